@@ -1,0 +1,52 @@
+/*-------------------------------------------------------------------------
+ *
+ * djk.h
+ *	  Names, limits and error codes that every module of djkafka shares.
+ *
+ * Only the server's headers may be included from here: base/ is the lowest
+ * layer of the tree.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_H
+#define DJK_H
+
+#include "postgres.h"
+
+#define DJK_EXTENSION_NAME	"djkafka"
+#define DJK_LIBRARY_NAME	"djkafka"
+
+/* Kafka's limit for the name of a topic. */
+#define DJK_TOPIC_MAX		249
+
+/*
+ * SQLSTATE class KF: errors that only djkafka can raise.  Whatever has a
+ * standard code keeps it (22P02 for a malformed number, 42501 for a missing
+ * right).  docs/reference.md lists them.
+ */
+#define DJK_ERRCODE_KAFKA				MAKE_SQLSTATE('K', 'F', '0', '0', '0')	/* the library or a broker said no */
+#define DJK_ERRCODE_UNREACHABLE			MAKE_SQLSTATE('K', 'F', '0', '0', '1')	/* no broker answers; may pass */
+#define DJK_ERRCODE_PROPERTY			MAKE_SQLSTATE('K', 'F', '0', '0', '2')	/* property not allowed or malformed */
+#define DJK_ERRCODE_MALFORMED			MAKE_SQLSTATE('K', 'F', '0', '1', '0')	/* message is not in its route's format */
+#define DJK_ERRCODE_UNKNOWN_FIELD		MAKE_SQLSTATE('K', 'F', '0', '1', '1')	/* field without a column, unknown_fields = error */
+#define DJK_ERRCODE_NO_KEY				MAKE_SQLSTATE('K', 'F', '0', '1', '2')	/* neither value nor key fill a key column */
+#define DJK_ERRCODE_TOO_SLOW			MAKE_SQLSTATE('K', 'F', '0', '1', '3')	/* one message alone hit the batch's time limit */
+#define DJK_ERRCODE_NOT_PRELOADED		MAKE_SQLSTATE('K', 'F', '0', '2', '0')	/* shared_preload_libraries lacks djkafka */
+#define DJK_ERRCODE_FOREIGN_HOME		MAKE_SQLSTATE('K', 'F', '0', '2', '1')	/* rows belong to another database */
+#define DJK_ERRCODE_NEEDS_DECISION		MAKE_SQLSTATE('K', 'F', '0', '2', '2')	/* a partition stopped for a person */
+#define DJK_ERRCODE_BROKEN				MAKE_SQLSTATE('K', 'F', '0', '2', '3')	/* definition no longer fits the database */
+
+/*
+ * An error as a value: what a decoder or a converter reports instead of
+ * throwing, and what a caught ErrorData is reduced to.  Strings live in the
+ * memory context that the function which fills it documents; NULL if absent.
+ */
+typedef struct DjkError
+{
+	int			sqlstate;		/* MAKE_SQLSTATE form, 0 = no error */
+	char	   *message;
+	char	   *detail;
+	char	   *hint;
+} DjkError;
+
+#endif							/* DJK_H */

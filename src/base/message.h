@@ -1,0 +1,79 @@
+/*-------------------------------------------------------------------------
+ *
+ * message.h
+ *	  Messages on their way from Kafka to SQL: plain structs.
+ *
+ * This is the only bridge between kafka/ and apply/.  It holds no type of
+ * librdkafka and no Datum, so apply can be tested without a broker and kafka
+ * without a transaction.
+ *
+ * All bytes are hostile: length-counted, any encoding, NUL included.  They
+ * belong to the batch and stay valid until djk_batch_clear().
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_MESSAGE_H
+#define DJK_MESSAGE_H
+
+#include "base/djk.h"
+
+#define DJK_TIMESTAMP_NONE	(-1)
+
+/* A header as Kafka has it: names repeat, values are binary and may be null. */
+typedef struct DjkHeader
+{
+	const char *name;			/* not NUL-terminated as far as we care */
+	int			name_len;
+	const char *value;			/* NULL: null value */
+	int			value_len;
+} DjkHeader;
+
+typedef struct DjkMessage
+{
+	int			partition;		/* index into the batch's partitions */
+	int64		offset;
+	int64		timestamp_ms;	/* since 1970, DJK_TIMESTAMP_NONE if Kafka has none */
+	const char *key;			/* NULL: null key */
+	int			key_len;
+	const char *value;			/* NULL: null value, a tombstone */
+	int			value_len;
+	void	   *source;			/* the producer of the batch: its own handle */
+} DjkMessage;
+
+/*
+ * One partition of a batch, and what its offset row must say for the batch to
+ * be ours.  end_offset lies behind the last message; it is beyond last + 1
+ * where Kafka told us that nothing (or only control records) stands between.
+ */
+typedef struct DjkBatchPartition
+{
+	const char *topic;
+	int			partition;		/* Kafka's number */
+	int64		offset_id;		/* djkafka_offset.id */
+	int64		generation;		/* djkafka_offset.generation when loaded */
+	int64		next_offset;	/* what the row must hold: where this batch starts */
+	int64		end_offset;		/* where the row goes if all is applied */
+	int64		high_watermark; /* as last seen, -1 unknown */
+	bool		lost;			/* set by apply: the row is no longer ours */
+} DjkBatchPartition;
+
+typedef struct DjkBatch DjkBatch;
+
+struct DjkBatch
+{
+	DjkBatchPartition *partitions;
+	int			npartitions;
+	DjkMessage *messages;		/* in the order of arrival: by offset within a partition */
+	int			nmessages;
+	Size		bytes;			/* of keys and values */
+
+	/*
+	 * Headers are parsed on demand, most routes never look.  Returns the
+	 * number of headers and sets *headers to an array that lives as long as
+	 * the batch.  NULL callback: no message has any.
+	 */
+	int			(*load_headers) (const DjkBatch *batch, const DjkMessage *message,
+								 DjkHeader **headers);
+};
+
+#endif							/* DJK_MESSAGE_H */

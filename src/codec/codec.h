@@ -1,0 +1,93 @@
+/*-------------------------------------------------------------------------
+ *
+ * codec.h
+ *	  Formats: bytes of a message -> fields.  No SPI, no Kafka, never throws
+ *	  for anything a message contains.
+ *
+ * A format is one row of a table of functions (codec.c), found by its name.
+ * Decoding is lazy in what costs: a field of a JSON object is a slice of the
+ * message's own bytes, its string unescaped only if it has escapes.  Turning a
+ * field into a Datum of a column's type is convert.h's work.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_CODEC_H
+#define DJK_CODEC_H
+
+#include "base/djk.h"
+
+typedef enum DjkFieldKind
+{
+	DJK_FIELD_NULL,
+	DJK_FIELD_BOOL,				/* text is "true" or "false" */
+	DJK_FIELD_NUMBER,			/* text is the literal as JSON has it */
+	DJK_FIELD_STRING,			/* text is the unescaped string, valid in the server's encoding, no NUL */
+	DJK_FIELD_OBJECT,			/* text is the JSON text of the object, validated */
+	DJK_FIELD_ARRAY,			/* text is the JSON text of the array, validated */
+	DJK_FIELD_BYTES				/* raw bytes of any content */
+} DjkFieldKind;
+
+typedef struct DjkField
+{
+	const char *name;			/* unescaped, not NUL-terminated; NULL in a bare value */
+	int			name_len;
+	DjkFieldKind kind;
+	const char *text;			/* not NUL-terminated */
+	int			len;
+	const char *raw;			/* the value's own JSON text (a string with its quotes), as text[json] wants it */
+	int			raw_len;
+} DjkField;
+
+/*
+ * A decoded value: either an object's fields in message order (a repeated name
+ * appears again, the last wins), or one bare value.  Reused from message to
+ * message: djk_codec_decode() overwrites it; memory comes from 'context'.
+ */
+typedef struct DjkDecoded
+{
+	bool		is_object;
+	DjkField	bare;			/* !is_object: the value itself */
+	DjkField   *fields;
+	int			nfields;
+	int			fields_size;	/* allocated, in fields_context */
+	MemoryContext fields_context;	/* lives as long as this struct */
+	MemoryContext context;		/* for what must be copied (unescaped strings, converted text, error strings) */
+} DjkDecoded;
+
+typedef struct DjkCodec
+{
+	const char *name;			/* "json", "text", "raw" */
+	Oid			value_type;		/* what "value" is in a route's expressions: JSONBOID, TEXTOID, BYTEAOID */
+	bool		has_fields;		/* fields fill columns by name (json); else only the envelope does */
+
+	/*
+	 * bytes is never NULL (a null value is the caller's matter), len may be 0.
+	 * Returns false and fills *error (strings in out->context) if the bytes are
+	 * not of this format.
+	 */
+	bool		(*decode) (const char *bytes, int len, DjkDecoded *out, DjkError *error);
+} DjkCodec;
+
+/* NULL if there is no such format. */
+extern const DjkCodec *djk_codec_find(const char *name);
+
+extern void djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContext context);
+
+/*
+ * Keys: format "auto" reads a JSON object by fields, a JSON string unquoted,
+ * anything else as the scalar it stands (NUMBER-like text included, as
+ * STRING); "json", "text", "raw" are strict.  The result is an object, or a
+ * bare value.
+ */
+extern bool djk_codec_decode_key(const char *key_format, const char *bytes, int len,
+								 DjkDecoded *out, DjkError *error);
+
+/*
+ * Checks (UTF-8 -> server encoding) and returns text valid in the server's
+ * encoding without NUL: 'bytes' itself where nothing has to change.  false and
+ * *error otherwise.  Never throws.
+ */
+extern bool djk_codec_to_server_text(const char *bytes, int len, MemoryContext context,
+									 const char **text, int *text_len, DjkError *error);
+
+#endif							/* DJK_CODEC_H */

@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * convert.h
+ *	  A field -> a Datum of a column's type.
+ *
+ * The common types (text, varchar, integers, bool, uuid, numeric, date,
+ * timestamptz, timestamp, jsonb, json, bytea, float) take a direct path where
+ * that is equal to their input function and faster; all others go through the
+ * input function.  Arrays take JSON arrays (nested for more dimensions),
+ * json/jsonb any value, composites and domains what their input accepts (a
+ * JSON object for a composite as jsonb_populate_record would).  JSON null is
+ * SQL NULL for every type.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_CONVERT_H
+#define DJK_CONVERT_H
+
+#include "codec/codec.h"
+
+typedef struct DjkConverter DjkConverter;
+
+/*
+ * Builds the converter of a column in CurrentMemoryContext; needs a
+ * transaction (catalog look-ups).
+ */
+extern DjkConverter *djk_converter_create(Oid type, int32 typmod);
+
+/*
+ * Converts in CurrentMemoryContext.  Returns false and fills *error (strings
+ * in CurrentMemoryContext) for a value the type refuses, where that can be
+ * told without throwing: all direct paths, and on PostgreSQL 16+ every input
+ * function that supports soft errors.  Otherwise the type's input function may
+ * throw, so the caller runs this where an ERROR can be caught (a transaction
+ * or subtransaction).
+ */
+extern bool djk_convert(DjkConverter *converter, const DjkField *field,
+						Datum *value, bool *isnull, DjkError *error);
+
+#endif							/* DJK_CONVERT_H */

@@ -1,0 +1,185 @@
+/*-------------------------------------------------------------------------
+ *
+ * consumer.h
+ *	  One librdkafka consumer, read by the events API only.
+ *
+ * A DjkConsumer is owned by a memory context: resetting the context closes
+ * (with a deadline) and destroys it, so an ERROR leaks nothing.  Nothing here
+ * needs or may be called with a PostgreSQL transaction open, but for
+ * djkafka_run, djkafka_peek and djkafka_topics, which hold their caller's.
+ *
+ * The consumer's own offset machinery is off: the caller tells every position
+ * by djk_consumer_assign() and owns what has been applied.  Stale messages of
+ * an earlier assignment may still arrive after a new one; the caller drops
+ * what lies below its expectation and verifies jumps.
+ *
+ * No call blocks longer than DJK_KAFKA_SLICE_MS without CHECK_FOR_INTERRUPTS.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_KAFKA_CONSUMER_H
+#define DJK_KAFKA_CONSUMER_H
+
+#include "base/djk.h"
+#include "base/message.h"
+#include "base/property.h"
+
+#define DJK_KAFKA_SLICE_MS	1000
+
+/* Special offsets, the values are our own. */
+#define DJK_OFFSET_EARLIEST		INT64CONST(-2)
+#define DJK_OFFSET_LATEST		INT64CONST(-1)
+#define DJK_OFFSET_UNKNOWN		INT64CONST(-1001)
+
+typedef struct DjkConsumer DjkConsumer;
+
+typedef struct DjkTopicPartition
+{
+	char	   *topic;
+	int			partition;
+	int64		offset;
+	DjkError	error;			/* of this partition alone; sqlstate 0 = none */
+} DjkTopicPartition;
+
+typedef enum DjkConsumerEventKind
+{
+	DJK_EVENT_NONE,				/* the queue is empty: wait on the fd */
+	DJK_EVENT_MESSAGE,			/* message: see djk_consumer_event_* below */
+	DJK_EVENT_EOF,				/* topic, partition, offset = end of the partition */
+	DJK_EVENT_ASSIGN,			/* rebalance: partitions[] given (all, or more if cooperative) */
+	DJK_EVENT_REVOKE,			/* rebalance: partitions[] taken (all, or some if cooperative) */
+	DJK_EVENT_PARTITION_ERROR,	/* topic, partition, error; e.g. offset out of range */
+	DJK_EVENT_ERROR,			/* error, fatal: the whole consumer */
+	DJK_EVENT_LOG				/* a line of the library: log_level, log_text */
+} DjkConsumerEventKind;
+
+typedef enum DjkConsumerErrorClass
+{
+	DJK_KAFKA_FATAL,			/* destroy the handle and start anew */
+	DJK_KAFKA_RETRIABLE,		/* passes: brokers down, leader moved */
+	DJK_KAFKA_OUT_OF_RANGE,		/* the wanted offset does not exist (auto.offset.reset=error) */
+	DJK_KAFKA_UNKNOWN_TOPIC,	/* topic or partition does not exist (yet) */
+	DJK_KAFKA_DENIED,			/* authentication or authorization */
+	DJK_KAFKA_OTHER				/* informative */
+} DjkConsumerErrorClass;
+
+typedef struct DjkConsumerEvent
+{
+	DjkConsumerEventKind kind;
+
+	/* MESSAGE, EOF, PARTITION_ERROR */
+	const char *topic;			/* valid until the next poll, or as long as the message is held */
+	int			partition;
+	int64		offset;
+
+	/* MESSAGE: hold it in a batch by storing 'message.source', see below */
+	DjkMessage	message;		/* message.partition is not set */
+
+	/* ASSIGN, REVOKE: in the event's memory, valid until the next poll */
+	DjkTopicPartition *partitions;
+	int			npartitions;
+
+	/* errors */
+	DjkConsumerErrorClass error_class;
+	DjkError	error;			/* strings valid until the next poll */
+
+	/* LOG */
+	int			log_level;		/* syslog's numbers */
+	const char *log_text;
+} DjkConsumerEvent;
+
+typedef struct DjkConsumerConfig
+{
+	const DjkProperty *properties;	/* already checked against the allow-list */
+	int			nproperties;
+	const char *group_id;		/* NULL: joins no group (run, peek, topics) */
+	const char *group_instance_id;	/* static membership, or NULL */
+	const char *client_id;
+	const char *assignment_strategy;	/* "range", "roundrobin", "cooperative-sticky" or NULL */
+	int			queue_kbytes;	/* cap of what the library holds for us, in kB */
+} DjkConsumerConfig;
+
+/*
+ * Creates a consumer in 'context', which then owns it.  ERRORs:
+ * DJK_ERRCODE_PROPERTY for a value the library refuses, DJK_ERRCODE_KAFKA else.
+ * Signals are blocked while the library makes its threads.
+ */
+extern DjkConsumer *djk_consumer_create(MemoryContext context, const DjkConsumerConfig *config);
+
+/* Closes within 'timeout_ms' and destroys; on a missed deadline the handle is left behind. */
+extern void djk_consumer_destroy(DjkConsumer *consumer, int timeout_ms);
+
+/* Topics, or patterns that begin with '^'. */
+extern void djk_consumer_subscribe(DjkConsumer *consumer, const char *const *topics, int ntopics);
+/* Leaves the group's partitions, polling until revoked or the deadline: a wanted departure. */
+extern void djk_consumer_unsubscribe(DjkConsumer *consumer, int timeout_ms);
+
+/* True if the assignor in use is cooperative: assign and revoke are increments then. */
+extern bool djk_consumer_is_cooperative(DjkConsumer *consumer);
+
+/*
+ * Sets what is fetched, each partition from its offset.  The first replaces
+ * all (eager, or manual assignment), the others change a part (cooperative).
+ * Partitions may be fewer than the group gave: those left out are not fetched.
+ */
+extern void djk_consumer_assign(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
+extern void djk_consumer_assign_more(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
+extern void djk_consumer_assign_less(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
+
+/* The pipe that becomes readable when the queue goes from empty to non-empty. */
+extern int	djk_consumer_fd(DjkConsumer *consumer);
+extern void djk_consumer_drain_fd(DjkConsumer *consumer);
+
+/*
+ * Takes the next event; never blocks.  A MESSAGE's bytes live until
+ * djk_consumer_release(message.source): exactly one release for each.
+ */
+extern bool djk_consumer_poll(DjkConsumer *consumer, DjkConsumerEvent *event);
+extern void djk_consumer_release(void *source);
+extern int	djk_consumer_headers(const DjkMessage *message, MemoryContext context, DjkHeader **headers);
+
+/* Tells Kafka what has been applied, without waiting: advice for lag tools. */
+extern void djk_consumer_advise(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
+
+/* Cached high watermark of the last fetch, -1 if unknown; no network. */
+extern int64 djk_consumer_high_watermark(DjkConsumer *consumer, const char *topic, int partition);
+
+/* The cluster's id, or NULL while unknown; palloc'd. No network beyond 'timeout_ms'. */
+extern char *djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms);
+
+/*
+ * Look-ups that wait on the network, in slices with CHECK_FOR_INTERRUPTS, up to
+ * timeout_ms in all; each fills offset or error per partition and returns false
+ * (with *error) only if nothing could be asked.  Results in CurrentMemoryContext.
+ */
+extern bool djk_consumer_watermarks(DjkConsumer *consumer, const char *topic, int partition,
+									int64 *low, int64 *high, int timeout_ms, DjkError *error);
+extern bool djk_consumer_offsets_for_time(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
+										  int64 timestamp_ms, int timeout_ms, DjkError *error);
+extern bool djk_consumer_committed(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
+								   int timeout_ms, DjkError *error);
+
+typedef struct DjkTopicInfo
+{
+	char	   *name;
+	int			npartitions;
+	DjkError	error;
+} DjkTopicInfo;
+
+/* Topics of the cluster (topic == NULL: all).  Never creates a topic. */
+extern bool djk_consumer_topics(DjkConsumer *consumer, const char *topic, DjkTopicInfo **topics, int *ntopics,
+								int timeout_ms, DjkError *error);
+
+typedef struct DjkGroupMember
+{
+	char	   *client_id;
+	char	   *host;
+	char	   *group_instance_id;	/* NULL if dynamic or the library cannot tell */
+} DjkGroupMember;
+
+/* Live members of a group, ours included. */
+extern bool djk_consumer_group_members(DjkConsumer *consumer, const char *group_id,
+									   DjkGroupMember **members, int *nmembers,
+									   int timeout_ms, DjkError *error);
+
+#endif							/* DJK_KAFKA_CONSUMER_H */
