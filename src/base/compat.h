@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Differences between PostgreSQL 15 and 18, in one place.
+ *
+ * Callers are written against the newest server; each wrapper names the
+ * change it hides.  No other file tests PG_VERSION_NUM.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_COMPAT_H
+#define DJK_COMPAT_H
+
+#include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "djkafka needs PostgreSQL 15 or newer"
+#endif
+
+#include "miscadmin.h"
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 170000
+#include "storage/proc.h"
+#endif
+
+/*
+ * 17 (commit e5ba… "Allow roles without LOGIN for background workers"): a
+ * worker may run as a role that cannot log in.  Before that such an owner is
+ * refused when the consumer is created.
+ */
+#if PG_VERSION_NUM >= 170000
+#define DJK_BGWORKER_FLAGS		BGWORKER_BYPASS_ROLELOGINCHECK
+#define DJK_OWNER_MAY_BE_NOLOGIN	true
+#else
+#define DJK_BGWORKER_FLAGS		0
+#define DJK_OWNER_MAY_BE_NOLOGIN	false
+#endif
+
+/*
+ * 17 added named wait events of extensions (commit c9af054653); before that
+ * all of an extension's waits show as "Extension".
+ */
+#if PG_VERSION_NUM >= 170000
+#define djk_wait_event_new(name)	WaitEventExtensionNew(name)
+#else
+#define djk_wait_event_new(name)	((void) (name), PG_WAIT_EXTENSION)
+#endif
+
+/* 16 renamed the privilege functions' families (commit afbfc02983). */
+#if PG_VERSION_NUM >= 160000
+#include "utils/acl.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_foreign_server.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_proc.h"
+#define djk_aclcheck_function(oid, role)	object_aclcheck(ProcedureRelationId, oid, role, ACL_EXECUTE)
+#define djk_aclcheck_server(oid, role)		object_aclcheck(ForeignServerRelationId, oid, role, ACL_USAGE)
+#define djk_aclcheck_database(oid, role)	object_aclcheck(DatabaseRelationId, oid, role, ACL_CONNECT)
+#else
+#include "utils/acl.h"
+#define djk_aclcheck_function(oid, role)	pg_proc_aclcheck(oid, role, ACL_EXECUTE)
+#define djk_aclcheck_server(oid, role)		pg_foreign_server_aclcheck(oid, role, ACL_USAGE)
+#define djk_aclcheck_database(oid, role)	pg_database_aclcheck(oid, role, ACL_CONNECT)
+#endif
+
+/* 17 replaced MyBackendId by MyProcNumber (commit 024c521117); neither is used here. */
+
+#endif							/* DJK_COMPAT_H */

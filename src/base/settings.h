@@ -1,0 +1,55 @@
+/*-------------------------------------------------------------------------
+ *
+ * settings.h
+ *	  The djkafka.* settings.  docs/reference.md describes each.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_SETTINGS_H
+#define DJK_SETTINGS_H
+
+#include "base/djk.h"
+
+#include "nodes/pg_list.h"
+
+/* Constants in threes, used by setting and catalog column alike. */
+#define DJK_BATCH_MESSAGES_DEFAULT	5000
+#define DJK_BATCH_MESSAGES_MIN		1
+#define DJK_BATCH_MESSAGES_MAX		1000000
+#define DJK_BATCH_SIZE_DEFAULT		(8 * 1024)	/* kB */
+#define DJK_BATCH_SIZE_MIN			1
+#define DJK_BATCH_SIZE_MAX			(1024 * 1024)
+#define DJK_QUEUE_SIZE_DEFAULT		(32 * 1024) /* kB */
+#define DJK_QUEUE_SIZE_MIN			1024
+#define DJK_QUEUE_SIZE_MAX			(2 * 1024 * 1024 - 1)
+#define DJK_WORKERS_DEFAULT			1
+#define DJK_WORKERS_MIN				1
+#define DJK_WORKERS_MAX				256
+#define DJK_MAX_WORKERS_DEFAULT		64
+#define DJK_MAX_WORKERS_MIN			1
+#define DJK_MAX_WORKERS_MAX			4096
+#define DJK_MAX_PARTITIONS_DEFAULT	4096
+#define DJK_MAX_PARTITIONS_MIN		16
+#define DJK_MAX_PARTITIONS_MAX		1000000
+
+extern char *djk_databases;
+extern bool djk_embedded_broker;
+extern int	djk_max_workers;
+extern int	djk_max_partitions;
+extern int	djk_batch_messages;
+extern int	djk_batch_size_kb;
+extern int	djk_queue_size_kb;
+extern int	djk_max_retry_interval_s;
+extern int	djk_event_retention_s;
+
+/* From _PG_init; settings of the postmaster only while preloading. */
+extern void djk_settings_init(void);
+
+/*
+ * The databases of djkafka.databases as a List of char *, in
+ * CurrentMemoryContext; NIL if the setting cannot be parsed (its check hook
+ * prevents that).
+ */
+extern List *djk_settings_databases(void);
+
+#endif							/* DJK_SETTINGS_H */
