@@ -19,14 +19,15 @@
 
 #include "miscadmin.h"
 #include "utils/wait_event.h"
-#if PG_VERSION_NUM >= 170000
-#include "storage/proc.h"
+
+/* 16 moved the varlena macros out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
 #endif
 
 /*
- * 17 (commit e5ba… "Allow roles without LOGIN for background workers"): a
- * worker may run as a role that cannot log in.  Before that such an owner is
- * refused when the consumer is created.
+ * 17 lets a worker run as a role that cannot log in.  Before that such an owner
+ * is refused when the consumer is created.
  */
 #if PG_VERSION_NUM >= 170000
 #define DJK_BGWORKER_FLAGS		BGWORKER_BYPASS_ROLELOGINCHECK
@@ -37,7 +38,7 @@
 #endif
 
 /*
- * 17 added named wait events of extensions (commit c9af054653); before that
+ * 17 added named wait events of extensions; before that
  * all of an extension's waits show as "Extension".
  */
 #if PG_VERSION_NUM >= 170000
@@ -46,7 +47,7 @@
 #define djk_wait_event_new(name)	((void) (name), PG_WAIT_EXTENSION)
 #endif
 
-/* 16 renamed the privilege functions' families (commit afbfc02983). */
+/* 16 renamed the privilege functions' families. */
 #if PG_VERSION_NUM >= 160000
 #include "utils/acl.h"
 #include "catalog/pg_class.h"
@@ -63,7 +64,5 @@
 #define djk_aclcheck_server(oid, role)		pg_foreign_server_aclcheck(oid, role, ACL_USAGE)
 #define djk_aclcheck_database(oid, role)	pg_database_aclcheck(oid, role, ACL_CONNECT)
 #endif
-
-/* 17 replaced MyBackendId by MyProcNumber (commit 024c521117); neither is used here. */
 
 #endif							/* DJK_COMPAT_H */

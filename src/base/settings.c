@@ -11,6 +11,8 @@
  */
 #include "base/settings.h"
 
+#include <limits.h>
+
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"

@@ -1,0 +1,292 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.c
+ *	  Access to djkafka's own tables.
+ *
+ * The tables belong to the role that the trusted install script ran as.  A
+ * worker's session user is the consumer's owner, who needs no right on them:
+ * djk_catalog_enter() makes the tables' owner the current user for one
+ * statement of ours, in a security-restricted context and with search_path
+ * pinned, and djk_catalog_leave() undoes it.  User code never runs in between.
+ * An ERROR needs no clean-up here: aborting the transaction or subtransaction
+ * restores user, security context and settings, and SPI.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/catalog.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+bool
+djk_catalog_find(Oid *extension, Oid *schema)
+{
+	Oid			oid = get_extension_oid(DJK_EXTENSION_NAME, true);
+	Relation	rel;
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	bool		found;
+
+	*extension = oid;
+	*schema = InvalidOid;
+	if (!OidIsValid(oid))
+		return false;
+
+	rel = table_open(ExtensionRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(oid));
+	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+		*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return found;
+}
+
+static Oid
+require_schema(void)
+{
+	Oid			extension;
+	Oid			schema;
+
+	if (!djk_catalog_find(&extension, &schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" is not installed in this database", DJK_EXTENSION_NAME),
+				 errhint("Run CREATE EXTENSION %s.", DJK_EXTENSION_NAME)));
+	return schema;
+}
+
+char *
+djk_catalog_schema(void)
+{
+	return pstrdup(quote_identifier(get_namespace_name(require_schema())));
+}
+
+Oid
+djk_catalog_type(const char *name)
+{
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid, CStringGetDatum(name),
+						   ObjectIdGetDatum(require_schema()));
+}
+
+Oid
+djk_catalog_table(const char *name)
+{
+	return get_relname_relid(name, require_schema());
+}
+
+static Oid
+table_owner(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", table);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+void
+djk_catalog_enter(DjkIdentity *saved)
+{
+	Oid			owner = table_owner(djk_catalog_table("djkafka_consumer"));
+
+	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
+	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	saved->guc_level = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+}
+
+void
+djk_catalog_leave(const DjkIdentity *saved)
+{
+	SPI_finish();
+	AtEOXact_GUC(false, saved->guc_level);
+	SetUserIdAndSecContext(saved->userid, saved->sec_context);
+}
+
+bool
+djk_catalog_entered(Oid table_owner)
+{
+	Oid			userid;
+	int			sec_context;
+
+	GetUserIdAndSecContext(&userid, &sec_context);
+	return userid == table_owner && (sec_context & SECURITY_LOCAL_USERID_CHANGE) != 0;
+}
+
+static char *
+expand_schema(const char *sql, const char *schema)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	for (const char *p = sql; *p; p++)
+	{
+		if (*p == '@' && p[1] == '.')
+			appendStringInfoString(&buf, schema);
+		else
+			appendStringInfoChar(&buf, *p);
+	}
+	return buf.data;
+}
+
+static void
+prepare_statement(DjkStatement *statement, Oid schema, const char *schema_name)
+{
+	char	   *sql = expand_schema(statement->sql, quote_identifier(schema_name));
+	SPIPlanPtr	plan = SPI_prepare(sql, statement->nargs, statement->argtypes);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	if (statement->plan != NULL)
+		SPI_freeplan(statement->plan);
+	statement->plan = plan;
+	statement->schema = schema;
+	strlcpy(statement->schema_name, schema_name, NAMEDATALEN);
+	pfree(sql);
+}
+
+uint64
+djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	Oid			schema = require_schema();
+	char	   *schema_name = get_namespace_name(schema);
+	int			result;
+
+	/* A schema that was renamed, or an extension made anew, needs new plans. */
+	if (statement->plan == NULL || statement->schema != schema ||
+		strcmp(statement->schema_name, schema_name) != 0)
+		prepare_statement(statement, schema, schema_name);
+
+	result = SPI_execute_plan(statement->plan, values, nulls, false, 0);
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* ---------- rows ---------- */
+
+Datum
+djk_row_datum(int row, int column, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column, isnull);
+}
+
+char *
+djk_row_text(int row, int column, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	char	   *text = SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, column);
+
+	MemoryContextSwitchTo(old);
+	return text;
+}
+
+int64
+djk_row_int64(int row, int column, int64 if_null)
+{
+	bool		isnull;
+	Datum		value = djk_row_datum(row, column, &isnull);
+
+	if (isnull)
+		return if_null;
+	return SPI_gettypeid(SPI_tuptable->tupdesc, column) == INT8OID ?
+		DatumGetInt64(value) : DatumGetInt32(value);
+}
+
+bool
+djk_row_bool(int row, int column)
+{
+	bool		isnull;
+	Datum		value = djk_row_datum(row, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+int
+djk_row_text_array(int row, int column, MemoryContext context, char ***values)
+{
+	bool		isnull;
+	Datum		array = djk_row_datum(row, column, &isnull);
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+	MemoryContext old;
+
+	*values = NULL;
+	if (isnull)
+		return 0;
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT,
+					  &elements, &nulls, &n);
+	old = MemoryContextSwitchTo(context);
+	*values = palloc0((n + 1) * sizeof(char *));
+	for (int i = 0; i < n; i++)
+		(*values)[i] = nulls[i] ? NULL : TextDatumGetCString(elements[i]);
+	MemoryContextSwitchTo(old);
+	return n;
+}
+
+Datum
+djk_text_array_datum(char *const *values, int n)
+{
+	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = CStringGetTextDatum(values[i]);
+	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
+}
+
+/* ---------- home ---------- */
+
+void
+djk_home_load(DjkHome *home)
+{
+	static DjkStatement select_home = {
+		.sql = "SELECT home, database FROM @.djkafka_home",
+	};
+	bool		isnull;
+
+	if (djk_catalog_execute(&select_home, NULL, NULL) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("table \"djkafka_home\" does not hold its one row"),
+				 errhint("Restore the row, or drop and create the extension.")));
+	home->id = *DatumGetUUIDP(djk_row_datum(0, 1, &isnull));
+	home->database = DatumGetObjectId(djk_row_datum(0, 2, &isnull));
+	home->is_clone = home->database != MyDatabaseId;
+}
+
+void
+djk_home_prefix(const DjkHome *home, char prefix[9])
+{
+	for (int i = 0; i < 4; i++)
+		snprintf(prefix + 2 * i, 3, "%02x", home->id.data[i]);
+}

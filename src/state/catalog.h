@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * catalog.h
+ *	  Access to djkafka's own tables: where they are, whose rights, plans.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_CATALOG_H
+#define DJK_CATALOG_H
+
+#include "base/djk.h"
+
+#include "executor/spi.h"
+#include "utils/uuid.h"
+
+/* The caller's identity while the catalog is in use. */
+typedef struct DjkIdentity
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} DjkIdentity;
+
+/*
+ * Becomes the owner of djkafka's tables, restricted, with a pinned
+ * search_path, and connects to SPI.  Only catalog SQL may run until leave; an
+ * ERROR in between is undone by the abort of the (sub)transaction.  Needs a
+ * transaction.  ERROR undefined_object if the extension is not installed.
+ */
+extern void djk_catalog_enter(DjkIdentity *saved);
+extern void djk_catalog_leave(const DjkIdentity *saved);
+
+/* True while between enter and leave: what the guard trigger of offsets asks. */
+extern bool djk_catalog_entered(Oid table_owner);
+
+/* OIDs of the extension and its schema; false if it is not installed. */
+extern bool djk_catalog_find(Oid *extension, Oid *schema);
+/* The schema, quoted, in CurrentMemoryContext. */
+extern char *djk_catalog_schema(void);
+/* OID of one of the extension's types or tables; InvalidOid if missing. */
+extern Oid	djk_catalog_type(const char *name);
+extern Oid	djk_catalog_table(const char *name);
+
+/*
+ * A statement on the catalog, prepared once a session.  'sql' names tables as
+ * @.djkafka_…; '@' becomes the schema.  Declare as static and give to
+ * djk_catalog_execute() between enter and leave.
+ */
+typedef struct DjkStatement
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[16];
+	/* private */
+	SPIPlanPtr	plan;
+	Oid			schema;
+	char		schema_name[NAMEDATALEN];
+} DjkStatement;
+
+/* Returns SPI_processed; results are in SPI_tuptable.  nulls may be NULL. */
+extern uint64 djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls);
+
+/* Column of a row of SPI_tuptable, by number from 1. */
+extern Datum djk_row_datum(int row, int column, bool *isnull);
+extern char *djk_row_text(int row, int column, MemoryContext context);	/* NULL if null */
+extern int64 djk_row_int64(int row, int column, int64 if_null);
+extern bool djk_row_bool(int row, int column);
+/* text[] -> array of C strings in context; 0 and NULL if null */
+extern int	djk_row_text_array(int row, int column, MemoryContext context, char ***values);
+
+/* A text[] Datum from C strings, and a name that must not exceed 63 bytes. */
+extern Datum djk_text_array_datum(char *const *values, int n);
+
+/* --- home --- */
+
+typedef struct DjkHome
+{
+	pg_uuid_t	id;
+	Oid			database;
+	bool		is_clone;		/* database is another one than ours */
+} DjkHome;
+
+/* Reads djkafka_home; between enter and leave. */
+extern void djk_home_load(DjkHome *home);
+/* The uuid's first 8 hex digits, as in group ids. */
+extern void djk_home_prefix(const DjkHome *home, char prefix[9]);
+
+#endif							/* DJK_CATALOG_H */

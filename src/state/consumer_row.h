@@ -1,0 +1,111 @@
+/*-------------------------------------------------------------------------
+ *
+ * consumer_row.h
+ *	  Rows of djkafka_consumer and djkafka_route as the workers load them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_CONSUMER_ROW_H
+#define DJK_CONSUMER_ROW_H
+
+#include "base/djk.h"
+
+typedef enum DjkOnError
+{
+	DJK_ON_ERROR_DEAD_LETTER,
+	DJK_ON_ERROR_SKIP,
+	DJK_ON_ERROR_STOP
+} DjkOnError;
+
+typedef enum DjkNotify
+{
+	DJK_NOTIFY_OFF,
+	DJK_NOTIFY_BATCH,
+	DJK_NOTIFY_KEYS
+} DjkNotify;
+
+typedef enum DjkOperation
+{
+	DJK_OPERATION_INSERT,
+	DJK_OPERATION_INSERT_NEW,
+	DJK_OPERATION_UPSERT,
+	DJK_OPERATION_MIRROR
+} DjkOperation;
+
+typedef struct DjkRouteRow
+{
+	int64		id;
+	char	   *topic;			/* or a pattern that begins with ^ */
+	Oid			target;			/* InvalidOid: a handler, or dropped */
+	char	   *target_name;
+	char	   *handler;		/* NULL: a target */
+	DjkOperation operation;
+	char	   *format;
+	char	   *key_format;
+	char	  **key_columns;	/* nkey_columns = 0: the primary key */
+	int			nkey_columns;
+	char	  **column_names;	/* mapped by expression */
+	char	  **column_expressions;
+	int			ncolumns;
+	char	  **include;		/* NULL: all */
+	int			ninclude;
+	char	  **exclude;
+	int			nexclude;
+	char	   *filter;			/* NULL: none */
+	char	   *deleted_field;	/* NULL: none */
+	bool		unknown_fields_are_errors;
+	DjkOnError	on_error;		/* the consumer's, if the route has none */
+	DjkNotify	notify;
+	char	   *time_zone;
+	char	   *search_path;
+} DjkRouteRow;
+
+typedef struct DjkConsumerRow
+{
+	int64		id;
+	char	   *name;
+	Oid			owner;
+	bool		is_home;		/* belongs to this database */
+	char	   *server;			/* NULL: the settings */
+	char	   *group_id;
+	int			workers;
+	char	   *assignment;
+	char	   *start_from;
+	bool		enabled;
+	char	  **option_names;
+	char	  **option_values;
+	int			noptions;
+	int			batch_messages; /* effective */
+	int			batch_bytes;
+	bool		synchronous_commit;
+	int64		revision;
+	DjkRouteRow *routes;		/* in the order they are tried */
+	int			nroutes;
+} DjkConsumerRow;
+
+/* What a supervisor needs of each consumer. */
+typedef struct DjkConsumerSummary
+{
+	int64		id;
+	char	   *name;
+	Oid			owner;
+	int			workers;		/* 0 if it should not run */
+	int64		revision;
+} DjkConsumerSummary;
+
+/*
+ * All in 'context'; between djk_catalog_enter() and leave.  Loading returns
+ * NULL if the consumer is gone.
+ */
+extern DjkConsumerRow *djk_consumer_row_load(int64 id, MemoryContext context);
+extern DjkConsumerRow *djk_consumer_row_load_by_name(const char *name, MemoryContext context);
+extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext context);
+/* -1 if the consumer is gone or disabled. */
+extern int64 djk_consumer_row_revision(int64 id);
+
+/* Words of the catalog; ERROR invalid_parameter_value naming the valid ones. */
+extern DjkOnError djk_on_error_parse(const char *word);
+extern DjkNotify djk_notify_parse(const char *word);
+extern DjkOperation djk_operation_parse(const char *word);
+
+#endif							/* DJK_CONSUMER_ROW_H */

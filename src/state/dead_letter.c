@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * dead_letter.c
+ *	  SQL on djkafka_dead_letter.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/dead_letter.h"
+
+#include "catalog/pg_type.h"
+#include "state/catalog.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "base/compat.h"
+
+static Datum
+bytea_datum(const char *bytes, int len)
+{
+	bytea	   *datum = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(datum, VARHDRSZ + len);
+	memcpy(VARDATA(datum), bytes, len);
+	return PointerGetDatum(datum);
+}
+
+static void
+set_text(Datum *value, char *null, const char *text)
+{
+	*null = text ? ' ' : 'n';
+	*value = text ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+void
+djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
+					  const DjkBatchPartition *partition, const DjkMessage *message,
+					  Datum headers, const DjkError *error, const char *context)
+{
+	static DjkStatement insert_letter = {
+		.sql = "INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition,"
+		" \"offset\", message_time, key, value, headers, sqlstate, message, detail, hint, context)"
+		" VALUES ($1, $2, $3, $4, $5, $6, to_timestamp($7 / 1000.0), $8, $9, $10, $11, $12, $13, $14, $15)",
+		.nargs = 15,
+		.argtypes = {INT8OID, TEXTOID, INT8OID, TEXTOID, INT4OID, INT8OID, FLOAT8OID, BYTEAOID, BYTEAOID,
+			InvalidOid, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[15];
+	char		nulls[16];
+
+	insert_letter.argtypes[9] = get_array_type(djk_catalog_type("djkafka_header"));
+
+	memset(nulls, ' ', sizeof(nulls));
+	nulls[15] = '\0';
+	values[0] = Int64GetDatum(consumer_id);
+	values[1] = CStringGetTextDatum(consumer);
+	values[2] = Int64GetDatum(route_id);
+	nulls[2] = route_id != 0 ? ' ' : 'n';
+	values[3] = CStringGetTextDatum(partition->topic);
+	values[4] = Int32GetDatum(partition->partition);
+	values[5] = Int64GetDatum(message->offset);
+	values[6] = Float8GetDatum((double) message->timestamp_ms);
+	nulls[6] = message->timestamp_ms >= 0 ? ' ' : 'n';
+	nulls[7] = message->key ? ' ' : 'n';
+	values[7] = message->key ? bytea_datum(message->key, message->key_len) : (Datum) 0;
+	nulls[8] = message->value ? ' ' : 'n';
+	values[8] = message->value ? bytea_datum(message->value, message->value_len) : (Datum) 0;
+	nulls[9] = headers != (Datum) 0 ? ' ' : 'n';
+	values[9] = headers;
+	values[10] = CStringGetTextDatum(unpack_sql_state(error->sqlstate));
+	values[11] = CStringGetTextDatum(error->message ? error->message : "unknown error");
+	set_text(&values[12], &nulls[12], error->detail);
+	set_text(&values[13], &nulls[13], error->hint);
+	set_text(&values[14], &nulls[14], context);
+
+	(void) djk_catalog_execute(&insert_letter, values, nulls);
+}

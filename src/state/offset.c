@@ -1,0 +1,295 @@
+/*-------------------------------------------------------------------------
+ *
+ * offset.c
+ *	  SQL on djkafka_offset.
+ *
+ * The fence is what makes a batch ours: rows are locked in one order
+ * (consumer, topic, partition) by everybody, and a row whose next_offset or
+ * generation is not what the worker loaded means that somebody else moved it.
+ * The advance at the end of the same transaction is then unconditional.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/offset.h"
+
+#include "catalog/pg_type.h"
+#include "state/catalog.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+static Datum
+int4_array(const int *values, int n)
+{
+	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int32GetDatum(values[i]);
+	return PointerGetDatum(construct_array(elements, n, INT4OID, 4, true, TYPALIGN_INT));
+}
+
+static Datum
+int8_array(const Datum *elements, int n)
+{
+	return PointerGetDatum(construct_array((Datum *) elements, n, INT8OID, 8,
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* ---------- loading ---------- */
+
+#define SELECT_OFFSETS \
+	"SELECT id, topic, partition, generation, next_offset, start_at," \
+	" state = 'needs_decision', incarnation, cluster_id" \
+	" FROM @.djkafka_offset WHERE consumer_id = $1 AND topic = $2 AND partition = ANY ($3)" \
+	" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE"
+
+static void
+fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
+{
+	bool		isnull;
+	Datum		incarnation;
+
+	row->id = djk_row_int64(i, 1, 0);
+	row->topic = djk_row_text(i, 2, context);
+	row->partition = (int) djk_row_int64(i, 3, 0);
+	row->generation = djk_row_int64(i, 4, 0);
+	row->next_offset = djk_row_int64(i, 5, DJK_OFFSET_UNRESOLVED);
+	row->start_at = djk_row_text(i, 6, context);
+	row->needs_decision = djk_row_bool(i, 7);
+	incarnation = djk_row_datum(i, 8, &isnull);
+	row->has_incarnation = !isnull;
+	if (!isnull)
+		row->incarnation = *DatumGetUUIDP(incarnation);
+	row->cluster_id = djk_row_text(i, 9, context);
+}
+
+DjkOffsetRow *
+djk_offset_load(int64 consumer_id, const char *topic, const int *partitions, int npartitions,
+				bool nowait, MemoryContext context, int *count)
+{
+	static DjkStatement select_wait = {
+		.sql = SELECT_OFFSETS,
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, INT4ARRAYOID}
+	};
+	static DjkStatement select_nowait = {
+		.sql = SELECT_OFFSETS " NOWAIT",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, INT4ARRAYOID}
+	};
+	Datum		values[3] = {
+		Int64GetDatum(consumer_id), CStringGetTextDatum(topic), int4_array(partitions, npartitions)
+	};
+	int			n = (int) djk_catalog_execute(nowait ? &select_nowait : &select_wait, values, NULL);
+	DjkOffsetRow *rows = MemoryContextAllocZero(context, (n + 1) * sizeof(DjkOffsetRow));
+
+	for (int i = 0; i < n; i++)
+		fill_offset(&rows[i], i, context);
+	*count = n;
+	return rows;
+}
+
+void
+djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const char *start_from)
+{
+	static DjkStatement insert_offsets = {
+		.sql = "INSERT INTO @.djkafka_offset (consumer_id, topic, partition, start_at)"
+		" SELECT $1, $2, p, CASE WHEN EXISTS (SELECT FROM @.djkafka_offset o"
+		"   WHERE o.consumer_id = $1 AND o.topic = $2) THEN 'earliest' ELSE $4 END"
+		" FROM generate_series(0, $3 - 1) p ORDER BY p"
+		" ON CONFLICT (consumer_id, topic, partition) DO NOTHING",
+		.nargs = 4,
+		.argtypes = {INT8OID, TEXTOID, INT4OID, TEXTOID}
+	};
+	Datum		values[4] = {
+		Int64GetDatum(consumer_id), CStringGetTextDatum(topic),
+		Int32GetDatum(npartitions), CStringGetTextDatum(start_from)
+	};
+
+	(void) djk_catalog_execute(&insert_offsets, values, NULL);
+}
+
+bool
+djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster_id,
+				   const pg_uuid_t *incarnation)
+{
+	static DjkStatement update_resolve = {
+		.sql = "UPDATE @.djkafka_offset SET first_offset = $3, next_offset = $3, start_at = NULL,"
+		" state = 'ok', reason = NULL, cluster_id = coalesce($4, cluster_id), incarnation = $5,"
+		" updated_at = clock_timestamp()"
+		" WHERE id = $1 AND generation = $2 AND next_offset IS NULL",
+		.nargs = 5,
+		.argtypes = {INT8OID, INT8OID, INT8OID, TEXTOID, UUIDOID}
+	};
+	Datum		values[5] = {
+		Int64GetDatum(id), Int64GetDatum(generation), Int64GetDatum(offset),
+		cluster_id ? CStringGetTextDatum(cluster_id) : (Datum) 0,
+		incarnation ? UUIDPGetDatum(incarnation) : (Datum) 0
+	};
+	char		nulls[] = {' ', ' ', ' ', cluster_id ? ' ' : 'n', incarnation ? ' ' : 'n', '\0'};
+
+	return djk_catalog_execute(&update_resolve, values, nulls) == 1;
+}
+
+void
+djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
+{
+	static DjkStatement update_reincarnate = {
+		.sql = "UPDATE @.djkafka_offset SET first_offset = 0, next_offset = 0, start_at = NULL,"
+		" generation = generation + 1, state = 'ok', reason = NULL, incarnation = $2,"
+		" applied = 0, filtered = 0, duplicates = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
+		" high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
+		.nargs = 2,
+		.argtypes = {INT8OID, UUIDOID}
+	};
+	Datum		values[2] = {Int64GetDatum(id), UUIDPGetDatum(incarnation)};
+
+	(void) djk_catalog_execute(&update_reincarnate, values, NULL);
+}
+
+/* ---------- a batch ---------- */
+
+int
+djk_offset_fence(DjkBatch *batch)
+{
+	static DjkStatement select_fence = {
+		.sql = "SELECT id, next_offset, generation FROM @.djkafka_offset WHERE id = ANY ($1)"
+		" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
+	};
+	Datum	   *ids = palloc(batch->npartitions * sizeof(Datum));
+	Datum		values[1];
+	int			found;
+	int			ours = 0;
+
+	for (int i = 0; i < batch->npartitions; i++)
+	{
+		ids[i] = Int64GetDatum(batch->partitions[i].offset_id);
+		batch->partitions[i].lost = true;
+	}
+	values[0] = int8_array(ids, batch->npartitions);
+	found = (int) djk_catalog_execute(&select_fence, values, NULL);
+
+	for (int row = 0; row < found; row++)
+	{
+		int64		id = djk_row_int64(row, 1, 0);
+
+		for (int i = 0; i < batch->npartitions; i++)
+		{
+			DjkBatchPartition *p = &batch->partitions[i];
+
+			if (p->offset_id == id &&
+				p->next_offset == djk_row_int64(row, 2, DJK_OFFSET_UNRESOLVED) &&
+				p->generation == djk_row_int64(row, 3, -1))
+			{
+				p->lost = false;
+				ours++;
+			}
+		}
+	}
+	return ours;
+}
+
+static Datum
+timestamp_of(int64 timestamp_ms)
+{
+	return TimestampTzGetDatum(timestamp_ms * 1000 -
+							   ((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
+}
+
+void
+djk_offset_advance(const DjkOffsetAdvance *advances, int n)
+{
+	static DjkStatement update_advance = {
+		.sql = "UPDATE @.djkafka_offset o SET next_offset = b.next_offset,"
+		" applied = o.applied + b.applied, filtered = o.filtered + b.filtered,"
+		" duplicates = o.duplicates + b.duplicates, dead = o.dead + b.dead,"
+		" gaps = o.gaps + b.gaps, skipped = o.skipped + b.skipped,"
+		" high_watermark = coalesce(b.high_watermark, o.high_watermark),"
+		" last_message_at = coalesce(b.last_message_at, o.last_message_at),"
+		" updated_at = clock_timestamp()"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS b(id, next_offset, applied,"
+		" filtered, duplicates, dead, gaps, skipped, high_watermark, last_message_at)"
+		" WHERE o.id = b.id",
+		.nargs = 10,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+	};
+	Datum		values[10];
+	Datum	   *columns[10];
+	bool	   *nulls[2];
+	int			dims[1] = {n};
+	int			lbs[1] = {1};
+
+	for (int c = 0; c < 10; c++)
+		columns[c] = palloc(n * sizeof(Datum));
+	nulls[0] = palloc(n * sizeof(bool));
+	nulls[1] = palloc(n * sizeof(bool));
+	for (int i = 0; i < n; i++)
+	{
+		const DjkOffsetAdvance *a = &advances[i];
+
+		columns[0][i] = Int64GetDatum(a->id);
+		columns[1][i] = Int64GetDatum(a->next_offset);
+		columns[2][i] = Int64GetDatum(a->applied);
+		columns[3][i] = Int64GetDatum(a->filtered);
+		columns[4][i] = Int64GetDatum(a->duplicates);
+		columns[5][i] = Int64GetDatum(a->dead);
+		columns[6][i] = Int64GetDatum(a->gaps);
+		columns[7][i] = Int64GetDatum(a->skipped);
+		nulls[0][i] = a->high_watermark < 0;
+		columns[8][i] = Int64GetDatum(a->high_watermark);
+		nulls[1][i] = a->last_timestamp_ms < 0;
+		columns[9][i] = nulls[1][i] ? (Datum) 0 : timestamp_of(a->last_timestamp_ms);
+	}
+	for (int c = 0; c < 8; c++)
+		values[c] = int8_array(columns[c], n);
+	values[8] = PointerGetDatum(construct_md_array(columns[8], nulls[0], 1, dims, lbs, INT8OID, 8,
+												   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[9] = PointerGetDatum(construct_md_array(columns[9], nulls[1], 1, dims, lbs, TIMESTAMPTZOID, 8,
+												   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+
+	if (djk_catalog_execute(&update_advance, values, NULL) != (uint64) n)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("offset rows vanished under their lock")));
+}
+
+/* ---------- stopping and seeking ---------- */
+
+void
+djk_offset_stop(int64 id, int64 generation, const char *reason)
+{
+	static DjkStatement update_stop = {
+		.sql = "UPDATE @.djkafka_offset SET state = 'needs_decision', reason = $3,"
+		" updated_at = clock_timestamp() WHERE id = $1 AND generation = $2",
+		.nargs = 3,
+		.argtypes = {INT8OID, INT8OID, TEXTOID}
+	};
+	Datum		values[3] = {
+		Int64GetDatum(id), Int64GetDatum(generation), CStringGetTextDatum(reason)
+	};
+
+	(void) djk_catalog_execute(&update_stop, values, NULL);
+}
+
+int
+djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char *start_at)
+{
+	static DjkStatement update_seek = {
+		.sql = "UPDATE @.djkafka_offset SET start_at = $4, first_offset = NULL, next_offset = NULL,"
+		" generation = generation + 1, state = 'ok', reason = NULL,"
+		" applied = 0, filtered = 0, duplicates = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
+		" updated_at = clock_timestamp()"
+		" WHERE consumer_id = $1 AND topic = $2 AND ($3 < 0 OR partition = $3)",
+		.nargs = 4,
+		.argtypes = {INT8OID, TEXTOID, INT4OID, TEXTOID}
+	};
+	Datum		values[4] = {
+		Int64GetDatum(consumer_id), CStringGetTextDatum(topic),
+		Int32GetDatum(partition), CStringGetTextDatum(start_at)
+	};
+
+	return (int) djk_catalog_execute(&update_seek, values, NULL);
+}

@@ -1,0 +1,91 @@
+/*-------------------------------------------------------------------------
+ *
+ * offset.h
+ *	  Rows of djkafka_offset: where each partition stands.
+ *
+ * Every function runs between djk_catalog_enter() and leave.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_OFFSET_H
+#define DJK_OFFSET_H
+
+#include "base/djk.h"
+#include "base/message.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+#define DJK_OFFSET_UNRESOLVED	INT64CONST(-1)	/* next_offset is null: start_at is a wish */
+
+typedef struct DjkOffsetRow
+{
+	int64		id;
+	char	   *topic;
+	int			partition;
+	int64		generation;
+	int64		next_offset;	/* or DJK_OFFSET_UNRESOLVED */
+	char	   *start_at;		/* NULL once resolved */
+	bool		needs_decision;
+	bool		has_incarnation;
+	pg_uuid_t	incarnation;	/* of the embedded broker */
+	char	   *cluster_id;		/* NULL: not known yet */
+} DjkOffsetRow;
+
+/* What one batch did to one partition. */
+typedef struct DjkOffsetAdvance
+{
+	int64		id;
+	int64		next_offset;
+	int64		applied;
+	int64		filtered;
+	int64		duplicates;
+	int64		dead;
+	int64		gaps;
+	int64		skipped;
+	int64		high_watermark; /* -1: unknown */
+	int64		last_timestamp_ms;	/* DJK_TIMESTAMP_NONE: leave */
+} DjkOffsetAdvance;
+
+/*
+ * Rows of a topic's partitions, locked FOR NO KEY UPDATE in order of
+ * partition: waits for an earlier owner's last commit.  With nowait an
+ * ERROR lock_not_available instead.  In 'context'; partitions without a row
+ * are left out.
+ */
+extern DjkOffsetRow *djk_offset_load(int64 consumer_id, const char *topic, const int *partitions,
+									 int npartitions, bool nowait, MemoryContext context, int *count);
+
+/*
+ * Makes the missing rows of partitions 0 .. npartitions - 1.  A topic without
+ * any row is new, and all start at 'start_from'; partitions found later start
+ * at their beginning.
+ */
+extern void djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const char *start_from);
+
+/* Stores where an unresolved row starts; false if it was sought meanwhile. */
+extern bool djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster_id,
+							   const pg_uuid_t *incarnation);
+
+/* Begins anew on another incarnation of the embedded broker. */
+extern void djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation);
+
+/*
+ * Locks the rows of a batch in order and sets 'lost' of the partitions whose
+ * row is gone or says something else.  Returns how many are still ours.
+ */
+extern int	djk_offset_fence(DjkBatch *batch);
+
+/* Moves offsets and counters: one statement. */
+extern void djk_offset_advance(const DjkOffsetAdvance *advances, int n);
+
+/* Stops a partition until a person decides. */
+extern void djk_offset_stop(int64 id, int64 generation, const char *reason);
+
+/*
+ * Stores a wish for the partitions of a topic (partition < 0: all known);
+ * counters start anew.  Returns how many rows it changed.
+ */
+extern int	djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char *start_at);
+
+#endif							/* DJK_OFFSET_H */

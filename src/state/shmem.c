@@ -1,0 +1,596 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.c
+ *	  Slots of djkafka's processes, partitions in hand, wake-ups.
+ *
+ * Everything sits in one fixed struct, sized by djkafka.max_workers, and one
+ * hash table, sized by djkafka.max_partitions, both under one LWLock.  A
+ * partition that finds the table full is not shown; nothing else depends on it.
+ *
+ * A process is woken through the latch of its PGPROC.  Setting the latch of a
+ * process that has just gone wakes at worst a stranger, who looks and sleeps
+ * again.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/shmem.h"
+
+#include "base/settings.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/shmem.h"
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+
+typedef struct Slot
+{
+	bool		in_use;
+	bool		leave_asked;
+	bool		wake;
+	DjkLeaving	leaving;
+	Latch	   *latch;			/* valid while status.pid is not 0 */
+	DjkSlotStatus status;
+} Slot;
+
+typedef struct PartitionKey
+{
+	Oid			database;
+	int64		offset_id;
+} PartitionKey;
+
+typedef struct PartitionEntry
+{
+	PartitionKey key;
+	DjkPartitionStatus status;
+} PartitionEntry;
+
+typedef struct SharedState
+{
+	LWLock	   *lock;
+	uint32		next_generation;
+	char		embedded_bootstrap[64];
+	pg_uuid_t	embedded_incarnation;
+	int			nslots;
+	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
+} SharedState;
+
+static SharedState *shared = NULL;
+static HTAB *partitions = NULL;
+
+static int	my_slot = -1;
+static uint32 my_generation = 0;
+
+static shmem_request_hook_type prev_shmem_request_hook = NULL;
+static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
+
+static const char *const state_names[] = {
+	"starting", "running", "waiting_for_topic", "backoff", "unreachable", "broken",
+	"foreign_member", "no_worker_slot", "stopping", "stopped"
+};
+
+static const char *const kind_names[] = {
+	"launcher", "supervisor", "consumer", "embedded_broker"
+};
+
+const char *
+djk_state_name(DjkState state)
+{
+	Assert(state < lengthof(state_names));
+	return state_names[state];
+}
+
+const char *
+djk_kind_name(DjkWorkerKind kind)
+{
+	Assert(kind < lengthof(kind_names));
+	return kind_names[kind];
+}
+
+/* ---------- setting up ---------- */
+
+static Size
+shared_size(void)
+{
+	return offsetof(SharedState, slots) + djk_max_workers * sizeof(Slot);
+}
+
+static void
+request_shmem(void)
+{
+	if (prev_shmem_request_hook)
+		prev_shmem_request_hook();
+
+	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(hash_estimate_size(djk_max_partitions, sizeof(PartitionEntry)));
+	RequestNamedLWLockTranche(DJK_EXTENSION_NAME, 1);
+}
+
+static void
+start_shmem(void)
+{
+	HASHCTL		ctl = {0};
+	bool		found;
+
+	if (prev_shmem_startup_hook)
+		prev_shmem_startup_hook();
+
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+
+	shared = ShmemInitStruct("djkafka state", shared_size(), &found);
+	if (!found)
+	{
+		memset(shared, 0, shared_size());
+		shared->lock = &GetNamedLWLockTranche(DJK_EXTENSION_NAME)->lock;
+		shared->nslots = djk_max_workers;
+		shared->next_generation = 1;
+	}
+
+	ctl.keysize = sizeof(PartitionKey);
+	ctl.entrysize = sizeof(PartitionEntry);
+	partitions = ShmemInitHash("djkafka partitions", djk_max_partitions, djk_max_partitions,
+							   &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+
+	LWLockRelease(AddinShmemInitLock);
+}
+
+void
+djk_shmem_init(void)
+{
+	prev_shmem_request_hook = shmem_request_hook;
+	shmem_request_hook = request_shmem;
+	prev_shmem_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = start_shmem;
+}
+
+bool
+djk_shmem_available(void)
+{
+	return shared != NULL;
+}
+
+/* ---------- slots ---------- */
+
+/* Copies text into a field of fixed size without cutting a character. */
+static void
+copy_text(char *field, const char *text, Size size)
+{
+	int			len = text ? pg_mbcliplen(text, strlen(text), size - 1) : 0;
+
+	if (len > 0)
+		memcpy(field, text, len);
+	field[len] = '\0';
+}
+
+static bool
+same_key(const DjkSlotKey *a, const DjkSlotKey *b)
+{
+	return a->kind == b->kind && a->database == b->database &&
+		a->consumer_id == b->consumer_id && a->worker == b->worker;
+}
+
+/* The slot if it is still of this generation, else NULL; lock held. */
+static Slot *
+slot_of(int slot, uint32 generation)
+{
+	Slot	   *s;
+
+	if (slot < 0 || slot >= shared->nslots)
+		return NULL;
+	s = &shared->slots[slot];
+	return s->in_use && s->status.generation == generation ? s : NULL;
+}
+
+static void
+init_slot(Slot *s, const DjkSlotKey *key)
+{
+	memset(s, 0, sizeof(*s));
+	s->in_use = true;
+	s->status.key = *key;
+	s->status.generation = shared->next_generation++;
+	s->status.state = DJK_STATE_STARTING;
+	s->status.since = GetCurrentTimestamp();
+}
+
+int
+djk_slot_reserve(const DjkSlotKey *key, uint32 *generation)
+{
+	int			free_slot = -1;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *s = &shared->slots[i];
+
+		if (!s->in_use)
+		{
+			if (free_slot < 0)
+				free_slot = i;
+		}
+		else if (same_key(&s->status.key, key))
+		{
+			free_slot = i;
+			break;
+		}
+	}
+	if (free_slot >= 0)
+	{
+		if (!shared->slots[free_slot].in_use)
+			init_slot(&shared->slots[free_slot], key);
+		*generation = shared->slots[free_slot].status.generation;
+	}
+	LWLockRelease(shared->lock);
+	return free_slot;
+}
+
+void
+djk_slot_release(int slot, uint32 generation)
+{
+	Slot	   *s;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	s = slot_of(slot, generation);
+	if (s != NULL && s->status.pid == 0)
+		s->in_use = false;
+	LWLockRelease(shared->lock);
+}
+
+/* Takes this process out of its partitions; lock held. */
+static void
+withdraw_partitions(int pid)
+{
+	HASH_SEQ_STATUS scan;
+	PartitionEntry *entry;
+
+	hash_seq_init(&scan, partitions);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		if (entry->status.pid == pid)
+			hash_search(partitions, &entry->key, HASH_REMOVE, NULL);
+	}
+}
+
+static void
+detach_slot(int code, Datum arg)
+{
+	Slot	   *s;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	s = slot_of(my_slot, my_generation);
+	if (s != NULL && s->status.pid == MyProcPid)
+	{
+		s->status.pid = 0;
+		s->latch = NULL;
+		s->leave_asked = false;
+		if (s->status.key.kind == DJK_KIND_EMBEDDED_BROKER)
+			shared->embedded_bootstrap[0] = '\0';
+		/* Only a consumer worker's slot belongs to somebody else. */
+		if (s->status.key.kind != DJK_KIND_CONSUMER)
+			s->in_use = false;
+	}
+	withdraw_partitions(MyProcPid);
+	LWLockRelease(shared->lock);
+	my_slot = -1;
+}
+
+void
+djk_slot_attach(int slot, uint32 generation)
+{
+	Slot	   *s;
+	bool		taken = false;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	s = slot_of(slot, generation);
+	if (s == NULL || s->status.pid != 0)
+		taken = true;
+	else
+	{
+		s->status.pid = MyProcPid;
+		s->latch = MyLatch;
+		s->leaving = DJK_LEFT_UNKNOWN;
+		s->wake = true;
+		s->status.next_retry = 0;
+		my_slot = slot;
+		my_generation = generation;
+	}
+	LWLockRelease(shared->lock);
+
+	if (taken)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("slot %d of djkafka is not free", slot)));
+	before_shmem_exit(detach_slot, (Datum) 0);
+}
+
+int
+djk_slot_mine(void)
+{
+	return my_slot;
+}
+
+bool
+djk_slot_get(int slot, uint32 generation, DjkSlotStatus *status, DjkLeaving *leaving)
+{
+	Slot	   *s;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	s = slot_of(slot, generation);
+	if (s != NULL)
+	{
+		*status = s->status;
+		*leaving = s->leaving;
+	}
+	LWLockRelease(shared->lock);
+	return s != NULL;
+}
+
+DjkSlotStatus *
+djk_slot_list(Oid database, int *count)
+{
+	DjkSlotStatus *list = palloc(shared->nslots * sizeof(DjkSlotStatus));
+	int			n = 0;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *s = &shared->slots[i];
+
+		if (s->in_use && (!OidIsValid(database) || s->status.key.database == database))
+			list[n++] = s->status;
+	}
+	LWLockRelease(shared->lock);
+	*count = n;
+	return list;
+}
+
+bool
+djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hint)
+{
+	DjkSlotStatus *status = &shared->slots[slot].status;
+	char		new_reason[DJK_REASON_SIZE];
+	bool		changed;
+
+	copy_text(new_reason, reason, DJK_REASON_SIZE);
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	changed = status->state != state || strcmp(status->reason, new_reason) != 0;
+	if (status->state != state)
+		status->since = GetCurrentTimestamp();
+	status->state = state;
+	strcpy(status->reason, new_reason);
+	copy_text(status->hint, hint, DJK_HINT_SIZE);
+	LWLockRelease(shared->lock);
+	return changed;
+}
+
+void
+djk_slot_set_retry(int slot, int attempt, TimestampTz next_retry)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->slots[slot].status.attempt = attempt;
+	shared->slots[slot].status.next_retry = next_retry;
+	LWLockRelease(shared->lock);
+}
+
+void
+djk_slot_set_revision(int slot, int64 revision)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->slots[slot].status.revision = revision;
+	LWLockRelease(shared->lock);
+}
+
+void
+djk_slot_set_error(int slot, const char *message)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	copy_text(shared->slots[slot].status.last_error, message, DJK_REASON_SIZE);
+	shared->slots[slot].status.last_error_at = GetCurrentTimestamp();
+	LWLockRelease(shared->lock);
+}
+
+void
+djk_slot_set_leaving(int slot, DjkLeaving leaving)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->slots[slot].leaving = leaving;
+	LWLockRelease(shared->lock);
+}
+
+/*
+ * Counts a batch.  The rate is an exponential average over about five seconds,
+ * fed by the time since the last batch.
+ */
+void
+djk_slot_add_batch(int slot, int64 messages)
+{
+	DjkSlotStatus *status = &shared->slots[slot].status;
+	TimestampTz now = GetCurrentTimestamp();
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (status->last_batch_at != 0)
+	{
+		double		elapsed = Max(now - status->last_batch_at, 1) / 1000000.0;
+		double		weight = Min(elapsed / 5.0, 1.0);
+
+		status->rows_per_second += weight * (messages / elapsed - status->rows_per_second);
+	}
+	status->last_batch_at = now;
+	status->batches++;
+	status->messages += messages;
+	LWLockRelease(shared->lock);
+}
+
+void
+djk_slot_add_dropped_log(int slot, int64 lines)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->slots[slot].status.log_lines_dropped += lines;
+	LWLockRelease(shared->lock);
+}
+
+void
+djk_slot_ask_leave(int slot, uint32 generation)
+{
+	Slot	   *s;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	s = slot_of(slot, generation);
+	if (s != NULL && s->status.pid != 0)
+	{
+		s->leave_asked = true;
+		SetLatch(s->latch);
+	}
+	LWLockRelease(shared->lock);
+}
+
+bool
+djk_slot_leave_asked(int slot)
+{
+	bool		asked;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	asked = shared->slots[slot].leave_asked;
+	LWLockRelease(shared->lock);
+	return asked;
+}
+
+/* ---------- waking ---------- */
+
+static void
+wake_matching(Oid database)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *s = &shared->slots[i];
+
+		if (!s->in_use || s->status.pid == 0)
+			continue;
+		if (s->status.key.kind == DJK_KIND_LAUNCHER ||
+			(OidIsValid(database) && s->status.key.database == database))
+		{
+			s->wake = true;
+			SetLatch(s->latch);
+		}
+	}
+	LWLockRelease(shared->lock);
+}
+
+void
+djk_wake_database(Oid database)
+{
+	wake_matching(database);
+}
+
+void
+djk_wake_launcher(void)
+{
+	wake_matching(InvalidOid);
+}
+
+bool
+djk_wake_taken(void)
+{
+	bool		wake;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	wake = shared->slots[my_slot].wake;
+	shared->slots[my_slot].wake = false;
+	LWLockRelease(shared->lock);
+	return wake;
+}
+
+/* ---------- partitions in hand ---------- */
+
+void
+djk_partition_publish(Oid database, const DjkPartitionStatus *status)
+{
+	PartitionKey key;
+	PartitionEntry *entry;
+
+	memset(&key, 0, sizeof(key));
+	key.database = database;
+	key.offset_id = status->offset_id;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	entry = hash_search(partitions, &key, HASH_ENTER_NULL, NULL);
+	if (entry != NULL)
+		entry->status = *status;
+	LWLockRelease(shared->lock);
+}
+
+void
+djk_partition_withdraw(Oid database, int64 offset_id)
+{
+	PartitionKey key;
+	PartitionEntry *entry;
+
+	memset(&key, 0, sizeof(key));
+	key.database = database;
+	key.offset_id = offset_id;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	entry = hash_search(partitions, &key, HASH_FIND, NULL);
+	if (entry != NULL && entry->status.pid == MyProcPid)
+		hash_search(partitions, &key, HASH_REMOVE, NULL);
+	LWLockRelease(shared->lock);
+}
+
+DjkPartitionStatus *
+djk_partition_list(Oid database, int *count)
+{
+	DjkPartitionStatus *list;
+	HASH_SEQ_STATUS scan;
+	PartitionEntry *entry;
+	int			n = 0;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	list = palloc((hash_get_num_entries(partitions) + 1) * sizeof(DjkPartitionStatus));
+	hash_seq_init(&scan, partitions);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		if (entry->key.database == database)
+			list[n++] = entry->status;
+	}
+	LWLockRelease(shared->lock);
+	*count = n;
+	return list;
+}
+
+/* ---------- the embedded broker ---------- */
+
+void
+djk_embedded_publish(const char *bootstrap, const pg_uuid_t *incarnation)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	strlcpy(shared->embedded_bootstrap, bootstrap, sizeof(shared->embedded_bootstrap));
+	shared->embedded_incarnation = *incarnation;
+	LWLockRelease(shared->lock);
+}
+
+char *
+djk_embedded_bootstrap(void)
+{
+	char		copy[sizeof(shared->embedded_bootstrap)];
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	memcpy(copy, shared->embedded_bootstrap, sizeof(copy));
+	LWLockRelease(shared->lock);
+	return copy[0] != '\0' ? pstrdup(copy) : NULL;
+}
+
+bool
+djk_embedded_incarnation(pg_uuid_t *incarnation)
+{
+	bool		runs;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	runs = shared->embedded_bootstrap[0] != '\0';
+	*incarnation = shared->embedded_incarnation;
+	LWLockRelease(shared->lock);
+	return runs;
+}

@@ -1,0 +1,156 @@
+/*-------------------------------------------------------------------------
+ *
+ * shmem.h
+ *	  What djkafka's processes know of each other: shared memory.
+ *
+ * Every process has a slot.  Launcher, supervisors and the embedded broker
+ * take theirs when they start; a consumer worker's slot is made by its
+ * supervisor and outlives the process, because a worker that waits for its
+ * next start has a state too.  A slot's generation tells its present user from
+ * an earlier one.
+ *
+ * One lock guards it all: it is taken once a batch and once a status query.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_SHMEM_H
+#define DJK_SHMEM_H
+
+#include "base/djk.h"
+
+#include "datatype/timestamp.h"
+#include "utils/uuid.h"
+
+typedef enum DjkWorkerKind
+{
+	DJK_KIND_LAUNCHER,
+	DJK_KIND_SUPERVISOR,
+	DJK_KIND_CONSUMER,
+	DJK_KIND_EMBEDDED_BROKER
+} DjkWorkerKind;
+
+/* In the order of djk_state_name()'s table. */
+typedef enum DjkState
+{
+	DJK_STATE_STARTING,
+	DJK_STATE_RUNNING,
+	DJK_STATE_WAITING_FOR_TOPIC,
+	DJK_STATE_BACKOFF,			/* a transient error: the batch or the worker waits */
+	DJK_STATE_UNREACHABLE,		/* no broker answers */
+	DJK_STATE_BROKEN,			/* the definition does not fit the database */
+	DJK_STATE_FOREIGN_MEMBER,	/* start_from = group, and somebody else still consumes */
+	DJK_STATE_NO_WORKER_SLOT,	/* max_worker_processes or djkafka.max_workers is used up */
+	DJK_STATE_STOPPING,
+	DJK_STATE_STOPPED
+} DjkState;
+
+#define DJK_REASON_SIZE		512
+#define DJK_HINT_SIZE		256
+
+/* Who a slot is for. */
+typedef struct DjkSlotKey
+{
+	DjkWorkerKind kind;
+	Oid			database;		/* InvalidOid: the launcher, the broker */
+	int64		consumer_id;	/* 0: not a consumer worker */
+	int			worker;			/* number within the consumer, from 1 */
+} DjkSlotKey;
+
+typedef struct DjkSlotStatus
+{
+	DjkSlotKey	key;
+	uint32		generation;
+	int			pid;			/* 0: no process */
+	DjkState	state;
+	char		reason[DJK_REASON_SIZE];
+	char		hint[DJK_HINT_SIZE];
+	TimestampTz since;
+	int			attempt;
+	TimestampTz next_retry;		/* 0: none */
+	int64		revision;		/* of the consumer the process runs */
+	int64		batches;
+	int64		messages;
+	double		rows_per_second;
+	TimestampTz last_batch_at;
+	char		last_error[DJK_REASON_SIZE];
+	TimestampTz last_error_at;
+	int64		log_lines_dropped;
+} DjkSlotStatus;
+
+/* How a consumer worker ended, for its supervisor. */
+typedef enum DjkLeaving
+{
+	DJK_LEFT_UNKNOWN,			/* terminated or crashed: nothing was recorded */
+	DJK_LEFT_WANTED,			/* asked to, or its definition changed */
+	DJK_LEFT_FAILED				/* an error: state and reason tell */
+} DjkLeaving;
+
+typedef struct DjkPartitionStatus
+{
+	int64		offset_id;
+	int			pid;
+	int			worker;
+	int64		position;
+	int64		high_watermark;
+	TimestampTz seen_at;
+} DjkPartitionStatus;
+
+extern const char *djk_state_name(DjkState state);
+extern const char *djk_kind_name(DjkWorkerKind kind);
+
+/* From _PG_init while preloading. */
+extern void djk_shmem_init(void);
+
+/* False if djkafka is not in shared_preload_libraries: nothing below may be called then. */
+extern bool djk_shmem_available(void);
+
+/* --- slots: an index is valid as long as its generation --- */
+
+/* Finds or makes the slot of a key; -1 if all are in use. */
+extern int	djk_slot_reserve(const DjkSlotKey *key, uint32 *generation);
+/* Gives a slot back that no process is attached to; quiet if it is not the same any more. */
+extern void djk_slot_release(int slot, uint32 generation);
+/* Makes this process the slot's; ERROR if it is taken.  Detaches by before_shmem_exit. */
+extern void djk_slot_attach(int slot, uint32 generation);
+extern int	djk_slot_mine(void);
+
+/* Copies; false if the slot is not of this generation any more. */
+extern bool djk_slot_get(int slot, uint32 generation, DjkSlotStatus *status, DjkLeaving *leaving);
+/* All slots of a database, or of all if InvalidOid; palloc'd. */
+extern DjkSlotStatus *djk_slot_list(Oid database, int *count);
+
+/* Sets the state of a slot; returns true if it differs from before. */
+extern bool djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hint);
+extern void djk_slot_set_retry(int slot, int attempt, TimestampTz next_retry);
+extern void djk_slot_set_revision(int slot, int64 revision);
+extern void djk_slot_set_error(int slot, const char *message);
+extern void djk_slot_set_leaving(int slot, DjkLeaving leaving);
+extern void djk_slot_add_batch(int slot, int64 messages);
+extern void djk_slot_add_dropped_log(int slot, int64 lines);
+
+/* Asks a slot's process to leave for good (unsubscribing); cleared by attach. */
+extern void djk_slot_ask_leave(int slot, uint32 generation);
+extern bool djk_slot_leave_asked(int slot);
+
+/* --- waking --- */
+
+/* Sets the latch of the launcher and of the database's processes. */
+extern void djk_wake_database(Oid database);
+extern void djk_wake_launcher(void);
+/* True once for each wake since the last call, for the process's own slot. */
+extern bool djk_wake_taken(void);
+
+/* --- partitions in hand --- */
+
+extern void djk_partition_publish(Oid database, const DjkPartitionStatus *status);
+extern void djk_partition_withdraw(Oid database, int64 offset_id);
+extern DjkPartitionStatus *djk_partition_list(Oid database, int *count);
+
+/* --- the embedded broker --- */
+
+extern void djk_embedded_publish(const char *bootstrap, const pg_uuid_t *incarnation);
+/* palloc'd "host:port", or NULL if it does not run. */
+extern char *djk_embedded_bootstrap(void);
+extern bool djk_embedded_incarnation(pg_uuid_t *incarnation);
+
+#endif							/* DJK_SHMEM_H */
