@@ -7,11 +7,14 @@
  */
 #include "state/dead_letter.h"
 
+#include "base/clock.h"
+#include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "base/compat.h"
+#include "utils/timestamp.h"
+
 
 static Datum
 bytea_datum(const char *bytes, int len)
@@ -38,9 +41,9 @@ djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 	static DjkStatement insert_letter = {
 		.sql = "INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition,"
 		" \"offset\", message_time, key, value, headers, sqlstate, message, detail, hint, context)"
-		" VALUES ($1, $2, $3, $4, $5, $6, to_timestamp($7 / 1000.0), $8, $9, $10, $11, $12, $13, $14, $15)",
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
 		.nargs = 15,
-		.argtypes = {INT8OID, TEXTOID, INT8OID, TEXTOID, INT4OID, INT8OID, FLOAT8OID, BYTEAOID, BYTEAOID,
+		.argtypes = {INT8OID, TEXTOID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID,
 			InvalidOid, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
 	};
 	Datum		values[15];
@@ -57,8 +60,8 @@ djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 	values[3] = CStringGetTextDatum(partition->topic);
 	values[4] = Int32GetDatum(partition->partition);
 	values[5] = Int64GetDatum(message->offset);
-	values[6] = Float8GetDatum((double) message->timestamp_ms);
 	nulls[6] = message->timestamp_ms >= 0 ? ' ' : 'n';
+	values[6] = TimestampTzGetDatum(djk_timestamp_from_kafka(Max(message->timestamp_ms, 0)));
 	nulls[7] = message->key ? ' ' : 'n';
 	values[7] = message->key ? bytea_datum(message->key, message->key_len) : (Datum) 0;
 	nulls[8] = message->value ? ' ' : 'n';

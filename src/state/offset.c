@@ -12,6 +12,7 @@
  */
 #include "state/offset.h"
 
+#include "base/clock.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
 #include "utils/array.h"
@@ -191,13 +192,6 @@ djk_offset_fence(DjkBatch *batch)
 	return ours;
 }
 
-static Datum
-timestamp_of(int64 timestamp_ms)
-{
-	return TimestampTzGetDatum(timestamp_ms * 1000 -
-							   ((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY);
-}
-
 void
 djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 {
@@ -241,7 +235,7 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		nulls[0][i] = a->high_watermark < 0;
 		columns[8][i] = Int64GetDatum(a->high_watermark);
 		nulls[1][i] = a->last_timestamp_ms < 0;
-		columns[9][i] = nulls[1][i] ? (Datum) 0 : timestamp_of(a->last_timestamp_ms);
+		columns[9][i] = nulls[1][i] ? (Datum) 0 : TimestampTzGetDatum(djk_timestamp_from_kafka(a->last_timestamp_ms));
 	}
 	for (int c = 0; c < 8; c++)
 		values[c] = int8_array(columns[c], n);

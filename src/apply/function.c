@@ -1,0 +1,31 @@
+/*-------------------------------------------------------------------------
+ *
+ * function.c
+ *	  Messages of a batch into a handler function.
+ *
+ * One statement calls the handler for each message in order, or once with all
+ * of them.  What the handler raises fails the attempt; isolation finds the
+ * message.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/work.h"
+
+#include "apply/statement.h"
+
+void
+djk_function_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
+{
+	int			nrows;
+	Tuplestorestate *input = djk_prepare_input(apply, state, indexes, n, &nrows);
+
+	if (nrows > 0)
+		djk_statement_call(state, input, nrows);
+	tuplestore_end(input);
+
+	for (int i = 0; i < n; i++)
+	{
+		if (apply->work[indexes[i]].fate == DJK_FATE_PENDING)
+			apply->work[indexes[i]].fate = DJK_FATE_APPLIED;
+	}
+}

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry.c
+ *	  Whose fault an error is, and how long to wait.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/retry.h"
+
+DjkVerdict
+djk_retry_verdict(int sqlstate)
+{
+	switch (sqlstate)
+	{
+			/* One lock or snapshot away from success. */
+		case ERRCODE_LOCK_NOT_AVAILABLE:
+		case ERRCODE_OBJECT_IN_USE:
+		case ERRCODE_READ_ONLY_SQL_TRANSACTION:
+		case ERRCODE_IO_ERROR:
+		case ERRCODE_INDEX_CORRUPTED:
+		case ERRCODE_DATA_CORRUPTED:
+			return DJK_VERDICT_TRANSIENT;
+			/* A value too large for its type is the message's own. */
+		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
+		case ERRCODE_STATEMENT_TOO_COMPLEX:
+			return DJK_VERDICT_MESSAGE;
+		case DJK_ERRCODE_BROKEN:
+			return DJK_VERDICT_DEFINITION;
+		default:
+			break;
+	}
+
+	switch (ERRCODE_TO_CATEGORY(sqlstate))
+	{
+		case ERRCODE_TRANSACTION_ROLLBACK:	/* 40: serialization, deadlock */
+		case ERRCODE_INSUFFICIENT_RESOURCES:	/* 53 */
+		case ERRCODE_OPERATOR_INTERVENTION: /* 57: a person's cancel, shutdown */
+		case ERRCODE_SYSTEM_ERROR:	/* 58 */
+		case ERRCODE_CONNECTION_EXCEPTION:	/* 08: a foreign table's server */
+			return DJK_VERDICT_TRANSIENT;
+		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION: /* 42 */
+		case ERRCODE_FEATURE_NOT_SUPPORTED: /* 0A */
+		case ERRCODE_INTERNAL_ERROR:	/* XX */
+			return DJK_VERDICT_DEFINITION;
+		default:
+			return DJK_VERDICT_MESSAGE;
+	}
+}
+
+int64
+djk_retry_delay_ms(int attempt, int64 base_ms, int64 max_ms, double random)
+{
+	int64		delay = base_ms;
+
+	for (int i = 1; i < attempt && delay < max_ms; i++)
+		delay *= 2;
+	delay = Min(delay, max_ms);
+	return delay - (int64) (delay / 4 * random);
+}

@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * retry.h
+ *	  Whose fault an error is, and how long to wait: pure policy.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_RETRY_H
+#define DJK_RETRY_H
+
+#include "base/djk.h"
+
+typedef enum DjkVerdict
+{
+	DJK_VERDICT_MESSAGE,		/* the message's: isolate it */
+	DJK_VERDICT_DEFINITION,		/* probably the route's: table, column, right */
+	DJK_VERDICT_TRANSIENT		/* nobody's: wait and try again */
+} DjkVerdict;
+
+extern DjkVerdict djk_retry_verdict(int sqlstate);
+
+/*
+ * Milliseconds to wait before attempt number 'attempt' (from 1): doubling from
+ * 'base_ms' up to 'max_ms', shortened at random by up to a quarter so that
+ * workers that failed together do not come back together.  'random' is in [0, 1).
+ */
+extern int64 djk_retry_delay_ms(int attempt, int64 base_ms, int64 max_ms, double random);
+
+#endif							/* DJK_RETRY_H */

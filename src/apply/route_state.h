@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * route_state.h
+ *	  What a worker derives from a route: columns, key, plans.
+ *
+ * All of it lives in one memory context and is rebuilt together: when the
+ * target's relation is invalidated, and once after an error that speaks of the
+ * definition (SQLSTATE class 42 or XX) before the batch is judged.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_ROUTE_STATE_H
+#define DJK_ROUTE_STATE_H
+
+#include "base/djk.h"
+
+#include "access/tupdesc.h"
+#include "codec/codec.h"
+#include "codec/convert.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "nodes/bitmapset.h"
+#include "state/consumer_row.h"
+#include "utils/hsearch.h"
+
+/* Names of the ephemeral relations that statements read. */
+#define DJK_INPUT_RELATION	"djkafka_input"		/* messages, for expressions and handlers */
+#define DJK_ROWS_RELATION	"djkafka_rows"		/* decoded rows, to be written */
+
+/* Columns of the input relation, in this order. */
+enum
+{
+	DJK_INPUT_ORD,
+	DJK_INPUT_VALUE,
+	DJK_INPUT_KEY,
+	DJK_INPUT_TOPIC,
+	DJK_INPUT_PARTITION,
+	DJK_INPUT_OFFSET,
+	DJK_INPUT_TIME,
+	DJK_INPUT_HEADERS,
+	DJK_INPUT_MESSAGE,
+	DJK_INPUT_COLUMNS
+};
+
+/* What fills a column where no expression does. */
+typedef enum DjkSource
+{
+	DJK_SOURCE_FIELD,			/* the field of its name */
+	DJK_SOURCE_TOPIC,			/* parts of the message, formats text and raw */
+	DJK_SOURCE_PARTITION,
+	DJK_SOURCE_OFFSET,
+	DJK_SOURCE_TIMESTAMP,
+	DJK_SOURCE_KEY,
+	DJK_SOURCE_VALUE,
+	DJK_SOURCE_HEADERS,
+	DJK_SOURCE_EXPRESSION
+} DjkSource;
+
+typedef struct DjkColumn
+{
+	char	   *name;
+	int			name_len;
+	Oid			type;
+	int32		typmod;
+	Oid			collation;
+	DjkSource	source;
+	int			expression;		/* index into the route's expressions */
+	bool		is_key;
+	bool		always_identity;	/* needs OVERRIDING SYSTEM VALUE, cannot be updated */
+	DjkConverter *converter;
+	FmgrInfo   *hash;			/* of key columns; NULL: the type has none */
+	FmgrInfo   *equal;
+	char	   *equal_operator;	/* OPERATOR(schema.=) */
+} DjkColumn;
+
+typedef enum DjkHandlerKind
+{
+	DJK_HANDLER_JSONB,
+	DJK_HANDLER_MESSAGE,
+	DJK_HANDLER_MESSAGES
+} DjkHandlerKind;
+
+typedef struct DjkRouteState
+{
+	const DjkRouteRow *route;
+	MemoryContext context;		/* all below; deleted at rebuild */
+	bool		valid;
+	const DjkCodec *codec;
+
+	/* a table or view */
+	char	   *target_sql;		/* qualified and quoted */
+	bool		is_view;
+	bool		merge;			/* several messages of a key may become one row */
+	bool		ordered;		/* somebody could see the order of rows: triggers, constraints */
+	DjkColumn  *columns;		/* those the route may write */
+	int			ncolumns;
+	int		   *keys;			/* indexes into columns */
+	int			nkeys;
+	bool		has_expressions;	/* expressions or a filter: the input relation is evaluated */
+	bool		fields_optional;	/* every column may be filled without fields */
+	Bitmapset  *needed;			/* columns (indexes) whose absence forbids INSERT … ON CONFLICT */
+	bool		needed_excluded;	/* such a column is not in columns at all */
+	bool		excludes_columns;	/* the table has columns that are not in columns */
+	bool		has_checks;		/* constraints that only the whole row can satisfy */
+	Bitmapset  *expression_columns;	/* present in every row */
+	TupleDesc	rows_desc;
+
+	/* a handler */
+	DjkHandlerKind handler_kind;
+	char	   *handler_sql;
+
+	/* both */
+	TupleDesc	input_desc;
+	bool		input_used[DJK_INPUT_COLUMNS];
+	DjkConverter *jsonb_converter;
+	TupleDesc	message_desc;	/* djkafka_message */
+	Oid			header_type;
+	SPIPlanPtr	input_plan;		/* filter and expressions */
+	SPIPlanPtr	call_plan;		/* the handler */
+	HTAB	   *statements;		/* see statement.c */
+	int64		rows_written;	/* with the join plans at hand */
+	int64		rows_at_plan;
+} DjkRouteState;
+
+/*
+ * Builds the state of a route in a new child of 'parent'; needs a transaction
+ * with an active snapshot, and runs as the current user.  ERROR
+ * DJK_ERRCODE_BROKEN (or what the server says) where the definition does not
+ * fit, with the fix as the hint.
+ */
+extern DjkRouteState *djk_route_state_create(const DjkRouteRow *route, MemoryContext parent);
+extern void djk_route_state_destroy(DjkRouteState *state);
+
+/* Marks states whose target was invalidated since they were built. */
+extern void djk_route_state_init(void);
+
+/* The column of a field's name, or NULL; 'hint' is where it was last time. */
+extern DjkColumn *djk_route_state_column(DjkRouteState *state, const char *name, int len, int hint);
+
+/* SET LOCAL search_path and TimeZone of the route; undone by AtEOXact_GUC. */
+extern int	djk_route_state_enter(const DjkRouteState *state);
+extern void djk_route_state_leave(int guc_level);
+
+#endif							/* DJK_ROUTE_STATE_H */

@@ -1,0 +1,457 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.c
+ *	  A message becomes a row of its route's target.
+ *
+ * A column that the message does not speak of is absent, which is not the same
+ * as null: it gets its default on insert and keeps its value on update.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/work.h"
+
+#include "apply/message_row.h"
+#include "base/clock.h"
+#include "base/compat.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+/* Makes equal sets of columns one pointer. */
+Bitmapset *
+djk_row_share_present(DjkApply *apply, Bitmapset *present)
+{
+	ListCell   *lc;
+
+	foreach(lc, apply->presents)
+	{
+		if (bms_equal(lfirst(lc), present))
+			return lfirst(lc);
+	}
+	present = bms_copy(present);
+	apply->presents = lcons(present, apply->presents);
+	return present;
+}
+
+static bool
+is_true(const DjkField *field)
+{
+	return (field->kind == DJK_FIELD_BOOL || field->kind == DJK_FIELD_STRING) &&
+		field->len == 4 && pg_strncasecmp(field->text, "true", 4) == 0;
+}
+
+typedef struct RowBuilder
+{
+	DjkApply   *apply;
+	DjkRouteState *state;
+	DjkDecoded	decoded;
+	Bitmapset  *present;		/* scratch */
+	DjkError	error;			/* first one of a column that is not in the key */
+} RowBuilder;
+
+static bool
+put_field(RowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkField *field, DjkError *error)
+{
+	int			c = column - builder->state->columns;
+	DjkError	refused = {0};
+
+	if (!djk_convert(column->converter, field, &row->values[c], &row->nulls[c], &refused))
+	{
+		char	   *message = psprintf("column \"%s\": %s", column->name, refused.message);
+
+		refused.message = message;
+		if (column->is_key)
+		{
+			*error = refused;
+			return false;
+		}
+		if (builder->error.sqlstate == 0)
+			builder->error = refused;
+	}
+	builder->present = bms_add_member(builder->present, c);
+	return true;
+}
+
+static bool
+is_excluded_column(const DjkRouteRow *route, const DjkField *field)
+{
+	for (int i = 0; i < route->nexclude; i++)
+	{
+		if ((int) strlen(route->exclude[i]) == field->name_len &&
+			memcmp(route->exclude[i], field->name, field->name_len) == 0)
+			return true;
+	}
+	return route->include != NULL;
+}
+
+static bool
+put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
+{
+	const DjkRouteRow *route = builder->state->route;
+	int			deleted_len = route->deleted_field ? strlen(route->deleted_field) : -1;
+	int			hint = 0;
+
+	for (int i = 0; i < builder->decoded.nfields; i++)
+	{
+		const DjkField *field = &builder->decoded.fields[i];
+		DjkColumn  *column;
+
+		if (field->name_len == deleted_len && memcmp(field->name, route->deleted_field, deleted_len) == 0)
+		{
+			row->is_delete = is_true(field);
+			continue;
+		}
+		column = djk_route_state_column(builder->state, field->name, field->name_len, hint);
+		if (column == NULL)
+		{
+			if (!route->unknown_fields_are_errors || is_excluded_column(route, field))
+				continue;
+			error->sqlstate = DJK_ERRCODE_UNKNOWN_FIELD;
+			error->message = psprintf("field \"%s\" has no column",
+									  pnstrdup(field->name, Min(field->name_len, NAMEDATALEN - 1)));
+			error->hint = pstrdup("Add the column, or set unknown_fields of the route to \"ignore\".");
+			return false;
+		}
+		hint = column - builder->state->columns + 1;
+		if (hint >= builder->state->ncolumns)
+			hint = 0;
+		if (column->source == DJK_SOURCE_FIELD && !put_field(builder, row, column, field, error))
+			return false;
+	}
+	return true;
+}
+
+/* ---------- parts of the message ---------- */
+
+/* Headers as JSON: an object, or pairs where a name repeats; what is not text is hex. */
+static char *
+headers_json(const DjkHeader *headers, int nheaders)
+{
+	StringInfoData buf;
+	bool		repeated = false;
+
+	for (int i = 0; i < nheaders && !repeated; i++)
+	{
+		for (int j = 0; j < i && !repeated; j++)
+			repeated = headers[i].name_len == headers[j].name_len &&
+				memcmp(headers[i].name, headers[j].name, headers[i].name_len) == 0;
+	}
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, repeated ? '[' : '{');
+	for (int i = 0; i < nheaders; i++)
+	{
+		const DjkHeader *h = &headers[i];
+
+		appendStringInfoString(&buf, i > 0 ? ", " : "");
+		appendStringInfoString(&buf, repeated ? "[" : "");
+		escape_json(&buf, text_to_cstring(djk_escaped_text(h->name, h->name_len)));
+		appendStringInfoString(&buf, repeated ? ", " : ": ");
+		if (h->value == NULL)
+			appendStringInfoString(&buf, "null");
+		else if (memchr(h->value, '\0', h->value_len) == NULL &&
+				 pg_verify_mbstr(GetDatabaseEncoding(), h->value, h->value_len, true))
+			escape_json(&buf, pnstrdup(h->value, h->value_len));
+		else
+			escape_json(&buf, DatumGetCString(DirectFunctionCall1(byteaout, djk_bytea_datum(h->value, h->value_len))));
+		appendStringInfoString(&buf, repeated ? "]" : "");
+	}
+	appendStringInfoChar(&buf, repeated ? ']' : '}');
+	return buf.data;
+}
+
+static bool
+headers_field(RowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkMessage *message, DjkError *error)
+{
+	DjkHeader  *headers = NULL;
+	int			nheaders = 0;
+	int			c = column - builder->state->columns;
+	DjkField	field = {0};
+
+	if (builder->apply->batch->load_headers != NULL)
+		nheaders = builder->apply->batch->load_headers(builder->apply->batch, message, &headers);
+	if (column->type == get_array_type(builder->state->header_type))
+	{
+		row->values[c] = djk_headers_datum(builder->state->header_type, headers, nheaders);
+		row->nulls[c] = nheaders == 0;
+		builder->present = bms_add_member(builder->present, c);
+		return true;
+	}
+	field.kind = DJK_FIELD_OBJECT;
+	field.raw = field.text = headers_json(headers, nheaders);
+	field.raw_len = field.len = strlen(field.text);
+	return put_field(builder, row, column, &field, error);
+}
+
+/* Key or value as a field: bytes for a bytea column, else as the format reads it. */
+static bool
+part_field(RowBuilder *builder, DjkColumn *column, const DjkMessage *message, DjkField *field, DjkError *error)
+{
+	bool		is_key = column->source == DJK_SOURCE_KEY;
+	const char *bytes = is_key ? message->key : message->value;
+	int			len = is_key ? message->key_len : message->value_len;
+
+	if (bytes == NULL)
+		return true;
+	if (column->type == BYTEAOID)
+	{
+		field->kind = DJK_FIELD_BYTES;
+		field->text = bytes;
+		field->len = len;
+		return true;
+	}
+	if (!is_key)
+	{
+		if (!builder->state->codec->decode(bytes, len, &builder->decoded, error))
+			return false;
+		*field = builder->decoded.bare;
+		return true;
+	}
+	/* A text column takes the key as it was sent, whatever it looks like. */
+	field->kind = DJK_FIELD_STRING;
+	return djk_codec_to_server_text(bytes, len, builder->decoded.context, &field->text, &field->len, error);
+}
+
+/* Columns that are parts of the message, in the formats text and raw. */
+static bool
+put_envelope(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
+{
+	const DjkBatchPartition *partition = &builder->apply->batch->partitions[message->partition];
+	char		number[32];
+
+	for (int c = 0; c < builder->state->ncolumns; c++)
+	{
+		DjkColumn  *column = &builder->state->columns[c];
+		DjkField	field = {0};
+
+		field.kind = DJK_FIELD_NULL;
+		switch (column->source)
+		{
+			case DJK_SOURCE_TOPIC:
+				field.kind = DJK_FIELD_STRING;
+				field.text = partition->topic;
+				field.len = strlen(partition->topic);
+				break;
+			case DJK_SOURCE_PARTITION:
+			case DJK_SOURCE_OFFSET:
+				field.kind = DJK_FIELD_NUMBER;
+				field.len = snprintf(number, sizeof(number), INT64_FORMAT,
+									 column->source == DJK_SOURCE_OFFSET ? message->offset :
+									 (int64) partition->partition);
+				field.text = number;
+				break;
+			case DJK_SOURCE_TIMESTAMP:
+				if (message->timestamp_ms >= 0)
+				{
+					field.kind = DJK_FIELD_STRING;
+					field.text = DatumGetCString(DirectFunctionCall1(timestamptz_out,
+						TimestampTzGetDatum(djk_timestamp_from_kafka(message->timestamp_ms))));
+					field.len = strlen(field.text);
+				}
+				break;
+			case DJK_SOURCE_KEY:
+			case DJK_SOURCE_VALUE:
+				if (!part_field(builder, column, message, &field, error))
+					return false;
+				break;
+			case DJK_SOURCE_HEADERS:
+				if (!headers_field(builder, row, column, message, error))
+					return false;
+				continue;
+			case DJK_SOURCE_FIELD:
+			case DJK_SOURCE_EXPRESSION:
+				continue;
+		}
+		field.raw = field.text;
+		field.raw_len = field.len;
+		if (!put_field(builder, row, column, &field, error))
+			return false;
+	}
+	return true;
+}
+
+/* ---------- the key ---------- */
+
+static bool
+key_is_present(const RowBuilder *builder, const DjkRow *row)
+{
+	for (int i = 0; i < builder->state->nkeys; i++)
+	{
+		int			c = builder->state->keys[i];
+
+		if (!bms_is_member(c, builder->present) || row->nulls[c])
+			return false;
+	}
+	return true;
+}
+
+/* Fills key columns that the value lacks from the message's key. */
+static bool
+put_key(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
+{
+	DjkRouteState *state = builder->state;
+
+	if (message->key == NULL || key_is_present(builder, row))
+		return true;
+	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, &builder->decoded, error))
+		return false;
+
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		DjkColumn  *column = &state->columns[state->keys[i]];
+		const DjkField *field = NULL;
+
+		if (bms_is_member(state->keys[i], builder->present) && !row->nulls[state->keys[i]])
+			continue;
+		if (!builder->decoded.is_object && state->nkeys == 1)
+			field = &builder->decoded.bare;
+		for (int f = 0; builder->decoded.is_object && f < builder->decoded.nfields; f++)
+		{
+			if (builder->decoded.fields[f].name_len == column->name_len &&
+				memcmp(builder->decoded.fields[f].name, column->name, column->name_len) == 0)
+				field = &builder->decoded.fields[f];
+		}
+		if (field != NULL && !put_field(builder, row, column, field, error))
+			return false;
+	}
+	return true;
+}
+
+static bool
+require_key(const RowBuilder *builder, const DjkRow *row, DjkError *error)
+{
+	const DjkRouteState *state = builder->state;
+
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		int			c = state->keys[i];
+
+		if (bms_is_member(c, builder->present) && !row->nulls[c])
+			continue;
+		error->sqlstate = DJK_ERRCODE_NO_KEY;
+		error->message = psprintf("neither the value nor the key of the message fill key column \"%s\"",
+								  state->columns[c].name);
+		error->hint = pstrdup("Send it as a field or as the message's key, or map it with columns.");
+		return false;
+	}
+	return true;
+}
+
+/* ---------- the whole ---------- */
+
+static bool
+decode_value(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
+{
+	if (!builder->state->codec->has_fields)
+		return put_envelope(builder, row, message, error);
+
+	if (message->value == NULL)
+	{
+		row->is_delete = true;
+		return true;
+	}
+	if (!builder->state->codec->decode(message->value, message->value_len, &builder->decoded, error))
+		return false;
+	if (builder->decoded.is_object)
+		return put_fields(builder, row, error);
+	if (builder->state->fields_optional)
+		return true;
+	error->sqlstate = DJK_ERRCODE_MALFORMED;
+	error->message = pstrdup("the value of the message is not a JSON object");
+	error->hint = pstrdup("Map the columns with SQL expressions over \"value\", or use a handler.");
+	return false;
+}
+
+static void
+allocate_row(DjkRow *row, int ncolumns)
+{
+	row->values = palloc(ncolumns * sizeof(Datum));
+	row->nulls = palloc(ncolumns * sizeof(bool));
+	memset(row->nulls, true, ncolumns * sizeof(bool));
+}
+
+void
+djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tuple, TupleDesc desc,
+			  MemoryContext context)
+{
+	DjkRow	   *row = &apply->work[message].row;
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	allocate_row(row, state->ncolumns);
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		DjkColumn  *column = &state->columns[c];
+
+		if (column->source == DJK_SOURCE_EXPRESSION)
+		{
+			Datum		value = SPI_getbinval(tuple, desc, column->expression + 3, &row->nulls[c]);
+
+			if (!row->nulls[c])
+				row->values[c] = datumCopy(value, get_typbyval(column->type), get_typlen(column->type));
+		}
+	}
+	MemoryContextSwitchTo(old);
+}
+
+/*
+ * Builds one row; false and *error if the message cannot become one.  A delete
+ * needs its key alone, so an error of another column does not count there.
+ */
+static bool
+build_row(RowBuilder *builder, int message, bool *filtered, DjkError *error)
+{
+	DjkRouteState *state = builder->state;
+	DjkRow	   *row = &builder->apply->work[message].row;
+	const DjkMessage *m = &builder->apply->batch->messages[message];
+	bool		by_key = state->route->operation != DJK_OPERATION_INSERT;
+
+	bms_free(builder->present);
+	builder->present = bms_copy(state->expression_columns);
+	memset(&builder->error, 0, sizeof(DjkError));
+	if (row->values == NULL)
+		allocate_row(row, state->ncolumns);
+
+	if (!decode_value(builder, row, m, error))
+		return false;
+	*filtered = row->is_delete && state->route->operation != DJK_OPERATION_MIRROR;
+	if (*filtered)
+		return true;
+	if (state->nkeys > 0 && !put_key(builder, row, m, error))
+		return false;
+	if (by_key && !require_key(builder, row, error))
+		return false;
+	if (!row->is_delete && builder->error.sqlstate != 0)
+	{
+		*error = builder->error;
+		return false;
+	}
+	row->present = djk_row_share_present(builder->apply, builder->present);
+	return true;
+}
+
+void
+djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
+{
+	RowBuilder	builder = {.apply = apply, .state = state};
+
+	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
+	for (int i = 0; i < n; i++)
+	{
+		DjkError	error = {0};
+		bool		filtered = false;
+
+		CHECK_FOR_INTERRUPTS();
+		apply->current = indexes[i];
+		if (!build_row(&builder, indexes[i], &filtered, &error))
+			djk_work_fail(apply, indexes[i], &error, NULL);
+		else if (filtered)
+			apply->work[indexes[i]].fate = DJK_FATE_FILTERED;
+	}
+	apply->current = -1;
+}

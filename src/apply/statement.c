@@ -1,0 +1,492 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.c
+ *	  The SQL that a route runs: text, plans, execution over a batch.
+ *
+ * A batch's rows reach SQL as an ephemeral named relation over a tuplestore,
+ * so one statement writes them all and every kind of target, trigger, policy
+ * and constraint works as in any other INSERT.  Rows of a batch may have
+ * different columns present (absent is not null); each set of columns has its
+ * own plan, kept in a hash table by kind and set.
+ *
+ * UPDATE, DELETE and INSERT of what is missing join the batch with the target.
+ * Their plan would outlive the size it was made for, so it is made anew when
+ * what was written through it has doubled.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/statement.h"
+
+#include "lib/stringinfo.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+#include "utils/plancache.h"
+#include "utils/queryenvironment.h"
+
+/* Beyond this many plans, a topic of ever changing fields starts over. */
+#define STATEMENTS_MAX		64
+
+/* A join plan is kept at least for so many rows. */
+#define REPLAN_ROWS_MIN		10000
+
+/* Rows the planner is told at most, so that it prefers the index. */
+#define PLANNED_ROWS_MAX	100
+
+typedef struct StatementKey
+{
+	DjkStatementKind kind;
+	int			nwords;
+	bitmapword	words[(MaxHeapAttributeNumber + BITS_PER_BITMAPWORD - 1) / BITS_PER_BITMAPWORD];
+} StatementKey;
+
+typedef struct StatementEntry
+{
+	StatementKey key;
+	SPIPlanPtr	plan;
+} StatementEntry;
+
+/* ---------- text ---------- */
+
+static void
+append_columns(StringInfo sql, const DjkRouteState *state, const Bitmapset *present, const char *format)
+{
+	int			c = -1;
+	bool		first = true;
+
+	while ((c = bms_next_member(present, c)) >= 0)
+	{
+		const char *name = quote_identifier(state->columns[c].name);
+
+		appendStringInfoString(sql, first ? "" : ", ");
+		if (strcmp(format, "name") == 0)
+			appendStringInfoString(sql, name);
+		else
+			appendStringInfo(sql, "r.djk_%d", c + 1);
+		first = false;
+	}
+}
+
+/* SET c = prefix.x for what is not the key; false if there is nothing to set. */
+static bool
+append_assignments(StringInfo sql, const DjkRouteState *state, const Bitmapset *present, bool excluded)
+{
+	int			c = -1;
+	bool		any = false;
+
+	while ((c = bms_next_member(present, c)) >= 0)
+	{
+		const char *name = quote_identifier(state->columns[c].name);
+
+		if (state->columns[c].is_key || state->columns[c].always_identity)
+			continue;
+		appendStringInfo(sql, "%s%s = ", any ? ", " : "", name);
+		if (excluded)
+			appendStringInfo(sql, "EXCLUDED.%s", name);
+		else
+			appendStringInfo(sql, "r.djk_%d", c + 1);
+		any = true;
+	}
+	return any;
+}
+
+static void
+append_key_match(StringInfo sql, const DjkRouteState *state)
+{
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		DjkColumn  *key = &state->columns[state->keys[i]];
+
+		appendStringInfo(sql, "%st.%s %s r.djk_%d", i > 0 ? " AND " : "",
+						 quote_identifier(key->name), key->equal_operator, state->keys[i] + 1);
+	}
+}
+
+static void
+append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *present)
+{
+	int			c = -1;
+	bool		override = false;
+
+	while ((c = bms_next_member(present, c)) >= 0)
+		override |= state->columns[c].always_identity;
+
+	appendStringInfo(sql, "INSERT INTO %s", state->target_sql);
+	if (!bms_is_empty(present))
+	{
+		appendStringInfoString(sql, " (");
+		append_columns(sql, state, present, "name");
+		appendStringInfoChar(sql, ')');
+	}
+	if (override)
+		appendStringInfoString(sql, " OVERRIDING SYSTEM VALUE");
+	appendStringInfoString(sql, " SELECT ");
+	append_columns(sql, state, present, "row");
+	appendStringInfo(sql, " FROM %s r", DJK_ROWS_RELATION);
+}
+
+static void
+append_on_conflict(StringInfo sql, const DjkRouteState *state, const Bitmapset *present, bool update)
+{
+	StringInfoData assignments;
+
+	initStringInfo(&assignments);
+	appendStringInfoString(sql, " ON CONFLICT (");
+	for (int i = 0; i < state->nkeys; i++)
+		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "", quote_identifier(state->columns[state->keys[i]].name));
+	appendStringInfoString(sql, ") DO ");
+	if (update && append_assignments(&assignments, state, present, true))
+		appendStringInfo(sql, "UPDATE SET %s", assignments.data);
+	else
+		appendStringInfoString(sql, "NOTHING");
+}
+
+/* NULL: there is nothing to do. */
+static char *
+build_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	switch (kind)
+	{
+		case DJK_STATEMENT_INSERT:
+			append_insert(&sql, state, present);
+			break;
+		case DJK_STATEMENT_INSERT_NEW:
+		case DJK_STATEMENT_UPSERT:
+			append_insert(&sql, state, present);
+			append_on_conflict(&sql, state, present, kind == DJK_STATEMENT_UPSERT);
+			break;
+		case DJK_STATEMENT_UPDATE:
+			appendStringInfo(&sql, "UPDATE %s AS t SET ", state->target_sql);
+			if (!append_assignments(&sql, state, present, false))
+				return NULL;
+			appendStringInfo(&sql, " FROM %s r WHERE ", DJK_ROWS_RELATION);
+			append_key_match(&sql, state);
+			break;
+		case DJK_STATEMENT_INSERT_MISSING:
+			append_insert(&sql, state, present);
+			appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM %s AS t WHERE ", state->target_sql);
+			append_key_match(&sql, state);
+			appendStringInfoChar(&sql, ')');
+			if (!state->is_view)
+				append_on_conflict(&sql, state, present, true);
+			break;
+		case DJK_STATEMENT_DELETE:
+			appendStringInfo(&sql, "DELETE FROM %s AS t USING %s r WHERE ", state->target_sql, DJK_ROWS_RELATION);
+			append_key_match(&sql, state);
+			break;
+	}
+	return sql.data;
+}
+
+bool
+djk_statement_may_conflict(const DjkRouteState *state, const Bitmapset *present)
+{
+	if (state->is_view || state->needed_excluded || !bms_is_subset(state->needed, present))
+		return false;
+	return !state->has_checks ||
+		(!state->excludes_columns && bms_num_members(present) == state->ncolumns);
+}
+
+/* ---------- plans ---------- */
+
+static void
+register_relation(const char *name, TupleDesc desc, Tuplestorestate *store, int nrows)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+	enr->md.name = (char *) name;
+	enr->md.reliddesc = InvalidOid;
+	enr->md.tupdesc = desc;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = Min(nrows, PLANNED_ROWS_MAX);
+	enr->reldata = store;
+	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register relation \"%s\"", name);
+}
+
+static SPIPlanPtr
+prepare(const char *sql)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	SPI_keepplan(plan);
+	return plan;
+}
+
+static bool
+is_join(DjkStatementKind kind)
+{
+	return kind >= DJK_STATEMENT_UPDATE;
+}
+
+static void
+free_statements(DjkRouteState *state, bool joins_only)
+{
+	HASH_SEQ_STATUS scan;
+	StatementEntry *entry;
+
+	if (state->statements == NULL)
+		return;
+	hash_seq_init(&scan, state->statements);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		if (joins_only && !is_join(entry->key.kind))
+			continue;
+		if (entry->plan != NULL)
+			SPI_freeplan(entry->plan);
+		hash_search(state->statements, &entry->key, HASH_REMOVE, NULL);
+	}
+}
+
+void
+djk_statements_free(DjkRouteState *state)
+{
+	if (state->input_plan != NULL)
+		SPI_freeplan(state->input_plan);
+	if (state->call_plan != NULL)
+		SPI_freeplan(state->call_plan);
+	state->input_plan = state->call_plan = NULL;
+	free_statements(state, false);
+}
+
+static void
+make_key(StatementKey *key, DjkStatementKind kind, const Bitmapset *present)
+{
+	memset(key, 0, sizeof(*key));
+	key->kind = kind;
+	if (present != NULL && kind != DJK_STATEMENT_DELETE)
+	{
+		key->nwords = present->nwords;
+		memcpy(key->words, present->words, present->nwords * sizeof(bitmapword));
+	}
+}
+
+static void
+create_statements(DjkRouteState *state)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = sizeof(StatementKey);
+	ctl.entrysize = sizeof(StatementEntry);
+	ctl.hcxt = state->context;
+	state->statements = hash_create("djkafka statements", STATEMENTS_MAX, &ctl,
+									HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* The plan of a statement; NULL if there is nothing to do.  SPI is connected. */
+static SPIPlanPtr
+get_plan(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
+{
+	StatementKey key;
+	StatementEntry *entry;
+	char	   *sql;
+	SPIPlanPtr	plan = NULL;
+
+	if (state->statements == NULL)
+		create_statements(state);
+	if (state->rows_written - state->rows_at_plan > Max(state->rows_at_plan, REPLAN_ROWS_MIN))
+	{
+		free_statements(state, true);
+		state->rows_at_plan = state->rows_written;
+	}
+
+	make_key(&key, kind, present);
+	entry = hash_search(state->statements, &key, HASH_FIND, NULL);
+	if (entry != NULL)
+		return entry->plan;
+
+	if (hash_get_num_entries(state->statements) >= STATEMENTS_MAX)
+		free_statements(state, false);
+	sql = build_sql(state, kind, present);
+	if (sql != NULL)
+		plan = prepare(sql);
+	entry = hash_search(state->statements, &key, HASH_ENTER, NULL);
+	entry->plan = plan;
+	return plan;
+}
+
+static void
+execute(SPIPlanPtr plan, bool keep_result)
+{
+	SPIExecuteOptions options = {0};
+	int			result;
+
+	options.must_return_tuples = false;
+	if (!keep_result)
+		options.dest = None_Receiver;
+	result = SPI_execute_plan_extended(plan, &options);
+	if (result < 0)
+		elog(ERROR, "could not execute a statement of a route: %s", SPI_result_code_string(result));
+}
+
+uint64
+djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present,
+				  Tuplestorestate *rows, int nrows)
+{
+	SPIPlanPtr	plan;
+	uint64		processed = 0;
+	int			guc_level = djk_route_state_enter(state);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	register_relation(DJK_ROWS_RELATION, state->rows_desc, rows, nrows);
+	plan = get_plan(state, kind, present);
+	if (plan != NULL)
+	{
+		execute(plan, false);
+		processed = SPI_processed;
+	}
+	SPI_finish();
+	djk_route_state_leave(guc_level);
+
+	state->rows_written += nrows;
+	return processed;
+}
+
+/* ---------- expressions and handlers ---------- */
+
+static char *
+build_evaluation(const DjkRouteState *state)
+{
+	const DjkRouteRow *route = state->route;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	if (route->filter != NULL)
+		appendStringInfo(&sql, "SELECT djk_ord, CAST((%s\n) AS boolean)", route->filter);
+	else
+		appendStringInfoString(&sql, "SELECT djk_ord, NULL::boolean");
+	for (int i = 0; i < route->ncolumns; i++)
+	{
+		Oid			type = InvalidOid;
+
+		for (int c = 0; c < state->ncolumns; c++)
+		{
+			if (state->columns[c].expression == i)
+				type = state->columns[c].type;
+		}
+		appendStringInfo(&sql, ",\nCAST((%s\n) AS %s)", route->column_expressions[i],
+						 format_type_be_qualified(type));
+	}
+	appendStringInfo(&sql, "\nFROM %s", DJK_INPUT_RELATION);
+	return sql.data;
+}
+
+static char *
+build_call(const DjkRouteState *state)
+{
+	switch (state->handler_kind)
+	{
+		case DJK_HANDLER_JSONB:
+			return psprintf("SELECT %s(value) FROM %s", state->handler_sql, DJK_INPUT_RELATION);
+		case DJK_HANDLER_MESSAGE:
+			return psprintf("SELECT %s(djk_message) FROM %s", state->handler_sql, DJK_INPUT_RELATION);
+		case DJK_HANDLER_MESSAGES:
+			return psprintf("SELECT %s(pg_catalog.array_agg(djk_message ORDER BY djk_ord)) FROM %s",
+							state->handler_sql, DJK_INPUT_RELATION);
+	}
+	pg_unreachable();
+}
+
+/*
+ * An expression may be any SQL that gives one value a message.  A string that
+ * closes the parenthesis, or what gives more or fewer rows, is refused.
+ */
+static void
+require_one_row_each(SPIPlanPtr plan, int ncolumns)
+{
+	List	   *sources = SPI_plan_get_plan_sources(plan);
+	CachedPlanSource *source = linitial(sources);
+	Query	   *query = list_length(source->query_list) == 1 ? linitial(source->query_list) : NULL;
+
+	if (list_length(sources) != 1 || query == NULL || query->commandType != CMD_SELECT ||
+		list_length(query->targetList) != ncolumns || list_length(query->rtable) < 1 ||
+		query->jointree->quals != NULL || list_length(query->jointree->fromlist) != 1 ||
+		query->setOperations != NULL || query->limitCount != NULL || query->distinctClause != NIL)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("filter and columns must each be one SQL expression")));
+	if (query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("filter and columns cannot contain aggregates, window functions or functions that return sets"),
+				 errhint("Put them into a sub-select.")));
+}
+
+static void
+prepare_input_plan(DjkRouteState *state)
+{
+	SPIPlanPtr	plan;
+
+	if (state->input_plan != NULL)
+		return;
+	plan = SPI_prepare(build_evaluation(state), 0, NULL);
+	if (plan == NULL)
+		elog(ERROR, "could not prepare an expression: %s", SPI_result_code_string(SPI_result));
+	require_one_row_each(plan, state->route->ncolumns + 2);
+	SPI_keepplan(plan);
+	state->input_plan = plan;
+}
+
+void
+djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows)
+{
+	int			guc_level = djk_route_state_enter(state);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	register_relation(DJK_INPUT_RELATION, state->input_desc, input, nrows);
+	prepare_input_plan(state);
+	execute(state->input_plan, true);
+	if (SPI_processed != (uint64) nrows)
+		ereport(ERROR,
+				(errcode(ERRCODE_CARDINALITY_VIOLATION),
+				 errmsg("filter and columns of route " INT64_FORMAT " gave " UINT64_FORMAT " rows for %d messages",
+						state->route->id, SPI_processed, nrows)));
+	djk_route_state_leave(guc_level);
+}
+
+void
+djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows)
+{
+	int			guc_level = djk_route_state_enter(state);
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	register_relation(DJK_INPUT_RELATION, state->input_desc, input, nrows);
+	if (state->call_plan == NULL)
+		state->call_plan = prepare(build_call(state));
+	execute(state->call_plan, false);
+	SPI_finish();
+	djk_route_state_leave(guc_level);
+}
+
+void
+djk_statement_check(DjkRouteState *state)
+{
+	Tuplestorestate *empty = tuplestore_begin_heap(false, false, 64);
+
+	if (state->has_expressions)
+	{
+		djk_statement_evaluate(state, empty, 0);
+		SPI_finish();
+	}
+	if (state->handler_sql != NULL)
+	{
+		int			guc_level = djk_route_state_enter(state);
+
+		if (SPI_connect() != SPI_OK_CONNECT)
+			elog(ERROR, "could not connect to SPI");
+		register_relation(DJK_INPUT_RELATION, state->input_desc, empty, 0);
+		state->call_plan = prepare(build_call(state));
+		SPI_finish();
+		djk_route_state_leave(guc_level);
+	}
+	tuplestore_end(empty);
+}

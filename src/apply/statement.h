@@ -1,0 +1,54 @@
+/*-------------------------------------------------------------------------
+ *
+ * statement.h
+ *	  The SQL that a route runs: text, plans, execution over a batch.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_STATEMENT_H
+#define DJK_STATEMENT_H
+
+#include "base/djk.h"
+
+#include "apply/route_state.h"
+#include "utils/tuplestore.h"
+
+typedef enum DjkStatementKind
+{
+	DJK_STATEMENT_INSERT,		/* plain INSERT */
+	DJK_STATEMENT_INSERT_NEW,	/* … ON CONFLICT DO NOTHING */
+	DJK_STATEMENT_UPSERT,		/* … ON CONFLICT DO UPDATE */
+	DJK_STATEMENT_UPDATE,		/* UPDATE … FROM, by key */
+	DJK_STATEMENT_INSERT_MISSING,	/* INSERT of what UPDATE did not find */
+	DJK_STATEMENT_DELETE		/* DELETE … USING, by key */
+} DjkStatementKind;
+
+/*
+ * Runs a statement over 'rows' (of state->rows_desc), all of which have the
+ * same columns present; returns the number of rows processed.  Needs an active
+ * snapshot; runs as the current user, under the route's search_path.
+ */
+extern uint64 djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present,
+								Tuplestorestate *rows, int nrows);
+
+/* Whether INSERT … ON CONFLICT can serve rows with these columns present. */
+extern bool djk_statement_may_conflict(const DjkRouteState *state, const Bitmapset *present);
+
+/*
+ * Evaluates filter and expressions over 'input' (of state->input_desc).
+ * Leaves SPI connected with the result in SPI_tuptable, one row a message:
+ * djk_ord, the filter (null if there is none), the expressions; the caller
+ * calls SPI_finish().
+ */
+extern void djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows);
+
+/* Calls the handler for each message of 'input', or once for all of them. */
+extern void djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows);
+
+/* Prepares what evaluate or call needs, to find errors in the definition. */
+extern void djk_statement_check(DjkRouteState *state);
+
+/* Frees all plans of a route. */
+extern void djk_statements_free(DjkRouteState *state);
+
+#endif							/* DJK_STATEMENT_H */

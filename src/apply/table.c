@@ -1,0 +1,349 @@
+/*-------------------------------------------------------------------------
+ *
+ * table.c
+ *	  Rows of a batch into a table or view.
+ *
+ * A statement can hold a key only once (ON CONFLICT DO UPDATE cannot touch a
+ * row twice, and order must not be lost), and all its rows have the same
+ * columns present.  Where nothing but the key could tell the difference,
+ * messages of one key are merged: the last value of each column wins, a delete
+ * forgets what came before it.  Else the batch is cut: a new statement begins
+ * where a key repeats, or the operation or the set of columns changes.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/work.h"
+
+#include "apply/statement.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "port/pg_bitutils.h"
+#include "utils/memutils.h"
+
+/* A row to write: one message's, or several merged. */
+typedef struct Change
+{
+	DjkRow	   *row;			/* NULL: deleted and not written again */
+	DjkRow	   *key;			/* where the key's values are */
+	bool		delete_first;
+	uint32		hash;
+} Change;
+
+/* Open addressing over changes by key. */
+typedef struct KeyTable
+{
+	DjkRouteState *state;
+	Change	   *changes;
+	int			nchanges;
+	int		   *buckets;		/* index into changes, -1 free */
+	uint32		mask;
+} KeyTable;
+
+/* ---------- keys ---------- */
+
+static void
+init_keys(KeyTable *table, DjkRouteState *state, int n)
+{
+	uint32		size = pg_nextpower2_32(Max(2 * n, 16));
+
+	table->state = state;
+	table->changes = palloc(Max(n, 1) * sizeof(Change));
+	table->nchanges = 0;
+	table->buckets = palloc(size * sizeof(int));
+	table->mask = size - 1;
+	memset(table->buckets, 0xff, size * sizeof(int));
+}
+
+static void
+reset_keys(KeyTable *table)
+{
+	memset(table->buckets, 0xff, (table->mask + 1) * sizeof(int));
+	table->nchanges = 0;
+}
+
+static bool
+can_hash(const DjkRouteState *state)
+{
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		if (state->columns[state->keys[i]].hash == NULL)
+			return false;
+	}
+	return true;
+}
+
+static uint32
+hash_key(const DjkRouteState *state, const DjkRow *row)
+{
+	uint32		hash = 0;
+
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		DjkColumn  *key = &state->columns[state->keys[i]];
+
+		hash = hash_combine(hash, DatumGetUInt32(FunctionCall1Coll(key->hash, key->collation,
+																   row->values[state->keys[i]])));
+	}
+	return hash;
+}
+
+static bool
+equal_keys(const DjkRouteState *state, const DjkRow *a, const DjkRow *b)
+{
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		int			c = state->keys[i];
+		DjkColumn  *key = &state->columns[c];
+
+		if (!DatumGetBool(FunctionCall2Coll(key->equal, key->collation, a->values[c], b->values[c])))
+			return false;
+	}
+	return true;
+}
+
+/* The change of a row's key; a new one if *found is false. */
+static Change *
+enter_key(KeyTable *table, DjkRow *row, bool *found)
+{
+	uint32		hash = hash_key(table->state, row);
+	uint32		bucket = hash & table->mask;
+	Change	   *change;
+
+	for (; table->buckets[bucket] >= 0; bucket = (bucket + 1) & table->mask)
+	{
+		change = &table->changes[table->buckets[bucket]];
+		if (change->hash == hash && equal_keys(table->state, change->key, row))
+		{
+			*found = true;
+			return change;
+		}
+	}
+	table->buckets[bucket] = table->nchanges;
+	change = &table->changes[table->nchanges++];
+	change->hash = hash;
+	change->key = row;
+	change->row = NULL;
+	change->delete_first = false;
+	*found = false;
+	return change;
+}
+
+/* ---------- running ---------- */
+
+/* Writes rows that have the same columns present. */
+static uint64
+run(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n)
+{
+	Tuplestorestate *store = tuplestore_begin_heap(true, false, work_mem);
+	Bitmapset  *present = rows[0]->present;
+	uint64		processed;
+
+	for (int i = 0; i < n; i++)
+		tuplestore_putvalues(store, state->rows_desc, rows[i]->values, rows[i]->nulls);
+
+	if (kind == DJK_STATEMENT_UPSERT && !djk_statement_may_conflict(state, present))
+	{
+		processed = djk_statement_run(state, DJK_STATEMENT_UPDATE, present, store, n);
+		processed += djk_statement_run(state, DJK_STATEMENT_INSERT_MISSING, present, store, n);
+	}
+	else
+		processed = djk_statement_run(state, kind, present, store, n);
+	tuplestore_end(store);
+	return processed;
+}
+
+/* Writes rows in runs of equal columns; in any order, if nobody can see it. */
+static uint64
+run_groups(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n, bool in_order)
+{
+	DjkRow	  **group = palloc(Max(n, 1) * sizeof(DjkRow *));
+	bool	   *done = palloc0(Max(n, 1) * sizeof(bool));
+	uint64		processed = 0;
+
+	for (int first = 0; first < n; first++)
+	{
+		int			ngroup = 0;
+
+		if (done[first])
+			continue;
+		CHECK_FOR_INTERRUPTS();
+		for (int i = first; i < n; i++)
+		{
+			if (!done[i] && rows[i]->present == rows[first]->present)
+			{
+				group[ngroup++] = rows[i];
+				done[i] = true;
+			}
+			else if (in_order)
+				break;
+		}
+		processed += run(state, kind, group, ngroup);
+	}
+	pfree(done);
+	pfree(group);
+	return processed;
+}
+
+static void
+run_deletes(DjkRouteState *state, DjkRow **rows, int n)
+{
+	if (n > 0)
+		(void) run(state, DJK_STATEMENT_DELETE, rows, n);
+}
+
+/* ---------- upsert and mirror ---------- */
+
+/* Later columns win, absent ones stay. */
+static void
+merge_rows(DjkApply *apply, DjkRow *into, const DjkRow *row)
+{
+	int			c = -1;
+
+	while ((c = bms_next_member(row->present, c)) >= 0)
+	{
+		into->values[c] = row->values[c];
+		into->nulls[c] = row->nulls[c];
+	}
+	if (into->present != row->present)
+		into->present = djk_row_share_present(apply, bms_union(into->present, row->present));
+}
+
+static void
+write_merged(DjkApply *apply, DjkRouteState *state, DjkRow **rows, int n)
+{
+	KeyTable	table;
+	DjkRow	  **deletes = palloc(n * sizeof(DjkRow *));
+	DjkRow	  **upserts = palloc(n * sizeof(DjkRow *));
+	int			ndeletes = 0;
+	int			nupserts = 0;
+
+	init_keys(&table, state, n);
+	for (int i = 0; i < n; i++)
+	{
+		bool		found;
+		Change	   *change = enter_key(&table, rows[i], &found);
+
+		if (rows[i]->is_delete)
+		{
+			change->delete_first = true;
+			change->row = NULL;
+		}
+		else if (change->row != NULL)
+			merge_rows(apply, change->row, rows[i]);
+		else
+			change->row = rows[i];
+	}
+
+	for (int i = 0; i < table.nchanges; i++)
+	{
+		if (table.changes[i].delete_first)
+			deletes[ndeletes++] = table.changes[i].key;
+		if (table.changes[i].row != NULL)
+			upserts[nupserts++] = table.changes[i].row;
+	}
+	run_deletes(state, deletes, ndeletes);
+	(void) run_groups(state, DJK_STATEMENT_UPSERT, upserts, nupserts, false);
+}
+
+static void
+flush(DjkRouteState *state, DjkRow **rows, int n)
+{
+	if (n == 0)
+		return;
+	if (rows[0]->is_delete)
+		run_deletes(state, rows, n);
+	else
+		(void) run(state, DJK_STATEMENT_UPSERT, rows, n);
+}
+
+static void
+write_cut(DjkRouteState *state, DjkRow **rows, int n)
+{
+	KeyTable	table;
+	bool		hashable = can_hash(state);
+	int			first = 0;
+
+	if (hashable)
+		init_keys(&table, state, n);
+	for (int i = 0; i < n; i++)
+	{
+		bool		found = !hashable;
+
+		CHECK_FOR_INTERRUPTS();
+		if (hashable)
+			(void) enter_key(&table, rows[i], &found);
+		if (i > first &&
+			(found || rows[i]->is_delete != rows[first]->is_delete ||
+			 (!rows[i]->is_delete && rows[i]->present != rows[first]->present)))
+		{
+			flush(state, rows + first, i - first);
+			first = i;
+			if (hashable)
+			{
+				reset_keys(&table);
+				(void) enter_key(&table, rows[i], &found);
+			}
+		}
+	}
+	flush(state, rows + first, n - first);
+}
+
+/* ---------- insert ---------- */
+
+/*
+ * Rows that are there already are counted for their partition, so each
+ * partition is a statement of its own.
+ */
+static void
+write_new(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
+{
+	DjkRow	  **rows = palloc(n * sizeof(DjkRow *));
+	int		   *messages = palloc(n * sizeof(int));
+
+	for (int p = 0; p < apply->batch->npartitions; p++)
+	{
+		int			nrows = 0;
+		uint64		inserted;
+
+		for (int i = 0; i < n; i++)
+		{
+			if (apply->batch->messages[indexes[i]].partition != p)
+				continue;
+			messages[nrows] = indexes[i];
+			rows[nrows++] = &apply->work[indexes[i]].row;
+		}
+		if (nrows == 0)
+			continue;
+		inserted = run_groups(state, DJK_STATEMENT_INSERT_NEW, rows, nrows, state->ordered);
+		for (int i = (int) inserted; i < nrows; i++)
+			apply->work[messages[i]].fate = DJK_FATE_DUPLICATE;
+	}
+}
+
+void
+djk_table_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
+{
+	DjkRow	  **rows = palloc(n * sizeof(DjkRow *));
+
+	for (int i = 0; i < n; i++)
+	{
+		rows[i] = &apply->work[indexes[i]].row;
+		apply->work[indexes[i]].fate = DJK_FATE_APPLIED;
+	}
+	switch (state->route->operation)
+	{
+		case DJK_OPERATION_INSERT:
+			(void) run_groups(state, DJK_STATEMENT_INSERT, rows, n, state->ordered);
+			break;
+		case DJK_OPERATION_INSERT_NEW:
+			write_new(apply, state, indexes, n);
+			break;
+		case DJK_OPERATION_UPSERT:
+		case DJK_OPERATION_MIRROR:
+			if (state->merge)
+				write_merged(apply, state, rows, n);
+			else
+				write_cut(state, rows, n);
+			break;
+	}
+}

@@ -1,0 +1,103 @@
+/*-------------------------------------------------------------------------
+ *
+ * work.h
+ *	  A batch on its way through apply: the state its steps share.
+ *
+ * prepare.c assigns each message its route and decodes it, table.c and
+ * function.c write, apply.c decides what is committed.  A step works on the
+ * messages [from, to) of the batch; what an attempt allocates is thrown away
+ * with it, fates and errors last as long as the batch.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_WORK_H
+#define DJK_WORK_H
+
+#include "base/djk.h"
+#include "base/message.h"
+
+#include "apply/route_state.h"
+#include "state/consumer_row.h"
+#include "utils/tuplestore.h"
+
+/* The one fate of a message. */
+typedef enum DjkFate
+{
+	DJK_FATE_PENDING,
+	DJK_FATE_APPLIED,			/* superseded within its batch included */
+	DJK_FATE_FILTERED,
+	DJK_FATE_DUPLICATE,
+	DJK_FATE_DEAD,
+	DJK_FATE_SKIPPED,
+	DJK_FATE_STOP,				/* failed under on_error = stop */
+	DJK_FATE_LOST				/* its partition is not ours any more */
+} DjkFate;
+
+typedef struct DjkRow
+{
+	Datum	   *values;			/* by column of the route's state */
+	bool	   *nulls;
+	Bitmapset  *present;		/* shared: equal sets are one pointer within an attempt */
+	bool		is_delete;
+} DjkRow;
+
+typedef struct DjkWork
+{
+	DjkFate		fate;
+	int			route;			/* index into the consumer's routes; -1 none yet */
+	DjkRow		row;			/* of a table's route, within an attempt */
+	DjkError	error;			/* of DEAD, SKIPPED, STOP; in batch_context */
+	char	   *context;
+} DjkWork;
+
+typedef struct DjkApply
+{
+	const DjkConsumerRow *consumer;
+	DjkRouteState **states;		/* by route; NULL until first used */
+	MemoryContext context;		/* lives as long as this */
+	MemoryContext batch_context;	/* reset with each batch */
+	MemoryContext attempt_context;	/* reset with each attempt at a piece of it */
+
+	/* the batch at hand */
+	DjkBatch   *batch;
+	DjkWork    *work;			/* by message */
+	List	   *presents;		/* Bitmapsets seen in this attempt */
+	int			current;		/* message or -1, for errors' context */
+	int			current_route;	/* route whose SQL runs, or -1 */
+	int			chunk_messages; /* most in one transaction, less than the batch after a time-out */
+	int			chunk_successes;
+	int			time_limit_ms;	/* of one transaction; 0 none */
+	int64		rows_notified;
+
+	/* which routes a topic has: a cache */
+	HTAB	   *topics;
+} DjkApply;
+
+/* Route and decode the pending messages of [from, to); may throw. */
+extern void djk_prepare(DjkApply *apply, int from, int to);
+
+/* Writes prepared messages (indexes into the batch, in order) of one route. */
+extern void djk_table_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
+extern void djk_function_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
+
+/*
+ * Rows of messages: the expressions' values of one (from a result row of
+ * djk_statement_evaluate(), copied to 'context'), then all else of many.
+ */
+extern void djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tuple,
+						  TupleDesc desc, MemoryContext context);
+/* Makes equal sets of columns one pointer. */
+extern Bitmapset *djk_row_share_present(DjkApply *apply, Bitmapset *present);
+extern void djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
+
+/* The state of a route, made at first use and when it was invalidated. */
+extern DjkRouteState *djk_work_state(DjkApply *apply, int route);
+
+/* A message has failed: its fate by its route's policy; the error is copied. */
+extern void djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
+
+/* A tuplestore of the input relation for messages (djk_ord = index in 'indexes'); bad ones fail. */
+extern Tuplestorestate *djk_prepare_input(DjkApply *apply, DjkRouteState *state, const int *indexes,
+										  int n, int *nrows);
+
+#endif							/* DJK_WORK_H */
