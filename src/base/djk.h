@@ -36,6 +36,8 @@
 #define DJK_ERRCODE_NEEDS_DECISION		MAKE_SQLSTATE('K', 'F', '0', '2', '2')	/* a partition stopped for a person */
 #define DJK_ERRCODE_BROKEN				MAKE_SQLSTATE('K', 'F', '0', '2', '3')	/* definition no longer fits the database */
 
+#define DJK_ERRCODE_STOPPED				MAKE_SQLSTATE('K', 'F', '0', '2', '4')	/* a message failed under on_error = stop */
+
 /*
  * An error as a value: what a decoder or a converter reports instead of
  * throwing, and what a caught ErrorData is reduced to.  Strings live in the

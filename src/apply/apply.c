@@ -1,0 +1,444 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.c
+ *	  A batch of messages becomes rows, offsets and dead letters.
+ *
+ * One transaction:
+ *
+ *		fence			lock the offset rows; what is not ours leaves the batch
+ *		write			prepare and write, as the consumer's owner
+ *		check			deferred constraints, while an error can still be told
+ *		record			dead letters and offsets, as the catalog's owner
+ *		commit
+ *
+ * The first attempt at a batch has no savepoint.  If it fails by a message's
+ * fault it is aborted and the batch runs again isolated (isolate.c).  If COMMIT
+ * itself fails, which only user code can make it, messages get a transaction
+ * each.  A transaction that hits its time limit is halved, and the size is
+ * remembered.  An error that speaks of the definition is tried once more with
+ * the routes' states built anew.  What is nobody's fault is the caller's to
+ * wait for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/apply.h"
+
+#include "access/xact.h"
+#include "apply/isolate.h"
+#include "apply/record.h"
+#include "apply/retry.h"
+#include "apply/work.h"
+#include "base/compat.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+#include "utils/timestamp.h"
+
+/* Size of a transaction after one that was full of bad messages. */
+#define CHUNK_AFTER_POISON	32
+
+typedef enum Outcome
+{
+	OUTCOME_DONE,
+	OUTCOME_MESSAGE,			/* a message's fault, not known which */
+	OUTCOME_DEFINITION,
+	OUTCOME_TRANSIENT,
+	OUTCOME_TIMEOUT,
+	OUTCOME_COMMIT,				/* COMMIT failed, by a message's fault */
+	OUTCOME_STOPPED,
+	OUTCOME_LOST				/* no partition is ours any more */
+} Outcome;
+
+/* ---------- making ---------- */
+
+DjkApply *
+djk_apply_create(const DjkConsumerRow *consumer, MemoryContext parent, int time_limit_ms)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "djkafka apply", ALLOCSET_DEFAULT_SIZES);
+	DjkApply   *apply = MemoryContextAllocZero(context, sizeof(DjkApply));
+
+	apply->context = context;
+	apply->consumer = consumer;
+	apply->batch_context = AllocSetContextCreate(context, "djkafka batch", ALLOCSET_DEFAULT_SIZES);
+	apply->attempt_context = AllocSetContextCreate(context, "djkafka attempt", ALLOCSET_DEFAULT_SIZES);
+	apply->states = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(DjkRouteState *));
+	apply->chunk_messages = INT_MAX;
+	apply->time_limit_ms = time_limit_ms;
+	apply->current = apply->current_route = -1;
+	djk_route_state_init();
+	return apply;
+}
+
+void
+djk_apply_require_routes(DjkApply *apply)
+{
+	for (int route = 0; route < apply->consumer->nroutes; route++)
+		(void) djk_work_state(apply, route);
+}
+
+static void
+forget_states(DjkApply *apply)
+{
+	for (int route = 0; route < apply->consumer->nroutes; route++)
+	{
+		if (apply->states[route] != NULL)
+			djk_route_state_destroy(apply->states[route]);
+		apply->states[route] = NULL;
+	}
+}
+
+static void
+take_batch(DjkApply *apply, DjkBatch *batch)
+{
+	MemoryContextReset(apply->batch_context);
+	MemoryContextReset(apply->attempt_context);
+	apply->batch = batch;
+	apply->work = MemoryContextAllocZero(apply->batch_context, Max(batch->nmessages, 1) * sizeof(DjkWork));
+	for (int i = 0; i < batch->nmessages; i++)
+		apply->work[i].route = -1;
+	apply->current = apply->current_route = -1;
+}
+
+/* ---------- context of errors ---------- */
+
+static void
+error_context(void *arg)
+{
+	const DjkApply *apply = arg;
+
+	if (apply->current >= 0)
+	{
+		const DjkMessage *message = &apply->batch->messages[apply->current];
+		const DjkBatchPartition *partition = &apply->batch->partitions[message->partition];
+
+		errcontext("consumer \"%s\", topic \"%s\", partition %d, offset " INT64_FORMAT,
+				   apply->consumer->name, partition->topic, partition->partition, message->offset);
+	}
+	else if (apply->batch != NULL && apply->batch->npartitions > 0)
+		errcontext("consumer \"%s\", batch of %d messages, first topic \"%s\", partition %d, offset " INT64_FORMAT,
+				   apply->consumer->name, apply->batch->nmessages, apply->batch->partitions[0].topic,
+				   apply->batch->partitions[0].partition, apply->batch->partitions[0].next_offset);
+}
+
+/* ---------- a transaction of our own ---------- */
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+/*
+ * What the worker's correctness needs is set with every transaction, because
+ * user code may have changed it for the session; all else stays the owner's.
+ */
+static void
+begin_transaction(DjkApply *apply, int *limit_ms)
+{
+	char		lock_ms[32];
+
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = RecoveryInProgress();
+	XactDeferrable = false;
+
+	set_local("role", "none");
+	set_local("DateStyle", "ISO");
+	set_local("IntervalStyle", "postgres");
+	set_local("bytea_output", "hex");
+	set_local("synchronous_commit", apply->consumer->synchronous_commit ? "on" : "off");
+	if (GetSessionUserId() != apply->consumer->owner || GetUserId() != apply->consumer->owner)
+		ereport(FATAL,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the worker's session user is not the consumer's owner any more")));
+
+	/*
+	 * A wait for a lock is nobody's fault and ends in lock_timeout, before the
+	 * time limit could blame a message.
+	 */
+	*limit_ms = apply->time_limit_ms;
+	if (StatementTimeout > 0 && (*limit_ms == 0 || StatementTimeout < *limit_ms))
+		*limit_ms = StatementTimeout;
+	if (*limit_ms > 0 && (LockTimeout == 0 || LockTimeout > *limit_ms / 2))
+	{
+		snprintf(lock_ms, sizeof(lock_ms), "%d", Max(*limit_ms / 2, 1));
+		set_local("lock_timeout", lock_ms);
+	}
+	if (*limit_ms > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, *limit_ms);
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+static void
+commit_transaction(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	disable_timeout(STATEMENT_TIMEOUT, false);
+}
+
+/* After an ERROR: whose fault it was; *error is described in batch_context. */
+static Outcome
+recover(DjkApply *apply, bool committing, TimestampTz started, int limit_ms, DjkError *error)
+{
+	ErrorData  *edata;
+	DjkVerdict	verdict;
+	long		elapsed_ms = (GetCurrentTimestamp() - started) / 1000;
+
+	MemoryContextSwitchTo(apply->batch_context);
+	edata = CopyErrorData();
+	FlushErrorState();
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	AbortOutOfAnyTransaction();
+	MemoryContextSwitchTo(apply->batch_context);
+
+	djk_isolate_describe(edata, false, apply->batch_context, error);
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && limit_ms > 0 && elapsed_ms >= limit_ms)
+		return OUTCOME_TIMEOUT;
+	if (edata->sqlerrcode == DJK_ERRCODE_STOPPED)
+		return OUTCOME_STOPPED;
+
+	verdict = djk_retry_verdict(edata->sqlerrcode);
+	if (verdict == DJK_VERDICT_TRANSIENT)
+		return OUTCOME_TRANSIENT;
+	if (committing)
+		return OUTCOME_COMMIT;
+	return verdict == DJK_VERDICT_DEFINITION ? OUTCOME_DEFINITION : OUTCOME_MESSAGE;
+}
+
+/*
+ * Applies [from, *to) in one transaction; *to becomes the end of what is
+ * committed.  Outside of it no transaction is open.
+ */
+static Outcome
+transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
+{
+	ErrorContextCallback callback = {error_context_stack, error_context, apply};
+	MemoryContext context = CurrentMemoryContext;
+	TimestampTz started = GetCurrentTimestamp();
+	volatile Outcome outcome = OUTCOME_DONE;
+	volatile bool committing = false;
+	volatile int end = *to;
+	volatile int limit_ms = 0;
+
+	error_context_stack = &callback;
+	PG_TRY();
+	{
+		DjkOffsetAdvance *advances;
+		int			nadvances;
+		int			limit;
+
+		begin_transaction(apply, &limit);
+		limit_ms = limit;
+		if (!djk_record_fence(apply))
+			outcome = OUTCOME_LOST;
+		else
+		{
+			if (isolate)
+				end = djk_isolate(apply, from, end, DJK_ISOLATE_MAX);
+			else if (end > from)
+				end = djk_isolate_apply(apply, from, end);
+			djk_isolate_check_constraints();
+			advances = djk_record_write(apply, from, end, &nadvances);
+		}
+		committing = true;
+		commit_transaction();
+		if (outcome == OUTCOME_DONE)
+			djk_record_committed(apply, advances, nadvances);
+	}
+	PG_CATCH();
+	{
+		error_context_stack = callback.previous;
+		outcome = recover(apply, committing, started, limit_ms, error);
+		end = from;
+	}
+	PG_END_TRY();
+	error_context_stack = callback.previous;
+	MemoryContextSwitchTo(context);
+	apply->current = apply->current_route = -1;
+
+	if (outcome == OUTCOME_DONE && end < *to && apply->work[end].fate == DJK_FATE_STOP)
+	{
+		*error = apply->work[end].error;
+		outcome = OUTCOME_STOPPED;
+	}
+	*to = end;
+	return outcome;
+}
+
+/* ---------- the policy ---------- */
+
+typedef struct Progress
+{
+	int			from;			/* first message that is not committed */
+	bool		isolate;		/* the next transaction works by pieces */
+	bool		single;			/* … and holds one message only */
+	bool		rebuilt;		/* the routes' states are new already */
+} Progress;
+
+/* After success: larger transactions again. */
+static void
+grow_chunk(DjkApply *apply)
+{
+	if (apply->chunk_messages < INT_MAX && ++apply->chunk_successes >= 8)
+	{
+		apply->chunk_messages = apply->chunk_messages > INT_MAX / 2 ? INT_MAX : apply->chunk_messages * 2;
+		if (apply->chunk_messages > apply->consumer->batch_messages)
+			apply->chunk_messages = INT_MAX;
+		apply->chunk_successes = 0;
+	}
+}
+
+static void
+shrink_chunk(DjkApply *apply, int messages)
+{
+	apply->chunk_messages = Max(messages, 1);
+	apply->chunk_successes = 0;
+}
+
+/* A single message hit the time limit, or made COMMIT fail: its own error. */
+static void
+fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error)
+{
+	DjkError	too_slow = *error;
+
+	if (outcome == OUTCOME_TIMEOUT)
+	{
+		too_slow.sqlstate = DJK_ERRCODE_TOO_SLOW;
+		too_slow.message = psprintf("applying this one message took longer than %d ms", apply->time_limit_ms);
+		too_slow.hint = pstrdup("Make its statement faster, or raise max.poll.interval.ms in the consumer's options.");
+	}
+	djk_work_fail(apply, message, &too_slow, NULL);
+}
+
+/*
+ * Decides what follows a transaction over 'n' messages from progress->from that
+ * ended with 'outcome' and committed up to 'to'.  Returns false if the batch
+ * ends here, with result->status set.
+ */
+static bool
+follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, DjkApplyResult *result)
+{
+	int			from = progress->from;
+
+	progress->from = to;
+	switch (outcome)
+	{
+		case OUTCOME_DONE:
+			if (!progress->isolate)
+				grow_chunk(apply);
+			else if (to - from < n)
+				shrink_chunk(apply, CHUNK_AFTER_POISON);
+			progress->isolate = progress->single;
+			return true;
+		case OUTCOME_MESSAGE:
+			progress->isolate = true;
+			return true;
+		case OUTCOME_DEFINITION:
+			if (progress->isolate)
+			{
+				result->status = DJK_APPLY_BROKEN;
+				return false;
+			}
+			if (progress->rebuilt)
+				progress->isolate = true;
+			else
+				forget_states(apply);
+			progress->rebuilt = true;
+			return true;
+		case OUTCOME_TIMEOUT:
+		case OUTCOME_COMMIT:
+			if (n == 1)
+				fail_single(apply, from, outcome, &result->error);
+			else if (outcome == OUTCOME_TIMEOUT)
+				shrink_chunk(apply, n / 2);
+			else
+				progress->single = true;
+			progress->isolate = false;
+			return true;
+		case OUTCOME_TRANSIENT:
+			result->status = DJK_APPLY_TRANSIENT;
+			return false;
+		case OUTCOME_STOPPED:
+			result->status = DJK_APPLY_STOPPED;
+			return false;
+		case OUTCOME_LOST:
+			progress->from = apply->batch->nmessages;
+			return true;
+	}
+	pg_unreachable();
+}
+
+static void
+count_result(const DjkApply *apply, DjkApplyResult *result)
+{
+	for (int i = 0; i < result->decided; i++)
+	{
+		if (apply->work[i].fate == DJK_FATE_APPLIED)
+			result->applied++;
+		else if (apply->work[i].fate == DJK_FATE_DEAD)
+			result->dead++;
+	}
+}
+
+void
+djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
+{
+	Progress	progress = {0};
+	bool		going = true;
+
+	Assert(!IsTransactionState());
+	memset(result, 0, sizeof(*result));
+	take_batch(apply, batch);
+	while (going)
+	{
+		int			n = progress.single ? 1 : apply->chunk_messages;
+		int			to;
+		Outcome		outcome;
+
+		CHECK_FOR_INTERRUPTS();
+		n = Min(n, batch->nmessages - progress.from);
+		to = progress.from + n;
+		outcome = transact(apply, progress.from, &to, progress.isolate, &result->error);
+		going = follow_up(apply, &progress, outcome, n, to, result) && progress.from < batch->nmessages;
+	}
+	result->decided = progress.from;
+	count_result(apply, result);
+}
+
+/* ---------- inside the caller's transaction ---------- */
+
+void
+djk_apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
+{
+	ErrorContextCallback callback = {error_context_stack, error_context, apply};
+	int			guc_level = NewGUCNestLevel();
+	int			nadvances;
+	DjkOffsetAdvance *advances;
+
+	memset(result, 0, sizeof(*result));
+	take_batch(apply, batch);
+	error_context_stack = &callback;
+	set_local("DateStyle", "ISO");
+	set_local("IntervalStyle", "postgres");
+
+	if (djk_record_fence(apply))
+	{
+		result->decided = batch->nmessages;
+		if (batch->nmessages > 0)
+			result->decided = djk_isolate(apply, 0, batch->nmessages, 0);
+		advances = djk_record_write(apply, 0, result->decided, &nadvances);
+		djk_record_committed(apply, advances, nadvances);
+		if (result->decided < batch->nmessages)
+		{
+			result->status = DJK_APPLY_STOPPED;
+			result->error = apply->work[result->decided].error;
+		}
+	}
+	error_context_stack = callback.previous;
+	AtEOXact_GUC(false, guc_level);
+	count_result(apply, result);
+}

@@ -1,0 +1,60 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply.h
+ *	  A batch of messages becomes rows, offsets and dead letters.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_APPLY_H
+#define DJK_APPLY_H
+
+#include "base/djk.h"
+#include "base/message.h"
+#include "state/consumer_row.h"
+
+typedef struct DjkApply DjkApply;
+
+typedef enum DjkApplyStatus
+{
+	DJK_APPLY_DONE,
+	DJK_APPLY_TRANSIENT,		/* what is left waits and is tried again */
+	DJK_APPLY_BROKEN,			/* the definition does not fit the database */
+	DJK_APPLY_STOPPED			/* a message failed under on_error = stop */
+} DjkApplyStatus;
+
+typedef struct DjkApplyResult
+{
+	DjkApplyStatus status;
+	int			decided;		/* messages whose fate is committed, from the first on */
+	int64		applied;
+	int64		dead;
+	DjkError	error;			/* unless DONE; lives until the next batch */
+} DjkApplyResult;
+
+/*
+ * An apply lives in its own child of 'parent'.  time_limit_ms bounds one
+ * transaction (0: no bound).  'consumer' must outlive it.
+ */
+extern DjkApply *djk_apply_create(const DjkConsumerRow *consumer, MemoryContext parent, int time_limit_ms);
+
+/*
+ * Builds the state of every route, so that a definition that does not fit is
+ * found before a message is read.  Needs a transaction and a snapshot; ERROR.
+ */
+extern void djk_apply_require_routes(DjkApply *apply);
+
+/*
+ * Applies a batch in transactions of its own: no transaction may be open.
+ * Moves batch->partitions[].next_offset as it commits, and sets 'lost' of
+ * partitions that are not ours any more.  Does not throw for what concerns the
+ * messages or the database; the caller looks at the status.
+ */
+extern void djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result);
+
+/*
+ * The same inside the caller's transaction, for djkafka_run: each piece in a
+ * subtransaction.  Throws transient errors, and ERRORs for a broken definition.
+ */
+extern void djk_apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result);
+
+#endif							/* DJK_APPLY_H */

@@ -1,0 +1,271 @@
+/*-------------------------------------------------------------------------
+ *
+ * record.c
+ *	  What a batch did, written in its own transaction.
+ *
+ * Every message from a partition's next_offset up to the new one is counted
+ * exactly once: by its fate, or as a gap if Kafka holds no message there.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/record.h"
+
+#include "apply/message_row.h"
+#include "catalog/pg_type.h"
+#include "codec/codec.h"
+#include "mb/pg_wchar.h"
+#include "state/catalog.h"
+#include "state/dead_letter.h"
+#include "state/event.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/memutils.h"
+
+/* Keys in one notification at most; they must fit 8,000 bytes anyway. */
+#define NOTIFY_KEYS_MAX		1000
+
+bool
+djk_record_fence(DjkApply *apply)
+{
+	DjkBatch   *batch = apply->batch;
+	DjkIdentity identity;
+	int			ours;
+
+	djk_catalog_enter(&identity);
+	ours = djk_offset_fence(batch);
+	djk_catalog_leave(&identity);
+
+	for (int i = 0; i < batch->nmessages; i++)
+	{
+		if (batch->partitions[batch->messages[i].partition].lost)
+			apply->work[i].fate = DJK_FATE_LOST;
+	}
+	return ours > 0;
+}
+
+/* ---------- dead letters ---------- */
+
+static void
+write_dead_letters(DjkApply *apply, int from, int to)
+{
+	Oid			header_type = InvalidOid;
+
+	for (int i = from; i < to; i++)
+	{
+		const DjkWork *work = &apply->work[i];
+		const DjkMessage *message = &apply->batch->messages[i];
+		DjkHeader  *headers = NULL;
+		int			nheaders = 0;
+
+		if (work->fate != DJK_FATE_DEAD)
+			continue;
+		if (!OidIsValid(header_type))
+			header_type = djk_catalog_type("djkafka_header");
+		if (apply->batch->load_headers != NULL)
+			nheaders = apply->batch->load_headers(apply->batch, message, &headers);
+		djk_dead_letter_write(apply->consumer->id, apply->consumer->name,
+							  work->route >= 0 ? apply->consumer->routes[work->route].id : 0,
+							  &apply->batch->partitions[message->partition], message,
+							  djk_headers_datum(header_type, headers, nheaders),
+							  &work->error, work->context);
+	}
+}
+
+/* ---------- counters ---------- */
+
+static void
+count_fate(DjkOffsetAdvance *advance, DjkFate fate)
+{
+	switch (fate)
+	{
+		case DJK_FATE_APPLIED:
+			advance->applied++;
+			break;
+		case DJK_FATE_FILTERED:
+			advance->filtered++;
+			break;
+		case DJK_FATE_DUPLICATE:
+			advance->duplicates++;
+			break;
+		case DJK_FATE_DEAD:
+			advance->dead++;
+			break;
+		case DJK_FATE_SKIPPED:
+			advance->skipped++;
+			break;
+		case DJK_FATE_PENDING:
+		case DJK_FATE_STOP:
+		case DJK_FATE_LOST:
+			elog(ERROR, "a message without a fate reached its offset");
+	}
+}
+
+/* The last message of each partition in the batch; -1 if it has none. */
+static int *
+last_messages(const DjkBatch *batch)
+{
+	int		   *last = palloc(Max(batch->npartitions, 1) * sizeof(int));
+
+	for (int p = 0; p < batch->npartitions; p++)
+		last[p] = -1;
+	for (int i = 0; i < batch->nmessages; i++)
+		last[batch->messages[i].partition] = i;
+	return last;
+}
+
+static DjkOffsetAdvance *
+make_advances(DjkApply *apply, int from, int to, int *nadvances)
+{
+	DjkBatch   *batch = apply->batch;
+	int		   *last = last_messages(batch);
+	DjkOffsetAdvance *all = MemoryContextAllocZero(apply->batch_context,
+												   Max(batch->npartitions, 1) * sizeof(DjkOffsetAdvance));
+	int64	   *counted = palloc0(Max(batch->npartitions, 1) * sizeof(int64));
+	int			n = 0;
+
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		all[p].id = batch->partitions[p].offset_id;
+		all[p].next_offset = batch->partitions[p].next_offset;
+		all[p].high_watermark = batch->partitions[p].high_watermark;
+		all[p].last_timestamp_ms = DJK_TIMESTAMP_NONE;
+		if (last[p] < to && !batch->partitions[p].lost)
+			all[p].next_offset = Max(all[p].next_offset, batch->partitions[p].end_offset);
+	}
+	for (int i = from; i < to; i++)
+	{
+		const DjkMessage *message = &batch->messages[i];
+		DjkOffsetAdvance *advance = &all[message->partition];
+
+		if (apply->work[i].fate == DJK_FATE_LOST)
+			continue;
+		count_fate(advance, apply->work[i].fate);
+		counted[message->partition]++;
+		advance->next_offset = Max(advance->next_offset, message->offset + 1);
+		if (message->timestamp_ms >= 0)
+			advance->last_timestamp_ms = message->timestamp_ms;
+	}
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		int64		moved = all[p].next_offset - batch->partitions[p].next_offset;
+
+		if (moved <= 0)
+			continue;
+		all[p].gaps = moved - counted[p];
+		all[n++] = all[p];
+	}
+	*nadvances = n;
+	return all;
+}
+
+/* ---------- notifications ---------- */
+
+/* A message's key as a JSON value; NULL if it is not text. */
+static char *
+key_json(const DjkMessage *message, DjkDecoded *decoded)
+{
+	DjkError	error;
+	StringInfoData buf;
+
+	if (message->key == NULL)
+		return pstrdup("null");
+	if (!djk_codec_decode_key("auto", message->key, message->key_len, decoded, &error))
+		return NULL;
+	if (decoded->is_object)
+		return pnstrdup(message->key, message->key_len);
+	if (decoded->bare.kind == DJK_FIELD_NUMBER || decoded->bare.kind == DJK_FIELD_BOOL ||
+		decoded->bare.kind == DJK_FIELD_ARRAY)
+		return pnstrdup(decoded->bare.raw, decoded->bare.raw_len);
+	initStringInfo(&buf);
+	escape_json(&buf, pnstrdup(decoded->bare.text, decoded->bare.len));
+	return buf.data;
+}
+
+static void
+notify_topic(DjkApply *apply, const char *topic, int from, int to)
+{
+	char	  **keys = palloc(NOTIFY_KEYS_MAX * sizeof(char *));
+	int			nkeys = 0;
+	bool		with_keys = false;
+	int64		rows = 0;
+	DjkDecoded	decoded;
+
+	djk_decoded_init(&decoded, CurrentMemoryContext, CurrentMemoryContext);
+	for (int i = from; i < to; i++)
+	{
+		const DjkMessage *message = &apply->batch->messages[i];
+		const DjkWork *work = &apply->work[i];
+		DjkNotify	notify;
+
+		if (work->fate != DJK_FATE_APPLIED ||
+			strcmp(apply->batch->partitions[message->partition].topic, topic) != 0)
+			continue;
+		notify = apply->consumer->routes[work->route].notify;
+		if (notify == DJK_NOTIFY_OFF)
+			continue;
+		rows++;
+		if (notify == DJK_NOTIFY_KEYS)
+		{
+			with_keys = true;
+			if (nkeys >= 0 && nkeys < NOTIFY_KEYS_MAX && (keys[nkeys] = key_json(message, &decoded)) != NULL)
+				nkeys++;
+			else
+				nkeys = -1;
+		}
+	}
+	if (rows > 0)
+		djk_event_notify_rows(apply->consumer->name, topic, rows,
+							  with_keys && nkeys >= 0 ? keys : NULL, nkeys);
+}
+
+static void
+notify_rows(DjkApply *apply, int from, int to)
+{
+	bool		wanted = false;
+
+	for (int r = 0; r < apply->consumer->nroutes; r++)
+		wanted |= apply->consumer->routes[r].notify != DJK_NOTIFY_OFF;
+	if (!wanted)
+		return;
+
+	for (int p = 0; p < apply->batch->npartitions; p++)
+	{
+		const char *topic = apply->batch->partitions[p].topic;
+		bool		seen = false;
+
+		for (int q = 0; q < p && !seen; q++)
+			seen = strcmp(apply->batch->partitions[q].topic, topic) == 0;
+		if (!seen)
+			notify_topic(apply, topic, from, to);
+	}
+}
+
+/* ---------- the whole ---------- */
+
+DjkOffsetAdvance *
+djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
+{
+	DjkOffsetAdvance *advances = make_advances(apply, from, to, nadvances);
+	DjkIdentity identity;
+
+	djk_catalog_enter(&identity);
+	write_dead_letters(apply, from, to);
+	if (*nadvances > 0)
+		djk_offset_advance(advances, *nadvances);
+	djk_catalog_leave(&identity);
+	notify_rows(apply, from, to);
+	return advances;
+}
+
+void
+djk_record_committed(DjkApply *apply, const DjkOffsetAdvance *advances, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		for (int p = 0; p < apply->batch->npartitions; p++)
+		{
+			if (apply->batch->partitions[p].offset_id == advances[i].id)
+				apply->batch->partitions[p].next_offset = advances[i].next_offset;
+		}
+	}
+}
