@@ -262,7 +262,6 @@ input_is_pure(Oid type)
 		case TIMESTAMPTZOID:
 		case INTERVALOID:
 		case UUIDOID:
-		case JSONBOID:
 		case INETOID:
 		case CIDROID:
 		case MACADDROID:
@@ -335,7 +334,7 @@ choose_scalar_paths(DjkConverter *converter)
 			converter->full = djk_convert_full_json;
 			break;
 		case JSONBOID:
-			converter->full = djk_convert_full_jsonb;
+			djk_convert_init_jsonb(converter);
 			break;
 		default:
 			break;

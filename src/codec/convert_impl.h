@@ -34,10 +34,8 @@ struct DjkConverter
 	bool		input_is_pure;	/* its error can be caught without a subtransaction */
 	bool		is_domain;		/* NULL has to be checked too */
 	void	   *domain_info;	/* domain_check()'s cache */
-	DjkConverter *inner;		/* a domain's base type, an array's element type */
-	int16		inner_len;		/* array: the element's storage */
-	bool		inner_byval;
-	char		inner_align;
+	DjkConverter *inner;		/* a domain's base type, an array's element type, jsonb's numeric */
+	MemoryContext scratch;		/* jsonb: for building one value */
 	FmgrInfo	populate;		/* composite: jsonb_populate_record() for this type */
 	DjkConverter *jsonb;		/* composite: its argument */
 	MemoryContext context;
@@ -91,9 +89,12 @@ extern bool djk_convert_direct_bool(const DjkConverter *, const DjkField *, Datu
 extern bool djk_convert_direct_uuid(const DjkConverter *, const DjkField *, Datum *);
 extern bool djk_convert_full_bytea(DjkConverter *, const DjkField *, Datum *, DjkError *);
 
-/* convert_nested.c */
+/* convert_json.c */
 extern bool djk_convert_full_json(DjkConverter *, const DjkField *, Datum *, DjkError *);
 extern bool djk_convert_full_jsonb(DjkConverter *, const DjkField *, Datum *, DjkError *);
+extern void djk_convert_init_jsonb(DjkConverter *converter);
+
+/* convert_nested.c */
 extern bool djk_convert_full_array(DjkConverter *, const DjkField *, Datum *, DjkError *);
 extern bool djk_convert_full_composite(DjkConverter *, const DjkField *, Datum *, DjkError *);
 extern void djk_convert_init_array(DjkConverter *converter, Oid element_type);

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * convert_nested.c
- *	  json, jsonb, arrays and composites: types that take a JSON value whole.
+ *	  Arrays from JSON arrays, composites from JSON objects.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,78 +12,13 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/json.h"
-#include "utils/lsyscache.h"
 
 #include "codec/json.h"
-
-/*
- * The field as JSON text: as the message has it; bytes have to be JSON, and
- * text (of the format text) becomes a JSON string.
- */
-static bool
-field_json(const DjkField *field, const char **json, int *len, DjkError *error)
-{
-	StringInfoData buf;
-	DjkDecoded	decoded;
-
-	if (field->raw != NULL)
-	{
-		*json = field->raw;
-		*len = field->raw_len;
-		return true;
-	}
-	if (field->kind == DJK_FIELD_BYTES)
-	{
-		djk_decoded_init(&decoded, CurrentMemoryContext, CurrentMemoryContext);
-		if (!djk_json_decode(field->text, field->len, &decoded, error))
-			return false;
-		*json = decoded.text;
-		*len = decoded.text_len;
-		return true;
-	}
-	initStringInfo(&buf);
-	escape_json(&buf, pnstrdup(field->text, field->len));
-	*json = buf.data;
-	*len = buf.len;
-	return true;
-}
-
-bool
-djk_convert_full_json(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
-{
-	const char *json;
-	int			len;
-
-	/* scanned, so valid: json's input function would only copy it */
-	if (!field_json(field, &json, &len, error))
-		return false;
-	*value = PointerGetDatum(cstring_to_text_with_len(json, len));
-	return true;
-}
-
-bool
-djk_convert_full_jsonb(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
-{
-	const char *json;
-	int			len;
-
-	if (!field_json(field, &json, &len, error))
-		return false;
-	if (djk_json_has_bad_escape(json, len))
-		return djk_convert_refuse(error, ERRCODE_UNTRANSLATABLE_CHARACTER,
-								  "unsupported Unicode escape sequence",
-								  "The value has \\u0000 or half of a surrogate pair, which jsonb cannot hold.",
-								  "A column of type json keeps it.");
-	return djk_convert_by_input(converter, pnstrdup(json, len), value, error);
-}
 
 void
 djk_convert_init_array(DjkConverter *converter, Oid element_type)
 {
 	converter->inner = djk_converter_create(element_type, converter->typmod);
-	get_typlenbyvalalign(element_type, &converter->inner_len, &converter->inner_byval,
-						 &converter->inner_align);
 	converter->full = djk_convert_full_array;
 }
 

@@ -22,7 +22,7 @@
 #define FIELDS_INIT 64
 #define FIELDS_KEEP 4096
 
-/* Shows what stands at 'at', in ASCII: at most a few bytes. */
+/* Says where the scanner stopped and shows what stands there, in ASCII. */
 static void
 describe_place(const DjkJsonScan *scan, char *buf, size_t size)
 {
@@ -32,10 +32,13 @@ describe_place(const DjkJsonScan *scan, char *buf, size_t size)
 
 	if (at >= scan->end)
 	{
-		strlcpy(buf, "the end", size);
+		snprintf(buf, size, "at the end, after byte %lld",
+				 (long long) (scan->end - scan->start));
 		return;
 	}
-	used = strlcpy(buf, "\"", size);
+	used = snprintf(buf, size, "at byte %lld of %lld, found \"",
+					(long long) (at - scan->start) + 1,
+					(long long) (scan->end - scan->start));
 	for (shown = 0; shown < 16 && at < scan->end; shown++, at++)
 	{
 		unsigned char c = (unsigned char) *at;
@@ -94,15 +97,15 @@ static bool
 report_fault(const DjkJsonScan *scan, MemoryContext context, DjkError *error)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
-	char		place[80];
+	char		place[160];
 
 	describe_place(scan, place, sizeof(place));
 	error->sqlstate = DJK_ERRCODE_MALFORMED;
 	error->message = pstrdup("message is not valid JSON");
-	error->detail = psprintf("%s at byte %lld of %lld, found %s.",
-							 fault_text(scan->fault),
-							 (long long) (scan->at - scan->start) + 1,
-							 (long long) (scan->end - scan->start), place);
+	if (scan->end == scan->start)
+		error->detail = pstrdup("The message is empty.");
+	else
+		error->detail = psprintf("%s %s.", fault_text(scan->fault), place);
 	error->hint = NULL;
 	MemoryContextSwitchTo(old);
 	return false;
@@ -225,23 +228,6 @@ djk_json_unescape(const char *content, int len, MemoryContext context,
 	*text = buf;
 	*text_len = (int) (to - buf);
 	return true;
-}
-
-bool
-djk_json_has_bad_escape(const char *json, int len)
-{
-	const char *at = json;
-	const char *end = json + len;
-
-	while ((at = memchr(at, '\\', end - at)) != NULL)
-	{
-		/* two bytes pass an escaped backslash as a whole */
-		if (at[1] != 'u')
-			at += 2;
-		else if (read_code_point(&at, end) == 0)
-			return true;
-	}
-	return false;
 }
 
 /* Makes text of a string field that has escapes, or marks it as no text. */

@@ -21,12 +21,6 @@ extern bool djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkErro
 extern bool djk_json_unescape(const char *content, int len, MemoryContext context,
 							  const char **text, int *text_len, DjkError *error);
 
-/*
- * True if the JSON text has an escape that stands for NUL or for half of a
- * surrogate pair: json takes that, jsonb does not.
- */
-extern bool djk_json_has_bad_escape(const char *json, int len);
-
 /* Walks the elements of an array that has been scanned before. */
 typedef struct DjkJsonArray
 {
