@@ -65,4 +65,22 @@
 #define djk_aclcheck_database(oid, role)	pg_database_aclcheck(oid, role, ACL_CONNECT)
 #endif
 
+/*
+ * 16 gave input functions a way to report a bad value without throwing (commit
+ * d9f7f5d32f), 17 gave domains one (commit 1edb3b491b).
+ */
+#if PG_VERSION_NUM >= 160000
+#include "nodes/miscnodes.h"
+#define DJK_HAVE_SOFT_ERRORS
+#endif
+#if PG_VERSION_NUM >= 170000
+#define djk_domain_check(value, isnull, type, extra, mcxt, escontext) \
+	domain_check_safe(value, isnull, type, extra, mcxt, escontext)
+#else
+#define djk_domain_check(value, isnull, type, extra, mcxt, escontext) \
+	(domain_check(value, isnull, type, extra, mcxt), true)
+#endif
+
+/* 17 replaced MyBackendId by MyProcNumber (commit 024c521117); neither is used here. */
+
 #endif							/* DJK_COMPAT_H */

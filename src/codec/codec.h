@@ -21,7 +21,9 @@ typedef enum DjkFieldKind
 	DJK_FIELD_NULL,
 	DJK_FIELD_BOOL,				/* text is "true" or "false" */
 	DJK_FIELD_NUMBER,			/* text is the literal as JSON has it */
-	DJK_FIELD_STRING,			/* text is the unescaped string, valid in the server's encoding, no NUL */
+	DJK_FIELD_STRING,			/* text is the unescaped string, valid in the server's encoding, no NUL;
+								 * NULL (and len 0) where no text can hold it: \u0000, half of a
+								 * surrogate pair, a character the encoding lacks.  Only json takes it. */
 	DJK_FIELD_OBJECT,			/* text is the JSON text of the object, validated */
 	DJK_FIELD_ARRAY,			/* text is the JSON text of the array, validated */
 	DJK_FIELD_BYTES				/* raw bytes of any content */
@@ -34,7 +36,8 @@ typedef struct DjkField
 	DjkFieldKind kind;
 	const char *text;			/* not NUL-terminated */
 	int			len;
-	const char *raw;			/* the value's own JSON text (a string with its quotes), as text[json] wants it */
+	const char *raw;			/* the value's own JSON text (a string with its quotes); NULL if it
+								 * does not come from JSON */
 	int			raw_len;
 } DjkField;
 
@@ -50,6 +53,8 @@ typedef struct DjkDecoded
 	DjkField   *fields;
 	int			nfields;
 	int			fields_size;	/* allocated, in fields_context */
+	const char *text;			/* the whole value in the server's encoding (raw: its bytes) */
+	int			text_len;
 	MemoryContext fields_context;	/* lives as long as this struct */
 	MemoryContext context;		/* for what must be copied (unescaped strings, converted text, error strings) */
 } DjkDecoded;
@@ -63,7 +68,8 @@ typedef struct DjkCodec
 	/*
 	 * bytes is never NULL (a null value is the caller's matter), len may be 0.
 	 * Returns false and fills *error (strings in out->context) if the bytes are
-	 * not of this format.
+	 * not of this format.  In a database whose encoding is not UTF-8 this needs
+	 * a transaction (conversions are catalog entries).
 	 */
 	bool		(*decode) (const char *bytes, int len, DjkDecoded *out, DjkError *error);
 } DjkCodec;
@@ -76,8 +82,9 @@ extern void djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, 
 /*
  * Keys: format "auto" reads a JSON object by fields, a JSON string unquoted,
  * anything else as the scalar it stands (NUMBER-like text included, as
- * STRING); "json", "text", "raw" are strict.  The result is an object, or a
- * bare value.
+ * STRING), and what is no text at all (a serialized integer) as BYTES; it
+ * refuses nothing.  "json", "text", "raw" are strict.  The result is an
+ * object, or a bare value.
  */
 extern bool djk_codec_decode_key(const char *key_format, const char *bytes, int len,
 								 DjkDecoded *out, DjkError *error);

@@ -1,0 +1,117 @@
+/*-------------------------------------------------------------------------
+ *
+ * codec.c
+ *	  The table of formats, and the formats of keys.
+ *
+ * A format is found by its name and is a row of the table below: a new one is
+ * a file with a decode function and a row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "codec/codec.h"
+
+#include "catalog/pg_type_d.h"
+
+#include "codec/json.h"
+#include "codec/text.h"
+
+/* Makes the result one bare value of these bytes. */
+static void
+set_bare(DjkDecoded *out, DjkFieldKind kind, const char *text, int len)
+{
+	out->is_object = false;
+	out->nfields = 0;
+	memset(&out->bare, 0, sizeof(out->bare));
+	out->bare.kind = kind;
+	out->bare.text = text;
+	out->bare.len = len;
+	out->text = text;
+	out->text_len = len;
+}
+
+/* Format "text": UTF-8 without NUL. */
+static bool
+decode_text(const char *bytes, int len, DjkDecoded *out, DjkError *error)
+{
+	const char *text;
+	int			text_len;
+
+	if (!djk_codec_to_server_text(bytes, len, out->context, &text, &text_len, error))
+		return false;
+	set_bare(out, DJK_FIELD_STRING, text, text_len);
+	return true;
+}
+
+/* Format "raw": any bytes. */
+static bool
+decode_raw(const char *bytes, int len, DjkDecoded *out, DjkError *error)
+{
+	set_bare(out, DJK_FIELD_BYTES, bytes, len);
+	return true;
+}
+
+static const DjkCodec codecs[] = {
+	{"json", JSONBOID, true, djk_json_decode},
+	{"text", TEXTOID, false, decode_text},
+	{"raw", BYTEAOID, false, decode_raw},
+};
+
+const DjkCodec *
+djk_codec_find(const char *name)
+{
+	int			i;
+
+	for (i = 0; i < lengthof(codecs); i++)
+	{
+		if (strcmp(codecs[i].name, name) == 0)
+			return &codecs[i];
+	}
+	return NULL;
+}
+
+void
+djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContext context)
+{
+	memset(decoded, 0, sizeof(*decoded));
+	decoded->fields_context = fields_context;
+	decoded->context = context;
+}
+
+/*
+ * Key format "auto".  Only an object and a string are read as JSON, since
+ * there the JSON differs from the scalar it stands for; a key that only looks
+ * like one is text.
+ */
+static bool
+decode_auto_key(const char *bytes, int len, DjkDecoded *out)
+{
+	DjkError	ignored;
+
+	if (len > 0 && (bytes[0] == '{' || bytes[0] == '"') &&
+		djk_json_decode(bytes, len, out, &ignored) &&
+		(out->is_object || out->bare.text != NULL))
+		return true;
+	return decode_text(bytes, len, out, &ignored) ||
+		decode_raw(bytes, len, out, &ignored);
+}
+
+bool
+djk_codec_decode_key(const char *key_format, const char *bytes, int len,
+					 DjkDecoded *out, DjkError *error)
+{
+	const DjkCodec *codec;
+
+	if (strcmp(key_format, "auto") == 0)
+		return decode_auto_key(bytes, len, out);
+	codec = djk_codec_find(key_format);
+	if (codec == NULL)
+	{
+		/* the catalog's checks keep other names out; do not trust them blindly */
+		error->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
+		error->message = MemoryContextStrdup(out->context, "unknown key format");
+		error->detail = NULL;
+		error->hint = MemoryContextStrdup(out->context, "Key formats are auto, json, text and raw.");
+		return false;
+	}
+	return codec->decode(bytes, len, out, error);
+}

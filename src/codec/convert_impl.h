@@ -1,0 +1,103 @@
+/*-------------------------------------------------------------------------
+ *
+ * convert_impl.h
+ *	  What the files convert*.c share.
+ *
+ * A converter has up to two functions.  'direct' handles the usual form of a
+ * value at once: true, or false for "not that form", with nothing said of
+ * whether it is an error; it is not called for a string that is no text
+ * (field->text NULL).  'full' then handles every form and knows the
+ * errors; for most types it is the type's input function.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_CONVERT_IMPL_H
+#define DJK_CONVERT_IMPL_H
+
+#include "codec/convert.h"
+
+#include "fmgr.h"
+
+typedef bool (*DjkConvertDirect) (const DjkConverter *converter, const DjkField *field,
+								  Datum *value);
+typedef bool (*DjkConvertFull) (DjkConverter *converter, const DjkField *field,
+								Datum *value, DjkError *error);
+
+struct DjkConverter
+{
+	DjkConvertDirect direct;	/* may be NULL */
+	DjkConvertFull full;
+	Oid			type;
+	int32		typmod;
+	FmgrInfo	input;			/* the type's input function */
+	Oid			input_param;
+	bool		input_is_pure;	/* its error can be caught without a subtransaction */
+	bool		is_domain;		/* NULL has to be checked too */
+	void	   *domain_info;	/* domain_check()'s cache */
+	DjkConverter *inner;		/* a domain's base type, an array's element type, jsonb's numeric */
+	MemoryContext scratch;		/* jsonb: for building one value */
+	FmgrInfo	populate;		/* composite: jsonb_populate_record() for this type */
+	DjkConverter *jsonb;		/* composite: its argument */
+	MemoryContext context;
+};
+
+/* convert.c: reports, and steps that several types share */
+
+/* Fills *error and returns false.  'message' is copied. */
+extern bool djk_convert_refuse(DjkError *error, int sqlstate, const char *message,
+							   const char *detail, const char *hint);
+
+/* The value for a message: quoted, cut to a short length. */
+extern char *djk_convert_show(const char *text, int len);
+
+/*
+ * The field as the text an input function reads: NUL-terminated, numbers in
+ * the form that jsonb gives them.  NULL with *error if no text can hold it.
+ */
+extern char *djk_convert_field_text(const DjkField *field, DjkError *error);
+
+/* Calls the type's input function. */
+extern bool djk_convert_by_input(DjkConverter *converter, char *text, Datum *value, DjkError *error);
+
+/* DjkConvertFull for most types: text form, input function. */
+extern bool djk_convert_full_input(DjkConverter *converter, const DjkField *field,
+								   Datum *value, DjkError *error);
+
+/* convert_number.c */
+extern bool djk_convert_direct_int2(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_int4(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_int8(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_float4(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_float8(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_numeric(const DjkConverter *, const DjkField *, Datum *);
+
+/* True if the literal is not as jsonb would print it (1e3, -0). */
+extern bool djk_convert_number_is_odd(const char *text, int len);
+
+/* The literal as jsonb prints it, or itself if that would be very long. */
+extern char *djk_convert_normalize_number(const char *text, int len);
+
+/* convert_time.c */
+extern bool djk_convert_direct_date(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_timestamp(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_timestamptz(const DjkConverter *, const DjkField *, Datum *);
+
+/* convert_text.c */
+extern bool djk_convert_direct_text(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_varchar(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_bool(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_direct_uuid(const DjkConverter *, const DjkField *, Datum *);
+extern bool djk_convert_full_bytea(DjkConverter *, const DjkField *, Datum *, DjkError *);
+
+/* convert_json.c */
+extern bool djk_convert_full_json(DjkConverter *, const DjkField *, Datum *, DjkError *);
+extern bool djk_convert_full_jsonb(DjkConverter *, const DjkField *, Datum *, DjkError *);
+extern void djk_convert_init_jsonb(DjkConverter *converter);
+
+/* convert_nested.c */
+extern bool djk_convert_full_array(DjkConverter *, const DjkField *, Datum *, DjkError *);
+extern bool djk_convert_full_composite(DjkConverter *, const DjkField *, Datum *, DjkError *);
+extern void djk_convert_init_array(DjkConverter *converter, Oid element_type);
+extern void djk_convert_init_composite(DjkConverter *converter);
+
+#endif							/* DJK_CONVERT_IMPL_H */

@@ -1,0 +1,169 @@
+/*-------------------------------------------------------------------------
+ *
+ * convert_nested.c
+ *	  Arrays from JSON arrays, composites from JSON objects.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "codec/convert_impl.h"
+
+#include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+
+#include "codec/json.h"
+
+void
+djk_convert_init_array(DjkConverter *converter, Oid element_type)
+{
+	converter->inner = djk_converter_create(element_type, converter->typmod);
+	converter->full = djk_convert_full_array;
+}
+
+/* An array being built. */
+typedef struct ArrayBuild
+{
+	DjkConverter *converter;
+	ArrayBuildState *state;
+	int			ndims;			/* 0 until the first element that is no array */
+	int			dims[MAXDIM];	/* -1 until the first array of that level ended */
+	DjkError   *error;
+} ArrayBuild;
+
+/* Adds one element of the innermost dimension. */
+static bool
+add_element(ArrayBuild *build, const DjkField *field)
+{
+	DjkConverter *converter = build->converter;
+	Datum		value;
+	bool		isnull;
+
+	if (!djk_convert(converter->inner, field, &value, &isnull, build->error))
+		return false;
+	accumArrayResult(build->state, value, isnull, converter->inner->type, CurrentMemoryContext);
+	return true;
+}
+
+/*
+ * Adds the elements of a JSON array that stands at 'level' (0 is the whole).
+ * The first element that is no array says how many dimensions there are; every
+ * array of a level must then be as long as the first one.  Recursion ends at
+ * MAXDIM.
+ */
+static bool
+add_array(ArrayBuild *build, const DjkField *field, int level)
+{
+	DjkJsonArray array;
+	DjkField	element;
+	int			count = 0;
+
+	djk_json_array_begin(&array, field->raw, field->raw_len, CurrentMemoryContext);
+	while (djk_json_array_next(&array, &element))
+	{
+		bool		is_array = element.kind == DJK_FIELD_ARRAY;
+
+		if (build->ndims == 0 && !is_array)
+			build->ndims = level + 1;
+		if (level + 1 == build->ndims)
+		{
+			if (!add_element(build, &element))
+				return false;
+		}
+		else if (!is_array)
+			return djk_convert_refuse(build->error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+									  "expected a JSON array", NULL, NULL);
+		else if (level + 1 >= MAXDIM)
+			return djk_convert_refuse(build->error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+									  psprintf("array has more than %d dimensions", MAXDIM),
+									  NULL, NULL);
+		else if (!add_array(build, &element, level + 1))
+			return false;
+		count++;
+	}
+	if (build->ndims == 0)
+		build->ndims = level + 1;
+	if (build->dims[level] < 0)
+		build->dims[level] = count;
+	else if (build->dims[level] != count)
+		return djk_convert_refuse(build->error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+								  "malformed JSON array",
+								  "Multidimensional arrays must have sub-arrays with matching dimensions.",
+								  NULL);
+	return true;
+}
+
+bool
+djk_convert_full_array(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+{
+	ArrayBuild	build;
+	int			lower[MAXDIM];
+	int			i;
+
+	/* a string is the type's own text form, {1,2} */
+	if (field->kind == DJK_FIELD_STRING || field->kind == DJK_FIELD_BYTES)
+		return djk_convert_full_input(converter, field, value, error);
+	if (field->kind != DJK_FIELD_ARRAY)
+		return djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+								  "expected a JSON array", NULL, NULL);
+	build.converter = converter;
+	build.state = initArrayResult(converter->inner->type, CurrentMemoryContext, true);
+	build.ndims = 0;
+	build.error = error;
+	for (i = 0; i < MAXDIM; i++)
+	{
+		build.dims[i] = -1;
+		lower[i] = 1;
+	}
+	if (!add_array(&build, field, 0))
+		return false;
+	*value = makeMdArrayResult(build.state, build.ndims, build.dims, lower,
+							   CurrentMemoryContext, true);
+	return true;
+}
+
+/*
+ * Composites go through jsonb_populate_record(), which finds the row type in
+ * the expression that calls it: we give it one.
+ */
+void
+djk_convert_init_composite(DjkConverter *converter)
+{
+	List	   *args;
+
+	converter->jsonb = djk_converter_create(JSONBOID, -1);
+	args = list_make2(makeNullConst(converter->type, -1, InvalidOid),
+					  makeNullConst(JSONBOID, -1, InvalidOid));
+	fmgr_info(F_JSONB_POPULATE_RECORD, &converter->populate);
+	fmgr_info_set_expr((Node *) makeFuncExpr(F_JSONB_POPULATE_RECORD, converter->type, args,
+											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
+					   &converter->populate);
+	converter->full = djk_convert_full_composite;
+}
+
+bool
+djk_convert_full_composite(DjkConverter *converter, const DjkField *field, Datum *value,
+						   DjkError *error)
+{
+	LOCAL_FCINFO(fcinfo, 2);
+
+	if (field->kind == DJK_FIELD_STRING || field->kind == DJK_FIELD_BYTES)
+		return djk_convert_full_input(converter, field, value, error);
+	if (field->kind != DJK_FIELD_OBJECT)
+		return djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+								  psprintf("expected a JSON object for type %s",
+										   format_type_be(converter->type)),
+								  NULL, NULL);
+	InitFunctionCallInfoData(*fcinfo, &converter->populate, 2, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = (Datum) 0;
+	fcinfo->args[0].isnull = true;
+	fcinfo->args[1].isnull = false;
+	if (!djk_convert_full_jsonb(converter->jsonb, field, &fcinfo->args[1].value, error))
+		return false;
+	*value = FunctionCallInvoke(fcinfo);
+	if (fcinfo->isnull)
+		return djk_convert_refuse(error, ERRCODE_DATA_EXCEPTION,
+								  "composite value became null", NULL, NULL);
+	return true;
+}

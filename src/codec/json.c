@@ -1,0 +1,431 @@
+/*-------------------------------------------------------------------------
+ *
+ * json.c
+ *	  JSON -> fields.
+ *
+ * The scanner (json_scan.c) gives slices; this file makes fields of them:
+ * strings that have escapes are unescaped into the message's context, all
+ * others stay where they are.  A fault becomes a DjkError that names the byte
+ * and shows a few bytes from there, escaped so that the text is valid in every
+ * encoding whatever the message holds.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "codec/json.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/memutils.h"
+
+#include "codec/text.h"
+
+/* The array of fields begins with this many and is given back above KEEP. */
+#define FIELDS_INIT 64
+#define FIELDS_KEEP 4096
+
+/* Says where the scanner stopped and shows what stands there, in ASCII. */
+static void
+describe_place(const DjkJsonScan *scan, char *buf, size_t size)
+{
+	const char *at = scan->at;
+	size_t		used;
+	int			shown;
+
+	if (at >= scan->end)
+	{
+		snprintf(buf, size, "at the end, after byte %lld",
+				 (long long) (scan->end - scan->start));
+		return;
+	}
+	used = snprintf(buf, size, "at byte %lld of %lld, found \"",
+					(long long) (at - scan->start) + 1,
+					(long long) (scan->end - scan->start));
+	for (shown = 0; shown < 16 && at < scan->end; shown++, at++)
+	{
+		unsigned char c = (unsigned char) *at;
+
+		if (c >= ' ' && c < 0x7F)
+			used += snprintf(buf + used, size - used, "%c", c);
+		else
+			used += snprintf(buf + used, size - used, "\\x%02x", c);
+	}
+	strlcat(buf, at < scan->end ? "...\"" : "\"", size);
+}
+
+static const char *
+fault_text(DjkJsonFault fault)
+{
+	switch (fault)
+	{
+		case DJK_JSON_OK:
+			break;
+		case DJK_JSON_EXPECTED_VALUE:
+			return "Expected a value";
+		case DJK_JSON_EXPECTED_NAME:
+			return "Expected a field's name in quotes";
+		case DJK_JSON_EXPECTED_COLON:
+			return "Expected \":\"";
+		case DJK_JSON_EXPECTED_COMMA_OR_BRACE:
+			return "Expected \",\" or \"}\"";
+		case DJK_JSON_EXPECTED_COMMA_OR_BRACKET:
+			return "Expected \",\" or \"]\"";
+		case DJK_JSON_EXPECTED_END:
+			return "Expected the end of the value";
+		case DJK_JSON_BAD_NUMBER:
+			return "Malformed number";
+		case DJK_JSON_BAD_ESCAPE:
+			return "Malformed escape in a string";
+		case DJK_JSON_CONTROL_CHARACTER:
+			return "Control character in a string, which must be escaped,";
+		case DJK_JSON_UNTERMINATED_STRING:
+			return "String without a closing quote";
+		case DJK_JSON_BAD_UTF8:
+			return "Bytes that are not UTF-8";
+		case DJK_JSON_BYTE_ORDER_MARK:
+			return "Byte order mark";
+		case DJK_JSON_TOO_DEEP:
+			return "Nesting of more than " CppAsString2(DJK_JSON_MAX_DEPTH) " levels";
+		case DJK_JSON_TOO_MANY_FIELDS:
+			return "Object of more than " CppAsString2(DJK_JSON_MAX_FIELDS) " fields";
+		case DJK_JSON_BAD_NAME:
+			return "Field name that no text of this database can hold";
+	}
+	return "Fault";
+}
+
+/* Turns the scanner's fault into *error; returns false for the caller. */
+static bool
+report_fault(const DjkJsonScan *scan, MemoryContext context, DjkError *error)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	char		place[160];
+
+	describe_place(scan, place, sizeof(place));
+	error->sqlstate = DJK_ERRCODE_MALFORMED;
+	error->message = pstrdup("message is not valid JSON");
+	if (scan->end == scan->start)
+		error->detail = pstrdup("The message is empty.");
+	else
+		error->detail = psprintf("%s %s.", fault_text(scan->fault), place);
+	error->hint = NULL;
+	MemoryContextSwitchTo(old);
+	return false;
+}
+
+static bool
+report_bad_escape(const char *what, MemoryContext context, DjkError *error)
+{
+	if (error != NULL)
+	{
+		error->sqlstate = ERRCODE_UNTRANSLATABLE_CHARACTER;
+		error->message = MemoryContextStrdup(context, "unsupported Unicode escape sequence");
+		error->detail = MemoryContextStrdup(context, what);
+		error->hint = NULL;
+	}
+	return false;
+}
+
+/* Four hexadecimal digits that have been scanned. */
+static unsigned
+read_hex4(const char *digits)
+{
+	unsigned	value = 0;
+	int			i;
+
+	for (i = 0; i < 4; i++)
+	{
+		unsigned	c = (unsigned char) digits[i];
+
+		value = value << 4 | (c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
+	}
+	return value;
+}
+
+/*
+ * Reads the code point of a \u escape ('*at' on the backslash) with its second
+ * half if it is a pair, and moves *at behind it.  0 for what is no character:
+ * NUL or half of a pair.
+ */
+static unsigned
+read_code_point(const char **at, const char *end)
+{
+	unsigned	high = read_hex4(*at + 2);
+	unsigned	low;
+
+	*at += 6;
+	if (high < 0xD800 || high > 0xDFFF)
+		return high;
+	if (high > 0xDBFF || end - *at < 6 || (*at)[0] != '\\' || (*at)[1] != 'u')
+		return 0;
+	low = read_hex4(*at + 2);
+	if (low < 0xDC00 || low > 0xDFFF)
+		return 0;
+	*at += 6;
+	return 0x10000 + ((high - 0xD800) << 10 | (low - 0xDC00));
+}
+
+static char
+escaped_byte(char c)
+{
+	switch (c)
+	{
+		case 'b':
+			return '\b';
+		case 'f':
+			return '\f';
+		case 'n':
+			return '\n';
+		case 'r':
+			return '\r';
+		case 't':
+			return '\t';
+		default:
+			return c;			/* quote, backslash, slash */
+	}
+}
+
+bool
+djk_json_unescape(const char *content, int len, MemoryContext context,
+				  const char **text, int *text_len, DjkError *error)
+{
+	const char *at = content;
+	const char *end = content + len;
+	char	   *buf = MemoryContextAlloc(context, (Size) len + 1);
+	char	   *to = buf;
+
+	/* An escape is never shorter than what it stands for: len is enough. */
+	while (at < end)
+	{
+		const char *backslash = memchr(at, '\\', end - at);
+		size_t		plain = (backslash == NULL ? end : backslash) - at;
+
+		memcpy(to, at, plain);
+		to += plain;
+		at += plain;
+		if (at >= end)
+			break;
+		if (at[1] != 'u')
+		{
+			*to++ = escaped_byte(at[1]);
+			at += 2;
+		}
+		else
+		{
+			const char *escape = at;
+			unsigned	code = read_code_point(&at, end);
+			int			written;
+
+			if (code == 0)
+				return report_bad_escape("The string has \\u0000 or half of a surrogate pair, which text cannot hold.",
+										 context, error);
+			written = djk_text_put_code_point(code, to, (int) (at - escape));
+			if (written == 0)
+				return report_bad_escape("The string has a character that the database's encoding does not have.",
+										 context, error);
+			to += written;
+		}
+	}
+	*to = '\0';
+	*text = buf;
+	*text_len = (int) (to - buf);
+	return true;
+}
+
+/* Makes text of a string field that has escapes, or marks it as no text. */
+static void
+unescape_field(DjkField *field, MemoryContext context)
+{
+	if (!djk_json_unescape(field->text, field->len, context,
+						   &field->text, &field->len, NULL))
+	{
+		field->text = NULL;
+		field->len = 0;
+	}
+}
+
+/* Makes room for one more field. */
+static bool
+grow_fields(DjkDecoded *out)
+{
+	int			size;
+	DjkField   *fields;
+
+	if (out->fields_size >= DJK_JSON_MAX_FIELDS)
+		return false;
+	size = out->fields_size == 0 ? FIELDS_INIT : out->fields_size * 2;
+	size = Min(size, DJK_JSON_MAX_FIELDS);
+	fields = MemoryContextAlloc(out->fields_context, sizeof(DjkField) * size);
+	if (out->fields != NULL)
+	{
+		memcpy(fields, out->fields, sizeof(DjkField) * out->nfields);
+		pfree(out->fields);
+	}
+	out->fields = fields;
+	out->fields_size = size;
+	return true;
+}
+
+/* One member: name, colon, value. */
+static inline bool
+read_member(DjkJsonScan *scan, DjkDecoded *out)
+{
+	DjkJsonString name;
+	DjkField   *field;
+	const char *start = scan->at;
+	bool		escaped;
+
+	if (unlikely(out->nfields >= out->fields_size) && !grow_fields(out))
+	{
+		scan->fault = DJK_JSON_TOO_MANY_FIELDS;
+		return false;
+	}
+	field = &out->fields[out->nfields];
+	if (!djk_json_scan_name(scan, &name))
+		return false;
+	if (unlikely(name.escaped) &&
+		!djk_json_unescape(name.text, name.len, out->context, &name.text, &name.len, NULL))
+	{
+		scan->at = start;
+		scan->fault = DJK_JSON_BAD_NAME;
+		return false;
+	}
+	field->name = name.text;
+	field->name_len = name.len;
+	if (!djk_json_scan_value(scan, field, &escaped))
+		return false;
+	if (unlikely(escaped))
+		unescape_field(field, out->context);
+	out->nfields++;
+	return true;
+}
+
+/* The members of the object whose opening brace 'at' is on. */
+static bool
+read_object(DjkJsonScan *scan, DjkDecoded *out)
+{
+	scan->at++;
+	djk_json_scan_space(scan);
+	if (scan->at < scan->end && *scan->at == '}')
+	{
+		scan->at++;
+		return true;
+	}
+	for (;;)
+	{
+		if (!read_member(scan, out))
+			return false;
+		djk_json_scan_space(scan);
+		if (scan->at < scan->end && *scan->at == ',')
+			scan->at++;
+		else if (scan->at < scan->end && *scan->at == '}')
+		{
+			scan->at++;
+			return true;
+		}
+		else
+		{
+			scan->fault = DJK_JSON_EXPECTED_COMMA_OR_BRACE;
+			return false;
+		}
+	}
+}
+
+/* A whole text: one value with nothing but space round it. */
+static bool
+read_document(DjkJsonScan *scan, DjkDecoded *out)
+{
+	bool		escaped;
+
+	if (scan->end - scan->at >= 3 && memcmp(scan->at, "\xEF\xBB\xBF", 3) == 0)
+	{
+		scan->fault = DJK_JSON_BYTE_ORDER_MARK;
+		return false;
+	}
+	djk_json_scan_space(scan);
+	if (scan->at < scan->end && *scan->at == '{')
+	{
+		out->is_object = true;
+		if (!read_object(scan, out))
+			return false;
+	}
+	else
+	{
+		if (!djk_json_scan_value(scan, &out->bare, &escaped))
+			return false;
+		if (escaped)
+			unescape_field(&out->bare, out->context);
+	}
+	djk_json_scan_space(scan);
+	if (scan->at < scan->end)
+	{
+		scan->fault = DJK_JSON_EXPECTED_END;
+		return false;
+	}
+	return true;
+}
+
+/* Empties the result; what a giant message left is not kept for the others. */
+static void
+reset_decoded(DjkDecoded *out)
+{
+	out->is_object = false;
+	memset(&out->bare, 0, sizeof(out->bare));
+	out->nfields = 0;
+	if (out->fields_size > FIELDS_KEEP)
+	{
+		pfree(out->fields);
+		out->fields = NULL;
+		out->fields_size = 0;
+	}
+}
+
+bool
+djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error)
+{
+	DjkJsonScan scan;
+	bool		is_utf8 = djk_text_server_takes_utf8();
+
+	reset_decoded(out);
+	out->text = bytes;
+	out->text_len = len;
+	if (!is_utf8 &&
+		!djk_codec_to_server_text(bytes, len, out->context, &out->text, &out->text_len, error))
+		return false;
+	djk_json_scan_init(&scan, out->text, out->text_len, is_utf8);
+	if (!read_document(&scan, out))
+	{
+		out->nfields = 0;
+		return report_fault(&scan, out->context, error);
+	}
+	return true;
+}
+
+void
+djk_json_array_begin(DjkJsonArray *array, const char *json, int len, MemoryContext context)
+{
+	djk_json_scan_init(&array->scan, json, len, false);
+	djk_json_scan_space(&array->scan);
+	array->scan.at++;			/* the bracket */
+	array->context = context;
+}
+
+bool
+djk_json_array_next(DjkJsonArray *array, DjkField *element)
+{
+	DjkJsonScan *scan = &array->scan;
+	bool		escaped;
+
+	djk_json_scan_space(scan);
+	if (scan->at < scan->end && *scan->at == ',')
+	{
+		scan->at++;
+		djk_json_scan_space(scan);
+	}
+	element->name = NULL;
+	element->name_len = 0;
+	if (scan->at >= scan->end || *scan->at == ']' ||
+		!djk_json_scan_value(scan, element, &escaped))
+		return false;
+	if (escaped)
+		unescape_field(element, array->context);
+	return true;
+}

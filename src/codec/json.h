@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * json.h
+ *	  JSON -> fields.  Only codec/ includes this; others go through codec.h.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_JSON_H
+#define DJK_JSON_H
+
+#include "codec/json_scan.h"
+
+/* DjkCodec.decode of the format "json". */
+extern bool djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error);
+
+/*
+ * The content of a JSON string that has escapes, as text of the server's
+ * encoding.  The escapes must have been scanned.  Returns false where no text
+ * can hold it; *error (may be NULL) has strings in 'context'.
+ */
+extern bool djk_json_unescape(const char *content, int len, MemoryContext context,
+							  const char **text, int *text_len, DjkError *error);
+
+/* Walks the elements of an array that has been scanned before. */
+typedef struct DjkJsonArray
+{
+	DjkJsonScan scan;
+	MemoryContext context;		/* for unescaped strings */
+} DjkJsonArray;
+
+extern void djk_json_array_begin(DjkJsonArray *array, const char *json, int len,
+								 MemoryContext context);
+extern bool djk_json_array_next(DjkJsonArray *array, DjkField *element);
+
+#endif							/* DJK_JSON_H */

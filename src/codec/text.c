@@ -1,0 +1,144 @@
+/*-------------------------------------------------------------------------
+ *
+ * text.c
+ *	  UTF-8 and the server's encoding.
+ *
+ * What comes from Kafka as text is UTF-8.  Nearly every database is UTF-8 too,
+ * and then the bytes are checked and used where they are.  Otherwise they are
+ * converted with the "no error" form of the server's conversions, which tells
+ * how far it came instead of throwing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "codec/text.h"
+
+#include "catalog/namespace.h"
+#include "mb/pg_wchar.h"
+#include "utils/memutils.h"
+
+bool
+djk_text_server_takes_utf8(void)
+{
+	int			encoding = GetDatabaseEncoding();
+
+	return encoding == PG_UTF8 || encoding == PG_SQL_ASCII;
+}
+
+/* The server's own conversion; looked up once a process. */
+static Oid
+find_conversion(void)
+{
+	static Oid	conversion = InvalidOid;
+
+	if (!OidIsValid(conversion))
+		conversion = FindDefaultConversionProc(PG_UTF8, GetDatabaseEncoding());
+	return conversion;
+}
+
+/* Returns how many of the source's bytes were converted; 'to' gets a NUL. */
+static int
+convert(const char *from, int len, char *to, Size size)
+{
+	Oid			conversion = find_conversion();
+
+	if (!OidIsValid(conversion))
+		return 0;
+	return pg_do_encoding_conversion_buf(conversion, PG_UTF8, GetDatabaseEncoding(),
+										 (unsigned char *) unconstify(char *, from), len,
+										 (unsigned char *) to, (int) Min(size, INT_MAX), true);
+}
+
+int
+djk_text_put_code_point(unsigned code, char *to, int size)
+{
+	unsigned char utf8[8];
+	char		converted[sizeof(utf8) * MAX_CONVERSION_GROWTH + 1];
+	int			len;
+
+	if (code < 0x80)
+	{
+		*to = (char) code;
+		return 1;
+	}
+	unicode_to_utf8(code, utf8);
+	len = pg_utf_mblen(utf8);
+	if (djk_text_server_takes_utf8())
+	{
+		memcpy(to, utf8, len);
+		return len;
+	}
+	if (convert((const char *) utf8, len, converted, sizeof(converted)) != len)
+		return 0;
+	len = (int) strlen(converted);
+	if (len > size)
+		return 0;
+	memcpy(to, converted, len);
+	return len;
+}
+
+/* The bytes from 'at' on have no meaning: says where, and which. */
+static bool
+report_bad_text(const char *bytes, int len, int good, MemoryContext context, DjkError *error)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	const char *reason = "is not UTF-8";
+
+	if (good < len && bytes[good] == '\0')
+		reason = "is NUL, which text cannot hold";
+	else if (pg_encoding_verifymbstr(PG_UTF8, bytes, len) > good)
+		reason = "begins a character that the database's encoding does not have";
+	error->sqlstate = DJK_ERRCODE_MALFORMED;
+	error->message = pstrdup("message is not valid text");
+	error->detail = psprintf("Byte %d of %d (0x%02x) %s.", good + 1, len,
+							 good < len ? (unsigned char) bytes[good] : 0, reason);
+	error->hint = NULL;
+	MemoryContextSwitchTo(old);
+	return false;
+}
+
+/* How many bytes from the start are ASCII other than NUL. */
+static int
+count_ascii(const char *bytes, int len)
+{
+	int			i;
+
+	for (i = 0; i < len; i++)
+	{
+		if ((signed char) bytes[i] <= 0)
+			break;
+	}
+	return i;
+}
+
+bool
+djk_codec_to_server_text(const char *bytes, int len, MemoryContext context,
+						 const char **text, int *text_len, DjkError *error)
+{
+	int			good;
+	Size		size;
+	char	   *buf;
+
+	*text = bytes;
+	*text_len = len;
+	if (djk_text_server_takes_utf8())
+	{
+		good = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
+		return good == len || report_bad_text(bytes, len, good, context, error);
+	}
+	good = count_ascii(bytes, len);
+	if (good == len)
+		return true;
+
+	/* the conversion refuses to begin with less room than its worst case */
+	size = (Size) len * MAX_CONVERSION_GROWTH + 1;
+	buf = MemoryContextAllocHuge(context, size);
+	good = convert(bytes, len, buf, size);
+	if (good != len)
+	{
+		pfree(buf);
+		return report_bad_text(bytes, len, good, context, error);
+	}
+	*text = buf;
+	*text_len = (int) strlen(buf);
+	return true;
+}

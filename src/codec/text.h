@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * text.h
+ *	  UTF-8 and the server's encoding.  Only codec/ includes this.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_TEXT_H
+#define DJK_TEXT_H
+
+#include "codec/codec.h"
+
+/* True where UTF-8 goes in as it is: UTF8, and SQL_ASCII, which has no idea. */
+extern bool djk_text_server_takes_utf8(void);
+
+/*
+ * Writes a code point in the server's encoding, at most 'size' bytes (at least
+ * 6).  Returns its length, 0 if the encoding does not have it.
+ */
+extern int	djk_text_put_code_point(unsigned code, char *to, int size);
+
+#endif							/* DJK_TEXT_H */
