@@ -43,4 +43,7 @@ extern bool djk_kafka_library_cooperates(void);
 /* The library backs off full queues by a property of its own, since 2.2.0. */
 #define DJK_KAFKA_VERSION_QUEUE_BACKOFF	0x02020000
 
+/* Before 2.1.0 an instance whose topic was deleted never ends. */
+#define DJK_KAFKA_VERSION_ENDS			0x02010000
+
 #endif							/* DJK_KAFKA_CONF_H */

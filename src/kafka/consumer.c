@@ -150,6 +150,11 @@ djk_consumer_create(MemoryContext context, const DjkConsumerConfig *config)
 													ALLOCSET_SMALL_SIZES);
 	init_kick(consumer, config->queue_kbytes);
 	consumer->handle = djk_handle_create(context, RD_KAFKA_CONSUMER, create_conf(config));
+
+	/*
+	 * A static member says no goodbye: the group keeps its partitions for it.
+	 */
+	consumer->handle->leave_group = config->group_id != NULL && config->group_instance_id == NULL;
 	consumer->handle->release = djk_consumer_release_all;
 	consumer->handle->release_arg = consumer;
 	return consumer;

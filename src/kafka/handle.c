@@ -9,10 +9,11 @@
  * there is no callback, only events; and what may block is called in a thread
  * of ours, so that the backend answers interrupts and barriers meanwhile.
  *
- * A library that does not end in time (it may wait for a name server) is left
- * behind: its threads go on, and since exit() runs destructors under their
- * feet, the process then leaves by _exit() from an on_proc_exit callback, when
- * shared memory has been cleaned up and the exit code is known.
+ * An instance is ended in such a thread too.  One that does not end in time (it
+ * may wait for a name server, or for a bug of the library) is left to it.  Its
+ * threads go on, and since exit() runs destructors under their feet, the process
+ * then leaves by _exit() from an on_proc_exit callback, when shared memory has
+ * been cleaned up and the exit code is known.
  *
  *-------------------------------------------------------------------------
  */
@@ -331,110 +332,123 @@ djk_handle_drain_fd(DjkHandle *handle)
 		;
 }
 
-/* Leaves the group, answering the last rebalance; true if that was done in time. */
-static bool
-close_consumer(DjkHandle *handle, double until_ms)
+/* What the thread that ends an instance needs. */
+typedef struct Burial
 {
-	rd_kafka_error_t *error = rd_kafka_consumer_close_queue(handle->rk, handle->queue);
+	rd_kafka_t *rk;
+	rd_kafka_queue_t *queue;
+	int			fds[2];
+	DjkHandleShared *shared;
+	bool		leave_group;
+	int			close_ms;
+} Burial;
+
+/* Leaves the group, answering the last rebalance, as far as there is time. */
+static void
+close_consumer(Burial *burial)
+{
+	double		until = now_ms() + burial->close_ms;
+	rd_kafka_error_t *error = rd_kafka_consumer_close_queue(burial->rk, burial->queue);
 
 	if (error != NULL)
 		rd_kafka_error_destroy(error);	/* closed already, or fatal: nothing to leave */
-	while (!rd_kafka_consumer_closed(handle->rk))
+	while (!rd_kafka_consumer_closed(burial->rk) && now_ms() < until)
 	{
-		double		left = until_ms - now_ms();
-		rd_kafka_event_t *event;
+		rd_kafka_event_t *event = rd_kafka_queue_poll(burial->queue, DJK_HANDLE_SLICE_MS);
 
-		if (left <= 0)
-			return false;
-		event = rd_kafka_queue_poll(handle->queue, (int) Min(left, DJK_HANDLE_SLICE_MS) + 1);
 		if (event == NULL)
 			continue;
 		/* A library that is closing takes this for whatever the protocol needs. */
 		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE)
-			rd_kafka_assign(handle->rk, NULL);
+			rd_kafka_assign(burial->rk, NULL);
 		rd_kafka_event_destroy(event);
 	}
-	return true;
 }
 
-/* In a thread of its own: joins the library's threads. */
+/* In a thread of its own, which may take longer than anybody waits for it. */
 static void
-run_destroy(void *arg)
+run_burial(void *arg)
 {
-	rd_kafka_destroy_flags(arg, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
-}
+	Burial	   *burial = arg;
+	DjkHandleShared *shared = burial->shared;
 
-static void
-discard_nothing(void *arg)
-{
-}
-
-/* True if no call of ours is in flight any more. */
-static bool
-wait_calls(DjkHandle *handle, double until_ms)
-{
-	DjkHandleShared *shared = handle->shared;
-	struct timespec ts;
-	int			running;
-
-	ts.tv_sec = (time_t) (until_ms / 1000.0);
-	ts.tv_nsec = (long) ((until_ms - ts.tv_sec * 1000.0) * 1000000.0);
+	/* Other calls still use the instance. */
 	pthread_mutex_lock(&shared->lock);
-	while (shared->running > 0)
-		if (pthread_cond_timedwait(&shared->ended, &shared->lock, &ts) == ETIMEDOUT)
-			break;
-	running = shared->running;
+	while (shared->running > 1)
+		pthread_cond_wait(&shared->ended, &shared->lock);
 	pthread_mutex_unlock(&shared->lock);
-	return running == 0;
-}
 
-static bool
-destroy_instance(DjkHandle *handle, double until_ms)
-{
-	Call	   *call;
-
-	if (!wait_calls(handle, until_ms))
-		return false;
-	if (handle->type == RD_KAFKA_CONSUMER && !close_consumer(handle, until_ms))
-		return false;
+	if (burial->leave_group)
+		close_consumer(burial);
 
 	/* Whatever comes now must not write into a descriptor that is another's. */
-	rd_kafka_queue_io_event_enable(handle->queue, -1, NULL, 0);
-	rd_kafka_queue_destroy(handle->queue);
-	handle->queue = NULL;
+	rd_kafka_queue_io_event_enable(burial->queue, -1, NULL, 0);
+	rd_kafka_queue_destroy(burial->queue);
+	rd_kafka_destroy_flags(burial->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+	close(burial->fds[0]);
+	close(burial->fds[1]);
+}
 
-	call = start_call(handle->shared, run_destroy, discard_nothing, handle->rk);
-	if (call == NULL)
+/* True if all was over in time. */
+static bool
+bury(DjkHandle *handle, int timeout_ms)
+{
+	Burial	   *burial = calloc(1, sizeof(Burial));
+	double		until = now_ms() + timeout_ms;
+	Call	   *call;
+
+	if (burial == NULL)
 		return false;
-	while (!wait_call(call, until_ms))
-		if (now_ms() >= until_ms)
-			return abandon_call(call);
+	burial->rk = handle->rk;
+	burial->queue = handle->queue;
+	burial->leave_group = handle->leave_group;
+	burial->fds[0] = handle->fds[0];
+	burial->fds[1] = handle->fds[1];
+	burial->shared = handle->shared;
+	burial->close_ms = timeout_ms * 2 / 3;
+
+	call = start_call(handle->shared, run_burial, free, burial);
+	if (call == NULL)
+	{
+		free(burial);
+		return false;
+	}
+	while (!wait_call(call, until))
+		if (now_ms() >= until)
+		{
+			if (!abandon_call(call))
+				return false;
+			break;
+		}
+	free(burial);
 	return true;
 }
 
 bool
 djk_handle_destroy(DjkHandle *handle, int timeout_ms)
 {
-	double		until = now_ms() + timeout_ms;
 	bool		ended = true;
 
 	if (handle->shared == NULL)
 		return true;			/* done before */
 	if (handle->release != NULL)
 		handle->release(handle->release_arg);
+	if (handle->stuck)
+		timeout_ms = Min(timeout_ms, DJK_HANDLE_STUCK_MS);
 	if (handle->rk != NULL)
-		ended = destroy_instance(handle, until);
-	if (ended)
+		ended = bury(handle, timeout_ms);
+	else
 	{
-		/* The thread that ended may still be about to unlock. */
-		wait_calls(handle, now_ms() + DJK_HANDLE_SLICE_MS);
 		close(handle->fds[0]);
 		close(handle->fds[1]);
-		destroy_shared(handle->shared);
 	}
+	/* A thread that is not done keeps what it shares with us, some bytes, for ever. */
+	if (ended)
+		destroy_shared(handle->shared);
 	else
 		expect_stray_threads();
 	handle->rk = NULL;
+	handle->queue = NULL;
 	handle->shared = NULL;
 	return ended;
 }

@@ -17,6 +17,9 @@
 /* How long a memory context that is reset waits for the library to end. */
 #define DJK_HANDLE_RESET_MS		3000
 
+/* The same for an instance that is known to be stuck. */
+#define DJK_HANDLE_STUCK_MS		500
+
 /* Longest wait between two looks at interrupts. */
 #define DJK_HANDLE_SLICE_MS		100
 
@@ -28,6 +31,8 @@ typedef struct DjkHandle
 	rd_kafka_queue_t *queue;	/* everything that is to be polled comes here */
 	rd_kafka_type_t type;
 	int			fds[2];			/* the wake pipe */
+	bool		leave_group;	/* say goodbye to the group before the end */
+	bool		stuck;			/* will not end in time: do not wait long */
 	DjkHandleShared *shared;	/* what calls in other threads share with us */
 	MemoryContextCallback callback;
 
@@ -44,9 +49,9 @@ typedef struct DjkHandle
 extern DjkHandle *djk_handle_create(MemoryContext context, rd_kafka_type_t type, rd_kafka_conf_t *conf);
 
 /*
- * Closes and destroys; never throws.  False if the library did not end within
- * 'timeout_ms': it is left behind then, and the process leaves by _exit() once
- * the server's own cleanup is done.
+ * Closes and destroys; never throws, answers no interrupts.  False if the
+ * library did not end within 'timeout_ms': a thread goes on with it then, and
+ * the process leaves by _exit() once the server's own cleanup is done.
  */
 extern bool djk_handle_destroy(DjkHandle *handle, int timeout_ms);
 

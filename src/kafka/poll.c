@@ -13,6 +13,7 @@
  */
 #include "kafka/consumer.h"
 
+#include "kafka/conf.h"
 #include "kafka/consumer_int.h"
 #include "kafka/error.h"
 #include "utils/memutils.h"
@@ -262,6 +263,9 @@ take_error(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *even
 	/* Without a group nobody needs to be its coordinator. */
 	if (!consumer->in_group && code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
 		return false;
+	if (event->error_class == DJK_KAFKA_UNKNOWN_TOPIC && event->topic != NULL &&
+		djk_kafka_library_version() < DJK_KAFKA_VERSION_ENDS)
+		consumer->handle->stuck = true;
 	djk_kafka_error_fill(&event->error, code, text);
 	if (event->topic == NULL && (event->topic = topic_in_text(text)) != NULL)
 		event->kind = DJK_EVENT_PARTITION_ERROR;
