@@ -18,7 +18,7 @@ typedef enum DjkPropertyRule
 {
 	DJK_PROPERTY_ALLOWED,		/* anybody who may use the server or write the consumer */
 	DJK_PROPERTY_SECRET,		/* user mapping only, shown nowhere */
-	DJK_PROPERTY_NETWORK,		/* where to connect: server or setting only */
+	DJK_PROPERTY_NETWORK,		/* where and how to connect: server or setting only */
 	DJK_PROPERTY_SERVER_FILE,	/* reads a file as the server: pg_read_server_files */
 	DJK_PROPERTY_SUPERUSER,		/* weakens security, floods the log, or acts as the host */
 	DJK_PROPERTY_OWNED,			/* djkafka sets it; the one value is a no-op, others are refused */
@@ -38,7 +38,7 @@ typedef struct DjkPropertySpec
 	DjkPropertyRule rule;
 	DjkPropertyScope scope;
 	const char *enforced;		/* OWNED: the value that is accepted as a no-op, or NULL */
-	const char *instead;		/* OWNED: what to use instead, for the hint; else why refused */
+	const char *instead;		/* OWNED: what to use instead, for the hint; NEVER: why */
 	int64		min;			/* ALLOWED integers: inclusive bounds; both 0 = not bounded here */
 	int64		max;
 } DjkPropertySpec;
@@ -50,7 +50,10 @@ typedef struct DjkProperty
 	const char *value;
 } DjkProperty;
 
-/* Finds a property by any of its names in any case; NULL if it is unknown. */
+/*
+ * Finds a property by any of its names, in any case, with dots or underscores,
+ * with or without the prefix "topic."; NULL if it is unknown.
+ */
 extern const DjkPropertySpec *djk_property_find(const char *name);
 
 /* The whole table, for the validator's hint and for the test. */
@@ -64,6 +67,15 @@ typedef enum DjkPropertyPlace
 	DJK_PLACE_USER_MAPPING,
 	DJK_PLACE_CONSUMER			/* djkafka_consumer.options */
 } DjkPropertyPlace;
+
+/*
+ * Checks that 'name' may be set to 'value' in 'place' by the current user;
+ * false with *error (strings in CurrentMemoryContext) otherwise.  Needs a
+ * transaction (privileges) but for DJK_PLACE_SETTING, which is a superuser's
+ * by nature.  Never puts the value of a secret into a message.
+ */
+extern bool djk_property_check(const char *name, const char *value, DjkPropertyPlace place,
+							   DjkError *error);
 
 /*
  * Checks that 'name' may be set to 'value' in 'place' by the current user;

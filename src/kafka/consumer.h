@@ -48,8 +48,9 @@ typedef enum DjkConsumerEventKind
 	DJK_EVENT_EOF,				/* topic, partition, offset = end of the partition */
 	DJK_EVENT_ASSIGN,			/* rebalance: partitions[] given (all, or more if cooperative) */
 	DJK_EVENT_REVOKE,			/* rebalance: partitions[] taken (all, or some if cooperative) */
-	DJK_EVENT_PARTITION_ERROR,	/* topic, partition, error; e.g. offset out of range */
-	DJK_EVENT_ERROR,			/* error, fatal: the whole consumer */
+	DJK_EVENT_PARTITION_ERROR,	/* topic, partition, error; e.g. offset out of range.  partition
+								 * is -1 if the topic as a whole is meant: unknown, denied */
+	DJK_EVENT_ERROR,			/* error, error_class: the whole consumer; only FATAL needs a new one */
 	DJK_EVENT_LOG				/* a line of the library: log_level, log_text */
 } DjkConsumerEventKind;
 
@@ -125,6 +126,12 @@ extern bool djk_consumer_is_cooperative(DjkConsumer *consumer);
 extern void djk_consumer_assign(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
 extern void djk_consumer_assign_more(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
 extern void djk_consumer_assign_less(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
+
+/*
+ * Sends partitions that are assigned to another offset, without waiting.  What
+ * was queued of their old position never comes; the other partitions' stays.
+ */
+extern void djk_consumer_seek(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
 
 /* The pipe that becomes readable when the queue goes from empty to non-empty. */
 extern int	djk_consumer_fd(DjkConsumer *consumer);

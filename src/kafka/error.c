@@ -1,0 +1,151 @@
+/*-------------------------------------------------------------------------
+ *
+ * error.c
+ *	  Errors of librdkafka: what they mean for us, and how they are reported.
+ *
+ * The library has some two hundred codes.  A worker needs to know five things
+ * about one: start anew, wait, ask a person, wait for the topic, or change the
+ * credentials.  Whatever is not listed is informative: it is shown, and the
+ * library goes on by itself.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/error.h"
+
+/* Newer than the oldest library that we build with. */
+#define ERR_UNKNOWN_TOPIC_ID	100
+
+DjkConsumerErrorClass
+djk_kafka_error_classify(rd_kafka_resp_err_t code)
+{
+	switch ((int) code)
+	{
+		case RD_KAFKA_RESP_ERR__FATAL:
+		case RD_KAFKA_RESP_ERR__FENCED:
+		case RD_KAFKA_RESP_ERR__DESTROY:
+		case RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID:
+			return DJK_KAFKA_FATAL;
+
+		case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+		case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+			return DJK_KAFKA_OUT_OF_RANGE;
+
+		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+		case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+		case ERR_UNKNOWN_TOPIC_ID:
+			return DJK_KAFKA_UNKNOWN_TOPIC;
+
+		case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+		case RD_KAFKA_RESP_ERR__SSL:
+		case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED:
+		case RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED:
+			return DJK_KAFKA_DENIED;
+
+		case RD_KAFKA_RESP_ERR__TRANSPORT:
+		case RD_KAFKA_RESP_ERR__RESOLVE:
+		case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+		case RD_KAFKA_RESP_ERR__TIMED_OUT:
+		case RD_KAFKA_RESP_ERR__TIMED_OUT_QUEUE:
+		case RD_KAFKA_RESP_ERR__WAIT_COORD:
+		case RD_KAFKA_RESP_ERR__WAIT_CACHE:
+		case RD_KAFKA_RESP_ERR__NODE_UPDATE:
+		case RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED:
+		case RD_KAFKA_RESP_ERR__OUTDATED:
+		case RD_KAFKA_RESP_ERR__IN_PROGRESS:
+		case RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION:
+		case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT:
+		case RD_KAFKA_RESP_ERR_BROKER_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_NETWORK_EXCEPTION:
+		case RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS:
+		case RD_KAFKA_RESP_ERR_COORDINATOR_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_NOT_COORDINATOR:
+		case RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION:
+		case RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID:
+		case RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS:
+		case RD_KAFKA_RESP_ERR_NOT_CONTROLLER:
+		case RD_KAFKA_RESP_ERR_KAFKA_STORAGE_ERROR:
+		case RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH:
+		case RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH:
+		case RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_PREFERRED_LEADER_NOT_AVAILABLE:
+		case RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT:
+			return DJK_KAFKA_RETRIABLE;
+
+		default:
+			return DJK_KAFKA_OTHER;
+	}
+}
+
+int
+djk_kafka_error_sqlstate(DjkConsumerErrorClass error_class)
+{
+	switch (error_class)
+	{
+		case DJK_KAFKA_RETRIABLE:
+			return DJK_ERRCODE_UNREACHABLE;
+		case DJK_KAFKA_UNKNOWN_TOPIC:
+			return ERRCODE_UNDEFINED_OBJECT;
+		default:
+			return DJK_ERRCODE_KAFKA;
+	}
+}
+
+static const char *
+hint_for(DjkConsumerErrorClass error_class)
+{
+	switch (error_class)
+	{
+		case DJK_KAFKA_RETRIABLE:
+			return "Check that the brokers run, that bootstrap_servers names them, and that the addresses they advertise can be reached from the database server.";
+		case DJK_KAFKA_DENIED:
+			return "Check security_protocol, the credentials, and the rights that Kafka grants to them.";
+		case DJK_KAFKA_UNKNOWN_TOPIC:
+			return "Create the topic, or see djkafka_topics() for those that exist.";
+		default:
+			return NULL;
+	}
+}
+
+void
+djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text)
+{
+	DjkConsumerErrorClass error_class = djk_kafka_error_classify(code);
+	const char *hint = hint_for(error_class);
+
+	error->sqlstate = djk_kafka_error_sqlstate(error_class);
+	error->message = pstrdup(text != NULL && text[0] != '\0' ? text : rd_kafka_err2str(code));
+	error->detail = psprintf("librdkafka's error is %s.", rd_kafka_err2name(code));
+	error->hint = hint ? pstrdup(hint) : NULL;
+}
+
+void
+djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *action)
+{
+	DjkConsumerErrorClass error_class = djk_kafka_error_classify(code);
+	const char *hint = hint_for(error_class);
+
+	ereport(ERROR,
+			(errcode(djk_kafka_error_sqlstate(error_class)),
+			 errmsg("could not %s: %s", action,
+					text != NULL && text[0] != '\0' ? text : rd_kafka_err2str(code)),
+			 hint ? errhint("%s", hint) : 0));
+	pg_unreachable();
+}
+
+void
+djk_error_throw(const DjkError *error)
+{
+	ereport(ERROR,
+			(errcode(error->sqlstate != 0 ? error->sqlstate : DJK_ERRCODE_KAFKA),
+			 errmsg("%s", error->message),
+			 error->detail ? errdetail("%s", error->detail) : 0,
+			 error->hint ? errhint("%s", error->hint) : 0));
+	pg_unreachable();
+}

@@ -1,0 +1,34 @@
+/*-------------------------------------------------------------------------
+ *
+ * error.h
+ *	  Errors of librdkafka: what they mean for us, and how they are reported.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_KAFKA_ERROR_H
+#define DJK_KAFKA_ERROR_H
+
+#include <librdkafka/rdkafka.h>
+
+#include "kafka/consumer.h"
+
+/* What a caller should do about 'code'; a fatal error is known by the event, not by its code. */
+extern DjkConsumerErrorClass djk_kafka_error_classify(rd_kafka_resp_err_t code);
+
+/* SQLSTATE for an error of that class. */
+extern int	djk_kafka_error_sqlstate(DjkConsumerErrorClass error_class);
+
+/*
+ * Fills *error, strings in CurrentMemoryContext.  'text' is what the library
+ * said, or NULL for the code's own description.
+ */
+extern void djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text);
+
+/* Raises an error of the library as 'could not <action>'. */
+extern void djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *action)
+			pg_attribute_noreturn();
+
+/* Raises *error, which a look-up filled. */
+extern void djk_error_throw(const DjkError *error) pg_attribute_noreturn();
+
+#endif							/* DJK_KAFKA_ERROR_H */

@@ -1,0 +1,416 @@
+/*-------------------------------------------------------------------------
+ *
+ * lookup.c
+ *	  Questions to the cluster that wait for an answer.
+ *
+ * Each is asked in a thread of its own (djk_handle_call), so the process
+ * answers interrupts meanwhile; the thread asks again while brokers are merely
+ * out of reach, until the time is over.  Ends of partitions are asked for as
+ * the "offset for a time", for which the protocol knows two special times: one
+ * request for any number of partitions, and unlike the library's own look-up
+ * of watermarks it keeps to its timeout in every version.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/consumer.h"
+
+#include <time.h>
+#include <unistd.h>
+
+#include "kafka/consumer_int.h"
+#include "kafka/error.h"
+#include "miscadmin.h"
+#include "utils/timestamp.h"
+
+/* Pause between two tries, in µs. */
+#define RETRY_US			50000
+
+/* The library should have given up by itself when this much more has passed. */
+#define GRACE_MS			2000
+
+typedef struct Lookup Lookup;
+
+/* malloc'd: the thread may outlive whoever asked. */
+struct Lookup
+{
+	rd_kafka_t *rk;
+	rd_kafka_resp_err_t (*ask) (Lookup *lookup, int timeout_ms);
+	int			timeout_ms;
+	rd_kafka_resp_err_t code;
+
+	rd_kafka_topic_partition_list_t *list;	/* asked and answered in place */
+	rd_kafka_topic_t *topic;
+	const struct rd_kafka_metadata *metadata;
+	char	   *cluster_id;
+};
+
+static double
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000.0 + ts.tv_nsec / 1000000.0;
+}
+
+static Lookup *
+create_lookup(DjkConsumer *consumer, rd_kafka_resp_err_t (*ask) (Lookup *, int), int timeout_ms)
+{
+	Lookup	   *lookup = calloc(1, sizeof(Lookup));
+
+	if (lookup == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	lookup->rk = consumer->handle->rk;
+	lookup->ask = ask;
+	lookup->timeout_ms = timeout_ms;
+	lookup->code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	return lookup;
+}
+
+static void
+discard_lookup(void *arg)
+{
+	Lookup	   *lookup = arg;
+
+	if (lookup->list != NULL)
+		rd_kafka_topic_partition_list_destroy(lookup->list);
+	if (lookup->metadata != NULL)
+		rd_kafka_metadata_destroy(lookup->metadata);
+	if (lookup->topic != NULL)
+		rd_kafka_topic_destroy(lookup->topic);
+	if (lookup->cluster_id != NULL)
+		rd_kafka_mem_free(lookup->rk, lookup->cluster_id);
+	free(lookup);
+}
+
+/* In the thread. */
+static void
+run_lookup(void *arg)
+{
+	Lookup	   *lookup = arg;
+	double		until = now_ms() + lookup->timeout_ms;
+
+	for (;;)
+	{
+		double		left = until - now_ms();
+
+		lookup->code = lookup->ask(lookup, (int) Max(left, 1));
+		if (djk_kafka_error_classify(lookup->code) != DJK_KAFKA_RETRIABLE ||
+			until - now_ms() <= RETRY_US / 1000)
+			break;
+		usleep(RETRY_US);
+	}
+}
+
+/*
+ * Asks; the caller discards what it gets.  NULL with *error if there was no
+ * answer; 'lookup' is gone then.
+ */
+static Lookup *
+ask_cluster(DjkConsumer *consumer, Lookup *lookup, DjkError *error)
+{
+	rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+
+	if (djk_handle_call(consumer->handle, run_lookup, discard_lookup, lookup,
+						lookup->timeout_ms + GRACE_MS))
+	{
+		code = lookup->code;
+		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+			return lookup;
+		discard_lookup(lookup);
+	}
+	djk_kafka_error_fill(error, code, NULL);
+	return NULL;
+}
+
+static rd_kafka_resp_err_t
+ask_offsets(Lookup *lookup, int timeout_ms)
+{
+	rd_kafka_topic_partition_list_t *answer = rd_kafka_topic_partition_list_copy(lookup->list);
+	rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(lookup->rk, answer, timeout_ms);
+
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		rd_kafka_topic_partition_list_destroy(lookup->list);
+		lookup->list = answer;
+	}
+	else
+		rd_kafka_topic_partition_list_destroy(answer);
+	return code;
+}
+
+static rd_kafka_resp_err_t
+ask_committed(Lookup *lookup, int timeout_ms)
+{
+	return rd_kafka_committed(lookup->rk, lookup->list, timeout_ms);
+}
+
+static rd_kafka_resp_err_t
+ask_metadata(Lookup *lookup, int timeout_ms)
+{
+	return rd_kafka_metadata(lookup->rk, lookup->topic == NULL, lookup->topic,
+							 &lookup->metadata, timeout_ms);
+}
+
+static rd_kafka_resp_err_t
+ask_cluster_id(Lookup *lookup, int timeout_ms)
+{
+	lookup->cluster_id = rd_kafka_clusterid(lookup->rk, timeout_ms);
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
+/* Both lists have the same order: the library answers in place. */
+static void
+copy_answer(DjkTopicPartition *partitions, int n, const rd_kafka_topic_partition_list_t *list)
+{
+	for (int i = 0; i < n; i++)
+	{
+		const rd_kafka_topic_partition_t *answer = &list->elems[i];
+
+		memset(&partitions[i].error, 0, sizeof(DjkError));
+		if (answer->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			partitions[i].offset = DJK_OFFSET_UNKNOWN;
+			djk_kafka_error_fill(&partitions[i].error, answer->err, NULL);
+		}
+		else
+			partitions[i].offset = answer->offset;
+	}
+}
+
+static bool
+look_up_offsets(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
+				int64 timestamp_ms, int timeout_ms, DjkError *error)
+{
+	Lookup	   *lookup = create_lookup(consumer, ask_offsets, timeout_ms);
+
+	lookup->list = djk_consumer_list(partitions, n);
+	for (int i = 0; i < n; i++)
+		lookup->list->elems[i].offset = timestamp_ms;
+	lookup = ask_cluster(consumer, lookup, error);
+	if (lookup == NULL)
+		return false;
+	copy_answer(partitions, n, lookup->list);
+	discard_lookup(lookup);
+	return true;
+}
+
+/* Where no message is that young, the answer is the end of the partition. */
+static bool
+resolve_ends(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
+			 int timeout_ms, DjkError *error)
+{
+	DjkTopicPartition *ends = palloc(n * sizeof(DjkTopicPartition));
+	int		   *where = palloc(n * sizeof(int));
+	int			nends = 0;
+
+	for (int i = 0; i < n; i++)
+		if (partitions[i].error.sqlstate == 0 && partitions[i].offset < 0)
+		{
+			where[nends] = i;
+			ends[nends++] = partitions[i];
+		}
+	if (nends > 0)
+	{
+		if (!look_up_offsets(consumer, ends, nends, DJK_OFFSET_LATEST, timeout_ms, error))
+			return false;
+		for (int i = 0; i < nends; i++)
+			partitions[where[i]] = ends[i];
+	}
+	return true;
+}
+
+bool
+djk_consumer_offsets_for_time(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
+							  int64 timestamp_ms, int timeout_ms, DjkError *error)
+{
+	double		until = now_ms() + timeout_ms;
+
+	if (n == 0)
+		return true;
+	if (!look_up_offsets(consumer, partitions, n, timestamp_ms, timeout_ms, error))
+		return false;
+	return resolve_ends(consumer, partitions, n, (int) Max(until - now_ms(), 1), error);
+}
+
+bool
+djk_consumer_watermarks(DjkConsumer *consumer, const char *topic, int partition,
+						int64 *low, int64 *high, int timeout_ms, DjkError *error)
+{
+	DjkTopicPartition wanted = {0};
+	double		until = now_ms() + timeout_ms;
+
+	wanted.topic = pstrdup(topic);
+	wanted.partition = partition;
+	if (!look_up_offsets(consumer, &wanted, 1, DJK_OFFSET_EARLIEST, timeout_ms, error))
+		return false;
+	if (wanted.error.sqlstate == 0)
+	{
+		*low = wanted.offset;
+		if (!look_up_offsets(consumer, &wanted, 1, DJK_OFFSET_LATEST,
+							 (int) Max(until - now_ms(), 1), error))
+			return false;
+		*high = wanted.offset;
+	}
+	if (wanted.error.sqlstate != 0)
+		*error = wanted.error;
+	return wanted.error.sqlstate == 0;
+}
+
+bool
+djk_consumer_committed(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
+					   int timeout_ms, DjkError *error)
+{
+	Lookup	   *lookup;
+
+	if (n == 0)
+		return true;
+	lookup = create_lookup(consumer, ask_committed, timeout_ms);
+	lookup->list = djk_consumer_list(partitions, n);
+	lookup = ask_cluster(consumer, lookup, error);
+	if (lookup == NULL)
+		return false;
+	copy_answer(partitions, n, lookup->list);
+	for (int i = 0; i < n; i++)
+		if (partitions[i].offset < 0)
+			partitions[i].offset = DJK_OFFSET_UNKNOWN;
+	discard_lookup(lookup);
+	return true;
+}
+
+char *
+djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms)
+{
+	Lookup	   *lookup = create_lookup(consumer, ask_cluster_id, timeout_ms);
+	DjkError	error;
+	char	   *id;
+
+	lookup = ask_cluster(consumer, lookup, &error);
+	if (lookup == NULL)
+		return NULL;
+	id = lookup->cluster_id ? pstrdup(lookup->cluster_id) : NULL;
+	discard_lookup(lookup);
+	return id;
+}
+
+bool
+djk_consumer_topics(DjkConsumer *consumer, const char *topic, DjkTopicInfo **topics, int *ntopics,
+					int timeout_ms, DjkError *error)
+{
+	Lookup	   *lookup = create_lookup(consumer, ask_metadata, timeout_ms);
+
+	if (topic != NULL)
+		lookup->topic = rd_kafka_topic_new(lookup->rk, topic, NULL);
+	lookup = ask_cluster(consumer, lookup, error);
+	if (lookup == NULL)
+		return false;
+	*ntopics = lookup->metadata->topic_cnt;
+	*topics = palloc0(Max(*ntopics, 1) * sizeof(DjkTopicInfo));
+	for (int i = 0; i < *ntopics; i++)
+	{
+		const struct rd_kafka_metadata_topic *found = &lookup->metadata->topics[i];
+
+		(*topics)[i].name = pstrdup(found->topic);
+		(*topics)[i].npartitions = found->partition_cnt;
+		if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+			djk_kafka_error_fill(&(*topics)[i].error, found->err, NULL);
+	}
+	discard_lookup(lookup);
+	return true;
+}
+
+static char *
+copy_text(const char *text)
+{
+	return text != NULL && text[0] != '\0' ? pstrdup(text) : NULL;
+}
+
+/* 'event' answers DescribeConsumerGroups for one group. */
+static bool
+copy_members(rd_kafka_event_t *event, DjkGroupMember **members, int *nmembers, DjkError *error)
+{
+	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+	const rd_kafka_ConsumerGroupDescription_t **groups = NULL;
+	size_t		ngroups = 0;
+
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		groups = rd_kafka_DescribeConsumerGroups_result_groups(
+			rd_kafka_event_DescribeConsumerGroups_result(event), &ngroups);
+		if (ngroups > 0 && rd_kafka_ConsumerGroupDescription_error(groups[0]) != NULL)
+			code = rd_kafka_error_code(rd_kafka_ConsumerGroupDescription_error(groups[0]));
+	}
+	*nmembers = 0;
+	*members = NULL;
+	/* A group that nobody ever joined has no members; newer brokers call it an error. */
+	if (code == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND || (code == 0 && ngroups == 0))
+		return true;
+	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		djk_kafka_error_fill(error, code, NULL);
+		return false;
+	}
+	*nmembers = (int) rd_kafka_ConsumerGroupDescription_member_count(groups[0]);
+	*members = palloc0(Max(*nmembers, 1) * sizeof(DjkGroupMember));
+	for (int i = 0; i < *nmembers; i++)
+	{
+		const rd_kafka_MemberDescription_t *member =
+			rd_kafka_ConsumerGroupDescription_member(groups[0], i);
+
+		(*members)[i].client_id = copy_text(rd_kafka_MemberDescription_client_id(member));
+		(*members)[i].host = copy_text(rd_kafka_MemberDescription_host(member));
+		(*members)[i].group_instance_id =
+			copy_text(rd_kafka_MemberDescription_group_instance_id(member));
+	}
+	return true;
+}
+
+static rd_kafka_event_t *
+wait_answer(rd_kafka_queue_t *queue, int timeout_ms)
+{
+	double		until = now_ms() + timeout_ms;
+	rd_kafka_event_t *event = NULL;
+
+	while (event == NULL && now_ms() < until)
+	{
+		event = rd_kafka_queue_poll(queue, DJK_HANDLE_SLICE_MS);
+		if (event == NULL)
+			CHECK_FOR_INTERRUPTS();
+	}
+	return event;
+}
+
+bool
+djk_consumer_group_members(DjkConsumer *consumer, const char *group_id,
+						   DjkGroupMember **members, int *nmembers,
+						   int timeout_ms, DjkError *error)
+{
+	rd_kafka_t *rk = consumer->handle->rk;
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	rd_kafka_AdminOptions_t *options =
+		rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+	rd_kafka_event_t *volatile event = NULL;
+	volatile bool found = false;
+	char		reason[128];
+
+	rd_kafka_AdminOptions_set_request_timeout(options, Max(timeout_ms, 1), reason, sizeof(reason));
+	rd_kafka_DescribeConsumerGroups(rk, &group_id, 1, options, queue);
+	rd_kafka_AdminOptions_destroy(options);
+
+	PG_TRY();
+	{
+		event = wait_answer(queue, timeout_ms + GRACE_MS);
+		if (event == NULL)
+			djk_kafka_error_fill(error, RD_KAFKA_RESP_ERR__TIMED_OUT, NULL);
+		else
+			found = copy_members(event, members, nmembers, error);
+	}
+	PG_FINALLY();
+	{
+		if (event != NULL)
+			rd_kafka_event_destroy(event);
+		rd_kafka_queue_destroy(queue);
+	}
+	PG_END_TRY();
+	return found;
+}
