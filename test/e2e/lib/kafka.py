@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from . import process
@@ -88,6 +88,30 @@ class Client:
 
     def delete_topic(self, topic: str) -> None:
         self.admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """Partition → the offset after its last message."""
+        reader = self.consumer("djk-test-end-offsets")
+        try:
+            partitions = reader.list_topics(topic, timeout=20).topics[topic].partitions
+            return {
+                number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=20)[1]
+                for number in partitions
+            }
+        finally:
+            reader.close()
+
+    def consumer(self, group: str, **options: Any) -> Consumer:
+        """An independent consumer, which commits only when told to; the caller's to close."""
+        return Consumer(
+            {
+                "bootstrap.servers": self.address,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+            | {name.replace("_", "."): value for name, value in options.items()}
+        )
 
     def producer(self, **options: Any) -> Producer:
         return Producer(
