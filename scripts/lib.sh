@@ -8,6 +8,8 @@
 #                       pg_regress and pytest run
 #   $work/pgNN/prefix   a private copy of PostgreSQL with the extension in it, so
 #                       that no test touches the system's installation
+#   $work/pgNN-test     the same with the test-only SQL functions of test/src
+#                       (make DJK_TEST=1), for pg_regress
 #   $work/venv, $work/kafka/libs   what only the tests need
 
 set -euo pipefail
@@ -63,15 +65,16 @@ choose_work() {
 	export DJK_WORK=$work
 }
 
-# Sets pg_config (the real one, not a wrapper that looks for the newest),
-# pg_major, and with them this build's folders.
+# choose_postgres [-test]: sets pg_config (the real one, not a wrapper that looks
+# for the newest), and with it the folders of the build or of the test build.
 choose_postgres() {
+	local pg_major
 	pg_config=${PG_CONFIG:-pg_config}
 	command -v "$pg_config" >/dev/null || die "there is no $pg_config; scripts/install-deps installs it"
 	pg_config=$("$pg_config" --bindir)/pg_config
 	[ -x "$pg_config" ] || die "there is no $pg_config: the server's development files are missing"
 	pg_major=$("$pg_config" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
-	base=$work/pg$pg_major
+	base=$work/pg$pg_major${1:-}
 	tree=$base/tree
 	prefix=$base/prefix
 	bindir=$prefix$("$pg_config" --bindir)
