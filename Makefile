@@ -9,6 +9,7 @@
 # before PGXS is looked for.
 
 .PHONY: demo test test-long bench
+.DEFAULT_GOAL := all
 
 demo test test-long bench:
 	@scripts/run $@

@@ -1,0 +1,101 @@
+# What the scripts share; sourced by them, never run.
+#
+# Everything that is made lies in one folder, $work: the clone's build/ where
+# the user that runs the servers can reach it, else a folder of the clone's own
+# in /var/tmp (a clone in /root is closed to everybody else).
+#
+#   $work/pgNN/tree     a copy of the sources, where the extension is built and
+#                       pg_regress and pytest run
+#   $work/pgNN/prefix   a private copy of PostgreSQL with the extension in it, so
+#                       that no test touches the system's installation
+#   $work/pgNN-test     the same with the test-only SQL functions of test/src
+#                       (make DJK_TEST=1), for pg_regress
+#   $work/venv, $work/kafka/libs   what only the tests need
+
+set -euo pipefail
+umask 022
+export LC_ALL=C.UTF-8
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+
+say() { printf '%s\n' "$*" >&2; }
+die() { printf '%s: %s\n' "$(basename "$0")" "$*" >&2; exit 1; }
+
+# PostgreSQL's servers refuse to run as root, so root lends them another user.
+if [ "$(id -u)" != 0 ]; then
+	server_user=$(id -un)
+elif id postgres >/dev/null 2>&1; then
+	server_user=postgres
+else
+	server_user=nobody
+fi
+
+# Runs a command as the user of the servers.
+as_server() {
+	if [ "$(id -u)" = 0 ]; then
+		setpriv --reuid="$server_user" --regid="$(id -g "$server_user")" --init-groups \
+			env HOME="$work/home" USER="$server_user" LOGNAME="$server_user" "$@"
+	else
+		"$@"
+	fi
+}
+
+# Makes a folder that belongs to the user of the servers.
+server_folder() {
+	mkdir -p "$1"
+	if [ "$(id -u)" = 0 ]; then
+		chown "$server_user" "$1"
+	fi
+}
+
+choose_work() {
+	local fallback
+	work=${DJK_WORK:-$root/build}
+	mkdir -p "$work" 2>/dev/null || true
+	if [ -z "${DJK_WORK:-}" ] && ! (cd / && as_server test -x "$work" -a -r "$root/Makefile"); then
+		fallback=/var/tmp/djkafka-$(id -u)-$(printf %s "$root" | cksum | cut -d' ' -f1)
+		mkdir -p "$fallback"
+		# Names in /var/tmp can be guessed: take nobody else's folder for ours.
+		[ ! -L "$fallback" ] && [ -O "$fallback" ] || die "$fallback belongs to somebody else"
+		rmdir "$work" 2>/dev/null || true
+		work=$fallback
+	fi
+	[ -w "$work" ] || die "cannot write to $work: remove it, or run as the user that made it"
+	server_folder "$work/home"
+	export DJK_WORK=$work
+}
+
+# choose_postgres [-test]: sets pg_config (the real one, not a wrapper that looks
+# for the newest), and with it the folders of the build or of the test build.
+choose_postgres() {
+	local pg_major
+	pg_config=${PG_CONFIG:-pg_config}
+	command -v "$pg_config" >/dev/null || die "there is no $pg_config; scripts/install-deps installs it"
+	pg_config=$("$pg_config" --bindir)/pg_config
+	[ -x "$pg_config" ] || die "there is no $pg_config: the server's development files are missing"
+	pg_major=$("$pg_config" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
+	base=$work/pg$pg_major${1:-}
+	tree=$base/tree
+	prefix=$base/prefix
+	bindir=$prefix$("$pg_config" --bindir)
+}
+
+# Holds off other runs in the same clone while folders that they share change.
+lock_work() {
+	exec 9>"$work/lock"
+	flock 9
+}
+
+unlock_work() { exec 9>&-; }
+
+free_port() {
+	local port
+	for _ in $(seq 100); do
+		port=$((20000 + RANDOM % 12000))
+		if ! (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+			echo "$port"
+			return
+		fi
+	done
+	die "found no free port"
+}

@@ -1,0 +1,133 @@
+"""The fixtures: one broker for all, one server for each process of pytest-xdist, a database for each test.
+
+A test that stops a broker or a server makes its own (own_broker, own_cluster).
+"""
+
+import itertools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from lib.kafka import Broker, Client, wait_for_broker  # noqa: E402
+from lib.postgres import Cluster, Database  # noqa: E402
+
+BROKER = "DJK_TEST_BROKER"
+
+_numbers = itertools.count(1)
+
+
+# -- the shared broker: started by the first process of pytest, used by all
+
+
+def is_xdist_worker(config: pytest.Config) -> bool:
+    return hasattr(config, "workerinput")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if is_xdist_worker(config) or config.option.collectonly or BROKER in os.environ:
+        return
+    broker = Broker().start(wait=False)
+    os.environ[BROKER] = broker.address
+    config.add_cleanup(broker.destroy)
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Client:
+    """A client of the broker that all tests share."""
+    wait_for_broker(os.environ[BROKER])
+    return Client(os.environ[BROKER])
+
+
+@pytest.fixture
+def own_broker() -> Iterator[Callable[..., Broker]]:
+    """Makes a broker that the test may stop."""
+    brokers: list[Broker] = []
+
+    def make(**properties: Any) -> Broker:
+        brokers.append(Broker(**properties))
+        return brokers[-1].start()
+
+    yield make
+    for broker in brokers:
+        broker.destroy()
+
+
+# -- servers and databases
+
+
+@pytest.fixture(scope="session")
+def cluster(kafka: Client) -> Iterator[Cluster]:
+    """The server that the tests of this process share."""
+    made = Cluster(djkafka__bootstrap_servers=kafka.address).start()
+    yield made
+    made.destroy()
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[Callable[..., Cluster]]:
+    """Makes a server that the test may stop, kill and configure."""
+    clusters: list[Cluster] = []
+
+    def make(**settings: Any) -> Cluster:
+        clusters.append(Cluster(**settings))
+        return clusters[-1].start()
+
+    yield make
+    for made in clusters:
+        made.destroy()
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """Names that no other test has, in this run or another one with the same broker."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+
+    def name(prefix: str) -> str:
+        return f"{prefix}_{worker}_{os.getpid()}_{next(_numbers)}"
+
+    return name
+
+
+@pytest.fixture
+def plain_db(cluster: Cluster, unique: Callable[[str], str]) -> Iterator[Database]:
+    """A database without the extension, in djkafka.databases."""
+    database = Database(cluster, unique("db"))
+    start = cluster.log_size()
+    yield database
+    database.destroy()
+    assert not cluster.crashes(start), f"the server crashed: {cluster.crashes(start)}"
+
+
+@pytest.fixture
+def db(plain_db: Database) -> Database:
+    """A database with the extension, made by its owner."""
+    plain_db.query("CREATE EXTENSION djkafka")
+    return plain_db
+
+
+@pytest.fixture
+def topic(kafka: Client, unique: Callable[[str], str]) -> str:
+    """A topic with one partition."""
+    return kafka.create_topic(unique("topic"))
+
+
+# -- what a failed test shows
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()
+    if not report.failed:
+        return
+    funcargs = getattr(item, "funcargs", {})
+    database = funcargs.get("db") or funcargs.get("plain_db")
+    server = database.cluster if database else funcargs.get("cluster")
+    if server is not None and server.logfile.exists():
+        report.sections.append(("the server's log", server.log()[-6000:]))

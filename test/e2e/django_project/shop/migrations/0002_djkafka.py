@@ -1,0 +1,25 @@
+"""The extension, and the topics that keep the tables in sync; as the database's owner."""
+
+from django.conf import settings
+from django.db import migrations
+
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0001_initial")]
+
+    operations = [
+        migrations.RunSQL(
+            "CREATE EXTENSION IF NOT EXISTS djkafka",
+            "DROP EXTENSION djkafka",
+        ),
+        migrations.RunSQL(
+            [
+                (
+                    "SELECT djkafka_subscribe(%s, %s, consumer => 'shop')",
+                    [settings.SHOP_TOPIC_PREFIX + topic, table],
+                )
+                for topic, table in (("customers", "shop_customer"), ("orders", "shop_order"))
+            ],
+            "SELECT djkafka_drop_consumer('shop')",
+        ),
+    ]

@@ -1,0 +1,232 @@
+"""A real Apache Kafka of our own: one broker in KRaft mode, and an independent client for it."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+
+from . import process
+from .wait import wait_until
+
+LIBS = os.environ.get("DJK_KAFKA_LIBS", "")
+
+# Small, quick to start, and no topic appears by itself.
+PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": 1,
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    "group.initial.rebalance.delay.ms": 0,
+    "group.min.session.timeout.ms": 1000,
+    "message.max.bytes": 20_000_000,
+    "num.io.threads": 4,
+    "num.network.threads": 2,
+    "log.cleaner.dedupe.buffer.size": 16_777_216,
+    "log.initial.task.delay.ms": 500,
+}
+for topic_kind in ("offsets.topic", "transaction.state.log", "share.coordinator.state.topic"):
+    PROPERTIES[f"{topic_kind}.replication.factor"] = 1
+    PROPERTIES[f"{topic_kind}.num.partitions"] = 1
+PROPERTIES["transaction.state.log.min.isr"] = 1
+PROPERTIES["share.coordinator.state.topic.min.isr"] = 1
+
+
+class Record(NamedTuple):
+    """A message to produce; a value of None is a tombstone."""
+
+    value: bytes | str | None
+    key: bytes | str | None = None
+    partition: int = -1
+    headers: list[tuple[str, bytes | None]] | None = None
+    timestamp: int = 0
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+class Client:
+    """Talks to a broker by confluent-kafka, which has its own, newer librdkafka."""
+
+    def __init__(self, address: str):
+        self.address = address
+        self.admin = AdminClient({"bootstrap.servers": address})
+        self._producer: Producer | None = None
+
+    def create_topic(self, name: str, partitions: int = 1, **config: Any) -> str:
+        """Makes a topic; names of its options have "_" where Kafka has a dot."""
+        options = {option.replace("_", "."): str(value) for option, value in config.items()}
+        made = self.admin.create_topics([NewTopic(name, partitions, 1, config=options)], operation_timeout=10)
+        made[name].result(20)
+        wait_until(lambda: self.partitions(name) == partitions, message=f"topic {name} has its leaders")
+        return name
+
+    def partitions(self, topic: str) -> int:
+        """How many partitions with a leader the topic has."""
+        found = self.admin.list_topics(topic, timeout=10).topics[topic]
+        return sum(1 for partition in found.partitions.values() if partition.leader >= 0)
+
+    def add_partitions(self, topic: str, total: int) -> None:
+        self.admin.create_partitions([NewPartitions(topic, total)])[topic].result(20)
+
+    def delete_topic(self, topic: str) -> None:
+        self.admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
+
+    def end_offsets(self, topic: str) -> dict[int, int]:
+        """Partition → the offset after its last message."""
+        reader = self.consumer("djk-test-end-offsets")
+        try:
+            partitions = reader.list_topics(topic, timeout=20).topics[topic].partitions
+            return {
+                number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=20)[1]
+                for number in partitions
+            }
+        finally:
+            reader.close()
+
+    def consumer(self, group: str, **options: Any) -> Consumer:
+        """An independent consumer, which commits only when told to; the caller's to close."""
+        return Consumer(
+            {
+                "bootstrap.servers": self.address,
+                "group.id": group,
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+            }
+            | {name.replace("_", "."): value for name, value in options.items()}
+        )
+
+    def producer(self, **options: Any) -> Producer:
+        return Producer(
+            {
+                "bootstrap.servers": self.address,
+                "enable.idempotence": True,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "message.max.bytes": 20_000_000,
+                "queue.buffering.max.messages": 2_000_000,
+                "queue.buffering.max.kbytes": 2_000_000,
+                "delivery.timeout.ms": 120_000,
+            }
+            | {name.replace("_", "."): value for name, value in options.items()}
+        )
+
+    def produce(self, topic: str, records: Iterable[Record], timeout: float = 120) -> int:
+        """Sends records in order; returns when the broker has acknowledged each of them."""
+        if self._producer is None:
+            self._producer = self.producer()
+        return send(self._producer, topic, records, timeout)
+
+
+def send(producer: Producer, topic: str, records: Iterable[Record], timeout: float = 120) -> int:
+    failures: list[str] = []
+
+    def delivered(error: Any, _message: Any) -> None:
+        if error is not None:
+            failures.append(str(error))
+
+    count = 0
+    for record in records:
+        options: dict[str, Any] = {"partition": record.partition, "timestamp": record.timestamp}
+        if record.headers is not None:
+            options["headers"] = record.headers
+        producer.produce(topic, record.value, record.key, on_delivery=delivered, **options)
+        count += 1
+        if count % 1000 == 0:
+            producer.poll(0)
+    assert producer.flush(timeout) == 0, "messages were not acknowledged in time"
+    assert not failures, f"{len(failures)} messages were refused: {failures[:3]}"
+    return count
+
+
+class Broker:
+    """One broker; its folder and its address stay the same through stop() and start()."""
+
+    def __init__(self, heap: str = "512m", **properties: Any):
+        assert LIBS, "DJK_KAFKA_LIBS names no folder of Kafka's jars: run the tests by make test"
+        self.folder = Path(tempfile.mkdtemp(prefix="djk-kafka-"))
+        self.logfile = self.folder / "log"
+        self.heap = heap
+        self.process: subprocess.Popen | None = None
+        port, controller_port = free_ports(2)
+        self.address = f"127.0.0.1:{port}"
+        listeners = f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller_port}"
+        lines = PROPERTIES | {
+            "listeners": listeners,
+            "advertised.listeners": f"PLAINTEXT://{self.address}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+            "log.dirs": self.folder / "data",
+        }
+        lines |= {name.replace("_", "."): value for name, value in properties.items()}
+        self.properties = self.folder / "server.properties"
+        self.properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        with self.logfile.open("ab") as log:
+            subprocess.run(
+                self._java("128m", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", self.properties),
+                check=True,
+                stdout=log,
+                stderr=log,
+            )
+
+    @staticmethod
+    def _java(heap: str, *arguments: Any) -> list[str]:
+        # The quick compiler alone: a broker lives for minutes here.
+        options = [f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]
+        return ["java", *options, "-cp", f"{LIBS}/*", *map(str, arguments)]
+
+    def start(self, wait: bool = True) -> "Broker":
+        command = self._java(self.heap, "kafka.Kafka", self.properties)
+        self.process = process.start_process(command, self.logfile)
+        if wait:
+            self.wait()
+        return self
+
+    def wait(self) -> None:
+        wait_for_broker(self.address)
+
+    def stop(self) -> None:
+        """An orderly stop, as on a restart."""
+        if self.process is not None:
+            stopped, self.process = self.process, None
+            process.stop_process(stopped, signal.SIGTERM, 60)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def destroy(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def wait_for_broker(address: str) -> None:
+    admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
+
+    def answers() -> bool:
+        try:
+            return bool(admin.list_topics(timeout=1).brokers)
+        except Exception:  # KafkaException: not yet
+            return False
+
+    wait_until(answers, timeout=60, message=f"the broker at {address} answers")

@@ -1,0 +1,220 @@
+"""A PostgreSQL server of our own: made by initdb, reached by a socket in its own folder."""
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg import sql
+
+from . import process
+from .wait import wait_until
+
+BINDIR = Path(os.environ.get("DJK_BINDIR", "/usr/lib/postgresql/15/bin"))
+
+# A socket needs no free port, and its name must be short.
+PORT = 5432
+
+SETTINGS = {
+    "listen_addresses": "",
+    "port": PORT,
+    "fsync": "off",
+    "max_connections": 60,
+    "max_worker_processes": 60,
+    "shared_preload_libraries": "djkafka",
+    "log_line_prefix": "%m [%p] %b %d ",
+    "log_min_messages": "info",
+    "autovacuum_naptime": "10s",
+}
+
+CRASH_MARKS = ("was terminated by signal", "PANIC:", "TRAP:", "terminating any other active server processes")
+
+
+class Cluster:
+    """One server.  Its superuser is "postgres"; everybody is trusted."""
+
+    def __init__(self, **settings: Any):
+        self.folder = Path(tempfile.mkdtemp(prefix="djk-pg-"))
+        self.data = self.folder / "data"
+        self.logfile = self.folder / "log"
+        self.logfile.touch()
+        self.process: subprocess.Popen | None = None
+        self.databases: list[str] = []
+        subprocess.run(
+            [BINDIR / "initdb", "--pgdata", self.data, "--username=postgres", "--auth=trust"]
+            + ["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        self.configure(**(SETTINGS | {"unix_socket_directories": self.folder} | settings))
+
+    # -- the server's life
+
+    def configure(self, **settings: Any) -> None:
+        """Writes settings; names of an extension's settings have "__" where SQL has a dot."""
+        with (self.data / "postgresql.conf").open("a") as conf:
+            for name, value in settings.items():
+                quoted = str(value).replace("'", "''")
+                conf.write(f"{name.replace('__', '.')} = '{quoted}'\n")
+
+    def start(self) -> "Cluster":
+        self.process = process.start_process([BINDIR / "postgres", "-D", self.data], self.logfile, "QUIT")
+        wait_until(self._answers, message=lambda: f"server is up; its log ends:\n{self.log()[-3000:]}")
+        return self
+
+    def _answers(self) -> bool:
+        if self.process is None or self.process.poll() is not None:
+            raise AssertionError(f"the server did not start:\n{self.log()[-3000:]}")
+        try:
+            self.connect("postgres").close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def stop(self, with_signal: int = signal.SIGINT, timeout: float = 30) -> None:
+        """A fast shutdown, which ends by itself or fails the test."""
+        if self.process is not None:
+            stopped, self.process = self.process, None
+            process.stop_process(stopped, with_signal, timeout)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """kill -9 of the postmaster; returns when all its children have noticed."""
+        assert self.process is not None
+        orphans = process.children(self.process.pid)
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        wait_until(lambda: not any(map(process.alive, orphans)), message="children of a killed postmaster are gone")
+
+    def destroy(self) -> None:
+        try:
+            self.stop()
+        finally:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def reload(self) -> None:
+        self.query("SELECT pg_reload_conf()")
+
+    # -- the log
+
+    def log(self, since: int = 0) -> str:
+        with self.logfile.open("rb") as log:
+            log.seek(since)
+            return log.read().decode(errors="replace")
+
+    def log_size(self) -> int:
+        return self.logfile.stat().st_size
+
+    def crashes(self, since: int = 0) -> list[str]:
+        """Lines that say that a process of the server crashed."""
+        return [line for line in self.log(since).splitlines() if any(mark in line for mark in CRASH_MARKS)]
+
+    # -- SQL
+
+    def connect(self, dbname: str, user: str = "postgres", **options: Any) -> psycopg.Connection:
+        return psycopg.connect(
+            host=str(self.folder), port=PORT, dbname=dbname, user=user, autocommit=True, **options
+        )
+
+    def query(self, query: str, *parameters: Any) -> list[tuple]:
+        """Runs a statement as the superuser in the database postgres."""
+        with self.connect("postgres") as connection:
+            cursor = connection.execute(query, parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    # -- databases that djkafka works in
+
+    def list_database(self, name: str) -> None:
+        self._set_databases([*self.databases, name])
+
+    def unlist_database(self, name: str) -> None:
+        if name in self.databases:
+            self._set_databases([other for other in self.databases if other != name])
+
+    def _set_databases(self, names: list[str]) -> None:
+        self.databases = names
+        self.configure(djkafka__databases=",".join(names))
+        self.reload()
+
+
+class Database:
+    """A database with an owner of its own who is no superuser, as a Django project has it."""
+
+    def __init__(self, cluster: Cluster, name: str, listed: bool = True):
+        self.cluster = cluster
+        self.name = name
+        self.owner = f"{name}_owner"
+        self._connections: dict[str, psycopg.Connection] = {}
+        self.cluster.query(f"CREATE ROLE {self.owner} LOGIN")
+        self.cluster.query(f"CREATE DATABASE {name} OWNER {self.owner}")
+        if listed:
+            cluster.list_database(name)
+
+    def destroy(self) -> None:
+        self.disconnect()
+        self.cluster.unlist_database(self.name)
+        busy = "SELECT pid, backend_type FROM pg_stat_activity WHERE datname = %s"
+        wait_until(
+            lambda: not self.cluster.query(busy, self.name),
+            message=lambda: f"nobody is in {self.name}: {self.cluster.query(busy, self.name)}",
+        )
+        self.cluster.query(f"DROP DATABASE {self.name}")
+        self.cluster.query(f"DROP ROLE {self.owner}")
+
+    def connect(self, user: str | None = None, **options: Any) -> psycopg.Connection:
+        """A new connection, which is the caller's to close."""
+        return self.cluster.connect(self.name, user or self.owner, **options)
+
+    def disconnect(self) -> None:
+        for connection in self._connections.values():
+            connection.close()
+        self._connections = {}
+
+    def connection(self, user: str) -> psycopg.Connection:
+        """The kept connection of a user, made anew where the server closed it."""
+        kept = self._connections.get(user)
+        if kept is None or kept.closed:
+            kept = self._connections[user] = self.connect(user)
+        return kept
+
+    def query(self, query: str, *parameters: Any, user: str | None = None) -> list[tuple]:
+        """Runs one statement, as the owner by default; the rows, if it has any."""
+        cursor = self.connection(user or self.owner).execute(query, parameters or None)
+        return cursor.fetchall() if cursor.description else []
+
+    def value(self, query: str, *parameters: Any, user: str | None = None) -> Any:
+        """The one value of a statement that has one row, or None where it has no row."""
+        rows = self.query(query, *parameters, user=user)
+        return rows[0][0] if rows else None
+
+    def record(self, query: str, *parameters: Any, user: str | None = None) -> dict[str, Any]:
+        """The one row of a statement by column names."""
+        cursor = self.connection(user or self.owner).execute(query, parameters or None)
+        row = cursor.fetchone()
+        assert row is not None and cursor.description, f"no row: {query}"
+        return dict(zip((column.name for column in cursor.description), row))
+
+    def copy_rows(self, table: str, columns: list[str], rows: list[tuple]) -> None:
+        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
+            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
+        )
+        with self.connection(self.owner).cursor().copy(statement) as copy:
+            for row in rows:
+                copy.write_row(row)
+
+    def workers(self, kind: str = "djkafka") -> dict[int, str]:
+        """Process id → backend type, of djkafka's processes in this database."""
+        rows = self.cluster.query(
+            "SELECT pid, backend_type FROM pg_stat_activity WHERE datname = %s AND backend_type LIKE %s",
+            self.name,
+            f"{kind}%",
+        )
+        return dict(rows)

@@ -1,0 +1,187 @@
+"""A Django project migrates on its own, reads by its ORM what Kafka held, and tests itself."""
+
+import json
+import re
+import uuid
+
+import psycopg
+import pytest
+from lib.djkafka import assert_audit, dead_letters, wait_caught_up, wait_count, wait_state, workers
+from lib.django import Project
+from lib.kafka import Client, Record
+from lib.postgres import Database
+from lib.wait import wait_until
+
+ADA, GRACE = str(uuid.UUID(int=1)), str(uuid.UUID(int=2))
+ORDER = {"number": "N1", "amount": "12.50", "placed_at": "2026-01-02T03:04:05+01:00"}
+
+
+@pytest.fixture
+def project(plain_db: Database, kafka: Client, unique) -> Project:
+    """The project, migrated by the owner of an empty database, its topics made."""
+    made = Project(plain_db, unique("shop") + ".")
+    made.manage("migrate")
+    for topic in ("customers", "orders"):
+        kafka.create_topic(made.topic_prefix + topic)
+    return made
+
+
+def record(**fields) -> Record:
+    return Record(json.dumps(fields), key=str(fields["id"]))
+
+
+def test_orm_reads_what_kafka_held(project: Project, plain_db: Database, kafka: Client) -> None:
+    customers, orders = project.topic_prefix + "customers", project.topic_prefix + "orders"
+    assert not plain_db.value("SELECT rolsuper FROM pg_roles WHERE rolname = %s", plain_db.owner)
+    kafka.produce(customers, [record(id=ADA, name="Ada", email="ada@example.org", joined_at="2020-02-29T12:00:00Z")])
+    kafka.produce(customers, [record(id=GRACE, name="Grace", active=False)])
+    wait_count(plain_db, "shop_customer", 2)
+    kafka.produce(
+        orders,
+        [
+            record(id=1, customer_id=ADA, details={"gift": True, "n": [1, None]}, tags=["a", "b c", 'd"'], **ORDER),
+            record(id=2, customer_id=GRACE, scan="\\x00ff", paid=True, **ORDER | {"amount": 7}),
+            record(id=3, customer_id=ADA, **ORDER | {"amount": "0.005"}),
+        ],
+    )
+    wait_caught_up(plain_db, kafka, orders, "shop")
+    found = project.orm(
+        """
+        answer([[o.id, o.customer.name, o.customer.active, o.amount, o.paid, o.placed_at.isoformat(),
+                 o.details, o.tags, o.scan and bytes(o.scan).hex()] for o in Order.objects.order_by("id")])
+        """
+    )
+    at = "2026-01-02T02:04:05+00:00"
+    assert found == [
+        [1, "Ada", True, "12.50", False, at, {"gift": True, "n": [1, None]}, ["a", "b c", 'd"'], None],
+        [2, "Grace", False, "7.00", True, at, None, None, "00ff"],
+        [3, "Ada", True, "0.01", False, at, None, None, None],
+    ]
+
+    # a change of one field, and a deletion
+    kafka.produce(orders, [record(id=1, paid=True), Record(None, key="2")])
+    wait_caught_up(plain_db, kafka, orders, "shop")
+    assert project.orm("answer(list(Order.objects.order_by('id').values_list('id', 'paid', 'number')))") == [
+        [1, True, "N1"],
+        [3, False, "N1"],
+    ]
+    assert_audit(plain_db)
+
+
+def test_foreign_keys(project: Project, plain_db: Database, kafka: Client) -> None:
+    """A child whose parent is missing, and a parent whose children remain, are dead with a hint."""
+    customers, orders = project.topic_prefix + "customers", project.topic_prefix + "orders"
+    kafka.produce(customers, [record(id=ADA, name="Ada")])
+    wait_count(plain_db, "shop_customer", 1)
+    kafka.produce(orders, [record(id=1, customer_id=ADA, **ORDER), record(id=2, customer_id=GRACE, **ORDER)])
+    wait_caught_up(plain_db, kafka, orders, "shop")
+    assert plain_db.query("SELECT id FROM shop_order") == [(1,)]
+    kafka.produce(customers, [Record(None, key=ADA)])
+    wait_caught_up(plain_db, kafka, customers, "shop")
+    letters = [*dead_letters(plain_db, orders).values(), *dead_letters(plain_db, customers).values()]
+    assert [letter["sqlstate"] for letter in letters] == ["23503", "23503"]
+    assert letters[1]["hint"], "the hint says what to do about children"
+    assert plain_db.value("SELECT count(*) FROM shop_customer") == 1
+
+
+def test_missing_python_default(project: Project, plain_db: Database, kafka: Client) -> None:
+    """A NOT NULL column that nobody fills: the hint names it and what fills it."""
+    customers = project.topic_prefix + "customers"
+    kafka.produce(customers, [record(id=ADA, email="ada@example.org")])
+    wait_caught_up(plain_db, kafka, customers, "shop")
+    (letter,) = dead_letters(plain_db, customers).values()
+    assert letter["sqlstate"] == "23502"
+    assert "name" in letter["message"] + letter["hint"] and "db_default" in letter["hint"]
+
+
+def test_orm_creates_edits_and_removes(project: Project, plain_db: Database, kafka: Client, unique) -> None:
+    topic, second = kafka.create_topic(unique("orm")), kafka.create_topic(unique("orm"))
+    plain_db.query("CREATE TABLE stock (sku text PRIMARY KEY, pieces int, note text)")
+    project.orm(
+        f"""
+        consumer = Consumer.objects.create(name="orm", workers=1, options={{"fetch.wait.max.ms": "50"}})
+        consumer.refresh_from_db()
+        assert consumer.owner == "{plain_db.owner}" and consumer.group_id.startswith("djkafka-"), vars(consumer)
+        Route.objects.create(consumer=consumer, topic="{topic}", target="stock",
+                             columns={{"note": "upper(value->>'note')"}}, exclude=["pieces"])
+        """
+    )
+    kafka.produce(topic, [Record('{"sku": "a", "pieces": 1, "note": "x"}')])
+    wait_count(plain_db, "stock", 1)
+    assert plain_db.query("SELECT * FROM stock") == [("a", None, "X")]
+
+    # an edit is in force at its commit, without losing or repeating a message
+    project.orm(
+        f"""
+        route = Route.objects.get(consumer__name="orm")
+        route.exclude = None
+        route.topic = "^({topic}|{second})$"
+        route.save()
+        consumer = Consumer.objects.get(name="orm")
+        consumer.workers = 2
+        consumer.save()
+        """
+    )
+    kafka.produce(topic, [Record('{"sku": "b", "pieces": 2}')])
+    kafka.produce(second, [Record('{"sku": "c", "pieces": 3}')])
+    wait_count(plain_db, "stock", 3, timeout=60)
+    assert plain_db.query("SELECT sku, pieces FROM stock ORDER BY sku") == [("a", None), ("b", 2), ("c", 3)]
+    wait_until(lambda: len(workers(plain_db, "orm")) == 2, message="two workers")
+    state = project.orm("answer(Status.objects.values_list('state', 'applied').get(consumer='orm'))")
+    assert state == ["running", 3]
+
+    # what a function would refuse, the ORM is refused too
+    refused = project.orm(
+        """
+        from django.db import Error
+        codes = []
+        for change in (dict(workers=0), dict(on_error="ignore"), dict(options={"no.such.property": "1"}),
+                       dict(start_from="middle"), dict(name="x" * 64), dict(assignment="best")):
+            try:
+                Consumer.objects.filter(name="orm").update(**change)
+                codes.append(f"accepted {change}")
+            except Error as error:
+                codes.append(error.__cause__.sqlstate)
+        answer(codes)
+        """
+    )
+    assert refused == ["22023", "22023", "KF002", "22023", "42622", "22023"]
+
+    project.orm("Consumer.objects.get(name='orm').delete()")
+    wait_until(lambda: not workers(plain_db, "orm"), message="the workers have left")
+    assert plain_db.value("SELECT count(*) FROM djkafka_offset WHERE topic IN (%s, %s)", topic, second) == 0
+    assert plain_db.value("SELECT count(*) FROM djkafka_route WHERE topic LIKE %s", f"%{topic}%") == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--parallel", "2")], ids=["one-process", "parallel"])
+def test_manage_py_test(project: Project, plain_db: Database, kafka: Client, options: tuple[str, ...]) -> None:
+    """The project's own tests, beside running workers, which see nothing of them."""
+    plain_db.cluster.query(f"ALTER ROLE {plain_db.owner} CREATEDB")
+    customers = project.topic_prefix + "customers"
+    kafka.produce(customers, [record(id=ADA, name="Ada")])
+    wait_count(plain_db, "shop_customer", 1)
+    wait_state(plain_db, "running", "shop")
+    before = workers(plain_db, "shop")
+    # Old databases of an interrupted run are no obstacle: --noinput.
+    output = project.manage("test", "--noinput", "-v", "1" if not options else "2", *options)
+    assert re.search(r"Ran 5 tests", output) and output.rstrip().splitlines()[-2:] and "OK" in output, output
+    if options:
+        assert "Cloning test database" in output, "the tests did run in clones"
+    assert workers(plain_db, "shop") == before, "the workers were left alone"
+    kafka.produce(customers, [record(id=GRACE, name="Grace")])
+    wait_count(plain_db, "shop_customer", 2)
+
+
+def test_grants_for_an_application_role(project: Project, plain_db: Database) -> None:
+    """A role that is not the owner needs few rights to watch, and gets no more by them."""
+    role = f"{plain_db.name}_app"
+    plain_db.cluster.query(f"CREATE ROLE {role} LOGIN")
+    try:
+        plain_db.query(f"GRANT SELECT ON djkafka_status, djkafka_partition_status, djkafka_consumer TO {role}")
+        assert plain_db.query("SELECT consumer FROM djkafka_status", user=role) == [("shop",)]
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            plain_db.query("UPDATE djkafka_consumer SET workers = 2", user=role)
+    finally:
+        plain_db.disconnect()
+        plain_db.query(f"REVOKE ALL ON djkafka_status, djkafka_partition_status, djkafka_consumer FROM {role}")
+        plain_db.cluster.query(f"DROP ROLE {role}")

@@ -1,0 +1,235 @@
+"""A broken definition stops its consumer in a state that names the fix; what passes is waited for."""
+
+from collections.abc import Callable
+
+import psycopg
+import pytest
+from lib.djkafka import assert_audit, dead_letters, status, to_json, wait_caught_up, wait_count, wait_state, workers
+from lib.kafka import Client, Record
+from lib.postgres import Database
+from lib.wait import wait_until
+
+
+@pytest.fixture
+def items(db: Database, kafka: Client, topic: str) -> Database:
+    """A consumer that has applied one message."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric)")
+    db.query("SELECT djkafka_subscribe(%s, 'item', columns => %s)", topic, to_json(name="value->>'name'"))
+    kafka.produce(topic, [Record(to_json(id=1, name="a", price=1))])
+    wait_count(db, "item", 1)
+    return db
+
+
+def broken(db: Database, kafka: Client, topic: str, named: str) -> None:
+    """Messages come, the consumer stops; it names what is wrong, what to do, and loses nothing."""
+    kafka.produce(topic, [Record(to_json(id=number, name="b", price=2)) for number in range(2, 12)])
+    found = wait_state(db, "broken")
+    assert named in found["reason"], found
+    assert found["hint"], found
+    assert not dead_letters(db, topic), "a broken definition is no message's fault"
+    verdicts = db.query("SELECT verdict, consumer, reason IS NOT NULL FROM djkafka_health()")
+    assert ("critical", "default", True) in verdicts
+
+
+def mended(db: Database, kafka: Client, topic: str, table: str = "item") -> None:
+    """It goes on by itself, with every message."""
+    wait_caught_up(db, kafka, topic, timeout=90)
+    wait_state(db, "running")
+    assert db.value(f"SELECT count(*) FROM {table} WHERE id > 1") == 10
+    assert not dead_letters(db, topic)
+    assert_audit(db, 11)
+
+
+def test_column_dropped(items: Database, kafka: Client, topic: str) -> None:
+    items.query("ALTER TABLE item DROP COLUMN name")
+    broken(items, kafka, topic, "name")
+    items.query("ALTER TABLE item ADD COLUMN name text")
+    mended(items, kafka, topic)
+
+
+def test_table_dropped(items: Database, kafka: Client, topic: str) -> None:
+    items.query("DROP TABLE item")
+    broken(items, kafka, topic, "item")
+    items.query("CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric)")
+    items.query("UPDATE djkafka_route SET target = 'item'")
+    mended(items, kafka, topic)
+
+
+def test_right_revoked(items: Database, kafka: Client, topic: str) -> None:
+    items.query(f"REVOKE INSERT, UPDATE ON item FROM {items.owner}")
+    broken(items, kafka, topic, "item")
+    items.query(f"GRANT INSERT, UPDATE ON item TO {items.owner}")
+    mended(items, kafka, topic)
+
+
+def test_key_dropped(items: Database, kafka: Client, topic: str) -> None:
+    items.query("ALTER TABLE item DROP CONSTRAINT item_pkey")
+    broken(items, kafka, topic, "item")
+    items.query("ALTER TABLE item ADD PRIMARY KEY (id)")
+    mended(items, kafka, topic)
+
+
+def test_function_of_a_mapping_dropped(db: Database, kafka: Client, topic: str) -> None:
+    make = "CREATE FUNCTION shout(text) RETURNS text LANGUAGE sql AS 'SELECT upper($1)'"
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    db.query(make)
+    db.query("SELECT djkafka_subscribe(%s, 'item', columns => %s)", topic, to_json(name="shout(value->>'name')"))
+    kafka.produce(topic, [Record(to_json(id=1, name="a"))])
+    wait_count(db, "item", 1)
+    db.query("DROP FUNCTION shout(text)")
+    broken(db, kafka, topic, "shout")
+    db.query(make)
+    mended(db, kafka, topic)
+    assert db.value("SELECT name FROM item WHERE id = 5") == "B"
+
+
+def test_table_renamed_and_altered(items: Database, kafka: Client, topic: str) -> None:
+    """What still fits goes on without a stop."""
+    items.query("ALTER TABLE item RENAME TO thing")
+    items.query("ALTER TABLE thing ADD COLUMN extra text DEFAULT 'x'")
+    items.query("ALTER TABLE thing ALTER COLUMN price TYPE double precision")
+    kafka.produce(topic, [Record(to_json(id=number, name="b", price=2, extra="y")) for number in range(2, 12)])
+    mended(items, kafka, topic, "thing")
+    assert items.value("SELECT count(*) FROM thing WHERE extra = 'y'") == 10
+
+
+def test_transient_error_waits(items: Database, kafka: Client, topic: str) -> None:
+    """A lock that is not to be had: visible attempts, no dead letter, and on it goes."""
+    items.query(f"ALTER ROLE {items.owner} SET lock_timeout = '100ms'")
+    items.query("SELECT djkafka_restart('default')")
+    wait_state(items, "running")
+    blocker = items.connect()
+    blocker.execute("BEGIN")
+    blocker.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+    kafka.produce(topic, [Record(to_json(id=number, name="b", price=2)) for number in range(2, 12)])
+    wait_state(items, "backoff")
+    wait_until(lambda: (status(items)["attempt"] or 0) >= 2, message=lambda: f"it tries again: {status(items)}")
+    found = status(items)
+    assert found["next_retry"] is not None and found["last_error"]
+    blocker.execute("COMMIT")
+    blocker.close()
+    mended(items, kafka, topic)
+
+
+def test_serialization_and_cancel(items: Database, kafka: Client, topic: str) -> None:
+    """Errors that pass are no message's fault, whoever raises them."""
+    items.query("CREATE SEQUENCE tries")
+    items.query(
+        "CREATE FUNCTION fail_twice() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF nextval('tries') <= 2 THEN RAISE 'once more' USING ERRCODE = '40001'; END IF; RETURN NEW; END $$"
+    )
+    items.query("CREATE TRIGGER fail BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION fail_twice()")
+    kafka.produce(topic, [Record(to_json(id=number, name="b", price=2)) for number in range(2, 12)])
+    mended(items, kafka, topic)
+    assert items.value("SELECT last_value FROM tries") >= 12
+
+
+def test_consumer_dropped_and_made_again(items: Database, kafka: Client, topic: str) -> None:
+    (pid,) = workers(items).values()
+    items.query("SELECT djkafka_drop_consumer('default')")
+    query = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+    wait_until(lambda: items.value(query, pid) == 0, message="the worker has left")
+    assert items.query("SELECT * FROM djkafka_offset") == []
+    items.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    kafka.produce(topic, [Record(to_json(id=2, name="b", price=2))])
+    wait_count(items, "item", 2)
+
+
+def test_broker_unreachable(own_cluster, unique) -> None:
+    """Nobody listens: a state with its reason, and SQL goes on as ever."""
+    cluster = own_cluster(djkafka__bootstrap_servers="127.0.0.1:1")
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe('nowhere', 'item')")
+    found = wait_state(db, "unreachable")
+    assert "127.0.0.1:1" in f"{found['reason']} {found['last_error']}"
+    assert not cluster.crashes()
+    cluster.stop(timeout=20)
+
+
+def test_out_of_worker_slots(own_cluster, kafka: Client, topic: str, unique) -> None:
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, max_worker_processes=3)
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('default', workers => 3)")
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    found = wait_state(db, "no_worker_slot")
+    assert "max_worker_processes" in f"{found['reason']} {found['hint']}"
+
+
+def test_database_dropped(db: Database, cluster, kafka: Client, topic: str, unique) -> None:
+    """A listed database that is not there is a state of the launcher's, not a loop of errors."""
+    missing = unique("missing")
+    cluster.list_database(missing)
+    start = cluster.log_size()
+    try:
+        db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+        db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+        kafka.produce(topic, [Record(to_json(id=1))])
+        wait_count(db, "item", 1)
+        assert "FATAL" not in cluster.log(start)
+    finally:
+        cluster.unlist_database(missing)
+
+
+Refusal = tuple[str, tuple, str]
+
+
+def refusals(topic: str) -> list[Refusal]:
+    """Statements that are refused, their parameters and the code."""
+    subscribe = "SELECT djkafka_subscribe(%s, 'item'"
+    return [
+        ("SELECT djkafka_subscribe('bad topic', 'item')", (), "22023"),
+        ("SELECT djkafka_subscribe('', 'item')", (), "22023"),
+        ("SELECT djkafka_subscribe(NULL, 'item')", (), "23502"),
+        ("SELECT djkafka_subscribe(%s, 'item')", ("x" * 250,), "22023"),
+        ("SELECT djkafka_subscribe('^(', 'item')", (), "2201B"),
+        ("SELECT djkafka_subscribe(%s)", (topic,), "22023"),
+        ("SELECT djkafka_subscribe(%s, 'nothing')", (topic,), "42P01"),
+        (f"{subscribe}, operation => 'replace')", (topic,), "22023"),
+        (f"{subscribe}, format => 'xml')", (topic,), "22023"),
+        (f"{subscribe}, key_columns => '{{}}')", (topic,), "22023"),
+        (f"{subscribe}, key_columns => '{{nothing}}')", (topic,), "42703"),
+        (f"{subscribe}, include => '{{nothing}}')", (topic,), "42703"),
+        (f"{subscribe}, columns => '{{\"nothing\": \"1\"}}')", (topic,), "42703"),
+        (f"{subscribe}, columns => '{{\"name\": \"no such column\"}}')", (topic,), "42601"),
+        (f"{subscribe}, columns => '[1]')", (topic,), "22023"),
+        (f"{subscribe}, filter => 'value->>')", (topic,), "42601"),
+        (f"{subscribe}, filter => '1')", (topic,), "42804"),
+        (f"{subscribe}, filter => 'true; DROP TABLE item')", (topic,), "42601"),
+        (f"{subscribe}, on_error => 'ignore')", (topic,), "22023"),
+        (f"{subscribe}, time_zone => 'Mars/Olympus')", (topic,), "22023"),
+        (f"{subscribe}, consumer => %s)", (topic, "x" * 64), "42622"),
+        ("SELECT djkafka_subscribe(%s, 'keyless')", (topic,), "42P10"),
+        ("SELECT djkafka_create_consumer('default')", (), "23505"),
+        ("SELECT djkafka_create_consumer('')", (), "22023"),
+        ("SELECT djkafka_create_consumer('c', workers => 0)", (), "22023"),
+        ("SELECT djkafka_create_consumer('c', start_from => 'middle')", (), "22023"),
+        ("SELECT djkafka_create_consumer('c', options => '{\"no.such\": \"1\"}')", (), "KF002"),
+        ("SELECT djkafka_create_consumer('c', options => '{\"enable.auto.commit\": \"true\"}')", (), "KF002"),
+        ("SELECT djkafka_create_consumer('c', options => '{\"plugin.library.paths\": \"x\"}')", (), "KF002"),
+        ("SELECT djkafka_create_consumer('c', server => 'nothing')", (), "42704"),
+        ("SELECT djkafka_pause('nothing')", (), "42704"),
+        ("SELECT djkafka_seek('default', 'nothing', 'earliest')", (), "42704"),
+        ("SELECT djkafka_drop_route(-1)", (), "42704"),
+        ("UPDATE djkafka_offset SET next_offset = 0", (), "42501"),
+    ]
+
+
+def test_bad_definitions_are_refused(items: Database, topic: str) -> None:
+    """Each with its code, and nothing has changed after it."""
+    items.query("CREATE TABLE keyless (id bigint)")
+    tables = ("djkafka_consumer", "djkafka_route", "djkafka_event")
+    contents: Callable[[], list] = lambda: [items.query(f"SELECT * FROM {table} ORDER BY id") for table in tables]
+    before, wrong = contents(), []
+    for statement, parameters, code in refusals(topic):
+        try:
+            items.query(statement, *parameters)
+            wrong.append(f"accepted: {statement}")
+        except psycopg.Error as error:
+            if error.sqlstate != code or not error.diag.message_primary:
+                wrong.append(f"{error.sqlstate} instead of {code}: {statement}: {error}")
+    assert not wrong, "\n".join(wrong)
+    assert contents() == before

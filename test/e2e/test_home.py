@@ -1,0 +1,122 @@
+"""A copy of a database (a restored dump, a clone) is told from its original, and nothing runs in it."""
+
+import subprocess
+
+import pytest
+from lib.djkafka import status, to_json, wait_caught_up, wait_count, wait_state, workers
+from lib.kafka import Client, Record
+from lib.postgres import BINDIR, PORT, Database
+from lib.wait import stays_true, wait_until
+
+
+@pytest.fixture
+def original(db: Database, kafka: Client, topic: str) -> Database:
+    """A consumer that has applied messages, one of them to the dead letters."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    db.query("CREATE TABLE gone (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe(%s, 'item', columns => %s)", topic, to_json(name="upper(value->>'name')"))
+    db.query("SELECT djkafka_create_consumer('other', enabled => false)")
+    db.query("SELECT djkafka_subscribe(%s, 'gone', consumer => 'other')", topic)
+    kafka.produce(topic, [Record(to_json(id=1, name="a")), Record("{"), Record(to_json(id=2, name="b"))])
+    wait_caught_up(db, kafka, topic)
+    return db
+
+
+def tool(name: str, db: Database, *arguments: str, given: bytes = b"") -> bytes:
+    command = [str(BINDIR / name), "-h", str(db.cluster.folder), "-p", str(PORT), "-U", db.owner, *arguments]
+    done = subprocess.run(command, input=given, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout
+
+
+CATALOGS = ("djkafka_consumer", "djkafka_route", "djkafka_offset", "djkafka_dead_letter")
+
+
+def contents(db: Database) -> dict[str, list]:
+    columns = {"djkafka_consumer": "id, name, home, group_id", "djkafka_route": "id, topic, target::text, columns"}
+    return {table: db.query(f"SELECT {columns.get(table, '*')} FROM {table} ORDER BY id") for table in CATALOGS}
+
+
+def test_restored_dump(original: Database, cluster, kafka: Client, topic: str, unique) -> None:
+    before = contents(original)
+    dump = tool("pg_dump", original, original.name)
+    copy = Database(cluster, unique("copy"))
+    try:
+        tool("psql", copy, "-qX", "-v", "ON_ERROR_STOP=1", "-d", copy.name, given=dump.replace(
+            original.owner.encode(), copy.owner.encode()))
+        after = contents(copy)
+        assert after == before
+        kafka.produce(topic, [Record(to_json(id=3, name="c"))])
+        wait_count(original, "item", 3)
+        wait_state(copy, "foreign_home")
+        assert status(copy)["hint"]
+        assert copy.value("SELECT count(*) FROM item") == 2 and not workers(copy)
+        assert original.value("SELECT home FROM djkafka_home") != copy.value("SELECT home FROM djkafka_home")
+        # a consumer of its own works, and identities go on where they were
+        copy.query("SELECT djkafka_subscribe(%s, 'item', consumer => 'mine')", topic)
+        wait_count(copy, "item", 3)
+    finally:
+        copy.destroy()
+
+
+def test_dropped_target_survives_a_dump(original: Database, cluster, unique) -> None:
+    original.query("DROP TABLE gone")
+    row = original.query("SELECT target, target_name FROM djkafka_route r WHERE target_name LIKE '%%gone'")
+    assert row == [(None, "public.gone")]
+    dump = tool("pg_dump", original, original.name)
+    copy = Database(cluster, unique("copy"), listed=False)
+    try:
+        tool("psql", copy, "-qX", "-v", "ON_ERROR_STOP=1", "-d", copy.name, given=dump.replace(
+            original.owner.encode(), copy.owner.encode()))
+        assert copy.query("SELECT target, target_name FROM djkafka_route WHERE target_name LIKE '%%gone'") == row
+    finally:
+        copy.destroy()
+
+
+def test_clone(original: Database, cluster, kafka: Client, topic: str, unique) -> None:
+    original.query("SELECT djkafka_pause('default')")
+    wait_state(original, "paused")
+    cluster.unlist_database(original.name)
+    original.disconnect()
+    owner, name = original.owner, unique("clone")
+    query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    wait_until(lambda: cluster.query(query, original.name) == [(0,)], message="nobody is in the database")
+    cluster.query(f"CREATE DATABASE {name} TEMPLATE {original.name} OWNER {owner}")
+    cluster.list_database(name)
+    clone = cluster.connect(name, owner)
+    try:
+        clone.execute("SELECT djkafka_resume('default')")
+        state = "SELECT DISTINCT state FROM djkafka_status"
+        wait_until(lambda: clone.execute(state).fetchall() == [("foreign_home",)], message="the clone is foreign")
+        kafka.produce(topic, [Record(to_json(id=3, name="c"))])
+        stays_true(lambda: clone.execute("SELECT count(*) FROM item").fetchall() == [(2,)], 1.0, "the clone works")
+    finally:
+        clone.close()
+        cluster.unlist_database(name)
+        wait_until(lambda: cluster.query(query, name) == [(0,)], message="nobody is in the clone")
+        cluster.query(f"DROP DATABASE {name}")
+
+
+def test_not_preloaded(own_cluster, unique) -> None:
+    """A team's CI, or a restore: the extension is made with a warning, and says why nothing runs."""
+    cluster = own_cluster(shared_preload_libraries="")
+    db = Database(cluster, unique("db"), listed=False)
+    notices: list[str] = []
+    connection = db.connect()
+    connection.add_notice_handler(lambda notice: notices.append(f"{notice.severity}: {notice.message_primary}"))
+    connection.execute("CREATE EXTENSION djkafka")
+    connection.close()
+    assert any(notice.startswith("WARNING") for notice in notices), notices
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe('orders', 'item')")
+    found = status(db)
+    assert found["state"] == "not_preloaded" and "shared_preload_libraries" in f"{found['reason']} {found['hint']}"
+    db.query("DROP EXTENSION djkafka")
+
+
+def test_not_listed(db: Database, cluster) -> None:
+    cluster.unlist_database(db.name)
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe('orders', 'item')")
+    found = wait_state(db, "not_listed")
+    assert "djkafka.databases" in f"{found['reason']} {found['hint']}"

@@ -1,0 +1,203 @@
+"""The owner of a consumer never runs anything as another role, least of all as the one that writes the catalogs.
+
+Each trick leaves a trace of who it ran as.  The owner's own name is the only one that may be found.
+"""
+
+import psycopg
+import pytest
+from lib.djkafka import assert_audit, to_json, wait_caught_up, wait_state
+from lib.kafka import Client, Record
+from lib.postgres import Database
+
+# Tries what a superuser could do; each attempt on its own.
+TRAP = """
+CREATE FUNCTION trap(how text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    attempt text;
+BEGIN
+    INSERT INTO public.trace VALUES (how, current_user, session_user, pg_has_role(current_user, 'postgres', 'member'));
+    FOREACH attempt IN ARRAY ARRAY[
+        'ALTER ROLE ' || quote_ident(current_setting('trap.owner')) || ' SUPERUSER',
+        'SET ROLE postgres', 'SET SESSION AUTHORIZATION postgres', 'SET LOCAL ROLE postgres',
+        'SELECT set_config(''role'', ''postgres'', true)',
+        'SELECT set_config(''session_authorization'', ''postgres'', true)',
+        'RESET ROLE', 'RESET SESSION AUTHORIZATION'] LOOP
+        BEGIN
+            EXECUTE attempt;
+            INSERT INTO public.trace VALUES (how || ': ' || attempt, current_user, session_user,
+                pg_has_role(current_user, 'postgres', 'member'));
+        EXCEPTION WHEN OTHERS THEN
+            NULL;
+        END;
+    END LOOP;
+END $$
+"""
+
+TRIGGER = """
+CREATE FUNCTION spring() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN PERFORM public.trap(TG_ARGV[0]); RETURN NULL; END $$
+"""
+
+
+@pytest.fixture
+def hostile(db: Database) -> Database:
+    db.query("CREATE TABLE trace (how text, who text, session text, is_super boolean)")
+    db.query(TRAP)
+    db.query(TRIGGER)
+    db.cluster.query(f"ALTER ROLE {db.owner} SET trap.owner = '{db.owner}'")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    return db
+
+
+def assert_harmless(db: Database, *tricks: str) -> None:
+    seen = db.query("SELECT how, who, session, is_super FROM trace")
+    for trick in tricks:
+        assert any(row[0].startswith(trick) for row in seen), f"{trick} never ran: nothing was tested: {seen}"
+    assert {row[1:] for row in seen} == {(db.owner, db.owner, False)}
+    supers = db.cluster.query("SELECT rolname FROM pg_roles WHERE rolsuper")
+    assert supers == [("postgres",)]
+    assert_audit(db)
+
+
+def messages(count: int = 3) -> list[Record]:
+    return [Record(to_json(id=number, name="x"), key=str(number)) for number in range(count)]
+
+
+def test_triggers(hostile: Database, kafka: Client, topic: str) -> None:
+    """Of rows, of statements, and deferred to the commit."""
+    hostile.query("CREATE TRIGGER a AFTER INSERT ON item FOR EACH ROW EXECUTE FUNCTION spring('row')")
+    hostile.query("CREATE TRIGGER b AFTER INSERT ON item FOR EACH STATEMENT EXECUTE FUNCTION spring('statement')")
+    hostile.query(
+        "CREATE CONSTRAINT TRIGGER c AFTER INSERT ON item DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION spring('deferred')"
+    )
+    hostile.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    kafka.produce(topic, messages())
+    wait_caught_up(hostile, kafka, topic)
+    assert_harmless(hostile, "row", "statement", "deferred")
+
+
+def test_held_cursor_and_set_constraints(hostile: Database, kafka: Client, topic: str) -> None:
+    """What runs at the commit (a WITH HOLD cursor) or at an odd moment (SET CONSTRAINTS)."""
+    hostile.query("CREATE FUNCTION bait() RETURNS int LANGUAGE sql VOLATILE AS $$ SELECT public.trap('cursor'); SELECT 1 $$")
+    hostile.query("CREATE TABLE side (id bigint)")
+    hostile.query(
+        "CREATE CONSTRAINT TRIGGER c AFTER INSERT ON side DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION spring('constraint')"
+    )
+    hostile.query(
+        "CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NOT EXISTS (SELECT FROM pg_cursors WHERE name = 'c') THEN"
+        " EXECUTE 'DECLARE c CURSOR WITH HOLD FOR SELECT public.bait()'; END IF;"
+        " INSERT INTO public.side VALUES (1); SET CONSTRAINTS ALL IMMEDIATE; SET CONSTRAINTS ALL DEFERRED;"
+        " INSERT INTO public.side VALUES (2); END $$"
+    )
+    hostile.query("SELECT djkafka_subscribe(%s, handler => 'handle(jsonb)')", topic)
+    kafka.produce(topic, messages())
+    wait_caught_up(hostile, kafka, topic)
+    assert_harmless(hostile, "cursor", "constraint")
+
+
+def test_shadowed_names(hostile: Database, kafka: Client, topic: str) -> None:
+    """Functions and operators that hide built-ins, temporary tables that hide the catalogs."""
+    hostile.query("CREATE SCHEMA evil")
+    for name in ("now()", "clock_timestamp()", "transaction_timestamp()"):
+        hostile.query(
+            f"CREATE FUNCTION evil.{name} RETURNS timestamptz LANGUAGE sql AS"
+            f" $$ SELECT public.trap('function'); SELECT pg_catalog.{name} $$"
+        )
+    for type_ in ("bigint", "text", "int", "uuid"):
+        hostile.query(
+            f"CREATE FUNCTION evil.equal({type_}, {type_}) RETURNS boolean LANGUAGE plpgsql AS"
+            f" $$ BEGIN PERFORM public.trap('operator'); RETURN $1 OPERATOR(pg_catalog.=) $2; END $$"
+        )
+        hostile.query(f"CREATE OPERATOR evil.= (LEFTARG = {type_}, RIGHTARG = {type_}, FUNCTION = evil.equal)")
+    hostile.query(f"ALTER ROLE {hostile.owner} SET search_path = evil, public, pg_catalog")
+    tables = ("djkafka_offset", "djkafka_consumer", "djkafka_route", "djkafka_dead_letter", "djkafka_event")
+    shadow = "".join(f"CREATE TEMP TABLE IF NOT EXISTS {table} (LIKE public.{table});" for table in tables)
+    hostile.query(
+        f"CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN {shadow}"
+        " SET LOCAL search_path = pg_temp, evil, public, pg_catalog;"
+        " PERFORM set_config('search_path', 'pg_temp, evil, public, pg_catalog', false);"
+        " PERFORM public.trap('handler'); END $$"
+    )
+    hostile.disconnect()
+    hostile.query("SELECT public.djkafka_subscribe(%s, handler => 'public.handle(jsonb)')", topic)
+    kafka.produce(topic, [*messages(), Record("{"), *messages()])
+    hostile.query("SET search_path = pg_catalog, public")
+    wait_caught_up(hostile, kafka, topic)
+    kafka.produce(topic, [*messages(), Record("{"), *messages()])
+    wait_caught_up(hostile, kafka, topic)
+    assert hostile.value("SELECT count(*) FROM djkafka_dead_letter") == 2, "the catalogs were written, not their shadows"
+    assert_harmless(hostile, "handler")
+
+
+def test_mapping_defaults_and_policies(hostile: Database, kafka: Client, topic: str) -> None:
+    """Expressions, filters, column defaults, domains and row security are the owner's too."""
+    lure = (
+        "CREATE FUNCTION {0}(bigint) RETURNS bigint LANGUAGE plpgsql VOLATILE AS"
+        " $$ BEGIN PERFORM public.trap('{0}'); RETURN 1; END $$"
+    )
+    for name in ("mapping", "filtering", "defaulting", "checking", "policing"):
+        hostile.query(lure.format(name))
+    hostile.query("CREATE DOMAIN positive AS bigint CHECK (public.checking(VALUE) > 0)")
+    hostile.query("CREATE TABLE lured (id bigint PRIMARY KEY, a bigint, b bigint DEFAULT public.defaulting(1), c positive)")
+    hostile.query("ALTER TABLE lured ENABLE ROW LEVEL SECURITY")
+    hostile.query("ALTER TABLE lured FORCE ROW LEVEL SECURITY")
+    hostile.query("CREATE POLICY p ON lured USING (public.policing(id) > 0)")
+    hostile.query(
+        "SELECT djkafka_subscribe(%s, 'lured', columns => %s, filter => 'public.filtering(1) > 0')",
+        topic,
+        to_json(a="public.mapping(1)", c="5"),
+    )
+    kafka.produce(topic, messages())
+    wait_caught_up(hostile, kafka, topic)
+    assert hostile.value("SELECT count(*) FROM lured") == 3
+    assert_harmless(hostile, "mapping", "filtering", "defaulting", "checking", "policing")
+
+
+def test_settings_of_the_role(hostile: Database, kafka: Client, topic: str) -> None:
+    """Settings that the owner gives its role cannot break what a worker must hold."""
+    for name, value in {
+        "default_transaction_isolation": "serializable",
+        "default_transaction_read_only": "on",
+        "default_transaction_deferrable": "on",
+        "DateStyle": "'SQL, DMY'",
+        "IntervalStyle": "sql_standard",
+        "statement_timeout": "'30s'",
+        "TimeZone": "'Asia/Kathmandu'",
+    }.items():
+        hostile.cluster.query(f"ALTER ROLE {hostile.owner} SET {name} = {value}")
+    hostile.query("CREATE TABLE moment (id bigint PRIMARY KEY, at timestamptz, day date)")
+    hostile.query("SELECT djkafka_subscribe(%s, 'moment')", topic)
+    kafka.produce(topic, [Record(to_json(id=1, at="2026-02-03T04:05:06", day="2026-02-03"))])
+    wait_caught_up(hostile, kafka, topic)
+    wait_state(hostile, "running")
+    row = hostile.query("SELECT at = '2026-02-03 04:05:06+00', day = '2026-02-03'::date FROM moment", user="postgres")
+    assert row == [(True, True)]
+
+
+def test_catalogs_are_closed_to_others(hostile: Database, topic: str) -> None:
+    """A role without a grant can neither read nor change anything of djkafka's."""
+    hostile.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    stranger = f"{hostile.name}_stranger"
+    hostile.cluster.query(f"CREATE ROLE {stranger} LOGIN")
+    connection = hostile.connect(stranger)
+    try:
+        objects = hostile.query(
+            "SELECT format('SELECT * FROM %I', relname) FROM pg_class"
+            " WHERE relname LIKE 'djkafka%%' AND relkind IN ('r', 'v')"
+        )
+        assert len(objects) >= 8
+        for (statement,) in [
+            *objects,
+            ("SELECT djkafka_pause('default')",),
+            ("SELECT djkafka_drop_consumer('default')",),
+            ("SELECT * FROM djkafka_audit()",),
+            ("SELECT djkafka_subscribe('t', 'item')",),
+        ]:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+    finally:
+        connection.close()
+        hostile.cluster.query(f"DROP ROLE {stranger}")

@@ -1,0 +1,54 @@
+"""A cap on what is fetched ahead holds, whatever the number of partitions."""
+
+import base64
+import random
+
+from lib.djkafka import explain, positions, wait_state, workers
+from lib.kafka import Client, Record
+from lib.postgres import Database
+from lib.process import private_memory
+from lib.wait import wait_until
+
+PARTITIONS = 100
+MESSAGES = 150_000
+SIZE = 1000
+LIMIT = 128 * 1024 * 1024
+
+
+def test_hundred_partitions(own_cluster, kafka: Client, unique, record_property) -> None:
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__queue_size="32MB")
+    topic = kafka.create_topic(unique("wide"), partitions=PARTITIONS)
+    noise = random.Random(1)
+    payloads = [base64.b64encode(noise.randbytes(SIZE * 3 // 4)).decode() for _ in range(500)]
+    kafka.produce(
+        topic,
+        (
+            Record(f'{{"id": {number}, "payload": "{payloads[number % 500]}"}}', partition=number % PARTITIONS)
+            for number in range(MESSAGES)
+        ),
+    )
+
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE wide (id bigint, payload text)")
+    db.query("SELECT djkafka_subscribe(%s, 'wide', operation => 'insert')", topic)
+    ends = kafka.end_offsets(topic)
+    peak = samples = 0
+
+    def caught_up() -> bool:
+        nonlocal peak, samples
+        for pid in workers(db).values():
+            try:
+                peak = max(peak, private_memory(pid))
+                samples += 1
+            except (FileNotFoundError, KeyError):
+                pass
+        return positions(db, topic) == ends
+
+    wait_until(caught_up, 180, lambda: f"caught up\n{explain(db)}", interval=0.01)
+    wait_state(db, "running")
+    print(f"RssAnon while catching up on {PARTITIONS} partitions: {peak / 2**20:.0f} MB in {samples} samples")
+    record_property("rss_anon_mb", peak / 2**20)
+    assert samples > 20, "too few samples to tell"
+    assert db.value("SELECT count(DISTINCT id) FROM wide") == MESSAGES
+    assert peak < LIMIT

@@ -1,0 +1,96 @@
+"""djkafka_run, djkafka_peek and djkafka_topics: Kafka from within a caller's transaction."""
+
+import json
+
+import psycopg
+import pytest
+from lib.djkafka import assert_audit, dead_letters, positions, to_json
+from lib.kafka import Client, Record
+from lib.postgres import Database
+
+
+@pytest.fixture
+def items(db: Database, topic: str) -> Database:
+    """A consumer that is paused: nobody but djkafka_run works for it."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    db.query("SELECT djkafka_create_consumer('cron', enabled => false)")
+    db.query("SELECT djkafka_subscribe(%s, 'item', consumer => 'cron')", topic)
+    return db
+
+
+def test_run_until_the_end(items: Database, kafka: Client, topic: str) -> None:
+    kafka.produce(topic, [Record(to_json(id=number, name="a")) for number in range(1000)])
+    assert items.query("SELECT applied, reason FROM djkafka_run('cron')") == [(1000, "eof")]
+    assert items.query("SELECT applied, reason FROM djkafka_run('cron')") == [(0, "eof")]
+    kafka.produce(topic, [Record(to_json(id=1000 + number)) for number in range(10)])
+    assert items.query("SELECT applied, reason FROM djkafka_run('cron', max_messages => 4)") == [(4, "max_messages")]
+    assert items.query("SELECT applied, reason FROM djkafka_run('cron', max_messages => 100)") == [(6, "eof")]
+    assert items.value("SELECT count(*) FROM item") == 1010
+    assert_audit(items, 1010)
+
+
+def test_run_is_part_of_the_transaction(items: Database, kafka: Client, topic: str) -> None:
+    kafka.produce(topic, [Record(to_json(id=number)) for number in range(10)])
+    connection = items.connect()
+    with pytest.raises(ZeroDivisionError), connection.transaction():
+        assert connection.execute("SELECT applied FROM djkafka_run('cron')").fetchall() == [(10,)]
+        assert connection.execute("SELECT count(*) FROM item").fetchall() == [(10,)]
+        raise ZeroDivisionError
+    connection.close()
+    assert items.value("SELECT count(*) FROM item") == 0
+    assert not any(positions(items, topic, "cron").values())
+    assert items.query("SELECT applied FROM djkafka_run('cron')") == [(10,)]
+
+
+def test_run_given_messages(items: Database, topic: str) -> None:
+    given = [
+        {"topic": topic, "key": "1", "value": {"id": 1, "name": "a"}},
+        {"topic": topic, "key": "2", "value": '{"id": 2, "name": "as text"}'},
+        {"topic": topic, "key": "1", "value": None},
+        {"topic": topic, "value": "{"},
+    ]
+    items.query("SELECT * FROM djkafka_run('cron', messages => %s)", json.dumps(given))
+    assert items.query("SELECT id, name FROM item") == [(2, "as text")]
+    assert items.value("SELECT count(*) FROM djkafka_dead_letter") == 1
+    assert not any(positions(items, topic, "cron").values()), "messages of the caller's move no offset"
+
+
+def test_run_is_the_owners(items: Database) -> None:
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        items.query("SELECT djkafka_run('cron', messages => '[]')", user="postgres")
+
+
+def test_run_fails_bad_messages_alone(items: Database, kafka: Client, topic: str) -> None:
+    kafka.produce(topic, [Record(to_json(id=1)), Record("{"), Record(to_json(id="x")), Record(to_json(id=2))])
+    items.query("SELECT * FROM djkafka_run('cron')")
+    assert items.query("SELECT id FROM item ORDER BY id") == [(1,), (2,)]
+    assert set(dead_letters(items, topic)) == {(0, 1), (0, 2)}
+    assert_audit(items, 4)
+
+
+def test_run_gives_up_in_time(own_cluster, unique) -> None:
+    cluster = own_cluster(djkafka__bootstrap_servers="127.0.0.1:1", shared_preload_libraries="")
+    db = Database(cluster, unique("db"), listed=False)
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe('nowhere', 'item')")
+    with pytest.raises(psycopg.Error) as error:
+        db.query("SELECT * FROM djkafka_run('default', timeout => '1 s')")
+    assert error.value.sqlstate == "KF001"
+
+
+def test_peek(items: Database, kafka: Client, topic: str) -> None:
+    kafka.produce(topic, [Record(f"v{number}", f"k{number}", headers=[("h", b"1")]) for number in range(10)])
+    peek = "SELECT convert_from(value, 'UTF8'), convert_from(key, 'UTF8'), cardinality(headers) FROM djkafka_peek"
+    assert items.query(f"{peek}(%s, max_messages => 2, start_at => 'earliest')", topic) == [("v0", "k0", 1), ("v1", "k1", 1)]
+    assert items.query(f"{peek}(%s, max_messages => 5, start_at => '8')", topic) == [("v8", "k8", 1), ("v9", "k9", 1)]
+    assert not any(positions(items, topic, "cron").values()), "looking moves nothing"
+
+
+def test_topics(items: Database, kafka: Client, topic: str, unique) -> None:
+    other = kafka.create_topic(unique("three"), partitions=3)
+    kafka.produce(topic, [Record("x")] * 5)
+    rows = items.query("SELECT * FROM djkafka_topics() WHERE topic IN (%s, %s)", topic, other)
+    assert len(rows) in (2, 4), rows
+    with pytest.raises(psycopg.Error):
+        items.query("SELECT * FROM djkafka_topics(server => 'nothing')")

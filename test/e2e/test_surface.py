@@ -1,0 +1,116 @@
+"""Every function takes every argument by its name, with the untyped parameters that psycopg sends."""
+
+import psycopg
+from lib.kafka import Client
+from lib.postgres import Database
+
+# What an argument of this name is given; one that is not here fails the test.
+VALUES = {
+    "name": "second",
+    "consumer": "default",
+    "group_id": "some-group",
+    "server": None,
+    "workers": 1,
+    "start_from": "latest",
+    "enabled": False,
+    "options": '{"fetch.wait.max.ms": "100"}',
+    "on_error": "skip",
+    "notify": "batch",
+    "assignment": "roundrobin",
+    "batch_messages": 100,
+    "batch_bytes": 100_000,
+    "synchronous_commit": True,
+    "owner": None,
+    "target": "item",
+    "handler": None,
+    "operation": "upsert",
+    "format": "json",
+    "key_format": "json",
+    "key_columns": ["id"],
+    "columns": '{"note": "upper(value->>''x'')"}',
+    "include": ["id", "note"],
+    "exclude": ["other"],
+    "filter": "true",
+    "route_order": 7,
+    "deleted_field": "gone",
+    "unknown_fields": "error",
+    "time_zone": "Europe/Vienna",
+    "start_at": "earliest",
+    "partition": 0,
+    "max_messages": 1,
+    "until": "eof",
+    "idle": "1 s",
+    "timeout": "5 s",
+    "messages": "[]",
+    "home": "00000000-0000-0000-0000-000000000000",
+    "headers": None,
+}
+
+# Called in this order; those that are not named come after, by name.
+FIRST = ("djkafka_create_consumer", "djkafka_create_route", "djkafka_subscribe", "djkafka_run")
+LAST = ("djkafka_drop_route", "djkafka_drop_consumer")
+
+FUNCTIONS = """
+SELECT p.proname, p.proargnames[1:p.pronargs], p.prorettype::regtype::text
+  FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e'
+  JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'djkafka'
+ WHERE p.prorettype NOT IN ('trigger'::regtype, 'event_trigger'::regtype, 'fdw_handler'::regtype)
+   AND has_function_privilege(p.oid, 'EXECUTE') AND p.prokind = 'f'
+ ORDER BY p.proname
+"""
+
+
+def in_order(function: tuple) -> tuple:
+    name = function[0]
+    return (FIRST.index(name) if name in FIRST else len(FIRST)) + (len(LAST) if name in LAST else 0), name
+
+
+def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> None:
+    plain_db.cluster.unlist_database(plain_db.name)
+    plain_db.query("CREATE EXTENSION djkafka")
+    plain_db.query("CREATE TABLE item (id bigint PRIMARY KEY, note text, other text)")
+    plain_db.query("CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE sql AS 'SELECT'")
+    plain_db.query("SELECT djkafka_create_consumer('default', enabled => false)")
+    functions = sorted(plain_db.query(FUNCTIONS), key=in_order)
+    assert len(functions) > 15, functions
+    route = None
+    for name, arguments, _ in functions:
+        if name in ("djkafka_consumer_state", "djkafka_header", "djkafka_validator"):
+            continue  # helpers of a view and of mappings, called by position
+        values = {argument: VALUES.get(argument) for argument in arguments or []}
+        unknown = [argument for argument in values if argument not in VALUES and argument not in ("topic", "id", "name")]
+        assert not unknown, f"{name} has arguments that this test does not know: {unknown}"
+        if "topic" in values:
+            values["topic"] = topic
+        if "id" in values:
+            values["id"] = route
+        if name in ("djkafka_seek", "djkafka_run"):
+            values["name"] = "default"
+        call = ", ".join(f"{argument} => %s" for argument in values)
+        try:
+            rows = plain_db.query(f"SELECT * FROM {name}({call})", *values.values())
+        except psycopg.Error as error:
+            raise AssertionError(f"{name}({call}) with {values}: {error.sqlstate} {error}") from error
+        if name == "djkafka_create_route":
+            route = rows[0][0]
+
+
+def test_no_argument_is_a_keyword(db: Database) -> None:
+    """name => value fails for a reserved word, and for some that look harmless."""
+    reserved = {word for (word,) in db.query("SELECT word FROM pg_get_keywords() WHERE catcode IN ('C', 'R')")}
+    reserved |= {"timestamp", "position", "limit", "offset"}
+    for name, arguments, _ in db.query(FUNCTIONS):
+        assert name.startswith("djkafka_")
+        assert not reserved & set(arguments or []), f"{name}: {reserved & set(arguments or [])}"
+
+
+def test_every_object_has_a_comment(db: Database) -> None:
+    bare = db.query(
+        "SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d"
+        " JOIN pg_extension e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid"
+        " WHERE e.extname = 'djkafka' AND d.deptype = 'e'"
+        " AND d.classid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_type'::regclass, 'pg_event_trigger'::regclass)"
+        " AND obj_description(d.objid, d.classid::regclass::name) IS NULL"
+        " AND NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = d.objid AND c.relkind IN ('S', 'c'))"
+    )
+    assert not bare

@@ -1,0 +1,149 @@
+#!/usr/bin/python3
+"""Checks of the source tree that no compiler makes; one line "ok …" or "not ok …" each.
+
+    check_source.py TREE      the tree is built: its library's symbols are looked at
+"""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# Which folders of src/ a folder may include, beside itself: the tree is the architecture.
+LAYERS = {
+    "base": set(),
+    "kafka": {"base"},
+    "codec": {"base"},
+    "state": {"base"},
+    "apply": {"base", "codec", "state"},
+    "worker": {"base", "kafka", "codec", "state", "apply"},
+    "sql": {"base", "codec", "state", "apply"},
+}
+# The only files that may include more than their folder.
+MORE = {"sql/run": {"kafka"}, "sql/peek": {"kafka"}, "sql/topics": {"kafka"}}
+
+# Where headers of others may be included: the pattern of the header, the files.
+CONFINED = {
+    r"librdkafka/.*": r"kafka/.*|worker/embedded_broker\.c",
+    r"executor/spi\.h": r"(state|apply|worker|sql)/.*",
+}
+
+FUNCTION_LINES = 100
+FILE_LINES = 600
+
+SYMBOLS = re.compile(r"_PG_init|Pg_magic_func|pg_finfo_djkafka_\w+|djkafka_\w+")
+
+
+def sources(tree: Path) -> list[Path]:
+    return sorted([*tree.glob("src/**/*.c"), *tree.glob("src/**/*.h")])
+
+
+def includes(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        found = re.match(r'\s*#\s*include\s+["<]([^">]+)[">]', line)
+        if found:
+            yield number, found[1]
+
+
+def check_layers(tree: Path) -> Iterator[str]:
+    """lower layers never include higher ones"""
+    for path in sources(tree):
+        name = path.relative_to(tree / "src")
+        if len(name.parts) == 1:
+            continue  # djkafka.c calls everybody's initialiser
+        folder = name.parts[0]
+        if folder not in LAYERS:
+            yield f"{name}: src/{folder} is in no layer"
+            continue
+        allowed = LAYERS[folder] | {folder} | MORE.get(str(name.with_suffix("")), set())
+        for line, header in includes(path):
+            target = header.split("/")[0]
+            if (tree / "src" / header).exists() and target not in allowed:
+                yield f"{name}:{line}: {folder}/ may not include {header}"
+
+
+def check_confined_headers(tree: Path) -> Iterator[str]:
+    """librdkafka and SPI are included only where their layer is"""
+    for path in sources(tree):
+        name = str(path.relative_to(tree / "src"))
+        for line, header in includes(path):
+            for pattern, files in CONFINED.items():
+                if re.fullmatch(pattern, header) and not re.fullmatch(files, name):
+                    yield f"{name}:{line}: {header} does not belong here"
+
+
+def check_versions(tree: Path) -> Iterator[str]:
+    """only base/compat.h asks for the version of the server"""
+    for path in sources(tree):
+        name = str(path.relative_to(tree / "src"))
+        if name == "base/compat.h":
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if re.match(r"\s*#.*\bPG_VERSION_NUM\b", line):
+                yield f"{name}:{number}: PG_VERSION_NUM"
+
+
+def check_file_length(tree: Path) -> Iterator[str]:
+    """no file is longer than its budget"""
+    for path in sources(tree):
+        length = len(path.read_text().splitlines())
+        if length > FILE_LINES:
+            yield f"{path.relative_to(tree)}: {length} lines, {FILE_LINES} are allowed"
+
+
+def check_function_length(tree: Path) -> Iterator[str]:
+    """no function is longer than its budget"""
+    for path in sources(tree):
+        start = None
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if line == "{":
+                start = number
+            elif line.startswith("}") and start is not None:
+                if number - start - 1 > FUNCTION_LINES:
+                    yield f"{path.relative_to(tree)}:{start}: {number - start - 1} lines, {FUNCTION_LINES} are allowed"
+                start = None
+
+
+def check_symbols(tree: Path) -> Iterator[str]:
+    """the library exports djkafka's own symbols alone"""
+    library = tree / "djkafka.so"
+    if not library.exists():
+        yield "there is no djkafka.so"
+        return
+    output = subprocess.run(
+        ["nm", "--dynamic", "--defined-only", "--format=posix", library], check=True, capture_output=True, text=True
+    ).stdout
+    for line in output.splitlines():
+        name, kind = line.split()[:2]
+        if kind not in "AN" and not SYMBOLS.fullmatch(name.split("@")[0]):
+            yield f"exports {name}"
+
+
+def check_lists(tree: Path) -> Iterator[str]:
+    """every SQL and isolation test is listed and has its expected output"""
+    for listing, folder, suffix in (("regress", "sql", ".sql"), ("isolation", "specs", ".spec")):
+        path = tree / f"test/{listing}.list"
+        names = path.read_text().split() if path.exists() else []
+        present = {file.stem for file in (tree / "test" / folder).glob(f"*{suffix}")}
+        yield from (f"{listing}.list names {name} twice" for name in set(names) if names.count(name) > 1)
+        yield from (f"test/{folder}/{name}{suffix} is missing" for name in names if name not in present)
+        yield from (f"test/{folder}/{name}{suffix} is not in {listing}.list" for name in present - set(names))
+        yield from (f"expected/{name}.out is missing" for name in names if not (tree / f"expected/{name}.out").exists())
+
+
+def main() -> int:
+    tree = Path(sys.argv[1])
+    checks = [value for name, value in globals().items() if name.startswith("check_")]
+    failed = 0
+    for number, check in enumerate(checks, 1):
+        findings = list(check(tree))
+        print(f"{'not ok' if findings else 'ok'} {number} - {check.__doc__}")
+        for finding in findings:
+            print(f"#   {finding}")
+        failed += bool(findings)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
