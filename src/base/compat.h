@@ -66,8 +66,8 @@
 #endif
 
 /*
- * 16 gave input functions a way to report a bad value without throwing (commit
- * d9f7f5d32f), 17 gave domains one (commit 1edb3b491b).
+ * 16 gave input functions a way to report a bad value without throwing;
+ * 17 gave domains one.
  */
 #if PG_VERSION_NUM >= 160000
 #include "nodes/miscnodes.h"
@@ -80,7 +80,5 @@
 #define djk_domain_check(value, isnull, type, extra, mcxt, escontext) \
 	(domain_check(value, isnull, type, extra, mcxt), true)
 #endif
-
-/* 17 replaced MyBackendId by MyProcNumber (commit 024c521117); neither is used here. */
 
 #endif							/* DJK_COMPAT_H */

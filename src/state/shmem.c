@@ -253,6 +253,23 @@ withdraw_partitions(int pid)
 	}
 }
 
+/* Lock held. */
+static void
+wake_supervisor(Oid database)
+{
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *s = &shared->slots[i];
+
+		if (s->in_use && s->status.pid != 0 && s->status.key.kind == DJK_KIND_SUPERVISOR &&
+			s->status.key.database == database)
+		{
+			s->wake = true;
+			SetLatch(s->latch);
+		}
+	}
+}
+
 static void
 detach_slot(int code, Datum arg)
 {
@@ -267,8 +284,10 @@ detach_slot(int code, Datum arg)
 		s->leave_asked = false;
 		if (s->status.key.kind == DJK_KIND_EMBEDDED_BROKER)
 			shared->embedded_bootstrap[0] = '\0';
-		/* Only a consumer worker's slot belongs to somebody else. */
-		if (s->status.key.kind != DJK_KIND_CONSUMER)
+		/* Only a consumer worker's slot belongs to somebody else, who wants to know. */
+		if (s->status.key.kind == DJK_KIND_CONSUMER)
+			wake_supervisor(s->status.key.database);
+		else
 			s->in_use = false;
 	}
 	withdraw_partitions(MyProcPid);

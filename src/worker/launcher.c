@@ -1,0 +1,199 @@
+/*-------------------------------------------------------------------------
+ *
+ * launcher.c
+ *	  The one static process: a supervisor for each listed database.
+ *
+ * It reconciles djkafka.databases with the supervisors that run.  It is
+ * connected to no database, so it holds up no DROP DATABASE.  A supervisor
+ * leaves by itself when its database is no longer listed or has no extension;
+ * it is tried again when something in the database wakes us, and else once a
+ * minute.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/launcher.h"
+
+#include "access/xact.h"
+#include "base/settings.h"
+#include "commands/dbcommands.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "storage/ipc.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker/worker.h"
+
+#define LOOK_AGAIN_MS		60000
+#define START_AGAIN_MS		1000
+#define ATTACH_TIMEOUT_MS	5000
+
+PGDLLEXPORT void djkafka_launcher_main(Datum arg);
+
+typedef struct Known
+{
+	Oid			database;
+	TimestampTz tried_at;
+} Known;
+
+static bool
+has_supervisor(Oid database)
+{
+	int			count;
+	DjkSlotStatus *slots = djk_slot_list(database, &count);
+	TimestampTz now = GetCurrentTimestamp();
+	bool		found = false;
+
+	/* A slot that nobody has attached to in time belongs to one that failed. */
+	for (int i = 0; i < count && !found; i++)
+		found = slots[i].key.kind == DJK_KIND_SUPERVISOR &&
+			(slots[i].pid != 0 || !TimestampDifferenceExceeds(slots[i].since, now, ATTACH_TIMEOUT_MS));
+	pfree(slots);
+	return found;
+}
+
+/*
+ * Starts a database's supervisor.  It makes its own slot only when it runs, so
+ * a reservation made here keeps a second one from being started meanwhile.
+ */
+static bool
+start_supervisor(Oid database, const char *name)
+{
+	DjkSlotKey	key = {DJK_KIND_SUPERVISOR, database, 0, 0};
+	DjkWorkerArgs args = {0};
+	BackgroundWorkerHandle *handle;
+	char		title[BGW_MAXLEN];
+	pid_t		pid;
+
+	args.database = database;
+	args.slot = djk_slot_reserve(&key, &args.generation);
+	if (args.slot < 0)
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("djkafka has no free slot for a supervisor of database \"%s\"", name),
+				 errhint("Raise djkafka.max_workers.")));
+		return false;
+	}
+	snprintf(title, sizeof(title), "djkafka supervisor of %s", name);
+	handle = djk_worker_register("djkafka_supervisor_main", title, "djkafka supervisor", &args);
+	if (handle == NULL)
+	{
+		djk_slot_release(args.slot, args.generation);
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("djkafka found no free worker for database \"%s\"", name),
+				 errhint("Raise max_worker_processes.")));
+		return false;
+	}
+	if (WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_STARTED)
+		djk_slot_release(args.slot, args.generation);
+	pfree(handle);
+	return true;
+}
+
+/* Returns true if something should be looked at again soon. */
+static bool
+reconcile(bool woken, List **known)
+{
+	ListCell   *lc;
+	bool		soon = false;
+	TimestampTz now = GetCurrentTimestamp();
+
+	StartTransactionCommand();
+	foreach(lc, djk_settings_databases())
+	{
+		const char *name = lfirst(lc);
+		Oid			database = get_database_oid(name, true);
+		Known	   *entry = NULL;
+		ListCell   *kc;
+
+		if (!OidIsValid(database) || has_supervisor(database))
+			continue;
+		foreach(kc, *known)
+		{
+			if (((Known *) lfirst(kc))->database == database)
+				entry = lfirst(kc);
+		}
+		if (entry == NULL)
+		{
+			MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+			entry = palloc0(sizeof(Known));
+			entry->database = database;
+			*known = lappend(*known, entry);
+			MemoryContextSwitchTo(old);
+		}
+		if (!TimestampDifferenceExceeds(entry->tried_at, now, woken ? START_AGAIN_MS : LOOK_AGAIN_MS))
+		{
+			soon |= woken;
+			continue;
+		}
+		entry->tried_at = now;
+		(void) start_supervisor(database, name);
+	}
+	CommitTransactionCommand();
+	return soon;
+}
+
+static void
+run_launcher(void *arg)
+{
+	DjkSlotKey	key = {DJK_KIND_LAUNCHER, InvalidOid, 0, 0};
+	uint32		generation;
+	int			slot = djk_slot_reserve(&key, &generation);
+	List	   *known = NIL;
+	bool		again = true;
+
+	if (slot < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("djkafka has no free slot for its launcher"),
+				 errhint("Raise djkafka.max_workers.")));
+	djk_slot_attach(slot, generation);
+	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
+	djk_slot_set_state(slot, DJK_STATE_RUNNING, NULL, NULL);
+
+	for (;;)
+	{
+		bool		woken = djk_wake_taken() || again;
+
+		if (djk_worker_housekeep())
+			woken = true;
+		again = reconcile(woken, &known);
+		djk_worker_report_idle(NULL);
+		djk_worker_wait(-1, again ? START_AGAIN_MS : LOOK_AGAIN_MS, "DjkafkaLauncher");
+	}
+}
+
+void
+djkafka_launcher_main(Datum arg)
+{
+	djk_worker_init();
+	djk_worker_run(run_launcher, NULL);
+}
+
+static void
+register_static(const char *main_function, const char *name)
+{
+	BackgroundWorker worker;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = 1;
+	strlcpy(worker.bgw_library_name, DJK_LIBRARY_NAME, sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, main_function, sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, name, BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+void
+djk_launcher_init(void)
+{
+	if (IsBinaryUpgrade)
+		return;
+	register_static("djkafka_launcher_main", "djkafka launcher");
+	if (djk_embedded_broker)
+		register_static("djkafka_embedded_broker_main", "djkafka embedded broker");
+}

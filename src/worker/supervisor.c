@@ -1,0 +1,449 @@
+/*-------------------------------------------------------------------------
+ *
+ * supervisor.c
+ *	  One process a database: the workers of its consumers.
+ *
+ * It reconciles djkafka_consumer with the workers that run: starts what is
+ * missing, asks what is not wanted any more to leave, and throttles what
+ * fails.  A worker whose consumer has changed leaves by itself and is started
+ * again at once; one that failed waits, twice as long each time, until its
+ * definition changes or it has run for a while.
+ *
+ * What it knows of a worker is in the worker's slot, so a supervisor that is
+ * started anew finds the workers of its predecessor.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "apply/retry.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "catalog/pg_authid.h"
+#include "commands/dbcommands.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "state/catalog.h"
+#include "state/consumer_row.h"
+#include "state/event.h"
+#include "storage/ipc.h"
+#include "utils/acl.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "worker/worker.h"
+
+#define LOOK_AGAIN_MS			60000
+#define RETRY_BASE_MS			1000
+#define BROKEN_RETRY_MAX_MS		5000	/* so that what is mended goes on soon */
+#define HEALTHY_AFTER_MS		30000	/* a run this long forgets earlier failures */
+#define TRIM_EVERY_MS			(3600 * 1000)
+
+PGDLLEXPORT void djkafka_supervisor_main(Datum arg);
+
+typedef struct Child
+{
+	int64		consumer_id;
+	int			worker;
+	int			slot;
+	uint32		generation;
+	BackgroundWorkerHandle *handle; /* of the last start by us; NULL: none */
+	bool		running;		/* as last seen */
+	TimestampTz started_at;
+	int			attempt;		/* failures in a row */
+	TimestampTz next_start;		/* 0: at once */
+	int64		revision;		/* the definition that failed */
+	bool		wanted;
+} Child;
+
+typedef struct Supervisor
+{
+	DjkWorkerArgs args;
+	List	   *children;
+	MemoryContext cycle;		/* reset with each look */
+	TimestampTz trimmed_at;
+} Supervisor;
+
+/* ---------- whether to be here at all ---------- */
+
+static void
+leave(const char *reason)
+{
+	ereport(LOG, (errmsg("djkafka supervisor leaves: %s", reason)));
+	proc_exit(0);
+}
+
+static bool
+is_listed(void)
+{
+	ListCell   *lc;
+	const char *name = get_database_name(MyDatabaseId);
+
+	foreach(lc, djk_settings_databases())
+	{
+		if (name != NULL && strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Why a worker of this owner could not connect; NULL if it could. */
+static const char *
+owner_problem(Oid owner, const char **hint)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+	const char *name;
+	bool		can_login;
+
+	if (!HeapTupleIsValid(tuple))
+	{
+		*hint = "Set djkafka_consumer.owner to a role that exists.";
+		return "the consumer's owner does not exist";
+	}
+	name = pstrdup(NameStr(((Form_pg_authid) GETSTRUCT(tuple))->rolname));
+	can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+
+	if (!can_login && !DJK_OWNER_MAY_BE_NOLOGIN)
+	{
+		*hint = psprintf("ALTER ROLE %s LOGIN, or set djkafka_consumer.owner to another role.", name);
+		return psprintf("the consumer's owner \"%s\" is not permitted to log in", name);
+	}
+	if (djk_aclcheck_database(MyDatabaseId, owner) != ACLCHECK_OK)
+	{
+		*hint = psprintf("GRANT CONNECT ON DATABASE %s TO %s.", get_database_name(MyDatabaseId), name);
+		return psprintf("the consumer's owner \"%s\" may not connect to the database", name);
+	}
+	return NULL;
+}
+
+/* ---------- children ---------- */
+
+static Child *
+find_child(Supervisor *supervisor, int64 consumer_id, int worker)
+{
+	ListCell   *lc;
+
+	foreach(lc, supervisor->children)
+	{
+		Child	   *child = lfirst(lc);
+
+		if (child->consumer_id == consumer_id && child->worker == worker)
+			return child;
+	}
+	return NULL;
+}
+
+static Child *
+get_child(Supervisor *supervisor, int64 consumer_id, int worker)
+{
+	Child	   *child = find_child(supervisor, consumer_id, worker);
+	DjkSlotKey	key = {DJK_KIND_CONSUMER, MyDatabaseId, consumer_id, worker};
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	if (child == NULL)
+	{
+		child = palloc0(sizeof(Child));
+		child->consumer_id = consumer_id;
+		child->worker = worker;
+		child->slot = -1;
+		supervisor->children = lappend(supervisor->children, child);
+	}
+	if (child->slot < 0)
+		child->slot = djk_slot_reserve(&key, &child->generation);
+	MemoryContextSwitchTo(old);
+	return child;
+}
+
+/* Finds the workers that an earlier supervisor started. */
+static void
+adopt_children(Supervisor *supervisor)
+{
+	int			count;
+	DjkSlotStatus *slots = djk_slot_list(MyDatabaseId, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		if (slots[i].key.kind == DJK_KIND_CONSUMER)
+		{
+			Child	   *child = get_child(supervisor, slots[i].key.consumer_id, slots[i].key.worker);
+
+			child->running = slots[i].pid != 0;
+		}
+	}
+	pfree(slots);
+}
+
+static void
+set_child_state(const Child *child, const char *consumer, DjkState state, const char *reason, const char *hint)
+{
+	DjkEvent	event = {0};
+
+	if (!djk_slot_set_state(child->slot, state, reason, hint))
+		return;
+	event.kind = "state";
+	event.consumer_id = child->consumer_id;
+	event.consumer = consumer;
+	event.partition = -1;
+	event.state = djk_state_name(state);
+	event.reason = reason;
+	djk_event_write(&event);
+}
+
+/* Whether a process of ours is on its way or attached. */
+static bool
+is_running(Child *child, DjkSlotStatus *status, DjkLeaving *leaving)
+{
+	pid_t		pid;
+
+	if (!djk_slot_get(child->slot, child->generation, status, leaving))
+		return false;
+	if (status->pid != 0)
+		return true;
+	if (child->handle == NULL)
+		return false;
+	switch (GetBackgroundWorkerPid(child->handle, &pid))
+	{
+		case BGWH_STARTED:
+		case BGWH_NOT_YET_STARTED:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* A process has ended: when may the next one start, and what is shown until then. */
+static void
+note_end(Child *child, const DjkConsumerSummary *consumer, const DjkSlotStatus *status, DjkLeaving leaving)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int64		max_ms = (int64) djk_max_retry_interval_s * 1000;
+
+	if (child->handle != NULL)
+		pfree(child->handle);
+	child->handle = NULL;
+	child->running = false;
+	if (leaving == DJK_LEFT_WANTED)
+	{
+		child->attempt = 0;
+		child->next_start = 0;
+		return;
+	}
+	if (TimestampDifferenceExceeds(child->started_at, now, HEALTHY_AFTER_MS))
+		child->attempt = 0;
+	child->attempt++;
+	child->revision = consumer->revision;
+	if (status->state == DJK_STATE_BROKEN)
+		max_ms = Min(max_ms, BROKEN_RETRY_MAX_MS);
+	child->next_start = now + 1000 * djk_retry_delay_ms(child->attempt, RETRY_BASE_MS, max_ms,
+														 pg_prng_double(&pg_global_prng_state));
+	/* An end without a word: terminated, or an error before it could speak. */
+	if (leaving == DJK_LEFT_UNKNOWN && child->attempt == 1)
+		child->next_start = now;
+	if (leaving == DJK_LEFT_UNKNOWN)
+		set_child_state(child, consumer->name, DJK_STATE_BACKOFF, "the worker was terminated",
+						"The server log tells why, if it was not a person.");
+	else
+		set_child_state(child, consumer->name,
+						status->state == DJK_STATE_BROKEN ? DJK_STATE_BROKEN : DJK_STATE_BACKOFF,
+						status->reason, status->hint[0] ? status->hint : NULL);
+	djk_slot_set_retry(child->slot, child->attempt, child->next_start);
+}
+
+static void
+start_child(Child *child, const DjkConsumerSummary *consumer)
+{
+	DjkWorkerArgs args = {0};
+	char		name[BGW_MAXLEN];
+	const char *hint;
+	const char *problem = owner_problem(consumer->owner, &hint);
+	MemoryContext old;
+
+	if (problem != NULL)
+	{
+		set_child_state(child, consumer->name, DJK_STATE_BROKEN, problem, hint);
+		child->next_start = GetCurrentTimestamp() + 1000 * (int64) BROKEN_RETRY_MAX_MS;
+		return;
+	}
+
+	args.slot = child->slot;
+	args.generation = child->generation;
+	args.database = MyDatabaseId;
+	args.owner = consumer->owner;
+	args.consumer_id = consumer->id;
+	args.worker = child->worker;
+	snprintf(name, sizeof(name), "djkafka consumer %s worker %d", consumer->name, child->worker);
+
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	child->handle = djk_worker_register("djkafka_consumer_worker_main", name, "djkafka consumer", &args);
+	MemoryContextSwitchTo(old);
+	child->started_at = GetCurrentTimestamp();
+	if (child->handle == NULL)
+	{
+		set_child_state(child, consumer->name, DJK_STATE_NO_WORKER_SLOT,
+						"all background worker slots of the server are in use",
+						"Raise max_worker_processes and restart the server.");
+		child->next_start = child->started_at + 1000 * (int64) BROKEN_RETRY_MAX_MS;
+	}
+	else
+	{
+		child->running = true;
+		child->next_start = 0;
+	}
+}
+
+static void
+supervise_child(Child *child, const DjkConsumerSummary *consumer)
+{
+	DjkSlotStatus status;
+	DjkLeaving	leaving;
+
+	child->wanted = true;
+	if (child->slot < 0)
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("djkafka has no free slot for worker %d of consumer \"%s\"", child->worker, consumer->name),
+				 errhint("Raise djkafka.max_workers.")));
+		child->next_start = GetCurrentTimestamp() + 1000 * (int64) LOOK_AGAIN_MS;
+		return;
+	}
+	if (is_running(child, &status, &leaving))
+		return;
+	if (child->running)
+		note_end(child, consumer, &status, leaving);
+	/* What was changed deserves a new try at once. */
+	if (child->attempt > 0 && child->revision != consumer->revision)
+	{
+		child->attempt = 0;
+		child->next_start = 0;
+	}
+	if (child->next_start <= GetCurrentTimestamp())
+		start_child(child, consumer);
+}
+
+/* A worker that should not be: asked to leave, then forgotten. */
+static bool
+dismiss_child(Child *child)
+{
+	DjkSlotStatus status;
+	DjkLeaving	leaving;
+
+	if (child->slot >= 0 && is_running(child, &status, &leaving))
+	{
+		if (status.pid != 0)
+			djk_slot_ask_leave(child->slot, child->generation);
+		return false;
+	}
+	if (child->slot >= 0)
+		djk_slot_release(child->slot, child->generation);
+	if (child->handle != NULL)
+		pfree(child->handle);
+	pfree(child);
+	return true;
+}
+
+/* ---------- a look ---------- */
+
+static void
+trim_events(Supervisor *supervisor)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (!TimestampDifferenceExceeds(supervisor->trimmed_at, now, TRIM_EVERY_MS))
+		return;
+	supervisor->trimmed_at = now;
+	(void) djk_event_trim();
+}
+
+static void
+reconcile(Supervisor *supervisor)
+{
+	DjkIdentity identity;
+	DjkConsumerSummary *consumers;
+	int			nconsumers;
+	Oid			extension;
+	Oid			schema;
+	ListCell   *lc;
+
+	MemoryContextReset(supervisor->cycle);
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	if (!djk_catalog_find(&extension, &schema))
+		leave("the database has no extension djkafka");
+	if (!is_listed())
+		leave("the database is not in djkafka.databases");
+
+	djk_catalog_enter(&identity);
+	consumers = djk_consumer_row_list(&nconsumers, supervisor->cycle);
+	foreach(lc, supervisor->children)
+		((Child *) lfirst(lc))->wanted = false;
+	for (int i = 0; i < nconsumers; i++)
+	{
+		for (int worker = 1; worker <= consumers[i].workers; worker++)
+			supervise_child(get_child(supervisor, consumers[i].id, worker), &consumers[i]);
+	}
+	trim_events(supervisor);
+	djk_catalog_leave(&identity);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+
+	foreach(lc, supervisor->children)
+	{
+		Child	   *child = lfirst(lc);
+
+		if (!child->wanted && dismiss_child(child))
+			supervisor->children = foreach_delete_current(supervisor->children, lc);
+	}
+}
+
+static long
+next_look_ms(const Supervisor *supervisor)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		wait = LOOK_AGAIN_MS;
+	ListCell   *lc;
+
+	foreach(lc, supervisor->children)
+	{
+		const Child *child = lfirst(lc);
+
+		if (child->wanted && !child->running && child->next_start != 0)
+			wait = Min(wait, Max((child->next_start - now) / 1000, 0) + 1);
+	}
+	return wait;
+}
+
+static void
+run_supervisor(void *arg)
+{
+	Supervisor	supervisor = {0};
+
+	supervisor.args = djk_worker_args();
+	supervisor.trimmed_at = GetCurrentTimestamp();
+	supervisor.cycle = AllocSetContextCreate(TopMemoryContext, "djkafka supervisor cycle",
+											 ALLOCSET_DEFAULT_SIZES);
+	djk_slot_attach(supervisor.args.slot, supervisor.args.generation);
+	BackgroundWorkerInitializeConnectionByOid(supervisor.args.database, InvalidOid, 0);
+	djk_slot_set_state(djk_slot_mine(), DJK_STATE_RUNNING, NULL, NULL);
+	adopt_children(&supervisor);
+
+	for (;;)
+	{
+		(void) djk_wake_taken();
+		(void) djk_worker_housekeep();
+		reconcile(&supervisor);
+		djk_worker_report_idle(NULL);
+		djk_worker_wait(-1, next_look_ms(&supervisor), "DjkafkaSupervisor");
+	}
+}
+
+void
+djkafka_supervisor_main(Datum arg)
+{
+	djk_worker_init();
+	djk_worker_run(run_supervisor, NULL);
+}

@@ -1,0 +1,187 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.c
+ *	  What all of djkafka's background processes do alike.
+ *
+ * Leaving.  A library with threads must not see exit()'s destructors run while
+ * its threads do, and _exit() from a worker's body would look like a crash to
+ * the postmaster.  So the first on_proc_exit callback, which runs last, ends
+ * the process: everything else of the shutdown has happened by then.
+ *
+ * Failing.  There is one PG_TRY round each body.  It records the error in the
+ * process's slot, where the supervisor finds it, and reports it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/worker.h"
+
+#include <unistd.h>
+
+#include "access/xact.h"
+#include "base/compat.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/interrupt.h"
+#include "state/catalog.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/procsignal.h"
+#include "tcop/tcopprot.h"
+#include "utils/backend_status.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+static void
+end_process(int code, Datum arg)
+{
+	_exit(code);
+}
+
+void
+djk_worker_init(void)
+{
+	on_proc_exit(end_process, (Datum) 0);
+
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, StatementCancelHandler);
+	BackgroundWorkerUnblockSignals();
+}
+
+DjkWorkerArgs
+djk_worker_args(void)
+{
+	DjkWorkerArgs args;
+
+	StaticAssertStmt(sizeof(DjkWorkerArgs) <= BGW_EXTRALEN, "DjkWorkerArgs is too large");
+	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
+	return args;
+}
+
+BackgroundWorkerHandle *
+djk_worker_register(const char *main_function, const char *name, const char *type,
+					const DjkWorkerArgs *args)
+{
+	BackgroundWorker worker;
+	BackgroundWorkerHandle *handle;
+
+	memset(&worker, 0, sizeof(worker));
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, DJK_LIBRARY_NAME, sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, main_function, sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, name, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, type, BGW_MAXLEN);
+	worker.bgw_notify_pid = MyProcPid;
+	memcpy(worker.bgw_extra, args, sizeof(*args));
+	return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : NULL;
+}
+
+static void
+record_failure(void)
+{
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+	ErrorData  *edata = CopyErrorData();
+	int			slot = djk_slot_mine();
+
+	MemoryContextSwitchTo(old);
+	if (slot < 0)
+		return;
+	djk_slot_set_error(slot, edata->message);
+	djk_slot_set_state(slot, edata->sqlerrcode == DJK_ERRCODE_BROKEN ? DJK_STATE_BROKEN : DJK_STATE_BACKOFF,
+					   edata->message, edata->hint);
+	djk_slot_set_leaving(slot, DJK_LEFT_FAILED);
+}
+
+void
+djk_worker_run(void (*body) (void *arg), void *arg)
+{
+	PG_TRY();
+	{
+		body(arg);
+	}
+	PG_CATCH();
+	{
+		HOLD_INTERRUPTS();
+		record_failure();
+		EmitErrorReport();
+		AbortOutOfAnyTransaction();
+		FlushErrorState();
+		proc_exit(1);
+	}
+	PG_END_TRY();
+}
+
+bool
+djk_worker_housekeep(void)
+{
+	CHECK_FOR_INTERRUPTS();
+	if (!ConfigReloadPending)
+		return false;
+	ConfigReloadPending = false;
+	ProcessConfigFile(PGC_SIGHUP);
+	return true;
+}
+
+void
+djk_worker_wait(int fd, long timeout_ms, const char *event)
+{
+	static const char *last_event = NULL;
+	static uint32 last_info = 0;
+	int			events = WL_LATCH_SET | WL_EXIT_ON_PM_DEATH;
+
+	if (event != last_event)
+	{
+		last_info = djk_wait_event_new(event);
+		last_event = event;
+	}
+	if (timeout_ms >= 0)
+		events |= WL_TIMEOUT;
+	if (fd >= 0)
+		(void) WaitLatchOrSocket(MyLatch, events | WL_SOCKET_READABLE, fd, timeout_ms, last_info);
+	else
+		(void) WaitLatch(MyLatch, events, timeout_ms, last_info);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+}
+
+void
+djk_worker_set_state(DjkState state, const char *reason, const char *hint,
+					 int64 consumer_id, const char *consumer)
+{
+	DjkEvent	event = {0};
+	DjkIdentity identity;
+
+	if (!djk_slot_set_state(djk_slot_mine(), state, reason, hint))
+		return;
+
+	event.kind = "state";
+	event.consumer_id = consumer_id;
+	event.consumer = consumer;
+	event.partition = -1;
+	event.state = djk_state_name(state);
+	event.reason = reason;
+
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	djk_catalog_enter(&identity);
+	djk_event_write(&event);
+	djk_catalog_leave(&identity);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+}
+
+void
+djk_worker_report_idle(const char *activity)
+{
+	pgstat_report_stat(false);
+	pgstat_report_activity(STATE_IDLE, activity);
+}
+
+void
+djk_worker_report_busy(const char *activity)
+{
+	pgstat_report_activity(STATE_RUNNING, activity);
+}

@@ -1,0 +1,64 @@
+/*-------------------------------------------------------------------------
+ *
+ * worker.h
+ *	  What all of djkafka's background processes do alike.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_WORKER_H
+#define DJK_WORKER_H
+
+#include "base/djk.h"
+
+#include "postmaster/bgworker.h"
+#include "state/event.h"
+#include "state/shmem.h"
+
+/* Carried in bgw_extra to a dynamic worker. */
+typedef struct DjkWorkerArgs
+{
+	int			slot;
+	uint32		generation;
+	Oid			database;
+	Oid			owner;			/* InvalidOid: the bootstrap superuser */
+	int64		consumer_id;
+	int			worker;
+} DjkWorkerArgs;
+
+/* First thing in every worker's main: how to leave, signals. */
+extern void djk_worker_init(void);
+
+/* The arguments of a dynamic worker. */
+extern DjkWorkerArgs djk_worker_args(void);
+
+/*
+ * Registers a dynamic worker of ours; its start and end wake this process.
+ * NULL if max_worker_processes is used up.  The handle is palloc'd.
+ */
+extern BackgroundWorkerHandle *djk_worker_register(const char *main_function, const char *name,
+												   const char *type, const DjkWorkerArgs *args);
+
+/*
+ * Runs 'body' and, if it throws, records the reason in this process's slot and
+ * ends the process with exit code 1 after reporting the error.
+ */
+extern void djk_worker_run(void (*body) (void *arg), void *arg);
+
+/* Interrupts and SIGHUP, between transactions; true if settings were read again. */
+extern bool djk_worker_housekeep(void);
+
+/*
+ * Waits on the latch, an optional file descriptor and a deadline; handles
+ * interrupts.  timeout_ms < 0: no deadline.
+ */
+extern void djk_worker_wait(int fd, long timeout_ms, const char *event);
+
+/* Sets the slot's state; if it changed, writes an event in a transaction of its own. */
+extern void djk_worker_set_state(DjkState state, const char *reason, const char *hint,
+								 int64 consumer_id, const char *consumer);
+
+/* Statistics and activity as a backend's command loop would report them. */
+extern void djk_worker_report_idle(const char *activity);
+extern void djk_worker_report_busy(const char *activity);
+
+#endif							/* DJK_WORKER_H */
