@@ -11,6 +11,8 @@
  */
 #include "base/settings.h"
 
+#include "base/options.h"
+
 #include <limits.h>
 
 #include "miscadmin.h"
@@ -26,6 +28,55 @@ int			djk_batch_size_kb = DJK_BATCH_SIZE_DEFAULT;
 int			djk_queue_size_kb = DJK_QUEUE_SIZE_DEFAULT;
 int			djk_max_retry_interval_s = 60;
 int			djk_event_retention_s = 30 * 24 * 60 * 60;
+
+char	   *djk_bootstrap_servers = NULL;
+char	   *djk_client_id = NULL;
+char	   *djk_properties = NULL;
+
+/*
+ * Settings that are properties of the library.  What a superuser writes here
+ * anybody may use to whom djkafka_use_settings() is granted, so it can be set
+ * for a database, but not by whoever likes.
+ */
+static struct
+{
+	const char *setting;
+	const char *property;
+	const char *description;
+	int			flags;
+	char	   *value;
+}			property_settings[] = {
+	{"djkafka.sasl_mechanism", "sasl.mechanisms", "How djkafka authenticates with Kafka."},
+	{"djkafka.sasl_password", "sasl.password", "Password with which djkafka authenticates with Kafka.",
+	GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE},
+	{"djkafka.sasl_username", "sasl.username", "Name with which djkafka authenticates with Kafka.",
+	GUC_SUPERUSER_ONLY},
+	{"djkafka.security_protocol", "security.protocol", "How djkafka talks to Kafka: plaintext, ssl, sasl_plaintext or sasl_ssl."},
+	{"djkafka.ssl_ca_location", "ssl.ca.location", "File with the certificates that Kafka's brokers are verified by."},
+	{"djkafka.ssl_certificate_location", "ssl.certificate.location", "File with djkafka's own certificate."},
+	{"djkafka.ssl_key_location", "ssl.key.location", "File with the private key of djkafka's certificate."},
+	{"djkafka.ssl_key_password", "ssl.key.password", "Password of the private key of djkafka's certificate.",
+	GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE},
+};
+
+static bool
+check_properties(char **newval, void **extra, GucSource source)
+{
+	DjkProperty *properties;
+	DjkError	error = {0};
+	int			count;
+	bool		ok = djk_options_parse(*newval, &properties, &count, &error);
+
+	for (int i = 0; ok && i < count; i++)
+		ok = djk_property_check(properties[i].name, properties[i].value, DJK_PLACE_SETTING, &error);
+	if (!ok)
+	{
+		GUC_check_errdetail("%s", error.message);
+		if (error.hint != NULL)
+			GUC_check_errhint("%s", error.hint);
+	}
+	return ok;
+}
 
 static bool
 check_databases(char **newval, void **extra, GucSource source)
@@ -93,11 +144,67 @@ define_consumer_settings(void)
 			   DJK_QUEUE_SIZE_MIN, DJK_QUEUE_SIZE_MAX, PGC_SIGHUP, GUC_UNIT_KB);
 }
 
+static void
+define_string(const char *name, const char *description, char **variable, int flags,
+			  GucStringCheckHook check)
+{
+	DefineCustomStringVariable(name, description, NULL, variable, "", PGC_SUSET, flags,
+							   check, NULL, NULL);
+}
+
+static void
+define_connection_settings(void)
+{
+	define_string("djkafka.bootstrap_servers", "Kafka brokers to ask first, as host:port, ...; or \"embedded\".",
+				  &djk_bootstrap_servers, 0, NULL);
+	define_string("djkafka.client_id", "Name by which Kafka's logs and quotas know this server.",
+				  &djk_client_id, 0, NULL);
+	define_string("djkafka.properties", "Further properties of librdkafka, as a JSON object.",
+				  &djk_properties, GUC_SUPERUSER_ONLY, check_properties);
+	for (int i = 0; i < lengthof(property_settings); i++)
+		define_string(property_settings[i].setting, property_settings[i].description,
+					  &property_settings[i].value, property_settings[i].flags, NULL);
+}
+
+static bool
+is_set(const char *value)
+{
+	return value != NULL && value[0] != '\0';
+}
+
+/* Layers lie one above the other: the last of a name wins. */
+DjkProperty *
+djk_settings_properties(int *count)
+{
+	DjkProperty *given = NULL;
+	DjkProperty *properties;
+	DjkError	error;
+	int			ngiven = 0;
+
+	/* The check hook let it pass. */
+	if (is_set(djk_properties) &&
+		!djk_options_parse(djk_properties, &given, &ngiven, &error))
+		ngiven = 0;
+	properties = palloc((ngiven + lengthof(property_settings) + 2) * sizeof(DjkProperty));
+	for (*count = 0; *count < ngiven; (*count)++)
+		properties[*count] = given[*count];
+
+	if (is_set(djk_bootstrap_servers))
+		properties[(*count)++] = (DjkProperty) {"bootstrap.servers", djk_bootstrap_servers};
+	if (is_set(djk_client_id))
+		properties[(*count)++] = (DjkProperty) {"client.id", djk_client_id};
+	for (int i = 0; i < lengthof(property_settings); i++)
+		if (is_set(property_settings[i].value))
+			properties[(*count)++] = (DjkProperty) {property_settings[i].property, property_settings[i].value};
+	return properties;
+}
+
 void
 djk_settings_init(void)
 {
 	define_process_settings();
 	define_consumer_settings();
+	define_connection_settings();
 	MarkGUCPrefixReserved("djkafka");
 }
 

@@ -9,6 +9,7 @@
 #define DJK_SETTINGS_H
 
 #include "base/djk.h"
+#include "base/property.h"
 
 #include "nodes/pg_list.h"
 
@@ -41,6 +42,17 @@ extern int	djk_batch_size_kb;
 extern int	djk_queue_size_kb;
 extern int	djk_max_retry_interval_s;
 extern int	djk_event_retention_s;
+
+/* The connection that is used where no server is named; NULL or empty: not set. */
+extern char *djk_bootstrap_servers;
+extern char *djk_client_id;
+extern char *djk_properties;
+
+/*
+ * The properties that the settings give, in CurrentMemoryContext; what has a
+ * setting of its own wins over djkafka.properties.
+ */
+extern DjkProperty *djk_settings_properties(int *count);
 
 /* From _PG_init; settings of the postmaster only while preloading. */
 extern void djk_settings_init(void);

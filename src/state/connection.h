@@ -1,0 +1,47 @@
+/*-------------------------------------------------------------------------
+ *
+ * connection.h
+ *	  How to reach Kafka: settings, servers, user mappings, own options.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_CONNECTION_H
+#define DJK_CONNECTION_H
+
+#include "base/djk.h"
+#include "base/property.h"
+
+/* bootstrap.servers that stands for the broker in this server's memory. */
+#define DJK_BOOTSTRAP_EMBEDDED	"embedded"
+
+/* The wrapper whose servers say where Kafka is. */
+#define DJK_WRAPPER_NAME		"djkafka"
+
+typedef struct DjkConnection
+{
+	DjkProperty *properties;	/* each name once, by its own name */
+	int			nproperties;
+	bool		embedded;		/* bootstrap.servers was "embedded" */
+} DjkConnection;
+
+/*
+ * What 'role' connects with: settings < server < its user mapping < 'options'.
+ * server NULL: the settings alone, for which the role needs EXECUTE on
+ * djkafka_use_settings(); else USAGE on that server, and of the settings only
+ * what does not say where and as whom to connect.
+ *
+ * Needs a transaction.  Result in CurrentMemoryContext.  ERRORs: 42501,
+ * undefined_object, DJK_ERRCODE_PROPERTY if no broker is configured,
+ * DJK_ERRCODE_UNREACHABLE if the embedded broker does not run.
+ */
+extern void djk_connection_load(const char *server, Oid role,
+								const DjkProperty *options, int noptions,
+								DjkConnection *connection);
+
+/*
+ * The same checks for who writes a consumer's row; the server need not be
+ * complete yet.
+ */
+extern void djk_connection_require_usage(const char *server, Oid role);
+
+#endif							/* DJK_CONNECTION_H */
