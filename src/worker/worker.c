@@ -22,7 +22,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
-#include "state/catalog.h"
+#include "state/event.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/procsignal.h"
@@ -147,6 +147,27 @@ djk_worker_wait(int fd, long timeout_ms, const char *event)
 	CHECK_FOR_INTERRUPTS();
 }
 
+/* The context that djk_worker_begin() came from. */
+static MemoryContext outer_context = NULL;
+
+void
+djk_worker_begin(DjkIdentity *identity)
+{
+	outer_context = CurrentMemoryContext;
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	djk_catalog_enter(identity);
+}
+
+void
+djk_worker_commit(const DjkIdentity *identity)
+{
+	djk_catalog_leave(identity);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(outer_context);
+}
+
 void
 djk_worker_set_state(DjkState state, const char *reason, const char *hint,
 					 int64 consumer_id, const char *consumer)
@@ -164,13 +185,9 @@ djk_worker_set_state(DjkState state, const char *reason, const char *hint,
 	event.state = djk_state_name(state);
 	event.reason = reason;
 
-	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	djk_catalog_enter(&identity);
+	djk_worker_begin(&identity);
 	djk_event_write(&event);
-	djk_catalog_leave(&identity);
-	PopActiveSnapshot();
-	CommitTransactionCommand();
+	djk_worker_commit(&identity);
 }
 
 void

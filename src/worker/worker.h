@@ -11,7 +11,7 @@
 #include "base/djk.h"
 
 #include "postmaster/bgworker.h"
-#include "state/event.h"
+#include "state/catalog.h"
 #include "state/shmem.h"
 
 /* Carried in bgw_extra to a dynamic worker. */
@@ -52,6 +52,13 @@ extern bool djk_worker_housekeep(void);
  * interrupts.  timeout_ms < 0: no deadline.
  */
 extern void djk_worker_wait(int fd, long timeout_ms, const char *event);
+
+/*
+ * A short transaction on the catalog; the caller's memory context is current
+ * again after it.
+ */
+extern void djk_worker_begin(DjkIdentity *identity);
+extern void djk_worker_commit(const DjkIdentity *identity);
 
 /* Sets the slot's state; if it changed, writes an event in a transaction of its own. */
 extern void djk_worker_set_state(DjkState state, const char *reason, const char *hint,

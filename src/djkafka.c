@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * djkafka.c
+ *	  The library's entry: what is called when it is loaded.
+ *
+ * Preloaded by the postmaster it sets up shared memory, the hooks and the
+ * launcher.  Loaded by a backend it only defines its settings: functions that
+ * need no worker then work, and all others say what is missing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "base/settings.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "sql/hooks.h"
+#include "state/connection.h"
+#include "state/shmem.h"
+#include "worker/launcher.h"
+
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	djk_settings_init();
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	djk_shmem_init();
+	djk_hooks_init();
+	djk_connection_embedded_hook = djk_embedded_bootstrap;
+	djk_launcher_init();
+}

@@ -1,0 +1,18 @@
+/*-------------------------------------------------------------------------
+ *
+ * hooks.h
+ *	  Waking the workers when a transaction commits.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_HOOKS_H
+#define DJK_HOOKS_H
+
+#include "base/djk.h"
+
+extern void djk_hooks_init(void);
+
+/* The database's processes are woken once, when this transaction commits. */
+extern void djk_wake_at_commit(void);
+
+#endif							/* DJK_HOOKS_H */

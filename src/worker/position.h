@@ -1,0 +1,98 @@
+/*-------------------------------------------------------------------------
+ *
+ * position.h
+ *	  Where a consumer worker stands in each partition it has been given.
+ *
+ * A position goes through
+ *
+ *		assigned	the group gave us the partition
+ *		loaded		its offset row is known and locked once, so an earlier owner
+ *					is done with it
+ *		resolved	next_offset is an offset (start_from has been looked up)
+ *		fetching	the library fetches it from 'expected'
+ *
+ * and may be stopped on the way (needs_decision).  Only what is assigned and
+ * resolved is fetched, and a worker that waits after a transient error fetches
+ * nothing at all.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_POSITION_H
+#define DJK_POSITION_H
+
+#include "base/djk.h"
+
+#include "kafka/consumer.h"
+#include "state/catalog.h"
+#include "state/consumer_row.h"
+#include "utils/hsearch.h"
+
+typedef struct DjkPositionKey
+{
+	char		topic[DJK_TOPIC_MAX + 1];
+	int			partition;
+} DjkPositionKey;
+
+typedef struct DjkPosition
+{
+	DjkPositionKey key;
+	int64		offset_id;		/* 0: not loaded */
+	int64		generation;
+	int64		next_offset;	/* in the row, or DJK_OFFSET_UNRESOLVED */
+	int64		expected;		/* of the next message */
+	int64		high_watermark; /* -1: unknown */
+	bool		assigned;		/* the library fetches it */
+	bool		fetching;		/* … and what it delivers is wanted */
+	bool		stopped;		/* needs_decision */
+	bool		verified;		/* a jump of this assignment has been seen twice */
+	int64		jump_to;		/* the jump seen once, -1: none */
+	int			batch_index;	/* in the batch being collected, -1: not in it */
+} DjkPosition;
+
+typedef struct DjkPositions
+{
+	const DjkConsumerRow *consumer;
+	DjkConsumer *kafka;
+	HTAB	   *table;			/* DjkPosition by DjkPositionKey */
+	DjkPosition *last;			/* found last: messages come in runs */
+	bool		embedded;
+	char	   *cluster_id;		/* NULL until known */
+	bool		unresolved;		/* something waits for Kafka: resolve again */
+	const char *trouble;		/* why, or NULL */
+} DjkPositions;
+
+extern DjkPositions *djk_positions_create(const DjkConsumerRow *consumer, DjkConsumer *kafka, bool embedded,
+										  MemoryContext context);
+
+extern DjkPosition *djk_positions_find(DjkPositions *positions, const char *topic, int partition);
+
+/* The group gave or took partitions. */
+extern void djk_positions_add(DjkPositions *positions, const DjkTopicPartition *partitions, int n);
+extern void djk_positions_remove(DjkPositions *positions, const DjkTopicPartition *partitions, int n);
+
+/*
+ * Loads and resolves what is not yet: asks Kafka outside of any transaction,
+ * and stores inside of short ones.  What could not be asked stays unresolved.
+ */
+extern void djk_positions_load(DjkPositions *positions);
+
+/* Tells the library what to fetch, each partition from 'expected'. */
+extern void djk_positions_fetch(DjkPositions *positions);
+/* The library fetches nothing; membership stays. */
+extern void djk_positions_suspend(DjkPositions *positions);
+/* One partition from 'expected' again, what is queued of it is void. */
+extern void djk_positions_seek(DjkPositions *positions, DjkPosition *position);
+
+/* All positions back to what their rows say, after a batch that was thrown away. */
+extern void djk_positions_rewind(DjkPositions *positions);
+
+/* Stops one partition until a person decides. */
+extern void djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *reason);
+/* Forgets a row that somebody else moved, so that it is loaded again. */
+extern void djk_positions_reload(DjkPositions *positions, DjkPosition *position);
+
+extern int	djk_positions_count(const DjkPositions *positions);
+/* Shows all positions in shared memory. */
+extern void djk_positions_publish(DjkPositions *positions, int worker);
+
+#endif							/* DJK_POSITION_H */
