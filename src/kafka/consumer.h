@@ -23,6 +23,7 @@
 #include "base/djk.h"
 #include "base/message.h"
 #include "base/property.h"
+#include "base/start.h"
 
 #define DJK_KAFKA_SLICE_MS	1000
 
@@ -161,10 +162,19 @@ extern char *djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms);
  */
 extern bool djk_consumer_watermarks(DjkConsumer *consumer, const char *topic, int partition,
 									int64 *low, int64 *high, int timeout_ms, DjkError *error);
+/* timestamp_ms may be DJK_OFFSET_EARLIEST or DJK_OFFSET_LATEST: the ends of the partitions. */
 extern bool djk_consumer_offsets_for_time(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
 										  int64 timestamp_ms, int timeout_ms, DjkError *error);
+/* DJK_OFFSET_UNKNOWN where the group has committed nothing. */
 extern bool djk_consumer_committed(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
 								   int timeout_ms, DjkError *error);
+
+/*
+ * Where 'start' is in each partition: offset >= 0, or the partition's error.
+ * DJK_START_GROUP takes the beginning where the group has committed nothing.
+ */
+extern bool djk_consumer_resolve_start(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
+									   const DjkStart *start, int timeout_ms, DjkError *error);
 
 typedef struct DjkTopicInfo
 {

@@ -26,6 +26,7 @@
 
 PG_FUNCTION_INFO_V1(djkafka_fdw_validator);
 PG_FUNCTION_INFO_V1(djkafka_unclassified_properties);
+PG_FUNCTION_INFO_V1(djkafka_library_version);
 
 /* "bootstrap.servers" and "metadata.broker.list" are one property. */
 static void
@@ -108,4 +109,10 @@ djkafka_unclassified_properties(PG_FUNCTION_ARGS)
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
 	}
 	return (Datum) 0;
+}
+
+Datum
+djkafka_library_version(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(djk_kafka_library_version_text()));
 }

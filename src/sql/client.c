@@ -1,0 +1,140 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.c
+ *	  A Kafka consumer inside one SQL call.
+ *
+ * It holds the caller's transaction open while it waits, in slices and up to
+ * the timeout, and touches neither a group nor an offset.  Its memory context
+ * is a child of the call's, so an ERROR ends it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sql/client.h"
+
+#include <math.h>
+
+#include "base/compat.h"
+#include "kafka/error.h"
+#include "kafka/handle.h"
+#include "miscadmin.h"
+#include "state/connection.h"
+#include "storage/latch.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+static int64
+interval_ms(const Interval *interval)
+{
+	double		ms = interval->time / 1000.0 +
+		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * SECS_PER_DAY * 1000.0;
+
+	if (ms <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout must be greater than zero")));
+	return ms > PG_INT32_MAX ? PG_INT32_MAX : (int64) ceil(ms);
+}
+
+void
+djk_client_open(DjkClient *client, const char *server,
+				const DjkProperty *options, int noptions,
+				int queue_kbytes, const Interval *timeout)
+{
+	DjkConsumerConfig config = {0};
+	DjkConnection connection;
+
+	client->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval_ms(timeout));
+	djk_connection_load(server, GetUserId(), options, noptions, &connection);
+	config.properties = connection.properties;
+	config.nproperties = connection.nproperties;
+	config.queue_kbytes = queue_kbytes;
+	client->context = AllocSetContextCreate(CurrentMemoryContext, "djkafka client", ALLOCSET_DEFAULT_SIZES);
+	client->consumer = djk_consumer_create(client->context, &config);
+}
+
+void
+djk_client_close(DjkClient *client)
+{
+	MemoryContextDelete(client->context);
+	client->consumer = NULL;
+}
+
+int
+djk_client_left_ms(const DjkClient *client)
+{
+	return (int) Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), client->until), 1);
+}
+
+bool
+djk_client_expired(const DjkClient *client)
+{
+	return GetCurrentTimestamp() >= client->until;
+}
+
+void
+djk_client_wait(DjkClient *client)
+{
+	static uint32 event = 0;
+
+	if (event == 0)
+		event = djk_wait_event_new("DjkafkaClient");
+	(void) WaitLatchOrSocket(MyLatch,
+							 WL_LATCH_SET | WL_SOCKET_READABLE | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+							 djk_consumer_fd(client->consumer),
+							 Min(djk_client_left_ms(client), DJK_KAFKA_SLICE_MS), event);
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	djk_consumer_drain_fd(client->consumer);
+}
+
+static void
+require_topic_name(const char *topic)
+{
+	if (topic[0] != '\0' && strlen(topic) <= DJK_TOPIC_MAX)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid name of a topic"),
+			 errdetail("It must have 1 to %d characters.", DJK_TOPIC_MAX)));
+}
+
+static void
+require_partition(const char *topic, int wanted, int npartitions)
+{
+	if (wanted < npartitions)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("topic \"%s\" has no partition %d", topic, wanted),
+			 errdetail("It has %d, counted from 0.", npartitions)));
+}
+
+DjkTopicPartition *
+djk_client_partitions(DjkClient *client, const char *topic, int wanted, int *n)
+{
+	DjkTopicPartition *partitions;
+	DjkTopicInfo *topics;
+	DjkError	error = {0};
+	int			ntopics;
+
+	require_topic_name(topic);
+	if (!djk_consumer_topics(client->consumer, topic, &topics, &ntopics, djk_client_left_ms(client), &error))
+		djk_error_throw(&error);
+	if (ntopics == 0 || topics[0].error.sqlstate != 0 || topics[0].npartitions == 0)
+		ereport(ERROR,
+				(errcode(ntopics > 0 && topics[0].error.sqlstate != 0 ? topics[0].error.sqlstate
+						 : ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("could not find topic \"%s\" in Kafka", topic),
+				 ntopics > 0 && topics[0].error.message ? errdetail("Kafka says: %s.", topics[0].error.message) : 0,
+				 errhint("See djkafka_topics() for the topics that exist.")));
+	require_partition(topic, wanted, topics[0].npartitions);
+
+	*n = wanted >= 0 ? 1 : topics[0].npartitions;
+	partitions = palloc0(*n * sizeof(DjkTopicPartition));
+	for (int i = 0; i < *n; i++)
+	{
+		partitions[i].topic = pstrdup(topic);
+		partitions[i].partition = wanted >= 0 ? wanted : i;
+	}
+	return partitions;
+}

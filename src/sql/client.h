@@ -1,0 +1,46 @@
+/*-------------------------------------------------------------------------
+ *
+ * client.h
+ *	  A Kafka consumer inside one SQL call.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_SQL_CLIENT_H
+#define DJK_SQL_CLIENT_H
+
+#include "base/djk.h"
+#include "datatype/timestamp.h"
+#include "kafka/consumer.h"
+
+/* A call that lasts as long as its caller lets it. */
+typedef struct DjkClient
+{
+	MemoryContext context;		/* owns the consumer; child of the caller's */
+	DjkConsumer *consumer;
+	TimestampTz until;
+} DjkClient;
+
+/*
+ * Connects as the current user, without a group: 'server' NULL means the
+ * settings.  ERRORs as djk_connection_load() and djk_consumer_create().
+ */
+extern void djk_client_open(DjkClient *client, const char *server,
+							const DjkProperty *options, int noptions,
+							int queue_kbytes, const Interval *timeout);
+extern void djk_client_close(DjkClient *client);
+
+/* Milliseconds left, at least 1; and whether the time is over. */
+extern int	djk_client_left_ms(const DjkClient *client);
+extern bool djk_client_expired(const DjkClient *client);
+
+/* Waits until there may be something to poll, at most up to the deadline. */
+extern void djk_client_wait(DjkClient *client);
+
+/*
+ * Partitions of a topic, or the one that is wanted (-1: all), in
+ * CurrentMemoryContext.  ERROR undefined_object if there is no such topic or
+ * partition.
+ */
+extern DjkTopicPartition *djk_client_partitions(DjkClient *client, const char *topic, int wanted, int *n);
+
+#endif							/* DJK_SQL_CLIENT_H */
