@@ -15,7 +15,6 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "sql/hooks.h"
-#include "state/connection.h"
 #include "state/shmem.h"
 #include "worker/launcher.h"
 
@@ -31,6 +30,5 @@ _PG_init(void)
 		return;
 	djk_shmem_init();
 	djk_hooks_init();
-	djk_connection_embedded_hook = djk_embedded_bootstrap;
 	djk_launcher_init();
 }

@@ -227,8 +227,8 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 	error_context_stack = &callback;
 	PG_TRY();
 	{
-		DjkOffsetAdvance *advances;
-		int			nadvances;
+		DjkOffsetAdvance *volatile advances = NULL;
+		int			nadvances = 0;
 		int			limit;
 
 		begin_transaction(apply, &limit);

@@ -81,4 +81,19 @@
 	(domain_check(value, isnull, type, extra, mcxt), true)
 #endif
 
+/* 16 gave DecodeDateTime a place for what it could not tell. */
+#include "utils/datetime.h"
+
+static inline int
+djk_decode_date_time(char **field, int *ftype, int nf, int *dtype, struct pg_tm *tm, fsec_t *fsec, int *tzp)
+{
+#if PG_VERSION_NUM >= 160000
+	DateTimeErrorExtra extra;
+
+	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tzp, &extra);
+#else
+	return DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tzp);
+#endif
+}
+
 #endif							/* DJK_COMPAT_H */

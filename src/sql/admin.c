@@ -1,0 +1,245 @@
+/*-------------------------------------------------------------------------
+ *
+ * admin.c
+ *	  Functions that change consumers: thin, the triggers check.
+ *
+ * They run with the caller's rights on the catalog tables, so a GRANT on the
+ * tables is what allows them; only a seek writes what nobody may write, and
+ * asks for the right on the consumer first.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "catalog/pg_type.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "sql/hooks.h"
+#include "sql/start_at.h"
+#include "state/catalog.h"
+#include "state/event.h"
+#include "state/offset.h"
+#include "state/shmem.h"
+#include "utils/builtins.h"
+
+PG_FUNCTION_INFO_V1(djkafka_consumer_id);
+PG_FUNCTION_INFO_V1(djkafka_drop_consumer);
+PG_FUNCTION_INFO_V1(djkafka_drop_route);
+PG_FUNCTION_INFO_V1(djkafka_pause);
+PG_FUNCTION_INFO_V1(djkafka_resume);
+PG_FUNCTION_INFO_V1(djkafka_restart);
+PG_FUNCTION_INFO_V1(djkafka_seek);
+
+static char *
+require_text_arg(FunctionCallInfo fcinfo, int n, const char *name)
+{
+	if (PG_ARGISNULL(n))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"%s\" must not be null", name)));
+	return text_to_cstring(PG_GETARG_TEXT_PP(n));
+}
+
+static pg_attribute_noreturn() void
+throw_no_consumer(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("consumer \"%s\" does not exist", name),
+			 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
+}
+
+/* Runs a statement of one text argument as the caller; ERROR if it found nothing. */
+static void
+change_consumer(DjkStatement *statement, const char *name)
+{
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (djk_catalog_execute(statement, values, NULL) == 0)
+		throw_no_consumer(name);
+	SPI_finish();
+}
+
+Datum
+djkafka_consumer_id(PG_FUNCTION_ARGS)
+{
+	static DjkStatement select_id = {
+		.sql = "SELECT id FROM @.djkafka_consumer WHERE name OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	char	   *name = require_text_arg(fcinfo, 0, "consumer");
+	Datum		values[1] = {CStringGetTextDatum(name)};
+	int64		id;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (djk_catalog_execute(&select_id, values, NULL) == 0)
+		throw_no_consumer(name);
+	id = djk_row_int64(0, 1, 0);
+	SPI_finish();
+	PG_RETURN_INT64(id);
+}
+
+Datum
+djkafka_drop_consumer(PG_FUNCTION_ARGS)
+{
+	static DjkStatement delete_consumer = {
+		.sql = "DELETE FROM @.djkafka_consumer WHERE name OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+
+	change_consumer(&delete_consumer, require_text_arg(fcinfo, 0, "name"));
+	PG_RETURN_VOID();
+}
+
+Datum
+djkafka_drop_route(PG_FUNCTION_ARGS)
+{
+	static DjkStatement delete_route = {
+		.sql = "DELETE FROM @.djkafka_route WHERE id OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1];
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"id\" must not be null")));
+	values[0] = PG_GETARG_DATUM(0);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (djk_catalog_execute(&delete_route, values, NULL) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("route " INT64_FORMAT " does not exist", DatumGetInt64(values[0])),
+				 errhint("SELECT id, topic, target FROM djkafka_route shows those that do.")));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
+
+Datum
+djkafka_pause(PG_FUNCTION_ARGS)
+{
+	static DjkStatement pause = {
+		.sql = "UPDATE @.djkafka_consumer SET enabled = false WHERE name OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+
+	change_consumer(&pause, require_text_arg(fcinfo, 0, "name"));
+	PG_RETURN_VOID();
+}
+
+Datum
+djkafka_resume(PG_FUNCTION_ARGS)
+{
+	static DjkStatement resume = {
+		.sql = "UPDATE @.djkafka_consumer SET enabled = true WHERE name OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+
+	change_consumer(&resume, require_text_arg(fcinfo, 0, "name"));
+	PG_RETURN_VOID();
+}
+
+Datum
+djkafka_restart(PG_FUNCTION_ARGS)
+{
+	/* Any update raises the revision, and workers of an older one leave. */
+	static DjkStatement restart = {
+		.sql = "UPDATE @.djkafka_consumer SET enabled = enabled WHERE name OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+
+	change_consumer(&restart, require_text_arg(fcinfo, 0, "name"));
+	PG_RETURN_VOID();
+}
+
+/* ---------- seek ---------- */
+
+static int64
+find_owned_consumer(const char *name)
+{
+	static DjkStatement select_consumer = {
+		.sql = "SELECT id, owner::oid FROM @.djkafka_consumer WHERE name = $1 FOR NO KEY UPDATE",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		values[1] = {CStringGetTextDatum(name)};
+	DjkIdentity identity;
+	int64		id = 0;
+	Oid			owner = InvalidOid;
+	bool		isnull;
+
+	djk_catalog_enter(&identity);
+	if (djk_catalog_execute(&select_consumer, values, NULL) == 1)
+	{
+		id = djk_row_int64(0, 1, 0);
+		owner = DatumGetObjectId(djk_row_datum(0, 2, &isnull));
+	}
+	djk_catalog_leave(&identity);
+	if (id == 0)
+		throw_no_consumer(name);
+	djk_require_consumer_owner(owner);
+	return id;
+}
+
+static void
+write_seek_event(int64 consumer_id, const char *name, const char *topic, int partition, const char *start_at)
+{
+	DjkEvent	event = {0};
+
+	event.kind = "seek";
+	event.consumer_id = consumer_id;
+	event.consumer = name;
+	event.topic = topic;
+	event.partition = partition;
+	event.reason = psprintf("sought to %s", start_at);
+	djk_event_write(&event);
+}
+
+Datum
+djkafka_seek(PG_FUNCTION_ARGS)
+{
+	static DjkStatement raise_revision = {
+		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE id = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	char	   *name = require_text_arg(fcinfo, 0, "name");
+	char	   *topic = require_text_arg(fcinfo, 1, "topic");
+	char	   *start_at = djk_start_at_normalize(require_text_arg(fcinfo, 2, "start_at"), "start_at", true);
+	int			partition = PG_ARGISNULL(3) ? -1 : PG_GETARG_INT32(3);
+	int64		id = find_owned_consumer(name);
+	Datum		values[1] = {Int64GetDatum(id)};
+	DjkIdentity identity;
+	int			changed;
+
+	if (!PG_ARGISNULL(3) && partition < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partition must not be negative")));
+
+	djk_catalog_enter(&identity);
+	changed = djk_offset_seek(id, topic, partition, start_at);
+	if (changed > 0)
+	{
+		(void) djk_catalog_execute(&raise_revision, values, NULL);
+		write_seek_event(id, name, topic, partition, start_at);
+	}
+	djk_catalog_leave(&identity);
+	if (changed == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("consumer \"%s\" knows no such partition of topic \"%s\"", name, topic),
+				 errdetail("Partitions are known from when a worker has first been given them."),
+				 errhint("For a topic that was never read, set start_from of the consumer.")));
+	PG_RETURN_INT64(changed);
+}

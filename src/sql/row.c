@@ -1,0 +1,189 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.c
+ *	  Reading and changing the new row of a BEFORE trigger by column name.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sql/row.h"
+
+#include "access/htup_details.h"
+#include "base/compat.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+
+DjkTriggerRow
+djk_trigger_row(TriggerData *trigdata, const char *what)
+{
+	DjkTriggerRow row;
+
+	row.tuple = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
+	row.desc = RelationGetDescr(trigdata->tg_relation);
+	row.what = what;
+	return row;
+}
+
+static int
+column_number(const DjkTriggerRow *row, const char *column)
+{
+	int			number = SPI_fnumber(row->desc, column);
+
+	if (number <= 0)
+		elog(ERROR, "the catalog has no column \"%s\"", column);
+	return number;
+}
+
+Datum
+djk_trigger_row_get(const DjkTriggerRow *row, const char *column, bool *isnull)
+{
+	return heap_getattr(row->tuple, column_number(row, column), row->desc, isnull);
+}
+
+char *
+djk_trigger_row_text(const DjkTriggerRow *row, const char *column)
+{
+	return SPI_getvalue(row->tuple, row->desc, column_number(row, column));
+}
+
+char *
+djk_trigger_row_require_text(const DjkTriggerRow *row, const char *column)
+{
+	char	   *text = djk_trigger_row_text(row, column);
+
+	if (text == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s of a %s must not be null", column, row->what)));
+	return text;
+}
+
+static void
+require_name(const DjkTriggerRow *row, const char *column, const char *name)
+{
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid name in %s of a %s: \"%s\"", column, row->what, name),
+				 errdetail("A name has 1 to %d bytes.", NAMEDATALEN - 1)));
+}
+
+int
+djk_trigger_row_names(const DjkTriggerRow *row, const char *column, char ***names)
+{
+	bool		isnull;
+	Datum		array = djk_trigger_row_get(row, column, &isnull);
+	Datum	   *elements;
+	bool	   *nulls;
+	int			n;
+
+	*names = NULL;
+	if (isnull)
+		return 0;
+	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
+	if (n == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of a %s must not be empty", column, row->what),
+				 errhint("Use null for none.")));
+	*names = palloc(n * sizeof(char *));
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+					 errmsg("%s of a %s must not contain null", column, row->what)));
+		(*names)[i] = TextDatumGetCString(elements[i]);
+		require_name(row, column, (*names)[i]);
+		for (int j = 0; j < i; j++)
+		{
+			if (strcmp((*names)[i], (*names)[j]) == 0)
+				ereport(ERROR,
+						(errcode(ERRCODE_DUPLICATE_COLUMN),
+						 errmsg("%s of a %s names \"%s\" twice", column, row->what, (*names)[i])));
+		}
+	}
+	return n;
+}
+
+static char *
+scalar_text(const DjkTriggerRow *row, const char *column, const char *name, const JsonbValue *value)
+{
+	switch (value->type)
+	{
+		case jbvString:
+			return pnstrdup(value->val.string.val, value->val.string.len);
+		case jbvNumeric:
+			return DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+		case jbvBool:
+			return pstrdup(value->val.boolean ? "true" : "false");
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("\"%s\" in %s of a %s is not a string, number or boolean", name, column, row->what)));
+	}
+}
+
+int
+djk_trigger_row_object(const DjkTriggerRow *row, const char *column, char ***names, char ***values)
+{
+	bool		isnull;
+	Datum		datum = djk_trigger_row_get(row, column, &isnull);
+	Jsonb	   *object;
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	int			n = 0;
+
+	*names = *values = NULL;
+	if (isnull)
+		return 0;
+	object = DatumGetJsonbP(datum);
+	if (!JB_ROOT_IS_OBJECT(object))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s of a %s is not a JSON object", column, row->what)));
+	*names = palloc((JB_ROOT_COUNT(object) + 1) * sizeof(char *));
+	*values = palloc((JB_ROOT_COUNT(object) + 1) * sizeof(char *));
+	it = JsonbIteratorInit(&object->root);
+	while ((token = JsonbIteratorNext(&it, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			(*names)[n] = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (token == WJB_VALUE)
+		{
+			(*values)[n] = scalar_text(row, column, (*names)[n], &value);
+			n++;
+		}
+	}
+	return n;
+}
+
+void
+djk_trigger_row_check_int(const DjkTriggerRow *row, const char *column, int min, int max)
+{
+	bool		isnull;
+	int			value = DatumGetInt32(djk_trigger_row_get(row, column, &isnull));
+
+	if (!isnull && (value < min || value > max))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%d is outside the valid range for %s of a %s (%d .. %d)", value, column, row->what, min, max)));
+}
+
+void
+djk_trigger_row_set(DjkTriggerRow *row, const char *column, Datum value, bool isnull)
+{
+	int			number = column_number(row, column);
+
+	row->tuple = heap_modify_tuple_by_cols(row->tuple, row->desc, 1, &number, &value, &isnull);
+}
+
+void
+djk_trigger_row_set_text(DjkTriggerRow *row, const char *column, const char *value)
+{
+	djk_trigger_row_set(row, column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}

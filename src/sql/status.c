@@ -1,0 +1,215 @@
+/*-------------------------------------------------------------------------
+ *
+ * status.c
+ *	  What shared memory tells, for the status views.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "access/htup_details.h"
+#include "access/xlog.h"
+#include "base/settings.h"
+#include "commands/dbcommands.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "state/catalog.h"
+#include "state/shmem.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "utils/tuplestore.h"
+#include "utils/uuid.h"
+
+PG_FUNCTION_INFO_V1(djkafka_worker_status);
+PG_FUNCTION_INFO_V1(djkafka_partition_owner);
+PG_FUNCTION_INFO_V1(djkafka_is_home);
+PG_FUNCTION_INFO_V1(djkafka_system_state);
+PG_FUNCTION_INFO_V1(djkafka_embedded_broker);
+
+static void
+set_text(Datum *value, bool *null, const char *text)
+{
+	*null = text == NULL || text[0] == '\0';
+	*value = *null ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+static void
+set_time(Datum *value, bool *null, TimestampTz time)
+{
+	*null = time == 0;
+	*value = TimestampTzGetDatum(time);
+}
+
+static void
+put_worker(ReturnSetInfo *rsinfo, const DjkSlotStatus *s)
+{
+	Datum		values[18];
+	bool		nulls[18] = {false};
+
+	set_text(&values[0], &nulls[0], djk_kind_name(s->key.kind));
+	values[1] = Int64GetDatum(s->key.consumer_id);
+	nulls[1] = s->key.kind != DJK_KIND_CONSUMER;
+	values[2] = Int32GetDatum(s->key.worker);
+	nulls[2] = s->key.kind != DJK_KIND_CONSUMER;
+	values[3] = Int32GetDatum(s->pid);
+	nulls[3] = s->pid == 0;
+	set_text(&values[4], &nulls[4], djk_state_name(s->state));
+	set_text(&values[5], &nulls[5], s->reason);
+	set_text(&values[6], &nulls[6], s->hint);
+	set_time(&values[7], &nulls[7], s->since);
+	values[8] = Int32GetDatum(s->attempt);
+	nulls[8] = s->attempt == 0;
+	set_time(&values[9], &nulls[9], s->next_retry);
+	values[10] = Int64GetDatum(s->revision);
+	values[11] = Int64GetDatum(s->batches);
+	values[12] = Int64GetDatum(s->messages);
+	values[13] = Float8GetDatum(s->last_batch_at != 0 &&
+								!TimestampDifferenceExceeds(s->last_batch_at, GetCurrentTimestamp(), 5000) ?
+								s->rows_per_second : 0.0);
+	set_time(&values[14], &nulls[14], s->last_batch_at);
+	set_text(&values[15], &nulls[15], s->last_error);
+	set_time(&values[16], &nulls[16], s->last_error_at);
+	values[17] = Int64GetDatum(s->log_lines_dropped);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+Datum
+djkafka_worker_status(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DjkSlotStatus *slots;
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!djk_shmem_available())
+		return (Datum) 0;
+	slots = djk_slot_list(InvalidOid, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (slots[i].key.database == MyDatabaseId || !OidIsValid(slots[i].key.database))
+			put_worker(rsinfo, &slots[i]);
+	}
+	return (Datum) 0;
+}
+
+Datum
+djkafka_partition_owner(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	DjkPartitionStatus *list;
+	int			count;
+
+	InitMaterializedSRF(fcinfo, 0);
+	if (!djk_shmem_available())
+		return (Datum) 0;
+	list = djk_partition_list(MyDatabaseId, &count);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[6];
+		bool		nulls[6] = {false};
+
+		values[0] = Int64GetDatum(list[i].offset_id);
+		values[1] = Int32GetDatum(list[i].pid);
+		values[2] = Int32GetDatum(list[i].worker);
+		values[3] = Int64GetDatum(list[i].position);
+		nulls[3] = list[i].position < 0;
+		values[4] = Int64GetDatum(list[i].high_watermark);
+		nulls[4] = list[i].high_watermark < 0;
+		set_time(&values[5], &nulls[5], list[i].seen_at);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+djkafka_is_home(PG_FUNCTION_ARGS)
+{
+	pg_uuid_t  *id = PG_ARGISNULL(0) ? NULL : PG_GETARG_UUID_P(0);
+	DjkIdentity identity;
+	DjkHome		home;
+
+	if (id == NULL)
+		PG_RETURN_BOOL(false);
+	djk_catalog_enter(&identity);
+	djk_home_load(&home);
+	djk_catalog_leave(&identity);
+	PG_RETURN_BOOL(!home.is_clone && memcmp(&home.id, id, sizeof(pg_uuid_t)) == 0);
+}
+
+static bool
+is_listed(const char *database)
+{
+	ListCell   *lc;
+
+	foreach(lc, djk_settings_databases())
+	{
+		if (strcmp(lfirst(lc), database) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_supervised(void)
+{
+	int			count;
+	DjkSlotStatus *slots = djk_slot_list(MyDatabaseId, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		if (slots[i].key.kind == DJK_KIND_SUPERVISOR && slots[i].pid != 0)
+			return true;
+	}
+	return false;
+}
+
+Datum
+djkafka_system_state(PG_FUNCTION_ARGS)
+{
+	const char *database = get_database_name(MyDatabaseId);
+	const char *texts[3] = {NULL, NULL, NULL};
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (!djk_shmem_available())
+	{
+		texts[0] = "not_preloaded";
+		texts[1] = "djkafka is not in shared_preload_libraries";
+		texts[2] = "Set shared_preload_libraries = 'djkafka' and restart the server.";
+	}
+	else if (RecoveryInProgress())
+	{
+		texts[0] = "standby";
+		texts[1] = "the server is a standby";
+		texts[2] = "Consumers run once it is promoted.";
+	}
+	else if (!is_listed(database))
+	{
+		texts[0] = "not_listed";
+		texts[1] = psprintf("database \"%s\" is not in djkafka.databases", database);
+		texts[2] = psprintf("Add it: ALTER SYSTEM SET djkafka.databases = '%s'; SELECT pg_reload_conf().", database);
+	}
+	else if (!is_supervised())
+	{
+		texts[0] = "starting";
+		texts[1] = "the supervisor of the database does not run yet";
+		texts[2] = "It starts within seconds; else see the server log, max_worker_processes and djkafka.max_workers.";
+	}
+	for (int i = 0; i < 3; i++)
+		set_text(&values[i], &nulls[i], texts[i]);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+Datum
+djkafka_embedded_broker(PG_FUNCTION_ARGS)
+{
+	char	   *bootstrap = djk_shmem_available() ? djk_embedded_bootstrap() : NULL;
+
+	if (bootstrap == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(bootstrap));
+}

@@ -1,0 +1,300 @@
+/*-------------------------------------------------------------------------
+ *
+ * validate_consumer.c
+ *	  The trigger that checks rows of djkafka_consumer.
+ *
+ * A row is checked the same whoever writes it: a function, SQL or an ORM.  A
+ * row that carries another home came with a restored dump: it cannot run here,
+ * so what it refers to need not exist.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "access/htup_details.h"
+#include "base/compat.h"
+#include "base/property.h"
+#include "base/settings.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "fmgr.h"
+#include "kafka/conf.h"
+#include "miscadmin.h"
+#include "sql/hooks.h"
+#include "sql/row.h"
+#include "sql/start_at.h"
+#include "state/catalog.h"
+#include "state/connection.h"
+#include "state/consumer_row.h"
+#include "state/shmem.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+PG_FUNCTION_INFO_V1(djkafka_consumer_validate);
+PG_FUNCTION_INFO_V1(djkafka_wake_trigger);
+
+#define GROUP_ID_MAX	255
+
+static void
+require_member(Oid owner)
+{
+	if (superuser() || is_member_of_role(GetUserId(), owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be a member of role \"%s\"", GetUserNameFromId(owner, true)),
+			 errdetail("A consumer's routes run with the rights of its owner."),
+			 errhint("Become a member of the role, or ask one.")));
+}
+
+void
+djk_require_consumer_owner(Oid owner)
+{
+	require_member(owner);
+}
+
+/* Whether a worker could connect as the owner. */
+static void
+require_usable_owner(Oid owner)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+	bool		can_login;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("role with OID %u does not exist", owner)));
+	can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+
+	if (!can_login && !DJK_OWNER_MAY_BE_NOLOGIN)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("role \"%s\" is not permitted to log in", GetUserNameFromId(owner, true)),
+				 errdetail("The consumer's workers connect as its owner."),
+				 errhint("Name a role that may log in with owner =>, or ALTER ROLE … LOGIN.")));
+	if (djk_aclcheck_database(MyDatabaseId, owner) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not connect to the database", GetUserNameFromId(owner, true)),
+				 errdetail("The consumer's workers connect as its owner."),
+				 errhint("GRANT CONNECT ON DATABASE %s to it.", get_database_name(MyDatabaseId))));
+}
+
+/* Fills owner and home; returns whether the row belongs to this database. */
+static bool
+check_identity(DjkTriggerRow *row, TriggerData *trigdata)
+{
+	bool		isnull;
+	Oid			owner = DatumGetObjectId(djk_trigger_row_get(row, "owner", &isnull));
+	Datum		home_datum;
+	DjkHome		home;
+	DjkIdentity identity;
+	bool		is_home;
+
+	if (isnull)
+	{
+		owner = GetUserId();
+		djk_trigger_row_set(row, "owner", ObjectIdGetDatum(owner), false);
+	}
+	require_member(owner);
+
+	djk_catalog_enter(&identity);
+	djk_home_load(&home);
+	djk_catalog_leave(&identity);
+
+	home_datum = djk_trigger_row_get(row, "home", &isnull);
+	if (isnull)
+	{
+		pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
+
+		*copy = home.id;
+		djk_trigger_row_set(row, "home", UUIDPGetDatum(copy), false);
+		is_home = true;
+	}
+	else
+		is_home = memcmp(DatumGetUUIDP(home_datum), &home.id, sizeof(pg_uuid_t)) == 0;
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		DjkTriggerRow old = {trigdata->tg_trigtuple, row->desc, row->what};
+		bool		old_null;
+		Datum		old_home = djk_trigger_row_get(&old, "home", &old_null);
+
+		require_member(DatumGetObjectId(djk_trigger_row_get(&old, "owner", &old_null)));
+		home_datum = djk_trigger_row_get(row, "home", &isnull);
+		if (memcmp(DatumGetUUIDP(home_datum), DatumGetUUIDP(old_home), sizeof(pg_uuid_t)) != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+					 errmsg("home of a consumer cannot be changed"),
+					 errhint("Create the consumer anew in this database.")));
+	}
+	return is_home;
+}
+
+static void
+check_group(DjkTriggerRow *row)
+{
+	static DjkStatement select_same = {
+		.sql = "SELECT name FROM @.djkafka_consumer WHERE group_id = $1 AND name <> $2"
+		" AND server IS NOT DISTINCT FROM $3",
+		.nargs = 3,
+		.argtypes = {TEXTOID, TEXTOID, TEXTOID}
+	};
+	char	   *group = djk_trigger_row_text(row, "group_id");
+	char	   *name = djk_trigger_row_text(row, "name");
+	char	   *server = djk_trigger_row_text(row, "server");
+	MemoryContext context = CurrentMemoryContext;
+	DjkIdentity identity;
+	Datum		values[3];
+	char	   *other = NULL;
+
+	djk_catalog_enter(&identity);
+	if (group == NULL)
+	{
+		DjkHome		home;
+		char		prefix[9];
+
+		djk_home_load(&home);
+		djk_home_prefix(&home, prefix);
+		group = psprintf("djkafka-%s-%s", prefix, name);
+	}
+	values[0] = CStringGetTextDatum(group);
+	values[1] = CStringGetTextDatum(name);
+	values[2] = server ? CStringGetTextDatum(server) : (Datum) 0;
+	if (djk_catalog_execute(&select_same, values, server ? "   " : "  n") > 0)
+		other = djk_row_text(0, 1, context);
+	group = MemoryContextStrdup(context, group);
+	djk_catalog_leave(&identity);
+
+	if (other != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("consumer \"%s\" is in group \"%s\" already", other, group),
+				 errhint("Raise workers of that consumer, or name another group_id.")));
+	if (group[0] == '\0' || strlen(group) > GROUP_ID_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("group_id of a consumer has 1 to %d bytes", GROUP_ID_MAX)));
+	djk_trigger_row_set_text(row, "group_id", group);
+}
+
+static void
+check_assignment(const DjkTriggerRow *row)
+{
+	const char *assignment = djk_trigger_row_require_text(row, "assignment");
+
+	if (strcmp(assignment, "range") == 0 || strcmp(assignment, "roundrobin") == 0)
+		return;
+	if (strcmp(assignment, "cooperative-sticky") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for assignment: \"%s\"", assignment),
+				 errhint("Valid values are \"range\", \"roundrobin\" and \"cooperative-sticky\".")));
+	if (!djk_kafka_library_cooperates())
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("assignment \"cooperative-sticky\" needs librdkafka 2.6.1 or newer"),
+				 errhint("Use \"range\" or \"roundrobin\".")));
+}
+
+static void
+check_options(const DjkTriggerRow *row)
+{
+	char	  **names;
+	char	  **values;
+	bool		isnull;
+	int			n;
+
+	(void) djk_trigger_row_get(row, "options", &isnull);
+	if (isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("options of a consumer must not be null"),
+				 errhint("Use '{}' for none.")));
+	n = djk_trigger_row_object(row, "options", &names, &values);
+	for (int i = 0; i < n; i++)
+		djk_property_require(names[i], values[i], DJK_PLACE_CONSUMER);
+}
+
+static void
+check_name(const DjkTriggerRow *row)
+{
+	const char *name = djk_trigger_row_require_text(row, "name");
+
+	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid name of a consumer: \"%s\"", name),
+				 errdetail("A name has 1 to %d bytes.", NAMEDATALEN - 1)));
+}
+
+static void
+check_values(const DjkTriggerRow *row)
+{
+	(void) djk_on_error_parse(djk_trigger_row_require_text(row, "on_error"));
+	(void) djk_notify_parse(djk_trigger_row_require_text(row, "notify"));
+	(void) djk_trigger_row_require_text(row, "workers");
+	(void) djk_trigger_row_require_text(row, "enabled");
+	(void) djk_trigger_row_require_text(row, "synchronous_commit");
+	djk_trigger_row_check_int(row, "workers", DJK_WORKERS_MIN, DJK_WORKERS_MAX);
+	djk_trigger_row_check_int(row, "batch_messages", DJK_BATCH_MESSAGES_MIN, DJK_BATCH_MESSAGES_MAX);
+	djk_trigger_row_check_int(row, "batch_bytes", DJK_BATCH_SIZE_MIN * 1024, DJK_BATCH_SIZE_MAX / 2 * 1024);
+	check_assignment(row);
+}
+
+Datum
+djkafka_consumer_validate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	DjkTriggerRow row;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_consumer_validate must be called as a trigger");
+	row = djk_trigger_row(trigdata, "consumer");
+	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
+		return PointerGetDatum(row.tuple);
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+	{
+		require_member(DatumGetObjectId(djk_trigger_row_get(&row, "owner", &isnull)));
+		return PointerGetDatum(row.tuple);
+	}
+
+	check_name(&row);
+	check_values(&row);
+	djk_trigger_row_set_text(&row, "start_from",
+							 djk_start_at_normalize(djk_trigger_row_require_text(&row, "start_from"), "start_from", false));
+	if (check_identity(&row, trigdata))
+	{
+		Oid			owner = DatumGetObjectId(djk_trigger_row_get(&row, "owner", &isnull));
+
+		require_usable_owner(owner);
+		check_options(&row);
+		djk_connection_require_usage(djk_trigger_row_text(&row, "server"), owner);
+	}
+	check_group(&row);
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
+
+		djk_trigger_row_set(&row, "revision",
+							Int64GetDatum(DatumGetInt64(djk_trigger_row_get(&old, "revision", &isnull)) + 1), false);
+		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+	}
+	return PointerGetDatum(row.tuple);
+}
+
+Datum
+djkafka_wake_trigger(PG_FUNCTION_ARGS)
+{
+	if (djk_shmem_available())
+		djk_wake_at_commit();
+	return PointerGetDatum(NULL);
+}

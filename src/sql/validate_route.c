@@ -1,0 +1,438 @@
+/*-------------------------------------------------------------------------
+ *
+ * validate_route.c
+ *	  The triggers that check rows of djkafka_route, and keep them true.
+ *
+ * The deep check is to build what a worker would build: columns, key, handler
+ * and expressions are found wrong here, with the same message, before a
+ * message is lost time over them.  A route of a foreign consumer (a restored
+ * dump) is not checked so: tables get their keys after their rows.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "access/htup_details.h"
+#include "apply/route_state.h"
+#include "apply/statement.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "commands/event_trigger.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "regex/regex.h"
+#include "sql/hooks.h"
+#include "sql/row.h"
+#include "sql/start_at.h"
+#include "state/catalog.h"
+#include "state/consumer_row.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/regproc.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(djkafka_route_validate);
+PG_FUNCTION_INFO_V1(djkafka_route_changed);
+PG_FUNCTION_INFO_V1(djkafka_offset_guard);
+PG_FUNCTION_INFO_V1(djkafka_target_dropped);
+
+#define PATTERN_MAX		1000
+
+/* ---------- the consumer ---------- */
+
+typedef struct ConsumerFacts
+{
+	Oid			owner;
+	bool		is_home;
+} ConsumerFacts;
+
+static ConsumerFacts
+load_consumer(int64 id)
+{
+	static DjkStatement select_consumer = {
+		.sql = "SELECT c.owner::oid, c.home = h.home FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h"
+		" WHERE c.id = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(id)};
+	ConsumerFacts facts = {0};
+	DjkIdentity identity;
+	bool		isnull;
+	bool		found;
+
+	djk_catalog_enter(&identity);
+	found = djk_catalog_execute(&select_consumer, values, NULL) == 1;
+	if (found)
+	{
+		facts.owner = DatumGetObjectId(djk_row_datum(0, 1, &isnull));
+		facts.is_home = djk_row_bool(0, 2);
+	}
+	djk_catalog_leave(&identity);
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
+				 errmsg("consumer with id " INT64_FORMAT " does not exist", id)));
+	return facts;
+}
+
+/* ---------- values ---------- */
+
+static void
+check_topic(const char *topic)
+{
+	regex_t		regex;
+	pg_wchar   *wide;
+	int			nwide;
+
+	if (topic[0] != '^')
+	{
+		if (topic[0] != '\0' && strlen(topic) <= DJK_TOPIC_MAX &&
+			strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == strlen(topic) &&
+			strcmp(topic, ".") != 0 && strcmp(topic, "..") != 0)
+			return;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_NAME),
+				 errmsg("invalid name of a topic: \"%s\"", topic),
+				 errdetail("A topic's name has 1 to %d letters, digits, dots, underscores or hyphens.", DJK_TOPIC_MAX),
+				 errhint("A regular expression begins with ^.")));
+	}
+	if (strlen(topic) > PATTERN_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_REGULAR_EXPRESSION),
+				 errmsg("pattern of topics is longer than %d bytes", PATTERN_MAX)));
+	wide = palloc((strlen(topic) + 1) * sizeof(pg_wchar));
+	nwide = pg_mb2wchar_with_len(topic, wide, strlen(topic));
+	if (pg_regcomp(&regex, wide, nwide, REG_ADVANCED | REG_NOSUB, DEFAULT_COLLATION_OID) != REG_OKAY)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_REGULAR_EXPRESSION),
+				 errmsg("invalid regular expression: \"%s\"", topic)));
+	pg_regfree(&regex);
+}
+
+static void
+check_word(const DjkTriggerRow *row, const char *column, const char *const *words)
+{
+	const char *value = djk_trigger_row_require_text(row, column);
+	StringInfoData list;
+
+	initStringInfo(&list);
+	for (int i = 0; words[i] != NULL; i++)
+	{
+		if (strcmp(words[i], value) == 0)
+			return;
+		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for %s: \"%s\"", column, value),
+			 errhint("Valid values are %s.", list.data)));
+}
+
+static void
+check_words(const DjkTriggerRow *row)
+{
+	static const char *const key_formats[] = {"auto", "json", "text", "raw", NULL};
+	static const char *const unknown_fields[] = {"ignore", "error", NULL};
+	const char *format = djk_trigger_row_require_text(row, "format");
+	const char *zone = djk_trigger_row_require_text(row, "time_zone");
+	char	   *word;
+
+	if (djk_codec_find(format) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for format: \"%s\"", format),
+				 errhint("Valid values are \"json\", \"text\", \"raw\".")));
+	check_word(row, "key_format", key_formats);
+	check_word(row, "unknown_fields", unknown_fields);
+	(void) djk_operation_parse(djk_trigger_row_require_text(row, "operation"));
+	if ((word = djk_trigger_row_text(row, "on_error")) != NULL)
+		(void) djk_on_error_parse(word);
+	if ((word = djk_trigger_row_text(row, "notify")) != NULL)
+		(void) djk_notify_parse(word);
+	(void) djk_trigger_row_require_text(row, "route_order");
+	if (pg_tzset(zone) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" not recognized", zone)));
+}
+
+/* ---------- target and handler ---------- */
+
+static void
+check_target(DjkTriggerRow *row)
+{
+	bool		isnull;
+	Oid			target = DatumGetObjectId(djk_trigger_row_get(row, "target", &isnull));
+
+	if (isnull)
+		return;
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(target)))
+	{
+		ereport(WARNING,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("the target of a route no longer exists"),
+				 errdetail("Relation %u is not in the database.", target),
+				 errhint("Set djkafka_route.target; the route is broken until then.")));
+		djk_trigger_row_set(row, "target", (Datum) 0, true);
+		if (djk_trigger_row_text(row, "target_name") == NULL)
+			djk_trigger_row_set_text(row, "target_name", psprintf("%u", target));
+		return;
+	}
+	djk_trigger_row_set_text(row, "target_name",
+							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(target)),
+														get_rel_name(target)));
+}
+
+/* Handlers are stored qualified, so that no search_path changes their meaning. */
+static void
+check_handler(DjkTriggerRow *row, bool is_home)
+{
+	LOCAL_FCINFO(fcinfo, 1);
+	char	   *handler = djk_trigger_row_text(row, "handler");
+	Datum		function;
+
+	if (handler == NULL)
+		return;
+	InitFunctionCallInfoData(*fcinfo, NULL, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0].value = CStringGetTextDatum(handler);
+	fcinfo->args[0].isnull = false;
+	function = to_regprocedure(fcinfo);
+	if (!fcinfo->isnull)
+		djk_trigger_row_set_text(row, "handler", format_procedure_qualified(DatumGetObjectId(function)));
+	else if (is_home)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("handler %s does not exist", handler),
+				 errhint("Name a function with its argument's type, such as 'app.on_order(jsonb)'.")));
+}
+
+static void
+check_one_destination(const DjkTriggerRow *row)
+{
+	bool		no_target;
+	bool		dropped = djk_trigger_row_text(row, "target_name") != NULL;
+	bool		no_handler = djk_trigger_row_text(row, "handler") == NULL;
+
+	(void) djk_trigger_row_get(row, "target", &no_target);
+	if (no_target && dropped && no_handler)
+		return;
+	if (no_target == no_handler)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a route has either a target or a handler"),
+				 errhint("Name exactly one of target and handler.")));
+}
+
+static void
+check_duplicate(const DjkTriggerRow *row)
+{
+	static DjkStatement select_same = {
+		.sql = "SELECT 1 FROM @.djkafka_route WHERE consumer_id = $1 AND topic = $2 AND id <> $3"
+		" AND target IS NOT DISTINCT FROM $4 AND handler IS NOT DISTINCT FROM $5"
+		" AND filter IS NOT DISTINCT FROM $6",
+		.nargs = 6,
+		.argtypes = {INT8OID, TEXTOID, INT8OID, REGCLASSOID, TEXTOID, TEXTOID}
+	};
+	static const char *const columns[] = {"consumer_id", "topic", "id", "target", "handler", "filter"};
+	Datum		values[6];
+	char		nulls[7] = "      ";
+	DjkIdentity identity;
+	bool		exists;
+
+	for (int i = 0; i < 6; i++)
+	{
+		bool		isnull;
+
+		values[i] = djk_trigger_row_get(row, columns[i], &isnull);
+		nulls[i] = isnull ? 'n' : ' ';
+	}
+	djk_catalog_enter(&identity);
+	exists = djk_catalog_execute(&select_same, values, nulls) > 0;
+	djk_catalog_leave(&identity);
+	if (exists)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("the consumer has this route for topic \"%s\" already",
+						djk_trigger_row_text(row, "topic")),
+				 errhint("Change the existing row of djkafka_route, or drop it with djkafka_drop_route.")));
+}
+
+/* ---------- the deep check ---------- */
+
+static void
+fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
+{
+	bool		isnull;
+	Oid			target = DatumGetObjectId(djk_trigger_row_get(row, "target", &isnull));
+
+	memset(route, 0, sizeof(*route));
+	route->target = isnull ? InvalidOid : target;
+	route->id = DatumGetInt64(djk_trigger_row_get(row, "id", &isnull));
+	route->topic = djk_trigger_row_text(row, "topic");
+	route->target_name = djk_trigger_row_text(row, "target_name");
+	route->handler = djk_trigger_row_text(row, "handler");
+	route->operation = djk_operation_parse(djk_trigger_row_text(row, "operation"));
+	route->format = djk_trigger_row_text(row, "format");
+	route->key_format = djk_trigger_row_text(row, "key_format");
+	route->nkey_columns = djk_trigger_row_names(row, "key_columns", &route->key_columns);
+	route->ncolumns = djk_trigger_row_object(row, "columns", &route->column_names, &route->column_expressions);
+	route->ninclude = djk_trigger_row_names(row, "include", &route->include);
+	route->nexclude = djk_trigger_row_names(row, "exclude", &route->exclude);
+	route->filter = djk_trigger_row_text(row, "filter");
+	route->deleted_field = djk_trigger_row_text(row, "deleted_field");
+	route->time_zone = djk_trigger_row_text(row, "time_zone");
+	route->search_path = djk_trigger_row_text(row, "search_path");
+}
+
+static void
+check_deeply(const DjkTriggerRow *row)
+{
+	DjkRouteRow route;
+	DjkRouteState *state;
+
+	fill_route(row, &route);
+	if (route.handler == NULL && !OidIsValid(route.target))
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	state = djk_route_state_create(&route, CurrentMemoryContext);
+	djk_statement_check(state);
+	djk_route_state_destroy(state);
+	PopActiveSnapshot();
+}
+
+Datum
+djkafka_route_validate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	DjkTriggerRow row;
+	ConsumerFacts consumer;
+	bool		isnull;
+	int64		consumer_id;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_route_validate must be called as a trigger");
+	row = djk_trigger_row(trigdata, "route");
+	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
+		return PointerGetDatum(row.tuple);
+
+	(void) djk_trigger_row_require_text(&row, "consumer_id");
+	consumer_id = DatumGetInt64(djk_trigger_row_get(&row, "consumer_id", &isnull));
+	consumer = load_consumer(consumer_id);
+	djk_require_consumer_owner(consumer.owner);
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		return PointerGetDatum(row.tuple);
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
+
+		djk_require_consumer_owner(load_consumer(DatumGetInt64(djk_trigger_row_get(&old, "consumer_id", &isnull))).owner);
+		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+	}
+
+	if (djk_trigger_row_text(&row, "search_path") == NULL)
+		djk_trigger_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
+	check_topic(djk_trigger_row_require_text(&row, "topic"));
+	check_words(&row);
+	check_target(&row);
+	check_handler(&row, consumer.is_home);
+	check_one_destination(&row);
+	check_duplicate(&row);
+	if (consumer.is_home)
+		check_deeply(&row);
+	return PointerGetDatum(row.tuple);
+}
+
+/* ---------- after a change ---------- */
+
+static void
+raise_revision(int64 consumer_id)
+{
+	static DjkStatement update_revision = {
+		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE id = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
+	DjkIdentity identity;
+
+	djk_catalog_enter(&identity);
+	(void) djk_catalog_execute(&update_revision, values, NULL);
+	djk_catalog_leave(&identity);
+}
+
+Datum
+djkafka_route_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	DjkTriggerRow row;
+	bool		isnull;
+	int64		id;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_route_changed must be called as a trigger");
+	row = djk_trigger_row(trigdata, "route");
+	id = DatumGetInt64(djk_trigger_row_get(&row, "consumer_id", &isnull));
+	raise_revision(id);
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
+		int64		old_id = DatumGetInt64(djk_trigger_row_get(&old, "consumer_id", &isnull));
+
+		if (old_id != id)
+			raise_revision(old_id);
+	}
+	return PointerGetDatum(NULL);
+}
+
+Datum
+djkafka_offset_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	DjkTriggerRow row;
+	bool		isnull;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_offset_guard must be called as a trigger");
+	row = djk_trigger_row(trigdata, "offset");
+	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
+		return PointerGetDatum(row.tuple);
+	/* A dump brings the offsets of its consumers, which are foreign here. */
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) &&
+		!load_consumer(DatumGetInt64(djk_trigger_row_get(&row, "consumer_id", &isnull))).is_home)
+		return PointerGetDatum(row.tuple);
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("offsets are written by workers only"),
+			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
+}
+
+/* ---------- dropped targets ---------- */
+
+Datum
+djkafka_target_dropped(PG_FUNCTION_ARGS)
+{
+	static DjkStatement update_routes = {
+		.sql = "UPDATE @.djkafka_route r SET target = NULL, target_name = d.object_identity"
+		" FROM pg_event_trigger_dropped_objects() d"
+		" WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND r.target::oid = d.objid",
+	};
+	Oid			extension;
+	Oid			schema;
+	DjkIdentity identity;
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_target_dropped must be called as an event trigger");
+	if (!djk_catalog_find(&extension, &schema) || !OidIsValid(djk_catalog_table("djkafka_route")))
+		PG_RETURN_NULL();
+	djk_catalog_enter(&identity);
+	(void) djk_catalog_execute(&update_routes, NULL, NULL);
+	djk_catalog_leave(&identity);
+	PG_RETURN_NULL();
+}
