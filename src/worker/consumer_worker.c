@@ -238,11 +238,14 @@ find_foreign_member(ConsumerWorker *worker, bool *answered)
 	return NULL;
 }
 
-/* A group belongs to one database: nothing is read while somebody else works in it. */
+/*
+ * A group belongs to one database: nothing is read while somebody else works in
+ * it.  The embedded broker cannot tell.
+ */
 static void
 wait_for_group(ConsumerWorker *worker)
 {
-	for (;;)
+	while (!worker->connection.embedded)
 	{
 		bool		answered;
 		char	   *foreign;

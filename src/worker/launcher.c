@@ -13,13 +13,18 @@
  */
 #include "worker/launcher.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "access/xact.h"
 #include "base/settings.h"
-#include "commands/dbcommands.h"
+#include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
+#include "utils/relcache.h"
 #include "utils/timestamp.h"
 #include "worker/worker.h"
 
@@ -34,6 +39,30 @@ typedef struct Known
 	Oid			database;
 	TimestampTz tried_at;
 } Known;
+
+/*
+ * A database's OID.  A process without a database may have no relation cache
+ * but the few shared catalogs that are built in, so their indexes are used only
+ * if they are known.
+ */
+static Oid
+find_database(const char *name)
+{
+	Relation	rel = table_open(DatabaseRelationId, AccessShareLock);
+	SysScanDesc scan;
+	ScanKeyData key;
+	HeapTuple	tuple;
+	Oid			oid = InvalidOid;
+
+	ScanKeyInit(&key, Anum_pg_database_datname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(name));
+	scan = systable_beginscan(rel, DatabaseNameIndexId, criticalSharedRelcachesBuilt, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		oid = ((Form_pg_database) GETSTRUCT(tuple))->oid;
+	systable_endscan(scan);
+	table_close(rel, AccessShareLock);
+	return oid;
+}
 
 static bool
 has_supervisor(Oid database)
@@ -103,7 +132,7 @@ reconcile(bool woken, List **known)
 	foreach(lc, djk_settings_databases())
 	{
 		const char *name = lfirst(lc);
-		Oid			database = get_database_oid(name, true);
+		Oid			database = find_database(name);
 		Known	   *entry = NULL;
 		ListCell   *kc;
 
