@@ -664,9 +664,9 @@ COMMENT ON FUNCTION @extschema@.djkafka_library_version()
 
 CREATE FUNCTION @extschema@.djkafka_topics(
     server text DEFAULT NULL,
-    topic text DEFAULT NULL,
+    topic_name text DEFAULT NULL,
     timeout interval DEFAULT '10 s',
-    OUT topic_name text,
+    OUT topic text,
     OUT partition integer,
     OUT low bigint,
     OUT high bigint)

@@ -120,7 +120,12 @@ djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text
 	const char *hint = hint_for(error_class);
 
 	error->sqlstate = djk_kafka_error_sqlstate(error_class);
-	error->message = pstrdup(text != NULL && text[0] != '\0' ? text : rd_kafka_err2str(code));
+	if (text != NULL && text[0] != '\0')
+		error->message = pstrdup(text);
+	else if (error_class == DJK_KAFKA_RETRIABLE)
+		error->message = psprintf("Kafka does not answer: %s", rd_kafka_err2str(code));
+	else
+		error->message = psprintf("Kafka refuses: %s", rd_kafka_err2str(code));
 	error->detail = psprintf("librdkafka's error is %s.", rd_kafka_err2name(code));
 	error->hint = hint ? pstrdup(hint) : NULL;
 }
