@@ -1,0 +1,134 @@
+/*-------------------------------------------------------------------------
+ *
+ * decode_fuzz.c
+ *	  Hostile messages against the codecs, in a plain program that is built
+ *	  with sanitizers: decode_fuzz MESSAGES SEED
+ *
+ * Besides what the sanitizers see it checks that every slice lies in the
+ * message or in memory made for it, that a value's own text scans as that
+ * value, and that memory and error texts stay in proportion.  It prints a hash
+ * of all results: builds with and without SIMD must agree.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <stdio.h>
+
+#include "mb/pg_wchar.h"
+
+#include "codec/codec.h"
+#include "codec/json.h"
+
+#include "../src/generate.h"
+#include "shim.h"
+
+static uint64 hash = UINT64CONST(14695981039346656037);
+static long fields_seen = 0;
+
+static void
+add_to_hash(const char *bytes, int len)
+{
+	int			i;
+
+	for (i = 0; i < len; i++)
+		hash = (hash ^ (unsigned char) bytes[i]) * UINT64CONST(1099511628211);
+}
+
+static void
+require(bool condition, const char *what)
+{
+	if (!condition)
+	{
+		fprintf(stderr, "decode_fuzz: %s\n", what);
+		abort();
+	}
+}
+
+static bool
+lies_within(const char *slice, int len, const char *bytes, int bytes_len)
+{
+	return slice >= bytes && slice + len <= bytes + bytes_len;
+}
+
+/* Reads every byte of the field, and the field again from its own text. */
+static void
+check_field(const DjkField *field, const char *bytes, int len)
+{
+	DjkJsonScan scan;
+	DjkJsonArray array;
+	DjkField	again;
+	bool		escaped;
+
+	fields_seen++;
+	add_to_hash(field->name, field->name_len);
+	add_to_hash(field->text, field->len);
+	require(lies_within(field->raw, field->raw_len, bytes, len), "raw text is not in the message");
+	require(pg_encoding_verifymbstr(PG_UTF8, field->raw, field->raw_len) == field->raw_len,
+			"raw text is not UTF-8");
+	require(pg_encoding_verifymbstr(PG_UTF8, field->text, field->len) == field->len,
+			"text is not UTF-8 or has NUL");
+	djk_json_scan_init(&scan, field->raw, field->raw_len, true);
+	require(djk_json_scan_value(&scan, &again, &escaped) && scan.at == scan.end &&
+			again.kind == field->kind, "raw text does not scan as its value");
+	if (field->kind != DJK_FIELD_ARRAY)
+		return;
+	djk_json_array_begin(&array, field->raw, field->raw_len, NULL);
+	while (djk_json_array_next(&array, &again))
+		add_to_hash(again.text, again.len);
+	require(array.scan.at == array.scan.end - 1, "array ends before its end");
+}
+
+static bool
+check_message(const char *bytes, int len)
+{
+	static const char *const key_formats[] = {"auto", "json", "text", "raw"};
+	DjkDecoded	decoded;
+	DjkError	error = {0};
+	bool		taken;
+	int			i;
+
+	djk_decoded_init(&decoded, NULL, NULL);
+	taken = djk_codec_find("json")->decode(bytes, len, &decoded, &error);
+	if (!taken)
+	{
+		require(error.sqlstate == DJK_ERRCODE_MALFORMED && error.message != NULL &&
+				error.detail != NULL && strlen(error.detail) < 300, "error is not complete");
+		add_to_hash(error.detail, (int) strlen(error.detail));
+	}
+	else if (!decoded.is_object)
+		check_field(&decoded.bare, bytes, len);
+	for (i = 0; i < decoded.nfields; i++)
+		check_field(&decoded.fields[i], bytes, len);
+	require(shim_allocated() <= 100 * (size_t) len + 100000, "memory is out of proportion");
+	for (i = 0; i < lengthof(key_formats); i++)
+		djk_codec_decode_key(key_formats[i], bytes, len, &decoded, &error);
+	shim_free_all();
+	return taken;
+}
+
+int
+main(int argc, char **argv)
+{
+	static const char *const names[] = {"id", "customer", "amount", "created_at"};
+	long		messages = argc > 1 ? atol(argv[1]) : 10000;
+	long		taken = 0;
+	long		i;
+	DjkGenerator generator;
+
+	djk_generate_init(&generator, argc > 2 ? strtoull(argv[2], NULL, 10) : 1, names, lengthof(names));
+	for (i = 0; i < messages; i++)
+	{
+		char	   *bytes;
+
+		djk_generate_hostile(&generator);
+		bytes = malloc(generator.len > 0 ? generator.len : 1);
+		memcpy(bytes, generator.buf, generator.len);
+		taken += check_message(bytes, generator.len);
+		free(bytes);
+	}
+	djk_generate_free(&generator);
+	printf("%ld messages, %ld taken, %ld fields, hash %016llx\n", messages, taken, fields_seen,
+		   (unsigned long long) hash);
+	return 0;
+}
