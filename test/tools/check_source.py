@@ -21,7 +21,7 @@ LAYERS = {
     "sql": {"base", "codec", "state", "apply"},
 }
 # The only files that may include more than their folder.
-MORE = {"sql/run": {"kafka"}, "sql/peek": {"kafka"}, "sql/topics": {"kafka"}}
+MORE = {"sql/run": {"kafka"}, "sql/peek": {"kafka"}, "sql/topics": {"kafka"}, "sql/validate_options": {"kafka"}}
 
 # Where headers of others may be included: the pattern of the header, the files.
 CONFINED = {
