@@ -64,9 +64,11 @@ def own_broker() -> Iterator[Callable[..., Broker]]:
 @pytest.fixture(scope="session")
 def cluster(kafka: Client) -> Iterator[Cluster]:
     """The server that the tests of this process share."""
-    made = Cluster(djkafka__bootstrap_servers=kafka.address).start()
-    yield made
-    made.destroy()
+    made = Cluster(djkafka__bootstrap_servers=kafka.address)
+    try:
+        yield made.start()
+    finally:
+        made.destroy()
 
 
 @pytest.fixture
