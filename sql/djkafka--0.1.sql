@@ -392,6 +392,20 @@ CREATE FUNCTION @extschema@.djkafka_seek(name text, topic text, start_at text, p
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION @extschema@.djkafka_seek(text, text, text, integer) IS 'moves partitions to earliest, latest, group, an offset or a time, at commit; counters start anew; returns how many partitions';
 
+CREATE FUNCTION @extschema@.djkafka_run(
+    name text,
+    max_messages integer DEFAULT NULL,
+    until text DEFAULT NULL,
+    idle interval DEFAULT NULL,
+    timeout interval DEFAULT '10 s',
+    messages jsonb DEFAULT NULL,
+    OUT applied bigint,
+    OUT dead bigint,
+    OUT reason text
+) RETURNS record
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_run(text, integer, text, interval, interval, jsonb) IS 'consumes in this session, inside the caller''s transaction: for tests, cron and debugging; messages => takes these instead of Kafka''s';
+
 --
 -- Helpers for mappings
 --
@@ -757,6 +771,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_resume(text),
     @extschema@.djkafka_restart(text),
     @extschema@.djkafka_seek(text, text, text, integer),
+    @extschema@.djkafka_run(text, integer, text, interval, interval, jsonb),
     @extschema@.djkafka_worker_status(),
     @extschema@.djkafka_partition_owner(),
     @extschema@.djkafka_is_home(uuid),
@@ -777,6 +792,7 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_resume(text),
     @extschema@.djkafka_restart(text),
     @extschema@.djkafka_seek(text, text, text, integer),
+    @extschema@.djkafka_run(text, integer, text, interval, interval, jsonb),
     @extschema@.djkafka_worker_status(),
     @extschema@.djkafka_partition_owner(),
     @extschema@.djkafka_is_home(uuid),

@@ -90,6 +90,13 @@ forget_states(DjkApply *apply)
 	}
 }
 
+void
+djk_apply_destroy(DjkApply *apply)
+{
+	forget_states(apply);
+	MemoryContextDelete(apply->context);
+}
+
 static void
 take_batch(DjkApply *apply, DjkBatch *batch)
 {

@@ -37,6 +37,9 @@ typedef struct DjkApplyResult
  */
 extern DjkApply *djk_apply_create(const DjkConsumerRow *consumer, MemoryContext parent, int time_limit_ms);
 
+/* Frees it with the routes' plans; after an ERROR its parent context does all but the plans. */
+extern void djk_apply_destroy(DjkApply *apply);
+
 /*
  * Builds the state of every route, so that a definition that does not fit is
  * found before a message is read.  Needs a transaction and a snapshot; ERROR.

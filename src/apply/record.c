@@ -31,6 +31,8 @@ djk_record_fence(DjkApply *apply)
 	DjkIdentity identity;
 	int			ours;
 
+	if (batch->detached)
+		return true;
 	djk_catalog_enter(&identity);
 	ours = djk_offset_fence(batch);
 	djk_catalog_leave(&identity);
@@ -250,7 +252,7 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 
 	djk_catalog_enter(&identity);
 	write_dead_letters(apply, from, to);
-	if (*nadvances > 0)
+	if (*nadvances > 0 && !apply->batch->detached)
 		djk_offset_advance(advances, *nadvances);
 	djk_catalog_leave(&identity);
 	notify_rows(apply, from, to);

@@ -612,6 +612,32 @@ build_input(DjkRouteState *state)
 
 /* ---------- the whole ---------- */
 
+/*
+ * However the state goes, by an abort too: invalidations must not reach it, and
+ * its plans live in the server's own context.
+ */
+static void
+release_state(void *arg)
+{
+	DjkRouteState *state = arg;
+
+	live_states = list_delete_ptr(live_states, state);
+	djk_statements_free(state);
+}
+
+static void
+register_state(DjkRouteState *state)
+{
+	MemoryContextCallback *callback = palloc0(sizeof(MemoryContextCallback));
+	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
+
+	live_states = lappend(live_states, state);
+	MemoryContextSwitchTo(old);
+	callback->func = release_state;
+	callback->arg = state;
+	MemoryContextRegisterResetCallback(state->context, callback);
+}
+
 DjkRouteState *
 djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 {
@@ -638,8 +664,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 	djk_route_state_leave(guc_level);
 
 	state->valid = true;
-	MemoryContextSwitchTo(TopMemoryContext);
-	live_states = lappend(live_states, state);
+	register_state(state);
 	MemoryContextSwitchTo(old);
 	return state;
 }
@@ -647,8 +672,6 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 void
 djk_route_state_destroy(DjkRouteState *state)
 {
-	live_states = list_delete_ptr(live_states, state);
-	djk_statements_free(state);
 	MemoryContextDelete(state->context);
 }
 

@@ -118,6 +118,7 @@ typedef struct DjkRouteState
 	SPIPlanPtr	input_plan;		/* filter and expressions */
 	SPIPlanPtr	call_plan;		/* the handler */
 	HTAB	   *statements;		/* see statement.c */
+	List	   *plans;			/* all that must be freed with the context */
 	int64		rows_written;	/* with the join plans at hand */
 	int64		rows_at_plan;
 } DjkRouteState;

@@ -208,6 +208,26 @@ register_relation(const char *name, TupleDesc desc, Tuplestorestate *store, int 
 		elog(ERROR, "could not register relation \"%s\"", name);
 }
 
+/* Keeps a plan until djk_statements_free(), or until forget(). */
+static SPIPlanPtr
+keep(DjkRouteState *state, SPIPlanPtr plan)
+{
+	MemoryContext old;
+
+	SPI_keepplan(plan);
+	old = MemoryContextSwitchTo(state->context);
+	state->plans = lappend(state->plans, plan);
+	MemoryContextSwitchTo(old);
+	return plan;
+}
+
+static void
+forget(DjkRouteState *state, SPIPlanPtr plan)
+{
+	state->plans = list_delete_ptr(state->plans, plan);
+	SPI_freeplan(plan);
+}
+
 static SPIPlanPtr
 prepare(const char *sql)
 {
@@ -215,7 +235,6 @@ prepare(const char *sql)
 
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-	SPI_keepplan(plan);
 	return plan;
 }
 
@@ -239,20 +258,20 @@ free_statements(DjkRouteState *state, bool joins_only)
 		if (joins_only && !is_join(entry->key.kind))
 			continue;
 		if (entry->plan != NULL)
-			SPI_freeplan(entry->plan);
+			forget(state, entry->plan);
 		hash_search(state->statements, &entry->key, HASH_REMOVE, NULL);
 	}
 }
 
+/* Also while the context goes away: its children, the hash table's, are gone then. */
 void
 djk_statements_free(DjkRouteState *state)
 {
-	if (state->input_plan != NULL)
-		SPI_freeplan(state->input_plan);
-	if (state->call_plan != NULL)
-		SPI_freeplan(state->call_plan);
-	state->input_plan = state->call_plan = NULL;
-	free_statements(state, false);
+	ListCell   *lc;
+
+	foreach(lc, state->plans)
+		SPI_freeplan(lfirst(lc));
+	state->plans = NIL;
 }
 
 static void
@@ -305,7 +324,7 @@ get_plan(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
 		free_statements(state, false);
 	sql = build_sql(state, kind, present);
 	if (sql != NULL)
-		plan = prepare(sql);
+		plan = keep(state, prepare(sql));
 	entry = hash_search(state->statements, &key, HASH_ENTER, NULL);
 	entry->plan = plan;
 	return plan;
@@ -426,12 +445,9 @@ prepare_input_plan(DjkRouteState *state)
 
 	if (state->input_plan != NULL)
 		return;
-	plan = SPI_prepare(build_evaluation(state), 0, NULL);
-	if (plan == NULL)
-		elog(ERROR, "could not prepare an expression: %s", SPI_result_code_string(SPI_result));
+	plan = prepare(build_evaluation(state));
 	require_one_row_each(plan, state->route->ncolumns + 2);
-	SPI_keepplan(plan);
-	state->input_plan = plan;
+	state->input_plan = keep(state, plan);
 }
 
 void
@@ -461,7 +477,7 @@ djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows)
 		elog(ERROR, "could not connect to SPI");
 	register_relation(DJK_INPUT_RELATION, state->input_desc, input, nrows);
 	if (state->call_plan == NULL)
-		state->call_plan = prepare(build_call(state));
+		state->call_plan = keep(state, prepare(build_call(state)));
 	execute(state->call_plan, false);
 	SPI_finish();
 	djk_route_state_leave(guc_level);
@@ -484,7 +500,7 @@ djk_statement_check(DjkRouteState *state)
 		if (SPI_connect() != SPI_OK_CONNECT)
 			elog(ERROR, "could not connect to SPI");
 		register_relation(DJK_INPUT_RELATION, state->input_desc, empty, 0);
-		state->call_plan = prepare(build_call(state));
+		state->call_plan = keep(state, prepare(build_call(state)));
 		SPI_finish();
 		djk_route_state_leave(guc_level);
 	}

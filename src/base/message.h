@@ -66,6 +66,7 @@ struct DjkBatch
 	DjkMessage *messages;		/* in the order of arrival: by offset within a partition */
 	int			nmessages;
 	Size		bytes;			/* of keys and values */
+	bool		detached;		/* not from Kafka: there are no offset rows to move */
 
 	/*
 	 * Headers are parsed on demand, most routes never look.  Returns the

@@ -12,12 +12,11 @@
 #include "worker/position.h"
 
 #include "access/xact.h"
-#include "base/clock.h"
+#include "base/start.h"
 #include "miscadmin.h"
 #include "state/event.h"
 #include "state/offset.h"
 #include "state/shmem.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/worker.h"
@@ -264,61 +263,37 @@ load_wish(DjkPositions *positions, DjkPosition *position)
 	return wish;
 }
 
-static int64
-parse_time(const char *wish)
+static DjkStart
+parse_wish(const char *wish)
 {
-	int64		ms;
 	MemoryContext context = CurrentMemoryContext;
+	DjkStart	start;
 
+	/* Reading a time may look into the catalogs. */
 	StartTransactionCommand();
-	ms = djk_timestamp_to_kafka(DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(wish),
-																		ObjectIdGetDatum(InvalidOid),
-																		Int32GetDatum(-1))));
+	start = djk_start_parse(wish);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);
-	return ms;
+	return start;
 }
 
 /*
  * Asks Kafka what a wish means for one partition; false if it did not answer.
- * A time after the last message is the end, and so is a group that has
- * committed nothing at its beginning.
+ * A time after the last message is the end, and a group that has committed
+ * nothing starts at the beginning.
  */
 static bool
 ask_kafka(DjkPositions *positions, const DjkPosition *position, const char *wish, int64 *offset, DjkError *error)
 {
 	DjkTopicPartition asked = {0};
-	int64		low;
-	int64		high;
+	DjkStart	start = parse_wish(wish);
 
-	if (wish[0] != '\0' && strspn(wish, "0123456789") == strlen(wish))
-	{
-		*offset = pg_strtoint64(wish);
-		return true;
-	}
-	if (!djk_consumer_watermarks(positions->kafka, position->key.topic, position->key.partition,
-								 &low, &high, LOOKUP_TIMEOUT_MS, error))
-		return false;
 	asked.topic = pstrdup(position->key.topic);
 	asked.partition = position->key.partition;
-	if (strcmp(wish, "earliest") == 0)
-		*offset = low;
-	else if (strcmp(wish, "latest") == 0)
-		*offset = high;
-	else if (strcmp(wish, "group") == 0)
-	{
-		if (!djk_consumer_committed(positions->kafka, &asked, 1, LOOKUP_TIMEOUT_MS, error))
-			return false;
-		*error = asked.error;
-		*offset = asked.offset >= 0 ? asked.offset : low;
-	}
-	else
-	{
-		if (!djk_consumer_offsets_for_time(positions->kafka, &asked, 1, parse_time(wish), LOOKUP_TIMEOUT_MS, error))
-			return false;
-		*error = asked.error;
-		*offset = asked.offset >= 0 ? asked.offset : high;
-	}
+	if (!djk_consumer_resolve_start(positions->kafka, &asked, 1, &start, LOOKUP_TIMEOUT_MS, error))
+		return false;
+	*error = asked.error;
+	*offset = asked.offset;
 	return error->sqlstate == 0;
 }
 

@@ -1,0 +1,557 @@
+/*-------------------------------------------------------------------------
+ *
+ * run.c
+ *	  djkafka_run(): consumes in this session, in the caller's transaction.
+ *
+ * It assigns by hand and joins no group, so it works beside running workers
+ * only where they do not hold the partition: the offset rows are locked NOWAIT.
+ * What it does is the caller's to commit or roll back; Kafka is told nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "access/htup_details.h"
+#include "access/xact.h"
+#include "apply/apply.h"
+#include "base/start.h"
+#include "catalog/pg_collation.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "kafka/error.h"
+#include "miscadmin.h"
+#include "regex/regex.h"
+#include "sql/client.h"
+#include "sql/run_messages.h"
+#include "state/catalog.h"
+#include "state/offset.h"
+#include "state/shmem.h"
+#include "tcop/utility.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(djkafka_run);
+
+#define QUEUE_KBYTES	8192
+#define BATCH_MESSAGES	1000
+
+typedef struct RunPartition
+{
+	char	   *topic;
+	int			partition;
+	int64		offset_id;
+	int64		generation;
+	int64		next_offset;	/* in the row */
+	int64		expected;
+	int64		end;			/* high watermark at the start */
+	int64		jump_to;
+	int			batch_index;
+} RunPartition;
+
+typedef struct Run
+{
+	DjkConsumerRow *consumer;
+	DjkClient	client;
+	DjkApply   *apply;
+	RunPartition *partitions;
+	int			npartitions;
+	int			partitions_size;
+	DjkBatch	batch;
+	MemoryContext batch_context;
+	bool		until_eof;
+	int64		max_messages;	/* -1: no bound */
+	int64		idle_us;		/* 0: no bound */
+	TimestampTz last_message_at;
+	int64		taken;
+	int64		applied;
+	int64		dead;
+} Run;
+
+/* ---------- arguments ---------- */
+
+static DjkConsumerRow *
+load_consumer(const char *name)
+{
+	DjkIdentity identity;
+	MemoryContext context = CurrentMemoryContext;
+	DjkConsumerRow *consumer;
+
+	djk_catalog_enter(&identity);
+	consumer = djk_consumer_row_load_by_name(name, context);
+	djk_catalog_leave(&identity);
+	if (consumer == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("consumer \"%s\" does not exist", name)));
+	if (consumer->owner != GetUserId())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be the owner of consumer \"%s\"", name),
+				 errdetail("Its routes run with the rights of its owner, which are not the caller's."),
+				 errhint("SET ROLE %s first.", GetUserNameFromId(consumer->owner, true))));
+	return consumer;
+}
+
+static int64
+interval_us(const Interval *interval, const char *name)
+{
+	int64		us = interval->time + ((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
+
+	if (us <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be greater than zero", name)));
+	return us;
+}
+
+static void
+read_arguments(FunctionCallInfo fcinfo, Run *run)
+{
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(4))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("%s must not be null", PG_ARGISNULL(0) ? "name" : "timeout")));
+	run->max_messages = PG_ARGISNULL(1) ? -1 : PG_GETARG_INT32(1);
+	if (!PG_ARGISNULL(1) && run->max_messages <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("max_messages must be greater than zero")));
+	if (!PG_ARGISNULL(2))
+	{
+		if (strcmp(text_to_cstring(PG_GETARG_TEXT_PP(2)), "eof") != 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("invalid value for until: \"%s\"", text_to_cstring(PG_GETARG_TEXT_PP(2))),
+					 errhint("The only value is \"eof\": the ends of the partitions as they are now.")));
+		run->until_eof = true;
+	}
+	run->idle_us = PG_ARGISNULL(3) ? 0 : interval_us(PG_GETARG_INTERVAL_P(3), "idle");
+	PreventCommandIfReadOnly("djkafka_run()");
+	run->consumer = load_consumer(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+}
+
+/* ---------- partitions ---------- */
+
+static void
+add_partition(Run *run, const char *topic, const DjkOffsetRow *row)
+{
+	RunPartition *partition;
+
+	if (run->npartitions == run->partitions_size)
+	{
+		run->partitions_size = Max(run->partitions_size * 2, 16);
+		run->partitions = run->partitions == NULL ?
+			palloc(run->partitions_size * sizeof(RunPartition)) :
+			repalloc(run->partitions, run->partitions_size * sizeof(RunPartition));
+	}
+	partition = &run->partitions[run->npartitions++];
+	memset(partition, 0, sizeof(*partition));
+	partition->topic = pstrdup(topic);
+	partition->partition = row->partition;
+	partition->offset_id = row->id;
+	partition->generation = row->generation;
+	partition->next_offset = row->next_offset;
+	partition->jump_to = -1;
+	partition->batch_index = -1;
+}
+
+/* Resolves where a row starts, and stores it. */
+static void
+resolve(Run *run, RunPartition *partition, const char *start_at)
+{
+	DjkStart	start = djk_start_parse(start_at);
+	DjkTopicPartition asked = {0};
+	DjkError	error = {0};
+	DjkIdentity identity;
+
+	asked.topic = partition->topic;
+	asked.partition = partition->partition;
+	if (start.kind == DJK_START_GROUP)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("djkafka_run belongs to no group, so it cannot start where one stopped"),
+				 errhint("Let the consumer's worker start once, or use djkafka_seek.")));
+	if (!djk_consumer_resolve_start(run->client.consumer, &asked, 1, &start,
+									djk_client_left_ms(&run->client), &error))
+		djk_error_throw(&error);
+	if (asked.error.sqlstate != 0)
+		djk_error_throw(&asked.error);
+	djk_catalog_enter(&identity);
+	(void) djk_offset_resolve(partition->offset_id, partition->generation, asked.offset, NULL, NULL);
+	djk_catalog_leave(&identity);
+	partition->next_offset = asked.offset;
+}
+
+static void
+load_topic(Run *run, const char *topic)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			n;
+	DjkTopicPartition *known = djk_client_partitions(&run->client, topic, -1, &n);
+	int		   *numbers = palloc(n * sizeof(int));
+	DjkOffsetRow *rows;
+	int			nrows;
+	DjkIdentity identity;
+
+	for (int i = 0; i < n; i++)
+		numbers[i] = known[i].partition;
+	djk_catalog_enter(&identity);
+	djk_offset_create(run->consumer->id, topic, n, run->consumer->start_from);
+	rows = djk_offset_load(run->consumer->id, topic, numbers, n, true, context, &nrows);
+	djk_catalog_leave(&identity);
+
+	for (int i = 0; i < nrows; i++)
+	{
+		RunPartition *partition;
+		pg_uuid_t	incarnation;
+
+		if (rows[i].needs_decision)
+		{
+			ereport(WARNING,
+					(errcode(DJK_ERRCODE_NEEDS_DECISION),
+					 errmsg("partition %d of topic \"%s\" needs a decision and is left out", rows[i].partition, topic),
+					 errhint("Decide with djkafka_seek(consumer, topic, start_at, partition).")));
+			continue;
+		}
+		add_partition(run, topic, &rows[i]);
+		partition = &run->partitions[run->npartitions - 1];
+		if (rows[i].has_incarnation && djk_shmem_available() && djk_embedded_incarnation(&incarnation) &&
+			memcmp(&incarnation, &rows[i].incarnation, sizeof(incarnation)) != 0)
+		{
+			djk_catalog_enter(&identity);
+			djk_offset_reincarnate(partition->offset_id, &incarnation);
+			djk_catalog_leave(&identity);
+			partition->generation++;
+			partition->next_offset = 0;
+		}
+		else if (rows[i].next_offset == DJK_OFFSET_UNRESOLVED)
+			resolve(run, partition, rows[i].start_at);
+	}
+}
+
+static bool
+is_loaded(const Run *run, const char *topic)
+{
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		if (strcmp(run->partitions[i].topic, topic) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+load_pattern(Run *run, const char *pattern)
+{
+	DjkTopicInfo *topics;
+	int			ntopics;
+	DjkError	error = {0};
+
+	if (!djk_consumer_topics(run->client.consumer, NULL, &topics, &ntopics, djk_client_left_ms(&run->client), &error))
+		djk_error_throw(&error);
+	for (int i = 0; i < ntopics; i++)
+	{
+		if (!is_loaded(run, topics[i].name) &&
+			RE_compile_and_execute(cstring_to_text(pattern), topics[i].name, strlen(topics[i].name),
+								   REG_ADVANCED, DEFAULT_COLLATION_OID, 0, NULL))
+			load_topic(run, topics[i].name);
+	}
+}
+
+static void
+start_fetching(Run *run)
+{
+	DjkTopicPartition *list;
+	DjkTopicPartition *ends;
+	DjkError	error = {0};
+
+	for (int i = 0; i < run->consumer->nroutes; i++)
+	{
+		const char *topic = run->consumer->routes[i].topic;
+
+		if (topic[0] == '^')
+			load_pattern(run, topic);
+		else if (!is_loaded(run, topic))
+			load_topic(run, topic);
+	}
+	list = palloc0(Max(run->npartitions, 1) * sizeof(DjkTopicPartition));
+	ends = palloc0(Max(run->npartitions, 1) * sizeof(DjkTopicPartition));
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		list[i].topic = ends[i].topic = run->partitions[i].topic;
+		list[i].partition = ends[i].partition = run->partitions[i].partition;
+		list[i].offset = run->partitions[i].expected = run->partitions[i].next_offset;
+	}
+	if (run->npartitions > 0 &&
+		!djk_consumer_offsets_for_time(run->client.consumer, ends, run->npartitions, DJK_OFFSET_LATEST,
+									   djk_client_left_ms(&run->client), &error))
+		djk_error_throw(&error);
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		if (ends[i].error.sqlstate != 0)
+			djk_error_throw(&ends[i].error);
+		run->partitions[i].end = ends[i].offset;
+	}
+	if (run->npartitions > 0)
+		djk_consumer_assign(run->client.consumer, list, run->npartitions);
+}
+
+/* ---------- reading ---------- */
+
+static RunPartition *
+find_partition(Run *run, const char *topic, int number)
+{
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		if (run->partitions[i].partition == number && strcmp(run->partitions[i].topic, topic) == 0)
+			return &run->partitions[i];
+	}
+	return NULL;
+}
+
+static bool
+accept_offset(Run *run, RunPartition *partition, int64 offset)
+{
+	DjkTopicPartition where = {0};
+
+	if (offset == partition->expected || partition->jump_to == offset)
+		return true;
+	partition->jump_to = offset;
+	where.topic = partition->topic;
+	where.partition = partition->partition;
+	where.offset = partition->expected;
+	djk_consumer_seek(run->client.consumer, &where, 1);
+	return false;
+}
+
+static int
+enter_partition(Run *run, RunPartition *partition)
+{
+	DjkBatchPartition *entry;
+
+	if (partition->batch_index >= 0)
+		return partition->batch_index;
+	partition->batch_index = run->batch.npartitions++;
+	entry = &run->batch.partitions[partition->batch_index];
+	memset(entry, 0, sizeof(*entry));
+	entry->topic = partition->topic;
+	entry->partition = partition->partition;
+	entry->offset_id = partition->offset_id;
+	entry->generation = partition->generation;
+	entry->next_offset = partition->next_offset;
+	entry->high_watermark = partition->end;
+	return partition->batch_index;
+}
+
+static void
+take_message(Run *run, const DjkConsumerEvent *event)
+{
+	RunPartition *partition = find_partition(run, event->topic, event->partition);
+	DjkMessage *message;
+
+	if (partition == NULL || event->offset < partition->expected ||
+		(run->until_eof && event->offset >= partition->end) ||
+		!accept_offset(run, partition, event->offset))
+	{
+		djk_consumer_release(event->message.source);
+		return;
+	}
+	message = &run->batch.messages[run->batch.nmessages++];
+	*message = event->message;
+	message->partition = enter_partition(run, partition);
+	message->offset = event->offset;
+	run->batch.bytes += message->value_len + message->key_len;
+	partition->expected = event->offset + 1;
+	run->taken++;
+	run->last_message_at = GetCurrentTimestamp();
+}
+
+static void
+take_eof(Run *run, const DjkConsumerEvent *event)
+{
+	RunPartition *partition = find_partition(run, event->topic, event->partition);
+
+	if (partition == NULL || event->offset <= partition->expected ||
+		!accept_offset(run, partition, event->offset))
+		return;
+	(void) enter_partition(run, partition);
+	partition->expected = event->offset;
+}
+
+static void
+take_event(Run *run, DjkConsumerEvent *event)
+{
+	switch (event->kind)
+	{
+		case DJK_EVENT_MESSAGE:
+			take_message(run, event);
+			break;
+		case DJK_EVENT_EOF:
+			take_eof(run, event);
+			break;
+		case DJK_EVENT_PARTITION_ERROR:
+		case DJK_EVENT_ERROR:
+			if (event->error_class != DJK_KAFKA_RETRIABLE && event->error_class != DJK_KAFKA_OTHER)
+				djk_error_throw(&event->error);
+			break;
+		default:
+			break;
+	}
+}
+
+static bool
+is_full(const Run *run)
+{
+	return run->batch.nmessages >= BATCH_MESSAGES ||
+		(run->max_messages >= 0 && run->taken >= run->max_messages);
+}
+
+static int
+load_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **headers)
+{
+	return djk_consumer_headers(message, CurrentMemoryContext, headers);
+}
+
+static void
+throw_stopped(const DjkApplyResult *result)
+{
+	ereport(ERROR,
+			(errcode(result->error.sqlstate),
+			 errmsg("%s", result->error.message),
+			 result->error.detail ? errdetail("%s", result->error.detail) : 0,
+			 result->error.hint ? errhint("%s", result->error.hint) : 0));
+}
+
+static void
+apply_batch(Run *run, DjkBatch *batch)
+{
+	DjkApplyResult result;
+
+	djk_apply_inside(run->apply, batch, &result);
+	run->applied += result.applied;
+	run->dead += result.dead;
+	if (result.status == DJK_APPLY_STOPPED)
+		throw_stopped(&result);
+}
+
+static void
+flush(Run *run)
+{
+	if (run->batch.npartitions == 0)
+		return;
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		RunPartition *partition = &run->partitions[i];
+
+		if (partition->batch_index >= 0)
+			run->batch.partitions[partition->batch_index].end_offset = partition->expected;
+	}
+	apply_batch(run, &run->batch);
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		RunPartition *partition = &run->partitions[i];
+
+		if (partition->batch_index >= 0)
+			partition->next_offset = run->batch.partitions[partition->batch_index].next_offset;
+		partition->batch_index = -1;
+	}
+	for (int i = 0; i < run->batch.nmessages; i++)
+		djk_consumer_release(run->batch.messages[i].source);
+	run->batch.nmessages = run->batch.npartitions = 0;
+	run->batch.bytes = 0;
+}
+
+static bool
+at_eof(const Run *run)
+{
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		if (run->partitions[i].expected < run->partitions[i].end)
+			return false;
+	}
+	return true;
+}
+
+/* Why the run is over; NULL if it is not. */
+static const char *
+end_reason(const Run *run)
+{
+	if (run->max_messages >= 0 && run->taken >= run->max_messages)
+		return "max_messages";
+	if (run->until_eof && at_eof(run))
+		return "eof";
+	if (run->idle_us > 0 && GetCurrentTimestamp() - run->last_message_at >= run->idle_us)
+		return "idle";
+	if (djk_client_expired(&run->client))
+		return "timeout";
+	return NULL;
+}
+
+static const char *
+consume(Run *run, const Interval *timeout)
+{
+	DjkProperty *options = palloc0(Max(run->consumer->noptions, 1) * sizeof(DjkProperty));
+	const char *reason;
+
+	for (int i = 0; i < run->consumer->noptions; i++)
+	{
+		options[i].name = run->consumer->option_names[i];
+		options[i].value = run->consumer->option_values[i];
+	}
+	djk_client_open(&run->client, run->consumer->server, options, run->consumer->noptions, QUEUE_KBYTES, timeout);
+	start_fetching(run);
+	run->batch.messages = palloc(BATCH_MESSAGES * sizeof(DjkMessage));
+	run->batch.partitions = palloc(Max(run->npartitions, 1) * sizeof(DjkBatchPartition));
+	run->batch.load_headers = load_headers;
+	run->last_message_at = GetCurrentTimestamp();
+
+	while ((reason = end_reason(run)) == NULL)
+	{
+		DjkConsumerEvent event;
+
+		CHECK_FOR_INTERRUPTS();
+		if (!is_full(run) && djk_consumer_poll(run->client.consumer, &event))
+		{
+			take_event(run, &event);
+			continue;
+		}
+		if (run->batch.npartitions > 0)
+			flush(run);
+		else
+			djk_client_wait(&run->client);
+	}
+	flush(run);
+	djk_client_close(&run->client);
+	return reason;
+}
+
+/* (name, max_messages, until, idle, timeout, messages) -> (applied, dead, reason) */
+Datum
+djkafka_run(PG_FUNCTION_ARGS)
+{
+	Run			run = {0};
+	TupleDesc	desc;
+	Datum		values[3];
+	bool		nulls[3] = {false};
+	const char *reason;
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	read_arguments(fcinfo, &run);
+	run.apply = djk_apply_create(run.consumer, CurrentMemoryContext, 0);
+	if (PG_ARGISNULL(5))
+		reason = consume(&run, PG_GETARG_INTERVAL_P(4));
+	else
+	{
+		apply_batch(&run, djk_run_messages_parse(PG_GETARG_JSONB_P(5), run.consumer));
+		reason = "messages";
+	}
+	djk_apply_destroy(run.apply);
+
+	values[0] = Int64GetDatum(run.applied);
+	values[1] = Int64GetDatum(run.dead);
+	values[2] = CStringGetTextDatum(reason);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}

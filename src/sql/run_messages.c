@@ -1,0 +1,208 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_messages.c
+ *	  Messages that are given to djkafka_run as JSON.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sql/run_messages.h"
+
+#include "base/clock.h"
+#include "fmgr.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+typedef struct GivenHeaders
+{
+	DjkHeader  *headers;
+	int			nheaders;
+} GivenHeaders;
+
+static int
+load_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **headers)
+{
+	const GivenHeaders *given = message->source;
+
+	*headers = given->headers;
+	return given->nheaders;
+}
+
+static pg_attribute_noreturn() void
+throw_invalid(const char *detail)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("messages is not an array of messages"),
+			 errdetail("%s", detail),
+			 errhint("Give it as '[{\"topic\": \"orders\", \"key\": \"1\", \"value\": {\"id\": 1}}]'.")));
+}
+
+static JsonbValue *
+field(JsonbContainer *object, const char *name)
+{
+	return getKeyJsonValueFromContainer(object, name, strlen(name), NULL);
+}
+
+/* A string is its own bytes, null is null, all else is its JSON text. */
+static const char *
+bytes_of(JsonbValue *value, int *len)
+{
+	char	   *text;
+
+	*len = 0;
+	if (value == NULL || value->type == jbvNull)
+		return NULL;
+	if (value->type == jbvString)
+	{
+		*len = value->val.string.len;
+		return pnstrdup(value->val.string.val, *len);
+	}
+	if (value->type == jbvBinary)
+		text = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
+	else
+	{
+		Jsonb	   *jsonb = JsonbValueToJsonb(value);
+
+		text = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
+	}
+	*len = strlen(text);
+	return text;
+}
+
+static int64
+integer_of(JsonbValue *value, int64 if_missing)
+{
+	if (value == NULL || value->type == jbvNull)
+		return if_missing;
+	if (value->type != jbvNumeric)
+		throw_invalid("partition and offset are numbers.");
+	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+}
+
+static int64
+time_of(JsonbValue *value)
+{
+	if (value == NULL || value->type == jbvNull)
+		return djk_timestamp_to_kafka(GetCurrentTimestamp());
+	if (value->type != jbvString)
+		throw_invalid("timestamp is a string.");
+	return djk_timestamp_to_kafka(DatumGetTimestampTz(
+		DirectFunctionCall3(timestamptz_in,
+							CStringGetDatum(pnstrdup(value->val.string.val, value->val.string.len)),
+							ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
+}
+
+static void
+read_headers(JsonbValue *value, GivenHeaders *given)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	char	   *name = NULL;
+
+	given->nheaders = 0;
+	if (value == NULL || value->type == jbvNull)
+		return;
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		throw_invalid("headers is an object.");
+	given->headers = palloc0(JsonContainerSize(value->val.binary.data) * sizeof(DjkHeader));
+	it = JsonbIteratorInit(value->val.binary.data);
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			name = pnstrdup(element.val.string.val, element.val.string.len);
+		else if (token == WJB_VALUE)
+		{
+			DjkHeader  *header = &given->headers[given->nheaders++];
+
+			header->name = name;
+			header->name_len = strlen(name);
+			header->value = bytes_of(&element, &header->value_len);
+		}
+	}
+}
+
+static int
+enter_partition(DjkBatch *batch, const char *topic, int number)
+{
+	DjkBatchPartition *partition;
+
+	for (int i = 0; i < batch->npartitions; i++)
+	{
+		if (batch->partitions[i].partition == number && strcmp(batch->partitions[i].topic, topic) == 0)
+			return i;
+	}
+	partition = &batch->partitions[batch->npartitions];
+	memset(partition, 0, sizeof(*partition));
+	partition->topic = topic;
+	partition->partition = number;
+	partition->high_watermark = -1;
+	return batch->npartitions++;
+}
+
+static const char *
+topic_of(JsonbValue *value, const DjkConsumerRow *consumer)
+{
+	if (value != NULL && value->type == jbvString)
+		return pnstrdup(value->val.string.val, value->val.string.len);
+	if (value != NULL && value->type != jbvNull)
+		throw_invalid("topic is a string.");
+	for (int i = 0; i < consumer->nroutes; i++)
+	{
+		if (consumer->routes[i].topic[0] == '^' ||
+			strcmp(consumer->routes[i].topic, consumer->routes[0].topic) != 0)
+			throw_invalid("The consumer has several topics, so each message must name its own.");
+	}
+	if (consumer->nroutes == 0)
+		throw_invalid("The consumer has no routes.");
+	return consumer->routes[0].topic;
+}
+
+static void
+read_message(DjkBatch *batch, JsonbContainer *object, const DjkConsumerRow *consumer)
+{
+	DjkMessage *message = &batch->messages[batch->nmessages++];
+	GivenHeaders *given = palloc0(sizeof(GivenHeaders));
+	DjkBatchPartition *partition;
+
+	message->partition = enter_partition(batch, topic_of(field(object, "topic"), consumer),
+										 (int) integer_of(field(object, "partition"), 0));
+	partition = &batch->partitions[message->partition];
+	message->offset = integer_of(field(object, "offset"), partition->end_offset);
+	partition->end_offset = message->offset + 1;
+	message->timestamp_ms = time_of(field(object, "timestamp"));
+	message->key = bytes_of(field(object, "key"), &message->key_len);
+	message->value = bytes_of(field(object, "value"), &message->value_len);
+	read_headers(field(object, "headers"), given);
+	message->source = given;
+	batch->bytes += message->key_len + message->value_len;
+}
+
+DjkBatch *
+djk_run_messages_parse(Jsonb *messages, const DjkConsumerRow *consumer)
+{
+	DjkBatch   *batch = palloc0(sizeof(DjkBatch));
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	element;
+	int			n;
+
+	if (!JB_ROOT_IS_ARRAY(messages) || JB_ROOT_IS_SCALAR(messages))
+		throw_invalid("It is a JSON array.");
+	n = JB_ROOT_COUNT(messages);
+	batch->messages = palloc0(Max(n, 1) * sizeof(DjkMessage));
+	batch->partitions = palloc0(Max(n, 1) * sizeof(DjkBatchPartition));
+	batch->load_headers = load_headers;
+	batch->detached = true;
+
+	it = JsonbIteratorInit(&messages->root);
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		if (token != WJB_ELEM)
+			continue;
+		if (element.type != jbvBinary || !JsonContainerIsObject(element.val.binary.data))
+			throw_invalid("Each message is an object.");
+		read_message(batch, element.val.binary.data, consumer);
+	}
+	return batch;
+}
