@@ -533,7 +533,7 @@ take_event(ConsumerWorker *worker, const DjkConsumerEvent *event)
 			take_error(worker, event);
 			break;
 		case DJK_EVENT_LOG:
-			ereport(event->log_level <= 4 ? LOG : DEBUG1,
+			ereport(event->log_level <= 3 ? LOG : DEBUG1,
 					(errmsg_internal("djkafka consumer \"%s\": %s", worker->row->name, event->log_text)));
 			break;
 		case DJK_EVENT_NONE:
