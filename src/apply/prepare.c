@@ -20,7 +20,10 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "regex/regex.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -103,11 +106,36 @@ djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *c
 	work->context = copy_string(apply->batch_context, context);
 }
 
+/*
+ * Takes the lock that the statement will take anyway, before anything is
+ * derived from the table: what was altered meanwhile is then known, and no
+ * message is judged by what its column used to be.
+ */
+static void
+lock_target(const DjkRouteRow *route)
+{
+	Oid			target = route->target;
+
+	if (!OidIsValid(target))
+		return;
+	if (pg_class_aclcheck(target, GetUserId(), ACL_INSERT) != ACLCHECK_OK &&
+		pg_attribute_aclcheck_all(target, GetUserId(), ACL_INSERT, ACLMASK_ANY) != ACLCHECK_OK &&
+		get_rel_name(target) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", get_rel_name(target)),
+				 errhint("GRANT INSERT, UPDATE, DELETE, SELECT ON %s TO %s.", route->target_name,
+						 quote_identifier(GetUserNameFromId(GetUserId(), true)))));
+	LockRelationOid(target, RowExclusiveLock);
+}
+
 DjkRouteState *
 djk_work_state(DjkApply *apply, int route)
 {
-	DjkRouteState *state = apply->states[route];
+	DjkRouteState *state;
 
+	lock_target(&apply->consumer->routes[route]);
+	state = apply->states[route];
 	if (state != NULL && !state->valid)
 	{
 		djk_route_state_destroy(state);

@@ -219,7 +219,10 @@ check_options(const DjkTriggerRow *row)
 				 errhint("Use '{}' for none.")));
 	n = djk_trigger_row_object(row, "options", &names, &values);
 	for (int i = 0; i < n; i++)
+	{
 		djk_property_require(names[i], values[i], DJK_PLACE_CONSUMER);
+		djk_conf_require(names[i], values[i]);
+	}
 }
 
 static void

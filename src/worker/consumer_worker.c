@@ -452,12 +452,10 @@ take_partition_error(ConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
 
-	if (position == NULL || position->stopped)
-		return;
 	switch (event->error_class)
 	{
 		case DJK_KAFKA_OUT_OF_RANGE:
-			if (!position->fetching)
+			if (position == NULL || position->stopped || !position->fetching)
 				return;
 			djk_positions_stop(worker->positions, position,
 							   psprintf("offset " INT64_FORMAT " is not in the partition any more: %s",

@@ -56,6 +56,7 @@ typedef struct Child
 	int			attempt;		/* failures in a row */
 	TimestampTz next_start;		/* 0: at once */
 	int64		revision;		/* the definition that failed */
+	char		told[DJK_REASON_SIZE];	/* reason of the last event about a failure */
 	bool		wanted;
 } Child;
 
@@ -177,13 +178,19 @@ adopt_children(Supervisor *supervisor)
 	pfree(slots);
 }
 
+/*
+ * Sets the state of a worker that does not run, and tells it once for each
+ * reason: a failing worker has set the state itself, without an event.
+ */
 static void
-set_child_state(const Child *child, const char *consumer, DjkState state, const char *reason, const char *hint)
+set_child_state(Child *child, const char *consumer, DjkState state, const char *reason, const char *hint)
 {
 	DjkEvent	event = {0};
 
-	if (!djk_slot_set_state(child->slot, state, reason, hint))
+	(void) djk_slot_set_state(child->slot, state, reason, hint);
+	if (strncmp(child->told, reason, DJK_REASON_SIZE - 1) == 0)
 		return;
+	strlcpy(child->told, reason, DJK_REASON_SIZE);
 	event.kind = "state";
 	event.consumer_id = child->consumer_id;
 	event.consumer = consumer;
@@ -230,10 +237,14 @@ note_end(Child *child, const DjkConsumerSummary *consumer, const DjkSlotStatus *
 	{
 		child->attempt = 0;
 		child->next_start = 0;
+		child->told[0] = '\0';
 		return;
 	}
 	if (TimestampDifferenceExceeds(child->started_at, now, HEALTHY_AFTER_MS))
+	{
 		child->attempt = 0;
+		child->told[0] = '\0';
+	}
 	child->attempt++;
 	child->revision = consumer->revision;
 	if (status->state == DJK_STATE_BROKEN)
