@@ -8,6 +8,7 @@ import pytest
 
 from lib.kafka import Client, Record
 from lib.postgres import Database
+from lib.wait import wait_until
 
 PEEK = "SELECT partition, \"offset\", convert_from(key, 'utf8'), convert_from(value, 'utf8') FROM djkafka_peek("
 
@@ -57,6 +58,8 @@ def test_transactions(db: Database, kafka: Client, topic: str, unique) -> None:
         producer.begin_transaction()
         producer.produce(topic, f"commit {commit}")
         producer.commit_transaction() if commit else producer.abort_transaction()
+    # Kafka writes the markers after it has answered: two messages, two markers.
+    wait_until(lambda: db.value("SELECT high FROM djkafka_topics(topic_name => %s)", topic) == 4, message="markers are written")
     start = time.monotonic()
     assert db.query("SELECT convert_from(value, 'utf8') FROM djkafka_peek(%s)", topic) == [("commit True",)]
     assert time.monotonic() - start < 5
