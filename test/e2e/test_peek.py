@@ -57,6 +57,7 @@ def test_transactions(db: Database, kafka: Client, topic: str, unique) -> None:
     for commit in (True, False):
         producer.begin_transaction()
         producer.produce(topic, f"commit {commit}")
+        producer.flush()
         producer.commit_transaction() if commit else producer.abort_transaction()
     # Kafka writes the markers after it has answered: two messages, two markers.
     wait_until(lambda: db.value("SELECT high FROM djkafka_topics(topic_name => %s)", topic) == 4, message="markers are written")
