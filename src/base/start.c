@@ -45,7 +45,8 @@ parse_time(const char *text)
 
 	/* Words that are no time would get a message about times: say what is allowed. */
 	if (strpbrk(text, "0123456789") == NULL && pg_strcasecmp(text, "now") != 0 &&
-		pg_strcasecmp(text, "today") != 0 && pg_strcasecmp(text, "yesterday") != 0)
+		pg_strcasecmp(text, "today") != 0 && pg_strcasecmp(text, "yesterday") != 0 &&
+		pg_strcasecmp(text, "tomorrow") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid start: \"%s\"", text),
