@@ -42,7 +42,7 @@
 
 /* What an administrator may override. */
 static void
-set_defaults(rd_kafka_conf_t *conf)
+set_defaults(rd_kafka_conf_t *conf, bool embedded)
 {
 	/* A topic or partition that is created later is found within seconds. */
 	djk_conf_set(conf, "topic.metadata.refresh.interval.ms", "3000");
@@ -57,10 +57,20 @@ set_defaults(rd_kafka_conf_t *conf)
 	djk_conf_set(conf, "socket.keepalive.enable", "true");
 	djk_conf_set(conf, "log.connection.close", "false");
 	djk_conf_set_if_known(conf, "fetch.queue.backoff.ms", "20");
+
+	/*
+	 * The embedded broker waits for a member that is gone as long as its session
+	 * lasts, and nothing but this computer stands between it and us.
+	 */
+	if (embedded)
+	{
+		djk_conf_set(conf, "session.timeout.ms", "2000");
+		djk_conf_set(conf, "heartbeat.interval.ms", "500");
+	}
 }
 
 static void
-set_enforced(rd_kafka_conf_t *conf)
+set_enforced(rd_kafka_conf_t *conf, bool embedded)
 {
 	djk_conf_set(conf, "enable.auto.commit", "false");
 	djk_conf_set(conf, "enable.auto.offset.store", "false");
@@ -68,7 +78,8 @@ set_enforced(rd_kafka_conf_t *conf)
 	djk_conf_set(conf, "enable.partition.eof", "true");
 	djk_conf_set(conf, "isolation.level", "read_committed");
 	djk_conf_set(conf, "log.queue", "true");
-	djk_conf_set(conf, "allow.auto.create.topics", "false");
+	/* The embedded broker makes topics at first use, and the library says so each time. */
+	djk_conf_set(conf, "allow.auto.create.topics", embedded ? "true" : "false");
 	djk_conf_set_if_known(conf, "enable.metrics.push", "false");
 	djk_conf_set_if_known(conf, "sasl.kerberos.min.time.before.relogin", "0");
 }
@@ -111,10 +122,10 @@ create_conf(const DjkConsumerConfig *config)
 	rd_kafka_conf_t *conf = rd_kafka_conf_new();
 
 	/* What is set later wins. */
-	set_defaults(conf);
+	set_defaults(conf, config->embedded);
 	djk_conf_apply(conf, config->properties, config->nproperties, DJK_SCOPE_CONSUMER);
 	set_memory(conf, config->queue_kbytes);
-	set_enforced(conf);
+	set_enforced(conf, config->embedded);
 	djk_conf_set(conf, "group.id", config->group_id ? config->group_id : GROUPLESS_ID);
 	if (config->group_instance_id != NULL)
 		djk_conf_set(conf, "group.instance.id", config->group_instance_id);

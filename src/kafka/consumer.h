@@ -99,6 +99,7 @@ typedef struct DjkConsumerConfig
 	const char *client_id;
 	const char *assignment_strategy;	/* "range", "roundrobin", "cooperative-sticky" or NULL */
 	int			queue_kbytes;	/* cap of what the library holds for us, in kB */
+	bool		embedded;		/* the embedded broker, which lacks what newer brokers can */
 } DjkConsumerConfig;
 
 /*

@@ -205,7 +205,10 @@ create_consumer(ConsumerWorker *worker)
 	config.properties = worker->connection.properties;
 	config.nproperties = worker->connection.nproperties;
 	config.group_id = worker->row->group_id;
-	config.group_instance_id = psprintf("%s%d", instance_prefix(worker), worker->args.worker);
+	/* The embedded broker knows no static members: one that died would hold up the group. */
+	if (!worker->connection.embedded)
+		config.group_instance_id = psprintf("%s%d", instance_prefix(worker), worker->args.worker);
+	config.embedded = worker->connection.embedded;
 	config.client_id = psprintf("djkafka-%s-%d", worker->row->name, worker->args.worker);
 	config.assignment_strategy = worker->row->assignment;
 	config.queue_kbytes = djk_queue_size_kb;
