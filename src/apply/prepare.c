@@ -163,11 +163,20 @@ key_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded,
 	if (decoded->is_object)
 	{
 		field.kind = DJK_FIELD_OBJECT;
-		field.raw = field.text = message->key;
-		field.raw_len = field.len = message->key_len;
+		field.raw = field.text = decoded->text;
+		field.raw_len = field.len = decoded->text_len;
 	}
 	else
 		field = decoded->bare;
+	if (field.kind == DJK_FIELD_BYTES)
+	{
+		/* as to_jsonb() has bytea: a string of \x and hexadecimal digits */
+		field.kind = DJK_FIELD_STRING;
+		field.text = DatumGetCString(DirectFunctionCall1(byteaout,
+														 djk_bytea_datum(message->key, message->key_len)));
+		field.len = strlen(field.text);
+		field.raw = NULL;
+	}
 	return djk_convert(state->jsonb_converter, &field, value, isnull, error);
 }
 
@@ -195,8 +204,8 @@ value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded
 	if (decoded->is_object)
 	{
 		field.kind = DJK_FIELD_OBJECT;
-		field.raw = field.text = message->value;
-		field.raw_len = field.len = message->value_len;
+		field.raw = field.text = decoded->text;
+		field.raw_len = field.len = decoded->text_len;
 	}
 	else if (decoded->bare.kind == DJK_FIELD_NULL)
 	{

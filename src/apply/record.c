@@ -174,7 +174,9 @@ key_json(const DjkMessage *message, DjkDecoded *decoded)
 	if (!djk_codec_decode_key("auto", message->key, message->key_len, decoded, &error))
 		return NULL;
 	if (decoded->is_object)
-		return pnstrdup(message->key, message->key_len);
+		return pnstrdup(decoded->text, decoded->text_len);
+	if (decoded->bare.kind == DJK_FIELD_BYTES)
+		return NULL;
 	if (decoded->bare.kind == DJK_FIELD_NUMBER || decoded->bare.kind == DJK_FIELD_BOOL ||
 		decoded->bare.kind == DJK_FIELD_ARRAY)
 		return pnstrdup(decoded->bare.raw, decoded->bare.raw_len);

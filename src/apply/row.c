@@ -268,8 +268,6 @@ put_envelope(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErr
 			case DJK_SOURCE_EXPRESSION:
 				continue;
 		}
-		field.raw = field.text;
-		field.raw_len = field.len;
 		if (!put_field(builder, row, column, &field, error))
 			return false;
 	}

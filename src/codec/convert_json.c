@@ -30,7 +30,6 @@ static bool
 field_json(const DjkField *field, const char **json, int *len, DjkError *error)
 {
 	StringInfoData buf;
-	DjkDecoded	decoded;
 
 	if (field->raw != NULL)
 	{
@@ -40,11 +39,19 @@ field_json(const DjkField *field, const char **json, int *len, DjkError *error)
 	}
 	if (field->kind == DJK_FIELD_BYTES)
 	{
+		DjkDecoded	decoded;
+
 		djk_decoded_init(&decoded, CurrentMemoryContext, CurrentMemoryContext);
 		if (!djk_json_decode(field->text, field->len, &decoded, error))
 			return false;
 		*json = decoded.text;
 		*len = decoded.text_len;
+		return true;
+	}
+	if (field->kind != DJK_FIELD_STRING)
+	{
+		*json = field->text;	/* all others are their own JSON */
+		*len = field->len;
 		return true;
 	}
 	initStringInfo(&buf);

@@ -11,6 +11,8 @@
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
+#include "base/compat.h"
+
 /* The value of a hexadecimal digit, -1 if it is none. */
 static inline int
 hex_value(char c)

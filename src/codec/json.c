@@ -48,7 +48,7 @@ describe_place(const DjkJsonScan *scan, char *buf, size_t size)
 		else
 			used += snprintf(buf + used, size - used, "\\x%02x", c);
 	}
-	strlcat(buf, at < scan->end ? "...\"" : "\"", size);
+	snprintf(buf + used, size - used, "%s\"", at < scan->end ? "..." : "");
 }
 
 static const char *

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "base/compat.h"
 #include "codec/convert.h"
 
 PG_FUNCTION_INFO_V1(djkafka_test_decode);

@@ -31,6 +31,7 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 
+#include "base/compat.h"
 #include "codec/convert.h"
 
 #include "generate.h"
