@@ -69,7 +69,12 @@ djk_convert_field_text(const DjkField *field, DjkError *error)
 	{
 		if (!djk_codec_to_server_text(field->text, field->len, CurrentMemoryContext,
 									  &text, &len, error))
+		{
+			/* the message is what its format says; it is this value that is none */
+			error->sqlstate = ERRCODE_INVALID_TEXT_REPRESENTATION;
+			error->message = pstrdup("bytes are not text");
 			return NULL;
+		}
 		return pnstrdup(text, len);
 	}
 	if (field->text == NULL)

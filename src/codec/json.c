@@ -111,12 +111,13 @@ report_fault(const DjkJsonScan *scan, MemoryContext context, DjkError *error)
 	return false;
 }
 
+/* The codes are those the server has for the same. */
 static bool
-report_bad_escape(const char *what, MemoryContext context, DjkError *error)
+report_bad_escape(int sqlstate, const char *what, MemoryContext context, DjkError *error)
 {
 	if (error != NULL)
 	{
-		error->sqlstate = ERRCODE_UNTRANSLATABLE_CHARACTER;
+		error->sqlstate = sqlstate;
 		error->message = MemoryContextStrdup(context, "unsupported Unicode escape sequence");
 		error->detail = MemoryContextStrdup(context, what);
 		error->hint = NULL;
@@ -214,12 +215,18 @@ djk_json_unescape(const char *content, int len, MemoryContext context,
 			unsigned	code = read_code_point(&at, end);
 			int			written;
 
+			if (code == 0 && memcmp(escape, "\\u0000", 6) == 0)
+				return report_bad_escape(ERRCODE_UNTRANSLATABLE_CHARACTER,
+										 "The string has \\u0000, which text cannot hold.",
+										 context, error);
 			if (code == 0)
-				return report_bad_escape("The string has \\u0000 or half of a surrogate pair, which text cannot hold.",
+				return report_bad_escape(ERRCODE_INVALID_TEXT_REPRESENTATION,
+										 "The string has half of a surrogate pair, which is no character.",
 										 context, error);
 			written = djk_text_put_code_point(code, to, (int) (at - escape));
 			if (written == 0)
-				return report_bad_escape("The string has a character that the database's encoding does not have.",
+				return report_bad_escape(ERRCODE_UNTRANSLATABLE_CHARACTER,
+										 "The string has a character that the database's encoding does not have.",
 										 context, error);
 			to += written;
 		}

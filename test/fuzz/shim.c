@@ -142,11 +142,3 @@ pg_do_encoding_conversion_buf(Oid proc, int src_encoding, int dest_encoding,
 {
 	abort();
 }
-
-void
-ExceptionalCondition(const char *conditionName, const char *errorType,
-					 const char *fileName, int lineNumber)
-{
-	fprintf(stderr, "assertion failed: %s at %s:%d\n", conditionName, fileName, lineNumber);
-	abort();
-}
