@@ -129,19 +129,39 @@ put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
 
 /* ---------- parts of the message ---------- */
 
+static int
+compare_names(const void *a, const void *b)
+{
+	const DjkHeader *x = *(const DjkHeader *const *) a;
+	const DjkHeader *y = *(const DjkHeader *const *) b;
+
+	if (x->name_len != y->name_len)
+		return x->name_len < y->name_len ? -1 : 1;
+	return memcmp(x->name, y->name, x->name_len);
+}
+
+/* A message may have as many headers as fit into it: sorted, not each with each. */
+static bool
+names_repeat(const DjkHeader *headers, int nheaders)
+{
+	const DjkHeader **sorted = palloc(Max(nheaders, 1) * sizeof(DjkHeader *));
+	bool		repeat = false;
+
+	for (int i = 0; i < nheaders; i++)
+		sorted[i] = &headers[i];
+	qsort(sorted, nheaders, sizeof(DjkHeader *), compare_names);
+	for (int i = 1; i < nheaders && !repeat; i++)
+		repeat = compare_names(&sorted[i - 1], &sorted[i]) == 0;
+	pfree(sorted);
+	return repeat;
+}
+
 /* Headers as JSON: an object, or pairs where a name repeats; what is not text is hex. */
 static char *
 headers_json(const DjkHeader *headers, int nheaders)
 {
 	StringInfoData buf;
-	bool		repeated = false;
-
-	for (int i = 0; i < nheaders && !repeated; i++)
-	{
-		for (int j = 0; j < i && !repeated; j++)
-			repeated = headers[i].name_len == headers[j].name_len &&
-				memcmp(headers[i].name, headers[j].name, headers[i].name_len) == 0;
-	}
+	bool		repeated = names_repeat(headers, nheaders);
 
 	initStringInfo(&buf);
 	appendStringInfoChar(&buf, repeated ? '[' : '{');
