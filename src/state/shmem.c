@@ -379,6 +379,11 @@ djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hin
 	if (status->state != state)
 		status->since = GetCurrentTimestamp();
 	status->state = state;
+	if (state == DJK_STATE_RUNNING)
+	{
+		status->attempt = 0;
+		status->next_retry = 0;
+	}
 	strcpy(status->reason, new_reason);
 	copy_text(status->hint, hint, DJK_HINT_SIZE);
 	LWLockRelease(shared->lock);
@@ -464,6 +469,17 @@ djk_slot_ask_leave(int slot, uint32 generation)
 		SetLatch(s->latch);
 	}
 	LWLockRelease(shared->lock);
+}
+
+bool
+djk_slot_failed_before(int slot)
+{
+	bool		failed;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	failed = shared->slots[slot].status.attempt > 0;
+	LWLockRelease(shared->lock);
+	return failed;
 }
 
 bool

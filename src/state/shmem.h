@@ -131,6 +131,8 @@ extern void djk_slot_add_dropped_log(int slot, int64 lines);
 /* Asks a slot's process to leave for good (unsubscribing); cleared by attach. */
 extern void djk_slot_ask_leave(int slot, uint32 generation);
 extern bool djk_slot_leave_asked(int slot);
+/* Whether the slot's last process failed: its successor has yet to prove itself. */
+extern bool djk_slot_failed_before(int slot);
 
 /* --- waking --- */
 

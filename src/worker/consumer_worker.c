@@ -46,6 +46,7 @@
 #define RETRY_BASE_MS			100
 #define COLLECT_MS				50		/* a batch is not collected for longer */
 #define PUBLISH_EVERY_MS		500
+#define PROOF_MS				2000
 #define MAX_POLL_INTERVAL_MS	300000	/* the library's default */
 
 PGDLLEXPORT void djkafka_consumer_worker_main(Datum arg);
@@ -74,6 +75,13 @@ typedef struct ConsumerWorker
 	TimestampTz retry_at;		/* 0: not waiting */
 	TimestampTz published_at;
 	bool		subscribed;
+
+	/*
+	 * The predecessor failed: what it said stays shown until a batch succeeds,
+	 * or there is nothing to do for a while.
+	 */
+	bool		proving;
+	TimestampTz assigned_at;
 } ConsumerWorker;
 
 static ConsumerWorker *this_worker = NULL;
@@ -136,6 +144,13 @@ static void
 set_state(ConsumerWorker *worker, DjkState state, const char *reason, const char *hint)
 {
 	djk_worker_set_state(state, reason, hint, worker->row->id, worker->row->name);
+}
+
+static void
+set_running(ConsumerWorker *worker)
+{
+	if (worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
+		set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
 }
 
 /* ---------- starting ---------- */
@@ -422,8 +437,8 @@ load_and_fetch(ConsumerWorker *worker)
 	if (worker->positions->trouble != NULL)
 		set_state(worker, DJK_STATE_UNREACHABLE, worker->positions->trouble,
 				  "Check the brokers; the worker goes on by itself.");
-	else if (djk_positions_count(worker->positions) > 0 && worker->retry_at == 0)
-		set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
+	else if (djk_positions_count(worker->positions) > 0)
+		set_running(worker);
 }
 
 static void
@@ -432,10 +447,10 @@ take_assignment(ConsumerWorker *worker, const DjkConsumerEvent *event)
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\", worker %d, was assigned %d partitions",
 					worker->row->name, worker->args.worker, event->npartitions)));
+	worker->assigned_at = GetCurrentTimestamp();
 	djk_positions_add(worker->positions, event->partitions, event->npartitions);
 	load_and_fetch(worker);
-	if (worker->retry_at == 0 && worker->positions->trouble == NULL)
-		set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
+	set_running(worker);
 }
 
 /* What was collected of a partition that goes belongs to its next owner. */
@@ -638,6 +653,35 @@ retry_now(ConsumerWorker *worker)
 	load_and_fetch(worker);
 }
 
+static pg_attribute_noreturn() void
+throw_result(const DjkApplyResult *result)
+{
+	ereport(ERROR,
+			(errcode(DJK_ERRCODE_BROKEN),
+			 errmsg("%s", result->error.message),
+			 result->error.detail ? errdetail("%s", result->error.detail) : 0,
+			 result->error.hint ? errhint("%s", result->error.hint) : 0));
+}
+
+static pg_attribute_noreturn() void
+throw_stopped(const ConsumerWorker *worker, const DjkApplyResult *result)
+{
+	const DjkMessage *message;
+	const DjkBatchPartition *partition;
+
+	if (result->decided >= worker->batch.nmessages)
+		throw_result(result);
+	message = &worker->batch.messages[result->decided];
+	partition = &worker->batch.partitions[message->partition];
+	ereport(ERROR,
+			(errcode(DJK_ERRCODE_BROKEN),
+			 errmsg("topic \"%s\", partition %d, offset " INT64_FORMAT ": %s", partition->topic,
+					partition->partition, message->offset, result->error.message),
+			 result->error.detail ? errdetail("%s", result->error.detail) : 0,
+			 errhint("%s%sThe route's on_error is stop: mend the cause, or go past the message with djkafka_seek.",
+					 result->error.hint ? result->error.hint : "", result->error.hint ? " " : "")));
+}
+
 static void
 finish_batch(ConsumerWorker *worker, const DjkApplyResult *result)
 {
@@ -650,21 +694,17 @@ finish_batch(ConsumerWorker *worker, const DjkApplyResult *result)
 	switch (result->status)
 	{
 		case DJK_APPLY_DONE:
-			if (worker->attempt > 0)
-				djk_slot_set_retry(djk_slot_mine(), 0, 0);
 			worker->attempt = 0;
-			set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
+			worker->proving = false;
+			set_running(worker);
 			break;
 		case DJK_APPLY_TRANSIENT:
 			wait_before_retry(worker, result);
 			break;
 		case DJK_APPLY_BROKEN:
+			throw_result(result);
 		case DJK_APPLY_STOPPED:
-			ereport(ERROR,
-					(errcode(DJK_ERRCODE_BROKEN),
-					 errmsg("%s", result->error.message),
-					 result->error.detail ? errdetail("%s", result->error.detail) : 0,
-					 result->error.hint ? errhint("%s", result->error.hint) : 0));
+			throw_stopped(worker, result);
 	}
 }
 
@@ -705,11 +745,22 @@ idle_wait_ms(const ConsumerWorker *worker)
 {
 	long		wait = Min(IDLE_WAIT_MS, worker->max_poll_ms / 3);
 
-	if (worker->positions->unresolved)
+	if (worker->positions->unresolved || worker->proving)
 		wait = Min(wait, RETRY_SOON_MS);
 	if (worker->retry_at != 0)
 		wait = Min(wait, Max((worker->retry_at - GetCurrentTimestamp()) / 1000, 0) + 1);
 	return wait;
+}
+
+/* With nothing to do a while after the assignment, the fault seems to be gone. */
+static void
+end_proof(ConsumerWorker *worker)
+{
+	if (!worker->proving || worker->assigned_at == 0 ||
+		!TimestampDifferenceExceeds(worker->assigned_at, GetCurrentTimestamp(), PROOF_MS))
+		return;
+	worker->proving = false;
+	set_running(worker);
 }
 
 static void
@@ -733,6 +784,7 @@ run_loop(ConsumerWorker *worker)
 		publish_now_and_then(worker, !more);
 		if (!more)
 		{
+			end_proof(worker);
 			djk_worker_report_idle("waiting for messages");
 			djk_worker_wait(djk_consumer_fd(worker->kafka), idle_wait_ms(worker), "DjkafkaFetch");
 		}
@@ -747,6 +799,7 @@ run_consumer_worker(void *arg)
 	ConsumerWorker *worker = arg;
 
 	worker->args = djk_worker_args();
+	worker->proving = djk_slot_failed_before(worker->args.slot);
 	djk_slot_attach(worker->args.slot, worker->args.generation);
 	BackgroundWorkerInitializeConnectionByOid(worker->args.database, worker->args.owner, DJK_BGWORKER_FLAGS);
 	worker->life = AllocSetContextCreate(TopMemoryContext, "djkafka consumer worker", ALLOCSET_DEFAULT_SIZES);
