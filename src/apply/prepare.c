@@ -339,9 +339,14 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 			HeapTuple	tuple = SPI_tuptable->vals[row];
 			TupleDesc	desc = SPI_tuptable->tupdesc;
 			bool		isnull;
-			int			i = indexes[DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull))];
-			bool		matches = DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)) && !isnull;
+			int			ord = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
+			int			i;
+			bool		matches;
 
+			if (isnull || ord < 0 || ord >= n)
+				elog(ERROR, "filter and columns gave a row for no message");
+			i = indexes[ord];
+			matches = DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)) && !isnull;
 			if (isnull && apply->batch->messages[i].value == NULL)
 				matches = state->route->operation == DJK_OPERATION_MIRROR;
 			if (state->route->filter != NULL && !matches)

@@ -17,6 +17,7 @@
  */
 #include "apply/statement.h"
 
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
@@ -370,6 +371,22 @@ djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *
 
 /* ---------- expressions and handlers ---------- */
 
+/* The column that an expression fills. */
+static const DjkColumn *
+column_of(const DjkRouteState *state, int expression)
+{
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		if (state->columns[c].expression == expression)
+			return &state->columns[c];
+	}
+	elog(ERROR, "no column for expression %d", expression);
+}
+
+/*
+ * Filter and expressions as one query.  The casts name types as those without a
+ * typmod are named: "character" would be a character(1) and cut the value.
+ */
 static char *
 build_evaluation(const DjkRouteState *state)
 {
@@ -382,17 +399,9 @@ build_evaluation(const DjkRouteState *state)
 	else
 		appendStringInfoString(&sql, "SELECT djk_ord, NULL::boolean");
 	for (int i = 0; i < route->ncolumns; i++)
-	{
-		Oid			type = InvalidOid;
-
-		for (int c = 0; c < state->ncolumns; c++)
-		{
-			if (state->columns[c].expression == i)
-				type = state->columns[c].type;
-		}
 		appendStringInfo(&sql, ",\nCAST((%s\n) AS %s)", route->column_expressions[i],
-						 format_type_be_qualified(type));
-	}
+						 format_type_extended(column_of(state, i)->type, -1,
+											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
 	appendStringInfo(&sql, "\nFROM %s", DJK_INPUT_RELATION);
 	return sql.data;
 }
@@ -438,6 +447,25 @@ require_one_row_each(SPIPlanPtr plan, int ncolumns)
 				 errhint("Put them into a sub-select.")));
 }
 
+/*
+ * The values are taken as what the casts of build_evaluation() make of them,
+ * but the text of an expression may have closed its cast.  Looked at with each
+ * result, because a plan may be made anew with other types.
+ */
+static void
+require_types(const DjkRouteState *state, TupleDesc desc)
+{
+	bool		fits = desc->natts == state->route->ncolumns + 2 &&
+		TupleDescAttr(desc, 0)->atttypid == INT4OID && TupleDescAttr(desc, 1)->atttypid == BOOLOID;
+
+	for (int i = 0; fits && i < state->route->ncolumns; i++)
+		fits = TupleDescAttr(desc, i + 2)->atttypid == column_of(state, i)->type;
+	if (!fits)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("filter and columns must each be one SQL expression")));
+}
+
 static void
 prepare_input_plan(DjkRouteState *state)
 {
@@ -465,6 +493,7 @@ djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows)
 				(errcode(ERRCODE_CARDINALITY_VIOLATION),
 				 errmsg("filter and columns of route " INT64_FORMAT " gave " UINT64_FORMAT " rows for %d messages",
 						state->route->id, SPI_processed, nrows)));
+	require_types(state, SPI_tuptable->tupdesc);
 	djk_route_state_leave(guc_level);
 }
 
