@@ -68,7 +68,7 @@ reset_fates(DjkApply *apply, int from, int to)
 static void
 write_route(DjkApply *apply, int route, const int *indexes, int n)
 {
-	DjkRouteState *state = djk_work_state(apply, route);
+	DjkRouteState *state = djk_work_state_prepared(apply, route);
 
 	apply->current_route = route;
 	if (state->target_sql != NULL)

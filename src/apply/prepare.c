@@ -146,6 +146,34 @@ djk_work_state(DjkApply *apply, int route)
 	return state;
 }
 
+/*
+ * The state to write rows with that were prepared before.  Expressions and
+ * triggers may have altered the target meanwhile: rows of another shape must
+ * not reach it.
+ */
+DjkRouteState *
+djk_work_state_prepared(DjkApply *apply, int route)
+{
+	DjkRouteState *prepared = apply->states[route];
+	DjkRouteState *state;
+
+	lock_target(&apply->consumer->routes[route]);
+	if (prepared->valid)
+		return prepared;
+	state = djk_route_state_create(&apply->consumer->routes[route], apply->context);
+	if (!djk_route_state_same_shape(prepared, state))
+	{
+		djk_route_state_destroy(state);
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table %s was altered while messages were applied to it",
+						apply->consumer->routes[route].target_name),
+				 errdetail("An expression, a handler or a trigger of the same transaction has done it.")));
+	}
+	djk_route_state_destroy(prepared);
+	return apply->states[route] = state;
+}
+
 /* ---------- the input relation ---------- */
 
 /* The key as jsonb: an object, a string, a number … as djk_codec_decode_key() reads it. */

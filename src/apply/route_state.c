@@ -675,6 +675,28 @@ djk_route_state_destroy(DjkRouteState *state)
 	MemoryContextDelete(state->context);
 }
 
+bool
+djk_route_state_same_shape(const DjkRouteState *a, const DjkRouteState *b)
+{
+	if (a->ncolumns != b->ncolumns || a->nkeys != b->nkeys)
+		return false;
+	for (int c = 0; c < a->ncolumns; c++)
+	{
+		const DjkColumn *x = &a->columns[c];
+		const DjkColumn *y = &b->columns[c];
+
+		if (strcmp(x->name, y->name) != 0 || x->type != y->type || x->typmod != y->typmod ||
+			x->collation != y->collation || x->is_key != y->is_key)
+			return false;
+	}
+	for (int i = 0; i < a->nkeys; i++)
+	{
+		if (a->keys[i] != b->keys[i])
+			return false;
+	}
+	return true;
+}
+
 DjkColumn *
 djk_route_state_column(DjkRouteState *state, const char *name, int len, int hint)
 {

@@ -132,6 +132,9 @@ typedef struct DjkRouteState
 extern DjkRouteState *djk_route_state_create(const DjkRouteRow *route, MemoryContext parent);
 extern void djk_route_state_destroy(DjkRouteState *state);
 
+/* Whether rows that were built for one state can be written with the other. */
+extern bool djk_route_state_same_shape(const DjkRouteState *a, const DjkRouteState *b);
+
 /* Marks states whose target was invalidated since they were built. */
 extern void djk_route_state_init(void);
 

@@ -92,6 +92,8 @@ extern void djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *ind
 
 /* The state of a route, made at first use and when it was invalidated. */
 extern DjkRouteState *djk_work_state(DjkApply *apply, int route);
+/* The same between preparing and writing: ERROR if the rows' shape has changed. */
+extern DjkRouteState *djk_work_state_prepared(DjkApply *apply, int route);
 
 /* A message has failed: its fate by its route's policy; the error is copied. */
 extern void djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
