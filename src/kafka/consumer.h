@@ -190,8 +190,8 @@ extern bool djk_consumer_topics(DjkConsumer *consumer, const char *topic, DjkTop
 
 typedef struct DjkGroupMember
 {
-	char	   *client_id;
-	char	   *host;
+	char	   *client_id;		/* NULL if empty: what a member says of itself */
+	char	   *host;			/* NULL if unknown */
 	char	   *group_instance_id;	/* NULL if dynamic or the library cannot tell */
 } DjkGroupMember;
 

@@ -248,10 +248,11 @@ find_foreign_member(ConsumerWorker *worker, bool *answered)
 	for (int i = 0; *answered && i < nmembers; i++)
 	{
 		const char *instance = members[i].group_instance_id;
+		const char *client = members[i].client_id ? members[i].client_id : "";
 
 		if (instance != NULL ? strncmp(instance, prefix, strlen(prefix)) != 0 :
-			strncmp(members[i].client_id, ours, strlen(ours)) != 0)
-			return psprintf("client \"%s\" at %s", members[i].client_id, members[i].host);
+			strncmp(client, ours, strlen(ours)) != 0)
+			return psprintf("client \"%s\" at %s", client, members[i].host ? members[i].host : "an unknown host");
 	}
 	return NULL;
 }
