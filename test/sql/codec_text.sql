@@ -33,6 +33,7 @@ SELECT test_convert('raw', '\xff00', 'jsonb');
 SELECT test_convert('raw', '\xff00', 'bytea');
 
 -- LATIN1: text is converted, what it lacks is that message's error
+\set home :DBNAME
 CREATE DATABASE codec_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0;
 \c codec_latin1
 SET client_encoding = 'UTF8';
@@ -50,7 +51,7 @@ SELECT test_convert('json', '["\\u20ac"]', 'jsonb');
 SELECT test_convert('json', '["\\u20ac"]', 'json');
 SELECT test_convert('json', '["\\u20ac"]', 'text[]');
 SELECT test_decode_key('auto', '\xe282ac'::bytea);
-\c regression
+\c :home
 DROP DATABASE codec_latin1;
 CREATE DATABASE codec_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0;
 \c codec_ascii
@@ -59,7 +60,7 @@ CREATE DATABASE codec_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0;
 \set ECHO all
 SELECT test_decode('json', '{"a":"' || '\xc3a9'::bytea || '","b":"\\u00e9"}');
 SELECT test_decode('json', '{"a":"' || '\xc3'::bytea || '"}');
-\c regression
+\c :home
 DROP DATABASE codec_ascii;
 SET client_min_messages = warning;
 DROP SCHEMA codec_text CASCADE;

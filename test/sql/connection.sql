@@ -44,8 +44,8 @@ SET ROLE connection_user;
 SELECT * FROM djkafka_topics();
 \set VERBOSITY sqlstate
 SELECT * FROM djkafka_topics('connection_dead', timeout => '0.2 s');
-\set VERBOSITY default
 SHOW djkafka.sasl_password;
+\set VERBOSITY default
 SET djkafka.bootstrap_servers = 'evil:9092';
 RESET ROLE;
 
