@@ -84,7 +84,8 @@ load_consumer(const char *name)
 	if (consumer == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("consumer \"%s\" does not exist", name)));
+				 errmsg("consumer \"%s\" does not exist", name),
+				 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
 	if (consumer->owner != GetUserId())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
