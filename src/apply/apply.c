@@ -431,6 +431,7 @@ djk_apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	error_context_stack = &callback;
 	set_local("DateStyle", "ISO");
 	set_local("IntervalStyle", "postgres");
+	set_local("bytea_output", "hex");
 
 	if (djk_record_fence(apply))
 	{

@@ -14,6 +14,8 @@
 #include "access/relation.h"
 #include "apply/statement.h"
 #include "catalog/catalog.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
@@ -269,7 +271,7 @@ add_key(DjkRouteState *state, const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 			 errmsg("key column \"%s\" of \"%s\" cannot be written by the route", name, state->target_sql),
-			 errhint("Take it out of exclude, or name other key_columns.")));
+			 errhint("Add it to include, take it out of exclude, or name other key_columns.")));
 }
 
 static bool
@@ -420,6 +422,9 @@ require_view_operation(DjkRouteState *state, Relation rel)
 static void
 require_relkind(DjkRouteState *state, Relation rel)
 {
+	Oid			extension;
+	Oid			schema;
+
 	switch (rel->rd_rel->relkind)
 	{
 		case RELKIND_RELATION:
@@ -445,6 +450,13 @@ require_relkind(DjkRouteState *state, Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("\"%s\" is a system catalog", state->target_sql)));
+	/* What says how messages are written is not written by messages. */
+	if (djk_catalog_find(&extension, &schema) &&
+		getExtensionOfObject(RelationRelationId, RelationGetRelid(rel)) == extension)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("\"%s\" belongs to djkafka itself", state->target_sql),
+				 errhint("Name a table of your own.")));
 }
 
 static void

@@ -22,6 +22,7 @@
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
@@ -395,7 +396,7 @@ build_evaluation(const DjkRouteState *state)
 
 	initStringInfo(&sql);
 	if (route->filter != NULL)
-		appendStringInfo(&sql, "SELECT djk_ord, CAST((%s\n) AS boolean)", route->filter);
+		appendStringInfo(&sql, "SELECT djk_ord, (%s\n)", route->filter);
 	else
 		appendStringInfoString(&sql, "SELECT djk_ord, NULL::boolean");
 	for (int i = 0; i < route->ncolumns; i++)
@@ -467,6 +468,21 @@ require_types(const DjkRouteState *state, TupleDesc desc)
 }
 
 static void
+require_boolean_filter(SPIPlanPtr plan)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	Query	   *query = linitial(source->query_list);
+	TargetEntry *filter = lsecond(query->targetList);
+	Oid			type = exprType((Node *) filter->expr);
+
+	if (getBaseType(type) != BOOLOID)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("filter is of type %s, not boolean", format_type_be(type)),
+				 errhint("Compare it with something, or cast it.")));
+}
+
+static void
 prepare_input_plan(DjkRouteState *state)
 {
 	SPIPlanPtr	plan;
@@ -475,6 +491,7 @@ prepare_input_plan(DjkRouteState *state)
 		return;
 	plan = prepare(build_evaluation(state));
 	require_one_row_each(plan, state->route->ncolumns + 2);
+	require_boolean_filter(plan);
 	state->input_plan = keep(state, plan);
 }
 

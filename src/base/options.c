@@ -75,7 +75,8 @@ djk_options_parse(const char *json, DjkProperty **properties, int *count, DjkErr
 		return true;
 	object = json_loads(json, JSON_REJECT_DUPLICATES, &reason);
 	if (object == NULL)
-		return fail(error, psprintf("properties are not valid JSON: %s", reason.text));
+		/* The parser's own message quotes the text, which may be a secret. */
+		return fail(error, psprintf("properties are not valid JSON, see line %d, column %d", reason.line, reason.column));
 	if (!json_is_object(object))
 		ok = fail(error, pstrdup("properties are not a JSON object"));
 	else

@@ -71,6 +71,8 @@ check_properties(char **newval, void **extra, GucSource source)
 		ok = djk_property_check(properties[i].name, properties[i].value, DJK_PLACE_SETTING, &error);
 	if (!ok)
 	{
+		/* The server's own message quotes the value, which may hold secrets. */
+		GUC_check_errmsg("invalid value for parameter \"djkafka.properties\"");
 		GUC_check_errdetail("%s", error.message);
 		if (error.hint != NULL)
 			GUC_check_errhint("%s", error.hint);

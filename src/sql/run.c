@@ -84,7 +84,8 @@ load_consumer(const char *name)
 	if (consumer == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("consumer \"%s\" does not exist", name)));
+				 errmsg("consumer \"%s\" does not exist", name),
+				 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
 	if (consumer->owner != GetUserId())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -127,6 +128,7 @@ read_arguments(FunctionCallInfo fcinfo, Run *run)
 					 errhint("The only value is \"eof\": the ends of the partitions as they are now.")));
 		run->until_eof = true;
 	}
+	(void) interval_us(PG_GETARG_INTERVAL_P(4), "timeout");
 	run->idle_us = PG_ARGISNULL(3) ? 0 : interval_us(PG_GETARG_INTERVAL_P(3), "idle");
 	PreventCommandIfReadOnly("djkafka_run()");
 	run->consumer = load_consumer(text_to_cstring(PG_GETARG_TEXT_PP(0)));

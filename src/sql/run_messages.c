@@ -43,6 +43,28 @@ field(JsonbContainer *object, const char *name)
 	return getKeyJsonValueFromContainer(object, name, strlen(name), NULL);
 }
 
+/* A misspelt member would be a message of other content. */
+static void
+require_known_members(JsonbContainer *object)
+{
+	static const char *const known[] = {"topic", "partition", "offset", "timestamp", "key", "value", "headers"};
+	JsonbIterator *it = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	element;
+
+	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
+	{
+		bool		found = token != WJB_KEY;
+
+		for (int i = 0; i < lengthof(known) && !found; i++)
+			found = element.val.string.len == (int) strlen(known[i]) &&
+				memcmp(element.val.string.val, known[i], element.val.string.len) == 0;
+		if (!found)
+			throw_invalid(psprintf("A message has no member \"%.*s\".",
+								   element.val.string.len, element.val.string.val));
+	}
+}
+
 /* A string is its own bytes, null is null, all else is its JSON text. */
 static const char *
 bytes_of(JsonbValue *value, int *len)
@@ -70,13 +92,18 @@ bytes_of(JsonbValue *value, int *len)
 }
 
 static int64
-integer_of(JsonbValue *value, int64 if_missing)
+integer_of(JsonbValue *value, int64 if_missing, int64 max)
 {
+	int64		number;
+
 	if (value == NULL || value->type == jbvNull)
 		return if_missing;
 	if (value->type != jbvNumeric)
-		throw_invalid("partition and offset are numbers.");
-	return DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+		throw_invalid("A partition or offset must be a number.");
+	number = DatumGetInt64(DirectFunctionCall1(numeric_int8, NumericGetDatum(value->val.numeric)));
+	if (number < 0 || number > max)
+		throw_invalid(psprintf("A partition or offset must be from 0 to " INT64_FORMAT ", not " INT64_FORMAT ".", max, number));
+	return number;
 }
 
 static int64
@@ -85,7 +112,7 @@ time_of(JsonbValue *value)
 	if (value == NULL || value->type == jbvNull)
 		return djk_timestamp_to_kafka(GetCurrentTimestamp());
 	if (value->type != jbvString)
-		throw_invalid("timestamp is a string.");
+		throw_invalid("A timestamp must be a string.");
 	return djk_timestamp_to_kafka(DatumGetTimestampTz(
 		DirectFunctionCall3(timestamptz_in,
 							CStringGetDatum(pnstrdup(value->val.string.val, value->val.string.len)),
@@ -104,7 +131,7 @@ read_headers(JsonbValue *value, GivenHeaders *given)
 	if (value == NULL || value->type == jbvNull)
 		return;
 	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
-		throw_invalid("headers is an object.");
+		throw_invalid("Headers must be an object.");
 	given->headers = palloc0(JsonContainerSize(value->val.binary.data) * sizeof(DjkHeader));
 	it = JsonbIteratorInit(value->val.binary.data);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
@@ -146,7 +173,7 @@ topic_of(JsonbValue *value, const DjkConsumerRow *consumer)
 	if (value != NULL && value->type == jbvString)
 		return pnstrdup(value->val.string.val, value->val.string.len);
 	if (value != NULL && value->type != jbvNull)
-		throw_invalid("topic is a string.");
+		throw_invalid("A topic must be a string.");
 	for (int i = 0; i < consumer->nroutes; i++)
 	{
 		if (consumer->routes[i].topic[0] == '^' ||
@@ -165,10 +192,11 @@ read_message(DjkBatch *batch, JsonbContainer *object, const DjkConsumerRow *cons
 	GivenHeaders *given = palloc0(sizeof(GivenHeaders));
 	DjkBatchPartition *partition;
 
+	require_known_members(object);
 	message->partition = enter_partition(batch, topic_of(field(object, "topic"), consumer),
-										 (int) integer_of(field(object, "partition"), 0));
+										 (int) integer_of(field(object, "partition"), 0, PG_INT32_MAX));
 	partition = &batch->partitions[message->partition];
-	message->offset = integer_of(field(object, "offset"), partition->end_offset);
+	message->offset = integer_of(field(object, "offset"), partition->end_offset, PG_INT64_MAX - 1);
 	partition->end_offset = message->offset + 1;
 	message->timestamp_ms = time_of(field(object, "timestamp"));
 	message->key = bytes_of(field(object, "key"), &message->key_len);
@@ -188,7 +216,7 @@ djk_run_messages_parse(Jsonb *messages, const DjkConsumerRow *consumer)
 	int			n;
 
 	if (!JB_ROOT_IS_ARRAY(messages) || JB_ROOT_IS_SCALAR(messages))
-		throw_invalid("It is a JSON array.");
+		throw_invalid("It must be a JSON array.");
 	n = JB_ROOT_COUNT(messages);
 	batch->messages = palloc0(Max(n, 1) * sizeof(DjkMessage));
 	batch->partitions = palloc0(Max(n, 1) * sizeof(DjkBatchPartition));
@@ -201,7 +229,7 @@ djk_run_messages_parse(Jsonb *messages, const DjkConsumerRow *consumer)
 		if (token != WJB_ELEM)
 			continue;
 		if (element.type != jbvBinary || !JsonContainerIsObject(element.val.binary.data))
-			throw_invalid("Each message is an object.");
+			throw_invalid("Each message must be an object.");
 		read_message(batch, element.val.binary.data, consumer);
 	}
 	return batch;

@@ -141,17 +141,19 @@ static void
 check_group(DjkTriggerRow *row)
 {
 	static DjkStatement select_same = {
+		/* One of the same name is left to the unique constraint, and to ON CONFLICT. */
 		.sql = "SELECT name FROM @.djkafka_consumer WHERE group_id = $1 AND name <> $2"
-		" AND server IS NOT DISTINCT FROM $3",
-		.nargs = 3,
-		.argtypes = {TEXTOID, TEXTOID, TEXTOID}
+		" AND server IS NOT DISTINCT FROM $3 AND id <> $4",
+		.nargs = 4,
+		.argtypes = {TEXTOID, TEXTOID, TEXTOID, INT8OID}
 	};
 	char	   *group = djk_trigger_row_text(row, "group_id");
 	char	   *name = djk_trigger_row_text(row, "name");
 	char	   *server = djk_trigger_row_text(row, "server");
 	MemoryContext context = CurrentMemoryContext;
 	DjkIdentity identity;
-	Datum		values[3];
+	Datum		values[4];
+	bool		isnull;
 	char	   *other = NULL;
 
 	djk_catalog_enter(&identity);
@@ -167,7 +169,8 @@ check_group(DjkTriggerRow *row)
 	values[0] = CStringGetTextDatum(group);
 	values[1] = CStringGetTextDatum(name);
 	values[2] = server ? CStringGetTextDatum(server) : (Datum) 0;
-	if (djk_catalog_execute(&select_same, values, server ? "   " : "  n") > 0)
+	values[3] = djk_trigger_row_get(row, "id", &isnull);
+	if (djk_catalog_execute(&select_same, values, server ? "    " : "  n ") > 0)
 		other = djk_row_text(0, 1, context);
 	group = MemoryContextStrdup(context, group);
 	djk_catalog_leave(&identity);

@@ -291,20 +291,29 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->search_path = djk_trigger_row_text(row, "search_path");
 }
 
+/*
+ * As the owner, whoever changes the row: planning an expression may call the
+ * functions in it, and what the owner may not do must be found now.
+ */
 static void
-check_deeply(const DjkTriggerRow *row)
+check_deeply(const DjkTriggerRow *row, Oid owner)
 {
 	DjkRouteRow route;
 	DjkRouteState *state;
+	Oid			user;
+	int			security;
 
 	fill_route(row, &route);
 	if (route.handler == NULL && !OidIsValid(route.target))
 		return;
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(owner, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	state = djk_route_state_create(&route, CurrentMemoryContext);
 	djk_statement_check(state);
 	djk_route_state_destroy(state);
 	PopActiveSnapshot();
+	SetUserIdAndSecContext(user, security);
 }
 
 Datum
@@ -345,7 +354,7 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 	check_one_destination(&row);
 	check_duplicate(&row);
 	if (consumer.is_home)
-		check_deeply(&row);
+		check_deeply(&row, consumer.owner);
 	return PointerGetDatum(row.tuple);
 }
 

@@ -1,0 +1,93 @@
+-- Formats text and raw, keys and headers: a message log is one call.
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set start :abs_srcdir '/sql/include/start.sql'
+\set ECHO none
+\i :start
+\set ECHO all
+\pset format unaligned
+\pset tuples_only on
+
+CREATE SCHEMA formats;
+SET search_path = formats, public;
+
+-- columns fill by their names
+CREATE TABLE log (n bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, topic text, partition int, "offset" bigint, "timestamp" timestamptz, key text, value text, headers jsonb);
+SELECT djkafka_subscribe('log', 'log', format => 'text', operation => 'insert');
+SELECT give('[{"key": "k", "value": "anything {", "partition": 2, "offset": 5, "timestamp": "2026-01-31 12:00+00", "headers": {"a": "1", "b": null, "c": "x\"y"}},
+              {"key": {"a": 1}, "value": {"b": 2}, "timestamp": "2026-01-31 12:00+00"}, {"value": "", "key": "", "timestamp": "2026-01-31 12:00+00"}, {"value": null, "timestamp": "2026-01-31 12:00+00"}]');
+SELECT topic, partition, "offset", "timestamp" AT TIME ZONE 'UTC' AS at, key, value, headers FROM log ORDER BY n;
+SELECT value IS NULL, key IS NULL FROM log WHERE n >= 3 ORDER BY n;
+
+-- raw, by bytes; headers as they are
+CREATE TABLE raw (topic text, partition int, "offset" bigint, key bytea, value bytea, headers djkafka_header[], PRIMARY KEY (topic, partition, "offset"));
+SELECT djkafka_subscribe('raw', 'raw', format => 'raw', operation => 'insert_new');
+SELECT give('[{"topic": "raw", "key": "k", "value": "v\u00e4", "headers": {"h": "1", "n": null}}, {"topic": "raw", "value": null}, {"topic": "raw", "offset": 0, "value": "again"}]');
+SELECT * FROM raw ORDER BY "offset";
+-- the position is a key like any other: the same again is a duplicate
+SELECT give('[{"topic": "raw", "offset": 1, "value": "again"}]');
+
+-- a mirror of values by key: a compacted topic as a table
+CREATE TABLE settings (key text PRIMARY KEY, value text);
+SELECT djkafka_subscribe('settings', 'settings', format => 'text', operation => 'upsert');
+SELECT give('[{"topic": "settings", "key": "a", "value": "1"}, {"topic": "settings", "key": "b", "value": "2"}, {"topic": "settings", "key": "a", "value": "3"}, {"topic": "settings", "key": "b", "value": null}]');
+SELECT * FROM settings ORDER BY key;
+
+-- expressions over a value that is text or bytea
+CREATE TABLE csv (id int PRIMARY KEY, name text);
+SELECT djkafka_subscribe('csv', 'csv', format => 'text', operation => 'upsert', columns => '{"id": "split_part(value, '';'', 1)", "name": "split_part(value, '';'', 2)"}');
+SELECT djkafka_subscribe('bytes', 'csv', format => 'raw', operation => 'upsert', columns => '{"id": "get_byte(value, 0)", "name": "encode(value, ''hex'')"}');
+SELECT give('[{"topic": "csv", "value": "1;one"}, {"topic": "csv", "value": "x;two"}, {"topic": "bytes", "value": "\u0002\u00e4"}, {"topic": "bytes", "value": ""}]');
+SELECT * FROM csv ORDER BY id;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+
+-- keys in each format
+CREATE TABLE code (code text PRIMARY KEY, v int);
+SELECT djkafka_subscribe(f, 'code', key_format => f) FROM unnest(ARRAY['auto', 'json', 'text', 'raw']) f;
+SELECT give(format('[{"topic": "%1$s", "key": "\"q %1$s\"", "value": {"v": 1}}, {"topic": "%1$s", "key": "w %1$s", "value": {"v": 2}},
+                     {"topic": "%1$s", "key": {"code": "o %1$s"}, "value": {"v": 3}}]', f)::jsonb) FROM unnest(ARRAY['auto', 'json', 'text', 'raw']) f;
+SELECT * FROM code ORDER BY code COLLATE "C";
+SELECT dead_letters();
+
+-- numbers as they are written, also beyond every type
+CREATE TABLE big (id numeric PRIMARY KEY, v jsonb, f float8, t text);
+SELECT djkafka_subscribe('big', 'big');
+SELECT give('[{"topic": "big", "value": {"id": 123456789012345678901234567890.12345, "v": 1e400, "f": 0.1, "t": 1.50}}, {"topic": "big", "value": "{\"id\": 2, \"t\": 1.50, \"f\": 1e308}"},
+              {"topic": "big", "value": {"id": 3, "f": 1e309}}, {"topic": "big", "value": "{\"id\": 4, \"t\": {\"a\":  1, \"a\": 2}, \"v\": {\"a\":  1, \"a\": 2}}"}]');
+SELECT id, left(v::text, 20), f, t FROM big ORDER BY id;
+SELECT regexp_replace(dead_letters(), '1(0+)\M', '1…');
+
+-- what is not JSON, not text, or not what a column takes, is that message's error
+SELECT give('[{"topic": "big", "value": "{"}, {"topic": "big", "value": ""}, {"topic": "big", "value": "[]"}, {"topic": "big", "value": 5}, {"topic": "big", "value": "{\"id\": 5, \"t\": \"\\u0000\"}"},
+              {"topic": "big", "value": "{\"id\": 6, \"t\": \"\\ud800\"}"}, {"topic": "big", "value": "{\"id\": 7} x"}, {"topic": "big", "value": "{\"id\": 8}"}]');
+SELECT id FROM big WHERE id BETWEEN 5 AND 9;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+
+-- the messages of the caller's
+SELECT refused($$SELECT djkafka_run('default', messages => '{}')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '5')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[5]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"value": 1}]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"topic": 1}]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"topic": "log", "partition": "x"}]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"topic": "log", "partition": -1}]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"topic": "log", "offset": -5}]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"topic": "log", "partition": 99999999999}]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"topic": "log", "offset": 9223372036854775807}]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"topic": "log", "timestamp": 5}]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"topic": "log", "headers": []}]')$$);
+SELECT refused($$SELECT djkafka_run('default', messages => '[{"topic": "log", "colour": "red"}]')$$);
+SELECT refused($$SELECT djkafka_run('default', max_messages => 0, messages => '[]')$$);
+SELECT refused($$SELECT djkafka_run('default', until => 'end', messages => '[]')$$);
+SELECT refused($$SELECT djkafka_run('default', idle => '0', messages => '[]')$$);
+SELECT refused($$SELECT djkafka_run('default', timeout => NULL, messages => '[]')$$);
+SELECT refused($$SELECT djkafka_run('default', timeout => '-1 s', messages => '[]')$$);
+SELECT refused($$SELECT djkafka_run(NULL, messages => '[]')$$);
+SELECT give('[]');
+BEGIN READ ONLY;
+SELECT djkafka_run('default', messages => '[]');
+ROLLBACK;
+
+SELECT djkafka_drop_consumer('default');
+RESET search_path;
+SET client_min_messages = warning;
+DROP SCHEMA formats CASCADE;
