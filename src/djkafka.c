@@ -12,6 +12,7 @@
 #include "base/djk.h"
 
 #include "base/settings.h"
+#include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "sql/hooks.h"
@@ -27,7 +28,15 @@ _PG_init(void)
 {
 	djk_settings_init();
 	if (!process_shared_preload_libraries_in_progress)
+	{
+		if (creating_extension)
+			ereport(WARNING,
+					(errcode(DJK_ERRCODE_NOT_PRELOADED),
+					 errmsg("djkafka is not in shared_preload_libraries"),
+					 errdetail("Everything can be defined, but no worker runs."),
+					 errhint("Add djkafka to shared_preload_libraries and restart the server.")));
 		return;
+	}
 	djk_shmem_init();
 	djk_hooks_init();
 	djk_launcher_init();

@@ -483,8 +483,8 @@ build_target(DjkRouteState *state)
 	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(DJK_ERRCODE_BROKEN),
-				 errmsg("the target of route " INT64_FORMAT " no longer exists", route->id),
-				 errdetail("It was %s.", route->target_name ? route->target_name : "dropped"),
+				 errmsg("the target %s of route " INT64_FORMAT " no longer exists",
+						route->target_name ? route->target_name : "table", route->id),
 				 errhint("Create it again and set djkafka_route.target, or drop the route with djkafka_drop_route(" INT64_FORMAT ").",
 						 route->id)));
 

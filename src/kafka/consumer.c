@@ -60,11 +60,12 @@ set_defaults(rd_kafka_conf_t *conf, bool embedded)
 
 	/*
 	 * The embedded broker waits for a member that is gone as long as its session
-	 * lasts, and nothing but this computer stands between it and us.
+	 * lasts.  It lets the first member of a group wait for 3 s without counting
+	 * that as a sign of life, so a session cannot be shorter.
 	 */
 	if (embedded)
 	{
-		djk_conf_set(conf, "session.timeout.ms", "2000");
+		djk_conf_set(conf, "session.timeout.ms", "4000");
 		djk_conf_set(conf, "heartbeat.interval.ms", "500");
 	}
 }

@@ -27,6 +27,7 @@
 #include "state/catalog.h"
 #include "state/connection.h"
 #include "state/consumer_row.h"
+#include "state/event.h"
 #include "state/shmem.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -254,6 +255,28 @@ check_values(const DjkTriggerRow *row)
 	check_assignment(row);
 }
 
+/* Workers that leave because nobody wants them say nothing: who paused them does. */
+static void
+tell_enabled(const DjkTriggerRow *old, const DjkTriggerRow *row)
+{
+	DjkEvent	event = {0};
+	DjkIdentity identity;
+	bool		isnull;
+	bool		enabled = DatumGetBool(djk_trigger_row_get(row, "enabled", &isnull));
+
+	if (DatumGetBool(djk_trigger_row_get(old, "enabled", &isnull)) == enabled)
+		return;
+	event.kind = "state";
+	event.consumer_id = DatumGetInt64(djk_trigger_row_get(row, "id", &isnull));
+	event.consumer = djk_trigger_row_text(row, "name");
+	event.partition = -1;
+	event.state = enabled ? "starting" : "paused";
+	event.reason = enabled ? "resumed" : "paused by djkafka_pause or enabled = false";
+	djk_catalog_enter(&identity);
+	djk_event_write(&event);
+	djk_catalog_leave(&identity);
+}
+
 Datum
 djkafka_consumer_validate(PG_FUNCTION_ARGS)
 {
@@ -293,6 +316,7 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 		djk_trigger_row_set(&row, "revision",
 							Int64GetDatum(DatumGetInt64(djk_trigger_row_get(&old, "revision", &isnull)) + 1), false);
 		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+		tell_enabled(&old, &row);
 	}
 	return PointerGetDatum(row.tuple);
 }

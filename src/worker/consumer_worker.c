@@ -155,6 +155,17 @@ set_running(ConsumerWorker *worker)
 
 /* ---------- starting ---------- */
 
+static const char *
+bootstrap_servers(const DjkConnection *connection)
+{
+	for (int i = 0; i < connection->nproperties; i++)
+	{
+		if (strcmp(connection->properties[i].name, "bootstrap.servers") == 0)
+			return connection->properties[i].value;
+	}
+	return "";
+}
+
 static int
 max_poll_interval(const DjkConnection *connection)
 {
@@ -179,6 +190,10 @@ load_definition(ConsumerWorker *worker)
 	worker->row = djk_consumer_row_load(worker->args.consumer_id, worker->life);
 	djk_home_load(&worker->home);
 	djk_catalog_leave(&identity);
+
+	/* A worker that is started just as its supervisor leaves hears of it from nobody else. */
+	if (!djk_worker_is_listed())
+		leave(worker, true, "the database is not in djkafka.databases");
 	if (worker->row == NULL || !worker->row->enabled || !worker->row->is_home || worker->row->nroutes == 0)
 		leave(worker, true, "the consumer is not to run");
 	if (worker->row->owner != worker->args.owner)
@@ -203,12 +218,15 @@ load_definition(ConsumerWorker *worker)
 	djk_slot_set_revision(djk_slot_mine(), worker->row->revision);
 }
 
+/*
+ * A group belongs to one consumer of its home, so the consumer's id need not be
+ * part of its members' names: one that is dropped and made again takes over
+ * what its predecessor held, not after its session has ended.
+ */
 static char *
 instance_prefix(ConsumerWorker *worker)
 {
-	char	   *home = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&worker->home.id)));
-
-	return psprintf("djkafka-%s-" INT64_FORMAT "-", home, worker->row->id);
+	return psprintf("djkafka-%s-", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&worker->home.id))));
 }
 
 static void
@@ -279,7 +297,8 @@ wait_for_group(ConsumerWorker *worker)
 					  psprintf("%s is a member of group \"%s\"", foreign, worker->row->group_id),
 					  "Stop it; the consumer then goes on by itself. Or use another group_id.");
 		else
-			set_state(worker, DJK_STATE_UNREACHABLE, "no broker answers",
+			set_state(worker, DJK_STATE_UNREACHABLE,
+					  psprintf("no broker answers at %s", bootstrap_servers(&worker->connection)),
 					  "Check bootstrap_servers, the network and the brokers.");
 		djk_worker_report_idle("waiting for the group");
 		djk_worker_wait(-1, RETRY_SOON_MS, "DjkafkaGroup");

@@ -77,20 +77,6 @@ leave(const char *reason)
 	proc_exit(0);
 }
 
-static bool
-is_listed(void)
-{
-	ListCell   *lc;
-	const char *name = get_database_name(MyDatabaseId);
-
-	foreach(lc, djk_settings_databases())
-	{
-		if (name != NULL && strcmp(lfirst(lc), name) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* Why a worker of this owner could not connect; NULL if it could. */
 static const char *
 owner_problem(Oid owner, const char **hint)
@@ -385,7 +371,7 @@ reconcile(Supervisor *supervisor)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!djk_catalog_find(&extension, &schema))
 		leave("the database has no extension djkafka");
-	if (!is_listed())
+	if (!djk_worker_is_listed())
 		leave("the database is not in djkafka.databases");
 
 	djk_catalog_enter(&identity);

@@ -19,6 +19,8 @@
 
 #include "access/xact.h"
 #include "base/compat.h"
+#include "base/settings.h"
+#include "commands/dbcommands.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -188,6 +190,20 @@ djk_worker_set_state(DjkState state, const char *reason, const char *hint,
 	djk_worker_begin(&identity);
 	djk_event_write(&event);
 	djk_worker_commit(&identity);
+}
+
+bool
+djk_worker_is_listed(void)
+{
+	ListCell   *lc;
+	const char *name = get_database_name(MyDatabaseId);
+
+	foreach(lc, djk_settings_databases())
+	{
+		if (name != NULL && strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
 }
 
 void

@@ -47,6 +47,10 @@ extern void djk_worker_run(void (*body) (void *arg), void *arg);
 /* Interrupts and SIGHUP, between transactions; true if settings were read again. */
 extern bool djk_worker_housekeep(void);
 
+/* Whether the database is in djkafka.databases now; needs a transaction. */
+extern bool djk_worker_is_listed(void);
+
+
 /*
  * Waits on the latch, an optional file descriptor and a deadline; handles
  * interrupts.  timeout_ms < 0: no deadline.

@@ -45,6 +45,7 @@ def hostile(db: Database) -> Database:
     db.query(TRAP)
     db.query(TRIGGER)
     db.cluster.query(f"ALTER ROLE {db.owner} SET trap.owner = '{db.owner}'")
+    db.disconnect()
     db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
     return db
 

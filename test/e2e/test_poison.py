@@ -17,7 +17,7 @@ def poison(number: int) -> tuple[str | bytes, str]:
         (to_json(id=number, n="many"), "22P02"),  # not the column's type
         (to_json(id=number, n=-1), "23514"),  # found by a constraint
         (to_json(id=number, n=None), "23502"),
-        (b'{"id": %d, "n": 1, "name": "\xff"}' % number, "22021"),  # not UTF-8
+        (b'{"id": %d, "n": 1, "name": "\xff"}' % number, "KF010"),  # not UTF-8
     ]
     return kinds[number // POISON_EVERY % len(kinds)]
 
@@ -143,8 +143,9 @@ def test_policies(db: Database, kafka: Client, topic: str) -> None:
 
     db.query("UPDATE djkafka_route SET on_error = 'stop'")
     kafka.produce(topic, [Record(to_json(id=3)), Record("{"), Record(to_json(id=4))])
-    stopped = wait_state(db, "needs_decision")
-    assert topic in stopped["reason"] and "5" in stopped["reason"], "the reason names the message"
+    stopped = wait_state(db, "broken")
+    assert topic in stopped["reason"] and "offset 5" in stopped["reason"], "the reason names the message"
+    assert stopped["hint"]
     assert db.query("SELECT id FROM t ORDER BY id") == [(1,), (2,), (3,)], "what stood before it is applied"
     assert_audit(db, 5)
     db.query("SELECT djkafka_seek('default', %s, '6')", topic)

@@ -20,11 +20,11 @@ def items(db: Database, topic: str) -> Database:
 
 def test_run_until_the_end(items: Database, kafka: Client, topic: str) -> None:
     kafka.produce(topic, [Record(to_json(id=number, name="a")) for number in range(1000)])
-    assert items.query("SELECT applied, reason FROM djkafka_run('cron')") == [(1000, "eof")]
-    assert items.query("SELECT applied, reason FROM djkafka_run('cron')") == [(0, "eof")]
+    assert items.query("SELECT applied, reason FROM djkafka_run('cron', until => 'eof')") == [(1000, "eof")]
+    assert items.query("SELECT applied, reason FROM djkafka_run('cron', until => 'eof')") == [(0, "eof")]
     kafka.produce(topic, [Record(to_json(id=1000 + number)) for number in range(10)])
-    assert items.query("SELECT applied, reason FROM djkafka_run('cron', max_messages => 4)") == [(4, "max_messages")]
-    assert items.query("SELECT applied, reason FROM djkafka_run('cron', max_messages => 100)") == [(6, "eof")]
+    assert items.query("SELECT applied, reason FROM djkafka_run('cron', until => 'eof', max_messages => 4)") == [(4, "max_messages")]
+    assert items.query("SELECT applied, reason FROM djkafka_run('cron', until => 'eof', max_messages => 100)") == [(6, "eof")]
     assert items.value("SELECT count(*) FROM item") == 1010
     assert_audit(items, 1010)
 
@@ -33,13 +33,13 @@ def test_run_is_part_of_the_transaction(items: Database, kafka: Client, topic: s
     kafka.produce(topic, [Record(to_json(id=number)) for number in range(10)])
     connection = items.connect()
     with pytest.raises(ZeroDivisionError), connection.transaction():
-        assert connection.execute("SELECT applied FROM djkafka_run('cron')").fetchall() == [(10,)]
+        assert connection.execute("SELECT applied FROM djkafka_run('cron', until => 'eof')").fetchall() == [(10,)]
         assert connection.execute("SELECT count(*) FROM item").fetchall() == [(10,)]
         raise ZeroDivisionError
     connection.close()
     assert items.value("SELECT count(*) FROM item") == 0
     assert not any(positions(items, topic, "cron").values())
-    assert items.query("SELECT applied FROM djkafka_run('cron')") == [(10,)]
+    assert items.query("SELECT applied FROM djkafka_run('cron', until => 'eof')") == [(10,)]
 
 
 def test_run_given_messages(items: Database, topic: str) -> None:
@@ -62,7 +62,7 @@ def test_run_is_the_owners(items: Database) -> None:
 
 def test_run_fails_bad_messages_alone(items: Database, kafka: Client, topic: str) -> None:
     kafka.produce(topic, [Record(to_json(id=1)), Record("{"), Record(to_json(id="x")), Record(to_json(id=2))])
-    items.query("SELECT * FROM djkafka_run('cron')")
+    items.query("SELECT * FROM djkafka_run('cron', until => 'eof')")
     assert items.query("SELECT id FROM item ORDER BY id") == [(1,), (2,)]
     assert set(dead_letters(items, topic)) == {(0, 1), (0, 2)}
     assert_audit(items, 4)

@@ -85,6 +85,8 @@ class Client:
 
     def add_partitions(self, topic: str, total: int) -> None:
         self.admin.create_partitions([NewPartitions(topic, total)])[topic].result(20)
+        wait_until(lambda: self.partitions(topic) == total, message=f"topic {topic} has {total} leaders")
+        self._producer = None  # the old one knows the old number for minutes
 
     def delete_topic(self, topic: str) -> None:
         self.admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
