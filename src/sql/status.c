@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
+#include "state/partition_table.h"
 #include "state/shmem.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"

@@ -1,11 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * shmem.c
- *	  Slots of djkafka's processes, partitions in hand, wake-ups.
+ *	  Slots of djkafka's processes, and wake-ups.
  *
- * Everything sits in one fixed struct, sized by djkafka.max_workers, and one
- * hash table, sized by djkafka.max_partitions, both under one LWLock.  A
- * partition that finds the table full is not shown; nothing else depends on it.
+ * Everything sits in one fixed struct, sized by djkafka.max_workers, under one
+ * LWLock; the partitions in hand are in partition_table.c.
  *
  * A process is woken through the latch of its PGPROC.  Setting the latch of a
  * process that has just gone wakes at worst a stranger, who looks and sleeps
@@ -18,12 +17,12 @@
 #include "base/settings.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "state/partition_table.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
 #include "storage/proc.h"
 #include "storage/shmem.h"
-#include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
 typedef struct Slot
@@ -36,18 +35,6 @@ typedef struct Slot
 	DjkSlotStatus status;
 } Slot;
 
-typedef struct PartitionKey
-{
-	Oid			database;
-	int64		offset_id;
-} PartitionKey;
-
-typedef struct PartitionEntry
-{
-	PartitionKey key;
-	DjkPartitionStatus status;
-} PartitionEntry;
-
 typedef struct SharedState
 {
 	LWLock	   *lock;
@@ -59,7 +46,6 @@ typedef struct SharedState
 } SharedState;
 
 static SharedState *shared = NULL;
-static HTAB *partitions = NULL;
 
 static int	my_slot = -1;
 static uint32 my_generation = 0;
@@ -105,14 +91,13 @@ request_shmem(void)
 		prev_shmem_request_hook();
 
 	RequestAddinShmemSpace(shared_size());
-	RequestAddinShmemSpace(hash_estimate_size(djk_max_partitions, sizeof(PartitionEntry)));
-	RequestNamedLWLockTranche(DJK_EXTENSION_NAME, 1);
+	RequestNamedLWLockTranche(DJK_EXTENSION_NAME, DJK_LOCKS);
+	djk_partition_request();
 }
 
 static void
 start_shmem(void)
 {
-	HASHCTL		ctl = {0};
 	bool		found;
 
 	if (prev_shmem_startup_hook)
@@ -124,15 +109,12 @@ start_shmem(void)
 	if (!found)
 	{
 		memset(shared, 0, shared_size());
-		shared->lock = &GetNamedLWLockTranche(DJK_EXTENSION_NAME)->lock;
+		shared->lock = &GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_SLOTS].lock;
 		shared->nslots = djk_max_workers;
 		shared->next_generation = 1;
 	}
 
-	ctl.keysize = sizeof(PartitionKey);
-	ctl.entrysize = sizeof(PartitionEntry);
-	partitions = ShmemInitHash("djkafka partitions", djk_max_partitions, djk_max_partitions,
-							   &ctl, HASH_ELEM | HASH_BLOBS | HASH_FIXED_SIZE);
+	djk_partition_start(&GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_PARTITIONS].lock);
 
 	LWLockRelease(AddinShmemInitLock);
 }
@@ -238,21 +220,6 @@ djk_slot_release(int slot, uint32 generation)
 	LWLockRelease(shared->lock);
 }
 
-/* Takes this process out of its partitions; lock held. */
-static void
-withdraw_partitions(int pid)
-{
-	HASH_SEQ_STATUS scan;
-	PartitionEntry *entry;
-
-	hash_seq_init(&scan, partitions);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		if (entry->status.pid == pid)
-			hash_search(partitions, &entry->key, HASH_REMOVE, NULL);
-	}
-}
-
 /* Lock held. */
 static void
 wake_supervisor(Oid database)
@@ -290,8 +257,8 @@ detach_slot(int code, Datum arg)
 		else
 			s->in_use = false;
 	}
-	withdraw_partitions(MyProcPid);
 	LWLockRelease(shared->lock);
+	djk_partition_withdraw_all();
 	my_slot = -1;
 }
 
@@ -537,63 +504,6 @@ djk_wake_taken(void)
 	shared->slots[my_slot].wake = false;
 	LWLockRelease(shared->lock);
 	return wake;
-}
-
-/* ---------- partitions in hand ---------- */
-
-void
-djk_partition_publish(Oid database, const DjkPartitionStatus *status)
-{
-	PartitionKey key;
-	PartitionEntry *entry;
-
-	memset(&key, 0, sizeof(key));
-	key.database = database;
-	key.offset_id = status->offset_id;
-
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	entry = hash_search(partitions, &key, HASH_ENTER_NULL, NULL);
-	if (entry != NULL)
-		entry->status = *status;
-	LWLockRelease(shared->lock);
-}
-
-void
-djk_partition_withdraw(Oid database, int64 offset_id)
-{
-	PartitionKey key;
-	PartitionEntry *entry;
-
-	memset(&key, 0, sizeof(key));
-	key.database = database;
-	key.offset_id = offset_id;
-
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	entry = hash_search(partitions, &key, HASH_FIND, NULL);
-	if (entry != NULL && entry->status.pid == MyProcPid)
-		hash_search(partitions, &key, HASH_REMOVE, NULL);
-	LWLockRelease(shared->lock);
-}
-
-DjkPartitionStatus *
-djk_partition_list(Oid database, int *count)
-{
-	DjkPartitionStatus *list;
-	HASH_SEQ_STATUS scan;
-	PartitionEntry *entry;
-	int			n = 0;
-
-	LWLockAcquire(shared->lock, LW_SHARED);
-	list = palloc((hash_get_num_entries(partitions) + 1) * sizeof(DjkPartitionStatus));
-	hash_seq_init(&scan, partitions);
-	while ((entry = hash_seq_search(&scan)) != NULL)
-	{
-		if (entry->key.database == database)
-			list[n++] = entry->status;
-	}
-	LWLockRelease(shared->lock);
-	*count = n;
-	return list;
 }
 
 /* ---------- the embedded broker ---------- */

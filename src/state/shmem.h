@@ -9,7 +9,8 @@
  * next start has a state too.  A slot's generation tells its present user from
  * an earlier one.
  *
- * One lock guards it all: it is taken once a batch and once a status query.
+ * One lock guards it all: it is taken a few times a batch and once a status
+ * query.
  *
  *-------------------------------------------------------------------------
  */
@@ -85,16 +86,6 @@ typedef enum DjkLeaving
 	DJK_LEFT_FAILED				/* an error: state and reason tell */
 } DjkLeaving;
 
-typedef struct DjkPartitionStatus
-{
-	int64		offset_id;
-	int			pid;
-	int			worker;
-	int64		position;
-	int64		high_watermark;
-	TimestampTz seen_at;
-} DjkPartitionStatus;
-
 extern const char *djk_state_name(DjkState state);
 extern const char *djk_kind_name(DjkWorkerKind kind);
 
@@ -141,12 +132,6 @@ extern void djk_wake_database(Oid database);
 extern void djk_wake_launcher(void);
 /* True once for each wake since the last call, for the process's own slot. */
 extern bool djk_wake_taken(void);
-
-/* --- partitions in hand --- */
-
-extern void djk_partition_publish(Oid database, const DjkPartitionStatus *status);
-extern void djk_partition_withdraw(Oid database, int64 offset_id);
-extern DjkPartitionStatus *djk_partition_list(Oid database, int *count);
 
 /* --- the embedded broker --- */
 

@@ -18,16 +18,11 @@
 #include "base/djk.h"
 
 #include "access/xact.h"
-#include "apply/apply.h"
 #include "apply/retry.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "common/pg_prng.h"
-#include "kafka/consumer.h"
 #include "miscadmin.h"
-#include "state/catalog.h"
-#include "state/connection.h"
-#include "state/consumer_row.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -35,8 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
-#include "worker/position.h"
-#include "worker/worker.h"
+#include "worker/member.h"
 
 #define CLOSE_TIMEOUT_MS		3000
 #define UNSUBSCRIBE_TIMEOUT_MS	5000
@@ -51,40 +45,7 @@
 
 PGDLLEXPORT void djkafka_consumer_worker_main(Datum arg);
 
-typedef struct ConsumerWorker
-{
-	DjkWorkerArgs args;
-	MemoryContext life;
-	MemoryContext cycle;		/* reset with each turn of the loop */
-	DjkConsumerRow *row;
-	DjkHome		home;
-	DjkConnection connection;
-	DjkConsumer *kafka;
-	DjkApply   *apply;
-	DjkPositions *positions;
-	int			max_poll_ms;
-
-	/* the batch being collected */
-	DjkBatch	batch;
-	int			messages_size;
-	int			partitions_size;
-	DjkPosition **batch_positions;	/* by the batch's partition */
-
-	/* after a transient error */
-	int			attempt;
-	TimestampTz retry_at;		/* 0: not waiting */
-	TimestampTz published_at;
-	bool		subscribed;
-
-	/*
-	 * The predecessor failed: what it said stays shown until a batch succeeds,
-	 * or there is nothing to do for a while.
-	 */
-	bool		proving;
-	TimestampTz assigned_at;
-} ConsumerWorker;
-
-static ConsumerWorker *this_worker = NULL;
+static DjkMember *this_worker = NULL;
 
 /* ---------- leaving ---------- */
 
@@ -101,7 +62,7 @@ close_consumer(int code, Datum arg)
 }
 
 static void
-leave(ConsumerWorker *worker, bool for_good, const char *reason)
+leave(DjkMember *worker, bool for_good, const char *reason)
 {
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\", worker %d, leaves: %s",
@@ -115,7 +76,7 @@ leave(ConsumerWorker *worker, bool for_good, const char *reason)
 
 /* What a wake-up may mean: asked to leave, or the definition has changed. */
 static void
-check_definition(ConsumerWorker *worker)
+check_definition(DjkMember *worker)
 {
 	DjkIdentity identity;
 	int64		revision;
@@ -132,25 +93,12 @@ check_definition(ConsumerWorker *worker)
 }
 
 static void
-housekeep(ConsumerWorker *worker)
+housekeep(DjkMember *worker)
 {
 	if (djk_worker_housekeep())
 		leave(worker, false, "the settings were reloaded");
 	if (djk_wake_taken())
 		check_definition(worker);
-}
-
-static void
-set_state(ConsumerWorker *worker, DjkState state, const char *reason, const char *hint)
-{
-	djk_worker_set_state(state, reason, hint, worker->row->id, worker->row->name);
-}
-
-static void
-set_running(ConsumerWorker *worker)
-{
-	if (worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
-		set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
 }
 
 /* ---------- starting ---------- */
@@ -178,7 +126,7 @@ max_poll_interval(const DjkConnection *connection)
 }
 
 static void
-load_definition(ConsumerWorker *worker)
+load_definition(DjkMember *worker)
 {
 	DjkIdentity identity;
 	DjkProperty *options;
@@ -224,13 +172,13 @@ load_definition(ConsumerWorker *worker)
  * what its predecessor held, not after its session has ended.
  */
 static char *
-instance_prefix(ConsumerWorker *worker)
+instance_prefix(DjkMember *worker)
 {
 	return psprintf("djkafka-%s-", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&worker->home.id))));
 }
 
 static void
-create_consumer(ConsumerWorker *worker)
+create_consumer(DjkMember *worker)
 {
 	DjkConsumerConfig config = {0};
 	MemoryContext old = MemoryContextSwitchTo(worker->life);
@@ -253,7 +201,7 @@ create_consumer(ConsumerWorker *worker)
 
 /* A live member of the group that is not ours; NULL if there is none. */
 static char *
-find_foreign_member(ConsumerWorker *worker, bool *answered)
+find_foreign_member(DjkMember *worker, bool *answered)
 {
 	DjkGroupMember *members;
 	int			nmembers;
@@ -280,7 +228,7 @@ find_foreign_member(ConsumerWorker *worker, bool *answered)
  * it.  The embedded broker cannot tell.
  */
 static void
-wait_for_group(ConsumerWorker *worker)
+wait_for_group(DjkMember *worker)
 {
 	while (!worker->connection.embedded)
 	{
@@ -293,11 +241,11 @@ wait_for_group(ConsumerWorker *worker)
 		if (answered && foreign == NULL)
 			return;
 		if (answered)
-			set_state(worker, DJK_STATE_FOREIGN_MEMBER,
+			djk_member_set_state(worker, DJK_STATE_FOREIGN_MEMBER,
 					  psprintf("%s is a member of group \"%s\"", foreign, worker->row->group_id),
 					  "Stop it; the consumer then goes on by itself. Or use another group_id.");
 		else
-			set_state(worker, DJK_STATE_UNREACHABLE,
+			djk_member_set_state(worker, DJK_STATE_UNREACHABLE,
 					  psprintf("no broker answers at %s", bootstrap_servers(&worker->connection)),
 					  "Check bootstrap_servers, the network and the brokers.");
 		djk_worker_report_idle("waiting for the group");
@@ -306,7 +254,7 @@ wait_for_group(ConsumerWorker *worker)
 }
 
 static void
-subscribe(ConsumerWorker *worker)
+subscribe(DjkMember *worker)
 {
 	const char **topics = palloc(worker->row->nroutes * sizeof(char *));
 	int			n = 0;
@@ -324,7 +272,7 @@ subscribe(ConsumerWorker *worker)
 	worker->subscribed = true;
 }
 
-/* ---------- the batch ---------- */
+/* ---------- the loop's steps ---------- */
 
 static int
 load_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **headers)
@@ -332,259 +280,12 @@ load_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **heade
 	return djk_consumer_headers(message, this_worker->cycle, headers);
 }
 
-static void
-clear_batch(ConsumerWorker *worker)
-{
-	for (int i = 0; i < worker->batch.nmessages; i++)
-		djk_consumer_release(worker->batch.messages[i].source);
-	for (int i = 0; i < worker->batch.npartitions; i++)
-	{
-		if (worker->batch_positions[i] != NULL)
-			worker->batch_positions[i]->batch_index = -1;
-	}
-	worker->batch.nmessages = worker->batch.npartitions = 0;
-	worker->batch.bytes = 0;
-}
-
-static DjkBatchPartition *
-enter_partition(ConsumerWorker *worker, DjkPosition *position)
-{
-	DjkBatch   *batch = &worker->batch;
-	DjkBatchPartition *partition;
-
-	if (position->batch_index >= 0)
-		return &batch->partitions[position->batch_index];
-	if (batch->npartitions == worker->partitions_size)
-	{
-		worker->partitions_size = Max(worker->partitions_size * 2, 16);
-		if (batch->partitions == NULL)
-		{
-			batch->partitions = MemoryContextAlloc(worker->life, worker->partitions_size * sizeof(DjkBatchPartition));
-			worker->batch_positions = MemoryContextAlloc(worker->life, worker->partitions_size * sizeof(DjkPosition *));
-		}
-		else
-		{
-			batch->partitions = repalloc(batch->partitions, worker->partitions_size * sizeof(DjkBatchPartition));
-			worker->batch_positions = repalloc(worker->batch_positions, worker->partitions_size * sizeof(DjkPosition *));
-		}
-	}
-	position->batch_index = batch->npartitions++;
-	worker->batch_positions[position->batch_index] = position;
-	partition = &batch->partitions[position->batch_index];
-	memset(partition, 0, sizeof(*partition));
-	partition->topic = position->key.topic;
-	partition->partition = position->key.partition;
-	partition->offset_id = position->offset_id;
-	partition->generation = position->generation;
-	partition->next_offset = position->next_offset;
-	partition->high_watermark = -1;
-	return partition;
-}
-
-/*
- * Whether what comes at 'offset' follows what was there.  A first jump is
- * sought back to: what an earlier assignment left in the queue must not pass
- * for a gap.
- */
-static bool
-accept_offset(ConsumerWorker *worker, DjkPosition *position, int64 offset)
-{
-	if (offset == position->expected || position->verified)
-		return true;
-	if (position->jump_to == offset)
-	{
-		position->verified = true;
-		return true;
-	}
-	position->jump_to = offset;
-	djk_positions_seek(worker->positions, position);
-	return false;
-}
-
-static void
-take_message(ConsumerWorker *worker, const DjkConsumerEvent *event)
-{
-	DjkBatch   *batch = &worker->batch;
-	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
-	DjkMessage *message;
-
-	if (position == NULL || !position->fetching || event->offset < position->expected ||
-		!accept_offset(worker, position, event->offset))
-	{
-		djk_consumer_release(event->message.source);
-		return;
-	}
-	(void) enter_partition(worker, position);
-	if (batch->nmessages == worker->messages_size)
-	{
-		worker->messages_size = Max(worker->messages_size * 2, 1024);
-		batch->messages = batch->messages == NULL ?
-			MemoryContextAllocHuge(worker->life, worker->messages_size * sizeof(DjkMessage)) :
-			repalloc_huge(batch->messages, worker->messages_size * sizeof(DjkMessage));
-	}
-	message = &batch->messages[batch->nmessages++];
-	*message = event->message;
-	message->partition = position->batch_index;
-	message->offset = event->offset;
-	batch->bytes += message->value_len + message->key_len;
-	position->expected = event->offset + 1;
-}
-
-/* The end of a partition: what lies between it and what we have is no message. */
-static void
-take_eof(ConsumerWorker *worker, const DjkConsumerEvent *event)
-{
-	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
-
-	if (position == NULL || !position->fetching)
-		return;
-	position->high_watermark = Max(position->high_watermark, event->offset);
-	if (event->offset <= position->expected || !accept_offset(worker, position, event->offset))
-		return;
-	(void) enter_partition(worker, position);
-	position->expected = event->offset;
-}
-
-/* ---------- rebalances and errors ---------- */
-
-static void
-load_and_fetch(ConsumerWorker *worker)
-{
-	djk_positions_load(worker->positions);
-	if (worker->retry_at == 0)
-		djk_positions_fetch(worker->positions);
-	djk_positions_publish(worker->positions, worker->args.worker);
-	if (worker->positions->trouble != NULL)
-		set_state(worker, DJK_STATE_UNREACHABLE, worker->positions->trouble,
-				  "Check the brokers; the worker goes on by itself.");
-	else if (djk_positions_count(worker->positions) > 0)
-		set_running(worker);
-}
-
-static void
-take_assignment(ConsumerWorker *worker, const DjkConsumerEvent *event)
-{
-	ereport(LOG,
-			(errmsg("djkafka consumer \"%s\", worker %d, was assigned %d partitions",
-					worker->row->name, worker->args.worker, event->npartitions)));
-	worker->assigned_at = GetCurrentTimestamp();
-	djk_positions_add(worker->positions, event->partitions, event->npartitions);
-	load_and_fetch(worker);
-	set_running(worker);
-}
-
-/* What was collected of a partition that goes belongs to its next owner. */
-static void
-take_revocation(ConsumerWorker *worker, const DjkConsumerEvent *event)
-{
-	clear_batch(worker);
-	djk_positions_suspend(worker->positions);
-	djk_positions_remove(worker->positions, event->partitions, event->npartitions);
-	djk_positions_rewind(worker->positions);
-	if (djk_consumer_is_cooperative(worker->kafka) && worker->retry_at == 0)
-		djk_positions_fetch(worker->positions);
-}
-
-static void
-take_partition_error(ConsumerWorker *worker, const DjkConsumerEvent *event)
-{
-	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
-
-	switch (event->error_class)
-	{
-		case DJK_KAFKA_OUT_OF_RANGE:
-			if (position == NULL || position->stopped || !position->fetching)
-				return;
-			djk_positions_stop(worker->positions, position,
-							   psprintf("offset " INT64_FORMAT " is not in the partition any more: %s",
-										position->expected, event->error.message));
-			clear_batch(worker);
-			djk_positions_rewind(worker->positions);
-			djk_positions_suspend(worker->positions);
-			djk_positions_fetch(worker->positions);
-			break;
-		case DJK_KAFKA_UNKNOWN_TOPIC:
-			set_state(worker, DJK_STATE_WAITING_FOR_TOPIC,
-					  psprintf("topic \"%s\" does not exist", event->topic),
-					  "Create it; it is picked up within seconds.");
-			break;
-		default:
-			ereport(LOG,
-					(errmsg("partition %d of topic \"%s\": %s", event->partition, event->topic, event->error.message)));
-			break;
-	}
-}
-
-static void
-take_error(ConsumerWorker *worker, const DjkConsumerEvent *event)
-{
-	switch (event->error_class)
-	{
-		case DJK_KAFKA_FATAL:
-			ereport(ERROR,
-					(errcode(DJK_ERRCODE_KAFKA),
-					 errmsg("the Kafka client failed: %s", event->error.message)));
-			break;
-		case DJK_KAFKA_UNKNOWN_TOPIC:
-			set_state(worker, DJK_STATE_WAITING_FOR_TOPIC, event->error.message,
-					  "Create the topic; it is picked up within seconds.");
-			break;
-		case DJK_KAFKA_DENIED:
-			set_state(worker, DJK_STATE_BROKEN, event->error.message,
-					  "Check the user mapping of the server, and the ACLs of the topic and the group.");
-			break;
-		case DJK_KAFKA_RETRIABLE:
-			if (event->error.sqlstate == DJK_ERRCODE_UNREACHABLE)
-				set_state(worker, DJK_STATE_UNREACHABLE, event->error.message,
-						  "Check bootstrap_servers, the network and the brokers.");
-			break;
-		default:
-			ereport(LOG, (errmsg("djkafka consumer \"%s\": %s", worker->row->name, event->error.message)));
-			break;
-	}
-	djk_slot_set_error(djk_slot_mine(), event->error.message);
-}
-
-static void
-take_event(ConsumerWorker *worker, const DjkConsumerEvent *event)
-{
-	switch (event->kind)
-	{
-		case DJK_EVENT_MESSAGE:
-			take_message(worker, event);
-			break;
-		case DJK_EVENT_EOF:
-			take_eof(worker, event);
-			break;
-		case DJK_EVENT_ASSIGN:
-			take_assignment(worker, event);
-			break;
-		case DJK_EVENT_REVOKE:
-			take_revocation(worker, event);
-			break;
-		case DJK_EVENT_PARTITION_ERROR:
-			take_partition_error(worker, event);
-			break;
-		case DJK_EVENT_ERROR:
-			take_error(worker, event);
-			break;
-		case DJK_EVENT_LOG:
-			ereport(event->log_level <= 3 ? LOG : DEBUG1,
-					(errmsg_internal("djkafka consumer \"%s\": %s", worker->row->name, event->log_text)));
-			break;
-		case DJK_EVENT_NONE:
-			break;
-	}
-}
-
-/* ---------- the loop's steps ---------- */
-
 /*
  * Takes what is queued, up to the batch's bounds.  Returns true if the queue
  * may hold more.
  */
 static bool
-fetch(ConsumerWorker *worker)
+fetch(DjkMember *worker)
 {
 	DjkConsumerEvent event;
 	TimestampTz started = 0;
@@ -596,7 +297,7 @@ fetch(ConsumerWorker *worker)
 	{
 		if (!djk_consumer_poll(worker->kafka, &event))
 			return false;
-		take_event(worker, &event);
+		djk_member_take_event(worker, &event);
 		if ((++taken & 1023) == 0)
 		{
 			TimestampTz now = GetCurrentTimestamp();
@@ -613,7 +314,7 @@ fetch(ConsumerWorker *worker)
 
 /* Kafka is told after the commit, for lag tools alone. */
 static void
-advise(ConsumerWorker *worker)
+advise(DjkMember *worker)
 {
 	DjkTopicPartition *list = palloc0(worker->batch.npartitions * sizeof(DjkTopicPartition));
 	int			n = 0;
@@ -634,7 +335,7 @@ advise(ConsumerWorker *worker)
 
 /* What the batch has done to the positions. */
 static void
-settle_positions(ConsumerWorker *worker)
+settle_positions(DjkMember *worker)
 {
 	for (int i = 0; i < worker->batch.npartitions; i++)
 	{
@@ -648,7 +349,7 @@ settle_positions(ConsumerWorker *worker)
 }
 
 static void
-wait_before_retry(ConsumerWorker *worker, const DjkApplyResult *result)
+wait_before_retry(DjkMember *worker, const DjkApplyResult *result)
 {
 	int64		delay = djk_retry_delay_ms(++worker->attempt, RETRY_BASE_MS,
 										   (int64) djk_max_retry_interval_s * 1000,
@@ -666,11 +367,11 @@ wait_before_retry(ConsumerWorker *worker, const DjkApplyResult *result)
 }
 
 static void
-retry_now(ConsumerWorker *worker)
+retry_now(DjkMember *worker)
 {
 	worker->retry_at = 0;
 	djk_slot_set_retry(djk_slot_mine(), worker->attempt, 0);
-	load_and_fetch(worker);
+	djk_member_load_and_fetch(worker);
 }
 
 static pg_attribute_noreturn() void
@@ -684,7 +385,7 @@ throw_result(const DjkApplyResult *result)
 }
 
 static pg_attribute_noreturn() void
-throw_stopped(const ConsumerWorker *worker, const DjkApplyResult *result)
+throw_stopped(const DjkMember *worker, const DjkApplyResult *result)
 {
 	const DjkMessage *message;
 	const DjkBatchPartition *partition;
@@ -703,7 +404,7 @@ throw_stopped(const ConsumerWorker *worker, const DjkApplyResult *result)
 }
 
 static void
-finish_batch(ConsumerWorker *worker, const DjkApplyResult *result)
+finish_batch(DjkMember *worker, const DjkApplyResult *result)
 {
 	settle_positions(worker);
 	if (result->decided > 0 || worker->batch.nmessages == 0)
@@ -716,7 +417,7 @@ finish_batch(ConsumerWorker *worker, const DjkApplyResult *result)
 		case DJK_APPLY_DONE:
 			worker->attempt = 0;
 			worker->proving = false;
-			set_running(worker);
+			djk_member_set_running(worker);
 			break;
 		case DJK_APPLY_TRANSIENT:
 			wait_before_retry(worker, result);
@@ -729,7 +430,7 @@ finish_batch(ConsumerWorker *worker, const DjkApplyResult *result)
 }
 
 static void
-apply_batch(ConsumerWorker *worker)
+apply_batch(DjkMember *worker)
 {
 	DjkApplyResult result;
 
@@ -746,11 +447,11 @@ apply_batch(ConsumerWorker *worker)
 	djk_apply_batch(worker->apply, &worker->batch, &result);
 	MemoryContextSwitchTo(worker->cycle);
 	finish_batch(worker, &result);
-	clear_batch(worker);
+	djk_member_clear_batch(worker);
 }
 
 static void
-publish_now_and_then(ConsumerWorker *worker, bool idle)
+publish_now_and_then(DjkMember *worker, bool idle)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
@@ -761,7 +462,7 @@ publish_now_and_then(ConsumerWorker *worker, bool idle)
 }
 
 static long
-idle_wait_ms(const ConsumerWorker *worker)
+idle_wait_ms(const DjkMember *worker)
 {
 	long		wait = Min(IDLE_WAIT_MS, worker->max_poll_ms / 3);
 
@@ -774,17 +475,17 @@ idle_wait_ms(const ConsumerWorker *worker)
 
 /* With nothing to do a while after the assignment, the fault seems to be gone. */
 static void
-end_proof(ConsumerWorker *worker)
+end_proof(DjkMember *worker)
 {
 	if (!worker->proving || worker->assigned_at == 0 ||
 		!TimestampDifferenceExceeds(worker->assigned_at, GetCurrentTimestamp(), PROOF_MS))
 		return;
 	worker->proving = false;
-	set_running(worker);
+	djk_member_set_running(worker);
 }
 
 static void
-run_loop(ConsumerWorker *worker)
+run_loop(DjkMember *worker)
 {
 	bool		more = true;
 
@@ -796,7 +497,7 @@ run_loop(ConsumerWorker *worker)
 		if (worker->retry_at != 0 && GetCurrentTimestamp() >= worker->retry_at)
 			retry_now(worker);
 		else if (worker->positions->unresolved && !more)
-			load_and_fetch(worker);
+			djk_member_load_and_fetch(worker);
 
 		more = fetch(worker);
 		if (worker->batch.npartitions > 0)
@@ -816,7 +517,7 @@ run_loop(ConsumerWorker *worker)
 static void
 run_consumer_worker(void *arg)
 {
-	ConsumerWorker *worker = arg;
+	DjkMember *worker = arg;
 
 	worker->args = djk_worker_args();
 	worker->proving = djk_slot_failed_before(worker->args.slot);
@@ -841,6 +542,6 @@ void
 djkafka_consumer_worker_main(Datum arg)
 {
 	djk_worker_init();
-	this_worker = MemoryContextAllocZero(TopMemoryContext, sizeof(ConsumerWorker));
+	this_worker = MemoryContextAllocZero(TopMemoryContext, sizeof(DjkMember));
 	djk_worker_run(run_consumer_worker, this_worker);
 }

@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "state/event.h"
 #include "state/offset.h"
+#include "state/partition_table.h"
 #include "state/shmem.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"

@@ -1,0 +1,460 @@
+/*-------------------------------------------------------------------------
+ *
+ * route_target.c
+ *	  What a route can write: the columns of its target, and the key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/route_target.h"
+
+#include "access/genam.h"
+#include "access/relation.h"
+#include "catalog/catalog.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
+#include "rewrite/rewriteHandler.h"
+#include "state/catalog.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+#include "utils/typcache.h"
+
+/* ---------- columns ---------- */
+
+static bool
+is_listed(const char *name, char **names, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(names[i], name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+is_writable(const DjkRouteRow *route, const char *name)
+{
+	if (is_listed(name, route->key_columns, route->nkey_columns))
+		return true;
+	if (route->include != NULL && !is_listed(name, route->include, route->ninclude) &&
+		!is_listed(name, route->column_names, route->ncolumns))
+		return false;
+	return !is_listed(name, route->exclude, route->nexclude);
+}
+
+static DjkSource
+envelope_source(const char *name)
+{
+	static const struct
+	{
+		const char *name;
+		DjkSource	source;
+	}			sources[] = {
+		{"topic", DJK_SOURCE_TOPIC}, {"partition", DJK_SOURCE_PARTITION},
+		{"offset", DJK_SOURCE_OFFSET}, {"timestamp", DJK_SOURCE_TIMESTAMP},
+		{"key", DJK_SOURCE_KEY}, {"value", DJK_SOURCE_VALUE}, {"headers", DJK_SOURCE_HEADERS}
+	};
+
+	for (int i = 0; i < lengthof(sources); i++)
+	{
+		if (strcmp(sources[i].name, name) == 0)
+			return sources[i].source;
+	}
+	return DJK_SOURCE_FIELD;
+}
+
+static int
+find_name(const char *name, char **names, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(names[i], name) == 0)
+			return i;
+	}
+	return -1;
+}
+
+static void
+fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
+{
+	const DjkRouteRow *route = state->route;
+
+	column->name = pstrdup(NameStr(att->attname));
+	column->name_len = strlen(column->name);
+	column->type = att->atttypid;
+	column->typmod = att->atttypmod;
+	column->collation = att->attcollation;
+	column->always_identity = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
+	column->expression = find_name(column->name, route->column_names, route->ncolumns);
+	if (column->expression >= 0)
+	{
+		column->source = DJK_SOURCE_EXPRESSION;
+		column->typmod = -1;
+	}
+	else
+		column->source = state->codec->has_fields ? DJK_SOURCE_FIELD : envelope_source(column->name);
+	column->converter = djk_converter_create(column->type, column->typmod);
+}
+
+static void
+require_columns(const DjkRouteState *state, char **names, int n, const char *what)
+{
+	for (int i = 0; i < n; i++)
+	{
+		bool		found = false;
+
+		for (int c = 0; c < state->ncolumns && !found; c++)
+			found = strcmp(state->columns[c].name, names[i]) == 0;
+		if (!found)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of \"%s\" cannot be written by the route", names[i],
+							state->target_sql),
+					 errdetail("It is named in %s, but does not exist, is generated, or is excluded.", what),
+					 errhint("Change %s of the route, or the table.", what)));
+	}
+}
+
+static bool
+has_column(TupleDesc desc, const char *name)
+{
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+require_existing(Relation rel, char **names, int n, const char *what)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (!has_column(RelationGetDescr(rel), names[i]))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i],
+							RelationGetRelationName(rel)),
+					 errdetail("It is named in %s of the route.", what),
+					 errhint("Change %s of the route, or the table.", what)));
+	}
+}
+
+static void
+build_columns(DjkRouteState *state, Relation rel)
+{
+	const DjkRouteRow *route = state->route;
+	TupleDesc	desc = RelationGetDescr(rel);
+	bool		all_optional = true;
+
+	state->columns = palloc0(Max(desc->natts, 1) * sizeof(DjkColumn));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+		bool		required;
+
+		if (att->attisdropped || att->attgenerated != '\0')
+			continue;
+		required = att->attnotnull && !att->atthasdef && att->attidentity == '\0';
+		if (!is_writable(route, NameStr(att->attname)))
+		{
+			state->excludes_columns = true;
+			state->needed_excluded |= required;
+			continue;
+		}
+		if (required || get_typtype(att->atttypid) == TYPTYPE_DOMAIN)
+			state->needed = bms_add_member(state->needed, state->ncolumns);
+		fill_column(state, &state->columns[state->ncolumns], att);
+		if (state->columns[state->ncolumns].source == DJK_SOURCE_EXPRESSION)
+			state->expression_columns = bms_add_member(state->expression_columns, state->ncolumns);
+		if (required && state->columns[state->ncolumns].source == DJK_SOURCE_FIELD)
+			all_optional = false;
+		state->ncolumns++;
+	}
+	if (desc->constr != NULL && desc->constr->num_check > 0)
+		state->has_checks = true;
+	state->fields_optional = all_optional && route->ncolumns > 0;
+
+	require_existing(rel, route->include, route->ninclude, "include");
+	require_existing(rel, route->exclude, route->nexclude, "exclude");
+	require_columns(state, route->column_names, route->ncolumns, "columns");
+	require_columns(state, route->key_columns, route->nkey_columns, "key_columns");
+}
+
+/* ---------- the key ---------- */
+
+static char *
+operator_sql(Oid operator)
+{
+	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
+	Form_pg_operator form;
+	char	   *sql;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for operator %u", operator);
+	form = (Form_pg_operator) GETSTRUCT(tuple);
+	sql = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
+				   NameStr(form->oprname));
+	ReleaseSysCache(tuple);
+	return sql;
+}
+
+static void
+add_key(DjkRouteState *state, const char *name)
+{
+	for (int i = 0; i < state->ncolumns; i++)
+	{
+		DjkColumn  *column = &state->columns[i];
+		TypeCacheEntry *type;
+
+		if (strcmp(column->name, name) != 0)
+			continue;
+		type = lookup_type_cache(column->type, TYPECACHE_HASH_PROC_FINFO | TYPECACHE_EQ_OPR_FINFO);
+		if (!OidIsValid(type->eq_opr))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_FUNCTION),
+					 errmsg("key column \"%s\" is of type %s, which has no equality operator", name,
+							format_type_be(column->type))));
+		column->is_key = true;
+		column->equal = &type->eq_opr_finfo;
+		column->hash = OidIsValid(type->hash_proc_finfo.fn_oid) ? &type->hash_proc_finfo : NULL;
+		column->equal_operator = operator_sql(type->eq_opr);
+		state->keys[state->nkeys++] = i;
+		return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+			 errmsg("key column \"%s\" of \"%s\" cannot be written by the route", name, state->target_sql),
+			 errhint("Add it to include, take it out of exclude, or name other key_columns.")));
+}
+
+static bool
+index_matches(Relation rel, Form_pg_index index, char **names, int n)
+{
+	if (index->indnkeyatts != n)
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		AttrNumber	attnum = index->indkey.values[i];
+
+		if (attnum <= 0 ||
+			!is_listed(NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname), names, n))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Looks at the unique indexes: finds the one of the wanted key (by names, or
+ * the primary key), and counts the others, which forbid merging.
+ */
+static void
+scan_indexes(DjkRouteState *state, Relation rel, bool *found, bool *deferrable, int *others)
+{
+	const DjkRouteRow *route = state->route;
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	*found = *deferrable = false;
+	*others = 0;
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+		bool		plain = form->indisunique && form->indisvalid &&
+			RelationGetIndexPredicate(index) == NIL && RelationGetIndexExpressions(index) == NIL;
+		bool		is_key;
+
+		if (route->nkey_columns > 0)
+			is_key = plain && index_matches(rel, form, route->key_columns, route->nkey_columns);
+		else
+			is_key = form->indisprimary;
+
+		if (is_key && !form->indimmediate)
+			*deferrable = true;
+		else if (is_key && !*found)
+		{
+			*found = true;
+			for (int i = 0; i < form->indnkeyatts && state->nkeys == i; i++)
+				add_key(state, NameStr(TupleDescAttr(RelationGetDescr(rel),
+													 form->indkey.values[i] - 1)->attname));
+		}
+		if (!is_key && (form->indisunique || form->indisexclusion))
+			(*others)++;
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+}
+
+static void
+build_key(DjkRouteState *state, Relation rel)
+{
+	const DjkRouteRow *route = state->route;
+	bool		found;
+	bool		deferrable;
+	int			other_unique;
+
+	state->keys = palloc0(INDEX_MAX_KEYS * sizeof(int));
+	if (state->is_view)
+	{
+		for (int i = 0; i < route->nkey_columns; i++)
+			add_key(state, route->key_columns[i]);
+		if (state->nkeys == 0 && route->operation != DJK_OPERATION_INSERT)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+					 errmsg("\"%s\" is not a table, so it has no primary key", state->target_sql),
+					 errhint("Name the columns that identify a row with key_columns.")));
+		return;
+	}
+
+	if (route->operation == DJK_OPERATION_INSERT)
+	{
+		for (int i = 0; i < route->nkey_columns; i++)
+			add_key(state, route->key_columns[i]);
+		return;
+	}
+
+	scan_indexes(state, rel, &found, &deferrable, &other_unique);
+	if (!found && deferrable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("the key of \"%s\" is a deferrable constraint", state->target_sql),
+				 errdetail("PostgreSQL cannot resolve conflicts by a deferrable constraint."),
+				 errhint("Name other key_columns, or make the constraint NOT DEFERRABLE.")));
+	if (!found)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 route->nkey_columns > 0 ?
+				 errmsg("\"%s\" has no unique constraint on exactly the given key_columns", state->target_sql) :
+				 errmsg("\"%s\" has no primary key", state->target_sql),
+				 errhint("Add a unique constraint, name other key_columns, or use operation => 'insert'.")));
+	state->ordered |= other_unique > 0;
+	state->merge = !state->ordered;
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		if (state->columns[state->keys[i]].hash == NULL)
+			state->merge = false;
+	}
+}
+
+/* ---------- the target ---------- */
+
+/* User triggers, partitions and children: order can be seen, or we cannot tell. */
+static bool
+may_see_order(Relation rel)
+{
+	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relhassubclass)
+		return true;
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		if (!rel->trigdesc->triggers[i].tgisinternal)
+			return true;
+	}
+	return false;
+}
+
+static void
+require_view_operation(DjkRouteState *state, Relation rel)
+{
+	int			events = relation_is_updatable(RelationGetRelid(rel), NIL, true, NULL);
+	int			wanted = 1 << CMD_INSERT;
+
+	if (state->route->operation == DJK_OPERATION_INSERT_NEW)
+		wanted = 0;
+	if (state->route->operation >= DJK_OPERATION_UPSERT)
+		wanted |= 1 << CMD_UPDATE;
+	if (state->route->operation == DJK_OPERATION_MIRROR)
+		wanted |= 1 << CMD_DELETE;
+	if (wanted == 0 || (events & wanted) != wanted)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"%s\" cannot be written by this operation", state->target_sql),
+				 errdetail("Not every statement that the operation needs is possible on it."),
+				 errhint("Create INSTEAD OF triggers for INSERT, UPDATE and DELETE, or choose another operation.")));
+}
+
+static void
+require_relkind(DjkRouteState *state, Relation rel)
+{
+	Oid			extension;
+	Oid			schema;
+
+	switch (rel->rd_rel->relkind)
+	{
+		case RELKIND_RELATION:
+		case RELKIND_PARTITIONED_TABLE:
+			break;
+		case RELKIND_VIEW:
+		case RELKIND_FOREIGN_TABLE:
+			state->is_view = true;
+			require_view_operation(state, rel);
+			break;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("\"%s\" is not a table or view", state->target_sql),
+					 errhint("The target of a route is a table, a partitioned table, a foreign table or a view.")));
+	}
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("\"%s\" is a temporary table", state->target_sql),
+				 errdetail("The worker is another session and cannot see it.")));
+	if (IsCatalogRelation(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("\"%s\" is a system catalog", state->target_sql)));
+	/* What says how messages are written is not written by messages. */
+	if (djk_catalog_find(&extension, &schema) &&
+		getExtensionOfObject(RelationRelationId, RelationGetRelid(rel)) == extension)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("\"%s\" belongs to djkafka itself", state->target_sql),
+				 errhint("Name a table of your own.")));
+}
+
+static void
+build_rows_desc(DjkRouteState *state)
+{
+	state->rows_desc = CreateTemplateTupleDesc(state->ncolumns);
+	for (int i = 0; i < state->ncolumns; i++)
+	{
+		char		name[NAMEDATALEN];
+
+		snprintf(name, sizeof(name), "djk_%d", i + 1);
+		TupleDescInitEntry(state->rows_desc, i + 1, name, state->columns[i].type,
+						   state->columns[i].typmod, 0);
+		TupleDescInitEntryCollation(state->rows_desc, i + 1, state->columns[i].collation);
+	}
+}
+
+void
+djk_route_target_build(DjkRouteState *state)
+{
+	const DjkRouteRow *route = state->route;
+	Relation	rel = OidIsValid(route->target) ? try_relation_open(route->target, AccessShareLock) : NULL;
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(DJK_ERRCODE_BROKEN),
+				 errmsg("the target %s of route " INT64_FORMAT " no longer exists",
+						route->target_name ? route->target_name : "table", route->id),
+				 errhint("Create it again and set djkafka_route.target, or drop the route with djkafka_drop_route(" INT64_FORMAT ").",
+						 route->id)));
+
+	state->target_sql = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+												   RelationGetRelationName(rel));
+	require_relkind(state, rel);
+	state->ordered = may_see_order(rel);
+	build_columns(state, rel);
+	build_key(state, rel);
+	build_rows_desc(state);
+	relation_close(rel, AccessShareLock);
+}

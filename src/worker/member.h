@@ -1,0 +1,68 @@
+/*-------------------------------------------------------------------------
+ *
+ * member.h
+ *	  A consumer worker as a member of its group: its state, and what Kafka
+ *	  tells it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_MEMBER_H
+#define DJK_MEMBER_H
+
+#include "base/djk.h"
+
+#include "apply/apply.h"
+#include "kafka/consumer.h"
+#include "state/catalog.h"
+#include "state/connection.h"
+#include "state/consumer_row.h"
+#include "worker/position.h"
+#include "worker/worker.h"
+
+typedef struct DjkMember
+{
+	DjkWorkerArgs args;
+	MemoryContext life;
+	MemoryContext cycle;		/* reset with each turn of the loop */
+	DjkConsumerRow *row;
+	DjkHome		home;
+	DjkConnection connection;
+	DjkConsumer *kafka;
+	DjkApply   *apply;
+	DjkPositions *positions;
+	int			max_poll_ms;
+
+	/* the batch being collected */
+	DjkBatch	batch;
+	int			messages_size;
+	int			partitions_size;
+	DjkPosition **batch_positions;	/* by the batch's partition */
+
+	/* after a transient error */
+	int			attempt;
+	TimestampTz retry_at;		/* 0: not waiting */
+	TimestampTz published_at;
+	bool		subscribed;
+
+	/*
+	 * The predecessor failed: what it said stays shown until a batch succeeds,
+	 * or there is nothing to do for a while.
+	 */
+	bool		proving;
+	TimestampTz assigned_at;
+} DjkMember;
+
+/* Takes one event of the library: a message goes into the batch, all else is acted on. */
+extern void djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *event);
+
+/* Gives the batch's messages back and empties it. */
+extern void djk_member_clear_batch(DjkMember *worker);
+
+/* Loads and resolves what is not yet, then fetches, unless it waits for a retry. */
+extern void djk_member_load_and_fetch(DjkMember *worker);
+
+/* The state that is shown; running only if nothing speaks against it. */
+extern void djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, const char *hint);
+extern void djk_member_set_running(DjkMember *worker);
+
+#endif							/* DJK_MEMBER_H */
