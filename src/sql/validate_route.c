@@ -291,20 +291,35 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->search_path = djk_trigger_row_text(row, "search_path");
 }
 
+/*
+ * Planning an expression runs what is immutable in it.  So this is done with
+ * the rights of the consumer's owner, as all else that the worker will do; a
+ * caller that is somebody else, such as a superuser who edits the row, is shut
+ * off as in maintenance commands on other people's tables.
+ */
 static void
-check_deeply(const DjkTriggerRow *row)
+check_deeply(const DjkTriggerRow *row, Oid owner)
 {
 	DjkRouteRow route;
 	DjkRouteState *state;
+	Oid			caller;
+	int			sec_context;
+	int			guc_level;
 
 	fill_route(row, &route);
 	if (route.handler == NULL && !OidIsValid(route.target))
 		return;
+	GetUserIdAndSecContext(&caller, &sec_context);
+	if (caller != owner)
+		SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	state = djk_route_state_create(&route, CurrentMemoryContext);
 	djk_statement_check(state);
 	djk_route_state_destroy(state);
 	PopActiveSnapshot();
+	AtEOXact_GUC(false, guc_level);
+	SetUserIdAndSecContext(caller, sec_context);
 }
 
 Datum
@@ -345,7 +360,7 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 	check_one_destination(&row);
 	check_duplicate(&row);
 	if (consumer.is_home)
-		check_deeply(&row);
+		check_deeply(&row, consumer.owner);
 	return PointerGetDatum(row.tuple);
 }
 
