@@ -457,6 +457,7 @@ void
 djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
 	RowBuilder	builder = {.apply = apply, .state = state};
+	int			guc_level = djk_route_state_enter(state);	/* a time without a zone is in the route's */
 
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
 	for (int i = 0; i < n; i++)
@@ -472,4 +473,5 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 			apply->work[indexes[i]].fate = DJK_FATE_FILTERED;
 	}
 	apply->current = -1;
+	djk_route_state_leave(guc_level);
 }

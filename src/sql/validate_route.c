@@ -292,28 +292,34 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 }
 
 /*
- * As the owner, whoever changes the row: planning an expression may call the
- * functions in it, and what the owner may not do must be found now.
+ * Planning an expression runs what is immutable in it.  So this is done with
+ * the rights of the consumer's owner, as all else that the worker will do; a
+ * caller that is somebody else, such as a superuser who edits the row, is shut
+ * off as in maintenance commands on other people's tables.
  */
 static void
 check_deeply(const DjkTriggerRow *row, Oid owner)
 {
 	DjkRouteRow route;
 	DjkRouteState *state;
-	Oid			user;
-	int			security;
+	Oid			caller;
+	int			sec_context;
+	int			guc_level;
 
 	fill_route(row, &route);
 	if (route.handler == NULL && !OidIsValid(route.target))
 		return;
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(owner, security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	GetUserIdAndSecContext(&caller, &sec_context);
+	if (caller != owner)
+		SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	state = djk_route_state_create(&route, CurrentMemoryContext);
 	djk_statement_check(state);
 	djk_route_state_destroy(state);
 	PopActiveSnapshot();
-	SetUserIdAndSecContext(user, security);
+	AtEOXact_GUC(false, guc_level);
+	SetUserIdAndSecContext(caller, sec_context);
 }
 
 Datum

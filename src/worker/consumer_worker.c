@@ -132,7 +132,7 @@ load_definition(DjkMember *worker)
 	DjkProperty *options;
 	MemoryContext old;
 
-	StartTransactionCommand();
+	djk_worker_start_transaction();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_catalog_enter(&identity);
 	worker->row = djk_consumer_row_load(worker->args.consumer_id, worker->life);

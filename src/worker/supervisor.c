@@ -367,7 +367,7 @@ reconcile(Supervisor *supervisor)
 	ListCell   *lc;
 
 	MemoryContextReset(supervisor->cycle);
-	StartTransactionCommand();
+	djk_worker_start_transaction();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!djk_catalog_find(&extension, &schema))
 		leave("the database has no extension djkafka");

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "access/xlog.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "commands/dbcommands.h"
@@ -153,10 +154,19 @@ djk_worker_wait(int fd, long timeout_ms, const char *event)
 static MemoryContext outer_context = NULL;
 
 void
+djk_worker_start_transaction(void)
+{
+	StartTransactionCommand();
+	XactIsoLevel = XACT_READ_COMMITTED;
+	XactReadOnly = RecoveryInProgress();
+	XactDeferrable = false;
+}
+
+void
 djk_worker_begin(DjkIdentity *identity)
 {
 	outer_context = CurrentMemoryContext;
-	StartTransactionCommand();
+	djk_worker_start_transaction();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_catalog_enter(identity);
 }

@@ -58,6 +58,12 @@ extern bool djk_worker_is_listed(void);
 extern void djk_worker_wait(int fd, long timeout_ms, const char *event);
 
 /*
+ * StartTransactionCommand(), whatever the owner or the database has chosen as
+ * its default: read committed, and able to write.
+ */
+extern void djk_worker_start_transaction(void);
+
+/*
  * A short transaction on the catalog; the caller's memory context is current
  * again after it.
  */
