@@ -24,6 +24,7 @@
 #include "access/xact.h"
 #include "apply/retry.h"
 #include "apply/statement.h"
+#include "base/compat.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
@@ -252,7 +253,7 @@ fail_message(Isolation *isolation, int message, const ErrorData *edata)
 		isolation->stopped_at = message;
 }
 
-static pg_attribute_noreturn() void
+pg_noreturn static void
 throw_broken(const DjkApply *apply, const Suspect *suspect)
 {
 	const ErrorData *edata = suspect->edata;

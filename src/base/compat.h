@@ -25,6 +25,11 @@
 #include "varatt.h"
 #endif
 
+/* 18 has a word for functions that never return; it stands before all else. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn	pg_attribute_noreturn()
+#endif
+
 /*
  * 17 lets a worker run as a role that cannot log in.  Before that such an owner
  * is refused when the consumer is created.

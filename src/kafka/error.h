@@ -10,6 +10,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "base/compat.h"
 #include "kafka/consumer.h"
 
 /* What a caller should do about 'code'; a fatal error is known by the event, not by its code. */
@@ -25,10 +26,9 @@ extern int	djk_kafka_error_sqlstate(DjkConsumerErrorClass error_class);
 extern void djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text);
 
 /* Raises an error of the library as 'could not <action>'. */
-extern void djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *action)
-			pg_attribute_noreturn();
+pg_noreturn extern void djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *action);
 
 /* Raises *error, which a look-up filled. */
-extern void djk_error_throw(const DjkError *error) pg_attribute_noreturn();
+pg_noreturn extern void djk_error_throw(const DjkError *error);
 
 #endif							/* DJK_KAFKA_ERROR_H */

@@ -11,6 +11,7 @@
  */
 #include "base/djk.h"
 
+#include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -40,7 +41,7 @@ require_text_arg(FunctionCallInfo fcinfo, int n, const char *name)
 	return text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
-static pg_attribute_noreturn() void
+pg_noreturn static void
 throw_no_consumer(const char *name)
 {
 	ereport(ERROR,

@@ -8,6 +8,7 @@
 #include "sql/run_messages.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -27,7 +28,7 @@ load_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **heade
 	return given->nheaders;
 }
 
-static pg_attribute_noreturn() void
+pg_noreturn static void
 throw_invalid(const char *detail)
 {
 	ereport(ERROR,

@@ -8,11 +8,12 @@
 #include "sql/start_at.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/start.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-static pg_attribute_noreturn() void
+pg_noreturn static void
 throw_invalid(const char *word, const char *what)
 {
 	ereport(ERROR,
