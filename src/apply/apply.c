@@ -107,6 +107,8 @@ take_batch(DjkApply *apply, DjkBatch *batch)
 	for (int i = 0; i < batch->nmessages; i++)
 		apply->work[i].route = -1;
 	apply->current = apply->current_route = -1;
+	apply->piece_from = 0;
+	apply->piece_to = batch->nmessages;
 }
 
 /* ---------- context of errors ---------- */
@@ -115,19 +117,21 @@ static void
 error_context(void *arg)
 {
 	const DjkApply *apply = arg;
+	int			first = apply->current >= 0 ? apply->current : apply->piece_from;
+	int			n = apply->current >= 0 ? 1 : apply->piece_to - apply->piece_from;
+	const DjkMessage *message;
+	const DjkBatchPartition *partition;
 
-	if (apply->current >= 0)
-	{
-		const DjkMessage *message = &apply->batch->messages[apply->current];
-		const DjkBatchPartition *partition = &apply->batch->partitions[message->partition];
-
+	if (apply->batch == NULL || n <= 0)
+		return;
+	message = &apply->batch->messages[first];
+	partition = &apply->batch->partitions[message->partition];
+	if (n == 1)
 		errcontext("consumer \"%s\", topic \"%s\", partition %d, offset " INT64_FORMAT,
 				   apply->consumer->name, partition->topic, partition->partition, message->offset);
-	}
-	else if (apply->batch != NULL && apply->batch->npartitions > 0)
+	else
 		errcontext("consumer \"%s\", batch of %d messages, first topic \"%s\", partition %d, offset " INT64_FORMAT,
-				   apply->consumer->name, apply->batch->nmessages, apply->batch->partitions[0].topic,
-				   apply->batch->partitions[0].partition, apply->batch->partitions[0].next_offset);
+				   apply->consumer->name, n, partition->topic, partition->partition, message->offset);
 }
 
 /* ---------- a transaction of our own ---------- */
@@ -245,7 +249,11 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 		else
 		{
 			if (isolate)
+			{
 				end = djk_isolate(apply, from, end, DJK_ISOLATE_MAX);
+				apply->piece_from = from;
+				apply->piece_to = end;
+			}
 			else if (end > from)
 				end = djk_isolate_apply(apply, from, end);
 			djk_isolate_check_constraints();

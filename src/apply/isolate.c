@@ -37,6 +37,7 @@
 typedef struct Suspect
 {
 	int			message;
+	int			route;			/* the one at work when it failed; -1 none */
 	ErrorData  *edata;
 } Suspect;
 
@@ -159,6 +160,10 @@ djk_isolate_apply(DjkApply *apply, int from, int to)
 
 	MemoryContextReset(apply->attempt_context);
 	old = MemoryContextSwitchTo(apply->attempt_context);
+	/* An attempt that failed has left them where they were. */
+	apply->current = apply->current_route = -1;
+	apply->piece_from = from;
+	apply->piece_to = to;
 
 	reset_fates(apply, from, to);
 	djk_prepare(apply, from, to);
@@ -247,7 +252,7 @@ fail_message(Isolation *isolation, int message, const ErrorData *edata)
 	DjkApply   *apply = isolation->apply;
 	DjkError	error;
 
-	djk_isolate_describe(edata, apply->batch->messages[message].value == NULL, apply->batch_context, &error);
+	djk_isolate_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
 	djk_work_fail(apply, message, &error, edata->context);
 	if (apply->work[message].fate == DJK_FATE_STOP)
 		isolation->stopped_at = message;
@@ -257,7 +262,7 @@ pg_noreturn static void
 throw_broken(const DjkApply *apply, const Suspect *suspect)
 {
 	const ErrorData *edata = suspect->edata;
-	const DjkRouteRow *route = &apply->consumer->routes[Max(apply->work[suspect->message].route, 0)];
+	const DjkRouteRow *route = &apply->consumer->routes[Max(suspect->route, 0)];
 
 	ereport(ERROR,
 			(errcode(DJK_ERRCODE_BROKEN),
@@ -317,7 +322,7 @@ count_suspects(const Isolation *isolation, int route)
 	{
 		const Suspect *suspect = lfirst(lc);
 
-		if (isolation->apply->work[suspect->message].route == route)
+		if (suspect->route == route)
 			n++;
 	}
 	return n;
@@ -329,6 +334,10 @@ make_suspect(Isolation *isolation, int message, ErrorData *edata)
 	Suspect    *suspect = MemoryContextAlloc(isolation->apply->batch_context, sizeof(Suspect));
 
 	suspect->message = message;
+	/* A route whose state cannot be made fails before it has taken the message. */
+	suspect->route = isolation->apply->work[message].route;
+	if (suspect->route < 0)
+		suspect->route = isolation->apply->current_route;
 	suspect->edata = edata;
 	return suspect;
 }
@@ -337,8 +346,8 @@ make_suspect(Isolation *isolation, int message, ErrorData *edata)
 static void
 judge_message(Isolation *isolation, int message, ErrorData *edata, bool only_deferred)
 {
-	int			route = isolation->apply->work[message].route;
 	Suspect    *suspect = make_suspect(isolation, message, edata);
+	int			route = suspect->route;
 	MemoryContext old = MemoryContextSwitchTo(isolation->apply->batch_context);
 
 	if (only_deferred)
@@ -488,7 +497,7 @@ settle(Isolation *isolation)
 	foreach(lc, isolation->suspects)
 	{
 		Suspect    *suspect = lfirst(lc);
-		int			route = isolation->apply->work[suspect->message].route;
+		int			route = suspect->route;
 
 		if (route < 0 || isolation->applied[route] == 0)
 			throw_broken(isolation->apply, suspect);

@@ -63,6 +63,8 @@ typedef struct DjkApply
 	DjkWork    *work;			/* by message */
 	List	   *presents;		/* Bitmapsets seen in this attempt */
 	int			current;		/* message or -1, for errors' context */
+	int			piece_from;		/* what is being applied, for the same */
+	int			piece_to;
 	int			current_route;	/* route whose SQL runs, or -1 */
 	int			chunk_messages; /* most in one transaction, less than the batch after a time-out */
 	int			chunk_successes;
