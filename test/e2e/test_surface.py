@@ -44,6 +44,7 @@ VALUES = {
     "messages": "[]",
     "home": "00000000-0000-0000-0000-000000000000",
     "headers": None,
+    "topic_name": None,
 }
 
 # Called in this order; those that are not named come after, by name.
