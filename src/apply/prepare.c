@@ -13,6 +13,7 @@
 #include "apply/work.h"
 
 #include "apply/message_row.h"
+#include "apply/route_target.h"
 #include "apply/statement.h"
 #include "base/clock.h"
 #include "base/compat.h"
@@ -21,7 +22,6 @@
 #include "miscadmin.h"
 #include "regex/regex.h"
 #include "storage/lmgr.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -118,14 +118,7 @@ lock_target(const DjkRouteRow *route)
 
 	if (!OidIsValid(target))
 		return;
-	if (pg_class_aclcheck(target, GetUserId(), ACL_INSERT) != ACLCHECK_OK &&
-		pg_attribute_aclcheck_all(target, GetUserId(), ACL_INSERT, ACLMASK_ANY) != ACLCHECK_OK &&
-		get_rel_name(target) != NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for table %s", get_rel_name(target)),
-				 errhint("GRANT INSERT, UPDATE, DELETE, SELECT ON %s TO %s.", route->target_name,
-						 quote_identifier(GetUserNameFromId(GetUserId(), true)))));
+	djk_route_target_require_rights(route);
 	LockRelationOid(target, RowExclusiveLock);
 }
 

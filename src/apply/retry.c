@@ -25,6 +25,7 @@ djk_retry_verdict(int sqlstate)
 		case ERRCODE_STATEMENT_TOO_COMPLEX:
 			return DJK_VERDICT_MESSAGE;
 		case DJK_ERRCODE_BROKEN:
+		case DJK_ERRCODE_PROPERTY:
 			return DJK_VERDICT_DEFINITION;
 		default:
 			break;

@@ -14,8 +14,10 @@
 #include "catalog/pg_index.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
 #include "state/catalog.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -344,6 +346,47 @@ build_key(DjkRouteState *state, Relation rel)
 	}
 }
 
+/* ---------- rights ---------- */
+
+/* On the table, or on some of its columns where a right may be given so. */
+static bool
+has_right(Oid table, AclMode mode)
+{
+	return pg_class_aclcheck(table, GetUserId(), mode) == ACLCHECK_OK ||
+		(mode != ACL_DELETE &&
+		 pg_attribute_aclcheck_all(table, GetUserId(), mode, ACLMASK_ANY) == ACLCHECK_OK);
+}
+
+void
+djk_route_target_require_rights(const DjkRouteRow *route)
+{
+	static const struct
+	{
+		AclMode		mode;
+		const char *name;
+		DjkOperation from;		/* operations from this one on need it */
+	}			rights[] = {
+		{ACL_INSERT, "INSERT", DJK_OPERATION_INSERT},
+		{ACL_SELECT, "SELECT", DJK_OPERATION_INSERT_NEW},
+		{ACL_UPDATE, "UPDATE", DJK_OPERATION_UPSERT},
+		{ACL_DELETE, "DELETE", DJK_OPERATION_MIRROR}
+	};
+	const char *name = get_rel_name(route->target);
+
+	for (int i = 0; name != NULL && i < lengthof(rights); i++)
+	{
+		if (route->operation < rights[i].from || has_right(route->target, rights[i].mode))
+			continue;
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("permission denied for table %s", name),
+				 errdetail("The route needs the right to %s.", rights[i].name),
+				 errhint("GRANT %s ON %s TO %s, or choose another operation.", rights[i].name,
+						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(route->target)), name),
+						 quote_identifier(GetUserNameFromId(GetUserId(), true)))));
+	}
+}
+
 /* ---------- the target ---------- */
 
 /* User triggers, partitions and children: order can be seen, or we cannot tell. */
@@ -452,6 +495,7 @@ djk_route_target_build(DjkRouteState *state)
 	state->target_sql = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												   RelationGetRelationName(rel));
 	require_relkind(state, rel);
+	djk_route_target_require_rights(route);
 	state->ordered = may_see_order(rel);
 	build_columns(state, rel);
 	build_key(state, rel);

@@ -16,4 +16,10 @@
  */
 extern void djk_route_target_build(DjkRouteState *state);
 
+/*
+ * ERROR 42501 unless the current user has the rights on the target that the
+ * route's operation needs; quiet if the target is gone.
+ */
+extern void djk_route_target_require_rights(const DjkRouteRow *route);
+
 #endif							/* DJK_ROUTE_TARGET_H */

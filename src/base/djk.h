@@ -32,7 +32,6 @@
 #define DJK_ERRCODE_NO_KEY				MAKE_SQLSTATE('K', 'F', '0', '1', '2')	/* neither value nor key fill a key column */
 #define DJK_ERRCODE_TOO_SLOW			MAKE_SQLSTATE('K', 'F', '0', '1', '3')	/* one message alone hit the batch's time limit */
 #define DJK_ERRCODE_NOT_PRELOADED		MAKE_SQLSTATE('K', 'F', '0', '2', '0')	/* shared_preload_libraries lacks djkafka */
-#define DJK_ERRCODE_FOREIGN_HOME		MAKE_SQLSTATE('K', 'F', '0', '2', '1')	/* rows belong to another database */
 #define DJK_ERRCODE_NEEDS_DECISION		MAKE_SQLSTATE('K', 'F', '0', '2', '2')	/* a partition stopped for a person */
 #define DJK_ERRCODE_BROKEN				MAKE_SQLSTATE('K', 'F', '0', '2', '3')	/* definition no longer fits the database */
 

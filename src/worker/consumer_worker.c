@@ -360,7 +360,8 @@ wait_before_retry(DjkMember *worker, const DjkApplyResult *result)
 	djk_positions_suspend(worker->positions);
 	djk_slot_set_retry(djk_slot_mine(), worker->attempt, worker->retry_at);
 	djk_slot_set_error(djk_slot_mine(), result->error.message);
-	djk_slot_set_state(djk_slot_mine(), DJK_STATE_BACKOFF, result->error.message, result->error.hint);
+	worker->proving = true;
+	djk_member_set_state(worker, DJK_STATE_BACKOFF, result->error.message, result->error.hint);
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\" waits " INT64_FORMAT " ms before it tries a batch again: %s",
 					worker->row->name, delay, result->error.message)));

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "access/xact.h"
+#include "apply/retry.h"
 #include "access/xlog.h"
 #include "base/compat.h"
 #include "base/settings.h"
@@ -93,7 +94,8 @@ record_failure(void)
 	if (slot < 0)
 		return;
 	djk_slot_set_error(slot, edata->message);
-	djk_slot_set_state(slot, edata->sqlerrcode == DJK_ERRCODE_BROKEN ? DJK_STATE_BROKEN : DJK_STATE_BACKOFF,
+	djk_slot_set_state(slot, djk_retry_verdict(edata->sqlerrcode) == DJK_VERDICT_DEFINITION ?
+					   DJK_STATE_BROKEN : DJK_STATE_BACKOFF,
 					   edata->message, edata->hint);
 	djk_slot_set_leaving(slot, DJK_LEFT_FAILED);
 }
