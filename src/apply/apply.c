@@ -183,12 +183,23 @@ begin_transaction(DjkApply *apply, int *limit_ms)
 	PushActiveSnapshot(GetTransactionSnapshot());
 }
 
+/*
+ * The limit may have struck when there was nothing left to cancel, or together
+ * with the error that ended the transaction.
+ */
+static void
+disarm_limit(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	QueryCancelPending = false;
+}
+
 static void
 commit_transaction(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	disable_timeout(STATEMENT_TIMEOUT, false);
+	disarm_limit();
 }
 
 /* After an ERROR: whose fault it was; *error is described in batch_context. */
@@ -202,7 +213,7 @@ recover(DjkApply *apply, bool committing, TimestampTz started, int limit_ms, Djk
 	MemoryContextSwitchTo(apply->batch_context);
 	edata = CopyErrorData();
 	FlushErrorState();
-	disable_timeout(STATEMENT_TIMEOUT, false);
+	disarm_limit();
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(apply->batch_context);
 
@@ -214,6 +225,9 @@ recover(DjkApply *apply, bool committing, TimestampTz started, int limit_ms, Djk
 
 	verdict = djk_retry_verdict(edata->sqlerrcode);
 	if (verdict == DJK_VERDICT_TRANSIENT)
+		return OUTCOME_TRANSIENT;
+	/* At COMMIT, what is too large is the queue of notifications, because of a listener. */
+	if (committing && edata->sqlerrcode == ERRCODE_PROGRAM_LIMIT_EXCEEDED)
 		return OUTCOME_TRANSIENT;
 	if (committing)
 		return OUTCOME_COMMIT;
@@ -314,7 +328,7 @@ shrink_chunk(DjkApply *apply, int messages)
 	apply->chunk_successes = 0;
 }
 
-/* A single message hit the time limit, or made COMMIT fail: its own error. */
+/* A single message hit the time limit, or fails as a whole only: its own error. */
 static void
 fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error)
 {
@@ -327,6 +341,31 @@ fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error
 		too_slow.hint = pstrdup("Make its statement faster, or raise max.poll.interval.ms in the consumer's options.");
 	}
 	djk_work_fail(apply, message, &too_slow, NULL);
+}
+
+/*
+ * What fails as a whole only (by its length, at COMMIT, or in a last check of
+ * what every piece had passed) is tried in smaller transactions.  Where even
+ * the record of a failed message fails, there is nothing left to try.
+ */
+static bool
+separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, DjkApplyResult *result)
+{
+	DjkFate		fate = apply->work[from].fate;
+
+	if (n == 1 && (fate == DJK_FATE_DEAD || fate == DJK_FATE_SKIPPED))
+	{
+		result->status = DJK_APPLY_BROKEN;
+		return false;
+	}
+	if (n == 1)
+		fail_single(apply, from, outcome, &result->error);
+	else if (outcome == OUTCOME_TIMEOUT)
+		shrink_chunk(apply, n / 2);
+	else
+		progress->single = true;
+	progress->isolate = false;
+	return true;
 }
 
 /*
@@ -350,6 +389,8 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 			progress->isolate = progress->single;
 			return true;
 		case OUTCOME_MESSAGE:
+			if (progress->isolate)
+				return separate(apply, progress, from, n, outcome, result);
 			progress->isolate = true;
 			return true;
 		case OUTCOME_DEFINITION:
@@ -366,14 +407,7 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 			return true;
 		case OUTCOME_TIMEOUT:
 		case OUTCOME_COMMIT:
-			if (n == 1)
-				fail_single(apply, from, outcome, &result->error);
-			else if (outcome == OUTCOME_TIMEOUT)
-				shrink_chunk(apply, n / 2);
-			else
-				progress->single = true;
-			progress->isolate = false;
-			return true;
+			return separate(apply, progress, from, n, outcome, result);
 		case OUTCOME_TRANSIENT:
 			result->status = DJK_APPLY_TRANSIENT;
 			return false;

@@ -71,6 +71,16 @@
 #endif
 
 /*
+ * 16 tells a member that may become a role from one that may only inherit from
+ * it or administer it.
+ */
+#if PG_VERSION_NUM >= 160000
+#define djk_may_become(member, role)		member_can_set_role(member, role)
+#else
+#define djk_may_become(member, role)		is_member_of_role(member, role)
+#endif
+
+/*
  * 16 gave input functions a way to report a bad value without throwing;
  * 17 gave domains one.
  */

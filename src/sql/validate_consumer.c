@@ -44,7 +44,7 @@ PG_FUNCTION_INFO_V1(djkafka_wake_trigger);
 static void
 require_member(Oid owner)
 {
-	if (superuser() || is_member_of_role(GetUserId(), owner))
+	if (superuser() || djk_may_become(GetUserId(), owner))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
