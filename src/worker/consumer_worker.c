@@ -375,7 +375,7 @@ retry_now(DjkMember *worker)
 	djk_member_load_and_fetch(worker);
 }
 
-static pg_attribute_noreturn() void
+pg_noreturn static void
 throw_result(const DjkApplyResult *result)
 {
 	ereport(ERROR,
@@ -385,7 +385,7 @@ throw_result(const DjkApplyResult *result)
 			 result->error.hint ? errhint("%s", result->error.hint) : 0));
 }
 
-static pg_attribute_noreturn() void
+pg_noreturn static void
 throw_stopped(const DjkMember *worker, const DjkApplyResult *result)
 {
 	const DjkMessage *message;
