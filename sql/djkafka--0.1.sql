@@ -486,7 +486,9 @@ SELECT c.name AS consumer,
        o.first_offset,
        o.next_offset,
        GREATEST(w.high_watermark, o.high_watermark) AS high_watermark,
-       GREATEST(GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset, 0::bigint) AS lag,
+       -- GREATEST() would take what is not known for nothing
+       CASE WHEN GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.<) o.next_offset THEN 0
+            ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
        o.updated_at,
        o.applied, o.filtered, o.duplicates, o.dead, o.parked, o.gaps, o.skipped,

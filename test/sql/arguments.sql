@@ -1,0 +1,52 @@
+-- Every function takes every argument by its name.
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set start :abs_srcdir '/sql/include/start.sql'
+\set ECHO none
+\i :start
+\set ECHO all
+\pset format unaligned
+\pset tuples_only on
+
+-- whoever adds a function or an argument adds it below too
+SELECT p.proname || '(' || array_to_string(p.proargnames[1:p.pronargs], ', ') || ')'
+  FROM pg_proc p JOIN pg_depend d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' JOIN pg_extension e ON e.oid = d.refobjid AND e.extname = 'djkafka'
+ WHERE p.pronargs > 0 ORDER BY 1;
+
+CREATE SCHEMA arguments;
+SET search_path = arguments, public;
+SET djkafka.bootstrap_servers = 'embedded';
+CREATE SERVER arguments FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'embedded');
+CREATE TABLE item (id int PRIMARY KEY, name text, note text);
+CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
+SELECT djkafka_create_consumer(name => 'c', group_id => 'g', server => NULL, workers => 2, start_from => 'latest', enabled => false, options => '{"fetch.wait.max.ms": "100"}',
+    on_error => 'skip', notify => 'batch', assignment => 'roundrobin', batch_messages => 100, batch_bytes => 100000, synchronous_commit => true, owner => current_user);
+SELECT djkafka_consumer_id(name => 'c');
+SELECT djkafka_create_route(consumer => 'c', topic => 'arguments.1', target => 'item', handler => NULL, operation => 'upsert', format => 'json', key_format => 'json', key_columns => '{id}',
+    columns => '{"note": "upper(value->>''x'')"}', include => '{id,note}', exclude => '{name}', filter => 'true', route_order => 7, deleted_field => 'gone', unknown_fields => 'error',
+    on_error => 'stop', notify => 'keys', time_zone => 'Europe/Vienna') AS route \gset
+SELECT djkafka_subscribe(topic => 'arguments.2', target => NULL, handler => 'handle(jsonb)', operation => 'insert', format => 'json', key_format => 'text', key_columns => NULL,
+    columns => NULL, include => NULL, exclude => NULL, filter => 'true', route_order => 1, deleted_field => NULL, unknown_fields => 'ignore', on_error => 'skip', notify => 'off', time_zone => 'UTC', consumer => 'c');
+SELECT * FROM djkafka_run(name => 'c', max_messages => 1, until => 'eof', idle => '1 s', timeout => '5 s', messages => NULL);
+SELECT djkafka_seek(name => 'c', topic => 'arguments.1', start_at => 'earliest', partition => 0);
+SELECT djkafka_pause(name => 'c'), djkafka_resume(name => 'c'), djkafka_restart(name => 'c');
+SELECT * FROM djkafka_peek(topic => 'arguments.1', max_messages => 1, partition => 0, start_at => 'latest', server => NULL, timeout => '5 s');
+SELECT count(*) FROM djkafka_topics(server => NULL, topic_name => 'arguments.1', timeout => '5 s');
+SELECT djkafka_header(headers => ARRAY[('a', 'x'), ('b', 'y'), ('a', 'z')]::djkafka_header[], name => 'a'), djkafka_header(headers => NULL, name => 'a'), djkafka_header(headers => '{}', name => 'a');
+SELECT djkafka_is_home(home => '00000000-0000-0000-0000-000000000000');
+SELECT djkafka_consumer_state(enabled => true, is_home => true, wanted => 1, running => 1, states => '{running}', decisions => 0, not_running => NULL, routes => 1);
+SELECT djkafka_drop_route(id => :route);
+SELECT djkafka_drop_consumer(name => 'c');
+
+-- a driver sends parameters without a type
+PREPARE subscribe AS SELECT djkafka_subscribe(topic => $1, target => $2, key_columns => $3, columns => $4, route_order => $5, filter => $6);
+SELECT parameter_types FROM pg_prepared_statements WHERE name = 'subscribe';
+EXECUTE subscribe ('t', 'item', '{id}', '{"note": "''n''"}', '3', NULL);
+PREPARE run AS SELECT applied, dead, reason FROM djkafka_run($1, messages => $2);
+EXECUTE run ('default', '[{"value": {"id": 1}}]');
+TABLE item;
+DEALLOCATE ALL;
+SELECT djkafka_drop_consumer('default');
+RESET search_path;
+SET client_min_messages = warning;
+DROP SCHEMA arguments CASCADE;
+DROP SERVER arguments;
