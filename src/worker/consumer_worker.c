@@ -84,10 +84,10 @@ check_definition(DjkMember *worker)
 	if (djk_slot_leave_asked(djk_slot_mine()))
 		leave(worker, true, "the consumer is not to run here any more");
 	djk_worker_begin(&identity);
-	revision = djk_consumer_row_revision(worker->row->id);
+	revision = djk_consumer_row_revision(worker->row->id, worker->args.worker);
 	djk_worker_commit(&identity);
 	if (revision < 0)
-		leave(worker, true, "the consumer was paused or dropped");
+		leave(worker, true, "the consumer was paused or dropped, or has fewer workers");
 	if (revision != worker->row->revision)
 		leave(worker, false, "the consumer's definition has changed");
 }
@@ -142,7 +142,8 @@ load_definition(DjkMember *worker)
 	/* A worker that is started just as its supervisor leaves hears of it from nobody else. */
 	if (!djk_worker_is_listed())
 		leave(worker, true, "the database is not in djkafka.databases");
-	if (worker->row == NULL || !worker->row->enabled || !worker->row->is_home || worker->row->nroutes == 0)
+	if (worker->row == NULL || !worker->row->enabled || !worker->row->is_home || worker->row->nroutes == 0 ||
+		worker->args.worker > worker->row->workers)
 		leave(worker, true, "the consumer is not to run");
 	if (worker->row->owner != worker->args.owner)
 		leave(worker, false, "the consumer has another owner");
