@@ -114,7 +114,7 @@ put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
 				continue;
 			error->sqlstate = DJK_ERRCODE_UNKNOWN_FIELD;
 			error->message = psprintf("field \"%s\" has no column",
-									  pnstrdup(field->name, Min(field->name_len, NAMEDATALEN - 1)));
+									  pnstrdup(field->name, pg_mbcliplen(field->name, field->name_len, NAMEDATALEN - 1)));
 			error->hint = pstrdup("Add the column, or set unknown_fields of the route to \"ignore\".");
 			return false;
 		}

@@ -203,14 +203,14 @@ djk_consumer_row_list(int *count, MemoryContext context)
 }
 
 int64
-djk_consumer_row_revision(int64 id)
+djk_consumer_row_revision(int64 id, int worker)
 {
 	static DjkStatement select_revision = {
-		.sql = "SELECT revision FROM @.djkafka_consumer WHERE id = $1 AND enabled",
-		.nargs = 1,
-		.argtypes = {INT8OID}
+		.sql = "SELECT revision FROM @.djkafka_consumer WHERE id = $1 AND enabled AND workers >= $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT4OID}
 	};
-	Datum		values[1] = {Int64GetDatum(id)};
+	Datum		values[2] = {Int64GetDatum(id), Int32GetDatum(worker)};
 
 	return djk_catalog_execute(&select_revision, values, NULL) == 1 ? djk_row_int64(0, 1, -1) : -1;
 }

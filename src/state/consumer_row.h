@@ -100,8 +100,8 @@ typedef struct DjkConsumerSummary
 extern DjkConsumerRow *djk_consumer_row_load(int64 id, MemoryContext context);
 extern DjkConsumerRow *djk_consumer_row_load_by_name(const char *name, MemoryContext context);
 extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext context);
-/* -1 if the consumer is gone or disabled. */
-extern int64 djk_consumer_row_revision(int64 id);
+/* -1 if the consumer is gone or disabled, or has no worker of this number any more. */
+extern int64 djk_consumer_row_revision(int64 id, int worker);
 
 /* Words of the catalog; ERROR invalid_parameter_value naming the valid ones. */
 extern DjkOnError djk_on_error_parse(const char *word);

@@ -271,12 +271,16 @@ djk_offset_stop(int64 id, int64 generation, const char *reason)
 int
 djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char *start_at)
 {
+	/* Locked in the order of the fence, or a batch under way and this would wait for each other. */
 	static DjkStatement update_seek = {
-		.sql = "UPDATE @.djkafka_offset SET start_at = $4, first_offset = NULL, next_offset = NULL,"
-		" generation = generation + 1, state = 'ok', reason = NULL,"
+		.sql = "WITH locked AS (SELECT id FROM @.djkafka_offset"
+		"  WHERE consumer_id = $1 AND topic = $2 AND ($3 < 0 OR partition = $3)"
+		"  ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE)"
+		" UPDATE @.djkafka_offset o SET start_at = $4, first_offset = NULL, next_offset = NULL,"
+		" generation = o.generation + 1, state = 'ok', reason = NULL,"
 		" applied = 0, filtered = 0, duplicates = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
 		" updated_at = clock_timestamp()"
-		" WHERE consumer_id = $1 AND topic = $2 AND ($3 < 0 OR partition = $3)",
+		" FROM locked WHERE o.id = locked.id",
 		.nargs = 4,
 		.argtypes = {INT8OID, TEXTOID, INT4OID, TEXTOID}
 	};

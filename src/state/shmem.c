@@ -220,10 +220,12 @@ djk_slot_release(int slot, uint32 generation)
 	LWLockRelease(shared->lock);
 }
 
-/* Lock held. */
-static void
+/* False if there is none.  Lock held. */
+static bool
 wake_supervisor(Oid database)
 {
+	bool		found = false;
+
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		Slot	   *s = &shared->slots[i];
@@ -233,7 +235,23 @@ wake_supervisor(Oid database)
 		{
 			s->wake = true;
 			SetLatch(s->latch);
+			found = true;
 		}
+	}
+	return found;
+}
+
+/* A database's slots that no process has: what follows a supervisor makes its own.  Lock held. */
+static void
+forget_consumers(Oid database)
+{
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *s = &shared->slots[i];
+
+		if (s->in_use && s->status.pid == 0 && s->status.key.kind == DJK_KIND_CONSUMER &&
+			s->status.key.database == database)
+			s->in_use = false;
 	}
 }
 
@@ -251,10 +269,10 @@ detach_slot(int code, Datum arg)
 		s->leave_asked = false;
 		if (s->status.key.kind == DJK_KIND_EMBEDDED_BROKER)
 			shared->embedded_bootstrap[0] = '\0';
+		if (s->status.key.kind == DJK_KIND_SUPERVISOR)
+			forget_consumers(s->status.key.database);
 		/* Only a consumer worker's slot belongs to somebody else, who wants to know. */
-		if (s->status.key.kind == DJK_KIND_CONSUMER)
-			wake_supervisor(s->status.key.database);
-		else
+		if (s->status.key.kind != DJK_KIND_CONSUMER || !wake_supervisor(s->status.key.database))
 			s->in_use = false;
 	}
 	LWLockRelease(shared->lock);
@@ -433,6 +451,7 @@ djk_slot_ask_leave(int slot, uint32 generation)
 	if (s != NULL && s->status.pid != 0)
 	{
 		s->leave_asked = true;
+		s->wake = true;
 		SetLatch(s->latch);
 	}
 	LWLockRelease(shared->lock);

@@ -34,6 +34,8 @@
 
 #define CLOSE_TIMEOUT_MS		3000
 #define UNSUBSCRIBE_TIMEOUT_MS	5000
+#define UNSUBSCRIBE_SLICE_MS	1000
+#define UNSUBSCRIBE_POLL_MS		20
 #define LOOKUP_TIMEOUT_MS		5000
 #define IDLE_WAIT_MS			60000
 #define RETRY_SOON_MS			1000
@@ -61,6 +63,59 @@ close_consumer(int code, Datum arg)
 	}
 }
 
+/*
+ * A group belongs to one consumer of its home, so the consumer's id need not be
+ * part of its members' names: one that is dropped and made again takes over
+ * what its predecessor held, not after its session has ended.
+ */
+static char *
+instance_prefix(DjkMember *worker)
+{
+	return psprintf("djkafka-%s-", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&worker->home.id))));
+}
+
+/* NULL: the embedded broker knows no static members, one that died would hold up the group. */
+static char *
+instance_name(DjkMember *worker)
+{
+	return worker->connection.embedded ? NULL : psprintf("%s%d", instance_prefix(worker), worker->args.worker);
+}
+
+/*
+ * As long as the group counts this worker as a static member, its partitions go
+ * to nobody else; and the library would end before its goodbye has been sent.
+ */
+static bool
+is_still_member(DjkMember *worker)
+{
+	char	   *instance = instance_name(worker);
+	DjkGroupMember *members;
+	int			nmembers;
+	DjkError	error;
+
+	if (instance == NULL ||
+		!djk_consumer_group_members(worker->kafka, worker->row->group_id, &members, &nmembers,
+									UNSUBSCRIBE_SLICE_MS, &error))
+		return false;
+	for (int i = 0; i < nmembers; i++)
+	{
+		if (members[i].group_instance_id != NULL && strcmp(members[i].group_instance_id, instance) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+leave_group(DjkMember *worker)
+{
+	TimestampTz started = GetCurrentTimestamp();
+
+	djk_consumer_unsubscribe(worker->kafka, UNSUBSCRIBE_TIMEOUT_MS);
+	while (is_still_member(worker) &&
+		   !TimestampDifferenceExceeds(started, GetCurrentTimestamp(), UNSUBSCRIBE_TIMEOUT_MS))
+		djk_worker_wait(-1, UNSUBSCRIBE_POLL_MS, "DjkafkaLeave");
+}
+
 static void
 leave(DjkMember *worker, bool for_good, const char *reason)
 {
@@ -68,7 +123,7 @@ leave(DjkMember *worker, bool for_good, const char *reason)
 			(errmsg("djkafka consumer \"%s\", worker %d, leaves: %s",
 					worker->row ? worker->row->name : "", worker->args.worker, reason)));
 	if (for_good && worker->subscribed)
-		djk_consumer_unsubscribe(worker->kafka, UNSUBSCRIBE_TIMEOUT_MS);
+		leave_group(worker);
 	djk_slot_set_leaving(djk_slot_mine(), DJK_LEFT_WANTED);
 	djk_slot_set_state(djk_slot_mine(), for_good ? DJK_STATE_STOPPED : DJK_STATE_STARTING, reason, NULL);
 	proc_exit(0);
@@ -84,10 +139,10 @@ check_definition(DjkMember *worker)
 	if (djk_slot_leave_asked(djk_slot_mine()))
 		leave(worker, true, "the consumer is not to run here any more");
 	djk_worker_begin(&identity);
-	revision = djk_consumer_row_revision(worker->row->id);
+	revision = djk_consumer_row_revision(worker->row->id, worker->args.worker);
 	djk_worker_commit(&identity);
 	if (revision < 0)
-		leave(worker, true, "the consumer was paused or dropped");
+		leave(worker, true, "the consumer was paused or dropped, or has fewer workers");
 	if (revision != worker->row->revision)
 		leave(worker, false, "the consumer's definition has changed");
 }
@@ -142,7 +197,8 @@ load_definition(DjkMember *worker)
 	/* A worker that is started just as its supervisor leaves hears of it from nobody else. */
 	if (!djk_worker_is_listed())
 		leave(worker, true, "the database is not in djkafka.databases");
-	if (worker->row == NULL || !worker->row->enabled || !worker->row->is_home || worker->row->nroutes == 0)
+	if (worker->row == NULL || !worker->row->enabled || !worker->row->is_home || worker->row->nroutes == 0 ||
+		worker->args.worker > worker->row->workers)
 		leave(worker, true, "the consumer is not to run");
 	if (worker->row->owner != worker->args.owner)
 		leave(worker, false, "the consumer has another owner");
@@ -166,17 +222,6 @@ load_definition(DjkMember *worker)
 	djk_slot_set_revision(djk_slot_mine(), worker->row->revision);
 }
 
-/*
- * A group belongs to one consumer of its home, so the consumer's id need not be
- * part of its members' names: one that is dropped and made again takes over
- * what its predecessor held, not after its session has ended.
- */
-static char *
-instance_prefix(DjkMember *worker)
-{
-	return psprintf("djkafka-%s-", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&worker->home.id))));
-}
-
 static void
 create_consumer(DjkMember *worker)
 {
@@ -186,9 +231,7 @@ create_consumer(DjkMember *worker)
 	config.properties = worker->connection.properties;
 	config.nproperties = worker->connection.nproperties;
 	config.group_id = worker->row->group_id;
-	/* The embedded broker knows no static members: one that died would hold up the group. */
-	if (!worker->connection.embedded)
-		config.group_instance_id = psprintf("%s%d", instance_prefix(worker), worker->args.worker);
+	config.group_instance_id = instance_name(worker);
 	config.embedded = worker->connection.embedded;
 	config.client_id = psprintf("djkafka-%s-%d", worker->row->name, worker->args.worker);
 	config.assignment_strategy = worker->row->assignment;
