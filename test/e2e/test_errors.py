@@ -195,7 +195,7 @@ def refusals() -> list[Refusal]:
         (f"{subscribe}, columns => '{{\"name\": \"no such column\"}}')", (), "42601"),
         (f"{subscribe}, columns => '[1]')", (), "22023"),
         (f"{subscribe}, filter => 'value->>')", (), "42601"),
-        (f"{subscribe}, filter => 'now()')", (), "42846"),
+        (f"{subscribe}, filter => 'now()')", (), "42804"),
         (f"{subscribe}, filter => 'true; DROP TABLE item')", (), "42601"),
         (f"{subscribe}, on_error => 'ignore')", (), "22023"),
         (f"{subscribe}, time_zone => 'Mars/Olympus')", (), "22023"),

@@ -21,11 +21,12 @@ def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_
     db.query("SELECT djkafka_subscribe(%s, 'quiet', operation => 'insert')", quiet)
     value = '{"id": %d, "customer": "customer-1", "status": "new", "amount": "867.97"}'
     kafka.produce(busy, (Record(value % number) for number in range(BACKLOG)))
+    producer = kafka.producer(linger_ms=0)
+    send(producer, quiet, [Record(to_json(id=-1))])  # connects, so that the probes need not
 
     db.query("SELECT djkafka_resume('default')")
     applied = "SELECT applied FROM djkafka_offset WHERE topic = %s"
     wait_until(lambda: (db.value(applied, busy) or 0) > 0, message="the backlog is worked on", interval=0.005)
-    producer = kafka.producer(linger_ms=0)
     seconds = []
     for number in range(PROBES):
         start = time.monotonic()
