@@ -93,11 +93,17 @@ djk_offset_load(int64 consumer_id, const char *topic, const int *partitions, int
 void
 djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const char *start_from)
 {
+	/*
+	 * Rows that are there are left out first: ON CONFLICT would wait for
+	 * whoever is changing one, and djkafka_run waits for nobody.
+	 */
 	static DjkStatement insert_offsets = {
 		.sql = "INSERT INTO @.djkafka_offset (consumer_id, topic, partition, start_at)"
 		" SELECT $1, $2, p, CASE WHEN EXISTS (SELECT FROM @.djkafka_offset o"
 		"   WHERE o.consumer_id = $1 AND o.topic = $2) THEN 'earliest' ELSE $4 END"
-		" FROM generate_series(0, $3 - 1) p ORDER BY p"
+		" FROM generate_series(0, $3 - 1) p"
+		" WHERE NOT EXISTS (SELECT FROM @.djkafka_offset e"
+		"   WHERE e.consumer_id = $1 AND e.topic = $2 AND e.partition = p) ORDER BY p"
 		" ON CONFLICT (consumer_id, topic, partition) DO NOTHING",
 		.nargs = 4,
 		.argtypes = {INT8OID, TEXTOID, INT4OID, TEXTOID}
