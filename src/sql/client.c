@@ -45,6 +45,7 @@ djk_client_open(DjkClient *client, const char *server,
 
 	client->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval_ms(timeout));
 	djk_connection_load(server, GetUserId(), options, noptions, &connection);
+	client->embedded = connection.embedded;
 	config.properties = connection.properties;
 	config.nproperties = connection.nproperties;
 	config.queue_kbytes = queue_kbytes;

@@ -17,6 +17,7 @@ typedef struct DjkClient
 {
 	MemoryContext context;		/* owns the consumer; child of the caller's */
 	DjkConsumer *consumer;
+	bool		embedded;		/* it is the embedded broker's */
 	TimestampTz until;
 } DjkClient;
 

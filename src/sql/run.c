@@ -54,6 +54,7 @@ typedef struct Run
 {
 	DjkConsumerRow *consumer;
 	DjkClient	client;
+	char	   *cluster_id;		/* NULL: the embedded broker, or unknown */
 	DjkApply   *apply;
 	RunPartition *partitions;
 	int			npartitions;
@@ -167,6 +168,7 @@ resolve(Run *run, RunPartition *partition, const char *start_at)
 	DjkTopicPartition asked = {0};
 	DjkError	error = {0};
 	DjkIdentity identity;
+	pg_uuid_t	incarnation;
 
 	asked.topic = partition->topic;
 	asked.partition = partition->partition;
@@ -181,7 +183,8 @@ resolve(Run *run, RunPartition *partition, const char *start_at)
 	if (asked.error.sqlstate != 0)
 		djk_error_throw(&asked.error);
 	djk_catalog_enter(&identity);
-	(void) djk_offset_resolve(partition->offset_id, partition->generation, asked.offset, NULL, NULL);
+	(void) djk_offset_resolve(partition->offset_id, partition->generation, asked.offset, run->cluster_id,
+							  run->client.embedded && djk_embedded_incarnation(&incarnation) ? &incarnation : NULL);
 	djk_catalog_leave(&identity);
 	partition->next_offset = asked.offset;
 }
@@ -208,18 +211,20 @@ load_topic(Run *run, const char *topic)
 	{
 		RunPartition *partition;
 		pg_uuid_t	incarnation;
+		char	   *mismatch = djk_offset_mismatch(&rows[i], run->client.embedded, run->cluster_id);
 
-		if (rows[i].needs_decision)
+		if (rows[i].needs_decision || mismatch != NULL)
 		{
 			ereport(WARNING,
 					(errcode(DJK_ERRCODE_NEEDS_DECISION),
 					 errmsg("partition %d of topic \"%s\" needs a decision and is left out", rows[i].partition, topic),
+					 mismatch ? errdetail_internal("%s", mismatch) : 0,
 					 errhint("Decide with djkafka_seek(consumer, topic, start_at, partition).")));
 			continue;
 		}
 		add_partition(run, topic, &rows[i]);
 		partition = &run->partitions[run->npartitions - 1];
-		if (rows[i].has_incarnation && djk_shmem_available() && djk_embedded_incarnation(&incarnation) &&
+		if (run->client.embedded && rows[i].has_incarnation && djk_embedded_incarnation(&incarnation) &&
 			memcmp(&incarnation, &rows[i].incarnation, sizeof(incarnation)) != 0)
 		{
 			djk_catalog_enter(&identity);
@@ -503,6 +508,8 @@ consume(Run *run, const Interval *timeout)
 		options[i].value = run->consumer->option_values[i];
 	}
 	djk_client_open(&run->client, run->consumer->server, options, run->consumer->noptions, QUEUE_KBYTES, timeout);
+	if (!run->client.embedded)
+		run->cluster_id = djk_consumer_cluster_id(run->client.consumer, djk_client_left_ms(&run->client));
 	start_fetching(run);
 	run->batch.messages = palloc(BATCH_MESSAGES * sizeof(DjkMessage));
 	run->batch.partitions = palloc(Max(run->npartitions, 1) * sizeof(DjkBatchPartition));

@@ -116,13 +116,30 @@ djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const c
 	(void) djk_catalog_execute(&insert_offsets, values, NULL);
 }
 
+char *
+djk_offset_mismatch(const DjkOffsetRow *row, bool embedded, const char *cluster_id)
+{
+	if (row->next_offset == DJK_OFFSET_UNRESOLVED)
+		return NULL;
+	if (embedded)
+		return row->cluster_id == NULL ? NULL :
+			psprintf("the offsets belong to Kafka cluster %s, not to the embedded broker", row->cluster_id);
+	if (row->has_incarnation)
+		return pstrdup("the offsets belong to the embedded broker, not to a Kafka cluster");
+	if (row->cluster_id == NULL || cluster_id == NULL || strcmp(row->cluster_id, cluster_id) == 0)
+		return NULL;
+	return psprintf("the offsets belong to Kafka cluster %s, but the brokers are of cluster %s",
+					row->cluster_id, cluster_id);
+}
+
 bool
 djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster_id,
 				   const pg_uuid_t *incarnation)
 {
 	static DjkStatement update_resolve = {
 		.sql = "UPDATE @.djkafka_offset SET first_offset = $3, next_offset = $3, start_at = NULL,"
-		" state = 'ok', reason = NULL, cluster_id = coalesce($4, cluster_id), incarnation = $5,"
+		" state = 'ok', reason = NULL, incarnation = $5,"
+		" cluster_id = CASE WHEN $5 IS NULL THEN coalesce($4, cluster_id) END,"
 		" updated_at = clock_timestamp()"
 		" WHERE id = $1 AND generation = $2 AND next_offset IS NULL",
 		.nargs = 5,

@@ -63,6 +63,13 @@ extern DjkOffsetRow *djk_offset_load(int64 consumer_id, const char *topic, const
  */
 extern void djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const char *start_from);
 
+/*
+ * Why a row's offsets are not those of the brokers that answer: a reason for a
+ * person, in CurrentMemoryContext, or NULL.  'cluster_id' may be NULL where the
+ * row has none either, and on the embedded broker.
+ */
+extern char *djk_offset_mismatch(const DjkOffsetRow *row, bool embedded, const char *cluster_id);
+
 /* Stores where an unresolved row starts; false if it was sought meanwhile. */
 extern bool djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster_id,
 							   const pg_uuid_t *incarnation);

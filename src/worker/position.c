@@ -148,22 +148,12 @@ write_event(DjkPositions *positions, const DjkPosition *position, const char *ki
 	djk_event_write(&event);
 }
 
-static const char *
-mismatch_reason(DjkPositions *positions, const DjkOffsetRow *row)
-{
-	if (row->cluster_id == NULL || positions->cluster_id == NULL ||
-		strcmp(row->cluster_id, positions->cluster_id) == 0)
-		return NULL;
-	return psprintf("the offsets belong to Kafka cluster %s, but the brokers are of cluster %s",
-					row->cluster_id, positions->cluster_id);
-}
-
 /* A row into its position; between enter and leave. */
 static void
 take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row)
 {
 	pg_uuid_t	incarnation;
-	const char *reason = mismatch_reason(positions, row);
+	const char *reason = djk_offset_mismatch(row, positions->embedded, positions->cluster_id);
 
 	position->offset_id = row->id;
 	position->generation = row->generation;
@@ -182,7 +172,7 @@ take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row
 		position->next_offset = position->expected = 0;
 		position->stopped = false;
 	}
-	else if (reason != NULL && !position->stopped && row->next_offset != DJK_OFFSET_UNRESOLVED)
+	else if (reason != NULL && !position->stopped)
 	{
 		djk_offset_stop(row->id, row->generation, reason);
 		write_event(positions, position, "decision", "needs_decision", reason);
@@ -236,7 +226,15 @@ load_topic(DjkPositions *positions, const char *topic)
 	rows = djk_offset_load(positions->consumer->id, topic, partitions, npartitions, false,
 						   CurrentMemoryContext, &nrows);
 	for (int i = 0; i < nrows; i++)
+	{
+		/* Whether the offsets are those of this cluster cannot be told yet. */
+		if (rows[i].cluster_id != NULL && positions->cluster_id == NULL && !positions->embedded)
+		{
+			positions->trouble = "could not look up the id of the Kafka cluster";
+			continue;
+		}
 		take_row(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i]);
+	}
 	djk_worker_commit(&identity);
 }
 
