@@ -541,6 +541,9 @@ djk_embedded_bootstrap(void)
 {
 	char		copy[sizeof(shared->embedded_bootstrap)];
 
+	/* A server's option may name the broker where nothing was preloaded. */
+	if (shared == NULL)
+		return NULL;
 	LWLockAcquire(shared->lock, LW_SHARED);
 	memcpy(copy, shared->embedded_bootstrap, sizeof(copy));
 	LWLockRelease(shared->lock);
@@ -552,6 +555,8 @@ djk_embedded_incarnation(pg_uuid_t *incarnation)
 {
 	bool		runs;
 
+	if (shared == NULL)
+		return false;
 	LWLockAcquire(shared->lock, LW_SHARED);
 	runs = shared->embedded_bootstrap[0] != '\0';
 	*incarnation = shared->embedded_incarnation;
