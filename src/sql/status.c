@@ -192,9 +192,11 @@ djkafka_system_state(PG_FUNCTION_ARGS)
 	{
 		texts[0] = "not_listed";
 		texts[1] = psprintf("database \"%s\" is not in djkafka.databases", database);
-		texts[2] = psprintf("Add it: ALTER SYSTEM SET djkafka.databases = %s%s%s; SELECT pg_reload_conf().",
-							djk_databases ? djk_databases : "", djk_databases && djk_databases[0] ? ", " : "",
-							quote_identifier(database));
+		/* One literal: a list of identifiers would lose its double quotes in ALTER SYSTEM. */
+		texts[2] = psprintf("Add it: ALTER SYSTEM SET djkafka.databases = %s; SELECT pg_reload_conf().",
+							quote_literal_cstr(psprintf("%s%s%s", djk_databases ? djk_databases : "",
+														djk_databases && djk_databases[0] ? ", " : "",
+														quote_identifier(database))));
 	}
 	else if (!is_supervised())
 	{

@@ -29,7 +29,7 @@ SELECT djkafka_subscribe(topic => 'arguments.2', target => NULL, handler => 'han
 SELECT * FROM djkafka_run(name => 'c', max_messages => 1, until => 'eof', idle => '1 s', timeout => '5 s', messages => NULL);
 SELECT djkafka_seek(name => 'c', topic => 'arguments.1', start_at => 'earliest', partition => 0);
 SELECT djkafka_pause(name => 'c'), djkafka_resume(name => 'c'), djkafka_restart(name => 'c');
-SELECT * FROM djkafka_peek(topic => 'arguments.1', max_messages => 1, partition => 0, start_at => 'latest', server => NULL, timeout => '5 s');
+SELECT * FROM djkafka_peek(topic => 'arguments.1', max_messages => 1, partition => 0, start_at => 'latest', server => NULL, timeout => '1 s');
 SELECT count(*) FROM djkafka_topics(server => NULL, topic_name => 'arguments.1', timeout => '5 s');
 SELECT djkafka_header(headers => ARRAY[('a', 'x'), ('b', 'y'), ('a', 'z')]::djkafka_header[], name => 'a'), djkafka_header(headers => NULL, name => 'a'), djkafka_header(headers => '{}', name => 'a');
 SELECT djkafka_is_home(home => '00000000-0000-0000-0000-000000000000');

@@ -94,3 +94,13 @@ SELECT djkafka_drop_consumer('copied');
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA status CASCADE;
+RESET client_min_messages;
+
+-- the hint is right for a name that needs quotes too
+CREATE DATABASE "Djkafka status";
+SELECT current_database() AS home \gset
+\c "Djkafka status"
+CREATE EXTENSION djkafka;
+SELECT hint FROM djkafka_system_state();
+\c :home
+DROP DATABASE "Djkafka status";
