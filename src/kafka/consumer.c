@@ -38,10 +38,11 @@
  * it is, so that a busy partition that fills an answer alone would fill every
  * one, and a quiet one wait until the busy one is read.
  */
-#define FETCH_PART			4
+#define FETCH_PART			16
 #define FETCH_MIN_BYTES		(2 * 1024 * 1024)
 #define FETCH_MAX_BYTES		(16 * 1024 * 1024)
-#define PARTITION_MAX_BYTES (1024 * 1024)
+#define PARTITION_MAX_BYTES (256 * 1024)
+#define MESSAGE_MAX_BYTES	(1024 * 1024)
 
 /* What an administrator may override. */
 static void
@@ -117,7 +118,7 @@ set_memory(rd_kafka_conf_t *conf, int queue_kbytes)
 						 Min(fetch, PARTITION_MAX_BYTES)));
 	/* The library raises fetch.max.bytes to this one. */
 	djk_conf_set_int(conf, "message.max.bytes",
-					 Min(get_int(conf, "message.max.bytes"), PARTITION_MAX_BYTES));
+					 Min(get_int(conf, "message.max.bytes"), MESSAGE_MAX_BYTES));
 }
 
 static rd_kafka_conf_t *
