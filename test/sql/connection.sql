@@ -25,7 +25,7 @@ SELECT * FROM djkafka_peek('t', max_messages => -1);
 SELECT * FROM djkafka_peek('t', partition => -1);
 SELECT * FROM djkafka_peek('t', start_at => 'group');
 SELECT * FROM djkafka_peek('t', start_at => 'soon');
-SELECT * FROM djkafka_peek('t', start_at => '2026-13-01');
+SELECT * FROM djkafka_peek('t', start_at => '2026-02-30');
 SELECT * FROM djkafka_peek('t', start_at => '99999999999999999999');
 SELECT * FROM djkafka_peek(topic => '', max_messages => 1, partition => NULL, start_at => 'latest', server => 'connection_dead', timeout => '1 s');
 SELECT * FROM djkafka_peek(repeat('t', 250), server => 'connection_dead', timeout => '1 s');

@@ -65,7 +65,7 @@ SELECT refused($$SELECT djkafka_create_consumer('other', start_from => '')$$);
 SELECT refused($$SELECT djkafka_create_consumer('other', start_from => NULL)$$);
 SELECT refused($$SELECT djkafka_create_consumer('other', start_from => '42')$$);
 SELECT refused($$SELECT djkafka_create_consumer('other', start_from => '-5')$$);
-SELECT refused($$SELECT djkafka_create_consumer('other', start_from => '2026-13-01')$$);
+SELECT refused($$SELECT djkafka_create_consumer('other', start_from => '2026-02-30')$$);
 SELECT refused($$SELECT djkafka_create_consumer('other', start_from => 'infinity')$$);
 
 -- options: the library's properties that belong to a consumer

@@ -113,6 +113,7 @@ DROP EXTENSION djkafka;
 RESET search_path;
 
 -- nor is anything that lies where an object belongs taken for it
+\set SHOW_CONTEXT never
 CREATE TABLE trap.djkafka_home (id int);
 CREATE EXTENSION djkafka SCHEMA trap;
 DROP TABLE trap.djkafka_home;
