@@ -62,17 +62,23 @@ djk_catalog_find(Oid *extension, Oid *schema)
 	return found;
 }
 
+static void
+require_extension(Oid *extension, Oid *schema)
+{
+	if (!djk_catalog_find(extension, schema))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("extension \"%s\" is not installed in this database", DJK_EXTENSION_NAME),
+				 errhint("Run CREATE EXTENSION %s.", DJK_EXTENSION_NAME)));
+}
+
 static Oid
 require_schema(void)
 {
 	Oid			extension;
 	Oid			schema;
 
-	if (!djk_catalog_find(&extension, &schema))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("extension \"%s\" is not installed in this database", DJK_EXTENSION_NAME),
-				 errhint("Run CREATE EXTENSION %s.", DJK_EXTENSION_NAME)));
+	require_extension(&extension, &schema);
 	return schema;
 }
 
@@ -160,7 +166,7 @@ expand_schema(const char *sql, const char *schema)
 }
 
 static void
-prepare_statement(DjkStatement *statement, Oid schema, const char *schema_name)
+prepare_statement(DjkStatement *statement, Oid extension, Oid schema, const char *schema_name)
 {
 	char	   *sql = expand_schema(statement->sql, quote_identifier(schema_name));
 	SPIPlanPtr	plan = SPI_prepare(sql, statement->nargs, statement->argtypes);
@@ -171,6 +177,7 @@ prepare_statement(DjkStatement *statement, Oid schema, const char *schema_name)
 	if (statement->plan != NULL)
 		SPI_freeplan(statement->plan);
 	statement->plan = plan;
+	statement->extension = extension;
 	statement->schema = schema;
 	strlcpy(statement->schema_name, schema_name, NAMEDATALEN);
 	pfree(sql);
@@ -179,14 +186,17 @@ prepare_statement(DjkStatement *statement, Oid schema, const char *schema_name)
 uint64
 djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls)
 {
-	Oid			schema = require_schema();
-	char	   *schema_name = get_namespace_name(schema);
+	Oid			extension;
+	Oid			schema;
+	char	   *schema_name;
 	int			result;
 
 	/* A schema that was renamed, or an extension made anew, needs new plans. */
-	if (statement->plan == NULL || statement->schema != schema ||
-		strcmp(statement->schema_name, schema_name) != 0)
-		prepare_statement(statement, schema, schema_name);
+	require_extension(&extension, &schema);
+	schema_name = get_namespace_name(schema);
+	if (statement->plan == NULL || statement->extension != extension ||
+		statement->schema != schema || strcmp(statement->schema_name, schema_name) != 0)
+		prepare_statement(statement, extension, schema, schema_name);
 
 	result = SPI_execute_plan(statement->plan, values, nulls, false, 0);
 	if (result < 0)

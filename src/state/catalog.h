@@ -53,6 +53,7 @@ typedef struct DjkStatement
 	Oid			argtypes[16];
 	/* private */
 	SPIPlanPtr	plan;
+	Oid			extension;
 	Oid			schema;
 	char		schema_name[NAMEDATALEN];
 } DjkStatement;

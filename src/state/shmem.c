@@ -463,7 +463,7 @@ djk_slot_failed_before(int slot)
 	bool		failed;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
-	failed = shared->slots[slot].status.attempt > 0;
+	failed = shared->slots[slot].status.attempt > 0 && shared->slots[slot].leaving == DJK_LEFT_FAILED;
 	LWLockRelease(shared->lock);
 	return failed;
 }

@@ -540,7 +540,8 @@ run_loop(DjkMember *worker)
 		housekeep(worker);
 		if (worker->retry_at != 0 && GetCurrentTimestamp() >= worker->retry_at)
 			retry_now(worker);
-		else if (worker->positions->unresolved && !more)
+		else if (worker->positions->unresolved &&
+				 TimestampDifferenceExceeds(worker->resolved_at, GetCurrentTimestamp(), RETRY_SOON_MS))
 			djk_member_load_and_fetch(worker);
 
 		more = fetch(worker);

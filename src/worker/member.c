@@ -150,6 +150,7 @@ void
 djk_member_load_and_fetch(DjkMember *worker)
 {
 	djk_positions_load(worker->positions);
+	worker->resolved_at = GetCurrentTimestamp();
 	if (worker->retry_at == 0)
 		djk_positions_fetch(worker->positions);
 	djk_positions_publish(worker->positions, worker->args.worker);

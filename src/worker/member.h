@@ -42,6 +42,7 @@ typedef struct DjkMember
 	int			attempt;
 	TimestampTz retry_at;		/* 0: not waiting */
 	TimestampTz published_at;
+	TimestampTz resolved_at;	/* last look at what is unresolved */
 	bool		subscribed;
 
 	/*

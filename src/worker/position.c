@@ -18,11 +18,15 @@
 #include "state/offset.h"
 #include "state/partition_table.h"
 #include "state/shmem.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/worker.h"
 
 #define LOOKUP_TIMEOUT_MS	5000
+
+/* An earlier owner commits within this time, or the worker tells what it waits for. */
+#define LOCK_TIMEOUT		"10s"
 
 /* ---------- the table ---------- */
 
@@ -66,6 +70,7 @@ djk_positions_find(DjkPositions *positions, const char *topic, int partition)
 void
 djk_positions_add(DjkPositions *positions, const DjkTopicPartition *partitions, int n)
 {
+	positions->unanswered = true;
 	for (int i = 0; i < n; i++)
 	{
 		DjkPositionKey key;
@@ -180,6 +185,15 @@ take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row
 	}
 }
 
+/* Somebody may hold a row for longer than the worker may go without polling. */
+static void
+begin_with_lock_timeout(DjkIdentity *identity)
+{
+	djk_worker_begin(identity);
+	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_SAVE, true, 0, false);
+}
+
 /* All positions of a topic that have no row yet; their number is returned. */
 static int
 find_unloaded(DjkPositions *positions, const char *topic, int **partitions)
@@ -221,7 +235,7 @@ load_topic(DjkPositions *positions, const char *topic)
 	for (int i = 0; i < npartitions; i++)
 		in_kafka = Max(in_kafka, partitions[i] + 1);
 
-	djk_worker_begin(&identity);
+	begin_with_lock_timeout(&identity);
 	djk_offset_create(positions->consumer->id, topic, in_kafka, positions->consumer->start_from);
 	rows = djk_offset_load(positions->consumer->id, topic, partitions, npartitions, false,
 						   CurrentMemoryContext, &nrows);
@@ -250,7 +264,7 @@ load_wish(DjkPositions *positions, DjkPosition *position)
 	int			nrows;
 	char	   *wish = NULL;
 
-	djk_worker_begin(&identity);
+	begin_with_lock_timeout(&identity);
 	rows = djk_offset_load(positions->consumer->id, position->key.topic, &position->key.partition, 1,
 						   false, context, &nrows);
 	if (nrows == 1)
@@ -467,11 +481,22 @@ fetch_more(DjkPositions *positions)
 	mark(positions, true, false);
 }
 
+static bool
+is_out_of_step(const DjkPosition *position)
+{
+	return is_new(position) || (position->assigned && (!position->fetching || !may_fetch(position)));
+}
+
 void
 djk_positions_fetch(DjkPositions *positions)
 {
-	DjkTopicPartition *list;
 	int			n;
+	DjkTopicPartition *list = collect(positions, is_out_of_step, &n);
+
+	pfree(list);
+	if (n == 0 && !positions->unanswered)
+		return;
+	positions->unanswered = false;
 
 	if (djk_consumer_is_cooperative(positions->kafka))
 	{

@@ -58,6 +58,7 @@ typedef struct DjkPositions
 	bool		embedded;
 	char	   *cluster_id;		/* NULL until known */
 	bool		unresolved;		/* something waits for Kafka: resolve again */
+	bool		unanswered;		/* a rebalance that was not answered yet */
 	const char *trouble;		/* why, or NULL */
 } DjkPositions;
 
@@ -76,7 +77,10 @@ extern void djk_positions_remove(DjkPositions *positions, const DjkTopicPartitio
  */
 extern void djk_positions_load(DjkPositions *positions);
 
-/* Tells the library what to fetch, each partition from 'expected'. */
+/*
+ * Tells the library what to fetch, each partition from 'expected', if that is
+ * not what it fetches already.
+ */
 extern void djk_positions_fetch(DjkPositions *positions);
 /* The library fetches nothing; membership stays. */
 extern void djk_positions_suspend(DjkPositions *positions);
