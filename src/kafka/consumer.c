@@ -41,7 +41,7 @@
 #define FETCH_PART			16
 #define FETCH_MIN_BYTES		(2 * 1024 * 1024)
 #define FETCH_MAX_BYTES		(16 * 1024 * 1024)
-#define PARTITION_MAX_BYTES (256 * 1024)
+#define PARTITION_MAX_BYTES (64 * 1024)
 #define MESSAGE_MAX_BYTES	(1024 * 1024)
 
 /* What an administrator may override. */

@@ -2,6 +2,7 @@
 
 import time
 
+import pytest
 from lib.djkafka import status, to_json, wait_caught_up, wait_value
 from lib.kafka import Client, Record, send
 from lib.postgres import Database
@@ -12,8 +13,9 @@ PROBES = 5
 LIMIT = 1.0
 
 
-def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_property) -> None:
-    busy, quiet = kafka.create_topic(unique("busy")), kafka.create_topic(unique("quiet"))
+@pytest.mark.parametrize("partitions", [1, pytest.param(16, marks=pytest.mark.long)])
+def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_property, partitions: int) -> None:
+    busy, quiet = kafka.create_topic(unique("busy"), partitions), kafka.create_topic(unique("quiet"))
     db.query("CREATE TABLE busy (id bigint, customer text, status text, amount numeric(12, 2))")
     db.query("CREATE TABLE quiet (id bigint PRIMARY KEY)")
     db.query("SELECT djkafka_create_consumer('default', enabled => false)")
@@ -25,7 +27,7 @@ def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_
     send(producer, quiet, [Record(to_json(id=-1))])  # connects, so that the probes need not
 
     db.query("SELECT djkafka_resume('default')")
-    applied = "SELECT applied FROM djkafka_offset WHERE topic = %s"
+    applied = "SELECT sum(applied)::bigint FROM djkafka_offset WHERE topic = %s"
     wait_until(lambda: (db.value(applied, busy) or 0) > 0, message="the backlog is worked on", interval=0.005)
     seconds = []
     for number in range(PROBES):
