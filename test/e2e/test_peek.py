@@ -8,6 +8,7 @@ import pytest
 
 from lib.kafka import Client, Record
 from lib.postgres import Database
+from lib.process import stop_and_wait
 from lib.wait import wait_until
 
 PEEK = "SELECT partition, \"offset\", convert_from(key, 'utf8'), convert_from(value, 'utf8') FROM djkafka_peek("
@@ -80,7 +81,7 @@ def test_interrupts(db: Database, own_broker) -> None:
     db.query("GRANT USAGE ON FOREIGN SERVER hanging TO PUBLIC", user="postgres")
     db.query("SELECT * FROM djkafka_topics('hanging')")
     process = broker.process
-    process.send_signal(signal.SIGSTOP)
+    stop_and_wait(process.pid)
     try:
         start = time.monotonic()
         with pytest.raises(psycopg.Error) as error:

@@ -47,6 +47,17 @@ def blocked_signals(pid: int) -> dict[int, int]:
     return {int(task.name): int(status(task / "status")["SigBlk"], 16) for task in tasks}
 
 
+def stop_and_wait(pid: int) -> None:
+    """Stops a process as SIGSTOP does, and waits until each of its threads stands still."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stopped() -> bool:
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        return all((task / "stat").read_text().rsplit(")", 1)[1].split()[0] in "TZX" for task in tasks)
+
+    wait_until(stopped, message=f"all threads of {pid} have stopped", interval=0.01)
+
+
 def kill_and_wait(pid: int, with_signal: int = signal.SIGKILL) -> None:
     """Ends a process that is not a child of ours; it may be gone already."""
     try:
