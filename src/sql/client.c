@@ -49,6 +49,7 @@ djk_client_open(DjkClient *client, const char *server,
 	config.properties = connection.properties;
 	config.nproperties = connection.nproperties;
 	config.queue_kbytes = queue_kbytes;
+	config.embedded = connection.embedded;
 	client->context = AllocSetContextCreate(CurrentMemoryContext, "djkafka client", ALLOCSET_DEFAULT_SIZES);
 	client->consumer = djk_consumer_create(client->context, &config);
 }

@@ -46,7 +46,7 @@ SELECT refused($$SELECT djkafka_create_route('c', 't', target => 'item', handler
 SELECT refused($$SELECT djkafka_subscribe('t', 'no_such_table', consumer => 'c')$$);
 SELECT refused($$SELECT djkafka_subscribe('t', handler => 'no_such_function(jsonb)', consumer => 'c')$$);
 SELECT refused($$INSERT INTO djkafka_route (consumer_id, topic, handler) VALUES (1, 't', 'no_such_function(jsonb)')$$);
-SELECT refused($$INSERT INTO djkafka_route (consumer_id, topic, handler) VALUES (1, 't', 'not a signature')$$);
+SELECT refused($$INSERT INTO djkafka_route (consumer_id, topic, handler) VALUES (1, 't', 'not a signature')$$) ~ '^(22P02|42883) ';
 SELECT refused($$INSERT INTO djkafka_route (consumer_id, topic, target) VALUES (0, 't', 'item')$$);
 SELECT refused($$INSERT INTO djkafka_route (consumer_id, topic, target) VALUES (NULL, 't', 'item')$$);
 SELECT refused($$SELECT djkafka_create_route('nothing', 't', 'item')$$);
@@ -168,7 +168,7 @@ DELETE FROM djkafka_route WHERE id > 2;
 -- handlers
 CREATE FUNCTION h_message(djkafka_message) RETURNS int LANGUAGE sql AS 'SELECT 1';
 CREATE FUNCTION h_messages(djkafka_message[]) RETURNS void LANGUAGE sql AS 'SELECT';
-CREATE FUNCTION h_json(json) RETURNS void LANGUAGE sql AS 'SELECT';
+CREATE FUNCTION h_text(text) RETURNS void LANGUAGE sql AS 'SELECT';
 CREATE FUNCTION h_two(jsonb, jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
 CREATE FUNCTION h_none() RETURNS void LANGUAGE sql AS 'SELECT';
 CREATE FUNCTION h_set(jsonb) RETURNS SETOF int LANGUAGE sql AS 'SELECT 1';
@@ -180,7 +180,7 @@ SELECT djkafka_create_route('c', 't2', handler => 'h_message(djkafka_message)', 
 SELECT djkafka_create_route('c', 't3', handler => 'h_messages(djkafka_message[])') > 0;
 INSERT INTO djkafka_route (consumer_id, topic, handler) VALUES (1, 't4', 'handle(jsonb)');
 SELECT topic, handler FROM djkafka_route WHERE id > 2 ORDER BY topic;
-SELECT try('t', $$handler => 'h_json(json)'$$);
+SELECT try('t', $$handler => 'h_text(text)'$$);
 SELECT try('t', $$handler => 'h_two(jsonb,jsonb)'$$);
 SELECT try('t', $$handler => 'h_none()'$$);
 SELECT try('t', $$handler => 'h_set(jsonb)'$$);
