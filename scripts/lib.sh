@@ -14,7 +14,8 @@
 
 set -euo pipefail
 umask 022
-export LC_ALL=C.UTF-8
+# pg_regress takes LC_ALL away, and LANG decides then how its databases are encoded.
+export LC_ALL=C.UTF-8 LANG=C.UTF-8
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
