@@ -69,7 +69,6 @@ typedef struct DjkApply
 	int			chunk_messages; /* most in one transaction, less than the batch after a time-out */
 	int			chunk_successes;
 	int			time_limit_ms;	/* of one transaction; 0 none */
-	int64		rows_notified;
 
 	/* which routes a topic has: a cache */
 	HTAB	   *topics;

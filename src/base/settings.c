@@ -219,3 +219,16 @@ djk_settings_databases(void)
 		return NIL;
 	return names;
 }
+
+bool
+djk_settings_list_database(const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, djk_settings_databases())
+	{
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	}
+	return false;
+}

@@ -64,4 +64,7 @@ extern void djk_settings_init(void);
  */
 extern List *djk_settings_databases(void);
 
+/* Whether a database is in djkafka.databases. */
+extern bool djk_settings_list_database(const char *name);
+
 #endif							/* DJK_SETTINGS_H */

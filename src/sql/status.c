@@ -139,19 +139,6 @@ djkafka_is_home(PG_FUNCTION_ARGS)
 }
 
 static bool
-is_listed(const char *database)
-{
-	ListCell   *lc;
-
-	foreach(lc, djk_settings_databases())
-	{
-		if (strcmp(lfirst(lc), database) == 0)
-			return true;
-	}
-	return false;
-}
-
-static bool
 is_supervised(void)
 {
 	int			count;
@@ -188,7 +175,7 @@ djkafka_system_state(PG_FUNCTION_ARGS)
 		texts[1] = "the server is a standby";
 		texts[2] = "Consumers run once it is promoted.";
 	}
-	else if (!is_listed(database))
+	else if (!djk_settings_list_database(database))
 	{
 		texts[0] = "not_listed";
 		texts[1] = psprintf("database \"%s\" is not in djkafka.databases", database);

@@ -207,15 +207,9 @@ djk_worker_set_state(DjkState state, const char *reason, const char *hint,
 bool
 djk_worker_is_listed(void)
 {
-	ListCell   *lc;
 	const char *name = get_database_name(MyDatabaseId);
 
-	foreach(lc, djk_settings_databases())
-	{
-		if (name != NULL && strcmp(lfirst(lc), name) == 0)
-			return true;
-	}
-	return false;
+	return name != NULL && djk_settings_list_database(name);
 }
 
 void
