@@ -77,4 +77,36 @@ struct DjkBatch
 								 DjkHeader **headers);
 };
 
+/* What became of a message on its way to Kafka. */
+typedef enum DjkDelivery
+{
+	DJK_DELIVERY_PENDING,		/* not known yet */
+	DJK_DELIVERY_DONE,			/* acknowledged: partition and offset are known */
+	DJK_DELIVERY_REFUSED,		/* this message, for good: too large, invalid */
+	DJK_DELIVERY_BLOCKED,		/* its topic: it does not exist, or we may not write to it */
+	DJK_DELIVERY_FAILED			/* neither's fault: to be sent again */
+} DjkDelivery;
+
+/* A message on its way from the outbox to Kafka; its bytes belong to its batch. */
+typedef struct DjkOutgoing
+{
+	int64		id;				/* of the outbox */
+	const char *topic;
+	int			partition;		/* -1: by the key */
+	int64		timestamp_ms;	/* since 1970 */
+	const char *key;			/* NULL: null key */
+	int			key_len;
+	const char *value;			/* NULL: null value, a tombstone */
+	int			value_len;
+	DjkHeader  *headers;		/* names are NUL-terminated here */
+	int			nheaders;
+
+	/* the answer */
+	DjkDelivery delivery;
+	int			sent_partition;
+	int64		sent_offset;
+	DjkError	error;			/* REFUSED, BLOCKED, FAILED; strings live as long as the producer's caller says */
+	const char *error_name;		/* Kafka's name of the error, static */
+} DjkOutgoing;
+
 #endif							/* DJK_MESSAGE_H */

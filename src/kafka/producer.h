@@ -1,0 +1,121 @@
+/*-------------------------------------------------------------------------
+ *
+ * producer.h
+ *	  One librdkafka producer, idempotent or transactional.
+ *
+ * A DjkProducer is owned by a memory context, as a consumer is.  Nothing here
+ * may be called with a PostgreSQL transaction open, and no call blocks longer
+ * than DJK_KAFKA_SLICE_MS without CHECK_FOR_INTERRUPTS.
+ *
+ * The producer is idempotent and gapless: messages of a partition arrive in
+ * the order they were sent, and if one cannot be delivered none after it is.
+ * The producer is spent then (djk_producer_spent()): the caller makes a new
+ * one and sends again what was not acknowledged.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_KAFKA_PRODUCER_H
+#define DJK_KAFKA_PRODUCER_H
+
+#include "base/djk.h"
+#include "base/message.h"
+#include "base/property.h"
+
+typedef struct DjkProducer DjkProducer;
+
+typedef struct DjkProducerConfig
+{
+	const DjkProperty *properties;	/* already checked against the allow-list */
+	int			nproperties;
+	const char *client_id;
+	const char *transactional_id;	/* NULL: no transactions */
+	int			queue_kbytes;	/* cap of what the library holds for us, in kB */
+	bool		embedded;		/* the embedded broker, which lacks what newer brokers can */
+} DjkProducerConfig;
+
+/* What the library said beside delivery reports. */
+typedef enum DjkProducerEventKind
+{
+	DJK_PRODUCER_NONE,			/* the queue is empty: wait on the fd */
+	DJK_PRODUCER_DELIVERED,		/* reports were taken: answers are in the messages */
+	DJK_PRODUCER_ERROR,			/* error: e.g. no broker answers; the library goes on trying */
+	DJK_PRODUCER_LOG			/* a line of the library: log_level, log_text */
+} DjkProducerEventKind;
+
+typedef struct DjkProducerEvent
+{
+	DjkProducerEventKind kind;
+	DjkError	error;			/* strings valid until the next poll */
+	bool		unreachable;	/* ERROR: no broker answers */
+	int			log_level;
+	const char *log_text;
+} DjkProducerEvent;
+
+/* Creates a producer in 'context'.  ERROR DJK_ERRCODE_PROPERTY or DJK_ERRCODE_KAFKA. */
+extern DjkProducer *djk_producer_create(MemoryContext context, const DjkProducerConfig *config);
+
+/* What is in flight is given up: its messages are not touched any more. */
+extern void djk_producer_destroy(DjkProducer *producer, int timeout_ms);
+
+/* The pipe that becomes readable when the queue goes from empty to non-empty. */
+extern int	djk_producer_fd(DjkProducer *producer);
+extern void djk_producer_drain_fd(DjkProducer *producer);
+
+/*
+ * Hands messages to the library, from the first on, as many as its queue
+ * takes; returns how many.  Bytes are copied, the structs must stay where they
+ * are until they are answered: djk_producer_poll() fills in the answers.  A
+ * message that the library refuses at once is answered here.
+ */
+extern int	djk_producer_send(DjkProducer *producer, DjkOutgoing *messages, int n);
+
+/* Takes the next event; never blocks. */
+extern bool djk_producer_poll(DjkProducer *producer, DjkProducerEvent *event);
+
+/* Messages handed over and not answered yet. */
+extern int	djk_producer_in_flight(const DjkProducer *producer);
+
+/* True once nothing more can be delivered by this producer; *error says why (strings static or of the producer). */
+extern bool djk_producer_spent(DjkProducer *producer, DjkError *error);
+/* True if another producer of the same transactional.id has taken over. */
+extern bool djk_producer_fenced(DjkProducer *producer);
+
+/*
+ * Asks whether a topic can be written to: DJK_DELIVERY_DONE if so, BLOCKED if
+ * it does not exist or is refused (a broker that makes topics by itself is
+ * given the occasion), FAILED if nobody answers; *error as for a message,
+ * strings in CurrentMemoryContext.  *npartitions may be NULL.
+ */
+extern DjkDelivery djk_producer_check_topic(DjkProducer *producer, const char *topic, int *npartitions,
+											int timeout_ms, DjkError *error, const char **error_name);
+
+/* --- transactions --- */
+
+typedef enum DjkTransactionResult
+{
+	DJK_TRANSACTION_OK,
+	DJK_TRANSACTION_RETRY,		/* the same call again, later */
+	DJK_TRANSACTION_ABORT,		/* abort, then the batch again */
+	DJK_TRANSACTION_SPENT		/* make a new producer (fenced: leave) */
+} DjkTransactionResult;
+
+/* Fences earlier producers of the same name and ends what they left undecided; first of all calls. */
+extern DjkTransactionResult djk_producer_init_transactions(DjkProducer *producer, int timeout_ms, DjkError *error);
+extern DjkTransactionResult djk_producer_begin(DjkProducer *producer, DjkError *error);
+/* Commits 'number' as the offset of 'group' in a partition, with the transaction. */
+extern DjkTransactionResult djk_producer_carry(DjkProducer *producer, const char *group, const char *topic,
+											   int partition, int64 number, int timeout_ms, DjkError *error);
+/* All messages must have been answered before. */
+extern DjkTransactionResult djk_producer_commit(DjkProducer *producer, int timeout_ms, DjkError *error);
+extern DjkTransactionResult djk_producer_abort(DjkProducer *producer, int timeout_ms, DjkError *error);
+
+/*
+ * The number that the last committed transaction carried, -1 if there is none.
+ * False with *error if it could not be asked.
+ */
+extern bool djk_producer_carried(DjkProducer *producer, const char *group, const char *topic, int partition,
+								 int64 *number, int timeout_ms, DjkError *error);
+
+/* Names of the library's errors that deliveries are answered with are Kafka's own, e.g. "MSG_SIZE_TOO_LARGE". */
+
+#endif							/* DJK_KAFKA_PRODUCER_H */
