@@ -27,6 +27,7 @@ void
 _PG_init(void)
 {
 	djk_settings_init();
+	djk_hooks_init();
 	if (!process_shared_preload_libraries_in_progress)
 	{
 		if (creating_extension)
@@ -38,6 +39,5 @@ _PG_init(void)
 		return;
 	}
 	djk_shmem_init();
-	djk_hooks_init();
 	djk_launcher_init();
 }

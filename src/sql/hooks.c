@@ -17,10 +17,12 @@
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "state/outbox.h"
 #include "state/shmem.h"
 #include "tcop/utility.h"
 
 static bool wake_wanted = false;
+static bool wake_outbox_wanted = false;
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
 static object_access_hook_type prev_object_access = NULL;
@@ -31,6 +33,12 @@ djk_wake_at_commit(void)
 	wake_wanted = true;
 }
 
+void
+djk_wake_outbox_at_commit(void)
+{
+	wake_outbox_wanted = true;
+}
+
 static void
 end_transaction(XactEvent event, void *arg)
 {
@@ -39,11 +47,14 @@ end_transaction(XactEvent event, void *arg)
 		case XACT_EVENT_COMMIT:
 			if (wake_wanted)
 				djk_wake_database(MyDatabaseId);
-			wake_wanted = false;
-			break;
+			if (wake_outbox_wanted)
+				djk_wake_outbox(MyDatabaseId);
+			/* FALLTHROUGH */
 		case XACT_EVENT_ABORT:
 		case XACT_EVENT_PREPARE:
 			wake_wanted = false;
+			wake_outbox_wanted = false;
+			djk_outbox_end_transaction();
 			break;
 		default:
 			break;
@@ -80,6 +91,8 @@ void
 djk_hooks_init(void)
 {
 	RegisterXactCallback(end_transaction, NULL);
+	if (!process_shared_preload_libraries_in_progress)
+		return;
 	prev_process_utility = ProcessUtility_hook;
 	ProcessUtility_hook = process_utility;
 	prev_object_access = object_access_hook;

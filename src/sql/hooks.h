@@ -10,9 +10,12 @@
 
 #include "base/djk.h"
 
+/* From _PG_init; the hooks proper are only installed while preloading. */
 extern void djk_hooks_init(void);
 
 /* The database's processes are woken once, when this transaction commits. */
 extern void djk_wake_at_commit(void);
+/* The same for the outbox workers alone. */
+extern void djk_wake_outbox_at_commit(void);
 
 #endif							/* DJK_HOOKS_H */

@@ -59,7 +59,7 @@ static const char *const state_names[] = {
 };
 
 static const char *const kind_names[] = {
-	"launcher", "supervisor", "consumer", "embedded_broker"
+	"launcher", "supervisor", "consumer", "embedded_broker", "outbox"
 };
 
 const char *
@@ -135,6 +135,13 @@ djk_shmem_available(void)
 }
 
 /* ---------- slots ---------- */
+
+/* Processes whose slots belong to a supervisor. */
+static bool
+is_supervised(DjkWorkerKind kind)
+{
+	return kind == DJK_KIND_CONSUMER || kind == DJK_KIND_OUTBOX;
+}
 
 /* Copies text into a field of fixed size without cutting a character. */
 static void
@@ -243,13 +250,13 @@ wake_supervisor(Oid database)
 
 /* A database's slots that no process has: what follows a supervisor makes its own.  Lock held. */
 static void
-forget_consumers(Oid database)
+forget_workers(Oid database)
 {
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		Slot	   *s = &shared->slots[i];
 
-		if (s->in_use && s->status.pid == 0 && s->status.key.kind == DJK_KIND_CONSUMER &&
+		if (s->in_use && s->status.pid == 0 && is_supervised(s->status.key.kind) &&
 			s->status.key.database == database)
 			s->in_use = false;
 	}
@@ -270,9 +277,9 @@ detach_slot(int code, Datum arg)
 		if (s->status.key.kind == DJK_KIND_EMBEDDED_BROKER)
 			shared->embedded_bootstrap[0] = '\0';
 		if (s->status.key.kind == DJK_KIND_SUPERVISOR)
-			forget_consumers(s->status.key.database);
-		/* Only a consumer worker's slot belongs to somebody else, who wants to know. */
-		if (s->status.key.kind != DJK_KIND_CONSUMER || !wake_supervisor(s->status.key.database))
+			forget_workers(s->status.key.database);
+		/* A supervised worker's slot belongs to somebody else, who wants to know. */
+		if (!is_supervised(s->status.key.kind) || !wake_supervisor(s->status.key.database))
 			s->in_use = false;
 	}
 	LWLockRelease(shared->lock);
@@ -484,6 +491,8 @@ djk_slot_leave_asked(int slot)
 static void
 wake_matching(Oid database)
 {
+	if (shared == NULL)
+		return;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->nslots; i++)
 	{
@@ -505,6 +514,27 @@ void
 djk_wake_database(Oid database)
 {
 	wake_matching(database);
+}
+
+/* What sessions do at each commit of theirs that has produced: the lock is shared. */
+void
+djk_wake_outbox(Oid database)
+{
+	if (shared == NULL)
+		return;
+	LWLockAcquire(shared->lock, LW_SHARED);
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *s = &shared->slots[i];
+
+		if (s->in_use && s->status.pid != 0 && s->status.key.kind == DJK_KIND_OUTBOX &&
+			s->status.key.database == database)
+		{
+			s->wake = true;
+			SetLatch(s->latch);
+		}
+	}
+	LWLockRelease(shared->lock);
 }
 
 void

@@ -4,8 +4,8 @@
  *	  What djkafka's processes know of each other: shared memory.
  *
  * Every process has a slot.  Launcher, supervisors and the embedded broker
- * take theirs when they start; a consumer worker's slot is made by its
- * supervisor and outlives the process, because a worker that waits for its
+ * take theirs when they start; a consumer or outbox worker's slot is made by
+ * its supervisor and outlives the process, because a worker that waits for its
  * next start has a state too.  A slot's generation tells its present user from
  * an earlier one.
  *
@@ -27,7 +27,8 @@ typedef enum DjkWorkerKind
 	DJK_KIND_LAUNCHER,
 	DJK_KIND_SUPERVISOR,
 	DJK_KIND_CONSUMER,
-	DJK_KIND_EMBEDDED_BROKER
+	DJK_KIND_EMBEDDED_BROKER,
+	DJK_KIND_OUTBOX
 } DjkWorkerKind;
 
 /* In the order of djk_state_name()'s table. */
@@ -53,7 +54,7 @@ typedef struct DjkSlotKey
 {
 	DjkWorkerKind kind;
 	Oid			database;		/* InvalidOid: the launcher, the broker */
-	int64		consumer_id;	/* 0: not a consumer worker */
+	int64		consumer_id;	/* of an outbox worker: djkafka_outbox_server.id; 0: neither */
 	int			worker;			/* number within the consumer, from 1 */
 } DjkSlotKey;
 
@@ -127,8 +128,12 @@ extern bool djk_slot_failed_before(int slot);
 
 /* --- waking --- */
 
-/* Sets the latch of the launcher and of the database's processes. */
+/*
+ * Set the latch of the launcher and of the database's processes, or of its
+ * outbox workers alone.  Nothing happens if djkafka is not preloaded.
+ */
 extern void djk_wake_database(Oid database);
+extern void djk_wake_outbox(Oid database);
 extern void djk_wake_launcher(void);
 /* True once for each wake since the last call, for the process's own slot. */
 extern bool djk_wake_taken(void);

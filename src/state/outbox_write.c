@@ -1,0 +1,196 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_write.c
+ *	  Writing a message into the outbox.
+ *
+ * The current one of three tables is locked when a transaction writes its
+ * first message, in the name of the whole transaction, so that the lock
+ * outlives a savepoint that is rolled back.  Whoever truncates a table has its
+ * exclusive lock, so he knows that no transaction that has written to it is
+ * open; he never truncates the current table and never waits, and so nobody
+ * waits for him: a writer that meets him has looked up the current table a
+ * moment too early, and looks again.
+ *
+ * A transaction's id is assigned before its message ids are drawn.  The worker
+ * relies on it: a transaction that began after it has looked has higher ids.
+ *
+ * Rows are inserted without the executor.  It is what a caller of a million
+ * messages in one statement waits for, and nothing of the executor is needed:
+ * the tables have one index, no constraint but NOT NULL and no trigger.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/outbox.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/index.h"
+#include "commands/sequence.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/resowner.h"
+#include "utils/snapmgr.h"
+
+#include "base/compat.h"
+
+/* Columns of djkafka_outbox_0, _1 and _2. */
+enum
+{
+	COLUMN_ID,
+	COLUMN_TXID,
+	COLUMN_MESSAGE_TIME,
+	COLUMN_PARTITION,
+	COLUMN_TOPIC,
+	COLUMN_SERVER,
+	COLUMN_KEY,
+	COLUMN_VALUE,
+	COLUMN_HEADERS,
+	NCOLUMNS
+};
+
+/* After so many moved tables in a row it is somebody's lock that we meet. */
+#define MAX_LOOKS	3
+
+/* The current transaction's table; InvalidOid: none was chosen yet. */
+static Oid	this_table = InvalidOid;
+static Oid	this_index = InvalidOid;
+static Oid	this_sequence = InvalidOid;
+static IndexInfo *this_index_info = NULL;
+
+void
+djk_outbox_end_transaction(void)
+{
+	this_table = InvalidOid;
+	this_index_info = NULL;
+}
+
+/* Number of the current table, as it is now and not as our snapshot saw it. */
+static int
+current_table(void)
+{
+	Relation	rel = table_open(djk_catalog_table("djkafka_outbox_rotation"), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	SysScanDesc scan = systable_beginscan(rel, InvalidOid, false, snapshot, 0, NULL);
+	HeapTuple	tuple = systable_getnext(scan);
+	bool		isnull;
+	int			number;
+
+	if (!HeapTupleIsValid(tuple))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("table \"%s\" does not hold its one row", RelationGetRelationName(rel)),
+				 errhint("Restore the row, or drop and create the extension.")));
+	number = DatumGetInt32(heap_getattr(tuple, 2, RelationGetDescr(rel), &isnull));
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return number;
+}
+
+static Oid
+lock_current_table(void)
+{
+	for (int looks = 1;; looks++)
+	{
+		Oid			table = djk_catalog_table(psprintf("djkafka_outbox_%d", current_table()));
+
+		if (!OidIsValid(table))
+			elog(ERROR, "the outbox has no current table");
+		if (ConditionalLockRelationOid(table, RowExclusiveLock))
+			return table;
+		if (looks >= MAX_LOOKS)
+		{
+			LockRelationOid(table, RowExclusiveLock);
+			return table;
+		}
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* Chooses and locks what this transaction writes to; an abort puts the owner back. */
+static void
+choose_table(void)
+{
+	ResourceOwner owner = CurrentResourceOwner;
+	MemoryContext old;
+	Relation	rel;
+	Relation	index;
+	List	   *indexes;
+	Oid			table;
+
+	CurrentResourceOwner = TopTransactionResourceOwner;
+	table = lock_current_table();
+	rel = table_open(table, NoLock);
+	indexes = RelationGetIndexList(rel);
+	if (RelationGetNumberOfAttributes(rel) != NCOLUMNS || list_length(indexes) != 1)
+		elog(ERROR, "table \"%s\" is not as djkafka made it", RelationGetRelationName(rel));
+	this_index = linitial_oid(indexes);
+	list_free(indexes);
+	index = index_open(this_index, RowExclusiveLock);
+	old = MemoryContextSwitchTo(TopTransactionContext);
+	this_index_info = BuildIndexInfo(index);
+	MemoryContextSwitchTo(old);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	this_sequence = djk_catalog_table("djkafka_outbox_id_seq");
+	CurrentResourceOwner = owner;
+	this_table = table;
+}
+
+static HeapTuple
+form_tuple(TupleDesc desc, int64 id, FullTransactionId txid, const DjkOutboxMessage *message)
+{
+	Datum		values[NCOLUMNS];
+	bool		nulls[NCOLUMNS] = {false};
+
+	values[COLUMN_ID] = Int64GetDatum(id);
+	values[COLUMN_TXID] = UInt64GetDatum(U64FromFullTransactionId(txid));
+	values[COLUMN_MESSAGE_TIME] = TimestampTzGetDatum(message->message_time);
+	values[COLUMN_PARTITION] = Int32GetDatum(message->partition);
+	nulls[COLUMN_PARTITION] = message->partition < 0;
+	values[COLUMN_TOPIC] = CStringGetTextDatum(message->topic);
+	nulls[COLUMN_SERVER] = message->server == NULL;
+	values[COLUMN_SERVER] = nulls[COLUMN_SERVER] ? (Datum) 0 : CStringGetTextDatum(message->server);
+	values[COLUMN_KEY] = PointerGetDatum(message->key);
+	nulls[COLUMN_KEY] = message->key == NULL;
+	values[COLUMN_VALUE] = PointerGetDatum(message->value);
+	nulls[COLUMN_VALUE] = message->value == NULL;
+	values[COLUMN_HEADERS] = message->headers;
+	nulls[COLUMN_HEADERS] = !message->has_headers;
+	return heap_form_tuple(desc, values, nulls);
+}
+
+int64
+djk_outbox_write(const DjkOutboxMessage *message)
+{
+	FullTransactionId txid;
+	Relation	rel;
+	Relation	index;
+	HeapTuple	tuple;
+	Datum		key;
+	bool		isnull = false;
+	int64		id;
+
+	if (!OidIsValid(this_table))
+		choose_table();
+	txid = GetTopFullTransactionId();
+	id = nextval_internal(this_sequence, false);
+
+	rel = table_open(this_table, NoLock);
+	index = index_open(this_index, NoLock);
+	tuple = form_tuple(RelationGetDescr(rel), id, txid, message);
+	simple_heap_insert(rel, tuple);
+	key = Int64GetDatum(id);
+	(void) index_insert(index, &key, &isnull, &tuple->t_self, rel, UNIQUE_CHECK_NO, false, this_index_info);
+	index_close(index, NoLock);
+	table_close(rel, NoLock);
+	heap_freetuple(tuple);
+	return id;
+}
