@@ -15,6 +15,7 @@
 #include "access/xact.h"
 #include "apply/apply.h"
 #include "base/start.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_collation.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -26,6 +27,7 @@
 #include "state/catalog.h"
 #include "state/offset.h"
 #include "state/shmem.h"
+#include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -72,6 +74,32 @@ typedef struct Run
 
 /* ---------- arguments ---------- */
 
+/*
+ * Routes run code of the consumer's owner in the caller's session, at COMMIT
+ * too.  SET ROLE and SET SESSION AUTHORIZATION are no walls: that code could
+ * undo either, so what counts is who logged in.
+ */
+static void
+require_owner(const DjkConsumerRow *consumer)
+{
+	Oid			login = OidIsValid(MyProc->roleId) ? MyProc->roleId : BOOTSTRAP_SUPERUSERID;
+	char	   *owner = GetUserNameFromId(consumer->owner, true);
+	bool		is_gain = superuser_arg(login) && !superuser_arg(consumer->owner);
+
+	if (consumer->owner != GetUserId())
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("must be the owner of consumer \"%s\"", consumer->name),
+				 errdetail("Its routes run with the rights of its owner, which are not the caller's."),
+				 is_gain ? errhint("Connect as role \"%s\".", owner) : errhint("SET ROLE %s first.", owner)));
+	if (is_gain)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("a superuser's session cannot run consumer \"%s\"", consumer->name),
+				 errdetail("Code of its owner could RESET ROLE, and so become the superuser that is logged in."),
+				 errhint("Connect as role \"%s\".", owner)));
+}
+
 static DjkConsumerRow *
 load_consumer(const char *name)
 {
@@ -87,12 +115,7 @@ load_consumer(const char *name)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("consumer \"%s\" does not exist", name),
 				 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
-	if (consumer->owner != GetUserId())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be the owner of consumer \"%s\"", name),
-				 errdetail("Its routes run with the rights of its owner, which are not the caller's."),
-				 errhint("SET ROLE %s first.", GetUserNameFromId(consumer->owner, true))));
+	require_owner(consumer);
 	return consumer;
 }
 

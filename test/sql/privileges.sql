@@ -6,6 +6,7 @@
 \set ECHO all
 \pset format unaligned
 \pset tuples_only on
+\set super :USER
 
 CREATE ROLE privileges_plain LOGIN;
 CREATE ROLE privileges_app LOGIN;
@@ -62,7 +63,8 @@ GRANT EXECUTE ON FUNCTION djkafka_pause, djkafka_resume, djkafka_restart, djkafk
                           djkafka_drop_consumer, djkafka_drop_route TO privileges_app, privileges_other;
 GRANT EXECUTE ON FUNCTION djkafka_run, djkafka_peek, djkafka_topics TO privileges_app, privileges_other;
 GRANT SELECT ON djkafka_offset, djkafka_dead_letter, djkafka_event TO privileges_app;
-SET ROLE privileges_app;
+\c - privileges_app
+SET search_path = app, public;
 DELETE FROM djkafka_route WHERE topic ~ 'more';
 SELECT give('[{"value": {"id": 1}}, {"value": {"id": "x"}}]', 'app');
 TABLE item;
@@ -75,7 +77,7 @@ SELECT refused($$INSERT INTO djkafka_event (kind) VALUES ('x')$$);
 SELECT refused($$UPDATE djkafka_home SET home = gen_random_uuid()$$);
 SELECT refused($$CREATE TRIGGER mine BEFORE INSERT ON djkafka_route FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()$$);
 SELECT refused($$ALTER TABLE djkafka_route DISABLE TRIGGER ALL$$);
-RESET ROLE;
+\c - :super
 
 -- another role with the same rights cannot touch what is not its own
 SET ROLE privileges_other;
@@ -107,14 +109,16 @@ SELECT djkafka_create_route('other', 'steal', 'app.item') > 0;
 RESET ROLE;
 -- what is taken away later breaks the route, and costs no message
 REVOKE DELETE ON item FROM privileges_other;
-SET ROLE privileges_other;
+\c - privileges_other
 SELECT regexp_replace(refused($$SELECT give('[{"topic": "steal", "value": {"id": 2}}]', 'other')$$), 'route \d+', 'route N');
-RESET ROLE;
+\c - :super
+SET search_path = app, public;
 SELECT count(*) FROM djkafka_dead_letter WHERE consumer = 'other';
 GRANT DELETE ON item TO privileges_other;
-SET ROLE privileges_other;
+\c - privileges_other
 SELECT give('[{"topic": "steal", "value": {"id": 2}}]', 'other');
-RESET ROLE;
+\c - :super
+SET search_path = app, public;
 TABLE item;
 
 -- a superuser may change what is another's, but what runs then runs as its owner
@@ -125,10 +129,23 @@ UPDATE djkafka_route SET columns = '{"name": "app.who()"}' WHERE id = 1;
 RESET ROLE;
 UPDATE djkafka_route SET notify = 'batch' WHERE id = 1;
 SELECT refused($$SELECT djkafka_run('app', messages => '[]')$$);
+-- nor by a session that its code could turn back into the superuser's, be it at COMMIT
 SET ROLE privileges_app;
-SELECT give('[{"value": {"id": 3}}]', 'app');
-TABLE item;
+SELECT refused($$SELECT djkafka_run('app', messages => '[]')$$);
 RESET ROLE;
+SET SESSION AUTHORIZATION privileges_app;
+SELECT refused($$SELECT djkafka_run('app', messages => '[]')$$);
+RESET SESSION AUTHORIZATION;
+GRANT privileges_other TO privileges_app;
+\c - privileges_app
+SELECT give('[{"value": {"id": 3}}]', 'app');
+TABLE app.item;
+-- a member of the owner is no superuser
+SET ROLE privileges_other;
+SELECT give('[]', 'other');
+\c - :super
+SET search_path = app, public;
+REVOKE privileges_other FROM privileges_app;
 
 -- the offsets are workers' and djkafka_seek's alone, whoever asks
 INSERT INTO djkafka_consumer (name) VALUES ('super');
@@ -144,19 +161,20 @@ SELECT count(*) FROM djkafka_offset;
 -- row security of the target is the owner's
 ALTER TABLE item ENABLE ROW LEVEL SECURITY;
 CREATE POLICY low ON item FOR ALL TO privileges_other USING (id < 100) WITH CHECK (id < 100);
-SET ROLE privileges_other;
+\c - privileges_other
 SELECT give('[{"topic": "steal", "value": {"id": 4}}, {"topic": "steal", "value": {"id": 400}}, {"topic": "steal", "value": {"id": 4, "name": "x"}}]', 'other');
-RESET ROLE;
+\c - :super
+SET search_path = app, public;
 SELECT id, name FROM item WHERE id >= 4;
 SELECT dead_letters();
 
 -- rights on columns are enough for the columns
 CREATE TABLE app.narrow (id int PRIMARY KEY, name text, secret text DEFAULT 'mine');
 GRANT SELECT, INSERT (id, name), UPDATE (name) ON app.narrow TO privileges_other;
-SET ROLE privileges_other;
+\c - privileges_other
 SELECT djkafka_create_route('other', 'narrow', 'app.narrow', operation => 'upsert', exclude => '{secret}') > 0;
 SELECT give('[{"topic": "narrow", "value": {"id": 1, "name": "a", "secret": "yours"}}, {"topic": "narrow", "value": {"id": 1, "name": "b"}}]', 'other');
-RESET ROLE;
+\c - :super
 TABLE app.narrow;
 
 SET client_min_messages = error;
