@@ -18,6 +18,7 @@
 #include "base/djk.h"
 
 #define DJK_TIMESTAMP_NONE	(-1)
+#define DJK_OFFSET_UNRESOLVED	INT64CONST(-1)	/* of an offset row: start_at is a wish yet */
 
 /* A header as Kafka has it: names repeat, values are binary and may be null. */
 typedef struct DjkHeader

@@ -19,6 +19,7 @@
 #include "catalog/pg_collation.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "kafka/collect.h"
 #include "kafka/error.h"
 #include "miscadmin.h"
 #include "regex/regex.h"
@@ -41,15 +42,8 @@ PG_FUNCTION_INFO_V1(djkafka_run);
 
 typedef struct RunPartition
 {
-	char	   *topic;
-	int			partition;
-	int64		offset_id;
-	int64		generation;
-	int64		next_offset;	/* in the row */
-	int64		expected;
+	DjkPosition at;
 	int64		end;			/* high watermark at the start */
-	int64		jump_to;
-	int			batch_index;
 } RunPartition;
 
 typedef struct Run
@@ -61,8 +55,7 @@ typedef struct Run
 	RunPartition *partitions;
 	int			npartitions;
 	int			partitions_size;
-	DjkBatch	batch;
-	MemoryContext batch_context;
+	DjkCollector collector;
 	bool		until_eof;
 	int64		max_messages;	/* -1: no bound */
 	int64		idle_us;		/* 0: no bound */
@@ -173,14 +166,11 @@ add_partition(Run *run, const char *topic, const DjkOffsetRow *row)
 			repalloc(run->partitions, run->partitions_size * sizeof(RunPartition));
 	}
 	partition = &run->partitions[run->npartitions++];
-	memset(partition, 0, sizeof(*partition));
-	partition->topic = pstrdup(topic);
-	partition->partition = row->partition;
-	partition->offset_id = row->id;
-	partition->generation = row->generation;
-	partition->next_offset = row->next_offset;
-	partition->jump_to = -1;
-	partition->batch_index = -1;
+	djk_position_make_key(&partition->at.key, topic, row->partition);
+	djk_position_clear(&partition->at);
+	partition->at.offset_id = row->id;
+	partition->at.generation = row->generation;
+	partition->at.next_offset = row->next_offset;
 }
 
 /* Resolves where a row starts, and stores it. */
@@ -193,8 +183,8 @@ resolve(Run *run, RunPartition *partition, const char *start_at)
 	DjkIdentity identity;
 	pg_uuid_t	incarnation;
 
-	asked.topic = partition->topic;
-	asked.partition = partition->partition;
+	asked.topic = partition->at.key.topic;
+	asked.partition = partition->at.key.partition;
 	if (start.kind == DJK_START_GROUP)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -206,10 +196,10 @@ resolve(Run *run, RunPartition *partition, const char *start_at)
 	if (asked.error.sqlstate != 0)
 		djk_error_throw(&asked.error);
 	djk_catalog_enter(&identity);
-	(void) djk_offset_resolve(partition->offset_id, partition->generation, asked.offset, run->cluster_id,
+	(void) djk_offset_resolve(partition->at.offset_id, partition->at.generation, asked.offset, run->cluster_id,
 							  run->client.embedded && djk_embedded_incarnation(&incarnation) ? &incarnation : NULL);
 	djk_catalog_leave(&identity);
-	partition->next_offset = asked.offset;
+	partition->at.next_offset = asked.offset;
 }
 
 static void
@@ -251,10 +241,10 @@ load_topic(Run *run, const char *topic)
 			memcmp(&incarnation, &rows[i].incarnation, sizeof(incarnation)) != 0)
 		{
 			djk_catalog_enter(&identity);
-			djk_offset_reincarnate(partition->offset_id, &incarnation);
+			djk_offset_reincarnate(partition->at.offset_id, &incarnation);
 			djk_catalog_leave(&identity);
-			partition->generation++;
-			partition->next_offset = 0;
+			partition->at.generation++;
+			partition->at.next_offset = 0;
 		}
 		else if (rows[i].next_offset == DJK_OFFSET_UNRESOLVED)
 			resolve(run, partition, rows[i].start_at);
@@ -266,7 +256,7 @@ is_loaded(const Run *run, const char *topic)
 {
 	for (int i = 0; i < run->npartitions; i++)
 	{
-		if (strcmp(run->partitions[i].topic, topic) == 0)
+		if (strcmp(run->partitions[i].at.key.topic, topic) == 0)
 			return true;
 	}
 	return false;
@@ -310,9 +300,10 @@ start_fetching(Run *run)
 	ends = palloc0(Max(run->npartitions, 1) * sizeof(DjkTopicPartition));
 	for (int i = 0; i < run->npartitions; i++)
 	{
-		list[i].topic = ends[i].topic = run->partitions[i].topic;
-		list[i].partition = ends[i].partition = run->partitions[i].partition;
-		list[i].offset = run->partitions[i].expected = run->partitions[i].next_offset;
+		list[i].topic = ends[i].topic = run->partitions[i].at.key.topic;
+		list[i].partition = ends[i].partition = run->partitions[i].at.key.partition;
+		list[i].offset = run->partitions[i].at.expected = run->partitions[i].at.next_offset;
+		run->partitions[i].at.fetching = true;
 	}
 	if (run->npartitions > 0 &&
 		!djk_consumer_offsets_for_time(run->client.consumer, ends, run->npartitions, DJK_OFFSET_LATEST,
@@ -322,7 +313,7 @@ start_fetching(Run *run)
 	{
 		if (ends[i].error.sqlstate != 0)
 			djk_error_throw(&ends[i].error);
-		run->partitions[i].end = ends[i].offset;
+		run->partitions[i].end = run->partitions[i].at.high_watermark = ends[i].offset;
 	}
 	if (run->npartitions > 0)
 		djk_consumer_assign(run->client.consumer, list, run->npartitions);
@@ -335,79 +326,41 @@ find_partition(Run *run, const char *topic, int number)
 {
 	for (int i = 0; i < run->npartitions; i++)
 	{
-		if (run->partitions[i].partition == number && strcmp(run->partitions[i].topic, topic) == 0)
+		if (run->partitions[i].at.key.partition == number && strcmp(run->partitions[i].at.key.topic, topic) == 0)
 			return &run->partitions[i];
 	}
 	return NULL;
 }
 
-static bool
-accept_offset(Run *run, RunPartition *partition, int64 offset)
+/*
+ * Until the end of what was there: whatever comes of later says that nothing is
+ * left before.
+ */
+static void
+take_end(Run *run, RunPartition *partition, const DjkConsumerEvent *event)
 {
-	DjkTopicPartition where = {0};
+	DjkConsumerEvent end = *event;
 
-	if (offset == partition->expected || partition->jump_to == offset)
-		return true;
-	partition->jump_to = offset;
-	where.topic = partition->topic;
-	where.partition = partition->partition;
-	where.offset = partition->expected;
-	djk_consumer_seek(run->client.consumer, &where, 1);
-	return false;
-}
-
-static int
-enter_partition(Run *run, RunPartition *partition)
-{
-	DjkBatchPartition *entry;
-
-	if (partition->batch_index >= 0)
-		return partition->batch_index;
-	partition->batch_index = run->batch.npartitions++;
-	entry = &run->batch.partitions[partition->batch_index];
-	memset(entry, 0, sizeof(*entry));
-	entry->topic = partition->topic;
-	entry->partition = partition->partition;
-	entry->offset_id = partition->offset_id;
-	entry->generation = partition->generation;
-	entry->next_offset = partition->next_offset;
-	entry->high_watermark = partition->end;
-	return partition->batch_index;
+	if (run->until_eof && partition != NULL)
+		end.offset = Min(end.offset, partition->end);
+	(void) djk_collect_eof(&run->collector, partition ? &partition->at : NULL, &end);
 }
 
 static void
 take_message(Run *run, const DjkConsumerEvent *event)
 {
 	RunPartition *partition = find_partition(run, event->topic, event->partition);
-	DjkMessage *message;
 
-	if (partition == NULL || event->offset < partition->expected ||
-		(run->until_eof && event->offset >= partition->end) ||
-		!accept_offset(run, partition, event->offset))
+	if (run->until_eof && partition != NULL && event->offset >= partition->end)
 	{
+		take_end(run, partition, event);
 		djk_consumer_release(event->message.source);
-		return;
 	}
-	message = &run->batch.messages[run->batch.nmessages++];
-	*message = event->message;
-	message->partition = enter_partition(run, partition);
-	message->offset = event->offset;
-	run->batch.bytes += message->value_len + message->key_len;
-	partition->expected = event->offset + 1;
-	run->taken++;
-	run->last_message_at = GetCurrentTimestamp();
-}
-
-static void
-take_eof(Run *run, const DjkConsumerEvent *event)
-{
-	RunPartition *partition = find_partition(run, event->topic, event->partition);
-
-	if (partition == NULL || event->offset <= partition->expected ||
-		!accept_offset(run, partition, event->offset))
-		return;
-	(void) enter_partition(run, partition);
-	partition->expected = event->offset;
+	else if (djk_collect_message(&run->collector, partition ? &partition->at : NULL, event))
+	{
+		run->taken++;
+		run->last_message_at = GetCurrentTimestamp();
+	}
 }
 
 static void
@@ -419,7 +372,7 @@ take_event(Run *run, DjkConsumerEvent *event)
 			take_message(run, event);
 			break;
 		case DJK_EVENT_EOF:
-			take_eof(run, event);
+			take_end(run, find_partition(run, event->topic, event->partition), event);
 			break;
 		case DJK_EVENT_PARTITION_ERROR:
 		case DJK_EVENT_ERROR:
@@ -434,7 +387,7 @@ take_event(Run *run, DjkConsumerEvent *event)
 static bool
 is_full(const Run *run)
 {
-	return run->batch.nmessages >= BATCH_MESSAGES ||
+	return run->collector.batch.nmessages >= BATCH_MESSAGES ||
 		(run->max_messages >= 0 && run->taken >= run->max_messages);
 }
 
@@ -469,28 +422,15 @@ apply_batch(Run *run, DjkBatch *batch)
 static void
 flush(Run *run)
 {
-	if (run->batch.npartitions == 0)
+	DjkCollector *collector = &run->collector;
+
+	if (collector->batch.npartitions == 0)
 		return;
-	for (int i = 0; i < run->npartitions; i++)
-	{
-		RunPartition *partition = &run->partitions[i];
-
-		if (partition->batch_index >= 0)
-			run->batch.partitions[partition->batch_index].end_offset = partition->expected;
-	}
-	apply_batch(run, &run->batch);
-	for (int i = 0; i < run->npartitions; i++)
-	{
-		RunPartition *partition = &run->partitions[i];
-
-		if (partition->batch_index >= 0)
-			partition->next_offset = run->batch.partitions[partition->batch_index].next_offset;
-		partition->batch_index = -1;
-	}
-	for (int i = 0; i < run->batch.nmessages; i++)
-		djk_consumer_release(run->batch.messages[i].source);
-	run->batch.nmessages = run->batch.npartitions = 0;
-	run->batch.bytes = 0;
+	djk_collect_close(collector);
+	apply_batch(run, &collector->batch);
+	for (int i = 0; i < collector->batch.npartitions; i++)
+		collector->positions[i]->next_offset = collector->batch.partitions[i].next_offset;
+	djk_collect_clear(collector);
 }
 
 static bool
@@ -498,7 +438,7 @@ at_eof(const Run *run)
 {
 	for (int i = 0; i < run->npartitions; i++)
 	{
-		if (run->partitions[i].expected < run->partitions[i].end)
+		if (run->partitions[i].at.expected < run->partitions[i].end)
 			return false;
 	}
 	return true;
@@ -534,9 +474,9 @@ consume(Run *run, const Interval *timeout)
 	if (!run->client.embedded)
 		run->cluster_id = djk_consumer_cluster_id(run->client.consumer, djk_client_left_ms(&run->client));
 	start_fetching(run);
-	run->batch.messages = palloc(BATCH_MESSAGES * sizeof(DjkMessage));
-	run->batch.partitions = palloc(Max(run->npartitions, 1) * sizeof(DjkBatchPartition));
-	run->batch.load_headers = load_headers;
+	run->collector.kafka = run->client.consumer;
+	run->collector.context = CurrentMemoryContext;
+	run->collector.batch.load_headers = load_headers;
 	run->last_message_at = GetCurrentTimestamp();
 
 	while ((reason = end_reason(run)) == NULL)
@@ -549,7 +489,7 @@ consume(Run *run, const Interval *timeout)
 			take_event(run, &event);
 			continue;
 		}
-		if (run->batch.npartitions > 0)
+		if (run->collector.batch.npartitions > 0)
 			flush(run);
 		else
 			djk_client_wait(&run->client);

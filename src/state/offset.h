@@ -16,8 +16,6 @@
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
 
-#define DJK_OFFSET_UNRESOLVED	INT64CONST(-1)	/* next_offset is null: start_at is a wish */
-
 typedef struct DjkOffsetRow
 {
 	int64		id;

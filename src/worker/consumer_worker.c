@@ -237,6 +237,8 @@ create_consumer(DjkMember *worker)
 	config.assignment_strategy = worker->row->assignment;
 	config.queue_kbytes = djk_queue_size_kb;
 	worker->kafka = djk_consumer_create(worker->life, &config);
+	worker->collector.kafka = worker->kafka;
+	worker->collector.context = worker->life;
 	worker->positions = djk_positions_create(worker->row, worker->kafka, worker->connection.embedded, worker->life);
 	MemoryContextSwitchTo(old);
 	before_shmem_exit(close_consumer, (Datum) 0);
@@ -335,8 +337,8 @@ fetch(DjkMember *worker)
 	int			taken = 0;
 
 	djk_consumer_drain_fd(worker->kafka);
-	while (worker->batch.nmessages < worker->row->batch_messages &&
-		   worker->batch.bytes < (Size) worker->row->batch_bytes)
+	while (worker->collector.batch.nmessages < worker->row->batch_messages &&
+		   worker->collector.batch.bytes < (Size) worker->row->batch_bytes)
 	{
 		if (!djk_consumer_poll(worker->kafka, &event))
 			return false;
@@ -359,12 +361,12 @@ fetch(DjkMember *worker)
 static void
 advise(DjkMember *worker)
 {
-	DjkTopicPartition *list = palloc0(worker->batch.npartitions * sizeof(DjkTopicPartition));
+	DjkTopicPartition *list = palloc0(worker->collector.batch.npartitions * sizeof(DjkTopicPartition));
 	int			n = 0;
 
-	for (int i = 0; i < worker->batch.npartitions; i++)
+	for (int i = 0; i < worker->collector.batch.npartitions; i++)
 	{
-		const DjkBatchPartition *partition = &worker->batch.partitions[i];
+		const DjkBatchPartition *partition = &worker->collector.batch.partitions[i];
 
 		if (partition->lost)
 			continue;
@@ -380,10 +382,10 @@ advise(DjkMember *worker)
 static void
 settle_positions(DjkMember *worker)
 {
-	for (int i = 0; i < worker->batch.npartitions; i++)
+	for (int i = 0; i < worker->collector.batch.npartitions; i++)
 	{
-		const DjkBatchPartition *partition = &worker->batch.partitions[i];
-		DjkPosition *position = worker->batch_positions[i];
+		const DjkBatchPartition *partition = &worker->collector.batch.partitions[i];
+		DjkPosition *position = worker->collector.positions[i];
 
 		position->next_offset = partition->next_offset;
 		if (partition->lost)
@@ -434,10 +436,10 @@ throw_stopped(const DjkMember *worker, const DjkApplyResult *result)
 	const DjkMessage *message;
 	const DjkBatchPartition *partition;
 
-	if (result->decided >= worker->batch.nmessages)
+	if (result->decided >= worker->collector.batch.nmessages)
 		throw_result(result);
-	message = &worker->batch.messages[result->decided];
-	partition = &worker->batch.partitions[message->partition];
+	message = &worker->collector.batch.messages[result->decided];
+	partition = &worker->collector.batch.partitions[message->partition];
 	ereport(ERROR,
 			(errcode(DJK_ERRCODE_BROKEN),
 			 errmsg("topic \"%s\", partition %d, offset " INT64_FORMAT ": %s", partition->topic,
@@ -451,7 +453,7 @@ static void
 finish_batch(DjkMember *worker, const DjkApplyResult *result)
 {
 	settle_positions(worker);
-	if (result->decided > 0 || worker->batch.nmessages == 0)
+	if (result->decided > 0 || worker->collector.batch.nmessages == 0)
 	{
 		djk_slot_add_batch(djk_slot_mine(), result->decided);
 		advise(worker);
@@ -478,20 +480,12 @@ apply_batch(DjkMember *worker)
 {
 	DjkApplyResult result;
 
-	for (int i = 0; i < worker->batch.npartitions; i++)
-	{
-		DjkPosition *position = worker->batch_positions[i];
-		int64		high = djk_consumer_high_watermark(worker->kafka, position->key.topic, position->key.partition);
-
-		position->high_watermark = Max(position->high_watermark, high);
-		worker->batch.partitions[i].end_offset = position->expected;
-		worker->batch.partitions[i].high_watermark = position->high_watermark;
-	}
+	djk_collect_close(&worker->collector);
 	djk_worker_report_busy("applying a batch");
-	djk_apply_batch(worker->apply, &worker->batch, &result);
+	djk_apply_batch(worker->apply, &worker->collector.batch, &result);
 	MemoryContextSwitchTo(worker->cycle);
 	finish_batch(worker, &result);
-	djk_member_clear_batch(worker);
+	djk_collect_clear(&worker->collector);
 }
 
 static void
@@ -545,7 +539,7 @@ run_loop(DjkMember *worker)
 			djk_member_load_and_fetch(worker);
 
 		more = fetch(worker);
-		if (worker->batch.npartitions > 0)
+		if (worker->collector.batch.npartitions > 0)
 			apply_batch(worker);
 		publish_now_and_then(worker, !more);
 		if (!more)
@@ -570,7 +564,7 @@ run_consumer_worker(void *arg)
 	BackgroundWorkerInitializeConnectionByOid(worker->args.database, worker->args.owner, DJK_BGWORKER_FLAGS);
 	worker->life = AllocSetContextCreate(TopMemoryContext, "djkafka consumer worker", ALLOCSET_DEFAULT_SIZES);
 	worker->cycle = AllocSetContextCreate(worker->life, "djkafka consumer cycle", ALLOCSET_DEFAULT_SIZES);
-	worker->batch.load_headers = load_headers;
+	worker->collector.batch.load_headers = load_headers;
 	MemoryContextSwitchTo(worker->cycle);
 
 	load_definition(worker);

@@ -3,15 +3,13 @@
  * member.c
  *	  What Kafka tells a consumer worker: messages, rebalances, errors.
  *
- * Messages are collected into a batch, which holds them in the library's own
- * memory until they are applied.  A rebalance that takes partitions throws the
- * batch away: what was collected belongs to the next owner.
+ * Messages are collected into a batch.  A rebalance that takes partitions throws
+ * the batch away: what was collected belongs to the next owner.
  *
  *-------------------------------------------------------------------------
  */
 #include "worker/member.h"
 
-#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* ---------- what is shown ---------- */
@@ -27,121 +25,6 @@ djk_member_set_running(DjkMember *worker)
 {
 	if (worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
 		djk_member_set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
-}
-
-/* ---------- the batch ---------- */
-
-void
-djk_member_clear_batch(DjkMember *worker)
-{
-	for (int i = 0; i < worker->batch.nmessages; i++)
-		djk_consumer_release(worker->batch.messages[i].source);
-	for (int i = 0; i < worker->batch.npartitions; i++)
-	{
-		if (worker->batch_positions[i] != NULL)
-			worker->batch_positions[i]->batch_index = -1;
-	}
-	worker->batch.nmessages = worker->batch.npartitions = 0;
-	worker->batch.bytes = 0;
-}
-
-static DjkBatchPartition *
-enter_partition(DjkMember *worker, DjkPosition *position)
-{
-	DjkBatch   *batch = &worker->batch;
-	DjkBatchPartition *partition;
-
-	if (position->batch_index >= 0)
-		return &batch->partitions[position->batch_index];
-	if (batch->npartitions == worker->partitions_size)
-	{
-		worker->partitions_size = Max(worker->partitions_size * 2, 16);
-		if (batch->partitions == NULL)
-		{
-			batch->partitions = MemoryContextAlloc(worker->life, worker->partitions_size * sizeof(DjkBatchPartition));
-			worker->batch_positions = MemoryContextAlloc(worker->life, worker->partitions_size * sizeof(DjkPosition *));
-		}
-		else
-		{
-			batch->partitions = repalloc(batch->partitions, worker->partitions_size * sizeof(DjkBatchPartition));
-			worker->batch_positions = repalloc(worker->batch_positions, worker->partitions_size * sizeof(DjkPosition *));
-		}
-	}
-	position->batch_index = batch->npartitions++;
-	worker->batch_positions[position->batch_index] = position;
-	partition = &batch->partitions[position->batch_index];
-	memset(partition, 0, sizeof(*partition));
-	partition->topic = position->key.topic;
-	partition->partition = position->key.partition;
-	partition->offset_id = position->offset_id;
-	partition->generation = position->generation;
-	partition->next_offset = position->next_offset;
-	partition->high_watermark = -1;
-	return partition;
-}
-
-/*
- * Whether what comes at 'offset' follows what was there.  A first jump is
- * sought back to: what an earlier assignment left in the queue must not pass
- * for a gap.
- */
-static bool
-accept_offset(DjkMember *worker, DjkPosition *position, int64 offset)
-{
-	if (offset == position->expected || position->verified)
-		return true;
-	if (position->jump_to == offset)
-	{
-		position->verified = true;
-		return true;
-	}
-	position->jump_to = offset;
-	djk_positions_seek(worker->positions, position);
-	return false;
-}
-
-static void
-take_message(DjkMember *worker, const DjkConsumerEvent *event)
-{
-	DjkBatch   *batch = &worker->batch;
-	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
-	DjkMessage *message;
-
-	if (position == NULL || !position->fetching || event->offset < position->expected ||
-		!accept_offset(worker, position, event->offset))
-	{
-		djk_consumer_release(event->message.source);
-		return;
-	}
-	(void) enter_partition(worker, position);
-	if (batch->nmessages == worker->messages_size)
-	{
-		worker->messages_size = Max(worker->messages_size * 2, 1024);
-		batch->messages = batch->messages == NULL ?
-			MemoryContextAllocHuge(worker->life, worker->messages_size * sizeof(DjkMessage)) :
-			repalloc_huge(batch->messages, worker->messages_size * sizeof(DjkMessage));
-	}
-	message = &batch->messages[batch->nmessages++];
-	*message = event->message;
-	message->partition = position->batch_index;
-	message->offset = event->offset;
-	batch->bytes += message->value_len + message->key_len;
-	position->expected = event->offset + 1;
-}
-
-/* The end of a partition: what lies between it and what we have is no message. */
-static void
-take_eof(DjkMember *worker, const DjkConsumerEvent *event)
-{
-	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
-
-	if (position == NULL || !position->fetching)
-		return;
-	position->high_watermark = Max(position->high_watermark, event->offset);
-	if (event->offset <= position->expected || !accept_offset(worker, position, event->offset))
-		return;
-	(void) enter_partition(worker, position);
-	position->expected = event->offset;
 }
 
 /* ---------- rebalances and errors ---------- */
@@ -177,7 +60,7 @@ take_assignment(DjkMember *worker, const DjkConsumerEvent *event)
 static void
 take_revocation(DjkMember *worker, const DjkConsumerEvent *event)
 {
-	djk_member_clear_batch(worker);
+	djk_collect_clear(&worker->collector);
 	djk_positions_suspend(worker->positions);
 	djk_positions_remove(worker->positions, event->partitions, event->npartitions);
 	djk_positions_rewind(worker->positions);
@@ -198,7 +81,7 @@ take_partition_error(DjkMember *worker, const DjkConsumerEvent *event)
 			djk_positions_stop(worker->positions, position,
 							   psprintf("offset " INT64_FORMAT " is not in the partition any more: %s",
 										position->expected, event->error.message));
-			djk_member_clear_batch(worker);
+			djk_collect_clear(&worker->collector);
 			djk_positions_rewind(worker->positions);
 			djk_positions_suspend(worker->positions);
 			djk_positions_fetch(worker->positions);
@@ -251,10 +134,12 @@ djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *event)
 	switch (event->kind)
 	{
 		case DJK_EVENT_MESSAGE:
-			take_message(worker, event);
+			(void) djk_collect_message(&worker->collector,
+									   djk_positions_find(worker->positions, event->topic, event->partition), event);
 			break;
 		case DJK_EVENT_EOF:
-			take_eof(worker, event);
+			(void) djk_collect_eof(&worker->collector,
+								   djk_positions_find(worker->positions, event->topic, event->partition), event);
 			break;
 		case DJK_EVENT_ASSIGN:
 			take_assignment(worker, event);

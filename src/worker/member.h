@@ -12,7 +12,7 @@
 #include "base/djk.h"
 
 #include "apply/apply.h"
-#include "kafka/consumer.h"
+#include "kafka/collect.h"
 #include "state/catalog.h"
 #include "state/connection.h"
 #include "state/consumer_row.h"
@@ -32,11 +32,7 @@ typedef struct DjkMember
 	DjkPositions *positions;
 	int			max_poll_ms;
 
-	/* the batch being collected */
-	DjkBatch	batch;
-	int			messages_size;
-	int			partitions_size;
-	DjkPosition **batch_positions;	/* by the batch's partition */
+	DjkCollector collector;		/* of the next batch */
 
 	/* after a transient error */
 	int			attempt;
@@ -55,9 +51,6 @@ typedef struct DjkMember
 
 /* Takes one event of the library: a message goes into the batch, all else is acted on. */
 extern void djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *event);
-
-/* Gives the batch's messages back and empties it. */
-extern void djk_member_clear_batch(DjkMember *worker);
 
 /* Loads and resolves what is not yet, then fetches, unless it waits for a retry. */
 extern void djk_member_load_and_fetch(DjkMember *worker);

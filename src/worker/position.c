@@ -46,14 +46,6 @@ djk_positions_create(const DjkConsumerRow *consumer, DjkConsumer *kafka, bool em
 	return positions;
 }
 
-static void
-make_key(DjkPositionKey *key, const char *topic, int partition)
-{
-	memset(key, 0, sizeof(*key));
-	strlcpy(key->topic, topic, sizeof(key->topic));
-	key->partition = partition;
-}
-
 DjkPosition *
 djk_positions_find(DjkPositions *positions, const char *topic, int partition)
 {
@@ -62,7 +54,7 @@ djk_positions_find(DjkPositions *positions, const char *topic, int partition)
 
 	if (last != NULL && last->key.partition == partition && strcmp(last->key.topic, topic) == 0)
 		return last;
-	make_key(&key, topic, partition);
+	djk_position_make_key(&key, topic, partition);
 	positions->last = hash_search(positions->table, &key, HASH_FIND, NULL);
 	return positions->last;
 }
@@ -77,15 +69,11 @@ djk_positions_add(DjkPositions *positions, const DjkTopicPartition *partitions, 
 		DjkPosition *position;
 		bool		found;
 
-		make_key(&key, partitions[i].topic, partitions[i].partition);
+		djk_position_make_key(&key, partitions[i].topic, partitions[i].partition);
 		position = hash_search(positions->table, &key, HASH_ENTER, &found);
 		if (found)
 			continue;
-		memset((char *) position + sizeof(DjkPositionKey), 0, sizeof(DjkPosition) - sizeof(DjkPositionKey));
-		position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
-		position->high_watermark = -1;
-		position->jump_to = -1;
-		position->batch_index = -1;
+		djk_position_clear(position);
 		positions->unresolved = true;
 	}
 }
@@ -521,17 +509,6 @@ djk_positions_suspend(DjkPositions *positions)
 		djk_consumer_assign_less(positions->kafka, list, n);
 	pfree(list);
 	mark(positions, false, true);
-}
-
-void
-djk_positions_seek(DjkPositions *positions, DjkPosition *position)
-{
-	DjkTopicPartition where = {0};
-
-	where.topic = position->key.topic;
-	where.partition = position->key.partition;
-	where.offset = position->expected;
-	djk_consumer_seek(positions->kafka, &where, 1);
 }
 
 void

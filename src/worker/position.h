@@ -22,32 +22,10 @@
 
 #include "base/djk.h"
 
-#include "kafka/consumer.h"
+#include "kafka/collect.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
 #include "utils/hsearch.h"
-
-typedef struct DjkPositionKey
-{
-	char		topic[DJK_TOPIC_MAX + 1];
-	int			partition;
-} DjkPositionKey;
-
-typedef struct DjkPosition
-{
-	DjkPositionKey key;
-	int64		offset_id;		/* 0: not loaded */
-	int64		generation;
-	int64		next_offset;	/* in the row, or DJK_OFFSET_UNRESOLVED */
-	int64		expected;		/* of the next message */
-	int64		high_watermark; /* -1: unknown */
-	bool		assigned;		/* the library fetches it */
-	bool		fetching;		/* … and what it delivers is wanted */
-	bool		stopped;		/* needs_decision */
-	bool		verified;		/* a jump of this assignment has been seen twice */
-	int64		jump_to;		/* the jump seen once, -1: none */
-	int			batch_index;	/* in the batch being collected, -1: not in it */
-} DjkPosition;
 
 typedef struct DjkPositions
 {
@@ -84,8 +62,6 @@ extern void djk_positions_load(DjkPositions *positions);
 extern void djk_positions_fetch(DjkPositions *positions);
 /* The library fetches nothing; membership stays. */
 extern void djk_positions_suspend(DjkPositions *positions);
-/* One partition from 'expected' again, what is queued of it is void. */
-extern void djk_positions_seek(DjkPositions *positions, DjkPosition *position);
 
 /* All positions back to what their rows say, after a batch that was thrown away. */
 extern void djk_positions_rewind(DjkPositions *positions);

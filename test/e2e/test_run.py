@@ -1,12 +1,14 @@
 """djkafka_run, djkafka_peek and djkafka_topics: Kafka from within a caller's transaction."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
 from lib.djkafka import assert_audit, dead_letters, positions, to_json
 from lib.kafka import Client, Record
 from lib.postgres import Database
+from lib.wait import wait_until
 
 
 @pytest.fixture
@@ -27,6 +29,29 @@ def test_run_until_the_end(items: Database, kafka: Client, topic: str) -> None:
     assert items.query("SELECT applied, reason FROM djkafka_run('cron', until => 'eof', max_messages => 100)") == [(6, "eof")]
     assert items.value("SELECT count(*) FROM item") == 1010
     assert_audit(items, 1010)
+
+
+def test_run_until_the_end_leaves_what_came_later(items: Database, kafka: Client, unique) -> None:
+    """While one partition is still read, messages come to another whose end had been reached."""
+    topic = kafka.create_topic(unique("late"), partitions=2)
+    items.query("SELECT djkafka_subscribe(%s, 'item', consumer => 'cron', operation => 'insert')", topic)
+    items.query("CREATE FUNCTION halt() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " PERFORM pg_advisory_xact_lock(1); RETURN NULL; END $$")  # fmt: skip
+    items.query("CREATE TRIGGER halt BEFORE INSERT ON item FOR EACH STATEMENT EXECUTE FUNCTION halt()")
+    kafka.produce(topic, [Record(to_json(id=number, name="x" * 100), partition=0) for number in range(30000)])
+    kafka.produce(topic, [Record(to_json(id=30000), partition=1)])
+    run = "SELECT applied, reason FROM djkafka_run('cron', until => 'eof', timeout => '60 s')"
+    holder = items.connect()
+    holder.execute("SELECT pg_advisory_lock(1)")
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(items.query, run)
+        waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        wait_until(lambda: items.cluster.query(waits) == [(1,)], message="the first batch waits")
+        kafka.produce(topic, [Record(to_json(id=30001 + number), partition=1) for number in range(3)])
+        holder.close()
+        assert running.result() == [(30001, "eof")]
+    assert items.query(run) == [(3, "eof")]
+    assert_audit(items, 30004)
 
 
 def test_run_is_part_of_the_transaction(items: Database, kafka: Client, topic: str) -> None:

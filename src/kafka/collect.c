@@ -1,0 +1,170 @@
+/*-------------------------------------------------------------------------
+ *
+ * collect.c
+ *	  From a consumer's events to a batch: where each partition stands, and
+ *	  what is taken of it.
+ *
+ * What lies below the expected offset is left over from an earlier assignment
+ * and is dropped.  A jump above it is sought back to once, the first of each
+ * assignment: what was left over can only be at the queue's front, so when one
+ * jump has come twice the later ones are gaps, of which a compacted topic has
+ * thousands.
+ *
+ * The batch holds messages in the library's own memory until it is cleared.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/collect.h"
+
+#include "utils/memutils.h"
+
+void
+djk_position_make_key(DjkPositionKey *key, const char *topic, int partition)
+{
+	memset(key, 0, sizeof(*key));
+	strlcpy(key->topic, topic, sizeof(key->topic));
+	key->partition = partition;
+}
+
+void
+djk_position_clear(DjkPosition *position)
+{
+	DjkPositionKey key = position->key;
+
+	memset(position, 0, sizeof(*position));
+	position->key = key;
+	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
+	position->high_watermark = -1;
+	position->jump_to = -1;
+	position->batch_index = -1;
+}
+
+/* ---------- the batch's arrays ---------- */
+
+/* May be larger than 1 GB. */
+static void *
+grow(MemoryContext context, void *array, int *size, int first, Size element)
+{
+	*size = Max(*size * 2, first);
+	return array == NULL ? MemoryContextAllocHuge(context, *size * element) :
+		repalloc_huge(array, *size * element);
+}
+
+static void
+enter_partition(DjkCollector *collector, DjkPosition *position)
+{
+	DjkBatch   *batch = &collector->batch;
+	DjkBatchPartition *partition;
+
+	if (position->batch_index >= 0)
+		return;
+	if (batch->npartitions == collector->partitions_size)
+	{
+		int			size = collector->partitions_size;
+
+		batch->partitions = grow(collector->context, batch->partitions, &size, 16, sizeof(DjkBatchPartition));
+		collector->positions = grow(collector->context, collector->positions, &collector->partitions_size, 16,
+									sizeof(DjkPosition *));
+	}
+	position->batch_index = batch->npartitions++;
+	collector->positions[position->batch_index] = position;
+	partition = &batch->partitions[position->batch_index];
+	memset(partition, 0, sizeof(*partition));
+	partition->topic = position->key.topic;
+	partition->partition = position->key.partition;
+	partition->offset_id = position->offset_id;
+	partition->generation = position->generation;
+	partition->next_offset = position->next_offset;
+	partition->high_watermark = -1;
+}
+
+/* ---------- events ---------- */
+
+/* Whether what comes at 'offset' follows what was there; if it is a jump, the library is sent back. */
+static bool
+accept_offset(DjkCollector *collector, DjkPosition *position, int64 offset)
+{
+	DjkTopicPartition where = {0};
+
+	if (offset == position->expected || position->verified)
+		return true;
+	if (position->jump_to == offset)
+	{
+		position->verified = true;
+		return true;
+	}
+	position->jump_to = offset;
+	where.topic = position->key.topic;
+	where.partition = position->key.partition;
+	where.offset = position->expected;
+	djk_consumer_seek(collector->kafka, &where, 1);
+	return false;
+}
+
+bool
+djk_collect_message(DjkCollector *collector, DjkPosition *position, const DjkConsumerEvent *event)
+{
+	DjkBatch   *batch = &collector->batch;
+	DjkMessage *message;
+
+	if (position == NULL || !position->fetching || event->offset < position->expected ||
+		!accept_offset(collector, position, event->offset))
+	{
+		djk_consumer_release(event->message.source);
+		return false;
+	}
+	enter_partition(collector, position);
+	if (batch->nmessages == collector->messages_size)
+		batch->messages = grow(collector->context, batch->messages, &collector->messages_size, 1024,
+							   sizeof(DjkMessage));
+	message = &batch->messages[batch->nmessages++];
+	*message = event->message;
+	message->partition = position->batch_index;
+	message->offset = event->offset;
+	batch->bytes += message->value_len + message->key_len;
+	position->expected = event->offset + 1;
+	return true;
+}
+
+/* What lies between the end and what we have is no message. */
+bool
+djk_collect_eof(DjkCollector *collector, DjkPosition *position, const DjkConsumerEvent *event)
+{
+	if (position == NULL || !position->fetching)
+		return false;
+	position->high_watermark = Max(position->high_watermark, event->offset);
+	if (event->offset <= position->expected || !accept_offset(collector, position, event->offset))
+		return false;
+	enter_partition(collector, position);
+	position->expected = event->offset;
+	return true;
+}
+
+/* ---------- the batch ---------- */
+
+void
+djk_collect_close(DjkCollector *collector)
+{
+	for (int i = 0; i < collector->batch.npartitions; i++)
+	{
+		DjkPosition *position = collector->positions[i];
+		int64		high = djk_consumer_high_watermark(collector->kafka, position->key.topic, position->key.partition);
+
+		position->high_watermark = Max(position->high_watermark, high);
+		collector->batch.partitions[i].end_offset = position->expected;
+		collector->batch.partitions[i].high_watermark = position->high_watermark;
+	}
+}
+
+void
+djk_collect_clear(DjkCollector *collector)
+{
+	DjkBatch   *batch = &collector->batch;
+
+	for (int i = 0; i < batch->nmessages; i++)
+		djk_consumer_release(batch->messages[i].source);
+	for (int i = 0; i < batch->npartitions; i++)
+		collector->positions[i]->batch_index = -1;
+	batch->nmessages = batch->npartitions = 0;
+	batch->bytes = 0;
+}

@@ -1,0 +1,65 @@
+/*-------------------------------------------------------------------------
+ *
+ * collect.h
+ *	  From a consumer's events to a batch: where each partition stands, and
+ *	  what is taken of it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_KAFKA_COLLECT_H
+#define DJK_KAFKA_COLLECT_H
+
+#include "base/djk.h"
+
+#include "kafka/consumer.h"
+
+typedef struct DjkPositionKey
+{
+	char		topic[DJK_TOPIC_MAX + 1];
+	int			partition;
+} DjkPositionKey;
+
+/* One partition that is read; worker/position.h tells of its life in a worker. */
+typedef struct DjkPosition
+{
+	DjkPositionKey key;
+	int64		offset_id;		/* 0: not loaded */
+	int64		generation;
+	int64		next_offset;	/* in the row, or DJK_OFFSET_UNRESOLVED */
+	int64		expected;		/* of the next message */
+	int64		high_watermark; /* -1: unknown */
+	bool		assigned;		/* the library fetches it */
+	bool		fetching;		/* … and what it delivers is wanted */
+	bool		stopped;		/* needs_decision */
+	bool		verified;		/* a jump of this assignment has been seen twice */
+	int64		jump_to;		/* the jump seen once, -1: none */
+	int			batch_index;	/* in the batch being collected, -1: not in it */
+} DjkPosition;
+
+typedef struct DjkCollector
+{
+	DjkConsumer *kafka;
+	MemoryContext context;		/* of the arrays */
+	DjkBatch	batch;
+	DjkPosition **positions;	/* by the batch's partition */
+	int			messages_size;
+	int			partitions_size;
+} DjkCollector;
+
+extern void djk_position_make_key(DjkPositionKey *key, const char *topic, int partition);
+/* All but the key as of a partition of which nothing is known yet. */
+extern void djk_position_clear(DjkPosition *position);
+
+/*
+ * Takes a message, or the end of a partition, if it follows what was there;
+ * else it is given back, and false returned.  'position' may be NULL: not ours.
+ */
+extern bool djk_collect_message(DjkCollector *collector, DjkPosition *position, const DjkConsumerEvent *event);
+extern bool djk_collect_eof(DjkCollector *collector, DjkPosition *position, const DjkConsumerEvent *event);
+
+/* Writes into the batch how far each of its partitions goes. */
+extern void djk_collect_close(DjkCollector *collector);
+/* Gives the batch's messages back and empties it. */
+extern void djk_collect_clear(DjkCollector *collector);
+
+#endif							/* DJK_KAFKA_COLLECT_H */
