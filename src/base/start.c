@@ -12,6 +12,8 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#define HINT	"Valid values are \"earliest\", \"latest\", \"group\", an offset, and a time such as '2026-01-31 12:00+00'."
+
 static bool
 is_number(const char *text)
 {
@@ -31,16 +33,25 @@ parse_number(const char *text)
 	if (errno != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-				 errmsg("offset \"%s\" is out of range", text)));
+				 errmsg("offset \"%s\" is out of range", text),
+				 errhint(HINT)));
 	start.kind = text[0] == '-' ? DJK_START_BEFORE_END : DJK_START_OFFSET;
 	start.value = text[0] == '-' ? -number : number;
 	return start;
+}
+
+/* What the type's input function raises says nothing of the other forms. */
+static void
+add_hint(void *arg)
+{
+	errhint(HINT);
 }
 
 static DjkStart
 parse_time(const char *text)
 {
 	DjkStart	start = {DJK_START_TIME, 0};
+	ErrorContextCallback callback = {error_context_stack, add_hint, NULL};
 	TimestampTz time;
 
 	/* Words that are no time would get a message about times: say what is allowed. */
@@ -50,9 +61,11 @@ parse_time(const char *text)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid start: \"%s\"", text),
-				 errhint("Use earliest, latest, an offset, or a time.")));
+				 errhint(HINT)));
+	error_context_stack = &callback;
 	time = DatumGetTimestampTz(DirectFunctionCall3(timestamptz_in, CStringGetDatum(text),
 												   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
+	error_context_stack = callback.previous;
 	start.value = Max(djk_timestamp_to_kafka(time), 0);
 	return start;
 }
