@@ -437,15 +437,56 @@ require_one_row_each(SPIPlanPtr plan, int ncolumns)
 	if (list_length(sources) != 1 || query == NULL || query->commandType != CMD_SELECT ||
 		list_length(query->targetList) != ncolumns || list_length(query->rtable) < 1 ||
 		query->jointree->quals != NULL || list_length(query->jointree->fromlist) != 1 ||
-		query->setOperations != NULL || query->limitCount != NULL || query->distinctClause != NIL)
+		query->setOperations != NULL || query->limitCount != NULL || query->distinctClause != NIL ||
+		query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("filter and columns must each be one SQL expression")));
-	if (query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs)
+}
+
+static void
+tell_expression(void *what)
+{
+	errcontext("%s of the route", (char *) what);
+}
+
+/*
+ * Together with the others the server would name what stands beside an
+ * aggregate, which is ours; so each is looked at alone first.
+ */
+static void
+check_expression(const char *expression, char *what)
+{
+	ErrorContextCallback callback = {error_context_stack, tell_expression, what};
+	SPIPlanPtr	plan;
+	CachedPlanSource *source;
+	Query	   *query;
+
+	if (expression == NULL)
+		return;
+	error_context_stack = &callback;
+	plan = prepare(psprintf("SELECT (%s\n) FROM %s", expression, DJK_INPUT_RELATION));
+	source = linitial(SPI_plan_get_plan_sources(plan));
+	query = list_length(source->query_list) == 1 ? linitial(source->query_list) : NULL;
+	if (query != NULL && (query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs))
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("filter and columns cannot contain aggregates, window functions or functions that return sets"),
+				 errmsg("%s cannot contain aggregates, window functions or functions that return sets", what),
+				 errdetail("It is evaluated for each message alone."),
 				 errhint("Put them into a sub-select.")));
+	error_context_stack = callback.previous;
+	SPI_freeplan(plan);
+}
+
+static void
+check_expressions(const DjkRouteState *state)
+{
+	const DjkRouteRow *route = state->route;
+
+	check_expression(route->filter, pstrdup("filter"));
+	for (int i = 0; i < route->ncolumns; i++)
+		check_expression(route->column_expressions[i],
+						 psprintf("expression for column \"%s\"", route->column_names[i]));
 }
 
 /*
@@ -489,6 +530,7 @@ prepare_input_plan(DjkRouteState *state)
 
 	if (state->input_plan != NULL)
 		return;
+	check_expressions(state);
 	plan = prepare(build_evaluation(state));
 	require_one_row_each(plan, state->route->ncolumns + 2);
 	require_boolean_filter(plan);
