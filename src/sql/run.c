@@ -202,10 +202,37 @@ resolve(Run *run, RunPartition *partition, const char *start_at)
 	partition->at.next_offset = asked.offset;
 }
 
+/* A lock on an offset row that is not to be had: somebody is working there. */
+static void
+tell_lock(void *topic)
+{
+	if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
+		return;
+	errmsg("a partition of topic \"%s\" is just being read by somebody else", (char *) topic);
+	errdetail("A worker of the consumer, or another djkafka_run, holds its offset.");
+	errhint("Try again, or stop the workers with djkafka_pause.");
+}
+
+static DjkOffsetRow *
+lock_rows(Run *run, const char *topic, const int *numbers, int n, int *nrows)
+{
+	ErrorContextCallback callback = {error_context_stack, tell_lock, pstrdup(topic)};
+	MemoryContext context = CurrentMemoryContext;
+	DjkIdentity identity;
+	DjkOffsetRow *rows;
+
+	djk_catalog_enter(&identity);
+	djk_offset_create(run->consumer->id, topic, n, run->consumer->start_from);
+	error_context_stack = &callback;
+	rows = djk_offset_load(run->consumer->id, topic, numbers, n, true, context, nrows);
+	error_context_stack = callback.previous;
+	djk_catalog_leave(&identity);
+	return rows;
+}
+
 static void
 load_topic(Run *run, const char *topic)
 {
-	MemoryContext context = CurrentMemoryContext;
 	int			n;
 	DjkTopicPartition *known = djk_client_partitions(&run->client, topic, -1, &n);
 	int		   *numbers = palloc(n * sizeof(int));
@@ -215,11 +242,7 @@ load_topic(Run *run, const char *topic)
 
 	for (int i = 0; i < n; i++)
 		numbers[i] = known[i].partition;
-	djk_catalog_enter(&identity);
-	djk_offset_create(run->consumer->id, topic, n, run->consumer->start_from);
-	rows = djk_offset_load(run->consumer->id, topic, numbers, n, true, context, &nrows);
-	djk_catalog_leave(&identity);
-
+	rows = lock_rows(run, topic, numbers, n, &nrows);
 	for (int i = 0; i < nrows; i++)
 	{
 		RunPartition *partition;
