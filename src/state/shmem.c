@@ -357,19 +357,23 @@ djk_slot_list(Oid database, int *count)
 	return list;
 }
 
-bool
+DjkStateChange
 djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hint)
 {
 	DjkSlotStatus *status = &shared->slots[slot].status;
 	char		new_reason[DJK_REASON_SIZE];
-	bool		changed;
+	DjkStateChange change = DJK_CHANGE_NONE;
 
 	copy_text(new_reason, reason, DJK_REASON_SIZE);
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	changed = status->state != state || strcmp(status->reason, new_reason) != 0;
 	if (status->state != state)
+	{
+		change = DJK_CHANGE_STATE;
 		status->since = GetCurrentTimestamp();
+	}
+	else if (strcmp(status->reason, new_reason) != 0)
+		change = DJK_CHANGE_REASON;
 	status->state = state;
 	if (state == DJK_STATE_RUNNING)
 	{
@@ -379,7 +383,7 @@ djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hin
 	strcpy(status->reason, new_reason);
 	copy_text(status->hint, hint, DJK_HINT_SIZE);
 	LWLockRelease(shared->lock);
-	return changed;
+	return change;
 }
 
 void

@@ -111,8 +111,15 @@ extern bool djk_slot_get(int slot, uint32 generation, DjkSlotStatus *status, Djk
 /* All slots of a database, or of all if InvalidOid; palloc'd. */
 extern DjkSlotStatus *djk_slot_list(Oid database, int *count);
 
-/* Sets the state of a slot; returns true if it differs from before. */
-extern bool djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hint);
+typedef enum DjkStateChange
+{
+	DJK_CHANGE_NONE,
+	DJK_CHANGE_REASON,			/* the same state, in other words */
+	DJK_CHANGE_STATE
+} DjkStateChange;
+
+/* Sets the state of a slot, and tells how it differs from before. */
+extern DjkStateChange djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hint);
 extern void djk_slot_set_retry(int slot, int attempt, TimestampTz next_retry);
 extern void djk_slot_set_revision(int slot, int64 revision);
 extern void djk_slot_set_error(int slot, const char *message);

@@ -57,6 +57,8 @@ typedef struct Child
 	TimestampTz next_start;		/* 0: at once */
 	int64		revision;		/* the definition that failed */
 	char		told[DJK_REASON_SIZE];	/* reason of the last event about a failure */
+	DjkState	told_state;
+	TimestampTz told_at;
 	bool		wanted;
 } Child;
 
@@ -171,12 +173,17 @@ adopt_children(Supervisor *supervisor)
 static void
 set_child_state(Child *child, const char *consumer, DjkState state, const char *reason, const char *hint)
 {
+	TimestampTz now = GetCurrentTimestamp();
 	DjkEvent	event = {0};
 
 	(void) djk_slot_set_state(child->slot, state, reason, hint);
-	if (strncmp(child->told, reason, DJK_REASON_SIZE - 1) == 0)
+	if (strncmp(child->told, reason, DJK_REASON_SIZE - 1) == 0 ||
+		(child->told[0] != '\0' && child->told_state == state &&
+		 !TimestampDifferenceExceeds(child->told_at, now, DJK_REASON_EVENT_MS)))
 		return;
 	strlcpy(child->told, reason, DJK_REASON_SIZE);
+	child->told_state = state;
+	child->told_at = now;
 	event.kind = "state";
 	event.consumer_id = child->consumer_id;
 	event.consumer = consumer;

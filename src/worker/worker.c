@@ -35,6 +35,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 static void
 end_process(int code, Datum arg)
@@ -186,11 +187,16 @@ void
 djk_worker_set_state(DjkState state, const char *reason, const char *hint,
 					 int64 consumer_id, const char *consumer)
 {
+	static TimestampTz told_at = 0;
 	DjkEvent	event = {0};
 	DjkIdentity identity;
+	DjkStateChange change = djk_slot_set_state(djk_slot_mine(), state, reason, hint);
 
-	if (!djk_slot_set_state(djk_slot_mine(), state, reason, hint))
+	if (change == DJK_CHANGE_NONE ||
+		(change == DJK_CHANGE_REASON &&
+		 !TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), DJK_REASON_EVENT_MS)))
 		return;
+	told_at = GetCurrentTimestamp();
 
 	event.kind = "state";
 	event.consumer_id = consumer_id;

@@ -70,6 +70,9 @@ extern void djk_worker_start_transaction(void);
 extern void djk_worker_begin(DjkIdentity *identity);
 extern void djk_worker_commit(const DjkIdentity *identity);
 
+/* A state that is only told in other words is an event no more often than that. */
+#define DJK_REASON_EVENT_MS		60000
+
 /* Sets the slot's state; if it changed, writes an event in a transaction of its own. */
 extern void djk_worker_set_state(DjkState state, const char *reason, const char *hint,
 								 int64 consumer_id, const char *consumer);
