@@ -34,6 +34,42 @@ char	   *djk_client_id = NULL;
 char	   *djk_properties = NULL;
 
 /*
+ * What was set before the library was loaded is checked while its settings are
+ * defined, and replaced by the default if refused: a misspelled "sasl_ssl" would
+ * become plaintext.  It is kept, and refused when it is used.
+ */
+static bool defining = false;
+
+/* The library takes the words of an enumeration in any case, mechanisms as they are. */
+static bool
+check_security_protocol(char **newval, void **extra, GucSource source)
+{
+	static const char *const words[] = {"", "plaintext", "ssl", "sasl_plaintext", "sasl_ssl"};
+
+	for (int i = 0; i < lengthof(words); i++)
+	{
+		if (pg_strcasecmp(*newval, words[i]) == 0)
+			return true;
+	}
+	GUC_check_errhint("Valid values are \"plaintext\", \"ssl\", \"sasl_plaintext\" and \"sasl_ssl\".");
+	return defining;
+}
+
+static bool
+check_sasl_mechanism(char **newval, void **extra, GucSource source)
+{
+	static const char *const words[] = {"", "GSSAPI", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"};
+
+	for (int i = 0; i < lengthof(words); i++)
+	{
+		if (strcmp(*newval, words[i]) == 0)
+			return true;
+	}
+	GUC_check_errhint("Valid values are \"GSSAPI\", \"PLAIN\", \"SCRAM-SHA-256\", \"SCRAM-SHA-512\" and \"OAUTHBEARER\".");
+	return defining;
+}
+
+/*
  * Settings that are properties of the library.  What a superuser writes here
  * anybody may use to whom djkafka_use_settings() is granted, so it can be set
  * for a database, but not by whoever likes.
@@ -44,14 +80,17 @@ static struct
 	const char *property;
 	const char *description;
 	int			flags;
+	GucStringCheckHook check;
 	char	   *value;
 }			property_settings[] = {
-	{"djkafka.sasl_mechanism", "sasl.mechanisms", "How djkafka authenticates with Kafka."},
+	{"djkafka.sasl_mechanism", "sasl.mechanisms", "How djkafka authenticates with Kafka.",
+	0, check_sasl_mechanism},
 	{"djkafka.sasl_password", "sasl.password", "Password with which djkafka authenticates with Kafka.",
 	GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE},
 	{"djkafka.sasl_username", "sasl.username", "Name with which djkafka authenticates with Kafka.",
 	GUC_SUPERUSER_ONLY},
-	{"djkafka.security_protocol", "security.protocol", "How djkafka talks to Kafka: plaintext, ssl, sasl_plaintext or sasl_ssl."},
+	{"djkafka.security_protocol", "security.protocol", "How djkafka talks to Kafka: plaintext, ssl, sasl_plaintext or sasl_ssl.",
+	0, check_security_protocol},
 	{"djkafka.ssl_ca_location", "ssl.ca.location", "File with the certificates that Kafka's brokers are verified by."},
 	{"djkafka.ssl_certificate_location", "ssl.certificate.location", "File with djkafka's own certificate."},
 	{"djkafka.ssl_key_location", "ssl.key.location", "File with the private key of djkafka's certificate."},
@@ -165,7 +204,7 @@ define_connection_settings(void)
 				  &djk_properties, GUC_SUPERUSER_ONLY, check_properties);
 	for (int i = 0; i < lengthof(property_settings); i++)
 		define_string(property_settings[i].setting, property_settings[i].description,
-					  &property_settings[i].value, property_settings[i].flags, NULL);
+					  &property_settings[i].value, property_settings[i].flags, property_settings[i].check);
 }
 
 static bool
@@ -206,7 +245,9 @@ djk_settings_init(void)
 {
 	define_process_settings();
 	define_consumer_settings();
+	defining = true;
 	define_connection_settings();
+	defining = false;
 	MarkGUCPrefixReserved("djkafka");
 }
 

@@ -119,3 +119,13 @@ def test_topics(items: Database, kafka: Client, topic: str, unique) -> None:
     assert len(rows) in (2, 4), rows
     with pytest.raises(psycopg.Error):
         items.query("SELECT * FROM djkafka_topics(server => 'nothing')")
+
+
+def test_a_misspelled_protocol_never_becomes_plaintext(own_cluster, unique) -> None:
+    """The server starts with it, and what would connect is refused."""
+    cluster = own_cluster(djkafka__bootstrap_servers="127.0.0.1:1", djkafka__security_protocol="sasl-ssl")
+    db = Database(cluster, unique("db"), listed=False)
+    db.query("CREATE EXTENSION djkafka")
+    with pytest.raises(psycopg.Error, match="security.protocol") as error:
+        db.query("SELECT * FROM djkafka_topics(timeout => '1 s')", user="postgres")
+    assert error.value.sqlstate == "KF002"

@@ -54,6 +54,14 @@ SET djkafka.properties = '{"sasl.password": "secret", "group.id": "x"}';
 SET djkafka.properties = '{"sasl.password": secret}';
 RESET djkafka.properties;
 
+-- words that the library knows
+SET djkafka.security_protocol = 'sasl-ssl';
+SET djkafka.security_protocol = 'SASL_SSL';
+SET djkafka.sasl_mechanism = 'plain';
+SET djkafka.sasl_mechanism = 'SCRAM-SHA-512';
+RESET djkafka.security_protocol;
+RESET djkafka.sasl_mechanism;
+
 -- an ordinary role sets no connection, and reads no secret
 SET djkafka.sasl_password = 'secret';
 SET djkafka.ssl_key_password = 'secret';
