@@ -50,17 +50,39 @@ throw_no_consumer(const char *name)
 			 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
 }
 
-/* Runs a statement of one text argument as the caller; ERROR if it found nothing. */
-static void
-change_consumer(DjkStatement *statement, const char *name)
+/* What one statement with the name of a consumer does. */
+typedef enum Change
 {
+	CHANGE_DROP,
+	CHANGE_PAUSE,
+	CHANGE_RESUME,
+	CHANGE_RESTART
+} Change;
+
+#define OF_NAME(statement) \
+	{.sql = statement " WHERE name OPERATOR(pg_catalog.=) $1", .nargs = 1, .argtypes = {TEXTOID}}
+
+static DjkStatement changes[] = {
+	[CHANGE_DROP] = OF_NAME("DELETE FROM @.djkafka_consumer"),
+	[CHANGE_PAUSE] = OF_NAME("UPDATE @.djkafka_consumer SET enabled = false"),
+	[CHANGE_RESUME] = OF_NAME("UPDATE @.djkafka_consumer SET enabled = true"),
+	/* Any update raises the revision, and workers of an older one leave. */
+	[CHANGE_RESTART] = OF_NAME("UPDATE @.djkafka_consumer SET enabled = enabled")
+};
+
+/* As the caller; ERROR if there is no such consumer. */
+static Datum
+change_consumer(FunctionCallInfo fcinfo, Change change)
+{
+	char	   *name = require_text_arg(fcinfo, 0, "name");
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	if (djk_catalog_execute(statement, values, NULL) == 0)
+	if (djk_catalog_execute(&changes[change], values, NULL) == 0)
 		throw_no_consumer(name);
 	SPI_finish();
+	PG_RETURN_VOID();
 }
 
 Datum
@@ -87,14 +109,7 @@ djkafka_consumer_id(PG_FUNCTION_ARGS)
 Datum
 djkafka_drop_consumer(PG_FUNCTION_ARGS)
 {
-	static DjkStatement delete_consumer = {
-		.sql = "DELETE FROM @.djkafka_consumer WHERE name OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-
-	change_consumer(&delete_consumer, require_text_arg(fcinfo, 0, "name"));
-	PG_RETURN_VOID();
+	return change_consumer(fcinfo, CHANGE_DROP);
 }
 
 Datum
@@ -126,41 +141,19 @@ djkafka_drop_route(PG_FUNCTION_ARGS)
 Datum
 djkafka_pause(PG_FUNCTION_ARGS)
 {
-	static DjkStatement pause = {
-		.sql = "UPDATE @.djkafka_consumer SET enabled = false WHERE name OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-
-	change_consumer(&pause, require_text_arg(fcinfo, 0, "name"));
-	PG_RETURN_VOID();
+	return change_consumer(fcinfo, CHANGE_PAUSE);
 }
 
 Datum
 djkafka_resume(PG_FUNCTION_ARGS)
 {
-	static DjkStatement resume = {
-		.sql = "UPDATE @.djkafka_consumer SET enabled = true WHERE name OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-
-	change_consumer(&resume, require_text_arg(fcinfo, 0, "name"));
-	PG_RETURN_VOID();
+	return change_consumer(fcinfo, CHANGE_RESUME);
 }
 
 Datum
 djkafka_restart(PG_FUNCTION_ARGS)
 {
-	/* Any update raises the revision, and workers of an older one leave. */
-	static DjkStatement restart = {
-		.sql = "UPDATE @.djkafka_consumer SET enabled = enabled WHERE name OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-
-	change_consumer(&restart, require_text_arg(fcinfo, 0, "name"));
-	PG_RETURN_VOID();
+	return change_consumer(fcinfo, CHANGE_RESTART);
 }
 
 /* ---------- seek ---------- */
