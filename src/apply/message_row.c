@@ -14,21 +14,12 @@
 #include "funcapi.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "state/catalog.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
-
-Datum
-djk_bytea_datum(const char *bytes, int len)
-{
-	bytea	   *datum = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(datum, VARHDRSZ + len);
-	memcpy(VARDATA(datum), bytes, len);
-	return PointerGetDatum(datum);
-}
 
 text *
 djk_escaped_text(const char *bytes, int len)

@@ -27,6 +27,5 @@ extern Datum djk_message_datum(TupleDesc message_desc, Oid header_type, const ch
 
 /* Text of any bytes: what is not valid in the server's encoding becomes \xNN. */
 extern text *djk_escaped_text(const char *bytes, int len);
-extern Datum djk_bytea_datum(const char *bytes, int len);
 
 #endif							/* DJK_MESSAGE_ROW_H */

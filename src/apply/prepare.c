@@ -22,6 +22,7 @@
 #include "miscadmin.h"
 #include "regex/regex.h"
 #include "storage/lmgr.h"
+#include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

@@ -17,6 +17,7 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/json.h"

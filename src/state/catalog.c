@@ -267,6 +267,16 @@ djk_row_text_array(int row, int column, MemoryContext context, char ***values)
 }
 
 Datum
+djk_bytea_datum(const char *bytes, int len)
+{
+	bytea	   *datum = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(datum, VARHDRSZ + len);
+	memcpy(VARDATA(datum), bytes, len);
+	return PointerGetDatum(datum);
+}
+
+Datum
 djk_text_array_datum(char *const *values, int n)
 {
 	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));

@@ -69,8 +69,9 @@ extern bool djk_row_bool(int row, int column);
 /* text[] -> array of C strings in context; 0 and NULL if null */
 extern int	djk_row_text_array(int row, int column, MemoryContext context, char ***values);
 
-/* A text[] Datum from C strings, and a name that must not exceed 63 bytes. */
+/* A text[] from C strings, and a bytea from bytes. */
 extern Datum djk_text_array_datum(char *const *values, int n);
+extern Datum djk_bytea_datum(const char *bytes, int len);
 
 /* --- home --- */
 

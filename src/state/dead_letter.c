@@ -15,17 +15,6 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
-
-static Datum
-bytea_datum(const char *bytes, int len)
-{
-	bytea	   *datum = palloc(VARHDRSZ + len);
-
-	SET_VARSIZE(datum, VARHDRSZ + len);
-	memcpy(VARDATA(datum), bytes, len);
-	return PointerGetDatum(datum);
-}
-
 static void
 set_text(Datum *value, char *null, const char *text)
 {
@@ -63,9 +52,9 @@ djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 	nulls[6] = message->timestamp_ms >= 0 ? ' ' : 'n';
 	values[6] = TimestampTzGetDatum(djk_timestamp_from_kafka(Max(message->timestamp_ms, 0)));
 	nulls[7] = message->key ? ' ' : 'n';
-	values[7] = message->key ? bytea_datum(message->key, message->key_len) : (Datum) 0;
+	values[7] = message->key ? djk_bytea_datum(message->key, message->key_len) : (Datum) 0;
 	nulls[8] = message->value ? ' ' : 'n';
-	values[8] = message->value ? bytea_datum(message->value, message->value_len) : (Datum) 0;
+	values[8] = message->value ? djk_bytea_datum(message->value, message->value_len) : (Datum) 0;
 	nulls[9] = headers != (Datum) 0 ? ' ' : 'n';
 	values[9] = headers;
 	values[10] = CStringGetTextDatum(unpack_sql_state(error->sqlstate));
