@@ -10,19 +10,10 @@
  */
 #include "apply/route_state.h"
 
-#include "access/genam.h"
-#include "access/relation.h"
 #include "apply/route_target.h"
 #include "apply/statement.h"
-#include "catalog/catalog.h"
-#include "catalog/dependency.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_index.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "funcapi.h"
-#include "rewrite/rewriteHandler.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/formatting.h"
@@ -31,7 +22,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 

@@ -12,7 +12,6 @@
 #include "base/djk.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "apply/apply.h"
 #include "base/start.h"
 #include "catalog/pg_authid.h"
@@ -32,7 +31,6 @@
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 PG_FUNCTION_INFO_V1(djkafka_run);
