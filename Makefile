@@ -23,7 +23,7 @@ DATA       = $(sort $(wildcard sql/djkafka--*.sql))
 
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
-              -Wno-declaration-after-statement -fvisibility=default
+              -fvisibility=default
 SHLIB_LINK  = -lrdkafka -ljansson -Wl,--version-script=$(srcdir)/src/djkafka.map
 
 # Test-only SQL functions over pure modules; never part of an installed build.
