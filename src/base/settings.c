@@ -29,6 +29,9 @@ int			djk_queue_size_kb = DJK_QUEUE_SIZE_DEFAULT;
 int			djk_max_retry_interval_s = 60;
 int			djk_event_retention_s = 30 * 24 * 60 * 60;
 
+int			djk_delivery = DJK_AT_LEAST_ONCE;
+int			djk_delivery_retention_s = 0;
+
 char	   *djk_bootstrap_servers = NULL;
 char	   *djk_client_id = NULL;
 char	   *djk_properties = NULL;
@@ -186,6 +189,21 @@ define_consumer_settings(void)
 }
 
 static void
+define_outbox_settings(void)
+{
+	static const struct config_enum_entry modes[] = {
+		{DJK_DELIVERY_AT_LEAST_ONCE, DJK_AT_LEAST_ONCE, false},
+		{DJK_DELIVERY_EXACTLY_ONCE, DJK_EXACTLY_ONCE, false},
+		{NULL, 0, false}
+	};
+
+	DefineCustomEnumVariable("djkafka.delivery", "What the outbox promises where the server's option delivery does not say.",
+							 NULL, &djk_delivery, DJK_AT_LEAST_ONCE, modes, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	define_int("djkafka.delivery_retention", "How long djkafka_delivery can tell where a message went; 0: not at all.",
+			   &djk_delivery_retention_s, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+}
+
+static void
 define_string(const char *name, const char *description, char **variable, int flags,
 			  GucStringCheckHook check)
 {
@@ -245,6 +263,7 @@ djk_settings_init(void)
 {
 	define_process_settings();
 	define_consumer_settings();
+	define_outbox_settings();
 	defining = true;
 	define_connection_settings();
 	defining = false;

@@ -33,6 +33,18 @@
 #define DJK_MAX_PARTITIONS_MIN		16
 #define DJK_MAX_PARTITIONS_MAX		1000000
 
+/* What the outbox promises where the server does not say. */
+typedef enum DjkDeliveryMode
+{
+	DJK_AT_LEAST_ONCE,
+	DJK_EXACTLY_ONCE
+} DjkDeliveryMode;
+
+#define DJK_DELIVERY_AT_LEAST_ONCE	"at_least_once"
+#define DJK_DELIVERY_EXACTLY_ONCE	"exactly_once"
+
+extern int	djk_delivery;
+extern int	djk_delivery_retention_s;
 extern char *djk_databases;
 extern bool djk_embedded_broker;
 extern int	djk_max_workers;

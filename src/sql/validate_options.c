@@ -14,6 +14,7 @@
 
 #include "access/reloptions.h"
 #include "base/property.h"
+#include "base/settings.h"
 #include "catalog/pg_foreign_data_wrapper.h"
 #include "catalog/pg_foreign_server.h"
 #include "catalog/pg_foreign_table.h"
@@ -22,6 +23,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kafka/conf.h"
+#include "state/connection.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(djkafka_fdw_validator);
@@ -49,6 +51,22 @@ require_once(List *options, DefElem *option)
 	}
 }
 
+/* Ours, and not the library's: what the outbox promises. */
+static void
+require_delivery(const char *value, DjkPropertyPlace place)
+{
+	if (place != DJK_PLACE_SERVER)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_OPTION_NAME),
+				 errmsg("option \"%s\" is not allowed here", DJK_OPTION_DELIVERY),
+				 errhint("Set it on the server.")));
+	if (strcmp(value, DJK_DELIVERY_AT_LEAST_ONCE) != 0 && strcmp(value, DJK_DELIVERY_EXACTLY_ONCE) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_FDW_INVALID_STRING_FORMAT),
+				 errmsg("invalid value for option \"%s\": \"%s\"", DJK_OPTION_DELIVERY, value),
+				 errhint("It is %s or %s.", DJK_DELIVERY_AT_LEAST_ONCE, DJK_DELIVERY_EXACTLY_ONCE)));
+}
+
 static void
 require_options(List *options, DjkPropertyPlace place)
 {
@@ -59,6 +77,11 @@ require_options(List *options, DjkPropertyPlace place)
 		DefElem    *option = lfirst(cell);
 		char	   *value = defGetString(option);
 
+		if (strcmp(option->defname, DJK_OPTION_DELIVERY) == 0)
+		{
+			require_delivery(value, place);
+			continue;
+		}
 		djk_property_require(option->defname, value, place);
 		djk_conf_require(option->defname, value);
 		require_once(options, option);

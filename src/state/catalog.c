@@ -183,21 +183,39 @@ prepare_statement(DjkStatement *statement, Oid extension, Oid schema, const char
 	pfree(sql);
 }
 
-uint64
-djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls)
+/* A schema that was renamed, or an extension made anew, needs new plans. */
+static void
+require_plan(DjkStatement *statement)
 {
 	Oid			extension;
 	Oid			schema;
 	char	   *schema_name;
-	int			result;
 
-	/* A schema that was renamed, or an extension made anew, needs new plans. */
 	require_extension(&extension, &schema);
 	schema_name = get_namespace_name(schema);
 	if (statement->plan == NULL || statement->extension != extension ||
 		statement->schema != schema || strcmp(statement->schema_name, schema_name) != 0)
 		prepare_statement(statement, extension, schema, schema_name);
+}
 
+Portal
+djk_catalog_open(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	Portal		portal;
+
+	require_plan(statement);
+	portal = SPI_cursor_open(NULL, statement->plan, values, nulls, false);
+	if (portal == NULL)
+		elog(ERROR, "could not open \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
+	return portal;
+}
+
+uint64
+djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	int			result;
+
+	require_plan(statement);
 	result = SPI_execute_plan(statement->plan, values, nulls, false, 0);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));

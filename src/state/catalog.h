@@ -50,7 +50,7 @@ typedef struct DjkStatement
 {
 	const char *sql;
 	int			nargs;
-	Oid			argtypes[16];
+	Oid			argtypes[24];
 	/* private */
 	SPIPlanPtr	plan;
 	Oid			extension;
@@ -60,6 +60,9 @@ typedef struct DjkStatement
 
 /* Returns SPI_processed; results are in SPI_tuptable.  nulls may be NULL. */
 extern uint64 djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls);
+
+/* A cursor over the statement's rows, for SPI_cursor_fetch(); closed by SPI_cursor_close() or the transaction. */
+extern Portal djk_catalog_open(DjkStatement *statement, Datum *values, const char *nulls);
 
 /* Column of a row of SPI_tuptable, by number from 1. */
 extern Datum djk_row_datum(int row, int column, bool *isnull);

@@ -95,7 +95,10 @@ put_options(DjkConnection *connection, List *options)
 	{
 		DefElem    *option = lfirst(cell);
 
-		put_property(connection, option->defname, defGetString(option));
+		if (strcmp(option->defname, DJK_OPTION_DELIVERY) == 0)
+			connection->exactly_once = strcmp(defGetString(option), DJK_DELIVERY_EXACTLY_ONCE) == 0;
+		else
+			put_property(connection, option->defname, defGetString(option));
 	}
 }
 
@@ -223,6 +226,7 @@ djk_connection_load(const char *server_name, Oid role,
 					DjkConnection *connection)
 {
 	memset(connection, 0, sizeof(*connection));
+	connection->exactly_once = djk_delivery == DJK_EXACTLY_ONCE;
 	if (server_name == NULL)
 	{
 		require_settings(role);

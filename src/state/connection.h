@@ -14,6 +14,9 @@
 /* bootstrap.servers that stands for the broker in this server's memory. */
 #define DJK_BOOTSTRAP_EMBEDDED	"embedded"
 
+/* The option of a server that is not a property of the library. */
+#define DJK_OPTION_DELIVERY		"delivery"
+
 /* The wrapper whose servers say where Kafka is. */
 #define DJK_WRAPPER_NAME		"djkafka"
 
@@ -22,6 +25,7 @@ typedef struct DjkConnection
 	DjkProperty *properties;	/* each name once, by its own name */
 	int			nproperties;
 	bool		embedded;		/* bootstrap.servers was "embedded" */
+	bool		exactly_once;	/* what the outbox promises: the server's option, else djkafka.delivery */
 } DjkConnection;
 
 /*

@@ -20,6 +20,7 @@
 #include "base/djk.h"
 #include "base/message.h"
 #include "state/catalog.h"
+#include "state/outbox_mark.h"
 
 #include "datatype/timestamp.h"
 
@@ -46,5 +47,113 @@ extern int64 djk_outbox_write(const DjkOutboxMessage *message);
 
 /* Forgets what is remembered of the current transaction: at its end. */
 extern void djk_outbox_end_transaction(void);
+
+/* --- sending, in the worker of one server; all between djk_catalog_enter() and leave --- */
+
+/*
+ * What djkafka_outbox_server says of a server, as the worker knows it.  The
+ * calls below change it and the other tables; djk_outbox_store() writes it
+ * back, once a transaction.  If a transaction fails it is no longer true: the
+ * worker ends and starts anew.
+ */
+typedef struct DjkOutbox
+{
+	MemoryContext context;
+	int64		id;
+	char	   *server;			/* NULL: the settings */
+	bool		is_home;
+	bool		enabled;
+	int64		batch;			/* number of the last claimed batch */
+	int64		confirmed;		/* number of the last acknowledged one: batch or batch - 1 */
+	TimestampTz claimed_at;
+	int			timeline;		/* of the claim */
+	char	   *claimed_topic;	/* the batch is of what was held of this topic; NULL: of new messages */
+	int64		claimed_id;		/* last message of the batch */
+	DjkOutboxMark *done;
+	DjkOutboxMark *target;		/* NULL: none */
+	int64		cursor_id;		/* of the target, taken care of up to here */
+	bool		target_read;	/* nothing of the target lies behind claimed_id */
+	char	   *carrier_topic;	/* NULL: none yet */
+	int			carrier_partition;
+	int64		carried;		/* number last known to be in Kafka, -1: none */
+	int64		sent;			/* counters, all time */
+	int64		dead;
+	int64		stored_batch;	/* what the row holds */
+	int64		stored_confirmed;
+} DjkOutbox;
+
+/* A batch that is claimed; its memory is the context's. */
+typedef struct DjkOutboxBatch
+{
+	MemoryContext context;
+	DjkOutgoing *messages;
+	int			nmessages;
+	int			allocated;
+	Size		bytes;
+} DjkOutboxBatch;
+
+typedef struct DjkOutboxLimits
+{
+	int			messages;
+	Size		bytes;
+} DjkOutboxLimits;
+
+/* In 'context'; NULL if the row is gone. */
+extern DjkOutbox *djk_outbox_load(int64 id, MemoryContext context);
+
+/*
+ * Claims the next new messages: those of topics that 'is_held' names are set
+ * aside, the others are the batch.  True if something was found, though the
+ * batch may be empty then.  The transaction must be stored, and committed
+ * durably before the batch is sent: what it has read is durable with it.
+ */
+extern bool djk_outbox_claim(DjkOutbox *outbox, const DjkOutboxLimits *limits,
+							 bool (*is_held) (const char *topic, void *arg), void *arg,
+							 DjkOutboxBatch *batch);
+
+/* The same for what is held of a topic. */
+extern bool djk_outbox_claim_held(DjkOutbox *outbox, const char *topic, const DjkOutboxLimits *limits,
+								  DjkOutboxBatch *batch);
+
+/* Reads a batch again that was claimed and not confirmed. */
+extern void djk_outbox_read_claimed(DjkOutbox *outbox, DjkOutboxBatch *batch);
+
+/*
+ * Takes out of the claimed batch what was REFUSED (it becomes dead) or BLOCKED
+ * (it is held); these messages need no answer any more.
+ */
+extern void djk_outbox_set_aside(DjkOutbox *outbox, const DjkOutboxBatch *batch);
+
+/*
+ * Confirms the claimed batch: its messages are DONE or were set aside.  Keeps
+ * where they went if 'keep_delivery'.
+ */
+extern void djk_outbox_confirm(DjkOutbox *outbox, const DjkOutboxBatch *batch, bool keep_delivery);
+
+/* Writes the position.  ERROR object_in_use if another worker has moved it. */
+extern void djk_outbox_store(DjkOutbox *outbox);
+
+/* Topics of which something is held, of this server: palloc'd in CurrentMemoryContext. */
+extern char **djk_outbox_held_topics(const DjkOutbox *outbox, int *count);
+
+/* Forgets where messages went longer ago than that. */
+extern void djk_outbox_trim_delivery(int retention_s);
+
+/*
+ * Takes care that sent messages do not stay: truncates tables that hold
+ * nothing else, and goes on to an empty one once the current is large, or if
+ * the worker is 'idle'.  Never waits.  In a transaction of its own.
+ */
+extern void djk_outbox_rotate(bool idle);
+
+/* What a supervisor needs of each server. */
+typedef struct DjkOutboxSummary
+{
+	int64		id;
+	char	   *server;
+	bool		wanted;			/* enabled, and of this home */
+} DjkOutboxSummary;
+
+extern DjkOutboxSummary *djk_outbox_list(int *count, MemoryContext context);
 
 #endif							/* DJK_OUTBOX_H */

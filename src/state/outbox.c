@@ -1,0 +1,215 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox.c
+ *	  The position of a server's outbox worker: djkafka_outbox_server.
+ *
+ * Claiming and confirming are in memory first; one UPDATE a transaction writes
+ * the whole position back.  It names the numbers that the row must hold, so
+ * that a worker which was thought dead and is not can move nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/outbox.h"
+
+#include "base/compat.h"
+#include "base/settings.h"
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define NARRAY(n)	Max((n), 1)
+
+/* ---------- loading ---------- */
+
+static uint64
+row_xid(int column)
+{
+	bool		isnull;
+
+	return DatumGetUInt64(djk_row_datum(0, column, &isnull));
+}
+
+/* A mark out of three columns in a row: snapshot, next, last id; NULL if it is null. */
+static DjkOutboxMark *
+row_mark(DjkOutbox *outbox, int column)
+{
+	bool		isnull;
+	Datum		snapshot = djk_row_datum(0, column, &isnull);
+
+	if (isnull)
+		return NULL;
+	return djk_outbox_mark_create(outbox->context, snapshot, row_xid(column + 1),
+								  djk_row_int64(0, column + 2, 0));
+}
+
+static void
+load_floors(DjkOutboxMark *mark, int column)
+{
+	bool		isnull;
+	Datum		array = djk_row_datum(0, column, &isnull);
+	Datum	   *floors;
+	bool	   *nulls;
+	int			n;
+
+	if (isnull)
+		return;
+	deconstruct_array(DatumGetArrayTypeP(array), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &floors, &nulls, &n);
+	for (int i = 0; i < Min(n, mark->nxip); i++)
+		mark->floors[i] = nulls[i] ? 0 : DatumGetInt64(floors[i]);
+}
+
+DjkOutbox *
+djk_outbox_load(int64 id, MemoryContext context)
+{
+	static DjkStatement select_row = {
+		.sql = "SELECT s.server, h.home IS NOT NULL, s.enabled, s.batch, s.confirmed, s.claimed_at, s.timeline,"
+		" s.claimed_topic, s.claimed_id, s.cursor_id, s.carrier_topic, s.carrier_partition, s.sent, s.dead,"
+		" s.done, s.done_next, s.done_id, s.done_floor, s.done_floors, s.target, s.target_next, s.target_id, s.carried"
+		" FROM @.djkafka_outbox_server s LEFT JOIN @.djkafka_home h ON h.home = s.home AND h.database = $2"
+		" WHERE s.id = $1",
+		.nargs = 2,
+		.argtypes = {INT8OID, OIDOID}
+	};
+	Datum		values[2] = {Int64GetDatum(id), ObjectIdGetDatum(MyDatabaseId)};
+	DjkOutbox  *outbox;
+
+	if (djk_catalog_execute(&select_row, values, NULL) != 1)
+		return NULL;
+	outbox = MemoryContextAllocZero(context, sizeof(DjkOutbox));
+	outbox->context = context;
+	outbox->id = id;
+	outbox->server = djk_row_text(0, 1, context);
+	outbox->is_home = djk_row_bool(0, 2);
+	outbox->enabled = djk_row_bool(0, 3);
+	outbox->batch = outbox->stored_batch = djk_row_int64(0, 4, 0);
+	outbox->confirmed = outbox->stored_confirmed = djk_row_int64(0, 5, 0);
+	outbox->claimed_at = djk_row_int64(0, 6, 0);
+	outbox->timeline = (int) djk_row_int64(0, 7, 0);
+	outbox->claimed_topic = djk_row_text(0, 8, context);
+	outbox->claimed_id = djk_row_int64(0, 9, 0);
+	outbox->cursor_id = djk_row_int64(0, 10, 0);
+	outbox->carrier_topic = djk_row_text(0, 11, context);
+	outbox->carrier_partition = (int) djk_row_int64(0, 12, 0);
+	outbox->sent = djk_row_int64(0, 13, 0);
+	outbox->dead = djk_row_int64(0, 14, 0);
+	outbox->done = row_mark(outbox, 15);
+	outbox->done->floor = djk_row_int64(0, 18, 0);
+	load_floors(outbox->done, 19);
+	outbox->target = row_mark(outbox, 20);
+	outbox->carried = djk_row_int64(0, 23, -1);
+	return outbox;
+}
+
+DjkOutboxSummary *
+djk_outbox_list(int *count, MemoryContext context)
+{
+	static DjkStatement select_rows = {
+		.sql = "SELECT s.id, s.server, s.enabled AND h.home IS NOT NULL FROM @.djkafka_outbox_server s"
+		" LEFT JOIN @.djkafka_home h ON h.home = s.home AND h.database = $1 ORDER BY s.id",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	Datum		value = ObjectIdGetDatum(MyDatabaseId);
+	DjkOutboxSummary *list;
+
+	*count = (int) djk_catalog_execute(&select_rows, &value, NULL);
+	list = MemoryContextAllocZero(context, NARRAY(*count) * sizeof(DjkOutboxSummary));
+	for (int i = 0; i < *count; i++)
+	{
+		list[i].id = djk_row_int64(i, 1, 0);
+		list[i].server = djk_row_text(i, 2, context);
+		list[i].wanted = djk_row_bool(i, 3);
+	}
+	return list;
+}
+
+/* ---------- storing ---------- */
+
+static void
+set_text(Datum *value, char *null, const char *text)
+{
+	*null = text != NULL ? ' ' : 'n';
+	*value = text != NULL ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+static Datum
+floors_datum(const DjkOutboxMark *mark)
+{
+	Datum	   *elements = palloc(NARRAY(mark->nxip) * sizeof(Datum));
+
+	for (int i = 0; i < mark->nxip; i++)
+		elements[i] = Int64GetDatum(mark->floors[i]);
+	return PointerGetDatum(construct_array(elements, mark->nxip, INT8OID, sizeof(int64),
+										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* Three columns in a row: snapshot, next, last id. */
+static void
+set_mark(Datum *values, char *nulls, const DjkOutboxMark *mark)
+{
+	memset(nulls, mark != NULL ? ' ' : 'n', 3);
+	if (mark == NULL)
+		return;
+	values[0] = PointerGetDatum(mark->snapshot);
+	values[1] = UInt64GetDatum(mark->next);
+	values[2] = Int64GetDatum(mark->last_id);
+}
+
+void
+djk_outbox_store(DjkOutbox *outbox)
+{
+	static DjkStatement update_row = {
+		.sql = "UPDATE @.djkafka_outbox_server SET batch = $4, confirmed = $5, claimed_at = $6,"
+		" timeline = $7, claimed_topic = $8, claimed_id = $9, carrier_topic = $10, carrier_partition = $11,"
+		" sent = $12, dead = $13, done = $14, done_next = $15, done_id = $16, done_floor = $17,"
+		" done_floors = $18, target = $19, target_next = $20, target_id = $21, cursor_id = $22, carried = $23,"
+		" updated_at = pg_catalog.clock_timestamp()"
+		" WHERE id = $1 AND batch = $2 AND confirmed = $3",
+		.nargs = 23,
+		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT8OID,
+			TEXTOID, INT4OID, INT8OID, INT8OID, PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID, INT8ARRAYOID,
+			PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID, INT8OID}
+	};
+	bool		claimed = outbox->batch != outbox->confirmed;
+	Datum		values[23] = {0};
+	char		nulls[24];
+
+	memset(nulls, ' ', sizeof(nulls));
+	nulls[23] = '\0';
+	values[0] = Int64GetDatum(outbox->id);
+	values[1] = Int64GetDatum(outbox->stored_batch);
+	values[2] = Int64GetDatum(outbox->stored_confirmed);
+	values[3] = Int64GetDatum(outbox->batch);
+	values[4] = Int64GetDatum(outbox->confirmed);
+	values[5] = TimestampTzGetDatum(outbox->claimed_at);
+	values[6] = Int32GetDatum(outbox->timeline);
+	set_text(&values[7], &nulls[7], claimed ? outbox->claimed_topic : NULL);
+	values[8] = Int64GetDatum(outbox->claimed_id);
+	nulls[8] = claimed ? ' ' : 'n';
+	set_text(&values[9], &nulls[9], outbox->carrier_topic);
+	values[10] = Int32GetDatum(outbox->carrier_partition);
+	nulls[10] = outbox->carrier_topic != NULL ? ' ' : 'n';
+	values[11] = Int64GetDatum(outbox->sent);
+	values[12] = Int64GetDatum(outbox->dead);
+	set_mark(&values[13], &nulls[13], outbox->done);
+	values[16] = Int64GetDatum(outbox->done->floor);
+	values[17] = floors_datum(outbox->done);
+	set_mark(&values[18], &nulls[18], outbox->target);
+	values[21] = Int64GetDatum(outbox->cursor_id);
+	nulls[21] = outbox->target != NULL ? ' ' : 'n';
+	values[22] = Int64GetDatum(outbox->carried);
+	nulls[22] = outbox->carried >= 0 ? ' ' : 'n';
+
+	if (djk_catalog_execute(&update_row, values, nulls) != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("the outbox of %s was moved by somebody else",
+						outbox->server ? quote_identifier(outbox->server) : "the settings' server"),
+				 errdetail("The row of djkafka_outbox_server is gone, or does not hold batch " INT64_FORMAT ".",
+						   outbox->stored_batch)));
+	outbox->stored_batch = outbox->batch;
+	outbox->stored_confirmed = outbox->confirmed;
+}

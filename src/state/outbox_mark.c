@@ -1,0 +1,133 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_mark.c
+ *	  A snapshot as a position in the outbox, and where its messages begin.
+ *
+ * The messages between two snapshots are found by the index on their ids, so
+ * it must be known above which id they all are; looking from the beginning
+ * would read what has been sent over and over.  A transaction's id is assigned
+ * before it draws message ids.  So if the last message id given out (last_id)
+ * is read first and the next transaction id (next) after it, the transactions
+ * from 'next' on have message ids above last_id.
+ *
+ * That gives each transaction that a snapshot does not see a floor, an id that
+ * its messages are above: one floor for each transaction that it found
+ * running, and one for all from its xmax on.  A floor stays true as long as its
+ * transaction runs, so a transaction that runs for hours costs one look at
+ * what was written since it began, and others nothing.
+ *
+ * (xmax of a snapshot is not the next transaction id: those between them ran
+ * already when it was taken.)
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/outbox_mark.h"
+
+#include "fmgr.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+/* "xmin:xmax:xip,xip,…", as pg_snapshot is written. */
+static void
+parse_snapshot(DjkOutboxMark *mark, const char *text)
+{
+	char	   *p;
+
+	mark->xmin = strtou64(text, &p, 10);
+	mark->xmax = strtou64(p + 1, &p, 10);
+	mark->xip = palloc(strlen(p) * sizeof(uint64));
+	for (p++; *p != '\0'; p += *p == ',')
+		mark->xip[mark->nxip++] = strtou64(p, &p, 10);
+}
+
+DjkOutboxMark *
+djk_outbox_mark_create(MemoryContext parent, Datum snapshot, uint64 next, int64 last_id)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "djkafka outbox mark", ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	DjkOutboxMark *mark = palloc0(sizeof(DjkOutboxMark));
+
+	mark->context = context;
+	mark->snapshot = PG_DETOAST_DATUM_COPY(snapshot);
+	mark->next = next;
+	mark->last_id = last_id;
+	parse_snapshot(mark, DatumGetCString(DirectFunctionCall1(pg_snapshot_out, PointerGetDatum(mark->snapshot))));
+	mark->floors = palloc0(Max(mark->nxip, 1) * sizeof(int64));
+	MemoryContextSwitchTo(old);
+	return mark;
+}
+
+void
+djk_outbox_mark_destroy(DjkOutboxMark *mark)
+{
+	MemoryContextDelete(mark->context);
+}
+
+bool
+djk_outbox_mark_same(const DjkOutboxMark *a, const DjkOutboxMark *b)
+{
+	return a->xmax == b->xmax && a->nxip == b->nxip &&
+		memcmp(a->xip, b->xip, a->nxip * sizeof(uint64)) == 0;
+}
+
+/* Index of a transaction that the mark found running, or -1. */
+static int
+find_running(const DjkOutboxMark *mark, uint64 xid)
+{
+	int			low = 0;
+	int			high = mark->nxip;
+
+	while (low < high)
+	{
+		int			middle = (low + high) / 2;
+
+		if (mark->xip[middle] == xid)
+			return middle;
+		if (mark->xip[middle] < xid)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return -1;
+}
+
+static bool
+sees(const DjkOutboxMark *mark, uint64 xid)
+{
+	return xid < mark->xmax && find_running(mark, xid) < 0;
+}
+
+int64
+djk_outbox_mark_first(const DjkOutboxMark *before, const DjkOutboxMark *after)
+{
+	int64		first = before->floor;
+
+	for (int i = 0; i < before->nxip; i++)
+	{
+		if (before->floors[i] < first && sees(after, before->xip[i]))
+			first = before->floors[i];
+	}
+	return first;
+}
+
+static int64
+floor_of(const DjkOutboxMark *before, uint64 xid)
+{
+	int			running;
+
+	if (xid >= before->next)
+		return before->last_id;
+	if (xid >= before->xmax)
+		return before->floor;
+	running = find_running(before, xid);
+	/* It cannot be that an earlier snapshot sees what a later one does not. */
+	return running >= 0 ? before->floors[running] : 0;
+}
+
+void
+djk_outbox_mark_succeed(DjkOutboxMark *after, const DjkOutboxMark *before)
+{
+	after->floor = after->xmax >= before->next ? before->last_id : before->floor;
+	for (int i = 0; i < after->nxip; i++)
+		after->floors[i] = floor_of(before, after->xip[i]);
+}

@@ -1,0 +1,139 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_rotate.c
+ *	  Getting rid of sent messages: three tables that are truncated in turn.
+ *
+ * Rows of the outbox are never deleted: under a snapshot that somebody holds,
+ * dead rows would stay, and each later look would wade through them.  A table
+ * is truncated as a whole instead.  That needs its exclusive lock, which is
+ * only taken if nobody has any: no writer whose transaction is open (a
+ * prepared one included), no pg_dump.  What is in the table then is committed
+ * or gone, and if all of it has been sent it can go.
+ *
+ * New messages go to the current table, which is never truncated.  Once it is
+ * large, another one that is empty becomes current.  With three, one may be
+ * kept by a transaction that stays open, and the other two still take turns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/outbox_internal.h"
+
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/pg_type.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+#define OUTBOX_TABLES		3
+
+/* The current table is left when it and its TOAST table have so many blocks: 32 MB. */
+#define LARGE_BLOCKS		(32 * 1024 * 1024 / BLCKSZ)
+
+static Oid
+table_of(int number)
+{
+	return djk_catalog_table(psprintf("djkafka_outbox_%d", number));
+}
+
+/* Blocks of a table and its TOAST table. */
+static BlockNumber
+count_blocks(int number)
+{
+	Relation	rel = table_open(table_of(number), AccessShareLock);
+	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
+
+	if (OidIsValid(rel->rd_rel->reltoastrelid))
+	{
+		Relation	toast = table_open(rel->rd_rel->reltoastrelid, AccessShareLock);
+
+		blocks += RelationGetNumberOfBlocks(toast);
+		table_close(toast, AccessShareLock);
+	}
+	table_close(rel, AccessShareLock);
+	return blocks;
+}
+
+/* Whether a message of the table waits for its server; nobody can add one meanwhile. */
+static bool
+has_unsent(int number)
+{
+#define UNSENT(table) \
+	{ .sql = "SELECT FROM @." table " m WHERE NOT EXISTS (SELECT FROM @.djkafka_outbox_server s" \
+	" WHERE s.server IS NOT DISTINCT FROM m.server" \
+	" AND (pg_catalog.pg_visible_in_snapshot(m.txid, s.done)" \
+	" OR m.id <= s.cursor_id AND pg_catalog.pg_visible_in_snapshot(m.txid, s.target))) LIMIT 1" }
+	static DjkStatement select_unsent[OUTBOX_TABLES] = {
+		UNSENT("djkafka_outbox_0"), UNSENT("djkafka_outbox_1"), UNSENT("djkafka_outbox_2")
+	};
+
+	return djk_catalog_execute(&select_unsent[number], NULL, NULL) > 0;
+}
+
+static void
+truncate_table(int number)
+{
+	static DjkStatement truncate[OUTBOX_TABLES] = {
+		{.sql = "TRUNCATE @.djkafka_outbox_0"},
+		{.sql = "TRUNCATE @.djkafka_outbox_1"},
+		{.sql = "TRUNCATE @.djkafka_outbox_2"}
+	};
+
+	(void) djk_catalog_execute(&truncate[number], NULL, NULL);
+}
+
+/* True if the table is empty now.  The lock lasts until the transaction's end. */
+static bool
+try_truncate(int number)
+{
+	if (count_blocks(number) == 0)
+		return true;
+	if (!ConditionalLockRelationOid(table_of(number), AccessExclusiveLock))
+		return false;
+	if (has_unsent(number))
+		return false;
+	truncate_table(number);
+	return true;
+}
+
+static int
+current_table(void)
+{
+	static DjkStatement select_current = {
+		.sql = "SELECT current_table FROM @.djkafka_outbox_rotation"
+	};
+
+	return djk_catalog_execute(&select_current, NULL, NULL) == 1 ? (int) djk_row_int64(0, 1, 0) : 0;
+}
+
+static void
+set_current_table(int from, int to)
+{
+	static DjkStatement update_current = {
+		.sql = "UPDATE @.djkafka_outbox_rotation SET current_table = $2 WHERE current_table = $1",
+		.nargs = 2,
+		.argtypes = {INT4OID, INT4OID}
+	};
+	Datum		values[2] = {Int32GetDatum(from), Int32GetDatum(to)};
+
+	(void) djk_catalog_execute(&update_current, values, NULL);
+}
+
+void
+djk_outbox_rotate(bool idle)
+{
+	int			current = current_table();
+	BlockNumber blocks = count_blocks(current);
+	int			empty = -1;
+
+	for (int i = 1; i < OUTBOX_TABLES; i++)
+	{
+		int			number = (current + i) % OUTBOX_TABLES;
+
+		if (try_truncate(number))
+			empty = number;
+	}
+	if (empty >= 0 && (blocks >= LARGE_BLOCKS || (idle && blocks > 0)))
+		set_current_table(current, empty);
+}
