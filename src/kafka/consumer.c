@@ -33,15 +33,18 @@
 
 /*
  * What one answer of a broker may hold, as a part of the cap: the library looks
- * at the cap only before it asks, and what comes is compressed.  It must hold
- * several partitions' share: a full queue makes the library forget whose turn
- * it is, so that a busy partition that fills an answer alone would fill every
- * one, and a quiet one wait until the busy one is read.
+ * at the cap only before it asks, and what comes is compressed.  A full queue
+ * makes the library forget whose turn it is, so each answer must hold the share
+ * of every partition, or the last ones wait until the first are read; and all
+ * shares together are what a message of a quiet partition waits for.  Hence
+ * small shares: 128 of them fit into the smallest answer.  A batch that is
+ * larger than a share comes when its partition is the first with something to
+ * give, so a large share is no faster.
  */
 #define FETCH_PART			16
 #define FETCH_MIN_BYTES		(2 * 1024 * 1024)
 #define FETCH_MAX_BYTES		(16 * 1024 * 1024)
-#define PARTITION_MAX_BYTES (64 * 1024)
+#define PARTITION_MAX_BYTES (16 * 1024)
 #define MESSAGE_MAX_BYTES	(1024 * 1024)
 
 /* What an administrator may override. */
