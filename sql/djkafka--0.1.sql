@@ -318,6 +318,7 @@ CREATE TABLE @extschema@.djkafka_outbox_server (
     carrier_topic text,
     carrier_partition integer,
     carried bigint,
+    decision text,
     sent bigint NOT NULL DEFAULT 0,
     dead bigint NOT NULL DEFAULT 0,
     updated_at timestamp with time zone
@@ -340,6 +341,7 @@ COMMENT ON COLUMN @extschema@.djkafka_outbox_server.target IS 'the snapshot whos
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.cursor_id IS 'messages of target up to this id have been taken care of';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.carrier_topic IS 'exactly_once: the partition under which batch numbers are committed in Kafka';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.carried IS 'exactly_once: number of the last batch that is known to be in Kafka';
+COMMENT ON COLUMN @extschema@.djkafka_outbox_server.decision IS 'what djkafka_outbox_decide said about the claimed batch';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.sent IS 'messages that Kafka acknowledged';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.dead IS 'messages that Kafka refused for good';
 

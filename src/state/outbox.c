@@ -67,7 +67,7 @@ djk_outbox_load(int64 id, MemoryContext context)
 	static DjkStatement select_row = {
 		.sql = "SELECT s.server, h.home IS NOT NULL, s.enabled, s.batch, s.confirmed, s.claimed_at, s.timeline,"
 		" s.claimed_topic, s.claimed_id, s.cursor_id, s.carrier_topic, s.carrier_partition, s.sent, s.dead,"
-		" s.done, s.done_next, s.done_id, s.done_floor, s.done_floors, s.target, s.target_next, s.target_id, s.carried"
+		" s.done, s.done_next, s.done_id, s.done_floor, s.done_floors, s.target, s.target_next, s.target_id, s.carried, s.decision"
 		" FROM @.djkafka_outbox_server s LEFT JOIN @.djkafka_home h ON h.home = s.home AND h.database = $2"
 		" WHERE s.id = $1",
 		.nargs = 2,
@@ -100,6 +100,7 @@ djk_outbox_load(int64 id, MemoryContext context)
 	load_floors(outbox->done, 19);
 	outbox->target = row_mark(outbox, 20);
 	outbox->carried = djk_row_int64(0, 23, -1);
+	outbox->decision = djk_row_text(0, 24, context);
 	return outbox;
 }
 
@@ -166,6 +167,7 @@ djk_outbox_store(DjkOutbox *outbox)
 		" timeline = $7, claimed_topic = $8, claimed_id = $9, carrier_topic = $10, carrier_partition = $11,"
 		" sent = $12, dead = $13, done = $14, done_next = $15, done_id = $16, done_floor = $17,"
 		" done_floors = $18, target = $19, target_next = $20, target_id = $21, cursor_id = $22, carried = $23,"
+		" decision = CASE WHEN $4 <> $5 THEN decision END,"
 		" updated_at = pg_catalog.clock_timestamp()"
 		" WHERE id = $1 AND batch = $2 AND confirmed = $3",
 		.nargs = 23,

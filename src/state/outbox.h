@@ -76,6 +76,7 @@ typedef struct DjkOutbox
 	char	   *carrier_topic;	/* NULL: none yet */
 	int			carrier_partition;
 	int64		carried;		/* number last known to be in Kafka, -1: none */
+	char	   *decision;		/* a person's about the claimed batch: "send" or "confirm"; NULL: none */
 	int64		sent;			/* counters, all time */
 	int64		dead;
 	int64		stored_batch;	/* what the row holds */

@@ -55,7 +55,7 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 
 static const char *const state_names[] = {
 	"starting", "running", "waiting_for_topic", "backoff", "unreachable", "broken",
-	"foreign_member", "no_worker_slot", "stopping", "stopped"
+	"foreign_member", "no_worker_slot", "stopping", "stopped", "needs_decision"
 };
 
 static const char *const kind_names[] = {

@@ -43,7 +43,8 @@ typedef enum DjkState
 	DJK_STATE_FOREIGN_MEMBER,	/* start_from = group, and somebody else still consumes */
 	DJK_STATE_NO_WORKER_SLOT,	/* max_worker_processes or djkafka.max_workers is used up */
 	DJK_STATE_STOPPING,
-	DJK_STATE_STOPPED
+	DJK_STATE_STOPPED,
+	DJK_STATE_NEEDS_DECISION	/* an outbox worker found what it cannot explain */
 } DjkState;
 
 #define DJK_REASON_SIZE		512

@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * supervisor.c
- *	  One process a database: the workers of its consumers.
+ *	  One process a database: the workers of its consumers and of its outbox.
  *
- * It reconciles djkafka_consumer with the workers that run: starts what is
+ * It reconciles djkafka_consumer and djkafka_outbox_server with the workers
+ * that run: starts what is
  * missing, asks what is not wanted any more to leave, and throttles what
  * fails.  A worker whose consumer has changed leaves by itself and is started
  * again at once; one that failed waits, twice as long each time, until its
@@ -28,6 +29,7 @@
 #include "state/catalog.h"
 #include "state/consumer_row.h"
 #include "state/event.h"
+#include "state/outbox.h"
 #include "storage/ipc.h"
 #include "utils/acl.h"
 #include "utils/memutils.h"
@@ -46,7 +48,8 @@ PGDLLEXPORT void djkafka_supervisor_main(Datum arg);
 
 typedef struct Child
 {
-	int64		consumer_id;
+	DjkWorkerKind kind;			/* consumer or outbox */
+	int64		consumer_id;	/* or djkafka_outbox_server.id */
 	int			worker;
 	int			slot;
 	uint32		generation;
@@ -61,6 +64,17 @@ typedef struct Child
 	TimestampTz told_at;
 	bool		wanted;
 } Child;
+
+/* A worker that should be. */
+typedef struct Wanted
+{
+	DjkWorkerKind kind;
+	int64		id;				/* of the consumer, or of the outbox's server */
+	const char *name;			/* the same; NULL: the settings' connection */
+	int			worker;
+	Oid			owner;			/* InvalidOid: none, no code of users runs */
+	int64		revision;
+} Wanted;
 
 typedef struct Supervisor
 {
@@ -112,7 +126,7 @@ owner_problem(Oid owner, const char **hint)
 /* ---------- children ---------- */
 
 static Child *
-find_child(Supervisor *supervisor, int64 consumer_id, int worker)
+find_child(Supervisor *supervisor, DjkWorkerKind kind, int64 consumer_id, int worker)
 {
 	ListCell   *lc;
 
@@ -120,22 +134,23 @@ find_child(Supervisor *supervisor, int64 consumer_id, int worker)
 	{
 		Child	   *child = lfirst(lc);
 
-		if (child->consumer_id == consumer_id && child->worker == worker)
+		if (child->kind == kind && child->consumer_id == consumer_id && child->worker == worker)
 			return child;
 	}
 	return NULL;
 }
 
 static Child *
-get_child(Supervisor *supervisor, int64 consumer_id, int worker)
+get_child(Supervisor *supervisor, DjkWorkerKind kind, int64 consumer_id, int worker)
 {
-	Child	   *child = find_child(supervisor, consumer_id, worker);
-	DjkSlotKey	key = {DJK_KIND_CONSUMER, MyDatabaseId, consumer_id, worker};
+	Child	   *child = find_child(supervisor, kind, consumer_id, worker);
+	DjkSlotKey	key = {kind, MyDatabaseId, consumer_id, worker};
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 	if (child == NULL)
 	{
 		child = palloc0(sizeof(Child));
+		child->kind = kind;
 		child->consumer_id = consumer_id;
 		child->worker = worker;
 		child->slot = -1;
@@ -156,9 +171,9 @@ adopt_children(Supervisor *supervisor)
 
 	for (int i = 0; i < count; i++)
 	{
-		if (slots[i].key.kind == DJK_KIND_CONSUMER)
+		if (slots[i].key.kind == DJK_KIND_CONSUMER || slots[i].key.kind == DJK_KIND_OUTBOX)
 		{
-			Child	   *child = get_child(supervisor, slots[i].key.consumer_id, slots[i].key.worker);
+			Child	   *child = get_child(supervisor, slots[i].key.kind, slots[i].key.consumer_id, slots[i].key.worker);
 
 			child->running = slots[i].pid != 0;
 		}
@@ -184,9 +199,9 @@ set_child_state(Child *child, const char *consumer, DjkState state, const char *
 	strlcpy(child->told, reason, DJK_REASON_SIZE);
 	child->told_state = state;
 	child->told_at = now;
-	event.kind = "state";
-	event.consumer_id = child->consumer_id;
-	event.consumer = consumer;
+	event.kind = child->kind == DJK_KIND_CONSUMER ? "state" : "outbox";
+	event.consumer_id = child->kind == DJK_KIND_CONSUMER ? child->consumer_id : 0;
+	event.consumer = child->kind == DJK_KIND_CONSUMER ? consumer : NULL;
 	event.partition = -1;
 	event.state = djk_state_name(state);
 	event.reason = reason;
@@ -217,7 +232,7 @@ is_running(Child *child, DjkSlotStatus *status, DjkLeaving *leaving)
 
 /* A process has ended: when may the next one start, and what is shown until then. */
 static void
-note_end(Child *child, const DjkConsumerSummary *consumer, const DjkSlotStatus *status, DjkLeaving leaving)
+note_end(Child *child, const Wanted *wanted, const DjkSlotStatus *status, DjkLeaving leaving)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	int64		max_ms = (int64) djk_max_retry_interval_s * 1000;
@@ -239,7 +254,7 @@ note_end(Child *child, const DjkConsumerSummary *consumer, const DjkSlotStatus *
 		child->told[0] = '\0';
 	}
 	child->attempt++;
-	child->revision = consumer->revision;
+	child->revision = wanted->revision;
 	if (status->state == DJK_STATE_BROKEN)
 		max_ms = Min(max_ms, BROKEN_RETRY_MAX_MS);
 	child->next_start = now + 1000 * djk_retry_delay_ms(child->attempt, RETRY_BASE_MS, max_ms,
@@ -248,27 +263,28 @@ note_end(Child *child, const DjkConsumerSummary *consumer, const DjkSlotStatus *
 	if (leaving == DJK_LEFT_UNKNOWN && child->attempt == 1)
 		child->next_start = now;
 	if (leaving == DJK_LEFT_UNKNOWN)
-		set_child_state(child, consumer->name, DJK_STATE_BACKOFF, "the worker was terminated",
+		set_child_state(child, wanted->name, DJK_STATE_BACKOFF, "the worker was terminated",
 						"The server log tells why, if it was not a person.");
 	else
-		set_child_state(child, consumer->name,
+		set_child_state(child, wanted->name,
 						status->state == DJK_STATE_BROKEN ? DJK_STATE_BROKEN : DJK_STATE_BACKOFF,
 						status->reason, status->hint[0] ? status->hint : NULL);
 	djk_slot_set_retry(child->slot, child->attempt, child->next_start);
 }
 
 static void
-start_child(Child *child, const DjkConsumerSummary *consumer)
+start_child(Child *child, const Wanted *wanted)
 {
 	DjkWorkerArgs args = {0};
 	char		name[BGW_MAXLEN];
 	const char *hint;
-	const char *problem = owner_problem(consumer->owner, &hint);
+	const char *problem = OidIsValid(wanted->owner) ? owner_problem(wanted->owner, &hint) : NULL;
+	bool		is_consumer = wanted->kind == DJK_KIND_CONSUMER;
 	MemoryContext old;
 
 	if (problem != NULL)
 	{
-		set_child_state(child, consumer->name, DJK_STATE_BROKEN, problem, hint);
+		set_child_state(child, wanted->name, DJK_STATE_BROKEN, problem, hint);
 		child->next_start = GetCurrentTimestamp() + 1000 * (int64) BROKEN_RETRY_MAX_MS;
 		return;
 	}
@@ -276,18 +292,22 @@ start_child(Child *child, const DjkConsumerSummary *consumer)
 	args.slot = child->slot;
 	args.generation = child->generation;
 	args.database = MyDatabaseId;
-	args.owner = consumer->owner;
-	args.consumer_id = consumer->id;
+	args.owner = wanted->owner;
+	args.consumer_id = wanted->id;
 	args.worker = child->worker;
-	snprintf(name, sizeof(name), "djkafka consumer %s worker %d", consumer->name, child->worker);
+	if (is_consumer)
+		snprintf(name, sizeof(name), "djkafka consumer %s worker %d", wanted->name, child->worker);
+	else
+		snprintf(name, sizeof(name), "djkafka outbox%s%s", wanted->name ? " " : "", wanted->name ? wanted->name : "");
 
 	old = MemoryContextSwitchTo(TopMemoryContext);
-	child->handle = djk_worker_register("djkafka_consumer_worker_main", name, "djkafka consumer", &args);
+	child->handle = djk_worker_register(is_consumer ? "djkafka_consumer_worker_main" : "djkafka_outbox_worker_main",
+										name, is_consumer ? "djkafka consumer" : "djkafka outbox", &args);
 	MemoryContextSwitchTo(old);
 	child->started_at = GetCurrentTimestamp();
 	if (child->handle == NULL)
 	{
-		set_child_state(child, consumer->name, DJK_STATE_NO_WORKER_SLOT,
+		set_child_state(child, wanted->name, DJK_STATE_NO_WORKER_SLOT,
 						"all background worker slots of the server are in use",
 						"Raise max_worker_processes and restart the server.");
 		child->next_start = child->started_at + 1000 * (int64) BROKEN_RETRY_MAX_MS;
@@ -300,7 +320,7 @@ start_child(Child *child, const DjkConsumerSummary *consumer)
 }
 
 static void
-supervise_child(Child *child, const DjkConsumerSummary *consumer)
+supervise_child(Child *child, const Wanted *wanted)
 {
 	DjkSlotStatus status;
 	DjkLeaving	leaving;
@@ -310,7 +330,9 @@ supervise_child(Child *child, const DjkConsumerSummary *consumer)
 	{
 		ereport(WARNING,
 				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("djkafka has no free slot for worker %d of consumer \"%s\"", child->worker, consumer->name),
+				 wanted->kind == DJK_KIND_CONSUMER ?
+				 errmsg("djkafka has no free slot for worker %d of consumer \"%s\"", child->worker, wanted->name) :
+				 errmsg("djkafka has no free slot for a worker of the outbox"),
 				 errhint("Raise djkafka.max_workers.")));
 		child->next_start = GetCurrentTimestamp() + 1000 * (int64) LOOK_AGAIN_MS;
 		return;
@@ -318,15 +340,15 @@ supervise_child(Child *child, const DjkConsumerSummary *consumer)
 	if (is_running(child, &status, &leaving))
 		return;
 	if (child->running)
-		note_end(child, consumer, &status, leaving);
+		note_end(child, wanted, &status, leaving);
 	/* What was changed deserves a new try at once. */
-	if (child->attempt > 0 && child->revision != consumer->revision)
+	if (child->attempt > 0 && child->revision != wanted->revision)
 	{
 		child->attempt = 0;
 		child->next_start = 0;
 	}
 	if (child->next_start <= GetCurrentTimestamp())
-		start_child(child, consumer);
+		start_child(child, wanted);
 }
 
 /* A worker that should not be: asked to leave, then forgotten. */
@@ -364,11 +386,40 @@ trim_events(Supervisor *supervisor)
 }
 
 static void
+supervise_consumers(Supervisor *supervisor)
+{
+	int			n;
+	DjkConsumerSummary *consumers = djk_consumer_row_list(&n, supervisor->cycle);
+
+	for (int i = 0; i < n; i++)
+	{
+		Wanted		wanted = {DJK_KIND_CONSUMER, consumers[i].id, consumers[i].name, 0,
+		consumers[i].owner, consumers[i].revision};
+
+		for (wanted.worker = 1; wanted.worker <= consumers[i].workers; wanted.worker++)
+			supervise_child(get_child(supervisor, wanted.kind, wanted.id, wanted.worker), &wanted);
+	}
+}
+
+static void
+supervise_outboxes(Supervisor *supervisor)
+{
+	int			n;
+	DjkOutboxSummary *outboxes = djk_outbox_list(&n, supervisor->cycle);
+
+	for (int i = 0; i < n; i++)
+	{
+		Wanted		wanted = {DJK_KIND_OUTBOX, outboxes[i].id, outboxes[i].server, 1, InvalidOid, 0};
+
+		if (outboxes[i].wanted)
+			supervise_child(get_child(supervisor, wanted.kind, wanted.id, wanted.worker), &wanted);
+	}
+}
+
+static void
 reconcile(Supervisor *supervisor)
 {
 	DjkIdentity identity;
-	DjkConsumerSummary *consumers;
-	int			nconsumers;
 	Oid			extension;
 	Oid			schema;
 	ListCell   *lc;
@@ -382,14 +433,10 @@ reconcile(Supervisor *supervisor)
 		leave("the database is not in djkafka.databases");
 
 	djk_catalog_enter(&identity);
-	consumers = djk_consumer_row_list(&nconsumers, supervisor->cycle);
 	foreach(lc, supervisor->children)
 		((Child *) lfirst(lc))->wanted = false;
-	for (int i = 0; i < nconsumers; i++)
-	{
-		for (int worker = 1; worker <= consumers[i].workers; worker++)
-			supervise_child(get_child(supervisor, consumers[i].id, worker), &consumers[i]);
-	}
+	supervise_consumers(supervisor);
+	supervise_outboxes(supervisor);
 	trim_events(supervisor);
 	djk_catalog_leave(&identity);
 	PopActiveSnapshot();

@@ -1,0 +1,330 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_exact.c
+ *	  exactly_once: a batch of the outbox is a transaction of Kafka.
+ *
+ * The transaction carries the batch's number, committed as the offset of a
+ * group that nobody is a member of, in a partition of a topic that exists
+ * anyway.  So Kafka itself knows which batch came last, and a worker that
+ * finds a batch claimed and not confirmed asks: its number is there, then it
+ * was sent; the number before it is, then it was not, because making
+ * transactions ready has ended whatever was undecided.  Anything else means
+ * that this database and that cluster do not belong together any more, and is
+ * for a person to decide.
+ *
+ * Brokers forget the offsets of empty groups after some days.  A number that
+ * is missing is therefore believed only of a claim that is younger than a day.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/outbox_sender.h"
+
+#include "base/compat.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define CALL_MS				10000
+#define FORGOTTEN_AFTER_MS	(24 * 3600 * 1000)
+#define STOPPED_WAIT_MS		60000
+
+/* Nothing goes on until a person has done something about it. */
+pg_noreturn static void
+stop(DjkSender *sender, DjkState state, const char *reason, const char *hint)
+{
+	djk_sender_drop_producer(sender);
+	djk_sender_set_state(sender, state, reason, hint);
+	for (;;)
+	{
+		djk_worker_report_idle("stopped");
+		djk_worker_wait(-1, STOPPED_WAIT_MS, "DjkafkaStopped");
+		djk_sender_housekeep(sender);
+	}
+}
+
+static const char *
+group_name(DjkSender *sender)
+{
+	return djk_sender_transactional_id(sender);
+}
+
+/* A producer that is spent goes away; one that was fenced ends the sending. */
+static void
+drop_spent(DjkSender *sender, const DjkError *error)
+{
+	if (djk_producer_fenced(sender->producer))
+		stop(sender, DJK_STATE_BROKEN,
+			 "another process sends as this outbox: Kafka has fenced this one off",
+			 "Is there a copy of this database, or its former primary, that still runs? "
+			 "Once it is stopped, reload the settings.");
+	djk_sender_drop_producer(sender);
+	djk_sender_back_off(sender, DJK_STATE_BACKOFF, error);
+}
+
+/* Transactions can begin, and what an earlier producer left undecided is ended. */
+static void
+require_ready(DjkSender *sender)
+{
+	for (;;)
+	{
+		DjkError	error = {0};
+
+		djk_sender_require_producer(sender);
+		if (sender->ready)
+			return;
+		switch (djk_producer_init_transactions(sender->producer, CALL_MS, &error))
+		{
+			case DJK_TRANSACTION_OK:
+				sender->ready = true;
+				sender->attempt = 0;
+				return;
+			case DJK_TRANSACTION_RETRY:
+				djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
+				break;
+			default:
+				drop_spent(sender, &error);
+				break;
+		}
+	}
+}
+
+static int64
+ask_carried(DjkSender *sender)
+{
+	for (;;)
+	{
+		DjkError	error = {0};
+		int64		number;
+
+		require_ready(sender);
+		if (djk_producer_carried(sender->producer, group_name(sender), sender->outbox->carrier_topic,
+								 sender->outbox->carrier_partition, &number, CALL_MS, &error))
+			return number;
+		djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
+	}
+}
+
+static void
+mark_all(DjkSender *sender, DjkDelivery delivery)
+{
+	for (int i = 0; i < sender->batch.nmessages; i++)
+	{
+		sender->batch.messages[i].delivery = delivery;
+		sender->batch.messages[i].sent_partition = -1;
+		sender->batch.messages[i].sent_offset = -1;
+	}
+}
+
+static void
+note_sent(DjkSender *sender)
+{
+	sender->outbox->carried = sender->outbox->batch;
+	sender->attempt = 0;
+}
+
+/* ---------- after a crash ---------- */
+
+void
+djk_sender_recover(DjkSender *sender)
+{
+	DjkOutbox  *outbox = sender->outbox;
+	int64		number;
+	bool		young;
+
+	if (outbox->decision != NULL && strcmp(outbox->decision, "send") == 0)
+		return;
+	if (outbox->carrier_topic == NULL && outbox->decision == NULL)
+		return;					/* no transaction was ever begun */
+	number = outbox->decision != NULL ? outbox->batch : ask_carried(sender);
+	if (number == outbox->batch)
+	{
+		mark_all(sender, DJK_DELIVERY_DONE);
+		note_sent(sender);
+		return;
+	}
+	young = !TimestampDifferenceExceeds(outbox->claimed_at, GetCurrentTimestamp(), FORGOTTEN_AFTER_MS);
+	if (number == outbox->carried && (number >= 0 || young))
+		return;
+	if (number < 0 && young)
+		return;
+	stop(sender, DJK_STATE_NEEDS_DECISION,
+		 psprintf("batch " INT64_FORMAT " was claimed, the last one known to be in Kafka is " INT64_FORMAT
+				  ", and Kafka itself names %s",
+				  outbox->batch, outbox->carried,
+				  number < 0 ? "none" : psprintf(INT64_FORMAT, number)),
+		 "Look into Kafka whether the messages of djkafka_outbox are there, "
+		 "then decide with djkafka_outbox_decide(server, 'send' or 'confirm').");
+}
+
+/* ---------- a batch ---------- */
+
+/* Refused and blocked messages leave the batch, and the catalog knows it before the rest is sent. */
+static void
+set_aside_now(DjkSender *sender)
+{
+	DjkOutboxBatch *batch = &sender->batch;
+	DjkIdentity identity;
+	int			kept = 0;
+
+	for (int i = 0; i < batch->nmessages; i++)
+		kept += batch->messages[i].delivery == DJK_DELIVERY_PENDING;
+	if (kept == batch->nmessages)
+		return;
+	djk_worker_begin(&identity);
+	djk_outbox_set_aside(sender->outbox, batch);
+	djk_outbox_store(sender->outbox);
+	djk_worker_commit(&identity);
+
+	kept = 0;
+	for (int i = 0; i < batch->nmessages; i++)
+	{
+		if (batch->messages[i].delivery != DJK_DELIVERY_PENDING)
+			continue;
+		sender->suspect[kept] = sender->suspect[i];
+		batch->messages[kept++] = batch->messages[i];
+	}
+	batch->nmessages = kept;
+}
+
+/* Where the number is committed: chosen once, and again if the topic goes away. */
+static void
+require_carrier(DjkSender *sender)
+{
+	DjkOutbox  *outbox = sender->outbox;
+
+	if (outbox->carrier_topic != NULL)
+		return;
+	outbox->carrier_topic = MemoryContextStrdup(outbox->context, sender->batch.messages[0].topic);
+	outbox->carrier_partition = 0;
+	djk_sender_store(sender);
+}
+
+/* What was sent in a transaction that is not to be is sent again. */
+static void
+take_back(DjkSender *sender)
+{
+	for (int i = 0; i < sender->batch.nmessages; i++)
+	{
+		if (sender->batch.messages[i].delivery == DJK_DELIVERY_DONE)
+			sender->batch.messages[i].delivery = DJK_DELIVERY_PENDING;
+	}
+}
+
+static void
+give_up_transaction(DjkSender *sender)
+{
+	for (;;)
+	{
+		DjkError	error = {0};
+
+		switch (djk_producer_abort(sender->producer, CALL_MS, &error))
+		{
+			case DJK_TRANSACTION_OK:
+				return;
+			case DJK_TRANSACTION_RETRY:
+				djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
+				break;
+			default:
+				drop_spent(sender, &error);
+				return;
+		}
+	}
+}
+
+/* Repeats a call as long as it may still succeed. */
+static DjkTransactionResult
+carry_and_commit(DjkSender *sender, DjkError *error)
+{
+	DjkOutbox  *outbox = sender->outbox;
+	DjkTransactionResult result;
+
+	while ((result = djk_producer_carry(sender->producer, group_name(sender), outbox->carrier_topic,
+										outbox->carrier_partition, outbox->batch, CALL_MS,
+										error)) == DJK_TRANSACTION_RETRY)
+		djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, error);
+	if (result != DJK_TRANSACTION_OK)
+		return result;
+	while ((result = djk_producer_commit(sender->producer, CALL_MS, error)) == DJK_TRANSACTION_RETRY)
+		djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, error);
+	return result;
+}
+
+/* One attempt; true if the batch is in Kafka. */
+static bool
+try_transaction(DjkSender *sender)
+{
+	DjkError	error = {0};
+	DjkTransactionResult result = djk_producer_begin(sender->producer, &error);
+
+	if (result == DJK_TRANSACTION_OK)
+	{
+		if (!djk_sender_send(sender, true))
+			result = djk_producer_spent(sender->producer, &error) ? DJK_TRANSACTION_SPENT : DJK_TRANSACTION_ABORT;
+		else
+			result = carry_and_commit(sender, &error);
+	}
+	if (result == DJK_TRANSACTION_OK)
+		return true;
+	take_back(sender);
+	if (error.message != NULL)
+		djk_slot_set_error(djk_slot_mine(), error.message);
+	if (result == DJK_TRANSACTION_ABORT)
+		give_up_transaction(sender);
+	else
+	{
+		drop_spent(sender, &error);
+		/* The end may have been in sight: only Kafka knows. */
+		if (ask_carried(sender) == sender->outbox->batch)
+		{
+			mark_all(sender, DJK_DELIVERY_DONE);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* A carrier that does not exist any more is replaced. */
+static void
+check_carrier(DjkSender *sender)
+{
+	DjkOutbox  *outbox = sender->outbox;
+	DjkError	error = {0};
+	const char *error_name;
+
+	if (outbox->carrier_topic == NULL || djk_sender_topic(sender, outbox->carrier_topic)->checked)
+		return;
+	if (djk_producer_check_topic(sender->producer, outbox->carrier_topic, NULL, CALL_MS, &error,
+								 &error_name) == DJK_DELIVERY_BLOCKED)
+	{
+		ereport(LOG,
+				(errmsg("djkafka's outbox carries its numbers in another topic: \"%s\" cannot be written to",
+						outbox->carrier_topic)));
+		outbox->carrier_topic = NULL;
+		outbox->carried = -1;
+	}
+	else
+		djk_sender_topic(sender, outbox->carrier_topic)->checked = true;
+}
+
+void
+djk_sender_deliver_exactly_once(DjkSender *sender)
+{
+	for (;;)
+	{
+		if (sender->batch.nmessages > 0 && sender->batch.messages[0].delivery == DJK_DELIVERY_DONE)
+			return;
+		require_ready(sender);
+		djk_sender_check_topics(sender);
+		set_aside_now(sender);
+		if (sender->batch.nmessages == 0)
+			return;
+		require_ready(sender);
+		check_carrier(sender);
+		require_carrier(sender);
+		if (try_transaction(sender))
+		{
+			note_sent(sender);
+			return;
+		}
+	}
+}

@@ -1,0 +1,302 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_send.c
+ *	  Sending a batch of the outbox until every message has its answer.
+ *
+ * A broker refuses the messages of a request as a whole, so a message that is
+ * too large takes its neighbours with it; the producer is spent then, because
+ * what comes after must not overtake them.  Those that were refused together
+ * are suspects: they are sent again one at a time, in their place among the
+ * others, until the one at fault is refused alone.
+ *
+ * A topic is asked for before its first message is sent.  One that cannot be
+ * written to is held: its messages are set aside, in their order, and the
+ * others flow.  It is asked for again now and then.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/outbox_sender.h"
+
+#include "apply/retry.h"
+#include "base/settings.h"
+#include "common/pg_prng.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define CHECK_TOPIC_MS		5000
+#define HELD_RETRY_BASE_MS	1000
+#define HELD_RETRY_MAX_MS	10000
+#define ANSWER_WAIT_MS		1000
+
+/* ---------- topics ---------- */
+
+DjkOutboxTopic *
+djk_sender_topic(DjkSender *sender, const char *name)
+{
+	bool		found;
+	DjkOutboxTopic *topic = hash_search(sender->topics, name, HASH_ENTER, &found);
+
+	if (!found)
+		memset((char *) topic + sizeof(topic->name), 0, sizeof(*topic) - sizeof(topic->name));
+	return topic;
+}
+
+void
+djk_sender_hold_topic(DjkSender *sender, DjkOutboxTopic *topic, const char *reason)
+{
+	int64		delay = djk_retry_delay_ms(++topic->attempt, HELD_RETRY_BASE_MS, HELD_RETRY_MAX_MS,
+										   pg_prng_double(&pg_global_prng_state));
+
+	topic->checked = false;
+	topic->next_check = GetCurrentTimestamp() + delay * 1000;
+	if (topic->held)
+		return;
+	topic->held = true;
+	sender->nheld++;
+	djk_slot_set_error(djk_slot_mine(), psprintf("topic \"%s\": %s", topic->name, reason));
+	ereport(LOG,
+			(errmsg("djkafka holds messages of topic \"%s\": %s", topic->name, reason)));
+}
+
+void
+djk_sender_release_topic(DjkSender *sender, DjkOutboxTopic *topic)
+{
+	topic->attempt = 0;
+	topic->next_check = 0;
+	if (!topic->held)
+		return;
+	topic->held = false;
+	sender->nheld--;
+	ereport(LOG, (errmsg("djkafka has sent what was held of topic \"%s\"", topic->name)));
+}
+
+/* BLOCKED or DONE; returns FAILED only if nobody answers. */
+static DjkDelivery
+check_topic(DjkSender *sender, const char *name, DjkError *error, const char **error_name)
+{
+	DjkOutboxTopic *topic = djk_sender_topic(sender, name);
+	DjkDelivery answer;
+
+	if (topic->checked)
+		return DJK_DELIVERY_DONE;
+	answer = djk_producer_check_topic(sender->producer, name, NULL, CHECK_TOPIC_MS, error, error_name);
+	topic->checked = answer == DJK_DELIVERY_DONE;
+	if (answer == DJK_DELIVERY_BLOCKED)
+		djk_sender_hold_topic(sender, topic, error->message);
+	return answer;
+}
+
+void
+djk_sender_check_topics(DjkSender *sender)
+{
+	const char *last = NULL;
+	DjkDelivery answer = DJK_DELIVERY_DONE;
+	DjkError	error = {0};
+	const char *error_name = NULL;
+
+	for (int i = 0; i < sender->batch.nmessages; i++)
+	{
+		DjkOutgoing *message = &sender->batch.messages[i];
+
+		if (message->delivery != DJK_DELIVERY_PENDING)
+			continue;
+		/* Messages of one topic come together more often than not. */
+		if (last == NULL || strcmp(last, message->topic) != 0)
+		{
+			last = message->topic;
+			while ((answer = check_topic(sender, last, &error, &error_name)) == DJK_DELIVERY_FAILED)
+			{
+				djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
+				djk_sender_require_producer(sender);
+			}
+		}
+		if (answer == DJK_DELIVERY_BLOCKED)
+		{
+			message->delivery = DJK_DELIVERY_BLOCKED;
+			message->error = error;
+			message->error_name = error_name;
+		}
+	}
+}
+
+/* ---------- pieces of a batch ---------- */
+
+static bool
+is_waiting(const DjkOutgoing *message)
+{
+	return message->delivery == DJK_DELIVERY_PENDING;
+}
+
+/*
+ * The next messages that may be sent together: a suspect by itself, or all up
+ * to the next suspect.  False if nothing waits.
+ */
+static bool
+next_piece(const DjkSender *sender, int *first, int *end)
+{
+	int			i = 0;
+
+	while (i < sender->batch.nmessages && !is_waiting(&sender->batch.messages[i]))
+		i++;
+	if (i == sender->batch.nmessages)
+		return false;
+	*first = i;
+	if (!sender->suspect[i])
+	{
+		while (i < sender->batch.nmessages &&
+			   !(is_waiting(&sender->batch.messages[i]) && sender->suspect[i]))
+			i++;
+		*end = i;
+	}
+	else
+		*end = i + 1;
+	return true;
+}
+
+void
+djk_sender_take_events(DjkSender *sender)
+{
+	DjkProducerEvent event;
+
+	djk_producer_drain_fd(sender->producer);
+	while (djk_producer_poll(sender->producer, &event))
+	{
+		if (event.kind == DJK_PRODUCER_LOG)
+			ereport(event.log_level <= 4 ? LOG : DEBUG1, (errmsg("librdkafka: %s", event.log_text)));
+		else if (event.kind == DJK_PRODUCER_ERROR)
+		{
+			djk_slot_set_error(djk_slot_mine(), event.error.message);
+			if (event.unreachable)
+				djk_sender_set_state(sender, DJK_STATE_UNREACHABLE, event.error.message,
+									 "Check bootstrap_servers, the network and the brokers. Sending goes on by itself.");
+		}
+		else if (event.kind == DJK_PRODUCER_DELIVERED)
+			djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
+	}
+}
+
+/* False if the producer is spent. */
+static bool
+await(DjkSender *sender, int in_flight)
+{
+	for (;;)
+	{
+		DjkError	error;
+
+		djk_sender_take_events(sender);
+		if (djk_producer_spent(sender->producer, &error))
+			return false;
+		if (djk_producer_in_flight(sender->producer) <= in_flight)
+			return true;
+		djk_worker_report_idle("waiting for Kafka's answer");
+		djk_worker_wait(djk_producer_fd(sender->producer), ANSWER_WAIT_MS, "DjkafkaSend");
+		djk_sender_housekeep(sender);
+	}
+}
+
+/* Hands over what waits between two indexes and waits for the answers. */
+static bool
+send_piece(DjkSender *sender, int first, int end)
+{
+	int			i = first;
+
+	while (i < end)
+	{
+		int			n = 0;
+
+		if (!is_waiting(&sender->batch.messages[i]))
+		{
+			i++;
+			continue;
+		}
+		while (i + n < end && is_waiting(&sender->batch.messages[i + n]))
+			n++;
+		n = djk_producer_send(sender->producer, &sender->batch.messages[i], n);
+		i += n;
+		/* The library's queue is full: go on when a part of it has been answered. */
+		if (i < end && n == 0 && !await(sender, djk_producer_in_flight(sender->producer) / 2))
+			return false;
+		CHECK_FOR_INTERRUPTS();
+	}
+	return await(sender, 0);
+}
+
+/* What the answers of a piece mean; true if all are DONE. */
+static bool
+judge(DjkSender *sender, int first, int end)
+{
+	bool		all_done = true;
+
+	for (int i = first; i < end; i++)
+	{
+		DjkOutgoing *message = &sender->batch.messages[i];
+
+		switch (message->delivery)
+		{
+			case DJK_DELIVERY_DONE:
+				break;
+			case DJK_DELIVERY_REFUSED:
+				all_done = false;
+				if (!sender->suspect[i] && end - first > 1)
+				{
+					sender->suspect[i] = true;
+					message->delivery = DJK_DELIVERY_PENDING;
+				}
+				break;
+			case DJK_DELIVERY_BLOCKED:
+				all_done = false;
+				djk_sender_hold_topic(sender, djk_sender_topic(sender, message->topic),
+									  message->error.message ? message->error.message : "refused");
+				break;
+			case DJK_DELIVERY_FAILED:
+			case DJK_DELIVERY_PENDING:
+				all_done = false;
+				message->delivery = DJK_DELIVERY_PENDING;
+				break;
+		}
+	}
+	return all_done;
+}
+
+bool
+djk_sender_send(DjkSender *sender, bool stop_at_failure)
+{
+	int			first;
+	int			end;
+
+	while (next_piece(sender, &first, &end))
+	{
+		bool		alive = send_piece(sender, first, end);
+		bool		all_done;
+
+		if (!alive)
+			djk_producer_forget(sender->producer);
+		all_done = judge(sender, first, end);
+		if (!alive || (stop_at_failure && !all_done))
+			return false;
+	}
+	return true;
+}
+
+/* ---------- at_least_once ---------- */
+
+void
+djk_sender_deliver(DjkSender *sender)
+{
+	for (;;)
+	{
+		DjkError	error = {0};
+
+		djk_sender_require_producer(sender);
+		djk_sender_check_topics(sender);
+		if (djk_sender_send(sender, false))
+		{
+			sender->attempt = 0;
+			return;
+		}
+		if (djk_producer_spent(sender->producer, &error))
+			djk_slot_set_error(djk_slot_mine(), error.message);
+		djk_sender_drop_producer(sender);
+	}
+}

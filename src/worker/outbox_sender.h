@@ -1,0 +1,92 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_sender.h
+ *	  What the files of the outbox worker share.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_OUTBOX_SENDER_H
+#define DJK_OUTBOX_SENDER_H
+
+#include "base/djk.h"
+
+#include "kafka/producer.h"
+#include "state/connection.h"
+#include "state/outbox.h"
+#include "utils/hsearch.h"
+#include "worker/worker.h"
+
+/* What is known of a topic; in the table from its first message on. */
+typedef struct DjkOutboxTopic
+{
+	char		name[DJK_TOPIC_MAX + 1];	/* hash key */
+	bool		checked;		/* it could be written to */
+	bool		held;			/* its messages are set aside until what is held has been sent */
+	int			attempt;		/* checks in vain, in a row */
+	TimestampTz next_check;		/* while held */
+} DjkOutboxTopic;
+
+typedef struct DjkSender
+{
+	DjkWorkerArgs args;
+	MemoryContext life;
+	MemoryContext cycle;		/* reset with each turn of the loop */
+	DjkHome		home;
+	DjkConnection connection;
+	DjkOutbox  *outbox;
+	DjkProducer *producer;		/* NULL: none, or spent */
+	MemoryContext producer_context;
+	HTAB	   *topics;			/* of DjkOutboxTopic */
+	int			nheld;			/* topics that are held */
+	DjkOutboxBatch batch;		/* claimed and not confirmed, nmessages = 0: none */
+	MemoryContext spare;		/* the memory of the next batch */
+	bool	   *suspect;		/* of each message: a broker refused it with others */
+	int			attempt;		/* failures to send, in a row */
+	bool		ready;			/* exactly_once: transactions can begin */
+} DjkSender;
+
+/* The table's entry, made if it is new. */
+extern DjkOutboxTopic *djk_sender_topic(DjkSender *sender, const char *name);
+extern void djk_sender_hold_topic(DjkSender *sender, DjkOutboxTopic *topic, const char *reason);
+extern void djk_sender_release_topic(DjkSender *sender, DjkOutboxTopic *topic);
+
+/* Interrupts, settings, a wish to leave: between transactions of the server. */
+extern void djk_sender_housekeep(DjkSender *sender);
+
+/* Sets the state; a change is an event. */
+extern void djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, const char *hint);
+
+/* Waits before something is tried again, longer each time. */
+extern void djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error);
+
+/* Names the outbox to Kafka; palloc'd. */
+extern char *djk_sender_transactional_id(DjkSender *sender);
+
+/* Makes the producer if there is none; destroys it. */
+extern void djk_sender_require_producer(DjkSender *sender);
+extern void djk_sender_drop_producer(DjkSender *sender);
+
+/*
+ * Sends the batch's messages that are PENDING until each has an answer that is
+ * final: DONE, REFUSED by itself, or BLOCKED.  False if the producer is spent
+ * first or (stop_at_failure) an answer is not DONE.
+ */
+extern bool djk_sender_send(DjkSender *sender, bool stop_at_failure);
+
+/* Takes what the library has to say: answers, errors, log lines. */
+extern void djk_sender_take_events(DjkSender *sender);
+
+/* Checks the topics of the PENDING messages; BLOCKED are those that cannot be written to. */
+extern void djk_sender_check_topics(DjkSender *sender);
+
+/* Sends the batch, in the one way or the other; returns when it can be confirmed. */
+extern void djk_sender_deliver(DjkSender *sender);
+extern void djk_sender_deliver_exactly_once(DjkSender *sender);
+
+/* exactly_once: what became of a batch that was claimed before a crash. */
+extern void djk_sender_recover(DjkSender *sender);
+
+/* A transaction that writes the position and nothing else. */
+extern void djk_sender_store(DjkSender *sender);
+
+#endif							/* DJK_OUTBOX_SENDER_H */

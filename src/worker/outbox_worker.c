@@ -1,0 +1,525 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_worker.c
+ *	  From the outbox to Kafka: one process for each database and server.
+ *
+ * A turn of the loop is one transaction and one batch: the transaction
+ * confirms the batch that Kafka has acknowledged and claims the next, and it
+ * is committed durably before anything of that is sent.  Since an asynchronous
+ * commit of another session is seen before it is durable, and its record lies
+ * before ours in the log, what we send cannot be lost by a crash any more.
+ *
+ * Killed anywhere, nothing is lost: a batch that was claimed and not confirmed
+ * is sent again, or found in Kafka by its number (outbox_exact.c).
+ *
+ * The worker runs no code of users and connects as the bootstrap superuser.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/outbox_sender.h"
+
+#include "access/xact.h"
+#include "apply/retry.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "catalog/pg_authid.h"
+#include "common/pg_prng.h"
+#include "foreign/foreign.h"
+#include "miscadmin.h"
+#include "state/event.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+
+#define IDLE_WAIT_MS		60000
+#define RETRY_BASE_MS		100
+#define DESTROY_MS			1000
+#define CLOSE_TIMEOUT_MS	3000
+#define ROTATE_EVERY_MS		1000	/* while there is work */
+#define TRIM_EVERY_MS		60000
+
+#define BATCH_MESSAGES		10000
+#define BATCH_BYTES			(8 * 1024 * 1024)
+#define QUEUE_KBYTES		(64 * 1024)
+
+PGDLLEXPORT void djkafka_outbox_worker_main(Datum arg);
+
+static DjkSender *this_sender = NULL;
+static bool connection_changed = false;
+
+/* ---------- leaving ---------- */
+
+static void
+close_producer(int code, Datum arg)
+{
+	if (this_sender != NULL && this_sender->producer != NULL)
+	{
+		DjkProducer *producer = this_sender->producer;
+
+		this_sender->producer = NULL;
+		djk_producer_destroy(producer, CLOSE_TIMEOUT_MS);
+	}
+}
+
+pg_noreturn static void
+leave(DjkSender *sender, const char *reason)
+{
+	ereport(LOG, (errmsg("djkafka outbox worker leaves: %s", reason)));
+	djk_slot_set_leaving(djk_slot_mine(), DJK_LEFT_WANTED);
+	djk_slot_set_state(djk_slot_mine(), DJK_STATE_STARTING, reason, NULL);
+	proc_exit(0);
+}
+
+void
+djk_sender_housekeep(DjkSender *sender)
+{
+	if (djk_worker_housekeep())
+		leave(sender, "the settings were reloaded");
+	if (djk_slot_leave_asked(djk_slot_mine()))
+		leave(sender, "nothing is to be sent from here any more");
+	AcceptInvalidationMessages();
+	if (connection_changed)
+		leave(sender, "the server or its user mapping has changed");
+}
+
+static void
+note_connection_change(Datum arg, int cacheid, uint32 hashvalue)
+{
+	connection_changed = true;
+}
+
+/* ---------- states ---------- */
+
+void
+djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, const char *hint)
+{
+	DjkEvent	event = {0};
+	DjkIdentity identity;
+
+	if (djk_slot_set_state(djk_slot_mine(), state, reason, hint) != DJK_CHANGE_STATE)
+		return;
+	event.kind = "outbox";
+	event.partition = -1;
+	event.state = djk_state_name(state);
+	event.reason = reason;
+	djk_worker_begin(&identity);
+	djk_event_write(&event);
+	djk_worker_commit(&identity);
+}
+
+void
+djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error)
+{
+	int64		delay = djk_retry_delay_ms(++sender->attempt, RETRY_BASE_MS,
+										   (int64) djk_max_retry_interval_s * 1000,
+										   pg_prng_double(&pg_global_prng_state));
+	TimestampTz until = GetCurrentTimestamp() + delay * 1000;
+
+	djk_sender_set_state(sender, state, error->message, error->hint);
+	djk_slot_set_error(djk_slot_mine(), error->message);
+	djk_slot_set_retry(djk_slot_mine(), sender->attempt, until);
+	djk_worker_report_idle("waiting before a retry");
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		if (now >= until)
+			break;
+		djk_worker_wait(-1, (until - now) / 1000 + 1, "DjkafkaRetry");
+		djk_sender_housekeep(sender);
+	}
+	djk_slot_set_retry(djk_slot_mine(), sender->attempt, 0);
+}
+
+/* ---------- the producer ---------- */
+
+char *
+djk_sender_transactional_id(DjkSender *sender)
+{
+	return psprintf("djkafka-outbox-%s-" INT64_FORMAT,
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&sender->home.id))),
+					sender->outbox->id);
+}
+
+void
+djk_sender_require_producer(DjkSender *sender)
+{
+	DjkProducerConfig config = {0};
+	MemoryContext old;
+
+	if (sender->producer != NULL)
+		return;
+	sender->producer_context = AllocSetContextCreate(sender->life, "djkafka producer", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(sender->producer_context);
+	config.properties = sender->connection.properties;
+	config.nproperties = sender->connection.nproperties;
+	config.client_id = "djkafka-outbox";
+	config.transactional_id = sender->connection.exactly_once ? djk_sender_transactional_id(sender) : NULL;
+	config.queue_kbytes = QUEUE_KBYTES;
+	config.embedded = sender->connection.embedded;
+	sender->producer = djk_producer_create(sender->producer_context, &config);
+	sender->ready = false;
+	MemoryContextSwitchTo(old);
+}
+
+void
+djk_sender_drop_producer(DjkSender *sender)
+{
+	DjkProducer *producer = sender->producer;
+
+	if (producer == NULL)
+		return;
+	sender->producer = NULL;
+	djk_producer_destroy(producer, DESTROY_MS);
+	MemoryContextDelete(sender->producer_context);
+	sender->producer_context = NULL;
+}
+
+/* ---------- claiming ---------- */
+
+static bool
+is_held(const char *topic, void *arg)
+{
+	return djk_sender_topic(arg, topic)->held;
+}
+
+/* A held topic whose time has come and that can be written to again; NULL if there is none. */
+static DjkOutboxTopic *
+find_due_topic(DjkSender *sender)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	HASH_SEQ_STATUS scan;
+	DjkOutboxTopic *topic;
+
+	if (sender->nheld == 0)
+		return NULL;
+	djk_sender_require_producer(sender);
+	hash_seq_init(&scan, sender->topics);
+	while ((topic = hash_seq_search(&scan)) != NULL)
+	{
+		DjkError	error = {0};
+		const char *error_name;
+
+		if (!topic->held || topic->next_check > now)
+			continue;
+		if (!topic->checked)
+			topic->checked = djk_producer_check_topic(sender->producer, topic->name, NULL, 1000, &error,
+													  &error_name) == DJK_DELIVERY_DONE;
+		if (topic->checked)
+		{
+			hash_seq_term(&scan);
+			return topic;
+		}
+		djk_sender_hold_topic(sender, topic, error.message ? error.message : "unknown");
+	}
+	return NULL;
+}
+
+/* What has been claimed must be durable, and with it what was read. */
+static void
+commit_durably(void)
+{
+	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
+		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+static void
+commit_soon(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+static bool
+claim(DjkSender *sender, DjkOutboxTopic *due, DjkOutboxBatch *batch)
+{
+	static const DjkOutboxLimits limits = {BATCH_MESSAGES, BATCH_BYTES};
+
+	if (due != NULL)
+	{
+		if (djk_outbox_claim_held(sender->outbox, due->name, &limits, batch))
+			return true;
+		djk_sender_release_topic(sender, due);
+	}
+	return djk_outbox_claim(sender->outbox, &limits, sender->nheld > 0 ? is_held : NULL, sender, batch);
+}
+
+static void
+swap_batches(DjkSender *sender, const DjkOutboxBatch *next)
+{
+	sender->spare = sender->batch.context;
+	sender->batch = *next;
+	MemoryContextReset(sender->spare);
+	sender->suspect = NULL;
+	if (next->nmessages > 0)
+		sender->suspect = MemoryContextAllocZero(next->context, next->nmessages * sizeof(bool));
+}
+
+/*
+ * Confirms the batch that has been sent and claims the next.  Returns whether
+ * there is more to do.
+ */
+static bool
+turn(DjkSender *sender)
+{
+	DjkOutboxTopic *due = find_due_topic(sender);
+	DjkOutboxBatch next = {.context = sender->spare};
+	int			sent = sender->batch.nmessages;
+	DjkIdentity identity;
+	bool		found;
+
+	djk_worker_report_busy("claiming a batch");
+	djk_worker_begin(&identity);
+	if (sent > 0)
+	{
+		djk_outbox_set_aside(sender->outbox, &sender->batch);
+		djk_outbox_confirm(sender->outbox, &sender->batch, djk_delivery_retention_s > 0);
+	}
+	found = claim(sender, due, &next);
+	if (found || sent > 0)
+		djk_outbox_store(sender->outbox);
+	if (next.nmessages > 0)
+		commit_durably();
+	else
+		commit_soon();
+	djk_worker_commit(&identity);
+
+	swap_batches(sender, &next);
+	if (sent > 0)
+		djk_slot_add_batch(djk_slot_mine(), sent);
+	return found;
+}
+
+void
+djk_sender_store(DjkSender *sender)
+{
+	DjkIdentity identity;
+
+	djk_worker_begin(&identity);
+	djk_outbox_store(sender->outbox);
+	commit_durably();
+	djk_worker_commit(&identity);
+}
+
+/* ---------- housekeeping of the tables ---------- */
+
+static void
+tidy(DjkSender *sender, bool idle)
+{
+	static TimestampTz rotated_at = 0;
+	static TimestampTz trimmed_at = 0;
+	TimestampTz now = GetCurrentTimestamp();
+	DjkIdentity identity;
+
+	if (idle || TimestampDifferenceExceeds(rotated_at, now, ROTATE_EVERY_MS))
+	{
+		/* A table that is left while idle can go at once. */
+		for (int i = 0; i < (idle ? 2 : 1); i++)
+		{
+			djk_worker_begin(&identity);
+			djk_outbox_rotate(idle && i == 0);
+			commit_soon();
+			djk_worker_commit(&identity);
+		}
+		rotated_at = now;
+	}
+	if (djk_delivery_retention_s > 0 && TimestampDifferenceExceeds(trimmed_at, now, TRIM_EVERY_MS))
+	{
+		djk_worker_begin(&identity);
+		djk_outbox_trim_delivery(djk_delivery_retention_s);
+		djk_worker_commit(&identity);
+		trimmed_at = now;
+	}
+}
+
+/* ---------- the loop ---------- */
+
+static long
+idle_wait_ms(const DjkSender *sender)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	long		wait = IDLE_WAIT_MS;
+	HASH_SEQ_STATUS scan;
+	DjkOutboxTopic *topic;
+
+	hash_seq_init(&scan, sender->topics);
+	while (sender->nheld > 0 && (topic = hash_seq_search(&scan)) != NULL)
+	{
+		if (topic->held)
+			wait = Min(wait, Max((topic->next_check - now) / 1000, 0) + 1);
+	}
+	if (sender->nheld == 0)
+		hash_seq_term(&scan);
+	return wait;
+}
+
+/* Waits for a wake-up; true if none came in all the time. */
+static bool
+wait_idle(DjkSender *sender)
+{
+	TimestampTz started = GetCurrentTimestamp();
+	long		wait = idle_wait_ms(sender);
+
+	djk_worker_report_idle("waiting for messages");
+	djk_worker_wait(sender->producer ? djk_producer_fd(sender->producer) : -1, wait, "DjkafkaOutbox");
+	if (sender->producer)
+		djk_sender_take_events(sender);
+	return TimestampDifferenceExceeds(started, GetCurrentTimestamp(), IDLE_WAIT_MS);
+}
+
+static void
+deliver(DjkSender *sender)
+{
+	djk_worker_report_busy("sending a batch");
+	if (sender->connection.exactly_once)
+		djk_sender_deliver_exactly_once(sender);
+	else
+		djk_sender_deliver(sender);
+}
+
+static void
+run_loop(DjkSender *sender)
+{
+	for (;;)
+	{
+		bool		more;
+
+		MemoryContextReset(sender->cycle);
+		MemoryContextSwitchTo(sender->cycle);
+		djk_sender_housekeep(sender);
+		(void) djk_wake_taken();
+		more = turn(sender);
+		if (sender->batch.nmessages > 0)
+			deliver(sender);
+		else if (!more)
+		{
+			djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
+			if (wait_idle(sender))
+				tidy(sender, true);
+			continue;
+		}
+		tidy(sender, false);
+	}
+}
+
+/* ---------- the process ---------- */
+
+static Oid
+connecting_role(const char *server)
+{
+	return server == NULL ? BOOTSTRAP_SUPERUSERID : GetForeignServerByName(server, false)->owner;
+}
+
+static void
+load_definition(DjkSender *sender)
+{
+	DjkIdentity identity;
+	MemoryContext old;
+	char	  **topics;
+	int			ntopics;
+
+	djk_worker_begin(&identity);
+	sender->outbox = djk_outbox_load(sender->args.consumer_id, sender->life);
+	djk_home_load(&sender->home);
+	if (!djk_worker_is_listed())
+		leave(sender, "the database is not in djkafka.databases");
+	if (sender->outbox == NULL || !sender->outbox->enabled || !sender->outbox->is_home)
+		leave(sender, "nothing is to be sent from here");
+	topics = djk_outbox_held_topics(sender->outbox, &ntopics);
+	for (int i = 0; i < ntopics; i++)
+		djk_sender_hold_topic(sender, djk_sender_topic(sender, topics[i]), "messages were held before");
+	djk_catalog_leave(&identity);
+
+	old = MemoryContextSwitchTo(sender->life);
+	djk_connection_load(sender->outbox->server, connecting_role(sender->outbox->server), NULL, 0,
+						&sender->connection);
+	MemoryContextSwitchTo(old);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(sender->cycle);
+}
+
+/* A batch that a worker before us has claimed and not confirmed. */
+static void
+resume_claimed(DjkSender *sender)
+{
+	DjkOutboxBatch batch = {.context = sender->spare};
+	DjkIdentity identity;
+
+	if (sender->outbox->batch == sender->outbox->confirmed)
+		return;
+	djk_worker_begin(&identity);
+	djk_outbox_read_claimed(sender->outbox, &batch);
+	commit_durably();
+	djk_worker_commit(&identity);
+	swap_batches(sender, &batch);
+	if (sender->connection.exactly_once)
+		djk_sender_recover(sender);
+	deliver(sender);
+	if (batch.nmessages == 0)
+	{
+		djk_outbox_confirm(sender->outbox, &sender->batch, false);
+		djk_sender_store(sender);
+	}
+}
+
+static HTAB *
+create_topics(MemoryContext context)
+{
+	HASHCTL		info = {0};
+
+	info.keysize = DJK_TOPIC_MAX + 1;
+	info.entrysize = sizeof(DjkOutboxTopic);
+	info.hcxt = context;
+	return hash_create("djkafka outbox topics", 64, &info, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
+}
+
+/* The outbox is read by its indexes, whatever its statistics say; every plan is for all batches. */
+static void
+choose_plans(void)
+{
+	SetConfigOption("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("enable_bitmapscan", "off", PGC_USERSET, PGC_S_SESSION);
+	SetConfigOption("plan_cache_mode", "force_generic_plan", PGC_USERSET, PGC_S_SESSION);
+}
+
+static void
+run_outbox_worker(void *arg)
+{
+	DjkSender  *sender = arg;
+
+	sender->args = djk_worker_args();
+	djk_slot_attach(sender->args.slot, sender->args.generation);
+	BackgroundWorkerInitializeConnectionByOid(sender->args.database, InvalidOid, 0);
+	sender->life = AllocSetContextCreate(TopMemoryContext, "djkafka outbox worker", ALLOCSET_DEFAULT_SIZES);
+	sender->cycle = AllocSetContextCreate(sender->life, "djkafka outbox cycle", ALLOCSET_DEFAULT_SIZES);
+	sender->batch.context = AllocSetContextCreate(sender->life, "djkafka outbox batch", ALLOCSET_DEFAULT_SIZES);
+	sender->spare = AllocSetContextCreate(sender->life, "djkafka outbox batch", ALLOCSET_DEFAULT_SIZES);
+	sender->topics = create_topics(sender->life);
+	MemoryContextSwitchTo(sender->cycle);
+	SetConfigOption("application_name", "djkafka outbox", PGC_USERSET, PGC_S_SESSION);
+	choose_plans();
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_connection_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGOID, note_connection_change, (Datum) 0);
+	before_shmem_exit(close_producer, (Datum) 0);
+
+	load_definition(sender);
+	connection_changed = false;
+	resume_claimed(sender);
+	run_loop(sender);
+}
+
+void
+djkafka_outbox_worker_main(Datum arg)
+{
+	djk_worker_init();
+	this_sender = MemoryContextAllocZero(TopMemoryContext, sizeof(DjkSender));
+	djk_worker_run(run_outbox_worker, this_sender);
+}
