@@ -106,7 +106,7 @@ typedef struct DjkOutgoing
 	DjkDelivery delivery;
 	int			sent_partition;
 	int64		sent_offset;
-	DjkError	error;			/* REFUSED, BLOCKED, FAILED; strings live as long as the producer's caller says */
+	DjkError	error;			/* REFUSED, BLOCKED, FAILED; its strings are never freed */
 	const char *error_name;		/* Kafka's name of the error, static */
 } DjkOutgoing;
 

@@ -8,9 +8,22 @@
  * than DJK_KAFKA_SLICE_MS without CHECK_FOR_INTERRUPTS.
  *
  * The producer is idempotent and gapless: messages of a partition arrive in
- * the order they were sent, and if one cannot be delivered none after it is.
- * The producer is spent then (djk_producer_spent()): the caller makes a new
- * one and sends again what was not acknowledged.
+ * the order they were sent, and if a broker refuses one for good none after it
+ * is delivered.  The producer is spent then (djk_producer_spent()): the caller
+ * makes a new one and sends again what was not acknowledged.  A transactional
+ * one is not spent by that, its transaction is to be aborted.
+ *
+ * The library sends the messages of a partition in groups, and a broker
+ * answers a group as one: a message that is REFUSED by a broker, or BLOCKED by
+ * a missing right, takes its neighbours along, which get the same answer.  Only
+ * what is refused while it is in flight alone is known to be at fault, so the
+ * caller sends such messages again one at a time.  What djk_producer_send()
+ * itself refuses (longer than message.max.bytes, no such partition) is that
+ * message's own fault, and costs neither the others nor the producer.
+ *
+ * A topic that is BLOCKED stays so, and all that is sent to it is answered at
+ * once, until djk_producer_check_topic() finds it: else a later message could
+ * overtake an earlier one.  Other topics are not concerned.
  *
  *-------------------------------------------------------------------------
  */
@@ -57,6 +70,9 @@ extern DjkProducer *djk_producer_create(MemoryContext context, const DjkProducer
 /* What is in flight is given up: its messages are not touched any more. */
 extern void djk_producer_destroy(DjkProducer *producer, int timeout_ms);
 
+/* The same without the end: messages that are in flight may go away, whatever becomes of them. */
+extern void djk_producer_forget(DjkProducer *producer);
+
 /* The pipe that becomes readable when the queue goes from empty to non-empty. */
 extern int	djk_producer_fd(DjkProducer *producer);
 extern void djk_producer_drain_fd(DjkProducer *producer);
@@ -64,18 +80,27 @@ extern void djk_producer_drain_fd(DjkProducer *producer);
 /*
  * Hands messages to the library, from the first on, as many as its queue
  * takes; returns how many.  Bytes are copied, the structs must stay where they
- * are until they are answered: djk_producer_poll() fills in the answers.  A
- * message that the library refuses at once is answered here.
+ * are until they are answered: djk_producer_poll() fills in the answers, and so
+ * does any other call here.  A message that is refused at once is answered and
+ * counts as handed over; a producer that is spent answers all with FAILED.
+ * Strings of errors are never freed.  sent_offset is -1 where a broker had the
+ * message already, from a try whose answer was lost.
  */
 extern int	djk_producer_send(DjkProducer *producer, DjkOutgoing *messages, int n);
 
-/* Takes the next event; never blocks. */
+/*
+ * Takes the next event; never blocks.  False (NONE): wait on the fd.
+ */
 extern bool djk_producer_poll(DjkProducer *producer, DjkProducerEvent *event);
 
 /* Messages handed over and not answered yet. */
 extern int	djk_producer_in_flight(const DjkProducer *producer);
 
-/* True once nothing more can be delivered by this producer; *error says why (strings static or of the producer). */
+/*
+ * True once nothing more can be delivered by this producer; *error (may be
+ * NULL) says why, strings of the producer.  Messages in flight may yet be
+ * acknowledged: poll for a moment before it is destroyed, or they come twice.
+ */
 extern bool djk_producer_spent(DjkProducer *producer, DjkError *error);
 /* True if another producer of the same transactional.id has taken over. */
 extern bool djk_producer_fenced(DjkProducer *producer);
@@ -84,7 +109,8 @@ extern bool djk_producer_fenced(DjkProducer *producer);
  * Asks whether a topic can be written to: DJK_DELIVERY_DONE if so, BLOCKED if
  * it does not exist or is refused (a broker that makes topics by itself is
  * given the occasion), FAILED if nobody answers; *error as for a message,
- * strings in CurrentMemoryContext.  *npartitions may be NULL.
+ * strings in CurrentMemoryContext.  *npartitions, *error and *error_name may be
+ * NULL.  Whether we have the right to write is not known before we try.
  */
 extern DjkDelivery djk_producer_check_topic(DjkProducer *producer, const char *topic, int *npartitions,
 											int timeout_ms, DjkError *error, const char **error_name);

@@ -16,6 +16,9 @@ from .wait import wait_until
 
 BINDIR = Path(os.environ.get("DJK_BINDIR", "/usr/lib/postgresql/15/bin"))
 
+# The same with the functions of test/src in djkafka's library.
+TEST_BINDIR = Path(os.environ.get("DJK_TEST_BINDIR", BINDIR))
+
 # A socket needs no free port, and its name must be short.
 PORT = 5432
 
@@ -37,7 +40,8 @@ CRASH_MARKS = ("was terminated by signal", "PANIC:", "TRAP:", "terminating any o
 class Cluster:
     """One server.  Its superuser is "postgres"; everybody is trusted."""
 
-    def __init__(self, **settings: Any):
+    def __init__(self, bindir: Path = BINDIR, **settings: Any):
+        self.bindir = bindir
         self.folder = Path(tempfile.mkdtemp(prefix="djk-pg-"))
         self.data = self.folder / "data"
         self.logfile = self.folder / "log"
@@ -45,7 +49,7 @@ class Cluster:
         self.process: subprocess.Popen | None = None
         self.databases: list[str] = []
         subprocess.run(
-            [BINDIR / "initdb", "--pgdata", self.data, "--username=postgres", "--auth=trust"]
+            [bindir / "initdb", "--pgdata", self.data, "--username=postgres", "--auth=trust"]
             + ["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
             check=True,
             stdout=subprocess.DEVNULL,
@@ -62,7 +66,7 @@ class Cluster:
                 conf.write(f"{name.replace('__', '.')} = '{quoted}'\n")
 
     def start(self) -> "Cluster":
-        self.process = process.start_process([BINDIR / "postgres", "-D", self.data], self.logfile, "QUIT")
+        self.process = process.start_process([self.bindir / "postgres", "-D", self.data], self.logfile, "QUIT")
         wait_until(self._answers, message=lambda: f"server is up; its log ends:\n{self.log()[-3000:]}")
         return self
 

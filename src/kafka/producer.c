@@ -1,0 +1,355 @@
+/*-------------------------------------------------------------------------
+ *
+ * producer.c
+ *	  A producer of librdkafka: its configuration, and handing messages over.
+ *
+ * The library is told never to give up on a message by itself: it tries for
+ * ever (message.timeout.ms=0) and it is idempotent, so a broker that is away
+ * for a day costs nothing but time.  What a broker refuses for good would leave
+ * a gap that later messages of the partition overtake: the library is gapless,
+ * it raises a fatal error then, and the producer is spent.  A transactional one
+ * asks for an abort instead.
+ *
+ * A message whose topic does not exist fails alone, and nothing would keep a
+ * later one from being sent if the topic is created in between.  So a topic is
+ * blocked from the first such answer on, until djk_producer_check_topic() finds
+ * it; djk_producer_send() takes the reports that are waiting before it sends.
+ *
+ * Partitions are chosen by the library's own default, consistent_random: CRC32
+ * of the key, as all clients made on librdkafka do (Python's, Go's, .NET's), so
+ * that a Django application that moves from one of them to djkafka keeps its
+ * keys' partitions.  Messages without a key, or with an empty one, are spread.
+ * Who shares topics with Java's clients sets partitioner=murmur2_random.
+ *
+ * producer_poll.c reads the queue, producer_call.c waits for answers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/producer.h"
+
+#include "common/hashfn.h"
+#include "kafka/conf.h"
+#include "kafka/error.h"
+#include "kafka/producer_int.h"
+#include "utils/memutils.h"
+
+#define FIRST_SLOTS			1024
+
+/* What an administrator may override. */
+static void
+set_defaults(rd_kafka_conf_t *conf)
+{
+	/* A topic that is created, deleted or grown is noticed within seconds. */
+	djk_conf_set(conf, "topic.metadata.refresh.interval.ms", "3000");
+	djk_conf_set(conf, "topic.metadata.propagation.max.ms", "5000");
+	djk_conf_set(conf, "reconnect.backoff.ms", "100");
+	djk_conf_set(conf, "reconnect.backoff.max.ms", "3000");
+	djk_conf_set(conf, "socket.keepalive.enable", "true");
+	djk_conf_set(conf, "socket.nagle.disable", "true");
+	djk_conf_set(conf, "log.connection.close", "false");
+	/* Messages come in batches that lie ready: there is little to wait for. */
+	djk_conf_set(conf, "linger.ms", "1");
+}
+
+static void
+set_enforced(rd_kafka_conf_t *conf)
+{
+	djk_conf_set(conf, "enable.idempotence", "true");
+	djk_conf_set(conf, "enable.gapless.guarantee", "true");
+	djk_conf_set(conf, "acks", "all");
+	djk_conf_set(conf, "message.timeout.ms", "0");
+	djk_conf_set(conf, "log.queue", "true");
+	/* Whether topics appear by themselves is the broker's to say. */
+	djk_conf_set(conf, "allow.auto.create.topics", "true");
+	djk_conf_set_if_known(conf, "enable.metrics.push", "false");
+	djk_conf_set_if_known(conf, "sasl.kerberos.min.time.before.relogin", "0");
+}
+
+/* Lowers a number to 'limit' unless somebody has set a lower one. */
+static void
+limit_int(rd_kafka_conf_t *conf, const char *name, int64 limit)
+{
+	char		text[64];
+	size_t		size = sizeof(text);
+
+	if (rd_kafka_conf_get(conf, name, text, &size) != RD_KAFKA_CONF_OK ||
+		strtoll(text, NULL, 10) > limit)
+		djk_conf_set_int(conf, name, limit);
+}
+
+static rd_kafka_conf_t *
+create_conf(const DjkProducerConfig *config)
+{
+	rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+	/* What is set later wins. */
+	set_defaults(conf);
+	djk_conf_apply(conf, config->properties, config->nproperties, DJK_SCOPE_PRODUCER);
+	limit_int(conf, "queue.buffering.max.kbytes", config->queue_kbytes);
+	/* What could never enter the queue is refused and not tried for ever. */
+	limit_int(conf, "message.max.bytes", (int64) config->queue_kbytes * 1024);
+	set_enforced(conf);
+	if (config->transactional_id != NULL)
+		djk_conf_set(conf, "transactional.id", config->transactional_id);
+	if (config->client_id != NULL)
+		djk_conf_set(conf, "client.id", config->client_id);
+	rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR | RD_KAFKA_EVENT_LOG);
+	return conf;
+}
+
+/* The library does not end while an event or a topic of its own is held. */
+static void
+release_all(void *arg)
+{
+	DjkProducer *producer = arg;
+
+	djk_producer_note_fatal(producer);
+	djk_producer_release_events(producer);
+	for (int i = 0; i < DJK_TOPIC_BUCKETS; i++)
+	{
+		for (DjkProducerTopic *topic = producer->topics[i]; topic != NULL; topic = topic->next)
+			rd_kafka_topic_destroy(topic->rkt);
+		producer->topics[i] = NULL;
+	}
+	producer->last_topic = NULL;
+	producer->nfree = producer->nslots;
+}
+
+DjkProducer *
+djk_producer_create(MemoryContext context, const DjkProducerConfig *config)
+{
+	DjkProducer *producer = MemoryContextAllocZero(context, sizeof(DjkProducer));
+
+	producer->context = context;
+	producer->transactional = config->transactional_id != NULL;
+	producer->event_context = AllocSetContextCreate(context, "djkafka producer event",
+													ALLOCSET_SMALL_SIZES);
+	producer->slots = MemoryContextAlloc(context, FIRST_SLOTS * sizeof(DjkOutgoing *));
+	producer->free_slots = MemoryContextAlloc(context, FIRST_SLOTS * sizeof(int));
+	producer->nslots = producer->nfree = FIRST_SLOTS;
+	for (int i = 0; i < FIRST_SLOTS; i++)
+		producer->free_slots[i] = FIRST_SLOTS - 1 - i;
+
+	producer->handle = djk_handle_create(context, RD_KAFKA_PRODUCER, create_conf(config));
+	producer->handle->release = release_all;
+	producer->handle->release_arg = producer;
+	return producer;
+}
+
+void
+djk_producer_destroy(DjkProducer *producer, int timeout_ms)
+{
+	djk_handle_destroy(producer->handle, timeout_ms);
+}
+
+int
+djk_producer_fd(DjkProducer *producer)
+{
+	return producer->handle->fds[0];
+}
+
+void
+djk_producer_drain_fd(DjkProducer *producer)
+{
+	djk_handle_drain_fd(producer->handle);
+}
+
+int
+djk_producer_in_flight(const DjkProducer *producer)
+{
+	return producer->nslots - producer->nfree;
+}
+
+void
+djk_producer_forget(DjkProducer *producer)
+{
+	memset(producer->slots, 0, producer->nslots * sizeof(DjkOutgoing *));
+}
+
+static DjkProducerTopic **
+bucket_of(DjkProducer *producer, const char *name)
+{
+	return &producer->topics[hash_bytes((const unsigned char *) name, strlen(name)) % DJK_TOPIC_BUCKETS];
+}
+
+DjkProducerTopic *
+djk_producer_find_topic(DjkProducer *producer, const char *name)
+{
+	DjkProducerTopic *topic = producer->last_topic;
+
+	if (topic != NULL && strcmp(topic->name, name) == 0)
+		return topic;
+	for (topic = *bucket_of(producer, name); topic != NULL; topic = topic->next)
+		if (strcmp(topic->name, name) == 0)
+			break;
+	if (topic != NULL)
+		producer->last_topic = topic;
+	return topic;
+}
+
+/* NULL if the library refuses the name. */
+static DjkProducerTopic *
+get_topic(DjkProducer *producer, const char *name)
+{
+	DjkProducerTopic *topic = djk_producer_find_topic(producer, name);
+	DjkProducerTopic **bucket;
+
+	if (topic != NULL)
+		return topic;
+	topic = MemoryContextAlloc(producer->context, offsetof(DjkProducerTopic, name) + strlen(name) + 1);
+	strcpy(topic->name, name);
+	topic->blocked = RD_KAFKA_RESP_ERR_NO_ERROR;
+	topic->rkt = rd_kafka_topic_new(producer->handle->rk, name, NULL);
+	if (topic->rkt == NULL)
+	{
+		pfree(topic);
+		return NULL;
+	}
+	bucket = bucket_of(producer, name);
+	topic->next = *bucket;
+	*bucket = topic;
+	return topic;
+}
+
+/* Makes sure that there is a free slot. */
+static void
+need_slot(DjkProducer *producer)
+{
+	int			n = producer->nslots;
+
+	if (producer->nfree > 0)
+		return;
+	producer->slots = repalloc_huge(producer->slots, 2 * n * sizeof(DjkOutgoing *));
+	producer->free_slots = repalloc_huge(producer->free_slots, 2 * n * sizeof(int));
+	producer->nslots = 2 * n;
+	for (int i = 2 * n - 1; i >= n; i--)
+		producer->free_slots[producer->nfree++] = i;
+}
+
+static rd_kafka_headers_t *
+create_headers(const DjkOutgoing *message)
+{
+	rd_kafka_headers_t *headers;
+
+	if (message->nheaders == 0)
+		return NULL;
+	headers = rd_kafka_headers_new(message->nheaders);
+	for (int i = 0; i < message->nheaders; i++)
+	{
+		const DjkHeader *header = &message->headers[i];
+
+		rd_kafka_header_add(headers, header->name, header->name_len,
+							header->value, header->value_len);
+	}
+	return headers;
+}
+
+/* Copies the message into the library's queue. */
+static rd_kafka_resp_err_t
+enqueue(DjkProducer *producer, const DjkProducerTopic *topic, const DjkOutgoing *message, int slot)
+{
+	rd_kafka_headers_t *headers = create_headers(message);
+	rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
+	rd_kafka_error_t *error;
+	rd_kafka_vu_t parts[] = {
+		{.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic->rkt},
+		{.vtype = RD_KAFKA_VTYPE_PARTITION,
+		.u.i32 = message->partition < 0 ? RD_KAFKA_PARTITION_UA : message->partition},
+		{.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
+		/* A null pointer is null, any other with no bytes is empty. */
+		{.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {unconstify(char *, message->key), message->key_len}},
+		{.vtype = RD_KAFKA_VTYPE_VALUE, .u.mem = {unconstify(char *, message->value), message->value_len}},
+		{.vtype = RD_KAFKA_VTYPE_TIMESTAMP, .u.i64 = message->timestamp_ms},
+		{.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = (void *) (intptr_t) (slot + 1)},
+		{.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+	};
+
+	error = rd_kafka_produceva(producer->handle->rk, parts,
+							   headers ? lengthof(parts) : lengthof(parts) - 1);
+	if (error == NULL)
+		return code;
+	code = rd_kafka_error_code(error);
+	rd_kafka_error_destroy(error);
+	if (headers != NULL)
+		rd_kafka_headers_destroy(headers);	/* ours again, as it failed */
+	return code;
+}
+
+/* False if the queue is full; else the message is on its way or answered. */
+static bool
+send_one(DjkProducer *producer, DjkOutgoing *message)
+{
+	DjkProducerTopic *topic = get_topic(producer, message->topic);
+	rd_kafka_resp_err_t code;
+	int			slot;
+
+	message->delivery = DJK_DELIVERY_PENDING;
+	if (topic == NULL)
+		code = RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+	else if (topic->blocked != RD_KAFKA_RESP_ERR_NO_ERROR)
+		code = topic->blocked;
+	else
+	{
+		need_slot(producer);
+		slot = producer->free_slots[producer->nfree - 1];
+		code = enqueue(producer, topic, message, slot);
+		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		{
+			producer->slots[slot] = message;
+			producer->nfree--;
+			return true;
+		}
+		if (code == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+		{
+			if (djk_producer_in_flight(producer) > 0)
+				return false;
+			code = RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;	/* it never fits */
+		}
+	}
+	djk_producer_answer(message, code);
+	if (topic != NULL && message->delivery == DJK_DELIVERY_BLOCKED)
+		topic->blocked = code;
+	return true;
+}
+
+int
+djk_producer_send(DjkProducer *producer, DjkOutgoing *messages, int n)
+{
+	int			sent = 0;
+
+	djk_producer_take_reports(producer);
+	while (sent < n && send_one(producer, &messages[sent]))
+		sent++;
+	return sent;
+}
+
+bool
+djk_producer_spent(DjkProducer *producer, DjkError *error)
+{
+	if (!djk_producer_note_fatal(producer))
+		return false;
+	if (error != NULL)
+	{
+		memset(error, 0, sizeof(DjkError));
+		error->sqlstate = djk_kafka_error_sqlstate(djk_kafka_error_classify(producer->fatal));
+		error->message = producer->fatal_text;
+		error->detail = producer->fatal_detail;
+	}
+	return true;
+}
+
+bool
+djk_producer_fenced(DjkProducer *producer)
+{
+	if (!djk_producer_note_fatal(producer))
+		return false;
+	switch ((int) producer->fatal)
+	{
+		case RD_KAFKA_RESP_ERR__FENCED:
+		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
+		case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
+			return producer->transactional;
+		default:
+			return false;
+	}
+}

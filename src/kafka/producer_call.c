@@ -1,0 +1,466 @@
+/*-------------------------------------------------------------------------
+ *
+ * producer_call.c
+ *	  What a producer waits for: whether a topic is there, transactions.
+ *
+ * Each call is made in a thread of its own (djk_handle_call), in slices: the
+ * library takes up a call of a transaction where it left it when the same one
+ * comes again, so a backend that is told to go away never leaves a long call
+ * behind.  Between two slices delivery reports are taken, for the library ends
+ * no transaction while one of them lies in the queue.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/producer.h"
+
+#include <time.h>
+
+#include "kafka/error.h"
+#include "kafka/producer_int.h"
+#include "miscadmin.h"
+
+/* Longest single call of the library. */
+#define SLICE_MS			DJK_KAFKA_SLICE_MS
+
+/* The same while messages are in flight: their reports must be taken. */
+#define SHORT_SLICE_MS		20
+
+/* The library should have given up by itself when this much more has passed. */
+#define GRACE_MS			2000
+
+/* Pause between two tries. */
+#define RETRY_MS			50
+
+/* How long a topic that the broker may be making is waited for. */
+#define MAKING_MS			700
+
+typedef struct Question Question;
+
+/* malloc'd: the thread may outlive whoever asked. */
+struct Question
+{
+	rd_kafka_t *rk;
+	int			timeout_ms;
+
+	/* transactions */
+	rd_kafka_error_t *(*ask) (Question *question);
+	rd_kafka_error_t *error;
+	rd_kafka_topic_partition_list_t *offsets;
+	rd_kafka_consumer_group_metadata_t *group;
+
+	/* topics */
+	rd_kafka_topic_t *topic;
+	rd_kafka_resp_err_t code;
+	int			npartitions;
+};
+
+static double
+now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return ts.tv_sec * 1000.0 + ts.tv_nsec / 1000000.0;
+}
+
+static Question *
+create_question(DjkProducer *producer)
+{
+	Question   *question = calloc(1, sizeof(Question));
+
+	if (question == NULL)
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
+	question->rk = producer->handle->rk;
+	return question;
+}
+
+static void
+discard_question(void *arg)
+{
+	Question   *question = arg;
+
+	if (question->error != NULL)
+		rd_kafka_error_destroy(question->error);
+	if (question->offsets != NULL)
+		rd_kafka_topic_partition_list_destroy(question->offsets);
+	if (question->group != NULL)
+		rd_kafka_consumer_group_metadata_destroy(question->group);
+	if (question->topic != NULL)
+		rd_kafka_topic_destroy(question->topic);
+	free(question);
+}
+
+/* Waits a little between two tries of what failed at once. */
+static void
+pause_before_retry(double slice_start)
+{
+	double		spent = now_ms() - slice_start;
+
+	if (spent < RETRY_MS)
+		pg_usleep((long) ((RETRY_MS - spent) * 1000));
+	CHECK_FOR_INTERRUPTS();
+}
+
+/* --- topics --- */
+
+/* In the thread: one look. */
+static void
+run_topic(void *arg)
+{
+	Question   *question = arg;
+	const struct rd_kafka_metadata *metadata;
+
+	question->npartitions = 0;
+	question->code = rd_kafka_metadata(question->rk, 0, question->topic, &metadata, question->timeout_ms);
+	if (question->code != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return;
+	if (metadata->topic_cnt == 0)
+		question->code = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+	else
+	{
+		question->code = metadata->topics[0].err;
+		question->npartitions = metadata->topics[0].partition_cnt;
+		if (question->code == RD_KAFKA_RESP_ERR_NO_ERROR && question->npartitions == 0)
+			question->code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+	}
+	rd_kafka_metadata_destroy(metadata);
+}
+
+static rd_kafka_resp_err_t
+look_at_topic(DjkProducer *producer, const char *topic, int *npartitions, int timeout_ms)
+{
+	Question   *question = create_question(producer);
+	rd_kafka_resp_err_t code;
+
+	question->timeout_ms = timeout_ms;
+	question->topic = rd_kafka_topic_new(producer->handle->rk, topic, NULL);
+	if (question->topic == NULL)
+	{
+		discard_question(question);
+		return RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION;
+	}
+	if (!djk_handle_call(producer->handle, run_topic, discard_question, question,
+						 timeout_ms + GRACE_MS))
+		return RD_KAFKA_RESP_ERR__TIMED_OUT;
+	code = question->code;
+	*npartitions = question->npartitions;
+	discard_question(question);
+	return code;
+}
+
+/* Looks until there is an answer or no time. */
+static rd_kafka_resp_err_t
+wait_for_topic(DjkProducer *producer, const char *topic, int *npartitions, int timeout_ms)
+{
+	double		first = now_ms();
+	double		until = first + timeout_ms;
+
+	for (;;)
+	{
+		double		start = now_ms();
+		rd_kafka_resp_err_t code = look_at_topic(producer, topic, npartitions,
+												 (int) Min(Max(until - start, 1), SLICE_MS));
+
+		/* A broker that makes topics may say so first. */
+		if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+			until = Min(until, first + MAKING_MS);
+		else if (djk_kafka_error_classify(code) != DJK_KAFKA_RETRIABLE)
+			return code;
+		if (until - now_ms() <= RETRY_MS)
+			return code;
+		pause_before_retry(start);
+	}
+}
+
+DjkDelivery
+djk_producer_check_topic(DjkProducer *producer, const char *topic, int *npartitions,
+						 int timeout_ms, DjkError *error, const char **error_name)
+{
+	int			found = 0;
+	rd_kafka_resp_err_t code = wait_for_topic(producer, topic, &found, timeout_ms);
+	DjkDelivery answer = djk_producer_classify(code, -1);
+	DjkProducerTopic *known;
+
+	if (npartitions != NULL)
+		*npartitions = found;
+	if (answer == DJK_DELIVERY_DONE)
+	{
+		/* What failed of it must have been seen, or later messages would overtake it. */
+		djk_producer_take_reports(producer);
+		known = djk_producer_find_topic(producer, topic);
+		if (known != NULL)
+			known->blocked = RD_KAFKA_RESP_ERR_NO_ERROR;
+		return answer;
+	}
+	if (error != NULL)
+		djk_kafka_error_fill(error, code, NULL);
+	if (error_name != NULL)
+		*error_name = pstrdup(rd_kafka_err2name(code));
+	return answer;
+}
+
+/* --- transactions --- */
+
+static void
+run_transaction(void *arg)
+{
+	Question   *question = arg;
+
+	question->error = question->ask(question);
+}
+
+static rd_kafka_error_t *
+ask_init(Question *question)
+{
+	return rd_kafka_init_transactions(question->rk, question->timeout_ms);
+}
+
+static rd_kafka_error_t *
+ask_begin(Question *question)
+{
+	return rd_kafka_begin_transaction(question->rk);
+}
+
+static rd_kafka_error_t *
+ask_carry(Question *question)
+{
+	return rd_kafka_send_offsets_to_transaction(question->rk, question->offsets,
+												question->group, question->timeout_ms);
+}
+
+static rd_kafka_error_t *
+ask_commit(Question *question)
+{
+	return rd_kafka_commit_transaction(question->rk, question->timeout_ms);
+}
+
+static rd_kafka_error_t *
+ask_abort(Question *question)
+{
+	return rd_kafka_abort_transaction(question->rk, question->timeout_ms);
+}
+
+static DjkTransactionResult
+judge(const rd_kafka_error_t *error)
+{
+	rd_kafka_resp_err_t code = rd_kafka_error_code(error);
+
+	if (error == NULL)
+		return DJK_TRANSACTION_OK;
+	if (rd_kafka_error_is_fatal(error))
+		return DJK_TRANSACTION_SPENT;
+	if (rd_kafka_error_txn_requires_abort(error))
+		return DJK_TRANSACTION_ABORT;
+	/* Another call is not over, and only it may end what it began. */
+	if (code == RD_KAFKA_RESP_ERR__CONFLICT)
+		return DJK_TRANSACTION_SPENT;
+	if (rd_kafka_error_is_retriable(error) || code == RD_KAFKA_RESP_ERR__TIMED_OUT)
+		return DJK_TRANSACTION_RETRY;
+	return DJK_TRANSACTION_SPENT;
+}
+
+/* Asks in slices until there is an answer or no time; 'question' is used up. */
+static DjkTransactionResult
+ask_in_slices(DjkProducer *producer, Question *question, int timeout_ms, DjkError *error)
+{
+	double		until = now_ms() + timeout_ms;
+
+	for (;;)
+	{
+		double		start = now_ms();
+		DjkTransactionResult result;
+		int			slice = djk_producer_in_flight(producer) > 0 ? SHORT_SLICE_MS : SLICE_MS;
+
+		question->timeout_ms = (int) Min(Max(until - start, 1), slice);
+		if (!djk_handle_call(producer->handle, run_transaction, discard_question, question,
+							 question->timeout_ms + GRACE_MS))
+		{
+			djk_kafka_error_fill(error, RD_KAFKA_RESP_ERR__TIMED_OUT, NULL);
+			return DJK_TRANSACTION_RETRY;
+		}
+		djk_producer_take_reports(producer);
+		result = judge(question->error);
+		if (result != DJK_TRANSACTION_RETRY || now_ms() >= until)
+		{
+			if (result != DJK_TRANSACTION_OK)
+				djk_kafka_error_fill(error, rd_kafka_error_code(question->error),
+									 rd_kafka_error_string(question->error));
+			discard_question(question);
+			return result;
+		}
+		rd_kafka_error_destroy(question->error);
+		question->error = NULL;
+		if (slice == SLICE_MS)
+			pause_before_retry(start);
+	}
+}
+
+static DjkTransactionResult
+ask_simply(DjkProducer *producer, rd_kafka_error_t *(*ask) (Question *), int timeout_ms, DjkError *error)
+{
+	Question   *question;
+
+	if (djk_producer_spent(producer, error))
+		return DJK_TRANSACTION_SPENT;
+	question = create_question(producer);
+	question->ask = ask;
+	return ask_in_slices(producer, question, timeout_ms, error);
+}
+
+DjkTransactionResult
+djk_producer_init_transactions(DjkProducer *producer, int timeout_ms, DjkError *error)
+{
+	return ask_simply(producer, ask_init, timeout_ms, error);
+}
+
+DjkTransactionResult
+djk_producer_begin(DjkProducer *producer, DjkError *error)
+{
+	return ask_simply(producer, ask_begin, GRACE_MS, error);
+}
+
+DjkTransactionResult
+djk_producer_commit(DjkProducer *producer, int timeout_ms, DjkError *error)
+{
+	return ask_simply(producer, ask_commit, timeout_ms, error);
+}
+
+DjkTransactionResult
+djk_producer_abort(DjkProducer *producer, int timeout_ms, DjkError *error)
+{
+	return ask_simply(producer, ask_abort, timeout_ms, error);
+}
+
+DjkTransactionResult
+djk_producer_carry(DjkProducer *producer, const char *group, const char *topic,
+				   int partition, int64 number, int timeout_ms, DjkError *error)
+{
+	Question   *question;
+
+	if (djk_producer_spent(producer, error))
+		return DJK_TRANSACTION_SPENT;
+	question = create_question(producer);
+	question->ask = ask_carry;
+	question->group = rd_kafka_consumer_group_metadata_new(group);
+	question->offsets = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_topic_partition_list_add(question->offsets, topic, partition)->offset = number;
+	return ask_in_slices(producer, question, timeout_ms, error);
+}
+
+/* --- what was carried --- */
+
+/* 'event' answers ListConsumerGroupOffsets for one partition. */
+static rd_kafka_resp_err_t
+read_number(rd_kafka_event_t *event, int64 *number)
+{
+	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
+	const rd_kafka_group_result_t **groups = NULL;
+	const rd_kafka_topic_partition_list_t *list;
+	size_t		ngroups = 0;
+
+	*number = -1;
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
+			rd_kafka_event_ListConsumerGroupOffsets_result(event), &ngroups);
+		if (ngroups > 0 && rd_kafka_group_result_error(groups[0]) != NULL)
+			code = rd_kafka_error_code(rd_kafka_group_result_error(groups[0]));
+	}
+	if (code == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND)
+		return RD_KAFKA_RESP_ERR_NO_ERROR;	/* nothing was ever carried */
+	if (code != RD_KAFKA_RESP_ERR_NO_ERROR || ngroups == 0)
+		return code;
+	list = rd_kafka_group_result_partitions(groups[0]);
+	if (list == NULL || list->cnt == 0)
+		return RD_KAFKA_RESP_ERR_NO_ERROR;
+	if (list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[0].offset >= 0)
+		*number = list->elems[0].offset;
+	return list->elems[0].err;
+}
+
+static void
+ask_number(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *group, const char *topic,
+		   int partition, int timeout_ms)
+{
+	rd_kafka_AdminOptions_t *options =
+		rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+	rd_kafka_ListConsumerGroupOffsets_t *question;
+	rd_kafka_error_t *error;
+	char		reason[128];
+
+	rd_kafka_AdminOptions_set_request_timeout(options, Max(timeout_ms, 1), reason, sizeof(reason));
+	/* What is not decided yet is not an answer. */
+	error = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1);
+	if (error != NULL)
+		rd_kafka_error_destroy(error);
+	rd_kafka_topic_partition_list_add(list, topic, partition);
+	question = rd_kafka_ListConsumerGroupOffsets_new(group, list);
+	rd_kafka_ListConsumerGroupOffsets(rk, &question, 1, options, queue);
+	rd_kafka_ListConsumerGroupOffsets_destroy(question);
+	rd_kafka_topic_partition_list_destroy(list);
+	rd_kafka_AdminOptions_destroy(options);
+}
+
+static rd_kafka_event_t *
+wait_answer(rd_kafka_queue_t *queue, double until)
+{
+	rd_kafka_event_t *event = NULL;
+
+	while (event == NULL && now_ms() < until)
+	{
+		event = rd_kafka_queue_poll(queue, DJK_HANDLE_SLICE_MS);
+		if (event == NULL)
+			CHECK_FOR_INTERRUPTS();
+	}
+	return event;
+}
+
+/* Asks once. */
+static rd_kafka_resp_err_t
+fetch_number(rd_kafka_t *rk, const char *group, const char *topic, int partition,
+			 int64 *number, double until)
+{
+	/* Its own queue: an answer that comes too late is not taken for the next one's. */
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
+	rd_kafka_event_t *event;
+	volatile rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+
+	PG_TRY();
+	{
+		ask_number(rk, queue, group, topic, partition, (int) (until - now_ms()));
+		event = wait_answer(queue, until + GRACE_MS);
+		if (event != NULL)
+		{
+			code = read_number(event, number);
+			rd_kafka_event_destroy(event);
+		}
+	}
+	PG_FINALLY();
+	{
+		rd_kafka_queue_destroy(queue);
+	}
+	PG_END_TRY();
+	return code;
+}
+
+bool
+djk_producer_carried(DjkProducer *producer, const char *group, const char *topic, int partition,
+					 int64 *number, int timeout_ms, DjkError *error)
+{
+	double		until = now_ms() + timeout_ms;
+	rd_kafka_resp_err_t code;
+
+	for (;;)
+	{
+		double		start = now_ms();
+
+		code = fetch_number(producer->handle->rk, group, topic, partition, number, until);
+		if (djk_kafka_error_classify(code) != DJK_KAFKA_RETRIABLE || until - now_ms() <= RETRY_MS)
+			break;
+		pause_before_retry(start);
+	}
+	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+		djk_kafka_error_fill(error, code, NULL);
+	return code == RD_KAFKA_RESP_ERR_NO_ERROR;
+}

@@ -1,0 +1,86 @@
+/*-------------------------------------------------------------------------
+ *
+ * producer_int.h
+ *	  What the files of the producer share; for kafka/ only.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_KAFKA_PRODUCER_INT_H
+#define DJK_KAFKA_PRODUCER_INT_H
+
+#include "kafka/handle.h"
+#include "kafka/producer.h"
+
+#define DJK_TOPIC_BUCKETS	256
+
+/* A topic that something was sent to. */
+typedef struct DjkProducerTopic
+{
+	struct DjkProducerTopic *next;	/* of its bucket */
+	rd_kafka_topic_t *rkt;
+	rd_kafka_resp_err_t blocked;	/* why nothing more of it is sent, 0 = it is */
+	char		name[FLEXIBLE_ARRAY_MEMBER];
+} DjkProducerTopic;
+
+/* An event that was taken off the queue on the way to delivery reports. */
+typedef struct DjkLaidAside
+{
+	struct DjkLaidAside *next;
+	rd_kafka_event_t *event;
+} DjkLaidAside;
+
+struct DjkProducer
+{
+	DjkHandle  *handle;
+	MemoryContext context;		/* the owner's */
+	bool		transactional;
+
+	/* Not a hash table of the server's: that would be gone when our context is. */
+	DjkProducerTopic *topics[DJK_TOPIC_BUCKETS];
+	DjkProducerTopic *last_topic;
+
+	/*
+	 * What the library is given instead of an address: the number of a slot,
+	 * plus one.  A slot is taken until its report comes, so a message whose
+	 * memory is gone is merely an empty slot.
+	 */
+	DjkOutgoing **slots;
+	int		   *free_slots;		/* a stack */
+	int			nslots;
+	int			nfree;
+
+	/* events beside reports, in order, and whether reports were taken unasked */
+	DjkLaidAside *aside_first;
+	DjkLaidAside *aside_last;
+	int			naside;
+	bool		reported;
+
+	/* the event that is shown, until the next poll */
+	rd_kafka_event_t *event;
+	MemoryContext event_context;
+
+	/* why it is spent */
+	rd_kafka_resp_err_t fatal;
+	char		fatal_text[512];
+	char		fatal_detail[96];
+};
+
+/* What becomes of a message that 'code' was said about. */
+extern DjkDelivery djk_producer_classify(rd_kafka_resp_err_t code, int partition);
+
+/* Fills in the answer of a message; the strings are never freed. */
+extern void djk_producer_answer(DjkOutgoing *message, rd_kafka_resp_err_t code);
+
+/* NULL if nothing was ever sent to it. */
+extern DjkProducerTopic *djk_producer_find_topic(DjkProducer *producer, const char *name);
+
+/* Takes all reports that are there and keeps everything else for later. */
+extern void djk_producer_take_reports(DjkProducer *producer);
+
+/* Notes whether the library has given up; true if so. */
+extern bool djk_producer_note_fatal(DjkProducer *producer);
+
+/* Gives every event back. */
+extern void djk_producer_release_events(DjkProducer *producer);
+
+#endif							/* DJK_KAFKA_PRODUCER_INT_H */

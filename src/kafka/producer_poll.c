@@ -1,0 +1,351 @@
+/*-------------------------------------------------------------------------
+ *
+ * producer_poll.c
+ *	  Reading a producer's queue: delivery reports, errors, log lines.
+ *
+ * A report knows its message by the number of a slot, never by its address:
+ * the caller may have given the message up.  Errors of messages come by the
+ * thousand and are few: their texts are made once a code and kept for good.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "kafka/producer.h"
+
+#include <unistd.h>
+
+#include "kafka/error.h"
+#include "kafka/producer_int.h"
+#include "utils/memutils.h"
+
+/* Events kept aside; more than that are told to nobody. */
+#define MAX_ASIDE			256
+
+/* Newer than the oldest library that we build with. */
+#define ERR_UNKNOWN_TOPIC_ID	100
+
+typedef struct KnownError
+{
+	struct KnownError *next;
+	rd_kafka_resp_err_t code;
+	const char *name;
+	DjkError	error;
+} KnownError;
+
+static KnownError *known_errors = NULL;
+
+DjkDelivery
+djk_producer_classify(rd_kafka_resp_err_t code, int partition)
+{
+	switch ((int) code)
+	{
+		case RD_KAFKA_RESP_ERR_NO_ERROR:
+			return DJK_DELIVERY_DONE;
+
+		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+		case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
+		case RD_KAFKA_RESP_ERR_INVALID_MSG:
+		case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
+		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
+		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
+		case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+		case RD_KAFKA_RESP_ERR__INVALID_ARG:
+			return DJK_DELIVERY_REFUSED;
+
+		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+			return partition >= 0 ? DJK_DELIVERY_REFUSED : DJK_DELIVERY_BLOCKED;
+
+		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+		case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
+		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+		case ERR_UNKNOWN_TOPIC_ID:
+			return DJK_DELIVERY_BLOCKED;
+
+		default:
+			return DJK_DELIVERY_FAILED;
+	}
+}
+
+static void
+fill_known(KnownError *known)
+{
+	DjkError   *error = &known->error;
+
+	djk_kafka_error_fill(error, known->code, NULL);
+	switch (djk_producer_classify(known->code, 0))
+	{
+		case DJK_DELIVERY_FAILED:
+			error->message = psprintf("message was not sent: %s", rd_kafka_err2str(known->code));
+			break;
+		case DJK_DELIVERY_REFUSED:
+			error->message = psprintf("Kafka refuses the message: %s", rd_kafka_err2str(known->code));
+			break;
+		default:
+			break;
+	}
+	if (known->code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+		error->hint = "The property message.max.bytes limits the size of a message, and so does the topic's max.message.bytes.";
+	else if (known->code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+		error->hint = "Name a partition that the topic has, or none.";
+	known->name = pstrdup(rd_kafka_err2name(known->code));
+}
+
+static const KnownError *
+find_known(rd_kafka_resp_err_t code)
+{
+	KnownError *known;
+	MemoryContext saved;
+
+	for (known = known_errors; known != NULL; known = known->next)
+		if (known->code == code)
+			return known;
+
+	saved = MemoryContextSwitchTo(TopMemoryContext);
+	known = palloc0(sizeof(KnownError));
+	known->code = code;
+	fill_known(known);
+	known->next = known_errors;
+	known_errors = known;
+	MemoryContextSwitchTo(saved);
+	return known;
+}
+
+void
+djk_producer_answer(DjkOutgoing *message, rd_kafka_resp_err_t code)
+{
+	const KnownError *known;
+
+	message->sent_partition = -1;
+	message->sent_offset = -1;
+	message->delivery = djk_producer_classify(code, message->partition);
+	if (message->delivery == DJK_DELIVERY_DONE)
+	{
+		memset(&message->error, 0, sizeof(DjkError));
+		message->error_name = NULL;
+		return;
+	}
+	known = find_known(code);
+	message->error = known->error;
+	message->error_name = known->name;
+}
+
+static void
+block_topic(DjkProducer *producer, const rd_kafka_message_t *report)
+{
+	DjkProducerTopic *topic = djk_producer_find_topic(producer, rd_kafka_topic_name(report->rkt));
+
+	if (topic != NULL)
+		topic->blocked = report->err;
+}
+
+static void
+take_report(DjkProducer *producer, const rd_kafka_message_t *report)
+{
+	int			slot = (int) (intptr_t) report->_private - 1;
+	DjkOutgoing *message;
+
+	if (slot < 0 || slot >= producer->nslots)
+		return;					/* never */
+	message = producer->slots[slot];
+	producer->slots[slot] = NULL;
+	producer->free_slots[producer->nfree++] = slot;
+	if (message == NULL)
+		return;
+	djk_producer_answer(message, report->err);
+	if (message->delivery == DJK_DELIVERY_DONE)
+	{
+		message->sent_partition = report->partition;
+		/* Unknown if the broker said "I have it already". */
+		message->sent_offset = report->offset >= 0 ? report->offset : -1;
+	}
+	else if (message->delivery == DJK_DELIVERY_BLOCKED)
+		block_topic(producer, report);
+}
+
+/* Uses the event up. */
+static void
+take_delivery(DjkProducer *producer, rd_kafka_event_t *event)
+{
+	const rd_kafka_message_t *report;
+
+	while ((report = rd_kafka_event_message_next(event)) != NULL)
+		take_report(producer, report);
+	rd_kafka_event_destroy(event);
+}
+
+static void
+lay_aside(DjkProducer *producer, rd_kafka_event_t *event)
+{
+	DjkLaidAside *aside = producer->naside < MAX_ASIDE
+		? MemoryContextAllocExtended(producer->context, sizeof(DjkLaidAside), MCXT_ALLOC_NO_OOM)
+		: NULL;
+
+	if (aside == NULL)
+	{
+		rd_kafka_event_destroy(event);
+		return;
+	}
+	aside->next = NULL;
+	aside->event = event;
+	if (producer->aside_last != NULL)
+		producer->aside_last->next = aside;
+	else
+		producer->aside_first = aside;
+	producer->aside_last = aside;
+	producer->naside++;
+}
+
+static rd_kafka_event_t *
+next_aside(DjkProducer *producer)
+{
+	DjkLaidAside *aside = producer->aside_first;
+	rd_kafka_event_t *event;
+
+	if (aside == NULL)
+		return NULL;
+	producer->aside_first = aside->next;
+	if (producer->aside_first == NULL)
+		producer->aside_last = NULL;
+	producer->naside--;
+	event = aside->event;
+	pfree(aside);
+	return event;
+}
+
+void
+djk_producer_take_reports(DjkProducer *producer)
+{
+	rd_kafka_event_t *event;
+	bool		taken = false;
+
+	while ((event = rd_kafka_queue_poll(producer->handle->queue, 0)) != NULL)
+	{
+		taken = true;
+		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_DR)
+		{
+			take_delivery(producer, event);
+			producer->reported = true;
+		}
+		else
+			lay_aside(producer, event);
+	}
+	/* Who waits for the pipe must hear of what has left the queue. */
+	if (taken && write(producer->handle->fds[1], "1", 1) < 0)
+		return;					/* it is full: readable anyway */
+}
+
+bool
+djk_producer_note_fatal(DjkProducer *producer)
+{
+	rd_kafka_t *rk = producer->handle->rk;
+
+	if (producer->fatal != RD_KAFKA_RESP_ERR_NO_ERROR || rk == NULL)
+		return producer->fatal != RD_KAFKA_RESP_ERR_NO_ERROR;
+	producer->fatal = rd_kafka_fatal_error(rk, producer->fatal_text, sizeof(producer->fatal_text));
+	if (producer->fatal == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return false;
+	snprintf(producer->fatal_detail, sizeof(producer->fatal_detail),
+			 "librdkafka's error is %s.", rd_kafka_err2name(producer->fatal));
+	/* What waits in the queue is never sent: let it be answered. */
+	rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+	return true;
+}
+
+static void
+take_error(DjkProducer *producer, rd_kafka_event_t *rkev, DjkProducerEvent *event)
+{
+	rd_kafka_resp_err_t code = rd_kafka_event_error(rkev);
+	MemoryContext saved;
+
+	event->kind = DJK_PRODUCER_ERROR;
+	event->unreachable = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
+	if (rd_kafka_event_error_is_fatal(rkev) && djk_producer_spent(producer, &event->error))
+		return;
+	saved = MemoryContextSwitchTo(producer->event_context);
+	djk_kafka_error_fill(&event->error, code, rd_kafka_event_error_string(rkev));
+	MemoryContextSwitchTo(saved);
+}
+
+/* False if there is nothing to tell. */
+static bool
+take_log(rd_kafka_event_t *rkev, DjkProducerEvent *event)
+{
+	const char *facility;
+	const char *text;
+	int			level;
+
+	if (rd_kafka_event_log(rkev, &facility, &text, &level) != 0)
+		return false;
+	/* The library calls the property experimental each time; it is ours. */
+	if (strcmp(facility, "CONFWARN") == 0 && strstr(text, "enable.gapless.guarantee") != NULL)
+		return false;
+	event->kind = DJK_PRODUCER_LOG;
+	event->log_level = level;
+	event->log_text = text;
+	return true;
+}
+
+static void
+forget_event(DjkProducer *producer)
+{
+	if (producer->event == NULL)
+		return;
+	rd_kafka_event_destroy(producer->event);
+	producer->event = NULL;
+	MemoryContextReset(producer->event_context);
+}
+
+/* Also while the context goes away: children of it may be gone, so nothing is reset. */
+void
+djk_producer_release_events(DjkProducer *producer)
+{
+	rd_kafka_event_t *event;
+
+	while ((event = next_aside(producer)) != NULL)
+		rd_kafka_event_destroy(event);
+	if (producer->event != NULL)
+		rd_kafka_event_destroy(producer->event);
+	producer->event = NULL;
+}
+
+bool
+djk_producer_poll(DjkProducer *producer, DjkProducerEvent *event)
+{
+	memset(event, 0, sizeof(DjkProducerEvent));
+	forget_event(producer);
+	if (producer->reported)
+	{
+		producer->reported = false;
+		event->kind = DJK_PRODUCER_DELIVERED;
+		return true;
+	}
+	for (;;)
+	{
+		rd_kafka_event_t *rkev = next_aside(producer);
+
+		if (rkev == NULL)
+			rkev = rd_kafka_queue_poll(producer->handle->queue, 0);
+		if (rkev == NULL)
+			return false;
+		switch (rd_kafka_event_type(rkev))
+		{
+			case RD_KAFKA_EVENT_DR:
+				take_delivery(producer, rkev);
+				event->kind = DJK_PRODUCER_DELIVERED;
+				return true;
+			case RD_KAFKA_EVENT_ERROR:
+				producer->event = rkev;
+				take_error(producer, rkev, event);
+				return true;
+			case RD_KAFKA_EVENT_LOG:
+				producer->event = rkev;
+				if (take_log(rkev, event))
+					return true;
+				forget_event(producer);
+				break;
+			default:
+				rd_kafka_event_destroy(rkev);
+				break;
+		}
+	}
+}

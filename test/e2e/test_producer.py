@@ -1,0 +1,335 @@
+"""kafka/producer, driven by hand through the functions of test/src/producer_test.c."""
+
+import re
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from confluent_kafka import TIMESTAMP_CREATE_TIME
+from lib.kafka import Broker, Client
+from lib.postgres import TEST_BINDIR, Cluster
+from lib.wait import wait_until
+
+FUNCTIONS = """
+CREATE FUNCTION open(int, text, text, int, text[], text[]) RETURNS void
+    AS 'djkafka', 'djkafka_test_producer_open' LANGUAGE C;
+CREATE FUNCTION close(int, int, bool) RETURNS int
+    AS 'djkafka', 'djkafka_test_producer_close' LANGUAGE C;
+CREATE FUNCTION send(int, text[], int[], bytea[], bytea[], bigint, text[], bytea[], int) RETURNS SETOF text
+    AS 'djkafka', 'djkafka_test_producer_send' LANGUAGE C;
+CREATE FUNCTION flood(int, text, int, int, int, int, bool, int) RETURNS text
+    AS 'djkafka', 'djkafka_test_producer_flood' LANGUAGE C;
+CREATE FUNCTION transaction(int, text, text, text, int, bigint, int) RETURNS text
+    AS 'djkafka', 'djkafka_test_producer_transaction' LANGUAGE C;
+CREATE FUNCTION check_topic(int, text, int) RETURNS text
+    AS 'djkafka', 'djkafka_test_producer_check' LANGUAGE C;
+CREATE FUNCTION state(int) RETURNS text
+    AS 'djkafka', 'djkafka_test_producer_state' LANGUAGE C;
+CREATE FUNCTION poll(int, int) RETURNS int
+    AS 'djkafka', 'djkafka_test_producer_poll' LANGUAGE C;
+"""
+
+
+class Session:
+    """A session that holds producers, by number."""
+
+    def __init__(self, cluster: Cluster, address: str):
+        self.address = address
+        self.connection = cluster.connect("postgres")
+        self.notices: list[str] = []
+        self.connection.add_notice_handler(lambda notice: self.notices.append(notice.message_primary))
+
+    def value(self, query: str, *parameters: Any) -> Any:
+        return self.connection.execute(query, parameters).fetchone()[0]
+
+    def open(self, slot: int = 0, transactional_id: str | None = None, queue_kb: int = 65536, **options: Any) -> None:
+        names = [name.replace("_", ".") for name in options]
+        values = [str(value) for value in options.values()]
+        self.value(
+            "SELECT open(%s, %s, %s, %s, %s::text[], %s::text[])",
+            *(slot, self.address, transactional_id, queue_kb, names, values),
+        )
+
+    def close(self, slot: int = 0, timeout: float = 5, by_reset: bool = False) -> int:
+        return self.value("SELECT close(%s, %s, %s)", slot, int(timeout * 1000), by_reset)
+
+    def send(
+        self, *messages: tuple, slot: int = 0, time: int = 0, headers: tuple = (), timeout: float = 30
+    ) -> list[str]:
+        """Each message is (topic, key, value) or (topic, key, value, partition)."""
+        rows = [(*message, -1)[:4] for message in messages]
+        query = "SELECT * FROM send(%s, %s::text[], %s::int[], %s::bytea[], %s::bytea[], %s, %s::text[], %s::bytea[], %s)"
+        cursor = self.connection.execute(
+            query,
+            (
+                slot,
+                [row[0] for row in rows],
+                [row[3] for row in rows],
+                [row[1] for row in rows],
+                [row[2] for row in rows],
+                time,
+                [header[0] for header in headers],
+                [header[1] for header in headers],
+                int(timeout * 1000),
+            ),
+        )
+        return [row[0] for row in cursor]
+
+    def flood(
+        self, topic: str, count: int, first: int = 0, size: int = 100, keys: int = 100,
+        slot: int = 0, wait: bool = True, timeout: float = 120,
+    ) -> str:
+        return self.value(
+            "SELECT flood(%s, %s, %s, %s, %s, %s, %s, %s)",
+            *(slot, topic, first, count, size, keys, wait, int(timeout * 1000)),
+        )
+
+    def transaction(
+        self, what: str, group: str = "g", topic: str = "t", number: int = 0, slot: int = 0, timeout: float = 20
+    ) -> str:
+        return self.value(
+            "SELECT transaction(%s, %s, %s, %s, 0, %s, %s)", slot, what, group, topic, number, int(timeout * 1000)
+        )
+
+    def check(self, topic: str, slot: int = 0, timeout: float = 10) -> str:
+        return self.value("SELECT check_topic(%s, %s, %s)", slot, topic, int(timeout * 1000))
+
+    def state(self, slot: int = 0) -> str:
+        return self.value("SELECT state(%s)", slot)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Cluster]:
+    made = Cluster(bindir=TEST_BINDIR)
+    try:
+        made.start()
+        made.query(FUNCTIONS)
+        yield made
+        assert not made.crashes()
+    finally:
+        made.destroy()
+
+
+@pytest.fixture
+def session(server: Cluster, kafka: Client) -> Iterator[Session]:
+    made = Session(server, kafka.address)
+    yield made
+    made.connection.close()
+
+
+def read(client: Client, topic: str, expected: int, **options: Any) -> list:
+    """The messages of a topic, at least as many as expected and all up to its end."""
+    reader = client.consumer(f"read-{topic}", **options)
+    reader.subscribe([topic])
+    messages: list = []
+    ends = client.end_offsets(topic)
+
+    def complete() -> bool:
+        messages.extend(m for m in reader.consume(10000, 0.2) if m.error() is None)
+        return len(messages) >= expected and all(
+            position.offset >= ends[position.partition] or ends[position.partition] == 0
+            for position in reader.position(reader.assignment())
+        )
+
+    try:
+        wait_until(complete, timeout=60, message=lambda: f"{expected} messages, there are {len(messages)}")
+    finally:
+        reader.close()
+    return messages
+
+
+def numbers(messages: list) -> list[int]:
+    return [int(message.value()[:12]) for message in messages]
+
+
+def assert_in_order(messages: list) -> None:
+    last: dict[bytes, int] = {}
+    for message in messages:
+        number = int(message.value()[:12])
+        assert number > last.get(message.key(), -1), f"key {message.key()}: {number} after {last[message.key()]}"
+        last[message.key()] = number
+
+
+def test_order_and_partitions(session: Session, kafka: Client, unique) -> None:
+    topic = kafka.create_topic(unique("order"), 4)
+    session.open(queue_kb=4096)
+    assert session.flood(topic, 100_000, keys=1000).startswith("done 100000, refused 0, blocked 0, failed 0, pending 0")
+    assert session.state() == "good, 0 in flight"
+    messages = read(kafka, topic, 100_000)
+    assert sorted(numbers(messages)) == list(range(100_000))
+    assert_in_order(messages)
+    places: dict[bytes, set] = {}
+    for message in messages:
+        places.setdefault(message.key(), set()).add(message.partition())
+    assert all(len(found) == 1 for found in places.values()), "a key is in one partition"
+
+    # another client on the same library chooses the same ones
+    kafka.produce(topic, [])
+    producer = kafka.producer()
+    elsewhere: dict[bytes, int] = {}
+    for key in list(places)[:50]:
+        producer.produce(topic, b"x", key, on_delivery=lambda _e, m: elsewhere.update({m.key(): m.partition()}))
+    producer.flush(30)
+    assert all(places[key] == {partition} for key, partition in elsewhere.items())
+
+
+def test_bytes(session: Session, kafka: Client, unique) -> None:
+    topic = kafka.create_topic(unique("bytes"), 2)
+    session.open()
+    headers = (("a", b"1"), ("a", b"2"), ("none", None), ("empty", b""), ("bin", b"\x00\xff"))
+    answers = session.send(
+        (topic, b"k", b"v", 1),
+        (topic, None, b"", 1),
+        (topic, b"", None, 1),
+        (topic, b"\x00\xff", b"\xff\x00", 1),
+        headers=headers,
+        time=1_600_000_000_123,
+    )
+    assert answers == [f"done 1@{offset}" for offset in range(4)]
+    messages = read(kafka, topic, 4)
+    assert [(m.key(), m.value()) for m in messages] == [
+        (b"k", b"v"), (None, b""), (b"", None), (b"\x00\xff", b"\xff\x00"),
+    ]
+    for message in messages:
+        assert message.headers() == list(headers)
+        assert message.timestamp() == (TIMESTAMP_CREATE_TIME, 1_600_000_000_123)
+        assert message.partition() == 1
+
+
+def test_partition_that_is_not_there(session: Session, topic: str) -> None:
+    session.open()
+    # before and after the library knows the topic
+    assert session.send((topic, b"k", b"v", 7)) == ["refused _UNKNOWN_PARTITION"]
+    assert session.send((topic, b"k", b"v", 7), (topic, b"k", b"v")) == ["refused _UNKNOWN_PARTITION", "done 0@0"]
+    assert session.state() == "good, 0 in flight"
+
+
+def test_topic_that_is_not_there(session: Session, kafka: Client, topic: str, unique) -> None:
+    missing = unique("missing")
+    session.open()
+    assert session.check(topic) == "done 1"
+    assert session.check(missing) == "blocked 0UNKNOWN_TOPIC_OR_PART"
+    answers = session.send((missing, b"k", b"1"), (topic, b"k", b"v"), (missing, b"k", b"2"))
+    assert [answer.split()[0] for answer in answers] == ["blocked", "done", "blocked"]
+    assert session.send(("not a name!", b"k", b"1"))[0].startswith("blocked")
+
+    # created meanwhile: nothing is sent before somebody has looked
+    kafka.create_topic(missing)
+    assert session.send((missing, b"k", b"3"))[0].startswith("blocked")
+    assert session.check(missing) == "done 1"
+    assert session.send((missing, b"k", b"1"), (missing, b"k", b"2")) == ["done 0@0", "done 0@1"]
+
+
+def test_topic_deleted_in_flight(session: Session, kafka: Client, topic: str, unique) -> None:
+    doomed = kafka.create_topic(unique("doomed"))
+    session.open()
+    assert session.send((doomed, b"k", b"1")) == ["done 0@0"]
+    kafka.delete_topic(doomed)
+    session.value("SELECT set_config('statement_timeout', '20s', false)")
+    answers = session.send((doomed, b"k", b"2"), (topic, b"k", b"v"), timeout=15)
+    assert answers[0].startswith("blocked") and answers[1] == "done 0@0"
+    assert session.state() == "good, 0 in flight"
+
+    kafka.create_topic(doomed)
+    assert session.check(doomed) == "done 1"
+    assert session.send((doomed, b"k", b"2"), (doomed, b"k", b"3"))[0].split()[0] in ("done", "failed")
+
+
+def test_too_large(session: Session, kafka: Client, topic: str, unique) -> None:
+    small = kafka.create_topic(unique("small"), 1, max_message_bytes=2000)
+    session.open(linger_ms=50)
+    # for the library itself: its neighbours go on
+    big = b"x" * 1_100_000
+    assert session.send((topic, b"k", b"1"), (topic, b"k", big), (topic, b"k", b"2")) == [
+        "done 0@0", "refused MSG_SIZE_TOO_LARGE", "done 0@1",
+    ]
+    # for the broker: its neighbours are refused with it, and the producer is spent
+    answers = session.send((small, b"k", b"1"), (small, b"k", b"x" * 3000), (small, b"k", b"2"))
+    assert answers == ["refused MSG_SIZE_TOO_LARGE"] * 3
+    assert session.state() == "spent, 0 in flight: librdkafka's error is _GAPLESS_GUARANTEE."
+    assert session.send((topic, b"k", b"3"))[0].startswith("failed")
+    assert session.close() < 3000
+    assert read(kafka, topic, 2)[-1].value() == b"2"
+
+    # alone, each gets its own answer
+    session.open()
+    assert session.send((small, b"k", b"1")) == ["done 0@0"]
+    assert session.send((small, b"k", b"x" * 3000)) == ["refused MSG_SIZE_TOO_LARGE"]
+    session.close()
+    session.open()
+    assert session.send((small, b"k", b"2")) == ["done 0@1"]
+
+
+def test_queue_is_bounded(session: Session, topic: str) -> None:
+    session.open(queue_kb=1024)
+    assert session.send((topic, b"k", b"x" * 1_100_000)) == ["refused MSG_SIZE_TOO_LARGE"]
+    assert session.flood(topic, 5_000, size=10_000).startswith("done 5000,")
+
+
+def test_broker_away(server: Cluster, own_broker) -> None:
+    broker: Broker = own_broker()
+    client = Client(broker.address)
+    topic = client.create_topic("away", 2)
+    session = Session(server, broker.address)
+    session.open(queue_kb=1024)
+    assert session.flood(topic, 1000).startswith("done 1000,")
+    answer: list[str] = []
+    flood = threading.Thread(target=lambda: answer.append(session.flood(topic, 400_000, first=1000, timeout=200)))
+    flood.start()
+    wait_until(lambda: sum(client.end_offsets(topic).values()) > 5000, message="the flood has begun")
+    broker.kill()
+    broker.start()
+    broker.stop()
+    wait_until(lambda: any("(unreachable)" in line for line in session.notices), message="the library says so")
+    broker.start()
+    flood.join(200)
+    assert answer and answer[0].startswith("done 400000, refused 0, blocked 0, failed 0, pending 0"), answer
+    assert session.state() == "good, 0 in flight"
+    messages = read(client, topic, 401_000)
+    assert sorted(numbers(messages)) == list(range(401_000)), "nothing is lost or doubled"
+    assert_in_order(messages)
+    session.connection.close()
+
+
+@pytest.mark.parametrize("by_reset", [False, True])
+def test_end_with_messages_in_flight(session: Session, server: Cluster, topic: str, by_reset: bool) -> None:
+    session.open()
+    assert "pending 20000" in session.flood(topic, 20_000, wait=False)
+    assert session.close(by_reset=by_reset) < 3000
+
+    # nobody answers, and the session just leaves
+    session.address = "127.0.0.1:1"
+    session.open()
+    session.send((topic, b"k", b"v"), timeout=0)
+    assert session.state() == "good, 1 in flight"
+    assert session.check(topic, timeout=1) == "failed 0_TRANSPORT"
+    if by_reset:
+        assert session.close() < 3000
+        return
+    pid = session.connection.info.backend_pid
+    session.connection.close()
+    gone = "SELECT count(*) FROM pg_stat_activity WHERE pid = %s"
+    wait_until(lambda: server.query(gone, pid)[0][0] == 0, timeout=10, message="the session is gone")
+
+
+def test_interrupt(session: Session, server: Cluster) -> None:
+    session.address = "127.0.0.1:1"
+    session.open(transactional_id="nobody")
+    session.value("SELECT set_config('statement_timeout', '300ms', false)")
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        session.check("t", timeout=60)
+    with pytest.raises(psycopg.errors.QueryCanceled):
+        session.transaction("init", timeout=60)
+    session.value("SELECT set_config('statement_timeout', '0', false)")
+    assert session.close() < 3000
+
+
+def test_speed(session: Session, kafka: Client, unique) -> None:
+    topic = kafka.create_topic(unique("speed"))
+    session.open()
+    answer = session.flood(topic, 200_000, size=100)
+    milliseconds = int(re.search(r"(\d+) ms", answer)[1])
+    print(f"{200_000 / milliseconds * 1000:.0f} messages/s")
+    assert answer.startswith("done 200000,")
