@@ -375,6 +375,81 @@ SELECT h.id, h.server, h.topic, h.partition, h.key, h.value, h.headers, h.messag
 COMMENT ON VIEW @extschema@.djkafka_outbox IS 'messages produced and not yet acknowledged by Kafka, those of the current transaction included';
 
 --
+-- Producing.  Four functions, so that a value without a type is text and every
+-- other has its own; a key can only have a default where it is text.
+--
+
+CREATE FUNCTION @extschema@.djkafka_produce(
+    topic text,
+    value text,
+    key text DEFAULT NULL,
+    headers jsonb DEFAULT NULL,
+    partition integer DEFAULT NULL,
+    at_time timestamp with time zone DEFAULT NULL,
+    server text DEFAULT NULL
+) RETURNS bigint
+AS 'MODULE_PATHNAME', 'djkafka_produce' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_produce(text, text, text, jsonb, integer, timestamp with time zone, text) IS 'writes a message to the outbox, which is sent to Kafka if and only if the transaction commits; the id, or null where djkafka.suppress silences the topic';
+
+CREATE FUNCTION @extschema@.djkafka_produce(
+    topic text,
+    value "any",
+    key text DEFAULT NULL,
+    headers jsonb DEFAULT NULL,
+    partition integer DEFAULT NULL,
+    at_time timestamp with time zone DEFAULT NULL,
+    server text DEFAULT NULL
+) RETURNS bigint
+AS 'MODULE_PATHNAME', 'djkafka_produce' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_produce(text, "any", text, jsonb, integer, timestamp with time zone, text) IS 'writes a message to the outbox, which is sent to Kafka if and only if the transaction commits; the id, or null where djkafka.suppress silences the topic';
+
+CREATE FUNCTION @extschema@.djkafka_produce(
+    topic text,
+    value text,
+    key "any",
+    headers jsonb DEFAULT NULL,
+    partition integer DEFAULT NULL,
+    at_time timestamp with time zone DEFAULT NULL,
+    server text DEFAULT NULL
+) RETURNS bigint
+AS 'MODULE_PATHNAME', 'djkafka_produce' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_produce(text, text, "any", jsonb, integer, timestamp with time zone, text) IS 'writes a message to the outbox, which is sent to Kafka if and only if the transaction commits; the id, or null where djkafka.suppress silences the topic';
+
+CREATE FUNCTION @extschema@.djkafka_produce(
+    topic text,
+    value "any",
+    key "any",
+    headers jsonb DEFAULT NULL,
+    partition integer DEFAULT NULL,
+    at_time timestamp with time zone DEFAULT NULL,
+    server text DEFAULT NULL
+) RETURNS bigint
+AS 'MODULE_PATHNAME', 'djkafka_produce' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_produce(text, "any", "any", jsonb, integer, timestamp with time zone, text) IS 'writes a message to the outbox, which is sent to Kafka if and only if the transaction commits; the id, or null where djkafka.suppress silences the topic';
+
+CREATE FUNCTION @extschema@.djkafka_flush(timeout interval DEFAULT '10 s') RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION @extschema@.djkafka_flush(interval) IS 'waits until Kafka has acknowledged what this session has committed; false if it has not in time, or refused some';
+
+CREATE FUNCTION @extschema@.djkafka_delivery(
+    message_id bigint,
+    OUT state text,
+    OUT partition integer,
+    OUT "offset" bigint,
+    OUT error text
+)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION @extschema@.djkafka_delivery(bigint) IS 'what became of a message: pending, held, dead, sent, delivered or unknown';
+
+CREATE FUNCTION @extschema@.djkafka_outbox_resend(message_id bigint) RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION @extschema@.djkafka_outbox_resend(bigint) IS 'produces a dead message of the outbox anew; the new id';
+
+CREATE FUNCTION @extschema@.djkafka_outbox_discard(message_id bigint) RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION @extschema@.djkafka_outbox_discard(bigint) IS 'removes a dead message of the outbox';
+
+--
 -- Triggers of the catalog
 --
 
@@ -982,6 +1057,27 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_use_settings(),
     @extschema@.djkafka_topics(text, text, interval),
     @extschema@.djkafka_peek(text, integer, integer, text, text, interval)
+  TO @extowner@ WITH GRANT OPTION;
+
+REVOKE ALL ON FUNCTION
+    @extschema@.djkafka_produce(text, text, text, jsonb, integer, timestamp with time zone, text),
+    @extschema@.djkafka_produce(text, "any", text, jsonb, integer, timestamp with time zone, text),
+    @extschema@.djkafka_produce(text, text, "any", jsonb, integer, timestamp with time zone, text),
+    @extschema@.djkafka_produce(text, "any", "any", jsonb, integer, timestamp with time zone, text),
+    @extschema@.djkafka_flush(interval),
+    @extschema@.djkafka_delivery(bigint),
+    @extschema@.djkafka_outbox_resend(bigint),
+    @extschema@.djkafka_outbox_discard(bigint)
+  FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    @extschema@.djkafka_produce(text, text, text, jsonb, integer, timestamp with time zone, text),
+    @extschema@.djkafka_produce(text, "any", text, jsonb, integer, timestamp with time zone, text),
+    @extschema@.djkafka_produce(text, text, "any", jsonb, integer, timestamp with time zone, text),
+    @extschema@.djkafka_produce(text, "any", "any", jsonb, integer, timestamp with time zone, text),
+    @extschema@.djkafka_flush(interval),
+    @extschema@.djkafka_delivery(bigint),
+    @extschema@.djkafka_outbox_resend(bigint),
+    @extschema@.djkafka_outbox_discard(bigint)
   TO @extowner@ WITH GRANT OPTION;
 
 REVOKE ALL ON

@@ -12,6 +12,7 @@
 #include "base/settings.h"
 
 #include "base/options.h"
+#include "base/topic.h"
 
 #include <limits.h>
 
@@ -31,10 +32,12 @@ int			djk_event_retention_s = 30 * 24 * 60 * 60;
 
 int			djk_delivery = DJK_AT_LEAST_ONCE;
 int			djk_delivery_retention_s = 0;
+char	   *djk_suppress = NULL;
 
 char	   *djk_bootstrap_servers = NULL;
 char	   *djk_client_id = NULL;
 char	   *djk_properties = NULL;
+int			djk_properties_generation = 0;
 
 /*
  * What was set before the library was loaded is checked while its settings are
@@ -122,6 +125,12 @@ check_properties(char **newval, void **extra, GucSource source)
 	return ok;
 }
 
+static void
+note_properties(const char *newval, void *extra)
+{
+	djk_properties_generation++;
+}
+
 static bool
 check_databases(char **newval, void **extra, GucSource source)
 {
@@ -135,6 +144,60 @@ check_databases(char **newval, void **extra, GucSource source)
 		list_free(names);
 	pfree(raw);
 	return ok;
+}
+
+/* Cuts the next topic off a comma-separated list; NULL behind the last. */
+static const char *
+next_topic(const char **list, int *len)
+{
+	const char *start = *list + strspn(*list, " \t\n");
+
+	if (*start == '\0')
+		return NULL;
+	*len = strcspn(start, ", \t\n");
+	*list = start + *len;
+	*list += strspn(*list, " \t\n");
+	if (**list == ',')
+		(*list)++;
+	return start;
+}
+
+static bool
+check_suppress(char **newval, void **extra, GucSource source)
+{
+	const char *list = *newval;
+	const char *topic;
+	char		name[DJK_TOPIC_MAX + 1];
+	int			len;
+
+	while ((topic = next_topic(&list, &len)) != NULL)
+	{
+		if (len <= DJK_TOPIC_MAX)
+			strlcpy(name, topic, len + 1);
+		if (len <= DJK_TOPIC_MAX && djk_topic_name_is_valid(name))
+			continue;
+		GUC_check_errdetail("\"%.*s\" is not the name of a topic.", len, topic);
+		GUC_check_errhint("Use on, off, or the names of topics with commas between them.");
+		return false;
+	}
+	return true;
+}
+
+bool
+djk_suppressed(const char *topic)
+{
+	const char *list = djk_suppress;
+	const char *name;
+	int			len;
+
+	if (list == NULL || list[0] == '\0' || strcmp(list, "off") == 0 || strcmp(list, "false") == 0)
+		return false;
+	if (strcmp(list, "on") == 0 || strcmp(list, "true") == 0)
+		return true;
+	while ((name = next_topic(&list, &len)) != NULL)
+		if (strlen(topic) == len && memcmp(topic, name, len) == 0)
+			return true;
+	return false;
 }
 
 static void
@@ -201,6 +264,11 @@ define_outbox_settings(void)
 							 NULL, &djk_delivery, DJK_AT_LEAST_ONCE, modes, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	define_int("djkafka.delivery_retention", "How long djkafka_delivery can tell where a message went; 0: not at all.",
 			   &djk_delivery_retention_s, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	DefineCustomStringVariable("djkafka.suppress",
+							   "Topics that nothing is produced for: on for all, off for none, or a list.",
+							   "For SET LOCAL: such a transaction changes published tables, or calls djkafka_produce, without a message.",
+							   &djk_suppress, "off", PGC_USERSET, 0,
+							   check_suppress, NULL, NULL);
 }
 
 static void
@@ -218,8 +286,10 @@ define_connection_settings(void)
 				  &djk_bootstrap_servers, 0, NULL);
 	define_string("djkafka.client_id", "Name by which Kafka's logs and quotas know this server.",
 				  &djk_client_id, 0, NULL);
-	define_string("djkafka.properties", "Further properties of librdkafka, as a JSON object.",
-				  &djk_properties, GUC_SUPERUSER_ONLY, check_properties);
+	DefineCustomStringVariable("djkafka.properties",
+							   "Further properties of librdkafka, as a JSON object.", NULL,
+							   &djk_properties, "", PGC_SUSET, GUC_SUPERUSER_ONLY,
+							   check_properties, note_properties, NULL);
 	for (int i = 0; i < lengthof(property_settings); i++)
 		define_string(property_settings[i].setting, property_settings[i].description,
 					  &property_settings[i].value, property_settings[i].flags, property_settings[i].check);

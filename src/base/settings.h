@@ -60,6 +60,13 @@ extern char *djk_bootstrap_servers;
 extern char *djk_client_id;
 extern char *djk_properties;
 
+/* Rises whenever djkafka.properties is set. */
+extern int	djk_properties_generation;
+
+/* djkafka.suppress: whether this transaction's messages for a topic are not wanted. */
+extern char *djk_suppress;
+extern bool djk_suppressed(const char *topic);
+
 /*
  * The properties that the settings give, in CurrentMemoryContext; what has a
  * setting of its own wins over djkafka.properties.

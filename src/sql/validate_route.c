@@ -15,6 +15,7 @@
 #include "access/htup_details.h"
 #include "apply/route_state.h"
 #include "apply/statement.h"
+#include "base/topic.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
@@ -93,15 +94,8 @@ check_topic(const char *topic)
 
 	if (topic[0] != '^')
 	{
-		if (topic[0] != '\0' && strlen(topic) <= DJK_TOPIC_MAX &&
-			strspn(topic, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == strlen(topic) &&
-			strcmp(topic, ".") != 0 && strcmp(topic, "..") != 0)
-			return;
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_NAME),
-				 errmsg("invalid name of a topic: \"%s\"", topic),
-				 errdetail("A topic's name has 1 to %d letters, digits, dots, underscores or hyphens.", DJK_TOPIC_MAX),
-				 errhint("A regular expression begins with ^.")));
+		djk_topic_name_require(topic, "A regular expression begins with ^.");
+		return;
 	}
 	if (strlen(topic) > PATTERN_MAX)
 		ereport(ERROR,

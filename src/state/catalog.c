@@ -32,6 +32,7 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 bool
@@ -184,8 +185,8 @@ prepare_statement(DjkStatement *statement, Oid extension, Oid schema, const char
 }
 
 /* A schema that was renamed, or an extension made anew, needs new plans. */
-static void
-require_plan(DjkStatement *statement)
+static SPIPlanPtr
+find_plan(DjkStatement *statement)
 {
 	Oid			extension;
 	Oid			schema;
@@ -196,30 +197,44 @@ require_plan(DjkStatement *statement)
 	if (statement->plan == NULL || statement->extension != extension ||
 		statement->schema != schema || strcmp(statement->schema_name, schema_name) != 0)
 		prepare_statement(statement, extension, schema, schema_name);
+	return statement->plan;
 }
 
 Portal
 djk_catalog_open(DjkStatement *statement, Datum *values, const char *nulls)
 {
-	Portal		portal;
+	Portal		portal = SPI_cursor_open(NULL, find_plan(statement), values, nulls, false);
 
-	require_plan(statement);
-	portal = SPI_cursor_open(NULL, statement->plan, values, nulls, false);
 	if (portal == NULL)
 		elog(ERROR, "could not open \"%s\": %s", statement->sql, SPI_result_code_string(SPI_result));
 	return portal;
 }
 
-uint64
-djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls)
+static uint64
+execute(DjkStatement *statement, Datum *values, const char *nulls, bool read_only)
 {
-	int			result;
+	int			result = SPI_execute_plan(find_plan(statement), values, nulls, read_only, 0);
 
-	require_plan(statement);
-	result = SPI_execute_plan(statement->plan, values, nulls, false, 0);
 	if (result < 0)
 		elog(ERROR, "could not execute \"%s\": %s", statement->sql, SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+uint64
+djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	return execute(statement, values, nulls, false);
+}
+
+uint64
+djk_catalog_query_latest(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	uint64		rows;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	rows = execute(statement, values, nulls, true);
+	PopActiveSnapshot();
+	return rows;
 }
 
 /* ---------- rows ---------- */

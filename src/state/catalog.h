@@ -60,6 +60,8 @@ typedef struct DjkStatement
 
 /* Returns SPI_processed; results are in SPI_tuptable.  nulls may be NULL. */
 extern uint64 djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls);
+/* The same for a query, which sees what has been committed by now, whatever the transaction's snapshot. */
+extern uint64 djk_catalog_query_latest(DjkStatement *statement, Datum *values, const char *nulls);
 
 /* A cursor over the statement's rows, for SPI_cursor_fetch(); closed by SPI_cursor_close() or the transaction. */
 extern Portal djk_catalog_open(DjkStatement *statement, Datum *values, const char *nulls);

@@ -220,10 +220,9 @@ require_bootstrap(const DjkConnection *connection, const char *server)
 			 errhint("Set djkafka.bootstrap_servers, or name a server of the wrapper %s.", DJK_WRAPPER_NAME)));
 }
 
-void
-djk_connection_load(const char *server_name, Oid role,
-					const DjkProperty *options, int noptions,
-					DjkConnection *connection)
+/* The layers below a consumer's own options. */
+static void
+put_layers(DjkConnection *connection, const char *server_name, Oid role)
 {
 	memset(connection, 0, sizeof(*connection));
 	connection->exactly_once = djk_delivery == DJK_EXACTLY_ONCE;
@@ -240,6 +239,25 @@ djk_connection_load(const char *server_name, Oid role,
 		put_options(connection, server->options);
 		put_options(connection, load_mapping(role, server->serverid));
 	}
+}
+
+char *
+djk_connection_property(const char *server_name, Oid role, const char *property)
+{
+	DjkConnection connection;
+	const char *value;
+
+	put_layers(&connection, server_name, role);
+	value = get_property(&connection, property);
+	return value == NULL ? NULL : pstrdup(value);
+}
+
+void
+djk_connection_load(const char *server_name, Oid role,
+					const DjkProperty *options, int noptions,
+					DjkConnection *connection)
+{
+	put_layers(connection, server_name, role);
 	for (int i = 0; i < noptions; i++)
 		put_property(connection, options[i].name, options[i].value);
 	require_bootstrap(connection, server_name);

@@ -48,4 +48,10 @@ extern void djk_connection_load(const char *server, Oid role,
  */
 extern void djk_connection_require_usage(const char *server, Oid role);
 
+/*
+ * The same checks, and what 'role' would connect with says of one property:
+ * palloc'd, NULL if nothing.
+ */
+extern char *djk_connection_property(const char *server, Oid role, const char *property);
+
 #endif							/* DJK_CONNECTION_H */

@@ -18,6 +18,8 @@
 #define DJK_OUTBOX_H
 
 #include "base/djk.h"
+
+#include "access/transam.h"
 #include "base/message.h"
 #include "state/catalog.h"
 #include "state/outbox_mark.h"
@@ -156,5 +158,41 @@ typedef struct DjkOutboxSummary
 } DjkOutboxSummary;
 
 extern DjkOutboxSummary *djk_outbox_list(int *count, MemoryContext context);
+
+/* --- what a session asks; each enters the catalog itself --- */
+
+/*
+ * Makes sure that the server has its row in djkafka_outbox_server; true if
+ * this transaction made it.  Waits for another transaction that is making it.
+ */
+extern bool djk_outbox_require_server(const char *server);
+
+/*
+ * Whether the worker has taken care of the messages up to last_id of a
+ * transaction of ours that has committed, as of now.
+ */
+extern bool djk_outbox_is_done(const char *server, FullTransactionId txid, int64 last_id);
+
+/* Which of these transactions' messages wait for their topic, or were refused: as of now. */
+extern bool djk_outbox_is_held(Datum txids, int64 first_id, int64 last_id);
+extern int64 djk_outbox_count_dead(Datum txids, int64 first_id, int64 last_id);
+
+/* Whether the current transaction has written messages that no savepoint took back. */
+extern bool djk_outbox_has_own(int64 first_id);
+
+/* Takes a message out of the dead ones, in CurrentMemoryContext; false if it is not there. */
+extern bool djk_outbox_take_dead(int64 id, DjkOutboxMessage *message);
+
+/* What became of a message. */
+typedef struct DjkOutboxFate
+{
+	const char *state;			/* pending, held, dead, sent, delivered, unknown */
+	int			partition;
+	int64		offset;			/* -1: not known */
+	const char *error;			/* dead: what Kafka said; else NULL */
+} DjkOutboxFate;
+
+/* Strings in CurrentMemoryContext. */
+extern void djk_outbox_find_fate(int64 id, DjkOutboxFate *fate);
 
 #endif							/* DJK_OUTBOX_H */

@@ -34,6 +34,13 @@ SELECT count(*) FROM djkafka_topics(server => NULL, topic_name => 'arguments.1',
 SELECT djkafka_header(headers => ARRAY[('a', 'x'), ('b', 'y'), ('a', 'z')]::djkafka_header[], name => 'a'), djkafka_header(headers => NULL, name => 'a'), djkafka_header(headers => '{}', name => 'a');
 SELECT djkafka_is_home(home => '00000000-0000-0000-0000-000000000000');
 SELECT djkafka_consumer_state(enabled => true, is_home => true, wanted => 1, running => 1, states => '{running}', decisions => 0, not_running => NULL, routes => 1);
+SELECT djkafka_produce(topic => 't', value => 'v'::text, key => 'k'::text, headers => '{"a": "b"}', partition => 0, at_time => '2020-01-01', server => NULL),
+    djkafka_produce(topic => 't', value => 1, key => 'k', headers => '{"a": "b"}', partition => 0, at_time => '2020-01-01', server => 'arguments'),
+    djkafka_produce(topic => 't', value => 'v', key => 1, headers => NULL, partition => NULL, at_time => NULL, server => NULL),
+    djkafka_produce(topic => 't', value => 1, key => 1, headers => NULL, partition => NULL, at_time => NULL, server => NULL);
+SELECT djkafka_flush(timeout => '0 s');
+SELECT djkafka_delivery(message_id => 1);
+SELECT refused('SELECT djkafka_outbox_resend(message_id => 1)'), refused('SELECT djkafka_outbox_discard(message_id => 1)');
 SELECT djkafka_drop_route(id => :route);
 SELECT djkafka_drop_consumer(name => 'c');
 
@@ -42,6 +49,9 @@ PREPARE subscribe AS SELECT djkafka_subscribe(topic => $1, target => $2, key_col
 SELECT parameter_types FROM pg_prepared_statements WHERE name = 'subscribe';
 EXECUTE subscribe ('t', 'item', '{id}', '{"note": "''n''"}', '3', NULL);
 PREPARE run AS SELECT applied, dead, reason FROM djkafka_run($1, messages => $2);
+PREPARE produce AS SELECT djkafka_produce($1, $2, key => $3, headers => $4, partition => $5, at_time => $6, server => $7);
+SELECT parameter_types FROM pg_prepared_statements WHERE name = 'produce';
+EXECUTE produce ('t', 'v', 'k', '{}', '1', '2020-01-01', NULL);
 EXECUTE run ('default', '[{"value": {"id": 1}}]');
 TABLE item;
 DEALLOCATE ALL;

@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * delivery.c
+ *	  What became of messages, and deciding about those that Kafka refused.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include <limits.h>
+
+#include "access/htup_details.h"
+#include "common/int.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "sql/produce.h"
+#include "state/connection.h"
+#include "state/outbox.h"
+#include "state/shmem.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+PG_FUNCTION_INFO_V1(djkafka_flush);
+PG_FUNCTION_INFO_V1(djkafka_delivery);
+PG_FUNCTION_INFO_V1(djkafka_outbox_resend);
+PG_FUNCTION_INFO_V1(djkafka_outbox_discard);
+
+static int64
+read_timeout(const Interval *timeout)
+{
+	int64		days = timeout->month * (int64) DAYS_PER_MONTH + timeout->day;
+	int64		ms;
+
+	if (pg_mul_s64_overflow(days, SECS_PER_DAY * INT64CONST(1000), &ms) ||
+		pg_add_s64_overflow(ms, timeout->time / 1000, &ms) || ms < 0 || ms > INT_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("timeout must be between 0 and %d days", (int) (INT_MAX / 1000 / SECS_PER_DAY))));
+	return ms;
+}
+
+Datum
+djkafka_flush(PG_FUNCTION_ARGS)
+{
+	int64		timeout = read_timeout(PG_GETARG_INTERVAL_P(0));
+	int64		dead;
+	bool		done;
+
+	if (!djk_shmem_available())
+		ereport(ERROR,
+				(errcode(DJK_ERRCODE_NOT_PRELOADED),
+				 errmsg("djkafka is not in shared_preload_libraries"),
+				 errdetail("Nothing sends the messages of the outbox."),
+				 errhint("Add djkafka to shared_preload_libraries and restart the server.")));
+	done = djk_produce_flush(timeout, &dead);
+	if (dead > 0)
+		ereport(WARNING,
+				(errcode(DJK_ERRCODE_KAFKA),
+				 errmsg_plural("Kafka refused " INT64_FORMAT " message of this session",
+							   "Kafka refused " INT64_FORMAT " messages of this session", dead, dead),
+				 errhint("See djkafka_outbox_dead; djkafka_outbox_resend() sends a message again.")));
+	PG_RETURN_BOOL(done);
+}
+
+Datum
+djkafka_delivery(PG_FUNCTION_ARGS)
+{
+	DjkOutboxFate fate;
+	TupleDesc	desc;
+	Datum		values[4] = {0};
+	bool		nulls[4];
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	djk_outbox_find_fate(PG_GETARG_INT64(0), &fate);
+	values[0] = CStringGetTextDatum(fate.state);
+	values[1] = Int32GetDatum(fate.partition);
+	values[2] = Int64GetDatum(fate.offset);
+	nulls[0] = false;
+	nulls[1] = nulls[2] = fate.offset < 0;
+	nulls[3] = fate.error == NULL;
+	if (!nulls[3])
+		values[3] = CStringGetTextDatum(fate.error);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+static void
+take_dead(int64 id, DjkOutboxMessage *message)
+{
+	if (!djk_outbox_take_dead(id, message))
+		ereport(ERROR,
+				(errcode(ERRCODE_NO_DATA_FOUND),
+				 errmsg("dead message with id " INT64_FORMAT " does not exist", id),
+				 errhint("See djkafka_outbox_dead for those that do.")));
+}
+
+Datum
+djkafka_outbox_resend(PG_FUNCTION_ARGS)
+{
+	DjkOutboxMessage message;
+	DjkProduceServer *server;
+
+	PreventCommandIfReadOnly("djkafka_outbox_resend()");
+	take_dead(PG_GETARG_INT64(0), &message);
+	server = djk_produce_server(message.server, GetUserId());
+	PG_RETURN_INT64(djk_produce_write(server, &message, 0));
+}
+
+Datum
+djkafka_outbox_discard(PG_FUNCTION_ARGS)
+{
+	DjkOutboxMessage message;
+
+	PreventCommandIfReadOnly("djkafka_outbox_discard()");
+	take_dead(PG_GETARG_INT64(0), &message);
+	djk_connection_require_usage(message.server, GetUserId());
+	PG_RETURN_VOID();
+}

@@ -1,0 +1,281 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_session.c
+ *	  What a session asks of the outbox's tables.
+ *
+ * What has been sent is another transaction's news: it is asked with a
+ * snapshot of its own, or a session in REPEATABLE READ would never learn of it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/outbox.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "fmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* NULL is a server too: that of the settings. */
+static Datum
+server_datum(const char *server, char *null)
+{
+	*null = server == NULL ? 'n' : ' ';
+	return server == NULL ? (Datum) 0 : CStringGetTextDatum(server);
+}
+
+/* ---------- the server's row ---------- */
+
+static bool
+has_server(const char *server)
+{
+	static DjkStatement select_server = {
+		.sql = "SELECT FROM @.djkafka_outbox_server WHERE server IS NOT DISTINCT FROM $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	char		null;
+	Datum		value = server_datum(server, &null);
+
+	return djk_catalog_query_latest(&select_server, &value, &null) > 0;
+}
+
+/* The last id that was given out; 0 if none was. */
+static int64
+last_id(void)
+{
+	static DjkStatement select_last = {
+		.sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM @.djkafka_outbox_id_seq",
+	};
+
+	(void) djk_catalog_execute(&select_last, NULL, NULL);
+	return djk_row_int64(0, 1, 0);
+}
+
+/*
+ * Nothing that was committed before can be for this server, so its position is
+ * now; but only what has ended is behind it.  A snapshot does not count its own
+ * transaction as running, and would tell of its messages that they were sent:
+ * only its xmin is taken.  The id is read first: the transactions that are not
+ * in sight yet when done_next is read draw theirs later.
+ */
+static bool
+insert_server(const char *server)
+{
+	static DjkStatement insert = {
+		.sql = "INSERT INTO @.djkafka_outbox_server (server, home, done, done_next, done_id, done_floor)"
+		" SELECT $1, home, ($2 || ':' || $2 || ':')::pg_snapshot, $3, $4, 0"
+		" FROM @.djkafka_home ON CONFLICT DO NOTHING",
+		.nargs = 4,
+		.argtypes = {TEXTOID, TEXTOID, XID8OID, INT8OID}
+	};
+	Datum		values[4];
+	char		nulls[] = "    ";
+	Datum		xmin;
+
+	values[0] = server_datum(server, &nulls[0]);
+	values[3] = Int64GetDatum(last_id());
+	PushActiveSnapshot(GetLatestSnapshot());
+	xmin = OidFunctionCall1(F_PG_SNAPSHOT_XMIN, OidFunctionCall0(F_PG_CURRENT_SNAPSHOT));
+	PopActiveSnapshot();
+	values[1] = CStringGetTextDatum(psprintf(UINT64_FORMAT, DatumGetUInt64(xmin)));
+	values[2] = UInt64GetDatum(U64FromFullTransactionId(ReadNextFullTransactionId()));
+	return djk_catalog_execute(&insert, values, nulls) > 0;
+}
+
+bool
+djk_outbox_require_server(const char *server)
+{
+	DjkIdentity identity;
+	bool		made;
+
+	djk_catalog_enter(&identity);
+	made = !has_server(server) && insert_server(server);
+	djk_catalog_leave(&identity);
+	return made;
+}
+
+/* ---------- what became of messages ---------- */
+
+bool
+djk_outbox_is_done(const char *server, FullTransactionId txid, int64 last_id)
+{
+	static DjkStatement select_done = {
+		.sql = "SELECT FROM @.djkafka_outbox_server WHERE server IS NOT DISTINCT FROM $1"
+		" AND (pg_catalog.pg_visible_in_snapshot($2, done)"
+		"  OR cursor_id >= $3 AND pg_catalog.pg_visible_in_snapshot($2, target))",
+		.nargs = 3,
+		.argtypes = {TEXTOID, XID8OID, INT8OID}
+	};
+	Datum		values[3];
+	char		nulls[] = "   ";
+	DjkIdentity identity;
+	bool		done;
+
+	djk_catalog_enter(&identity);
+	values[0] = server_datum(server, &nulls[0]);
+	values[1] = UInt64GetDatum(U64FromFullTransactionId(txid));
+	values[2] = Int64GetDatum(last_id);
+	done = djk_catalog_query_latest(&select_done, values, nulls) > 0;
+	djk_catalog_leave(&identity);
+	return done;
+}
+
+static int64
+count_of(DjkStatement *statement, Datum txids, int64 first_id, int64 last_id)
+{
+	Datum		values[3] = {txids, Int64GetDatum(first_id), Int64GetDatum(last_id)};
+	DjkIdentity identity;
+	int64		count;
+
+	djk_catalog_enter(&identity);
+	(void) djk_catalog_query_latest(statement, values, NULL);
+	count = djk_row_int64(0, 1, 0);
+	djk_catalog_leave(&identity);
+	return count;
+}
+
+bool
+djk_outbox_is_held(Datum txids, int64 first_id, int64 last_id)
+{
+	static DjkStatement select_held = {
+		.sql = "SELECT count(*) FROM (SELECT FROM @.djkafka_outbox_held"
+		" WHERE id BETWEEN $2 AND $3 AND txid = ANY ($1) LIMIT 1) h",
+		.nargs = 3,
+		.argtypes = {XID8ARRAYOID, INT8OID, INT8OID}
+	};
+
+	return count_of(&select_held, txids, first_id, last_id) > 0;
+}
+
+int64
+djk_outbox_count_dead(Datum txids, int64 first_id, int64 last_id)
+{
+	static DjkStatement select_dead = {
+		.sql = "SELECT count(*) FROM @.djkafka_outbox_dead WHERE id BETWEEN $2 AND $3 AND txid = ANY ($1)",
+		.nargs = 3,
+		.argtypes = {XID8ARRAYOID, INT8OID, INT8OID}
+	};
+
+	return count_of(&select_dead, txids, first_id, last_id);
+}
+
+bool
+djk_outbox_has_own(int64 first_id)
+{
+	static DjkStatement select_own = {
+		.sql = "SELECT FROM ((SELECT FROM @.djkafka_outbox_0 WHERE id >= $1 AND txid = $2 LIMIT 1)"
+		" UNION ALL (SELECT FROM @.djkafka_outbox_1 WHERE id >= $1 AND txid = $2 LIMIT 1)"
+		" UNION ALL (SELECT FROM @.djkafka_outbox_2 WHERE id >= $1 AND txid = $2 LIMIT 1)) m",
+		.nargs = 2,
+		.argtypes = {INT8OID, XID8OID}
+	};
+	Datum		values[2];
+	DjkIdentity identity;
+	bool		found;
+
+	djk_catalog_enter(&identity);
+	values[0] = Int64GetDatum(first_id);
+	values[1] = UInt64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId()));
+	found = djk_catalog_query_latest(&select_own, values, NULL) > 0;
+	djk_catalog_leave(&identity);
+	return found;
+}
+
+/* ---------- dead messages ---------- */
+
+static struct varlena *
+copy_bytes(int column)
+{
+	bool		isnull;
+	Datum		value = djk_row_datum(0, column, &isnull);
+
+	return isnull ? NULL : PG_DETOAST_DATUM_COPY(value);
+}
+
+bool
+djk_outbox_take_dead(int64 id, DjkOutboxMessage *message)
+{
+	static DjkStatement delete_dead = {
+		.sql = "DELETE FROM @.djkafka_outbox_dead WHERE id = $1"
+		" RETURNING server, topic, partition, message_time, key, value, headers",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[1] = {Int64GetDatum(id)};
+	DjkIdentity identity;
+	bool		isnull;
+	bool		found;
+
+	memset(message, 0, sizeof(*message));
+	djk_catalog_enter(&identity);
+	found = djk_catalog_execute(&delete_dead, values, NULL) > 0;
+	if (found)
+	{
+		MemoryContext old = MemoryContextSwitchTo(context);
+
+		message->server = djk_row_text(0, 1, context);
+		message->topic = djk_row_text(0, 2, context);
+		message->partition = (int) djk_row_int64(0, 3, -1);
+		message->message_time = DatumGetTimestampTz(djk_row_datum(0, 4, &isnull));
+		message->key = copy_bytes(5);
+		message->value = copy_bytes(6);
+		message->headers = PointerGetDatum(copy_bytes(7));
+		message->has_headers = DatumGetPointer(message->headers) != NULL;
+		MemoryContextSwitchTo(old);
+	}
+	djk_catalog_leave(&identity);
+	return found;
+}
+
+/* ---------- the fate of one message ---------- */
+
+/*
+ * Newest news first: a message that was held or dead has left the tables of
+ * new ones, or lies there as sent until its table is truncated.
+ */
+void
+djk_outbox_find_fate(int64 id, DjkOutboxFate *fate)
+{
+	static DjkStatement select_fate = {
+		.sql = "SELECT state, partition, \"offset\", error FROM ("
+		"SELECT 1 AS rank, 'delivered' AS state,"
+		"  partitions[array_position(ids, $1)] AS partition, offsets[array_position(ids, $1)] AS \"offset\", NULL AS error"
+		"  FROM @.djkafka_outbox_delivery WHERE first_id <= $1 AND last_id >= $1 AND $1 = ANY (ids)"
+		" UNION ALL SELECT 2, 'dead', NULL, NULL, error || ': ' || message FROM @.djkafka_outbox_dead WHERE id = $1"
+		" UNION ALL SELECT 3, 'held', NULL, NULL, NULL FROM @.djkafka_outbox_held WHERE id = $1"
+		" UNION ALL SELECT 4, CASE WHEN EXISTS (SELECT FROM @.djkafka_outbox_server s"
+		"   WHERE s.server IS NOT DISTINCT FROM m.server"
+		"   AND (pg_visible_in_snapshot(m.txid, s.done)"
+		"    OR m.id <= s.cursor_id AND pg_visible_in_snapshot(m.txid, s.target)))"
+		"  THEN 'sent' ELSE 'pending' END, NULL, NULL, NULL FROM ("
+		"  SELECT id, txid, server FROM @.djkafka_outbox_0 WHERE id = $1"
+		"  UNION ALL SELECT id, txid, server FROM @.djkafka_outbox_1 WHERE id = $1"
+		"  UNION ALL SELECT id, txid, server FROM @.djkafka_outbox_2 WHERE id = $1) m"
+		") f ORDER BY rank LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[1] = {Int64GetDatum(id)};
+	DjkIdentity identity;
+
+	fate->state = "unknown";
+	fate->partition = -1;
+	fate->offset = -1;
+	fate->error = NULL;
+	djk_catalog_enter(&identity);
+	if (djk_catalog_query_latest(&select_fate, values, NULL) > 0)
+	{
+		fate->state = djk_row_text(0, 1, context);
+		fate->partition = (int) djk_row_int64(0, 2, -1);
+		fate->offset = djk_row_int64(0, 3, -1);
+		fate->error = djk_row_text(0, 4, context);
+	}
+	djk_catalog_leave(&identity);
+}
