@@ -144,10 +144,10 @@ extern void djk_outbox_trim_delivery(int retention_s);
 
 /*
  * Takes care that sent messages do not stay: truncates tables that hold
- * nothing else, and goes on to an empty one once the current is large, or if
- * the worker is 'idle'.  Never waits.  In a transaction of its own.
+ * nothing else, and goes on to an empty one if the current is of that size.
+ * Never waits.  In a transaction of its own.
  */
-extern void djk_outbox_rotate(bool idle);
+extern void djk_outbox_rotate(int at_least_kb);
 
 /* What a supervisor needs of each server. */
 typedef struct DjkOutboxSummary

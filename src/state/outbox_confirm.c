@@ -101,7 +101,7 @@ bury(DjkOutbox *outbox, const DjkOutboxBatch *batch)
 	static DjkStatement insert_dead = {
 		.sql = "INSERT INTO @.djkafka_outbox_dead (" TABLE_COLUMNS ", error, message)"
 		" SELECT " TABLE_COLUMNS ", e.error, e.message"
-		" FROM pg_catalog.unnest($6, $7, $8) AS e (dead_id, error, message) JOIN " ALL_TABLES
+		" FROM ROWS FROM (pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS e (dead_id, error, message) JOIN " ALL_TABLES
 		" ON m.id = e.dead_id WHERE " DIFFERENCE,
 		.nargs = 8,
 		.argtypes = {DIFFERENCE_TYPES, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
@@ -110,7 +110,7 @@ bury(DjkOutbox *outbox, const DjkOutboxBatch *batch)
 		.sql = "WITH m AS (DELETE FROM @.djkafka_outbox_held WHERE id = ANY ($1) RETURNING " TABLE_COLUMNS ")"
 		" INSERT INTO @.djkafka_outbox_dead (" TABLE_COLUMNS ", error, message)"
 		" SELECT " TABLE_COLUMNS ", e.error, e.message"
-		" FROM m JOIN pg_catalog.unnest($1, $2, $3) AS e (dead_id, error, message) ON m.id = e.dead_id",
+		" FROM m JOIN ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS e (dead_id, error, message) ON m.id = e.dead_id",
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}
 	};

@@ -28,9 +28,6 @@
 
 #define OUTBOX_TABLES		3
 
-/* The current table is left when it and its TOAST table have so many blocks: 32 MB. */
-#define LARGE_BLOCKS		(32 * 1024 * 1024 / BLCKSZ)
-
 static Oid
 table_of(int number)
 {
@@ -121,10 +118,10 @@ set_current_table(int from, int to)
 }
 
 void
-djk_outbox_rotate(bool idle)
+djk_outbox_rotate(int at_least_kb)
 {
 	int			current = current_table();
-	BlockNumber blocks = count_blocks(current);
+	int64		size_kb = (int64) count_blocks(current) * (BLCKSZ / 1024);
 	int			empty = -1;
 
 	for (int i = 1; i < OUTBOX_TABLES; i++)
@@ -134,6 +131,6 @@ djk_outbox_rotate(bool idle)
 		if (try_truncate(number))
 			empty = number;
 	}
-	if (empty >= 0 && (blocks >= LARGE_BLOCKS || (idle && blocks > 0)))
+	if (empty >= 0 && size_kb >= at_least_kb)
 		set_current_table(current, empty);
 }

@@ -281,22 +281,41 @@ djk_sender_send(DjkSender *sender, bool stop_at_failure)
 
 /* ---------- at_least_once ---------- */
 
+/* What is left to find out: less with each answer, and with each suspect. */
+static int
+count_unknown(const DjkSender *sender)
+{
+	int			n = 0;
+
+	for (int i = 0; i < sender->batch.nmessages; i++)
+	{
+		if (is_waiting(&sender->batch.messages[i]))
+			n += sender->suspect[i] ? 1 : 2;
+	}
+	return n;
+}
+
 void
 djk_sender_deliver(DjkSender *sender)
 {
 	for (;;)
 	{
 		DjkError	error = {0};
+		int			unknown;
 
 		djk_sender_require_producer(sender);
 		djk_sender_check_topics(sender);
+		unknown = count_unknown(sender);
 		if (djk_sender_send(sender, false))
 		{
 			sender->attempt = 0;
 			return;
 		}
-		if (djk_producer_spent(sender->producer, &error))
-			djk_slot_set_error(djk_slot_mine(), error.message);
+		(void) djk_producer_spent(sender->producer, &error);
+		error.message = pstrdup(error.message ? error.message : "the producer cannot go on");
 		djk_sender_drop_producer(sender);
+		/* One that was refused costs a producer, and is progress. */
+		if (count_unknown(sender) == unknown)
+			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);
 	}
 }

@@ -43,6 +43,11 @@ typedef struct DjkSender
 	bool	   *suspect;		/* of each message: a broker refused it with others */
 	int			attempt;		/* failures to send, in a row */
 	bool		ready;			/* exactly_once: transactions can begin */
+	bool		held_turn;		/* whether held messages are to come next */
+	TimestampTz busy_at;		/* end of the last batch */
+	TimestampTz rotated_at;
+	TimestampTz trimmed_at;
+	int			tidied;			/* how often since then */
 } DjkSender;
 
 /* The table's entry, made if it is new. */

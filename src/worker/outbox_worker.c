@@ -41,8 +41,14 @@
 #define RETRY_BASE_MS		100
 #define DESTROY_MS			1000
 #define CLOSE_TIMEOUT_MS	3000
+#define CHECK_HELD_MS		1000
 #define ROTATE_EVERY_MS		1000	/* while there is work */
+#define TIDY_SOON_MS		5000	/* after it */
 #define TRIM_EVERY_MS		60000
+
+/* How large the current table is when it is left: while there is work, soon after it. */
+#define ROTATE_BUSY_KB		(32 * 1024)
+#define ROTATE_SOON_KB		1024
 
 #define BATCH_MESSAGES		10000
 #define BATCH_BYTES			(8 * 1024 * 1024)
@@ -189,7 +195,13 @@ is_held(const char *topic, void *arg)
 	return djk_sender_topic(arg, topic)->held;
 }
 
-/* A held topic whose time has come and that can be written to again; NULL if there is none. */
+static bool
+is_due(const DjkOutboxTopic *topic, TimestampTz now)
+{
+	return topic->held && topic->next_check <= now;
+}
+
+/* A held topic whose time has come; NULL if there is none. */
 static DjkOutboxTopic *
 find_due_topic(DjkSender *sender)
 {
@@ -199,42 +211,50 @@ find_due_topic(DjkSender *sender)
 
 	if (sender->nheld == 0)
 		return NULL;
-	djk_sender_require_producer(sender);
 	hash_seq_init(&scan, sender->topics);
 	while ((topic = hash_seq_search(&scan)) != NULL)
 	{
-		DjkError	error = {0};
-		const char *error_name;
-
-		if (!topic->held || topic->next_check > now)
+		if (!is_due(topic, now))
 			continue;
-		if (!topic->checked)
-			topic->checked = djk_producer_check_topic(sender->producer, topic->name, NULL, 1000, &error,
-													  &error_name) == DJK_DELIVERY_DONE;
-		if (topic->checked)
-		{
-			hash_seq_term(&scan);
-			return topic;
-		}
-		djk_sender_hold_topic(sender, topic, error.message ? error.message : "unknown");
+		hash_seq_term(&scan);
+		return topic;
 	}
 	return NULL;
 }
 
-/* What has been claimed must be durable, and with it what was read. */
-static void
-commit_durably(void)
+/* The same, if it can be written to again; else its next time is later. */
+static DjkOutboxTopic *
+find_open_topic(DjkSender *sender)
 {
-	if (synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH)
-		(void) set_config_option("synchronous_commit", "on", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
+	DjkOutboxTopic *topic;
+
+	while ((topic = find_due_topic(sender)) != NULL)
+	{
+		DjkError	error = {0};
+		const char *error_name;
+
+		djk_sender_require_producer(sender);
+		if (!topic->checked)
+			topic->checked = djk_producer_check_topic(sender->producer, topic->name, NULL, CHECK_HELD_MS, &error,
+													  &error_name) == DJK_DELIVERY_DONE;
+		if (topic->checked)
+			return topic;
+		djk_sender_hold_topic(sender, topic, error.message ? error.message : "no answer");
+		djk_sender_housekeep(sender);
+	}
+	return NULL;
 }
 
-static void
-commit_soon(void)
+/*
+ * What is claimed must be durable before it is sent, and with it what was read;
+ * what is only confirmed may be lost, it would be sent or found again.
+ */
+static const char *
+synchronous_for(const DjkOutboxBatch *claimed)
 {
-	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_LOCAL, true, 0, false);
+	if (claimed->nmessages == 0)
+		return "off";
+	return synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH ? "on" : NULL;
 }
 
 static bool
@@ -263,38 +283,37 @@ swap_batches(DjkSender *sender, const DjkOutboxBatch *next)
 }
 
 /*
- * Confirms the batch that has been sent and claims the next.  Returns whether
- * there is more to do.
+ * Confirms the batch that has been sent and claims the next, now of new
+ * messages and now of held ones.  Returns whether there may be more to do.
  */
 static bool
 turn(DjkSender *sender)
 {
-	DjkOutboxTopic *due = find_due_topic(sender);
+	DjkOutbox  *outbox = sender->outbox;
+	DjkOutboxTopic *open = sender->held_turn ? find_open_topic(sender) : NULL;
 	DjkOutboxBatch next = {.context = sender->spare};
 	int			sent = sender->batch.nmessages;
+	bool		confirms = outbox->batch != outbox->confirmed;
 	DjkIdentity identity;
 	bool		found;
 
 	djk_worker_report_busy("claiming a batch");
 	djk_worker_begin(&identity);
-	if (sent > 0)
+	if (confirms)
 	{
-		djk_outbox_set_aside(sender->outbox, &sender->batch);
-		djk_outbox_confirm(sender->outbox, &sender->batch, djk_delivery_retention_s > 0);
+		djk_outbox_set_aside(outbox, &sender->batch);
+		djk_outbox_confirm(outbox, &sender->batch, djk_delivery_retention_s > 0);
 	}
-	found = claim(sender, due, &next);
-	if (found || sent > 0)
-		djk_outbox_store(sender->outbox);
-	if (next.nmessages > 0)
-		commit_durably();
-	else
-		commit_soon();
-	djk_worker_commit(&identity);
+	found = claim(sender, open, &next);
+	if (found || confirms)
+		djk_outbox_store(outbox);
+	djk_worker_commit_as(&identity, synchronous_for(&next));
 
 	swap_batches(sender, &next);
 	if (sent > 0)
 		djk_slot_add_batch(djk_slot_mine(), sent);
-	return found;
+	sender->held_turn = !sender->held_turn;
+	return found || find_due_topic(sender) != NULL;
 }
 
 void
@@ -304,74 +323,104 @@ djk_sender_store(DjkSender *sender)
 
 	djk_worker_begin(&identity);
 	djk_outbox_store(sender->outbox);
-	commit_durably();
-	djk_worker_commit(&identity);
+	djk_worker_commit_as(&identity, synchronous_for(&sender->batch));
 }
 
 /* ---------- housekeeping of the tables ---------- */
 
 static void
-tidy(DjkSender *sender, bool idle)
+rotate(int at_least_kb)
 {
-	static TimestampTz rotated_at = 0;
-	static TimestampTz trimmed_at = 0;
-	TimestampTz now = GetCurrentTimestamp();
 	DjkIdentity identity;
 
-	if (idle || TimestampDifferenceExceeds(rotated_at, now, ROTATE_EVERY_MS))
+	djk_worker_begin(&identity);
+	djk_outbox_rotate(at_least_kb);
+	djk_worker_commit_as(&identity, "off");
+}
+
+static void
+trim_delivery(void)
+{
+	DjkIdentity identity;
+
+	djk_worker_begin(&identity);
+	djk_outbox_trim_delivery(djk_delivery_retention_s);
+	djk_worker_commit_as(&identity, "off");
+}
+
+/* After a batch, now and then. */
+static void
+tidy(DjkSender *sender)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (TimestampDifferenceExceeds(sender->rotated_at, now, ROTATE_EVERY_MS))
 	{
-		/* A table that is left while idle can go at once. */
-		for (int i = 0; i < (idle ? 2 : 1); i++)
-		{
-			djk_worker_begin(&identity);
-			djk_outbox_rotate(idle && i == 0);
-			commit_soon();
-			djk_worker_commit(&identity);
-		}
-		rotated_at = now;
+		rotate(ROTATE_BUSY_KB);
+		sender->rotated_at = now;
 	}
-	if (djk_delivery_retention_s > 0 && TimestampDifferenceExceeds(trimmed_at, now, TRIM_EVERY_MS))
+	if (djk_delivery_retention_s > 0 && TimestampDifferenceExceeds(sender->trimmed_at, now, TRIM_EVERY_MS))
 	{
-		djk_worker_begin(&identity);
-		djk_outbox_trim_delivery(djk_delivery_retention_s);
-		djk_worker_commit(&identity);
-		trimmed_at = now;
+		trim_delivery();
+		sender->trimmed_at = now;
 	}
+}
+
+/* When nothing has come for a while; a table that is left then can go at once. */
+static void
+tidy_idle(DjkSender *sender, int at_least_kb)
+{
+	rotate(at_least_kb);
+	rotate(PG_INT32_MAX);
+	if (djk_delivery_retention_s > 0)
+		trim_delivery();
 }
 
 /* ---------- the loop ---------- */
 
+/* Until the next held topic is to be asked for. */
 static long
-idle_wait_ms(const DjkSender *sender)
+held_wait_ms(DjkSender *sender)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	long		wait = IDLE_WAIT_MS;
 	HASH_SEQ_STATUS scan;
 	DjkOutboxTopic *topic;
 
+	if (sender->nheld == 0)
+		return wait;
 	hash_seq_init(&scan, sender->topics);
-	while (sender->nheld > 0 && (topic = hash_seq_search(&scan)) != NULL)
+	while ((topic = hash_seq_search(&scan)) != NULL)
 	{
 		if (topic->held)
 			wait = Min(wait, Max((topic->next_check - now) / 1000, 0) + 1);
 	}
-	if (sender->nheld == 0)
-		hash_seq_term(&scan);
 	return wait;
 }
 
-/* Waits for a wake-up; true if none came in all the time. */
-static bool
+/*
+ * Waits for a wake-up.  The tables are tidied soon after the last batch if
+ * they have grown, and after a minute whatever their size.
+ */
+static void
 wait_idle(DjkSender *sender)
 {
-	TimestampTz started = GetCurrentTimestamp();
-	long		wait = idle_wait_ms(sender);
+	TimestampTz now = GetCurrentTimestamp();
+	long		idle = (now - sender->busy_at) / 1000;
+	long		due = sender->tidied == 0 ? TIDY_SOON_MS : IDLE_WAIT_MS;
 
+	djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
+	if (sender->tidied < 2 && idle >= due)
+	{
+		tidy_idle(sender, sender->tidied == 0 ? ROTATE_SOON_KB : 1);
+		sender->tidied++;
+		return;
+	}
 	djk_worker_report_idle("waiting for messages");
-	djk_worker_wait(sender->producer ? djk_producer_fd(sender->producer) : -1, wait, "DjkafkaOutbox");
+	djk_worker_wait(sender->producer ? djk_producer_fd(sender->producer) : -1,
+					Min(held_wait_ms(sender), sender->tidied < 2 ? due - idle + 1 : IDLE_WAIT_MS), "DjkafkaOutbox");
 	if (sender->producer)
 		djk_sender_take_events(sender);
-	return TimestampDifferenceExceeds(started, GetCurrentTimestamp(), IDLE_WAIT_MS);
 }
 
 static void
@@ -397,15 +446,14 @@ run_loop(DjkSender *sender)
 		(void) djk_wake_taken();
 		more = turn(sender);
 		if (sender->batch.nmessages > 0)
-			deliver(sender);
-		else if (!more)
 		{
-			djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
-			if (wait_idle(sender))
-				tidy(sender, true);
-			continue;
+			deliver(sender);
+			tidy(sender);
+			sender->busy_at = GetCurrentTimestamp();
+			sender->tidied = 0;
 		}
-		tidy(sender, false);
+		else if (!more)
+			wait_idle(sender);
 	}
 }
 
@@ -457,17 +505,11 @@ resume_claimed(DjkSender *sender)
 		return;
 	djk_worker_begin(&identity);
 	djk_outbox_read_claimed(sender->outbox, &batch);
-	commit_durably();
 	djk_worker_commit(&identity);
 	swap_batches(sender, &batch);
 	if (sender->connection.exactly_once)
 		djk_sender_recover(sender);
 	deliver(sender);
-	if (batch.nmessages == 0)
-	{
-		djk_outbox_confirm(sender->outbox, &sender->batch, false);
-		djk_sender_store(sender);
-	}
 }
 
 static HTAB *

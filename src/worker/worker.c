@@ -177,7 +177,17 @@ djk_worker_begin(DjkIdentity *identity)
 void
 djk_worker_commit(const DjkIdentity *identity)
 {
+	djk_worker_commit_as(identity, NULL);
+}
+
+void
+djk_worker_commit_as(const DjkIdentity *identity, const char *synchronous)
+{
+	/* What is set before this is taken back by it. */
 	djk_catalog_leave(identity);
+	if (synchronous != NULL)
+		(void) set_config_option("synchronous_commit", synchronous, PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(outer_context);

@@ -69,6 +69,8 @@ extern void djk_worker_start_transaction(void);
  */
 extern void djk_worker_begin(DjkIdentity *identity);
 extern void djk_worker_commit(const DjkIdentity *identity);
+/* The same under another synchronous_commit. */
+extern void djk_worker_commit_as(const DjkIdentity *identity, const char *synchronous);
 
 /* A state that is only told in other words is an event no more often than that. */
 #define DJK_REASON_EVENT_MS		60000
