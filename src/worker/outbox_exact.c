@@ -180,7 +180,7 @@ set_aside_now(DjkSender *sender)
 	{
 		if (batch->messages[i].delivery != DJK_DELIVERY_PENDING)
 			continue;
-		sender->suspect[kept] = sender->suspect[i];
+		sender->suspicion[kept] = sender->suspicion[i];
 		batch->messages[kept++] = batch->messages[i];
 	}
 	batch->nmessages = kept;

@@ -6,8 +6,8 @@
  * A broker refuses the messages of a request as a whole, so a message that is
  * too large takes its neighbours with it; the producer is spent then, because
  * what comes after must not overtake them.  Those that were refused together
- * are suspects: they are sent again one at a time, in their place among the
- * others, until the one at fault is refused alone.
+ * are suspects: they are sent again a few at a time, and then one at a time, in
+ * their place among the others, until the one at fault is refused alone.
  *
  * A topic is asked for before its first message is sent.  One that cannot be
  * written to is held: its messages are set aside, in their order, and the
@@ -28,6 +28,16 @@
 #define HELD_RETRY_BASE_MS	1000
 #define HELD_RETRY_MAX_MS	10000
 #define ANSWER_WAIT_MS		1000
+
+/* What is known against a message: it was refused together with others. */
+enum
+{
+	SUSPECT_NONE,
+	SUSPECT_AMONG_MANY,
+	SUSPECT_AMONG_FEW
+};
+
+#define SUSPECTS_AT_ONCE	32
 
 /* ---------- topics ---------- */
 
@@ -128,29 +138,36 @@ is_waiting(const DjkOutgoing *message)
 	return message->delivery == DJK_DELIVERY_PENDING;
 }
 
+/* Whether two messages may be in one piece. */
+static bool
+goes_with(const DjkSender *sender, int first, int i)
+{
+	if (!is_waiting(&sender->batch.messages[i]))
+		return true;
+	return sender->suspicion[i] == sender->suspicion[first];
+}
+
 /*
- * The next messages that may be sent together: a suspect by itself, or all up
- * to the next suspect.  False if nothing waits.
+ * The next messages that may be sent together: a few suspects, one of those
+ * that were refused among few, or all up to the next suspect.  False if
+ * nothing waits.
  */
 static bool
 next_piece(const DjkSender *sender, int *first, int *end)
 {
 	int			i = 0;
+	int			most;
 
 	while (i < sender->batch.nmessages && !is_waiting(&sender->batch.messages[i]))
 		i++;
 	if (i == sender->batch.nmessages)
 		return false;
 	*first = i;
-	if (!sender->suspect[i])
-	{
-		while (i < sender->batch.nmessages &&
-			   !(is_waiting(&sender->batch.messages[i]) && sender->suspect[i]))
-			i++;
-		*end = i;
-	}
-	else
-		*end = i + 1;
+	most = sender->suspicion[i] == SUSPECT_NONE ? sender->batch.nmessages :
+		sender->suspicion[i] == SUSPECT_AMONG_MANY ? SUSPECTS_AT_ONCE : 1;
+	while (i < sender->batch.nmessages && i - *first < most && goes_with(sender, *first, i))
+		i++;
+	*end = i;
 	return true;
 }
 
@@ -238,11 +255,10 @@ judge(DjkSender *sender, int first, int end)
 				break;
 			case DJK_DELIVERY_REFUSED:
 				all_done = false;
-				if (!sender->suspect[i] && end - first > 1)
-				{
-					sender->suspect[i] = true;
-					message->delivery = DJK_DELIVERY_PENDING;
-				}
+				if (end - first == 1)
+					break;
+				sender->suspicion[i] = end - first <= SUSPECTS_AT_ONCE ? SUSPECT_AMONG_FEW : SUSPECT_AMONG_MANY;
+				message->delivery = DJK_DELIVERY_PENDING;
 				break;
 			case DJK_DELIVERY_BLOCKED:
 				all_done = false;
@@ -290,7 +306,7 @@ count_unknown(const DjkSender *sender)
 	for (int i = 0; i < sender->batch.nmessages; i++)
 	{
 		if (is_waiting(&sender->batch.messages[i]))
-			n += sender->suspect[i] ? 1 : 2;
+			n += SUSPECT_AMONG_FEW + 1 - sender->suspicion[i];
 	}
 	return n;
 }

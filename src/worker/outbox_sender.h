@@ -40,7 +40,7 @@ typedef struct DjkSender
 	int			nheld;			/* topics that are held */
 	DjkOutboxBatch batch;		/* claimed and not confirmed, nmessages = 0: none */
 	MemoryContext spare;		/* the memory of the next batch */
-	bool	   *suspect;		/* of each message: a broker refused it with others */
+	uint8	   *suspicion;		/* of each message, see outbox_send.c */
 	int			attempt;		/* failures to send, in a row */
 	bool		ready;			/* exactly_once: transactions can begin */
 	bool		held_turn;		/* whether held messages are to come next */

@@ -277,9 +277,9 @@ swap_batches(DjkSender *sender, const DjkOutboxBatch *next)
 	sender->spare = sender->batch.context;
 	sender->batch = *next;
 	MemoryContextReset(sender->spare);
-	sender->suspect = NULL;
+	sender->suspicion = NULL;
 	if (next->nmessages > 0)
-		sender->suspect = MemoryContextAllocZero(next->context, next->nmessages * sizeof(bool));
+		sender->suspicion = MemoryContextAllocZero(next->context, next->nmessages);
 }
 
 /*
