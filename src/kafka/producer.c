@@ -115,13 +115,35 @@ release_all(void *arg)
 	producer->nfree = producer->nslots;
 }
 
+static const char *
+copy_text(MemoryContext context, const char *text)
+{
+	return text != NULL ? MemoryContextStrdup(context, text) : NULL;
+}
+
+static void
+copy_config(MemoryContext context, DjkProducerConfig *copy, const DjkProducerConfig *config)
+{
+	DjkProperty *properties = MemoryContextAlloc(context, Max(config->nproperties, 1) * sizeof(DjkProperty));
+
+	*copy = *config;
+	copy->client_id = copy_text(context, config->client_id);
+	copy->transactional_id = copy_text(context, config->transactional_id);
+	copy->properties = properties;
+	for (int i = 0; i < config->nproperties; i++)
+	{
+		properties[i].name = copy_text(context, config->properties[i].name);
+		properties[i].value = copy_text(context, config->properties[i].value);
+	}
+}
+
 DjkProducer *
 djk_producer_create(MemoryContext context, const DjkProducerConfig *config)
 {
 	DjkProducer *producer = MemoryContextAllocZero(context, sizeof(DjkProducer));
 
 	producer->context = context;
-	producer->transactional = config->transactional_id != NULL;
+	copy_config(context, &producer->config, config);
 	producer->event_context = AllocSetContextCreate(context, "djkafka producer event",
 													ALLOCSET_SMALL_SIZES);
 	producer->slots = MemoryContextAlloc(context, FIRST_SLOTS * sizeof(DjkOutgoing *));
@@ -348,7 +370,7 @@ djk_producer_fenced(DjkProducer *producer)
 		case RD_KAFKA_RESP_ERR__FENCED:
 		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
 		case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
-			return producer->transactional;
+			return producer->config.transactional_id != NULL;
 		default:
 			return false;
 	}

@@ -15,9 +15,11 @@
 
 #include <time.h>
 
+#include "kafka/consumer.h"
 #include "kafka/error.h"
 #include "kafka/producer_int.h"
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 /* Longest single call of the library. */
 #define SLICE_MS			DJK_KAFKA_SLICE_MS
@@ -349,118 +351,50 @@ djk_producer_carry(DjkProducer *producer, const char *group, const char *topic,
 
 /* --- what was carried --- */
 
-/* 'event' answers ListConsumerGroupOffsets for one partition. */
-static rd_kafka_resp_err_t
-read_number(rd_kafka_event_t *event, int64 *number)
-{
-	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
-	const rd_kafka_group_result_t **groups = NULL;
-	const rd_kafka_topic_partition_list_t *list;
-	size_t		ngroups = 0;
-
-	*number = -1;
-	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
-			rd_kafka_event_ListConsumerGroupOffsets_result(event), &ngroups);
-		if (ngroups > 0 && rd_kafka_group_result_error(groups[0]) != NULL)
-			code = rd_kafka_error_code(rd_kafka_group_result_error(groups[0]));
-	}
-	if (code == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND)
-		return RD_KAFKA_RESP_ERR_NO_ERROR;	/* nothing was ever carried */
-	if (code != RD_KAFKA_RESP_ERR_NO_ERROR || ngroups == 0)
-		return code;
-	list = rd_kafka_group_result_partitions(groups[0]);
-	if (list == NULL || list->cnt == 0)
-		return RD_KAFKA_RESP_ERR_NO_ERROR;
-	if (list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR && list->elems[0].offset >= 0)
-		*number = list->elems[0].offset;
-	return list->elems[0].err;
-}
-
-static void
-ask_number(rd_kafka_t *rk, rd_kafka_queue_t *queue, const char *group, const char *topic,
-		   int partition, int timeout_ms)
-{
-	rd_kafka_AdminOptions_t *options =
-		rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
-	rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
-	rd_kafka_ListConsumerGroupOffsets_t *question;
-	rd_kafka_error_t *error;
-	char		reason[128];
-
-	rd_kafka_AdminOptions_set_request_timeout(options, Max(timeout_ms, 1), reason, sizeof(reason));
-	/* What is not decided yet is not an answer. */
-	error = rd_kafka_AdminOptions_set_require_stable_offsets(options, 1);
-	if (error != NULL)
-		rd_kafka_error_destroy(error);
-	rd_kafka_topic_partition_list_add(list, topic, partition);
-	question = rd_kafka_ListConsumerGroupOffsets_new(group, list);
-	rd_kafka_ListConsumerGroupOffsets(rk, &question, 1, options, queue);
-	rd_kafka_ListConsumerGroupOffsets_destroy(question);
-	rd_kafka_topic_partition_list_destroy(list);
-	rd_kafka_AdminOptions_destroy(options);
-}
-
-static rd_kafka_event_t *
-wait_answer(rd_kafka_queue_t *queue, double until)
-{
-	rd_kafka_event_t *event = NULL;
-
-	while (event == NULL && now_ms() < until)
-	{
-		event = rd_kafka_queue_poll(queue, DJK_HANDLE_SLICE_MS);
-		if (event == NULL)
-			CHECK_FOR_INTERRUPTS();
-	}
-	return event;
-}
-
-/* Asks once. */
-static rd_kafka_resp_err_t
-fetch_number(rd_kafka_t *rk, const char *group, const char *topic, int partition,
-			 int64 *number, double until)
-{
-	/* Its own queue: an answer that comes too late is not taken for the next one's. */
-	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-	rd_kafka_event_t *event;
-	volatile rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR__TIMED_OUT;
-
-	PG_TRY();
-	{
-		ask_number(rk, queue, group, topic, partition, (int) (until - now_ms()));
-		event = wait_answer(queue, until + GRACE_MS);
-		if (event != NULL)
-		{
-			code = read_number(event, number);
-			rd_kafka_event_destroy(event);
-		}
-	}
-	PG_FINALLY();
-	{
-		rd_kafka_queue_destroy(queue);
-	}
-	PG_END_TRY();
-	return code;
-}
-
+/*
+ * The library has an admin request for this (ListConsumerGroupOffsets), which
+ * aborts the whole process in every version so far if the connection to the
+ * group's coordinator is lost while it runs (librdkafka's issues 3663, 4605).
+ * So a consumer asks, which names the group and never joins it; one that reads
+ * what is committed gets no answer while a transaction is undecided.
+ */
 bool
 djk_producer_carried(DjkProducer *producer, const char *group, const char *topic, int partition,
 					 int64 *number, int timeout_ms, DjkError *error)
 {
 	double		until = now_ms() + timeout_ms;
-	rd_kafka_resp_err_t code;
+	MemoryContext context = AllocSetContextCreate(producer->context, "djkafka carried number",
+												  ALLOCSET_SMALL_SIZES);
+	DjkConsumerConfig config = {0};
+	DjkTopicPartition carrier = {0};
+	DjkConsumer *consumer;
+	bool		answered;
 
-	for (;;)
+	config.properties = producer->config.properties;
+	config.nproperties = producer->config.nproperties;
+	config.client_id = producer->config.client_id;
+	config.embedded = producer->config.embedded;
+	config.queue_kbytes = producer->config.queue_kbytes;
+	config.group_id = group;
+	carrier.topic = pstrdup(topic);
+	carrier.partition = partition;
+
+	PG_TRY();
 	{
-		double		start = now_ms();
-
-		code = fetch_number(producer->handle->rk, group, topic, partition, number, until);
-		if (djk_kafka_error_classify(code) != DJK_KAFKA_RETRIABLE || until - now_ms() <= RETRY_MS)
-			break;
-		pause_before_retry(start);
+		consumer = djk_consumer_create(context, &config);
+		answered = djk_consumer_committed(consumer, &carrier, 1, (int) Max(until - now_ms(), 1), error);
+		djk_consumer_destroy(consumer, GRACE_MS);
 	}
-	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-		djk_kafka_error_fill(error, code, NULL);
-	return code == RD_KAFKA_RESP_ERR_NO_ERROR;
+	PG_FINALLY();
+	{
+		MemoryContextDelete(context);
+	}
+	PG_END_TRY();
+	if (answered && carrier.error.sqlstate != 0)
+	{
+		*error = carrier.error;
+		answered = false;
+	}
+	*number = answered && carrier.offset >= 0 ? carrier.offset : -1;
+	return answered;
 }

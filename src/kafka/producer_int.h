@@ -33,7 +33,7 @@ struct DjkProducer
 {
 	DjkHandle  *handle;
 	MemoryContext context;		/* the owner's */
-	bool		transactional;
+	DjkProducerConfig config;	/* a copy */
 
 	/* Not a hash table of the server's: that would be gone when our context is. */
 	DjkProducerTopic *topics[DJK_TOPIC_BUCKETS];
