@@ -52,6 +52,14 @@ typedef enum Outcome
 	OUTCOME_LOST				/* no partition is ours any more */
 } Outcome;
 
+static bool is_running = false;
+
+bool
+djk_apply_is_running(void)
+{
+	return is_running;
+}
+
 /* ---------- making ---------- */
 
 DjkApply *
@@ -250,6 +258,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 	volatile int limit_ms = 0;
 
 	error_context_stack = &callback;
+	is_running = true;
 	PG_TRY();
 	{
 		DjkOffsetAdvance *volatile advances = NULL;
@@ -285,6 +294,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 		end = from;
 	}
 	PG_END_TRY();
+	is_running = false;
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(context);
 	apply->current = apply->current_route = -1;
@@ -460,13 +470,32 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 
 /* ---------- inside the caller's transaction ---------- */
 
+static void
+apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
+{
+	int			nadvances;
+	DjkOffsetAdvance *advances;
+
+	if (!djk_record_fence(apply))
+		return;
+	result->decided = batch->nmessages;
+	if (batch->nmessages > 0)
+		result->decided = djk_isolate(apply, 0, batch->nmessages, 0);
+	advances = djk_record_write(apply, 0, result->decided, &nadvances);
+	djk_record_committed(apply, advances, nadvances);
+	if (result->decided < batch->nmessages)
+	{
+		result->status = DJK_APPLY_STOPPED;
+		result->error = apply->work[result->decided].error;
+	}
+}
+
 void
 djk_apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 {
 	ErrorContextCallback callback = {error_context_stack, error_context, apply};
 	int			guc_level = NewGUCNestLevel();
-	int			nadvances;
-	DjkOffsetAdvance *advances;
+	bool		was_running = is_running;
 
 	memset(result, 0, sizeof(*result));
 	take_batch(apply, batch);
@@ -475,19 +504,16 @@ djk_apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	set_local("IntervalStyle", "postgres");
 	set_local("bytea_output", "hex");
 
-	if (djk_record_fence(apply))
+	is_running = true;
+	PG_TRY();
 	{
-		result->decided = batch->nmessages;
-		if (batch->nmessages > 0)
-			result->decided = djk_isolate(apply, 0, batch->nmessages, 0);
-		advances = djk_record_write(apply, 0, result->decided, &nadvances);
-		djk_record_committed(apply, advances, nadvances);
-		if (result->decided < batch->nmessages)
-		{
-			result->status = DJK_APPLY_STOPPED;
-			result->error = apply->work[result->decided].error;
-		}
+		apply_inside(apply, batch, result);
 	}
+	PG_FINALLY();
+	{
+		is_running = was_running;
+	}
+	PG_END_TRY();
 	error_context_stack = callback.previous;
 	AtEOXact_GUC(false, guc_level);
 	count_result(apply, result);

@@ -60,4 +60,11 @@ extern void djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *re
  */
 extern void djk_apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result);
 
+/*
+ * Whether what is being written right now is written for a consumer: between
+ * the begin of a batch's transaction and its end, triggers and deferred
+ * constraints included.
+ */
+extern bool djk_apply_is_running(void);
+
 #endif							/* DJK_APPLY_H */
