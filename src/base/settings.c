@@ -33,6 +33,7 @@ int			djk_event_retention_s = 30 * 24 * 60 * 60;
 int			djk_delivery = DJK_AT_LEAST_ONCE;
 int			djk_delivery_retention_s = 0;
 char	   *djk_suppress = NULL;
+char	   *djk_topic_prefix = NULL;
 
 char	   *djk_bootstrap_servers = NULL;
 char	   *djk_client_id = NULL;
@@ -269,6 +270,11 @@ define_outbox_settings(void)
 							   "For SET LOCAL: such a transaction changes published tables, or calls djkafka_produce, without a message.",
 							   &djk_suppress, "off", PGC_USERSET, 0,
 							   check_suppress, NULL, NULL);
+	DefineCustomStringVariable("djkafka.topic_prefix",
+							   "First part of the topics that djkafka_publish chooses: PREFIX.SCHEMA.TABLE.",
+							   "Empty: the name of the database.",
+							   &djk_topic_prefix, "", PGC_USERSET, 0,
+							   NULL, NULL, NULL);
 }
 
 static void

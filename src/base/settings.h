@@ -65,6 +65,8 @@ extern int	djk_properties_generation;
 
 /* djkafka.suppress: whether this transaction's messages for a topic are not wanted. */
 extern char *djk_suppress;
+/* djkafka.topic_prefix; empty: the name of the database. */
+extern char *djk_topic_prefix;
 extern bool djk_suppressed(const char *topic);
 
 /*

@@ -422,7 +422,7 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
 }
 
-/* ---------- dropped targets ---------- */
+/* ---------- dropped targets, and dropped tables that were published ---------- */
 
 Datum
 djkafka_target_dropped(PG_FUNCTION_ARGS)
@@ -431,6 +431,10 @@ djkafka_target_dropped(PG_FUNCTION_ARGS)
 		.sql = "UPDATE @.djkafka_route r SET target = NULL, target_name = d.object_identity"
 		" FROM pg_event_trigger_dropped_objects() d"
 		" WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND r.target::oid = d.objid",
+	};
+	static DjkStatement delete_publications = {
+		.sql = "DELETE FROM @.djkafka_publication p USING pg_event_trigger_dropped_objects() d"
+		" WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND p.relation::oid = d.objid",
 	};
 	Oid			extension;
 	Oid			schema;
@@ -442,6 +446,7 @@ djkafka_target_dropped(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	djk_catalog_enter(&identity);
 	(void) djk_catalog_execute(&update_routes, NULL, NULL);
+	(void) djk_catalog_execute(&delete_publications, NULL, NULL);
 	djk_catalog_leave(&identity);
 	PG_RETURN_NULL();
 }

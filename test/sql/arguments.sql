@@ -41,6 +41,12 @@ SELECT djkafka_produce(topic => 't', value => 'v'::text, key => 'k'::text, heade
 SELECT djkafka_flush(timeout => '0 s');
 SELECT djkafka_delivery(message_id => 1);
 SELECT refused('SELECT djkafka_outbox_resend(message_id => 1)'), refused('SELECT djkafka_outbox_discard(message_id => 1)');
+SELECT djkafka_publish(relation => 'item', topic => 'arguments.3', key_columns => '{id}', key_format => 'text', columns => '{"note": "upper(note)"}', include => '{id,note}', exclude => '{name}',
+    filter => 'id > 0', format => 'json', server => NULL, republish => false, origin => true) > 0;
+CREATE TABLE events (id int, aggregatetype text, aggregateid text, type text, payload text);
+SELECT djkafka_publish_outbox(relation => 'events', topic_prefix => 'e.', server => NULL, delete_rows => true, republish => true, origin => true) > 0;
+CALL djkafka_snapshot(relation => 'item', topic => 'arguments.3', chunk => 10);
+SELECT djkafka_unpublish(relation => 'item', topic => 'arguments.3'), djkafka_unpublish(relation => 'events', topic => NULL);
 SELECT djkafka_drop_route(id => :route);
 SELECT djkafka_drop_consumer(name => 'c');
 
@@ -48,6 +54,9 @@ SELECT djkafka_drop_consumer(name => 'c');
 PREPARE subscribe AS SELECT djkafka_subscribe(topic => $1, target => $2, key_columns => $3, columns => $4, route_order => $5, filter => $6);
 SELECT parameter_types FROM pg_prepared_statements WHERE name = 'subscribe';
 EXECUTE subscribe ('t', 'item', '{id}', '{"note": "''n''"}', '3', NULL);
+PREPARE publish AS SELECT djkafka_publish($1, $2, key_columns => $3, columns => $4, exclude => $5, republish => $6) > 0;
+SELECT parameter_types FROM pg_prepared_statements WHERE name = 'publish';
+EXECUTE publish ('item', 't', '{id}', '{"note": "''n''"}', NULL, 'f');
 PREPARE run AS SELECT applied, dead, reason FROM djkafka_run($1, messages => $2);
 PREPARE produce AS SELECT djkafka_produce($1, $2, key => $3, headers => $4, partition => $5, at_time => $6, server => $7);
 SELECT parameter_types FROM pg_prepared_statements WHERE name = 'produce';

@@ -1,0 +1,77 @@
+/*-------------------------------------------------------------------------
+ *
+ * publication.c
+ *	  Reading rows of djkafka_publication.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sql/publication.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "state/catalog.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+static bool
+get_bool(const DjkTriggerRow *row, const char *column)
+{
+	bool		isnull;
+	Datum		value = djk_trigger_row_get(row, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+void
+djk_publication_fill(const DjkTriggerRow *row, DjkPublicationRow *publication)
+{
+	bool		isnull;
+
+	memset(publication, 0, sizeof(*publication));
+	publication->id = DatumGetInt64(djk_trigger_row_get(row, "id", &isnull));
+	publication->relation = DatumGetObjectId(djk_trigger_row_get(row, "relation", &isnull));
+	publication->topic = djk_trigger_row_text(row, "topic");
+	publication->is_outbox = strcmp(djk_trigger_row_require_text(row, "shape"), "outbox") == 0;
+	publication->server = djk_trigger_row_text(row, "server");
+	publication->enabled = get_bool(row, "enabled");
+	publication->nkey_columns = djk_trigger_row_names(row, "key_columns", &publication->key_columns);
+	publication->key_is_text = strcmp(djk_trigger_row_require_text(row, "key_format"), "text") == 0;
+	publication->ncolumns = djk_trigger_row_object(row, "columns", &publication->column_names,
+												   &publication->column_expressions);
+	publication->ninclude = djk_trigger_row_names(row, "include", &publication->include);
+	publication->nexclude = djk_trigger_row_names(row, "exclude", &publication->exclude);
+	publication->filter = djk_trigger_row_text(row, "filter");
+	publication->republish = get_bool(row, "republish");
+	publication->origin = get_bool(row, "origin");
+	publication->delete_rows = get_bool(row, "delete_rows");
+	publication->search_path = djk_trigger_row_text(row, "search_path");
+}
+
+bool
+djk_publication_load(int64 id, DjkPublicationRow *publication)
+{
+	Relation	rel = table_open(djk_catalog_table("djkafka_publication"), AccessShareLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
+	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 1, &key);
+	tuple = systable_getnext(scan);
+	found = HeapTupleIsValid(tuple);
+	if (found)
+	{
+		DjkTriggerRow row = {tuple, RelationGetDescr(rel), "publication"};
+
+		djk_publication_fill(&row, publication);
+	}
+	systable_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	table_close(rel, AccessShareLock);
+	return found;
+}

@@ -1,0 +1,102 @@
+/*-------------------------------------------------------------------------
+ *
+ * publication.h
+ *	  A row of djkafka_publication, and the SQL that it stands for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_PUBLICATION_H
+#define DJK_PUBLICATION_H
+
+#include "base/djk.h"
+
+#include "sql/row.h"
+#include "utils/relcache.h"
+
+/* Transition tables, by these names in the SQL. */
+#define DJK_PUBLISH_OLD		"djkafka_old"
+#define DJK_PUBLISH_NEW		"djkafka_new"
+
+typedef struct DjkPublicationRow
+{
+	int64		id;
+	Oid			relation;
+	char	   *topic;			/* of an outbox: what topics begin with */
+	bool		is_outbox;
+	char	   *server;			/* NULL: the settings */
+	bool		enabled;
+	char	  **key_columns;	/* nkey_columns = 0: the primary key */
+	int			nkey_columns;
+	bool		key_is_text;
+	char	  **column_names;
+	char	  **column_expressions;
+	int			ncolumns;
+	char	  **include;		/* NULL: all */
+	int			ninclude;
+	char	  **exclude;
+	int			nexclude;
+	char	   *filter;			/* NULL: none */
+	bool		republish;
+	bool		origin;
+	bool		delete_rows;
+	char	   *search_path;
+} DjkPublicationRow;
+
+/* The row of a trigger on djkafka_publication, in CurrentMemoryContext. */
+extern void djk_publication_fill(const DjkTriggerRow *row, DjkPublicationRow *publication);
+
+/*
+ * The row as it is now, whatever the transaction's snapshot says; false if it
+ * is gone.  In CurrentMemoryContext.
+ */
+extern bool djk_publication_load(int64 id, DjkPublicationRow *publication);
+
+typedef enum DjkPublishEvent
+{
+	DJK_PUBLISH_INSERT,
+	DJK_PUBLISH_UPDATE,
+	DJK_PUBLISH_DELETE,
+	DJK_PUBLISH_TRUNCATE,
+	DJK_PUBLISH_BOUND,			/* snapshot: the key that ends the next chunk */
+	DJK_PUBLISH_CHUNK,			/* snapshot: the rows up to it */
+	DJK_PUBLISH_EVENTS
+} DjkPublishEvent;
+
+/* What the statements' columns are. */
+enum
+{
+	DJK_PUBLISH_KEY = 1,
+	DJK_PUBLISH_VALUE,
+	DJK_PUBLISH_TOPIC,			/* from here on: of an outbox only */
+	DJK_PUBLISH_EVENT_ID,
+	DJK_PUBLISH_EVENT_TYPE,
+	DJK_PUBLISH_EVENT_TIME,
+	DJK_PUBLISH_OUTBOX_COLUMNS = DJK_PUBLISH_EVENT_TIME
+};
+
+/* A publication and its table, looked at for writing SQL. */
+typedef struct DjkPublishTable
+{
+	const DjkPublicationRow *row;
+	Relation	rel;
+	char	   *name;			/* qualified and quoted */
+	char	   *alias;			/* quoted */
+	char	  **keys;			/* names, not quoted */
+	Oid		   *key_types;
+	int			nkeys;
+	bool		read_back;		/* rows are read from the table and not from the transition table */
+} DjkPublishTable;
+
+/*
+ * Looks at the table; ERROR with a hint if the publication does not fit it.
+ * In CurrentMemoryContext; the relation must be open, and stay so.
+ */
+extern void djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Relation rel);
+
+/* The SQL of an event.  Parameters: of BOUND the last key and the chunk's size, of CHUNK both keys. */
+extern char *djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_chunk, bool last_chunk);
+
+/* What deletes the rows of an outbox that were just published. */
+extern char *djk_publish_sql_delete(const DjkPublishTable *table);
+
+#endif							/* DJK_PUBLICATION_H */

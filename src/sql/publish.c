@@ -1,0 +1,327 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish.c
+ *	  The trigger of published tables: rows become messages.
+ *
+ * The statement's rows go to the outbox as the query makes them, so a statement
+ * over a million rows needs no memory for them.
+ *
+ * What a consumer of djkafka writes is not published again, unless the
+ * publication asks for it: else two databases that publish and consume a table
+ * both ways would send each change round for ever.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sql/publish.h"
+
+#include "access/htup_details.h"
+#include "apply/apply.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "base/topic.h"
+#include "catalog/pg_type.h"
+#include "commands/trigger.h"
+#include "executor/tuptable.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "sql/produce.h"
+#include "state/catalog.h"
+#include "tcop/dest.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/timestamp.h"
+#include "utils/typcache.h"
+
+PG_FUNCTION_INFO_V1(djkafka_publish_trigger);
+
+/* Where the rows of a publication's query go. */
+typedef struct PublishReceiver
+{
+	DestReceiver pub;
+	DjkPublishState *state;
+	DjkProduceServer *server;
+	MemoryContext context;		/* of one row */
+	TimestampTz time;
+	Oid			value_type;
+	uint64		written;
+} PublishReceiver;
+
+/* ---------- a row ---------- */
+
+/* Text in Kafka is UTF-8; what is bytea is sent as it stands. */
+static struct varlena *
+payload(TupleTableSlot *slot, int column, Oid type)
+{
+	bool		isnull;
+	Datum		datum = slot_getattr(slot, column, &isnull);
+	struct varlena *bytes;
+	char	   *converted;
+
+	if (isnull)
+		return NULL;
+	bytes = PG_DETOAST_DATUM(datum);
+	if (type == BYTEAOID || GetDatabaseEncoding() == PG_UTF8)
+		return bytes;
+	converted = pg_server_to_any(VARDATA(bytes), VARSIZE(bytes) - VARHDRSZ, PG_UTF8);
+	return converted == VARDATA(bytes) ? bytes : (struct varlena *) cstring_to_text(converted);
+}
+
+static char *
+text_of(TupleTableSlot *slot, int column)
+{
+	bool		isnull;
+	Datum		datum = slot_getattr(slot, column, &isnull);
+
+	return isnull ? NULL : TextDatumGetCString(datum);
+}
+
+/* The headers id and eventType, and the origin if the publication wants it. */
+static void
+set_event_headers(PublishReceiver *receiver, TupleTableSlot *slot, DjkOutboxMessage *message, Size *bytes)
+{
+	static const char *const names[] = {"id", "eventType"};
+	const DjkPublishState *state = receiver->state;
+	Oid			type = djk_catalog_type("djkafka_header");
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	Datum		headers[3];
+	int			n = 0;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+
+	for (int i = 0; i < lengthof(names); i++)
+	{
+		char	   *text = text_of(slot, DJK_PUBLISH_EVENT_ID + i);
+		bool		nulls[2] = {false, text == NULL};
+		Datum		values[2] = {CStringGetTextDatum(names[i]), (Datum) 0};
+
+		if (text != NULL)
+			values[1] = PointerGetDatum(payload(slot, DJK_PUBLISH_EVENT_ID + i, TEXTOID));
+		headers[n++] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+		*bytes += strlen(names[i]) + (text != NULL ? VARSIZE_ANY_EXHDR(DatumGetPointer(values[1])) : 0) + 10;
+	}
+	ReleaseTupleDesc(desc);
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	if (state->row->origin)
+		headers[n++] = state->origin_header;
+	message->headers = PointerGetDatum(construct_array(headers, n, type, typlen, typbyval, typalign));
+	message->has_headers = true;
+	*bytes += state->origin_bytes;
+}
+
+/* Returns false if the message is suppressed. */
+static bool
+fill_event(PublishReceiver *receiver, TupleTableSlot *slot, DjkOutboxMessage *message, Size *bytes)
+{
+	bool		isnull;
+	Datum		time;
+
+	message->topic = text_of(slot, DJK_PUBLISH_TOPIC);
+	if (message->topic == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("aggregatetype of an outbox must not be null"),
+				 errdetail("It makes the name of the topic.")));
+	djk_topic_name_require(message->topic, NULL);
+	if (djk_suppressed(message->topic))
+		return false;
+	time = slot_getattr(slot, DJK_PUBLISH_EVENT_TIME, &isnull);
+	if (!isnull && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(time)) &&
+		DatumGetTimestampTz(time) > SetEpochTimestamp() + 1000)
+		message->message_time = DatumGetTimestampTz(time);
+	set_event_headers(receiver, slot, message, bytes);
+	return true;
+}
+
+static bool
+receive_row(TupleTableSlot *slot, DestReceiver *self)
+{
+	PublishReceiver *receiver = (PublishReceiver *) self;
+	const DjkPublishState *state = receiver->state;
+	MemoryContext old = MemoryContextSwitchTo(receiver->context);
+	DjkOutboxMessage message = {0};
+	Size		header_bytes = state->origin_bytes;
+	bool		wanted = true;
+
+	message.topic = state->row->topic;
+	message.partition = -1;
+	message.message_time = receiver->time;
+	message.key = payload(slot, DJK_PUBLISH_KEY, TEXTOID);
+	message.value = payload(slot, DJK_PUBLISH_VALUE, receiver->value_type);
+	if (state->row->is_outbox)
+	{
+		header_bytes = 0;
+		wanted = fill_event(receiver, slot, &message, &header_bytes);
+	}
+	else if (state->row->origin)
+	{
+		message.headers = state->origin;
+		message.has_headers = true;
+	}
+	if (wanted)
+	{
+		(void) djk_produce_write(receiver->server, &message, header_bytes);
+		receiver->written++;
+	}
+	MemoryContextSwitchTo(old);
+	MemoryContextReset(receiver->context);
+	return true;
+}
+
+static void
+start_rows(DestReceiver *self, int operation, TupleDesc desc)
+{
+	((PublishReceiver *) self)->value_type = TupleDescAttr(desc, DJK_PUBLISH_VALUE - 1)->atttypid;
+}
+
+static void
+ignore_receiver(DestReceiver *self)
+{
+}
+
+/* ---------- a statement ---------- */
+
+uint64
+djk_publish_run(DjkPublishState *state, SPIPlanPtr plan, Datum *values)
+{
+	PublishReceiver receiver = {0};
+	SPIExecuteOptions options = {0};
+	ParamListInfo params = NULL;
+	int			result;
+
+	receiver.pub.receiveSlot = receive_row;
+	receiver.pub.rStartup = start_rows;
+	receiver.pub.rShutdown = ignore_receiver;
+	receiver.pub.rDestroy = ignore_receiver;
+	/* Only a word for SPI, which wants to know that rows are asked for. */
+	receiver.pub.mydest = DestTuplestore;
+	receiver.state = state;
+	receiver.server = djk_produce_server(state->row->server, state->owner);
+	receiver.context = AllocSetContextCreate(CurrentMemoryContext, "djkafka row", ALLOCSET_DEFAULT_SIZES);
+	receiver.time = GetCurrentTimestamp();
+
+	if (values != NULL)
+	{
+		int			n = SPI_getargcount(plan);
+
+		params = makeParamList(n);
+		for (int i = 0; i < n; i++)
+		{
+			params->params[i].value = values[i];
+			params->params[i].isnull = false;
+			params->params[i].pflags = PARAM_FLAG_CONST;
+			params->params[i].ptype = SPI_getargtypeid(plan, i);
+		}
+	}
+	options.params = params;
+	options.dest = &receiver.pub;
+	result = SPI_execute_plan_extended(plan, &options);
+	if (result < 0)
+		elog(ERROR, "could not execute a statement of a publication: %s", SPI_result_code_string(result));
+	MemoryContextDelete(receiver.context);
+	return receiver.written;
+}
+
+static void
+delete_rows(DjkPublishState *state)
+{
+	SPIExecuteOptions options = {0};
+	int			result = SPI_execute_plan_extended(state->delete_plan, &options);
+
+	if (result < 0)
+		elog(ERROR, "could not delete the rows of an outbox: %s", SPI_result_code_string(result));
+}
+
+static void
+error_context(void *arg)
+{
+	errcontext("%s", ((DjkPublishState *) arg)->label);
+}
+
+static void
+publish_statement(DjkPublishState *state, DjkPublishEvent event, TriggerData *trigdata)
+{
+	ErrorContextCallback callback = {error_context_stack, error_context, state};
+	DjkPublishIdentity identity;
+
+	error_context_stack = &callback;
+	djk_publish_enter(state, &identity);
+	djk_publish_register(state, trigdata->tg_oldtable, trigdata->tg_newtable);
+	(void) djk_publish_run(state, djk_publish_plan(state, trigdata->tg_relation, event), NULL);
+	if (state->delete_plan != NULL)
+		delete_rows(state);
+	djk_publish_leave(&identity);
+	error_context_stack = callback.previous;
+}
+
+/* ---------- the trigger ---------- */
+
+static DjkPublishEvent
+event_of(const TriggerData *trigdata)
+{
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		return DJK_PUBLISH_INSERT;
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		return DJK_PUBLISH_UPDATE;
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		return DJK_PUBLISH_DELETE;
+	return DJK_PUBLISH_TRUNCATE;
+}
+
+static bool
+is_empty(Tuplestorestate *table)
+{
+	return table == NULL || tuplestore_tuple_count(table) == 0;
+}
+
+/* Statement triggers fire for statements that changed nothing, too. */
+static bool
+changed_nothing(const TriggerData *trigdata)
+{
+	return !TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event) &&
+		is_empty(trigdata->tg_oldtable) && is_empty(trigdata->tg_newtable);
+}
+
+static bool
+is_wanted(const DjkPublishState *state)
+{
+	if (!state->row->enabled || (djk_apply_is_running() && !state->row->republish))
+		return false;
+	/* Of an outbox each row has its own topic. */
+	return state->row->is_outbox || !djk_suppressed(state->row->topic);
+}
+
+Datum
+djkafka_publish_trigger(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	DjkPublishState *state;
+
+	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
+		trigdata->tg_trigger->tgnargs != 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("djkafka_publish_trigger() is for the triggers that djkafka_publish() makes")));
+	if (changed_nothing(trigdata))
+		return PointerGetDatum(NULL);
+	state = djk_publish_acquire(strtoll(trigdata->tg_trigger->tgargs[0], NULL, 10), trigdata->tg_relation);
+	if (state == NULL)
+		return PointerGetDatum(NULL);
+	PG_TRY();
+	{
+		DjkPublishEvent event = event_of(trigdata);
+
+		if (is_wanted(state) && (event == DJK_PUBLISH_INSERT || !state->row->is_outbox))
+			publish_statement(state, event, trigdata);
+	}
+	PG_FINALLY();
+	{
+		djk_publish_release(state);
+	}
+	PG_END_TRY();
+	return PointerGetDatum(NULL);
+}

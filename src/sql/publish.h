@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish.h
+ *	  What a session derives from a publication: plans, rights, headers.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_PUBLISH_H
+#define DJK_PUBLISH_H
+
+#include "base/djk.h"
+
+#include "executor/spi.h"
+#include "sql/publication.h"
+#include "utils/tuplestore.h"
+
+typedef struct DjkPublishState
+{
+	const DjkPublicationRow *row;	/* NULL: not filled yet */
+	MemoryContext context;		/* all below; deleted at rebuild */
+	bool		valid;
+	int			users;			/* statements that run with it */
+	Oid			relation;
+	Oid			owner;			/* of the table: whose rights everything runs with */
+	char	   *search_path;	/* pg_temp last */
+	char	   *label;			/* for errors' context */
+	SPIPlanPtr	plans[DJK_PUBLISH_EVENTS];
+	SPIPlanPtr	delete_plan;	/* of an outbox */
+	Datum		origin;			/* headers of every message */
+	Datum		origin_header;	/* the one in them */
+	Size		origin_bytes;
+} DjkPublishState;
+
+/* The caller's identity and settings while a publication's SQL runs. */
+typedef struct DjkPublishIdentity
+{
+	Oid			userid;
+	int			sec_context;
+	int			guc_level;
+} DjkPublishIdentity;
+
+/*
+ * The state of a publication for its table, NULL if there is none.  Must be
+ * given back; needs a transaction.
+ */
+extern DjkPublishState *djk_publish_acquire(int64 id, Relation rel);
+extern void djk_publish_release(DjkPublishState *state);
+
+/* ERROR unless every statement of the publication can be planned. */
+extern void djk_publish_check(const DjkPublicationRow *row, Relation rel);
+
+/*
+ * Becomes the table's owner, in a security-restricted operation and with what
+ * a value's text depends on pinned; and connects to SPI.  An ERROR in between
+ * is undone by the abort of the (sub)transaction.
+ */
+extern void djk_publish_enter(const DjkPublishState *state, DjkPublishIdentity *saved);
+extern void djk_publish_leave(const DjkPublishIdentity *saved);
+
+/* Between enter and leave: transition tables; either may be NULL. */
+extern void djk_publish_register(const DjkPublishState *state, Tuplestorestate *old, Tuplestorestate *new);
+
+/*
+ * Between enter and leave, with the transition tables registered: the plan of
+ * an event.  ERROR if the publication does not fit the table.
+ */
+extern SPIPlanPtr djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event);
+
+/* Between enter and leave: the plan of some SQL, which must be one query. */
+extern SPIPlanPtr djk_publish_prepare(const char *sql, int nargs, Oid *argtypes);
+
+/* Between enter and leave: runs a plan, each row of which is a message.  Returns how many. */
+extern uint64 djk_publish_run(DjkPublishState *state, SPIPlanPtr plan, Datum *values);
+
+#endif							/* DJK_PUBLISH_H */

@@ -1,0 +1,368 @@
+/*-------------------------------------------------------------------------
+ *
+ * publish_state.c
+ *	  What a session derives from a publication, and with whose rights it runs.
+ *
+ * A state is built at the first change of a table and kept until the table or
+ * the publication changes: whoever changes a publication's row invalidates its
+ * relation, so both arrive the same way.  The row is read as it is now and not
+ * by the transaction's snapshot, which may be older than the invalidation.
+ *
+ * Expressions, casts to json and output functions are the table owner's or of
+ * his choice, and whoever writes to the table makes them run.  They run as the
+ * owner, as index expressions do in maintenance commands: neither does an owner
+ * get a writer's rights by them, nor does a writer need rights on what they
+ * read.  The context is a security-restricted operation; search_path is the
+ * publication's, with temporary objects, which may be the writer's, last.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "sql/publish.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "base/compat.h"
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "pgtime.h"
+#include "state/catalog.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/bytea.h"
+#include "utils/float.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/queryenvironment.h"
+#include "utils/rel.h"
+#include "utils/typcache.h"
+#include "utils/uuid.h"
+
+#define ORIGIN_HEADER		"djkafka-origin"
+
+/*
+ * How many rows the planner is told of a transition table: enough for it to
+ * hash, where a nested loop would be quadratic for a large statement.
+ */
+#define PLANNED_ROWS		1000
+
+typedef struct StateEntry
+{
+	int64		id;
+	DjkPublishState *state;
+} StateEntry;
+
+static HTAB *states = NULL;
+
+/* ---------- the cache ---------- */
+
+static void
+invalidate_relation(Datum arg, Oid relid)
+{
+	HASH_SEQ_STATUS scan;
+	StateEntry *entry;
+
+	hash_seq_init(&scan, states);
+	while ((entry = hash_seq_search(&scan)) != NULL)
+	{
+		if (entry->state != NULL && (!OidIsValid(relid) || entry->state->relation == relid))
+			entry->state->valid = false;
+	}
+}
+
+static StateEntry *
+find_entry(int64 id)
+{
+	bool		found;
+	StateEntry *entry;
+
+	if (states == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(int64);
+		ctl.entrysize = sizeof(StateEntry);
+		ctl.hcxt = TopMemoryContext;
+		states = hash_create("djkafka publications", 32, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
+	}
+	entry = hash_search(states, &id, HASH_ENTER, &found);
+	if (!found)
+		entry->state = NULL;
+	return entry;
+}
+
+static void
+destroy_state(DjkPublishState *state)
+{
+	for (int i = 0; i < DJK_PUBLISH_EVENTS; i++)
+	{
+		if (state->plans[i] != NULL)
+			SPI_freeplan(state->plans[i]);
+	}
+	if (state->delete_plan != NULL)
+		SPI_freeplan(state->delete_plan);
+	MemoryContextDelete(state->context);
+}
+
+/* A statement that still runs with an old state destroys it when it ends. */
+static void
+forget_state(StateEntry *entry)
+{
+	DjkPublishState *state = entry->state;
+
+	entry->state = NULL;
+	if (state != NULL && state->users == 0)
+		destroy_state(state);
+}
+
+/* ---------- building ---------- */
+
+/* One header that says where a message was made. */
+static void
+build_origin(DjkPublishState *state)
+{
+	Oid			type = djk_catalog_type("djkafka_header");
+	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
+	bool		nulls[2] = {false, false};
+	MemoryContext context = CurrentMemoryContext;
+	DjkIdentity identity;
+	DjkHome		home;
+	Datum		values[2];
+	char	   *text;
+	Datum		header;
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+
+	djk_catalog_enter(&identity);
+	djk_home_load(&home);
+	djk_catalog_leave(&identity);
+	MemoryContextSwitchTo(context);
+
+	text = DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&home.id)));
+	values[0] = CStringGetTextDatum(ORIGIN_HEADER);
+	values[1] = CStringGetTextDatum(text);
+	header = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	state->origin = PointerGetDatum(construct_array(&header, 1, type, typlen, typbyval, typalign));
+	state->origin_header = header;
+	state->origin_bytes = strlen(ORIGIN_HEADER) + strlen(text) + 10;
+	ReleaseTupleDesc(desc);
+}
+
+/* Temporary tables may be another's: looked up last, unless the path names them. */
+static char *
+pin_search_path(const char *path)
+{
+	if (strstr(path, "pg_temp") != NULL)
+		return pstrdup(path);
+	return psprintf("%s%spg_temp", path, path[strspn(path, " ")] != '\0' ? ", " : "");
+}
+
+static void
+fill_state(DjkPublishState *state, const DjkPublicationRow *row, Relation rel)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+
+	state->owner = rel->rd_rel->relowner;
+	state->search_path = pin_search_path(row->search_path);
+	state->label = psprintf("publication " INT64_FORMAT " of table \"%s\"", row->id, RelationGetRelationName(rel));
+	if (row->origin)
+		build_origin(state);
+	/* Last: it says that the state is whole. */
+	state->row = row;
+	MemoryContextSwitchTo(old);
+}
+
+static DjkPublishState *
+create_state(Relation rel, MemoryContext parent)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "djkafka publication", ALLOCSET_SMALL_SIZES);
+	DjkPublishState *state = MemoryContextAllocZero(context, sizeof(DjkPublishState));
+
+	state->context = context;
+	state->relation = RelationGetRelid(rel);
+	state->valid = true;
+	return state;
+}
+
+/* False if there is no such publication of this table. */
+static bool
+load_state(DjkPublishState *state, int64 id, Relation rel)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+	DjkPublicationRow *row = palloc(sizeof(DjkPublicationRow));
+	bool		found = djk_publication_load(id, row);
+
+	MemoryContextSwitchTo(old);
+	if (!found || row->relation != state->relation)
+		return false;
+	fill_state(state, row, rel);
+	return true;
+}
+
+DjkPublishState *
+djk_publish_acquire(int64 id, Relation rel)
+{
+	StateEntry *entry = find_entry(id);
+
+	if (entry->state != NULL && (!entry->state->valid || entry->state->row == NULL))
+		forget_state(entry);
+	if (entry->state == NULL)
+	{
+		/* In the cache before it is filled: an invalidation meanwhile must not be lost. */
+		entry->state = create_state(rel, CacheMemoryContext);
+		if (!load_state(entry->state, id, rel))
+		{
+			forget_state(entry);
+			return NULL;
+		}
+	}
+	entry->state->users++;
+	return entry->state;
+}
+
+void
+djk_publish_release(DjkPublishState *state)
+{
+	StateEntry *entry = find_entry(state->row->id);
+
+	state->users--;
+	if (entry->state != state && state->users == 0)
+		destroy_state(state);
+}
+
+/* ---------- plans ---------- */
+
+static SPIPlanPtr
+keep(SPIPlanPtr plan)
+{
+	SPI_keepplan(plan);
+	return plan;
+}
+
+SPIPlanPtr
+djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event)
+{
+	DjkPublishTable table;
+
+	if (state->plans[event] != NULL)
+		return state->plans[event];
+	djk_publish_table_init(&table, state->row, rel);
+	state->plans[event] = keep(djk_publish_prepare(djk_publish_sql(&table, event, true, true), 0, NULL));
+	if (state->row->delete_rows && state->delete_plan == NULL)
+	{
+		const char *sql = djk_publish_sql_delete(&table);
+		SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
+
+		if (plan == NULL)
+			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+		state->delete_plan = keep(plan);
+	}
+	return state->plans[event];
+}
+
+void
+djk_publish_check(const DjkPublicationRow *row, Relation rel)
+{
+	static const DjkPublishEvent events[] = {
+		DJK_PUBLISH_INSERT, DJK_PUBLISH_UPDATE, DJK_PUBLISH_DELETE, DJK_PUBLISH_TRUNCATE
+	};
+	DjkPublishState *state = create_state(rel, CurrentMemoryContext);
+	DjkPublishIdentity identity;
+
+	fill_state(state, row, rel);
+	djk_publish_enter(state, &identity);
+	djk_publish_register(state, NULL, NULL);
+	for (int i = 0; i < (row->is_outbox ? 1 : lengthof(events)); i++)
+		(void) djk_publish_plan(state, rel, events[i]);
+	djk_publish_leave(&identity);
+	destroy_state(state);
+}
+
+/* ---------- identity ---------- */
+
+static void
+set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
+/* Most sessions have these as they are needed. */
+static void
+pin_formats(void)
+{
+	if (DateStyle != USE_ISO_DATES)
+		set_local("DateStyle", "ISO");
+	if (IntervalStyle != INTSTYLE_POSTGRES)
+		set_local("IntervalStyle", "postgres");
+	if (bytea_output != BYTEA_OUTPUT_HEX)
+		set_local("bytea_output", "hex");
+	if (extra_float_digits < 1)
+		set_local("extra_float_digits", "1");
+	if (strcmp(pg_get_timezone_name(session_timezone), "UTC") != 0)
+		set_local("TimeZone", "UTC");
+}
+
+void
+djk_publish_enter(const DjkPublishState *state, DjkPublishIdentity *saved)
+{
+	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
+	SetUserIdAndSecContext(state->owner, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	saved->guc_level = NewGUCNestLevel();
+	set_local("search_path", state->search_path);
+	pin_formats();
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+}
+
+void
+djk_publish_leave(const DjkPublishIdentity *saved)
+{
+	SPI_finish();
+	AtEOXact_GUC(false, saved->guc_level);
+	SetUserIdAndSecContext(saved->userid, saved->sec_context);
+}
+
+/* ---------- running ---------- */
+
+static void
+register_relation(const char *name, Oid relation, Tuplestorestate *store)
+{
+	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
+
+	enr->md.name = (char *) name;
+	enr->md.reliddesc = relation;
+	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
+	enr->md.enrtuples = PLANNED_ROWS;
+	enr->reldata = store;
+	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
+		elog(ERROR, "could not register relation \"%s\"", name);
+}
+
+/* Both, whatever the event: a name that is not there would be looked up as a table. */
+void
+djk_publish_register(const DjkPublishState *state, Tuplestorestate *old, Tuplestorestate *new)
+{
+	register_relation(DJK_PUBLISH_OLD, state->relation, old);
+	register_relation(DJK_PUBLISH_NEW, state->relation, new);
+}
+
+SPIPlanPtr
+djk_publish_prepare(const char *sql, int nargs, Oid *argtypes)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, nargs, argtypes);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	if (!SPI_is_cursor_plan(plan))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("columns and filter of a publication must be single SQL expressions")));
+	return plan;
+}

@@ -1,0 +1,454 @@
+/*-------------------------------------------------------------------------
+ *
+ * validate_publication.c
+ *	  The triggers that check rows of djkafka_publication, and keep the
+ *	  triggers of published tables as they say.
+ *
+ * A table is published by whoever owns it: all that a publication runs, runs
+ * with its owner's rights.  A row that carries another home came with a
+ * restored dump, which brings the table's triggers itself, later.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "access/relation.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "base/topic.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "commands/extension.h"
+#include "fmgr.h"
+#include "miscadmin.h"
+#include "sql/publish.h"
+#include "sql/row.h"
+#include "state/catalog.h"
+#include "state/connection.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+PG_FUNCTION_INFO_V1(djkafka_publication_validate);
+PG_FUNCTION_INFO_V1(djkafka_publication_changed);
+PG_FUNCTION_INFO_V1(djkafka_unpublish);
+
+/* ---------- values ---------- */
+
+static void
+check_word(const DjkTriggerRow *row, const char *column, const char *first, const char *second)
+{
+	const char *value = djk_trigger_row_require_text(row, column);
+
+	if (strcmp(value, first) == 0 || (second != NULL && strcmp(value, second) == 0))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for %s: \"%s\"", column, value),
+			 second == NULL ? errhint("The only valid value is \"%s\".", first) :
+			 errhint("Valid values are \"%s\", \"%s\".", first, second)));
+}
+
+/* As Debezium names topics, characters that Kafka does not take become underscores. */
+static char *
+default_topic(Oid relation)
+{
+	const char *prefix = djk_topic_prefix != NULL && djk_topic_prefix[0] != '\0' ?
+		djk_topic_prefix : get_database_name(MyDatabaseId);
+	char	   *topic = psprintf("%s.%s.%s", prefix, get_namespace_name(get_rel_namespace(relation)),
+								 get_rel_name(relation));
+
+	for (char *p = topic; *p != '\0'; p++)
+	{
+		char		one[2] = {*p, '\0'};
+
+		if (*p != '.' && !djk_topic_name_is_valid(one))
+			*p = '_';
+	}
+	return topic;
+}
+
+static void
+check_topic(DjkTriggerRow *row, Oid relation)
+{
+	char	   *topic = djk_trigger_row_text(row, "topic");
+	bool		is_outbox = strcmp(djk_trigger_row_require_text(row, "shape"), "outbox") == 0;
+
+	if (topic == NULL && is_outbox)
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("topic of a publication of shape \"outbox\" must not be null"),
+				 errhint("It is what the topics' names begin with; '' for nothing.")));
+	if (topic == NULL)
+	{
+		topic = default_topic(relation);
+		djk_trigger_row_set_text(row, "topic", topic);
+	}
+	if (!is_outbox || topic[0] != '\0')
+		djk_topic_name_require(topic, NULL);
+}
+
+static void
+require_null(const DjkTriggerRow *row, const char *column)
+{
+	bool		isnull;
+
+	(void) djk_trigger_row_get(row, column, &isnull);
+	if (!isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s has no meaning for a publication of shape \"outbox\"", column)));
+}
+
+static void
+check_shape(const DjkTriggerRow *row)
+{
+	static const char *const columns[] = {"key_columns", "columns", "include", "exclude", "filter"};
+	bool		isnull;
+
+	check_word(row, "shape", "rows", "outbox");
+	check_word(row, "key_format", "json", "text");
+	check_word(row, "format", "json", NULL);
+	if (strcmp(djk_trigger_row_text(row, "shape"), "outbox") == 0)
+	{
+		for (int i = 0; i < lengthof(columns); i++)
+			require_null(row, columns[i]);
+	}
+	else if (DatumGetBool(djk_trigger_row_get(row, "delete_rows", &isnull)) && !isnull)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("delete_rows is for publications of shape \"outbox\"")));
+}
+
+/* Said better than by the unique constraint, which is left the race. */
+static void
+check_duplicate(const DjkTriggerRow *row)
+{
+	static DjkStatement select_same = {
+		.sql = "SELECT FROM @.djkafka_publication WHERE relation = $1 AND topic = $2 AND id <> $3",
+		.nargs = 3,
+		.argtypes = {REGCLASSOID, TEXTOID, INT8OID}
+	};
+	Datum		values[3];
+	DjkIdentity identity;
+	bool		isnull;
+	bool		exists;
+
+	values[0] = djk_trigger_row_get(row, "relation", &isnull);
+	values[1] = djk_trigger_row_get(row, "topic", &isnull);
+	values[2] = djk_trigger_row_get(row, "id", &isnull);
+	djk_catalog_enter(&identity);
+	exists = djk_catalog_execute(&select_same, values, NULL) > 0;
+	djk_catalog_leave(&identity);
+	if (exists)
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("table \"%s\" is published to topic \"%s\" already", djk_trigger_row_text(row, "relation"),
+						djk_trigger_row_text(row, "topic")),
+				 errhint("Change the row of djkafka_publication, or drop it with djkafka_unpublish.")));
+}
+
+/* ---------- the table ---------- */
+
+static Oid
+require_relation(const DjkTriggerRow *row)
+{
+	bool		isnull;
+
+	(void) djk_trigger_row_require_text(row, "relation");
+	return DatumGetObjectId(djk_trigger_row_get(row, "relation", &isnull));
+}
+
+/* A table that is gone, or whose owner the current user is. */
+static void
+require_owner(Oid relation)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	if (has_privs_of_role(GetUserId(), owner))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("must be owner of table %s", get_rel_name(relation)),
+			 errdetail("A publication runs with the rights of the table's owner.")));
+}
+
+static void
+require_table(Relation rel)
+{
+	const char *name = RelationGetRelationName(rel);
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION && rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a table", name),
+				 errdetail("Changes are seen by triggers, which only tables can have."),
+				 errhint("Publish the tables that it reads.")));
+	if (rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a temporary table", name)));
+	if (getExtensionOfObject(RelationRelationId, RelationGetRelid(rel)) == get_extension_oid(DJK_EXTENSION_NAME, true))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is a table of djkafka", name)));
+}
+
+/* Fills home; whether the row was made here. */
+static bool
+check_home(DjkTriggerRow *row)
+{
+	DjkIdentity identity;
+	DjkHome		home;
+	bool		isnull;
+	Datum		datum = djk_trigger_row_get(row, "home", &isnull);
+	pg_uuid_t  *copy;
+
+	djk_catalog_enter(&identity);
+	djk_home_load(&home);
+	djk_catalog_leave(&identity);
+	if (!isnull)
+		return memcmp(DatumGetUUIDP(datum), &home.id, sizeof(pg_uuid_t)) == 0;
+	copy = palloc(sizeof(pg_uuid_t));
+	*copy = home.id;
+	djk_trigger_row_set(row, "home", UUIDPGetDatum(copy), false);
+	return true;
+}
+
+/* Columns may go later, but a name that is wrong from the start is a mistake. */
+static void
+require_columns(Relation rel, const char *what, char **names, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (get_attnum(RelationGetRelid(rel), names[i]) == InvalidAttrNumber)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i], RelationGetRelationName(rel)),
+					 errdetail("It is named in %s of the publication.", what)));
+	}
+}
+
+static void
+check_deeply(const DjkTriggerRow *row, Oid relation)
+{
+	DjkPublicationRow publication;
+	Relation	rel = relation_open(relation, AccessShareLock);
+
+	require_table(rel);
+	djk_publication_fill(row, &publication);
+	require_columns(rel, "include", publication.include, publication.ninclude);
+	require_columns(rel, "exclude", publication.exclude, publication.nexclude);
+	djk_connection_require_usage(publication.server, rel->rd_rel->relowner);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	djk_publish_check(&publication, rel);
+	PopActiveSnapshot();
+	relation_close(rel, NoLock);
+}
+
+Datum
+djkafka_publication_validate(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	DjkTriggerRow row;
+	Oid			relation;
+	bool		is_home;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_publication_validate must be called as a trigger");
+	row = djk_trigger_row(trigdata, "publication");
+	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
+		return PointerGetDatum(row.tuple);
+	relation = require_relation(&row);
+	require_owner(relation);
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		return PointerGetDatum(row.tuple);
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
+
+		require_owner(require_relation(&old));
+		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+	}
+	if (djk_trigger_row_text(&row, "search_path") == NULL)
+		djk_trigger_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
+	is_home = check_home(&row);
+	check_shape(&row);
+	check_topic(&row, relation);
+	check_duplicate(&row);
+	if (is_home || TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+		check_deeply(&row, relation);
+	return PointerGetDatum(row.tuple);
+}
+
+/* ---------- the triggers of the table ---------- */
+
+typedef struct TableTrigger
+{
+	const char *suffix;
+	const char *event;
+	const char *tables;
+	bool		of_outbox;
+} TableTrigger;
+
+static const TableTrigger table_triggers[] = {
+	{"insert", "AFTER INSERT", " REFERENCING NEW TABLE AS " DJK_PUBLISH_NEW, true},
+	{"update", "AFTER UPDATE", " REFERENCING OLD TABLE AS " DJK_PUBLISH_OLD " NEW TABLE AS " DJK_PUBLISH_NEW, false},
+	{"delete", "AFTER DELETE", " REFERENCING OLD TABLE AS " DJK_PUBLISH_OLD, false},
+	{"truncate", "BEFORE TRUNCATE", "", false}
+};
+
+static char *
+trigger_name(int64 id, const TableTrigger *trigger)
+{
+	return psprintf("djkafka_publish_" INT64_FORMAT "_%s", id, trigger->suffix);
+}
+
+static void
+execute(const char *sql)
+{
+	int			result = SPI_execute(sql, false, 0);
+
+	if (result < 0)
+		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
+}
+
+static char *
+table_name(Oid relation)
+{
+	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
+}
+
+static bool
+has_trigger(Oid relation, const char *name)
+{
+	execute(psprintf("SELECT FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) %u::pg_catalog.oid"
+					 " AND tgname OPERATOR(pg_catalog.=) %s", relation, quote_literal_cstr(name)));
+	return SPI_processed > 0;
+}
+
+/* DEPENDS ON EXTENSION lets DROP EXTENSION take the triggers along. */
+static void
+make_triggers(const DjkPublicationRow *publication)
+{
+	char	   *table = table_name(publication->relation);
+	char	   *schema = djk_catalog_schema();
+
+	for (int i = 0; i < lengthof(table_triggers); i++)
+	{
+		const TableTrigger *trigger = &table_triggers[i];
+		char	   *name = trigger_name(publication->id, trigger);
+
+		if ((publication->is_outbox && !trigger->of_outbox) || has_trigger(publication->relation, name))
+			continue;
+		execute(psprintf("CREATE TRIGGER %s %s ON %s%s FOR EACH STATEMENT"
+						 " EXECUTE FUNCTION %s.djkafka_publish_trigger(" INT64_FORMAT ")",
+						 name, trigger->event, table, trigger->tables, schema, publication->id));
+		execute(psprintf("ALTER TRIGGER %s ON %s DEPENDS ON EXTENSION djkafka", name, table));
+	}
+}
+
+static void
+drop_triggers(const DjkPublicationRow *publication)
+{
+	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(publication->relation)))
+		return;
+	for (int i = 0; i < lengthof(table_triggers); i++)
+	{
+		char	   *name = trigger_name(publication->id, &table_triggers[i]);
+
+		if (has_trigger(publication->relation, name))
+			execute(psprintf("DROP TRIGGER %s ON %s", name, table_name(publication->relation)));
+	}
+}
+
+/* Whether the triggers of the old row are not those of the new. */
+static bool
+needs_others(const DjkPublicationRow *old, const DjkPublicationRow *new)
+{
+	return old->id != new->id || old->relation != new->relation || old->is_outbox != new->is_outbox;
+}
+
+static bool
+is_foreign(DjkTriggerRow *row)
+{
+	return !check_home(row);
+}
+
+Datum
+djkafka_publication_changed(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	TriggerEvent event = trigdata->tg_event;
+	DjkTriggerRow row;
+	DjkPublicationRow new;
+	DjkPublicationRow old;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_publication_changed must be called as a trigger");
+	row = djk_trigger_row(trigdata, "publication");
+	djk_publication_fill(&row, &new);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (TRIGGER_FIRED_BY_UPDATE(event))
+	{
+		DjkTriggerRow old_row = {trigdata->tg_trigtuple, row.desc, row.what};
+
+		djk_publication_fill(&old_row, &old);
+		if (needs_others(&old, &new))
+			drop_triggers(&old);
+		CacheInvalidateRelcacheByRelid(old.relation);
+	}
+	if (TRIGGER_FIRED_BY_DELETE(event))
+		drop_triggers(&new);
+	else if (TRIGGER_FIRED_BY_UPDATE(event) || !is_foreign(&row))
+		make_triggers(&new);
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(new.relation)))
+		CacheInvalidateRelcacheByRelid(new.relation);
+	SPI_finish();
+	return PointerGetDatum(NULL);
+}
+
+/* ---------- ending ---------- */
+
+Datum
+djkafka_unpublish(PG_FUNCTION_ARGS)
+{
+	static DjkStatement delete_publications = {
+		.sql = "DELETE FROM @.djkafka_publication WHERE relation OPERATOR(pg_catalog.=) $1"
+		" AND ($2 IS NULL OR topic OPERATOR(pg_catalog.=) $2)",
+		.nargs = 2,
+		.argtypes = {REGCLASSOID, TEXTOID}
+	};
+	Datum		values[2];
+	char		nulls[] = {' ', PG_ARGISNULL(1) ? 'n' : ' ', '\0'};
+
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("argument \"relation\" must not be null")));
+	values[0] = PG_GETARG_DATUM(0);
+	values[1] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (djk_catalog_execute(&delete_publications, values, nulls) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("table \"%s\" has no such publication", get_rel_name(PG_GETARG_OID(0))),
+				 errhint("SELECT relation, topic FROM djkafka_publication shows those that exist.")));
+	SPI_finish();
+	PG_RETURN_VOID();
+}
