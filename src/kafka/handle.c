@@ -19,7 +19,6 @@
  */
 #include "kafka/handle.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <time.h>
@@ -171,11 +170,13 @@ wait_call(Call *call, double until_ms)
 	struct timespec ts;
 	bool		done;
 
+	slice = Max(slice, 0);
 	ts.tv_sec = (time_t) (slice / 1000.0);
 	ts.tv_nsec = (long) ((slice - ts.tv_sec * 1000.0) * 1000000.0);
 	pthread_mutex_lock(&shared->lock);
+	/* Not on ETIMEDOUT alone: whatever goes wrong, the caller looks at its interrupts. */
 	while (!call->done)
-		if (pthread_cond_timedwait(&shared->ended, &shared->lock, &ts) == ETIMEDOUT)
+		if (pthread_cond_timedwait(&shared->ended, &shared->lock, &ts) != 0)
 			break;
 	done = call->done;
 	pthread_mutex_unlock(&shared->lock);

@@ -11,8 +11,6 @@
  */
 #include "sql/client.h"
 
-#include <math.h>
-
 #include "base/compat.h"
 #include "kafka/error.h"
 #include "kafka/handle.h"
@@ -22,17 +20,18 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-static int64
-interval_ms(const Interval *interval)
+/* In floating point: no interval that a person can write overflows it. */
+int64
+djk_client_interval_us(const Interval *interval, const char *name)
 {
-	double		ms = interval->time / 1000.0 +
-		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * SECS_PER_DAY * 1000.0;
+	double		us = (double) interval->time +
+		((double) interval->day + (double) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
 
-	if (ms <= 0)
+	if (us <= 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("timeout must be greater than zero")));
-	return ms > PG_INT32_MAX ? PG_INT32_MAX : (int64) ceil(ms);
+				 errmsg("%s must be greater than zero", name)));
+	return (int64) Min(us, (double) DJK_CLIENT_MAX_DAYS * USECS_PER_DAY);
 }
 
 void
@@ -43,7 +42,7 @@ djk_client_open(DjkClient *client, const char *server,
 	DjkConsumerConfig config = {0};
 	DjkConnection connection;
 
-	client->until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), interval_ms(timeout));
+	client->until = GetCurrentTimestamp() + djk_client_interval_us(timeout, "timeout");
 	djk_connection_load(server, GetUserId(), options, noptions, &connection);
 	client->embedded = connection.embedded;
 	config.properties = connection.properties;

@@ -12,6 +12,9 @@
 #include "datatype/timestamp.h"
 #include "kafka/consumer.h"
 
+/* A longer timeout counts as this one: milliseconds must fit into the library's int. */
+#define DJK_CLIENT_MAX_DAYS		1
+
 /* A call that lasts as long as its caller lets it. */
 typedef struct DjkClient
 {
@@ -20,6 +23,9 @@ typedef struct DjkClient
 	bool		embedded;		/* it is the embedded broker's */
 	TimestampTz until;
 } DjkClient;
+
+/* The argument 'name' in microseconds, at most DJK_CLIENT_MAX_DAYS; ERROR unless greater than zero. */
+extern int64 djk_client_interval_us(const Interval *interval, const char *name);
 
 /*
  * Connects as the current user, without a group: 'server' NULL means the

@@ -110,18 +110,6 @@ load_consumer(const char *name)
 	return consumer;
 }
 
-static int64
-interval_us(const Interval *interval, const char *name)
-{
-	int64		us = interval->time + ((int64) interval->day + (int64) interval->month * DAYS_PER_MONTH) * USECS_PER_DAY;
-
-	if (us <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s must be greater than zero", name)));
-	return us;
-}
-
 static void
 read_arguments(FunctionCallInfo fcinfo, Run *run)
 {
@@ -143,8 +131,8 @@ read_arguments(FunctionCallInfo fcinfo, Run *run)
 					 errhint("The only value is \"eof\": the ends of the partitions as they are now.")));
 		run->until_eof = true;
 	}
-	(void) interval_us(PG_GETARG_INTERVAL_P(4), "timeout");
-	run->idle_us = PG_ARGISNULL(3) ? 0 : interval_us(PG_GETARG_INTERVAL_P(3), "idle");
+	(void) djk_client_interval_us(PG_GETARG_INTERVAL_P(4), "timeout");
+	run->idle_us = PG_ARGISNULL(3) ? 0 : djk_client_interval_us(PG_GETARG_INTERVAL_P(3), "idle");
 	PreventCommandIfReadOnly("djkafka_run()");
 	run->consumer = load_consumer(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 }
