@@ -17,10 +17,8 @@
 #include "apply/statement.h"
 #include "base/clock.h"
 #include "base/compat.h"
-#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "regex/regex.h"
 #include "storage/lmgr.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
@@ -35,15 +33,6 @@ typedef struct TopicEntry
 	char		topic[DJK_TOPIC_MAX + 1];	/* hash key */
 	Bitmapset  *routes;
 } TopicEntry;
-
-static bool
-topic_matches(const DjkRouteRow *route, const char *topic)
-{
-	if (route->topic[0] != '^')
-		return strcmp(route->topic, topic) == 0;
-	return RE_compile_and_execute(cstring_to_text(route->topic), unconstify(char *, topic), strlen(topic),
-								  REG_ADVANCED, DEFAULT_COLLATION_OID, 0, NULL);
-}
 
 static Bitmapset *
 routes_of_topic(DjkApply *apply, const char *topic)
@@ -71,7 +60,7 @@ routes_of_topic(DjkApply *apply, const char *topic)
 	old = MemoryContextSwitchTo(apply->context);
 	for (int r = 0; r < apply->consumer->nroutes; r++)
 	{
-		if (topic_matches(&apply->consumer->routes[r], topic))
+		if (djk_topic_matches(apply->consumer->routes[r].topic, topic))
 			routes = bms_add_member(routes, r);
 	}
 	MemoryContextSwitchTo(old);

@@ -135,6 +135,8 @@ create_conf(const DjkConsumerConfig *config)
 	set_memory(conf, config->queue_kbytes);
 	set_enforced(conf, config->embedded);
 	djk_conf_set(conf, "group.id", config->group_id ? config->group_id : GROUPLESS_ID);
+	if (config->skip_internal)
+		djk_conf_set(conf, "topic.blacklist", "^__");
 	if (config->group_instance_id != NULL)
 		djk_conf_set(conf, "group.instance.id", config->group_instance_id);
 	if (config->client_id != NULL)

@@ -100,6 +100,7 @@ typedef struct DjkConsumerConfig
 	const char *assignment_strategy;	/* "range", "roundrobin", "cooperative-sticky" or NULL */
 	int			queue_kbytes;	/* cap of what the library holds for us, in kB */
 	bool		embedded;		/* the embedded broker, which lacks what newer brokers can */
+	bool		skip_internal;	/* topics whose names begin with "__" do not exist for it */
 } DjkConsumerConfig;
 
 /*

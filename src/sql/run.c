@@ -15,13 +15,11 @@
 #include "apply/apply.h"
 #include "base/start.h"
 #include "catalog/pg_authid.h"
-#include "catalog/pg_collation.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kafka/collect.h"
 #include "kafka/error.h"
 #include "miscadmin.h"
-#include "regex/regex.h"
 #include "sql/client.h"
 #include "sql/run_messages.h"
 #include "state/catalog.h"
@@ -283,8 +281,7 @@ load_pattern(Run *run, const char *pattern)
 	for (int i = 0; i < ntopics; i++)
 	{
 		if (!is_loaded(run, topics[i].name) &&
-			RE_compile_and_execute(cstring_to_text(pattern), topics[i].name, strlen(topics[i].name),
-								   REG_ADVANCED, DEFAULT_COLLATION_OID, 0, NULL))
+			djk_topic_matches(pattern, topics[i].name))
 			load_topic(run, topics[i].name);
 	}
 }

@@ -8,8 +8,10 @@
 #include "state/consumer_row.h"
 
 #include "base/settings.h"
+#include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
+#include "regex/regex.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -56,6 +58,37 @@ DjkOperation
 djk_operation_parse(const char *word)
 {
 	return (DjkOperation) parse_word("operation", word, operation_words);
+}
+
+/* ---------- topics ---------- */
+
+/* Kafka's own topics, and what other programs keep for themselves. */
+static bool
+names_internal(const char *topic)
+{
+	return strncmp(topic[0] == '^' ? topic + 1 : topic, "__", 2) == 0;
+}
+
+bool
+djk_topic_matches(const char *pattern, const char *topic)
+{
+	if (pattern[0] != '^')
+		return strcmp(pattern, topic) == 0;
+	if (names_internal(topic) && !names_internal(pattern))
+		return false;
+	return RE_compile_and_execute(cstring_to_text(pattern), unconstify(char *, topic), strlen(topic),
+								  REG_ADVANCED, DEFAULT_COLLATION_OID, 0, NULL);
+}
+
+bool
+djk_consumer_row_reads_internal(const DjkConsumerRow *consumer)
+{
+	for (int i = 0; i < consumer->nroutes; i++)
+	{
+		if (names_internal(consumer->routes[i].topic))
+			return true;
+	}
+	return false;
 }
 
 /* ---------- routes ---------- */

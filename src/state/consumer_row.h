@@ -103,6 +103,15 @@ extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext conte
 /* -1 if the consumer is gone or disabled, or has no worker of this number any more. */
 extern int64 djk_consumer_row_revision(int64 id, int worker);
 
+/*
+ * Whether a route's topic or pattern takes this topic.  Topics whose names begin
+ * with "__" belong to Kafka: a pattern takes them only if it begins with "^__".
+ */
+extern bool djk_topic_matches(const char *pattern, const char *topic);
+
+/* Whether any of the consumer's routes wants such topics. */
+extern bool djk_consumer_row_reads_internal(const DjkConsumerRow *consumer);
+
 /* Words of the catalog; ERROR invalid_parameter_value naming the valid ones. */
 extern DjkOnError djk_on_error_parse(const char *word);
 extern DjkNotify djk_notify_parse(const char *word);

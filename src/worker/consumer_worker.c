@@ -42,6 +42,7 @@
 #define COLLECT_MS				50		/* a batch is not collected for longer */
 #define PUBLISH_EVERY_MS		500
 #define PROOF_MS				2000
+#define OFFSETS_TOPIC			"__consumer_offsets"
 #define MAX_POLL_INTERVAL_MS	300000	/* the library's default */
 
 PGDLLEXPORT void djkafka_consumer_worker_main(Datum arg);
@@ -235,6 +236,7 @@ create_consumer(DjkMember *worker)
 	config.client_id = psprintf("djkafka-%s-%d", worker->row->name, worker->args.worker);
 	config.assignment_strategy = worker->row->assignment;
 	config.queue_kbytes = djk_queue_size_kb;
+	config.skip_internal = !djk_consumer_row_reads_internal(worker->row);
 	worker->kafka = djk_consumer_create(worker->life, &config);
 	worker->collector.kafka = worker->kafka;
 	worker->collector.context = worker->life;
@@ -356,7 +358,10 @@ fetch(DjkMember *worker)
 	return true;
 }
 
-/* Kafka is told after the commit, for lag tools alone. */
+/*
+ * Kafka is told after the commit, for lag tools alone.  What it is told becomes
+ * a message of OFFSETS_TOPIC, so that of reading that topic it is not.
+ */
 static void
 advise(DjkMember *worker)
 {
@@ -367,7 +372,7 @@ advise(DjkMember *worker)
 	{
 		const DjkBatchPartition *partition = &worker->collector.batch.partitions[i];
 
-		if (partition->lost)
+		if (partition->lost || strcmp(partition->topic, OFFSETS_TOPIC) == 0)
 			continue;
 		list[n].topic = pstrdup(partition->topic);
 		list[n].partition = partition->partition;

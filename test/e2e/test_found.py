@@ -4,9 +4,12 @@ import time
 
 import psycopg
 import pytest
+from confluent_kafka import TopicPartition
+from lib.djkafka import explain, wait_count
 from lib.kafka import Client, Record
 from lib.postgres import Database
 from lib.process import stop_and_wait
+from lib.wait import stays_true, wait_until
 
 # Milliseconds of the first still fit into an int, but not with what is added; the last is all that an interval holds.
 LONG = ("24 days 20:31:23", "25 days", "1 year", "178000000 years")
@@ -40,3 +43,51 @@ def test_long_timeout_can_be_cancelled(db: Database, own_broker) -> None:
         with pytest.raises(psycopg.errors.QueryCanceled):
             connection.execute("SELECT * FROM djkafka_topics('hanging', timeout => '25 days')")
         assert time.monotonic() - start < 5
+
+
+OFFSETS = "__consumer_offsets"
+
+
+def make_offsets_topic(kafka: Client) -> None:
+    """Kafka makes its own topic when somebody first asks for a group."""
+    reader = kafka.consumer("first-group")
+    try:
+        reader.committed([TopicPartition("none", 0)], timeout=20)
+    finally:
+        reader.close()
+    wait_until(lambda: kafka.partitions(OFFSETS) > 0, message=f"{OFFSETS} has a leader")
+
+
+def test_pattern_leaves_out_internal_topics(db: Database, kafka: Client, topic: str) -> None:
+    make_offsets_topic(kafka)
+    kafka.produce(topic, [Record("a")])
+    pattern = f"^({OFFSETS}|{topic})$"
+    db.query("CREATE TABLE log (topic text, value bytea)")
+    for consumer, enabled in (("worker", True), ("here", False)):
+        db.query("SELECT djkafka_create_consumer(%s, enabled => %s)", consumer, enabled)
+        db.query("SELECT djkafka_create_route(%s, %s, 'log', operation => 'insert', format => 'raw')", consumer, pattern)
+    wait_count(db, "log", 1)
+    assert db.query("SELECT applied FROM djkafka_run('here', until => 'eof')") == [(1,)]
+    assert db.query("SELECT DISTINCT topic FROM log") == [(topic,)]
+    assert db.query("SELECT DISTINCT topic FROM djkafka_offset") == [(topic,)]
+
+
+@pytest.mark.parametrize("wanted", [OFFSETS, "^__consumer_"])
+def test_internal_topic_that_is_asked_for(db: Database, own_broker, wanted: str) -> None:
+    """It is read, and does not grow by being read."""
+    broker = own_broker()
+    client = Client(broker.address)
+    client.create_topic("other")
+    make_offsets_topic(client)
+    db.query(f"CREATE SERVER own FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{broker.address}')", user="postgres")
+    db.query("GRANT USAGE ON FOREIGN SERVER own TO PUBLIC", user="postgres")
+    db.query('CREATE TABLE log (topic text, partition int, "offset" bigint)')
+    db.query("SELECT djkafka_create_consumer('c', server => 'own')")
+    db.query("SELECT djkafka_create_route('c', %s, 'log', operation => 'insert', format => 'raw')", wanted)
+    reader = client.consumer("somebody")
+    reader.commit(offsets=[TopicPartition("other", 0, 1)], asynchronous=False)
+    reader.close()
+    wait_until(lambda: db.value("SELECT count(*) > 0 FROM log"), message=lambda: f"{OFFSETS} is read\n{explain(db)}")
+    wait_until(lambda: db.value("SELECT lag FROM djkafka_status") == 0, message="all of it is read")
+    seen = db.value("SELECT count(*) FROM log")
+    stays_true(lambda: db.value("SELECT count(*) FROM log") < seen + 5, 2.0, "the topic grows by being read")
