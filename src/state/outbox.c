@@ -21,6 +21,26 @@
 
 #define NARRAY(n)	Max((n), 1)
 
+/*
+ * While somebody holds a snapshot, the versions of the row pile up, and the way
+ * by the index leads past all of them.  Where the last one is, is remembered.
+ */
+#define STORES_BY_PLACE	64
+
+#define UPDATE_ROW \
+	"UPDATE @.djkafka_outbox_server SET batch = $4, confirmed = $5, claimed_at = $6," \
+	" timeline = $7, claimed_topic = $8, claimed_id = $9, carrier_topic = $10, carrier_partition = $11," \
+	" sent = $12, dead = $13, done = $14, done_next = $15, done_id = $16, done_floor = $17," \
+	" done_floors = $18, target = $19, target_next = $20, target_id = $21, cursor_id = $22, carried = $23," \
+	" decision = CASE WHEN $4 <> $5 THEN decision END," \
+	" updated_at = pg_catalog.clock_timestamp() WHERE "
+
+#define UPDATE_ARGUMENTS \
+	.nargs = 24, \
+	.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT8OID, \
+		TEXTOID, INT4OID, INT8OID, INT8OID, PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID, INT8ARRAYOID, \
+		PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID, INT8OID, TIDOID}
+
 /* ---------- loading ---------- */
 
 static uint64
@@ -162,25 +182,21 @@ set_mark(Datum *values, char *nulls, const DjkOutboxMark *mark)
 void
 djk_outbox_store(DjkOutbox *outbox)
 {
-	static DjkStatement update_row = {
-		.sql = "UPDATE @.djkafka_outbox_server SET batch = $4, confirmed = $5, claimed_at = $6,"
-		" timeline = $7, claimed_topic = $8, claimed_id = $9, carrier_topic = $10, carrier_partition = $11,"
-		" sent = $12, dead = $13, done = $14, done_next = $15, done_id = $16, done_floor = $17,"
-		" done_floors = $18, target = $19, target_next = $20, target_id = $21, cursor_id = $22, carried = $23,"
-		" decision = CASE WHEN $4 <> $5 THEN decision END,"
-		" updated_at = pg_catalog.clock_timestamp()"
-		" WHERE id = $1 AND batch = $2 AND confirmed = $3",
-		.nargs = 23,
-		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT8OID,
-			TEXTOID, INT4OID, INT8OID, INT8OID, PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID, INT8ARRAYOID,
-			PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID, INT8OID}
+	static DjkStatement by_key = {
+		.sql = UPDATE_ROW "id = $1 AND batch = $2 AND confirmed = $3 AND $24 IS NOT NULL RETURNING ctid",
+		UPDATE_ARGUMENTS
+	};
+	static DjkStatement by_place = {
+		.sql = UPDATE_ROW "ctid = $24 AND id = $1 AND batch = $2 AND confirmed = $3 RETURNING ctid",
+		UPDATE_ARGUMENTS
 	};
 	bool		claimed = outbox->batch != outbox->confirmed;
-	Datum		values[23] = {0};
-	char		nulls[24];
+	Datum		values[24] = {0};
+	char		nulls[25];
+	bool		isnull;
 
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[23] = '\0';
+	nulls[24] = '\0';
 	values[0] = Int64GetDatum(outbox->id);
 	values[1] = Int64GetDatum(outbox->stored_batch);
 	values[2] = Int64GetDatum(outbox->stored_confirmed);
@@ -205,13 +221,19 @@ djk_outbox_store(DjkOutbox *outbox)
 	values[22] = Int64GetDatum(outbox->carried);
 	nulls[22] = outbox->carried >= 0 ? ' ' : 'n';
 
-	if (djk_catalog_execute(&update_row, values, nulls) != 1)
+	values[23] = PointerGetDatum(&outbox->place);
+
+	/* By the key now and then, which prunes the page. */
+	if ((outbox->stores++ % STORES_BY_PLACE == 0 ||
+		 djk_catalog_execute(&by_place, values, nulls) != 1) &&
+		djk_catalog_execute(&by_key, values, nulls) != 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("the outbox of %s was moved by somebody else",
 						outbox->server ? quote_identifier(outbox->server) : "the settings' server"),
 				 errdetail("The row of djkafka_outbox_server is gone, or does not hold batch " INT64_FORMAT ".",
 						   outbox->stored_batch)));
+	outbox->place = *(ItemPointer) DatumGetPointer(djk_row_datum(0, 1, &isnull));
 	outbox->stored_batch = outbox->batch;
 	outbox->stored_confirmed = outbox->confirmed;
 }

@@ -25,6 +25,7 @@
 #include "state/outbox_mark.h"
 
 #include "datatype/timestamp.h"
+#include "storage/itemptr.h"
 
 /* --- writing, in a session's transaction --- */
 
@@ -83,6 +84,8 @@ typedef struct DjkOutbox
 	int64		dead;
 	int64		stored_batch;	/* what the row holds */
 	int64		stored_confirmed;
+	ItemPointerData place;		/* of the row's last version */
+	uint64		stores;
 } DjkOutbox;
 
 /* A batch that is claimed; its memory is the context's. */
