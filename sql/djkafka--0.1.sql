@@ -492,6 +492,10 @@ CREATE FUNCTION @extschema@.djkafka_outbox_discard(message_id bigint) RETURNS vo
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
 COMMENT ON FUNCTION @extschema@.djkafka_outbox_discard(bigint) IS 'removes a dead message of the outbox';
 
+CREATE FUNCTION @extschema@.djkafka_outbox_decide(decision text, server text DEFAULT NULL) RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_outbox_decide(text, text) IS 'exactly_once: says of a batch that its worker cannot judge whether to send it (again) or to take it as sent: send or confirm';
+
 --
 -- Triggers of the catalog
 --
@@ -538,7 +542,7 @@ CREATE TRIGGER djkafka_offset_guard BEFORE INSERT OR UPDATE OR DELETE ON @extsch
 ALTER TABLE @extschema@.djkafka_offset ENABLE ALWAYS TRIGGER djkafka_offset_guard;
 
 -- The worker's own updates are of other columns and wake nobody.
-CREATE TRIGGER djkafka_outbox_server_wake AFTER INSERT OR UPDATE OF enabled OR DELETE OR TRUNCATE ON @extschema@.djkafka_outbox_server
+CREATE TRIGGER djkafka_outbox_server_wake AFTER INSERT OR UPDATE OF enabled, decision OR DELETE OR TRUNCATE ON @extschema@.djkafka_outbox_server
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.djkafka_wake_trigger();
 ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outbox_server_wake;
 
@@ -1185,7 +1189,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_flush(interval),
     @extschema@.djkafka_delivery(bigint),
     @extschema@.djkafka_outbox_resend(bigint),
-    @extschema@.djkafka_outbox_discard(bigint)
+    @extschema@.djkafka_outbox_discard(bigint),
+    @extschema@.djkafka_outbox_decide(text, text)
   FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_produce(text, text, text, jsonb, integer, timestamp with time zone, text),
@@ -1195,7 +1200,8 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_flush(interval),
     @extschema@.djkafka_delivery(bigint),
     @extschema@.djkafka_outbox_resend(bigint),
-    @extschema@.djkafka_outbox_discard(bigint)
+    @extschema@.djkafka_outbox_discard(bigint),
+    @extschema@.djkafka_outbox_decide(text, text)
   TO @extowner@ WITH GRANT OPTION;
 
 REVOKE ALL ON

@@ -47,8 +47,10 @@ set_defaults(rd_kafka_conf_t *conf)
 	djk_conf_set(conf, "socket.keepalive.enable", "true");
 	djk_conf_set(conf, "socket.nagle.disable", "true");
 	djk_conf_set(conf, "log.connection.close", "false");
-	/* Messages come in batches that lie ready: there is little to wait for. */
-	djk_conf_set(conf, "linger.ms", "1");
+	/* Messages come in batches that lie ready: waiting for more only costs time. */
+	djk_conf_set(conf, "linger.ms", "0");
+	/* Those without a key go to one partition for a while, or each would be sent alone. */
+	djk_conf_set(conf, "sticky.partitioning.linger.ms", "10");
 }
 
 static void

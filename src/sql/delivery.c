@@ -15,6 +15,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "sql/produce.h"
+#include "state/catalog.h"
 #include "state/connection.h"
 #include "state/outbox.h"
 #include "state/shmem.h"
@@ -25,6 +26,7 @@ PG_FUNCTION_INFO_V1(djkafka_flush);
 PG_FUNCTION_INFO_V1(djkafka_delivery);
 PG_FUNCTION_INFO_V1(djkafka_outbox_resend);
 PG_FUNCTION_INFO_V1(djkafka_outbox_discard);
+PG_FUNCTION_INFO_V1(djkafka_outbox_decide);
 
 static int64
 read_timeout(const Interval *timeout)
@@ -115,5 +117,31 @@ djkafka_outbox_discard(PG_FUNCTION_ARGS)
 	PreventCommandIfReadOnly("djkafka_outbox_discard()");
 	take_dead(PG_GETARG_INT64(0), &message);
 	djk_connection_require_usage(message.server, GetUserId());
+	PG_RETURN_VOID();
+}
+
+Datum
+djkafka_outbox_decide(PG_FUNCTION_ARGS)
+{
+	const char *decision = PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0));
+	const char *server = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
+	DjkIdentity identity;
+	bool		decided;
+
+	PreventCommandIfReadOnly("djkafka_outbox_decide()");
+	if (strcmp(decision, "send") != 0 && strcmp(decision, "confirm") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid decision \"%s\"", decision),
+				 errhint("It is \"send\", if the messages are not in Kafka, or \"confirm\", if they are.")));
+	djk_connection_require_usage(server, GetUserId());
+	djk_catalog_enter(&identity);
+	decided = djk_outbox_decide(server, decision);
+	djk_catalog_leave(&identity);
+	if (!decided)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no batch of the outbox waits for a decision"),
+				 errhint("See djkafka_outbox_status for the states of the outbox's workers.")));
 	PG_RETURN_VOID();
 }

@@ -237,3 +237,35 @@ djk_outbox_store(DjkOutbox *outbox)
 	outbox->stored_batch = outbox->batch;
 	outbox->stored_confirmed = outbox->confirmed;
 }
+
+/* ---------- a person's decision ---------- */
+
+bool
+djk_outbox_decide(const char *server, const char *decision)
+{
+	static DjkStatement update_decision = {
+		.sql = "UPDATE @.djkafka_outbox_server SET decision = $2"
+		" WHERE server IS NOT DISTINCT FROM $1 AND batch <> confirmed",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TEXTOID}
+	};
+	Datum		values[2];
+	char		nulls[3] = "  ";
+
+	set_text(&values[0], &nulls[0], server);
+	values[1] = CStringGetTextDatum(decision);
+	return djk_catalog_execute(&update_decision, values, nulls) == 1;
+}
+
+bool
+djk_outbox_is_decided(int64 id)
+{
+	static DjkStatement select_decision = {
+		.sql = "SELECT FROM @.djkafka_outbox_server WHERE id = $1 AND decision IS NOT NULL",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(id);
+
+	return djk_catalog_execute(&select_decision, &value, NULL) == 1;
+}

@@ -152,6 +152,11 @@ extern void djk_outbox_trim_delivery(int retention_s);
  */
 extern void djk_outbox_rotate(int at_least_kb);
 
+/* Decides about a claimed batch that its worker could not; false if none is undecided. */
+extern bool djk_outbox_decide(const char *server, const char *decision);
+/* Whether that has happened. */
+extern bool djk_outbox_is_decided(int64 id);
+
 /* What a supervisor needs of each server. */
 typedef struct DjkOutboxSummary
 {

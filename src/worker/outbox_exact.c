@@ -28,6 +28,18 @@
 #define FORGOTTEN_AFTER_MS	(24 * 3600 * 1000)
 #define STOPPED_WAIT_MS		60000
 
+static bool
+is_decided(DjkSender *sender)
+{
+	DjkIdentity identity;
+	bool		decided;
+
+	djk_worker_begin(&identity);
+	decided = djk_outbox_is_decided(sender->outbox->id);
+	djk_worker_commit(&identity);
+	return decided;
+}
+
 /* Nothing goes on until a person has done something about it. */
 pg_noreturn static void
 stop(DjkSender *sender, DjkState state, const char *reason, const char *hint)
@@ -39,6 +51,8 @@ stop(DjkSender *sender, DjkState state, const char *reason, const char *hint)
 		djk_worker_report_idle("stopped");
 		djk_worker_wait(-1, STOPPED_WAIT_MS, "DjkafkaStopped");
 		djk_sender_housekeep(sender);
+		if (djk_wake_taken() && is_decided(sender))
+			djk_sender_leave(sender, "a person has decided about the batch");
 	}
 }
 
@@ -48,17 +62,14 @@ group_name(DjkSender *sender)
 	return djk_sender_transactional_id(sender);
 }
 
-/* A producer that is spent goes away; one that was fenced ends the sending. */
 static void
 drop_spent(DjkSender *sender, const DjkError *error)
 {
-	if (djk_producer_fenced(sender->producer))
-		stop(sender, DJK_STATE_BROKEN,
-			 "another process sends as this outbox: Kafka has fenced this one off",
-			 "Is there a copy of this database, or its former primary, that still runs? "
-			 "Once it is stopped, reload the settings.");
+	DjkError	copy = {0};
+
+	copy.message = pstrdup(error->message ? error->message : "the producer cannot go on");
 	djk_sender_drop_producer(sender);
-	djk_sender_back_off(sender, DJK_STATE_BACKOFF, error);
+	djk_sender_back_off(sender, DJK_STATE_BACKOFF, &copy);
 }
 
 /* Transactions can begin, and what an earlier producer left undecided is ended. */
@@ -153,7 +164,7 @@ djk_sender_recover(DjkSender *sender)
 				  outbox->batch, outbox->carried,
 				  number < 0 ? "none" : psprintf(INT64_FORMAT, number)),
 		 "Look into Kafka whether the messages of djkafka_outbox are there, "
-		 "then decide with djkafka_outbox_decide(server, 'send' or 'confirm').");
+		 "then decide with djkafka_outbox_decide('send' or 'confirm', server).");
 }
 
 /* ---------- a batch ---------- */
@@ -249,6 +260,30 @@ carry_and_commit(DjkSender *sender, DjkError *error)
 	return result;
 }
 
+/*
+ * A transaction's producer is spent, and the end may have been in sight: only
+ * Kafka knows.  A transaction that took too long looks as if another producer
+ * had taken over; one that has shows by its number.
+ */
+static bool
+was_committed(DjkSender *sender)
+{
+	int64		number = ask_carried(sender);
+
+	if (number == sender->outbox->batch)
+	{
+		mark_all(sender, DJK_DELIVERY_DONE);
+		return true;
+	}
+	if (number != sender->outbox->carried)
+		stop(sender, DJK_STATE_BROKEN,
+			 psprintf("another process sends as this outbox: batch " INT64_FORMAT " is in Kafka, the last one of ours is "
+					  INT64_FORMAT, number, sender->outbox->carried),
+			 "Is there a copy of this database, or its former primary, that still runs? "
+			 "Once it is stopped, reload the settings.");
+	return false;
+}
+
 /* One attempt; true if the batch is in Kafka. */
 static bool
 try_transaction(DjkSender *sender)
@@ -273,12 +308,7 @@ try_transaction(DjkSender *sender)
 	else
 	{
 		drop_spent(sender, &error);
-		/* The end may have been in sight: only Kafka knows. */
-		if (ask_carried(sender) == sender->outbox->batch)
-		{
-			mark_all(sender, DJK_DELIVERY_DONE);
-			return true;
-		}
+		return was_committed(sender);
 	}
 	return false;
 }

@@ -28,6 +28,7 @@
 #define HELD_RETRY_BASE_MS	1000
 #define HELD_RETRY_MAX_MS	10000
 #define ANSWER_WAIT_MS		1000
+#define LAST_ANSWERS_MS		2000
 
 /* What is known against a message: it was refused together with others. */
 enum
@@ -193,6 +194,20 @@ djk_sender_take_events(DjkSender *sender)
 	}
 }
 
+/* What was acknowledged before the end is told yet, and the rest is answered as failed. */
+static void
+take_last_answers(DjkSender *sender)
+{
+	TimestampTz started = GetCurrentTimestamp();
+
+	while (djk_producer_in_flight(sender->producer) > 0 &&
+		   !TimestampDifferenceExceeds(started, GetCurrentTimestamp(), LAST_ANSWERS_MS))
+	{
+		djk_worker_wait(djk_producer_fd(sender->producer), LAST_ANSWERS_MS / 10, "DjkafkaSend");
+		djk_sender_take_events(sender);
+	}
+}
+
 /* False if the producer is spent. */
 static bool
 await(DjkSender *sender, int in_flight)
@@ -203,7 +218,10 @@ await(DjkSender *sender, int in_flight)
 
 		djk_sender_take_events(sender);
 		if (djk_producer_spent(sender->producer, &error))
+		{
+			take_last_answers(sender);
 			return false;
+		}
 		if (djk_producer_in_flight(sender->producer) <= in_flight)
 			return true;
 		djk_worker_report_idle("waiting for Kafka's answer");

@@ -8,6 +8,7 @@
 #ifndef DJK_OUTBOX_SENDER_H
 #define DJK_OUTBOX_SENDER_H
 
+#include "base/compat.h"
 #include "base/djk.h"
 
 #include "kafka/producer.h"
@@ -54,6 +55,9 @@ typedef struct DjkSender
 extern DjkOutboxTopic *djk_sender_topic(DjkSender *sender, const char *name);
 extern void djk_sender_hold_topic(DjkSender *sender, DjkOutboxTopic *topic, const char *reason);
 extern void djk_sender_release_topic(DjkSender *sender, DjkOutboxTopic *topic);
+
+/* Ends the process; its supervisor starts another if one is wanted. */
+pg_noreturn extern void djk_sender_leave(DjkSender *sender, const char *reason);
 
 /* Interrupts, settings, a wish to leave: between transactions of the server. */
 extern void djk_sender_housekeep(DjkSender *sender);

@@ -73,8 +73,8 @@ close_producer(int code, Datum arg)
 	}
 }
 
-pg_noreturn static void
-leave(DjkSender *sender, const char *reason)
+void
+djk_sender_leave(DjkSender *sender, const char *reason)
 {
 	ereport(LOG, (errmsg("djkafka outbox worker leaves: %s", reason)));
 	djk_slot_set_leaving(djk_slot_mine(), DJK_LEFT_WANTED);
@@ -86,12 +86,12 @@ void
 djk_sender_housekeep(DjkSender *sender)
 {
 	if (djk_worker_housekeep())
-		leave(sender, "the settings were reloaded");
+		djk_sender_leave(sender, "the settings were reloaded");
 	if (djk_slot_leave_asked(djk_slot_mine()))
-		leave(sender, "nothing is to be sent from here any more");
+		djk_sender_leave(sender, "nothing is to be sent from here any more");
 	AcceptInvalidationMessages();
 	if (connection_changed)
-		leave(sender, "the server or its user mapping has changed");
+		djk_sender_leave(sender, "the server or its user mapping has changed");
 }
 
 static void
@@ -260,13 +260,17 @@ synchronous_for(const DjkOutboxBatch *claimed)
 static bool
 claim(DjkSender *sender, DjkOutboxTopic *due, DjkOutboxBatch *batch)
 {
-	static const DjkOutboxLimits limits = {BATCH_MESSAGES, BATCH_BYTES};
+	DjkOutboxLimits limits = {BATCH_MESSAGES, BATCH_BYTES};
 
+	/* That a topic can be seen does not mean that it can be written to: try one. */
+	if (due != NULL && due->attempt > 0)
+		limits.messages = 1;
 	if (due != NULL)
 	{
 		if (djk_outbox_claim_held(sender->outbox, due->name, &limits, batch))
 			return true;
 		djk_sender_release_topic(sender, due);
+		limits.messages = BATCH_MESSAGES;
 	}
 	return djk_outbox_claim(sender->outbox, &limits, sender->nheld > 0 ? is_held : NULL, sender, batch);
 }
@@ -301,6 +305,8 @@ turn(DjkSender *sender)
 	djk_worker_begin(&identity);
 	if (confirms)
 	{
+		if (sent > 0 && outbox->claimed_topic != NULL && sender->batch.messages[0].delivery == DJK_DELIVERY_DONE)
+			djk_sender_topic(sender, outbox->claimed_topic)->attempt = 0;
 		djk_outbox_set_aside(outbox, &sender->batch);
 		djk_outbox_confirm(outbox, &sender->batch, djk_delivery_retention_s > 0);
 	}
@@ -477,9 +483,9 @@ load_definition(DjkSender *sender)
 	sender->outbox = djk_outbox_load(sender->args.consumer_id, sender->life);
 	djk_home_load(&sender->home);
 	if (!djk_worker_is_listed())
-		leave(sender, "the database is not in djkafka.databases");
+		djk_sender_leave(sender, "the database is not in djkafka.databases");
 	if (sender->outbox == NULL || !sender->outbox->enabled || !sender->outbox->is_home)
-		leave(sender, "nothing is to be sent from here");
+		djk_sender_leave(sender, "nothing is to be sent from here");
 	topics = djk_outbox_held_topics(sender->outbox, &ntopics);
 	for (int i = 0; i < ntopics; i++)
 		djk_sender_hold_topic(sender, djk_sender_topic(sender, topics[i]), "messages were held before");

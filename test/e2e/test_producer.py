@@ -7,7 +7,8 @@ from typing import Any
 
 import psycopg
 import pytest
-from confluent_kafka import TIMESTAMP_CREATE_TIME
+from confluent_kafka import TIMESTAMP_CREATE_TIME, TopicPartition
+from confluent_kafka.admin import AclBinding, AclOperation, AclPermissionType, ResourcePatternType, ResourceType
 from lib.kafka import Broker, Client
 from lib.postgres import TEST_BINDIR, Cluster
 from lib.wait import wait_until
@@ -122,9 +123,9 @@ def session(server: Cluster, kafka: Client) -> Iterator[Session]:
 def read(client: Client, topic: str, expected: int, **options: Any) -> list:
     """The messages of a topic, at least as many as expected and all up to its end."""
     reader = client.consumer(f"read-{topic}", **options)
-    reader.subscribe([topic])
-    messages: list = []
     ends = client.end_offsets(topic)
+    reader.assign([TopicPartition(topic, partition, 0) for partition in ends])
+    messages: list = []
 
     def complete() -> bool:
         messages.extend(m for m in reader.consume(10000, 0.2) if m.error() is None)
@@ -165,8 +166,16 @@ def test_order_and_partitions(session: Session, kafka: Client, unique) -> None:
         places.setdefault(message.key(), set()).add(message.partition())
     assert all(len(found) == 1 for found in places.values()), "a key is in one partition"
 
+    # without a key they are spread
+    keyless = kafka.create_topic(unique("keyless"), 4)
+
+    def spread() -> bool:
+        session.send(*[(keyless, None, b"v")] * 50)
+        return all(kafka.end_offsets(keyless).values())
+
+    wait_until(spread, message="every partition has some")
+
     # another client on the same library chooses the same ones
-    kafka.produce(topic, [])
     producer = kafka.producer()
     elsewhere: dict[bytes, int] = {}
     for key in list(places)[:50]:
@@ -280,8 +289,6 @@ def test_broker_away(server: Cluster, own_broker) -> None:
     flood.start()
     wait_until(lambda: sum(client.end_offsets(topic).values()) > 5000, message="the flood has begun")
     broker.kill()
-    broker.start()
-    broker.stop()
     wait_until(lambda: any("(unreachable)" in line for line in session.notices), message="the library says so")
     broker.start()
     flood.join(200)
@@ -484,15 +491,57 @@ def test_broker_away_in_transaction(server: Cluster, own_broker) -> None:
     broker.kill()
     assert session.transaction("commit", timeout=2) == "retry"
     assert session.transaction("carried", "g", carrier, timeout=1).startswith("unknown")
+    session.open(1, transactional_id="two")
+    assert session.transaction("init", slot=1, timeout=1) == "retry"
     broker.start()
+    assert session.transaction("init", slot=1, timeout=30) == "ok"
     assert session.transaction("commit", timeout=30) == "ok"
     assert session.transaction("carried", "g", carrier) == "1"
     assert len(read(client, topic, 1000, isolation_level="read_committed")) == 1000
+    session.connection.close()
 
-    # and before: nothing can begin
-    broker.kill()
-    session.open(1, transactional_id="one")
-    assert session.transaction("init", slot=1, timeout=2) == "retry"
-    broker.start()
-    assert session.transaction("init", slot=1, timeout=30) == "ok"
+
+def test_embedded_broker() -> None:
+    made = Cluster(bindir=TEST_BINDIR, djkafka__embedded_broker="on")
+    try:
+        made.start()
+        made.query(FUNCTIONS + "CREATE EXTENSION djkafka")
+        address = wait_until(lambda: made.query("SELECT djkafka_embedded_broker()")[0][0], message="its address")
+        session = Session(made, address)
+        session.open()
+        assert session.check("made") == "done 4"
+        assert session.send(("made", b"k", b"v", 2), ("other", b"k", b"v", 1)) == ["done 2@0", "done 1@0"]
+        assert session.flood("made", 20_000).startswith("done 20000,")
+        assert session.close() < 3000
+        session.connection.close()
+    finally:
+        made.destroy()
+
+
+def test_topic_that_may_not_be_written(server: Cluster, own_broker) -> None:
+    broker: Broker = own_broker(
+        authorizer_class_name="org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        allow_everyone_if_no_acl_found="true",
+    )
+    client = Client(broker.address)
+    closed, hidden, opened = (client.create_topic(name) for name in ("closed", "hidden", "opened"))
+    allow, deny = AclPermissionType.ALLOW, AclPermissionType.DENY
+    for topic, *rights in (
+        (closed, AclOperation.DESCRIBE, allow), (closed, AclOperation.WRITE, deny), (hidden, AclOperation.ALL, deny),
+    ):
+        place = (ResourceType.TOPIC, topic, ResourcePatternType.LITERAL)
+        rule = AclBinding(*place, "User:ANONYMOUS", "*", *rights)
+        client.admin.create_acls([rule])[rule].result(20)
+    session = Session(server, broker.address)
+    session.open()
+    assert session.check(hidden) == "blocked 0TOPIC_AUTHORIZATION_FAILED"
+    answers = session.send((hidden, b"k", b"v"), (opened, b"k", b"v"))
+    assert answers == ["blocked TOPIC_AUTHORIZATION_FAILED", "done 0@0"]
+    assert session.state() == "good, 0 in flight"
+    assert session.send((hidden, b"k", b"v")) == ["blocked TOPIC_AUTHORIZATION_FAILED"]
+
+    # that we may not write is not known before, and costs the producer
+    assert session.check(closed) == "done 1"
+    assert session.send((closed, b"k", b"v")) == ["blocked TOPIC_AUTHORIZATION_FAILED"]
+    assert session.state().startswith("spent")
     session.connection.close()
