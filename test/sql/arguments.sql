@@ -41,6 +41,7 @@ SELECT djkafka_produce(topic => 't', value => 'v'::text, key => 'k'::text, heade
 SELECT djkafka_flush(timeout => '0 s');
 SELECT djkafka_delivery(message_id => 1);
 SELECT refused('SELECT djkafka_outbox_resend(message_id => 1)'), refused('SELECT djkafka_outbox_discard(message_id => 1)');
+SELECT refused('SELECT djkafka_outbox_decide(decision => ''send'', server => NULL)'), refused('SELECT djkafka_outbox_decide(decision => ''maybe'')');
 SELECT djkafka_publish(relation => 'item', topic => 'arguments.3', key_columns => '{id}', key_format => 'text', columns => '{"note": "upper(note)"}', include => '{id,note}', exclude => '{name}',
     filter => 'id > 0', format => 'json', server => NULL, republish => false, origin => true) > 0;
 CREATE TABLE events (id int, aggregatetype text, aggregateid text, type text, payload text);
