@@ -950,6 +950,58 @@ SELECT c.name AS consumer,
        ) s;
 COMMENT ON VIEW @extschema@.djkafka_status IS 'one row a consumer: wanted and actual state with its reason and fix, lag, rates, counters';
 
+CREATE FUNCTION @extschema@.djkafka_outbox_waiting(
+    server_id bigint,
+    OUT depth bigint,
+    OUT depth_is_estimate boolean,
+    OUT oldest_at timestamp with time zone,
+    OUT held bigint,
+    OUT held_since timestamp with time zone,
+    OUT dead bigint
+)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION @extschema@.djkafka_outbox_waiting(bigint) IS 'what waits in the outbox for a row of djkafka_outbox_server; looks at a bounded number of rows, whatever waits';
+
+CREATE VIEW @extschema@.djkafka_outbox_status AS
+SELECT s.server,
+       CASE WHEN NOT @extschema@.djkafka_is_home(s.home) THEN 'foreign_home'
+            WHEN sys.state IS NOT NULL THEN sys.state
+            WHEN NOT s.enabled THEN CASE WHEN w.pid IS NULL THEN 'paused' ELSE 'stopping' END
+            ELSE coalesce(w.state, 'starting') END AS state,
+       CASE WHEN NOT @extschema@.djkafka_is_home(s.home) THEN 'the row belongs to another database, of which this one is a copy'
+            ELSE coalesce(sys.reason, w.reason) END AS reason,
+       coalesce(sys.hint, w.hint) AS hint,
+       w.since,
+       coalesce(o.delivery, pg_catalog.current_setting('djkafka.delivery', true)) AS delivery,
+       d.depth,
+       d.depth_is_estimate,
+       d.oldest_at,
+       GREATEST(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) d.oldest_at, '0 s'::interval) AS oldest_age,
+       d.held,
+       d.held_since,
+       d.dead,
+       w.rows_per_second AS messages_per_second,
+       s.sent,
+       s.dead AS refused,
+       w.last_batch_at,
+       w.last_error,
+       w.last_error_at,
+       w.attempt,
+       w.next_retry,
+       w.pid,
+       s.id AS server_id
+  FROM @extschema@.djkafka_outbox_server s
+ CROSS JOIN @extschema@.djkafka_system_state() sys
+ CROSS JOIN LATERAL @extschema@.djkafka_outbox_waiting(s.id) d
+  LEFT JOIN @extschema@.djkafka_worker_status() w
+    ON w.kind OPERATOR(pg_catalog.=) 'outbox' AND w.consumer_id OPERATOR(pg_catalog.=) s.id
+  LEFT JOIN LATERAL (
+        SELECT v.option_value AS delivery
+          FROM pg_catalog.pg_foreign_server f, pg_catalog.pg_options_to_table(f.srvoptions) v
+         WHERE f.srvname OPERATOR(pg_catalog.=) s.server AND v.option_name OPERATOR(pg_catalog.=) 'delivery'
+       ) o ON true;
+COMMENT ON VIEW @extschema@.djkafka_outbox_status IS 'one row a server that was produced for: state of its worker with reason and fix, what waits, rates, counters';
+
 CREATE FUNCTION @extschema@.djkafka_audit(
     OUT consumer text,
     OUT topic text,
@@ -978,21 +1030,36 @@ CREATE FUNCTION @extschema@.djkafka_health(
     OUT consumer text,
     OUT state text,
     OUT reason text,
-    OUT hint text
+    OUT hint text,
+    OUT outbox text
 ) RETURNS SETOF record LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     SELECT CASE WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'no_routes']) THEN 'ok'
                 WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'waiting_for_topic', 'backoff']) THEN 'warning'
                 ELSE 'critical' END,
-           s.consumer, s.state, s.reason, s.hint
+           s.consumer, s.state, s.reason, s.hint, NULL
       FROM @extschema@.djkafka_status s
      UNION ALL
-    SELECT 'critical', NULL, y.state, y.reason, y.hint
+    SELECT CASE WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused']) THEN 'ok'
+                WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'backoff']) THEN 'warning'
+                ELSE 'critical' END,
+           NULL, o.state, o.reason, o.hint, coalesce(o.server, 'settings')
+      FROM @extschema@.djkafka_outbox_status o
+     UNION ALL
+    SELECT 'warning', NULL, 'held', pg_catalog.format('messages wait because their topic does not exist or takes nothing from us: %s', o.held),
+           'See djkafka_outbox_held; create the topic or grant the right in Kafka.', coalesce(o.server, 'settings')
+      FROM @extschema@.djkafka_outbox_status o WHERE o.held OPERATOR(pg_catalog.>) 0
+     UNION ALL
+    SELECT 'warning', NULL, 'dead', pg_catalog.format('messages that Kafka refused for good: %s', o.dead),
+           'See djkafka_outbox_dead, then decide with djkafka_outbox_resend or djkafka_outbox_discard.', coalesce(o.server, 'settings')
+      FROM @extschema@.djkafka_outbox_status o WHERE o.dead OPERATOR(pg_catalog.>) 0
+     UNION ALL
+    SELECT 'critical', NULL, y.state, y.reason, y.hint, NULL
       FROM @extschema@.djkafka_system_state() y
      WHERE y.state IS NOT NULL
-     ORDER BY 2 NULLS FIRST;
+     ORDER BY 2 NULLS FIRST, 6 NULLS FIRST, 3;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_health() IS 'for a monitor: ok, warning or critical for djkafka and each consumer, with the reason and the fix';
+COMMENT ON FUNCTION @extschema@.djkafka_health() IS 'for a monitor: ok, warning or critical for djkafka, each consumer and each outbox, with the reason and the fix';
 
 --
 -- Connections
@@ -1190,7 +1257,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_delivery(bigint),
     @extschema@.djkafka_outbox_resend(bigint),
     @extschema@.djkafka_outbox_discard(bigint),
-    @extschema@.djkafka_outbox_decide(text, text)
+    @extschema@.djkafka_outbox_decide(text, text),
+    @extschema@.djkafka_outbox_waiting(bigint)
   FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_produce(text, text, text, jsonb, integer, timestamp with time zone, text),
@@ -1201,11 +1269,13 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_delivery(bigint),
     @extschema@.djkafka_outbox_resend(bigint),
     @extschema@.djkafka_outbox_discard(bigint),
-    @extschema@.djkafka_outbox_decide(text, text)
+    @extschema@.djkafka_outbox_decide(text, text),
+    @extschema@.djkafka_outbox_waiting(bigint)
   TO @extowner@ WITH GRANT OPTION;
 
 REVOKE ALL ON
     @extschema@.djkafka_outbox,
+    @extschema@.djkafka_outbox_status,
     @extschema@.djkafka_outbox_0,
     @extschema@.djkafka_outbox_1,
     @extschema@.djkafka_outbox_2,
@@ -1218,6 +1288,7 @@ REVOKE ALL ON
   FROM PUBLIC;
 GRANT SELECT ON
     @extschema@.djkafka_outbox,
+    @extschema@.djkafka_outbox_status,
     @extschema@.djkafka_outbox_0,
     @extschema@.djkafka_outbox_1,
     @extschema@.djkafka_outbox_2,

@@ -24,6 +24,7 @@
 
 PG_FUNCTION_INFO_V1(djkafka_flush);
 PG_FUNCTION_INFO_V1(djkafka_delivery);
+PG_FUNCTION_INFO_V1(djkafka_outbox_waiting);
 PG_FUNCTION_INFO_V1(djkafka_outbox_resend);
 PG_FUNCTION_INFO_V1(djkafka_outbox_discard);
 PG_FUNCTION_INFO_V1(djkafka_outbox_decide);
@@ -84,6 +85,28 @@ djkafka_delivery(PG_FUNCTION_ARGS)
 	nulls[3] = fate.error == NULL;
 	if (!nulls[3])
 		values[3] = CStringGetTextDatum(fate.error);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+Datum
+djkafka_outbox_waiting(PG_FUNCTION_ARGS)
+{
+	DjkOutboxWaiting waiting = {0};
+	TupleDesc	desc;
+	Datum		values[6];
+	bool		nulls[6] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	(void) djk_outbox_find_waiting(PG_GETARG_INT64(0), &waiting);
+	values[0] = Int64GetDatum(waiting.depth);
+	values[1] = BoolGetDatum(waiting.is_estimate);
+	values[2] = TimestampTzGetDatum(waiting.oldest_at);
+	nulls[2] = waiting.oldest_at == 0;
+	values[3] = Int64GetDatum(waiting.held);
+	values[4] = TimestampTzGetDatum(waiting.held_since);
+	nulls[4] = waiting.held_since == 0;
+	values[5] = Int64GetDatum(waiting.dead);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 

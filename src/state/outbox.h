@@ -191,6 +191,20 @@ extern bool djk_outbox_has_own(int64 first_id);
 /* Takes a message out of the dead ones, in CurrentMemoryContext; false if it is not there. */
 extern bool djk_outbox_take_dead(int64 id, DjkOutboxMessage *message);
 
+/* What waits in the outbox for a server. */
+typedef struct DjkOutboxWaiting
+{
+	int64		depth;
+	bool		is_estimate;
+	TimestampTz oldest_at;		/* 0: nothing waits, or it is not known */
+	int64		held;
+	TimestampTz held_since;		/* 0: nothing is held */
+	int64		dead;
+} DjkOutboxWaiting;
+
+/* By the id of its row; false if there is none.  Looks at a bounded number of rows. */
+extern bool djk_outbox_find_waiting(int64 server_id, DjkOutboxWaiting *waiting);
+
 /* What became of a message. */
 typedef struct DjkOutboxFate
 {

@@ -279,3 +279,70 @@ djk_outbox_find_fate(int64 id, DjkOutboxFate *fate)
 	}
 	djk_catalog_leave(&identity);
 }
+
+/* ---------- what waits ---------- */
+
+/*
+ * Looks from where the worker stands at the next 10000 rows of the outbox, by
+ * the index: what waits beyond is estimated, so that the status is as cheap
+ * while a broker is down for a day.  (What a transaction drew ids for before
+ * the worker's position and committed after it is missed until the worker
+ * looks again.)
+ */
+#define WAITING_LIMIT	"10000"
+#define SET_ASIDE_LIMIT	"100000"
+
+static DjkStatement select_waiting = {
+	.sql = "WITH s AS MATERIALIZED (SELECT *, CASE WHEN target IS NULL THEN done_id ELSE coalesce(cursor_id, done_floor) END AS from_id"
+	"   FROM @.djkafka_outbox_server WHERE id = $1),"
+	" m AS MATERIALIZED (SELECT id, txid, message_time, server FROM ("
+	"   SELECT id, txid, message_time, server FROM @.djkafka_outbox_0"
+	"   UNION ALL SELECT id, txid, message_time, server FROM @.djkafka_outbox_1"
+	"   UNION ALL SELECT id, txid, message_time, server FROM @.djkafka_outbox_2) u"
+	"  WHERE id > (SELECT from_id FROM s) ORDER BY id LIMIT " WAITING_LIMIT "),"
+	" w AS MATERIALIZED (SELECT m.id, m.message_time FROM m, s WHERE m.server IS NOT DISTINCT FROM s.server"
+	"   AND NOT pg_visible_in_snapshot(m.txid, s.done)"
+	"   AND (s.target IS NULL OR s.cursor_id IS NULL OR m.id > s.cursor_id OR NOT pg_visible_in_snapshot(m.txid, s.target))),"
+	" n AS (SELECT (SELECT count(*) FROM m) AS scanned, (SELECT max(id) FROM m) AS last_id, (SELECT count(*) FROM w) AS waiting)"
+	" SELECT CASE WHEN n.scanned < " WAITING_LIMIT " THEN n.waiting"
+	"   ELSE n.waiting + round((q.last_value - n.last_id)::numeric * n.waiting / greatest(n.last_id - s.from_id, 1))::bigint END,"
+	"  n.scanned >= " WAITING_LIMIT ", (SELECT message_time FROM w ORDER BY id LIMIT 1), h.held, h.since, d.dead"
+	" FROM s, n, @.djkafka_outbox_id_seq q,"
+	" LATERAL (SELECT count(*) AS held, min(held_at) AS since FROM"
+	"   (SELECT held_at FROM @.djkafka_outbox_held WHERE server IS NOT DISTINCT FROM s.server LIMIT " SET_ASIDE_LIMIT ") x) h,"
+	" LATERAL (SELECT count(*) AS dead FROM"
+	"   (SELECT FROM @.djkafka_outbox_dead WHERE server IS NOT DISTINCT FROM s.server LIMIT " SET_ASIDE_LIMIT ") x) d",
+	.nargs = 1,
+	.argtypes = {INT8OID}
+};
+
+static TimestampTz
+row_time(int column)
+{
+	bool		isnull;
+	Datum		time = djk_row_datum(0, column, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(time);
+}
+
+bool
+djk_outbox_find_waiting(int64 server_id, DjkOutboxWaiting *waiting)
+{
+	Datum		values[1] = {Int64GetDatum(server_id)};
+	DjkIdentity identity;
+	bool		found;
+
+	djk_catalog_enter(&identity);
+	found = djk_catalog_query_latest(&select_waiting, values, NULL) > 0;
+	if (found)
+	{
+		waiting->depth = djk_row_int64(0, 1, 0);
+		waiting->is_estimate = djk_row_bool(0, 2);
+		waiting->oldest_at = row_time(3);
+		waiting->held = djk_row_int64(0, 4, 0);
+		waiting->held_since = row_time(5);
+		waiting->dead = djk_row_int64(0, 6, 0);
+	}
+	djk_catalog_leave(&identity);
+	return found;
+}

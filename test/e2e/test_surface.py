@@ -44,6 +44,10 @@ VALUES = {
     "messages": "[]",
     "home": "00000000-0000-0000-0000-000000000000",
     "headers": None,
+    "value": "v",
+    "key": "k",
+    "at_time": "2026-01-02T03:04:05+01:00",
+    "server_id": 1,
     "topic_name": None,
 }
 
@@ -79,11 +83,19 @@ def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> Non
     for name, arguments, _ in functions:
         if name in ("djkafka_consumer_state", "djkafka_header", "djkafka_fdw_validator"):
             continue  # helpers of a view and of mappings, called by position
+        if name in ("djkafka_outbox_resend", "djkafka_outbox_discard"):
+            plain_db.query(
+                "INSERT INTO djkafka_outbox_dead (id, txid, message_time, topic, error, message)"
+                " VALUES (7, '1', now(), 't', 'E', 'e')",
+                user="postgres",
+            )
         values = {argument: VALUES.get(argument) for argument in arguments or []}
-        unknown = [argument for argument in values if argument not in VALUES and argument not in ("topic", "id", "name")]
+        unknown = [argument for argument in values if argument not in VALUES and argument not in ("topic", "id", "name", "message_id")]
         assert not unknown, f"{name} has arguments that this test does not know: {unknown}"
         if "topic" in values:
             values["topic"] = f"{topic}.other" if name == "djkafka_subscribe" else topic
+        if "message_id" in values:
+            values["message_id"] = 7
         if "id" in values:
             values["id"] = route
         if name in ("djkafka_seek", "djkafka_run"):

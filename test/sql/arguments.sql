@@ -40,6 +40,7 @@ SELECT djkafka_produce(topic => 't', value => 'v'::text, key => 'k'::text, heade
     djkafka_produce(topic => 't', value => 1, key => 1, headers => NULL, partition => NULL, at_time => NULL, server => NULL);
 SELECT djkafka_flush(timeout => '0 s');
 SELECT djkafka_delivery(message_id => 1);
+SELECT depth, held, dead FROM djkafka_outbox_waiting(server_id => 1);
 SELECT refused('SELECT djkafka_outbox_resend(message_id => 1)'), refused('SELECT djkafka_outbox_discard(message_id => 1)');
 SELECT refused('SELECT djkafka_outbox_decide(decision => ''send'', server => NULL)'), refused('SELECT djkafka_outbox_decide(decision => ''maybe'')');
 SELECT djkafka_publish(relation => 'item', topic => 'arguments.3', key_columns => '{id}', key_format => 'text', columns => '{"note": "upper(note)"}', include => '{id,note}', exclude => '{name}',

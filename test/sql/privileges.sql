@@ -15,7 +15,7 @@ CREATE ROLE privileges_watch LOGIN;
 
 -- a plain role may do nothing, not even look
 SET ROLE privileges_plain;
-SELECT refused('TABLE ' || t) FROM unnest(ARRAY['djkafka_home', 'djkafka_consumer', 'djkafka_route', 'djkafka_offset', 'djkafka_dead_letter', 'djkafka_event', 'djkafka_status', 'djkafka_partition_status']) t;
+SELECT refused('TABLE ' || t) FROM unnest(ARRAY['djkafka_home', 'djkafka_consumer', 'djkafka_route', 'djkafka_offset', 'djkafka_dead_letter', 'djkafka_event', 'djkafka_status', 'djkafka_partition_status', 'djkafka_outbox', 'djkafka_outbox_status', 'djkafka_outbox_server', 'djkafka_outbox_dead']) t;
 SELECT refused('SELECT * FROM ' || f) FROM unnest(ARRAY[
     $$djkafka_create_consumer('c')$$, $$djkafka_subscribe('t', 'pg_class')$$, $$djkafka_create_route('c', 't')$$, $$djkafka_drop_consumer('c')$$, 'djkafka_drop_route(1)',
     $$djkafka_pause('c')$$, $$djkafka_resume('c')$$, $$djkafka_restart('c')$$, $$djkafka_seek('c', 't', 'earliest')$$, $$djkafka_run('c')$$, $$djkafka_peek('t')$$,
@@ -24,12 +24,13 @@ SELECT refused('CREATE SERVER mine FOREIGN DATA WRAPPER djkafka');
 RESET ROLE;
 
 -- the GRANTs below are those of docs/reference.md; to read the status:
-GRANT SELECT ON djkafka_status, djkafka_partition_status TO privileges_watch;
+GRANT SELECT ON djkafka_status, djkafka_partition_status, djkafka_outbox_status TO privileges_watch;
 GRANT EXECUTE ON FUNCTION djkafka_health, djkafka_system_state, djkafka_worker_status,
-                          djkafka_partition_owner, djkafka_is_home TO privileges_watch;
+                          djkafka_partition_owner, djkafka_outbox_waiting, djkafka_is_home TO privileges_watch;
 SET ROLE privileges_watch;
 SELECT count(*) FROM djkafka_status;
 SELECT count(*) FROM djkafka_partition_status;
+SELECT count(*) FROM djkafka_outbox_status;
 SELECT count(*) > 0 FROM djkafka_health();
 SELECT refused('SELECT * FROM djkafka_audit()');
 SELECT refused('TABLE djkafka_consumer');

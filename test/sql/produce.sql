@@ -223,6 +223,16 @@ SELECT djkafka_outbox_discard(message_id => -1);
 SELECT count(*) FROM djkafka_outbox_dead;
 SELECT refused('SELECT djkafka_outbox_resend(0)'), refused('SELECT djkafka_outbox_discard(-1)');
 
+-- the status: what waits, also where it can only be estimated
+SELECT server, state, delivery, depth, depth_is_estimate, oldest_age < '1 hour', held, dead, sent, refused FROM djkafka_outbox_status ORDER BY server_id;
+SELECT count(djkafka_produce('many', i)) FROM generate_series(1, 20000) i;
+SELECT depth BETWEEN 19900 AND 20300, depth_is_estimate FROM djkafka_outbox_status WHERE server IS NULL;
+INSERT INTO djkafka_outbox_dead (id, txid, message_time, topic, error, message) SELECT -2, '1', now(), 'd', 'E', 'e';
+INSERT INTO djkafka_outbox_held (id, txid, message_time, topic) SELECT -3, '1', now(), 'd';
+SELECT held, held_since IS NOT NULL, dead FROM djkafka_outbox_status WHERE server IS NULL;
+SELECT verdict, state, reason, outbox FROM djkafka_health() WHERE outbox = 'settings';
+SELECT djkafka_outbox_discard(-2);
+
 -- the extension made anew, in one session
 DROP EXTENSION djkafka CASCADE;
 SELECT refused($$SELECT djkafka_produce('t', 'v')$$);
