@@ -105,6 +105,11 @@ build_handler(DjkRouteState *state)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a handler of jsonb needs format \"json\""),
 				 errhint("Use format => 'json', or a handler of djkafka_message.")));
+	if (state->route->skip_column != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a handler has no skip_column"),
+				 errhint("Leave skip_column null, or name a target.")));
 	if (state->route->ncolumns > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -42,6 +42,8 @@ is_writable(const DjkRouteRow *route, const char *name)
 {
 	if (is_listed(name, route->key_columns, route->nkey_columns))
 		return true;
+	if (route->skip_column != NULL && strcmp(name, route->skip_column) == 0)
+		return false;
 	if (route->include != NULL && !is_listed(name, route->include, route->ninclude) &&
 		!is_listed(name, route->column_names, route->ncolumns))
 		return false;
@@ -149,6 +151,36 @@ require_existing(Relation rel, char **names, int n, const char *what)
 	}
 }
 
+static bool
+is_skip_column(const DjkRouteRow *route, Form_pg_attribute att)
+{
+	return route->skip_column != NULL && strcmp(NameStr(att->attname), route->skip_column) == 0 &&
+		!is_listed(route->skip_column, route->key_columns, route->nkey_columns);
+}
+
+static void
+require_skip_column(const DjkRouteState *state, Relation rel)
+{
+	const char *name = state->route->skip_column;
+	AttrNumber	attnum;
+
+	if (name == NULL)
+		return;
+	attnum = get_attnum(RelationGetRelid(rel), name);
+	if (attnum <= 0 || get_atttype(RelationGetRelid(rel), attnum) != BOOLOID ||
+		TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated != '\0')
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("\"%s\" is not a boolean column of \"%s\"", name, state->target_sql),
+				 errdetail("It is the skip_column of the route."),
+				 errhint("Add the column to the table, or set skip_column of the route to null.")));
+	if (is_listed(name, state->route->key_columns, state->route->nkey_columns) ||
+		is_listed(name, state->route->column_names, state->route->ncolumns))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("skip_column \"%s\" is neither mapped nor part of the key", name)));
+}
+
 static void
 build_columns(DjkRouteState *state, Relation rel)
 {
@@ -165,6 +197,9 @@ build_columns(DjkRouteState *state, Relation rel)
 		if (att->attisdropped || att->attgenerated != '\0')
 			continue;
 		required = att->attnotnull && !att->atthasdef && att->attidentity == '\0';
+		/* Every statement sets it. */
+		if (is_skip_column(route, att))
+			continue;
 		if (!is_writable(route, NameStr(att->attname)))
 		{
 			state->excludes_columns = true;
@@ -184,6 +219,7 @@ build_columns(DjkRouteState *state, Relation rel)
 		state->has_checks = true;
 	state->fields_optional = all_optional && route->ncolumns > 0;
 
+	require_skip_column(state, rel);
 	require_existing(rel, route->include, route->ninclude, "include");
 	require_existing(rel, route->exclude, route->nexclude, "exclude");
 	require_columns(state, route->column_names, route->ncolumns, "columns");
@@ -389,6 +425,18 @@ djk_route_target_require_rights(const DjkRouteRow *route)
 
 /* ---------- the target ---------- */
 
+/* Of a published table: it sees a set of rows, or nothing at all of ours. */
+static bool
+is_publish_trigger(const Trigger *trigger)
+{
+	const char *function = get_func_name(trigger->tgfoid);
+	Oid			extension;
+	Oid			schema;
+
+	return function != NULL && strcmp(function, "djkafka_publish_trigger") == 0 &&
+		djk_catalog_find(&extension, &schema) && get_func_namespace(trigger->tgfoid) == schema;
+}
+
 /* User triggers, partitions and children: order can be seen, or we cannot tell. */
 static bool
 may_see_order(Relation rel)
@@ -397,7 +445,9 @@ may_see_order(Relation rel)
 		return true;
 	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
-		if (!rel->trigdesc->triggers[i].tgisinternal)
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (!trigger->tgisinternal && !is_publish_trigger(trigger))
 			return true;
 	}
 	return false;

@@ -80,12 +80,19 @@ put_field(RowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkField *f
 }
 
 static bool
+is_named(const DjkField *field, const char *name)
+{
+	return name != NULL && (int) strlen(name) == field->name_len && memcmp(name, field->name, field->name_len) == 0;
+}
+
+static bool
 is_excluded_column(const DjkRouteRow *route, const DjkField *field)
 {
+	if (is_named(field, route->skip_column))
+		return true;
 	for (int i = 0; i < route->nexclude; i++)
 	{
-		if ((int) strlen(route->exclude[i]) == field->name_len &&
-			memcmp(route->exclude[i], field->name, field->name_len) == 0)
+		if (is_named(field, route->exclude[i]))
 			return true;
 	}
 	return route->include != NULL;

@@ -90,6 +90,11 @@ append_assignments(StringInfo sql, const DjkRouteState *state, const Bitmapset *
 			appendStringInfo(sql, "r.djk_%d", c + 1);
 		any = true;
 	}
+	if (state->route->skip_column != NULL)
+	{
+		appendStringInfo(sql, "%s%s = true", any ? ", " : "", quote_identifier(state->route->skip_column));
+		any = true;
+	}
 	return any;
 }
 
@@ -108,6 +113,8 @@ append_key_match(StringInfo sql, const DjkRouteState *state)
 static void
 append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *present)
 {
+	const char *skip = state->route->skip_column;
+	const char *comma = bms_is_empty(present) ? "" : ", ";
 	int			c = -1;
 	bool		override = false;
 
@@ -115,16 +122,20 @@ append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *prese
 		override |= state->columns[c].always_identity;
 
 	appendStringInfo(sql, "INSERT INTO %s", state->target_sql);
-	if (!bms_is_empty(present))
+	if (!bms_is_empty(present) || skip != NULL)
 	{
 		appendStringInfoString(sql, " (");
 		append_columns(sql, state, present, "name");
+		if (skip != NULL)
+			appendStringInfo(sql, "%s%s", comma, quote_identifier(skip));
 		appendStringInfoChar(sql, ')');
 	}
 	if (override)
 		appendStringInfoString(sql, " OVERRIDING SYSTEM VALUE");
 	appendStringInfoString(sql, " SELECT ");
 	append_columns(sql, state, present, "row");
+	if (skip != NULL)
+		appendStringInfo(sql, "%strue", comma);
 	appendStringInfo(sql, " FROM %s r", DJK_ROWS_RELATION);
 }
 
@@ -178,6 +189,11 @@ build_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *pr
 			break;
 		case DJK_STATEMENT_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s AS t USING %s r WHERE ", state->target_sql, DJK_ROWS_RELATION);
+			append_key_match(&sql, state);
+			break;
+		case DJK_STATEMENT_SKIP:
+			appendStringInfo(&sql, "UPDATE %s AS t SET %s = true FROM %s r WHERE ", state->target_sql,
+							 quote_identifier(state->route->skip_column), DJK_ROWS_RELATION);
 			append_key_match(&sql, state);
 			break;
 	}
@@ -281,7 +297,7 @@ make_key(StatementKey *key, DjkStatementKind kind, const Bitmapset *present)
 {
 	memset(key, 0, sizeof(*key));
 	key->kind = kind;
-	if (present != NULL && kind != DJK_STATEMENT_DELETE)
+	if (present != NULL && kind < DJK_STATEMENT_DELETE)
 	{
 		key->nwords = present->nwords;
 		memcpy(key->words, present->words, present->nwords * sizeof(bitmapword));

@@ -141,6 +141,9 @@ run(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n)
 	for (int i = 0; i < n; i++)
 		tuplestore_putvalues(store, state->rows_desc, rows[i]->values, rows[i]->nulls);
 
+	/* Whoever follows the table's changes is told before the row is gone. */
+	if (kind == DJK_STATEMENT_DELETE && state->route->skip_column != NULL)
+		(void) djk_statement_run(state, DJK_STATEMENT_SKIP, present, store, n);
 	if (kind == DJK_STATEMENT_UPSERT && !djk_statement_may_conflict(state, present))
 	{
 		processed = djk_statement_run(state, DJK_STATEMENT_UPDATE, present, store, n);

@@ -282,6 +282,7 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->filter = djk_trigger_row_text(row, "filter");
 	route->deleted_field = djk_trigger_row_text(row, "deleted_field");
 	route->time_zone = djk_trigger_row_text(row, "time_zone");
+	route->skip_column = djk_trigger_row_text(row, "skip_column");
 	route->search_path = djk_trigger_row_text(row, "search_path");
 }
 

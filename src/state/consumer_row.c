@@ -120,6 +120,7 @@ fill_route(DjkRouteRow *route, int row, MemoryContext context)
 	route->notify = djk_notify_parse(djk_row_text(row, 18, context));
 	route->time_zone = djk_row_text(row, 19, context);
 	route->search_path = djk_row_text(row, 20, context);
+	route->skip_column = djk_row_text(row, 21, context);
 }
 
 static void
@@ -131,7 +132,7 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 		" (SELECT array_agg(e.key ORDER BY e.key) FROM jsonb_each_text(r.columns) e),"
 		" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(r.columns) e),"
 		" r.include, r.exclude, r.filter, r.deleted_field, r.unknown_fields = 'error',"
-		" coalesce(r.on_error, c.on_error), coalesce(r.notify, c.notify), r.time_zone, r.search_path"
+		" coalesce(r.on_error, c.on_error), coalesce(r.notify, c.notify), r.time_zone, r.search_path, r.skip_column"
 		" FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id"
 		" WHERE r.consumer_id = $1 ORDER BY r.route_order, r.id",
 		.nargs = 1,

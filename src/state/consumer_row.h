@@ -57,6 +57,7 @@ typedef struct DjkRouteRow
 	DjkOnError	on_error;		/* the consumer's, if the route has none */
 	DjkNotify	notify;
 	char	   *time_zone;
+	char	   *skip_column;	/* NULL: none */
 	char	   *search_path;
 } DjkRouteRow;
 

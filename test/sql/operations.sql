@@ -209,6 +209,28 @@ ROLLBACK;
 SELECT count(*) FROM k WHERE id = 401;
 SELECT count(*) FROM djkafka_dead_letter;
 
+CREATE FUNCTION log_skipping() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO log (what) VALUES (TG_OP || ' ' || coalesce(OLD::text, '-') || ' ' || coalesce(NEW::text, '-'));
+    RETURN NULL;
+END $$;
+CREATE FUNCTION take(jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
+-- a column that says that a worker wrote the row, set before a deletion, too
+CREATE TABLE skipping (id int PRIMARY KEY, v text NOT NULL DEFAULT 'none', kafka_skip boolean NOT NULL);
+CREATE TRIGGER log_skipping AFTER INSERT OR UPDATE OR DELETE ON skipping FOR EACH ROW EXECUTE FUNCTION log_skipping();
+INSERT INTO skipping VALUES (1, 'app', false), (2, 'app', false), (3, 'app', false);
+TRUNCATE log;
+SELECT djkafka_subscribe('skipping', 'skipping', skip_column => 'kafka_skip', unknown_fields => 'error');
+SELECT give('[{"topic": "skipping", "value": {"id": 1, "v": "kafka", "kafka_skip": false}}, {"topic": "skipping", "key": "2", "value": null}, {"topic": "skipping", "value": {"id": 4}}, {"topic": "skipping", "key": "5", "value": null}]');
+SELECT * FROM skipping ORDER BY id;
+SELECT what FROM log ORDER BY n;
+SELECT refused(s) FROM (VALUES
+    ($$SELECT djkafka_subscribe('x', 'skipping', skip_column => 'nothing')$$),
+    ($$SELECT djkafka_subscribe('x', 'skipping', skip_column => 'v')$$),
+    ($$SELECT djkafka_subscribe('x', 'skipping', skip_column => 'kafka_skip', columns => '{"kafka_skip": "false"}')$$),
+    ($$SELECT djkafka_subscribe('x', handler => 'take(jsonb)', skip_column => 'kafka_skip')$$)
+) AS t (s);
+
 SELECT djkafka_drop_consumer('default');
 RESET search_path;
 SET client_min_messages = warning;
