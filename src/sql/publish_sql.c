@@ -223,7 +223,10 @@ append_parameters(StringInfo sql, int first, int n)
 		appendStringInfo(sql, "%s$%d", i > 0 ? ", " : "", first + i);
 }
 
-/* The rows that are published of a source, as djk_key and djk_value. */
+/*
+ * The rows that are published of a source, as djk_value and djk_key.  What
+ * stands to the left of an expression is what it sees: the row alone.
+ */
 static void
 append_rows(StringInfo sql, const DjkPublishTable *table, const char *source)
 {
@@ -235,8 +238,6 @@ append_rows(StringInfo sql, const DjkPublishTable *table, const char *source)
 	if (row->filter != NULL)
 		appendStringInfo(sql, " WHERE (%s\n)", row->filter);
 	appendStringInfo(sql, ") AS %s CROSS JOIN LATERAL (SELECT ", table->alias);
-	append_key_list(sql, table, table->alias);
-	appendStringInfoString(sql, ") AS djk_key CROSS JOIN LATERAL (SELECT ");
 	for (int i = 0; i < desc->natts; i++)
 	{
 		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
@@ -254,7 +255,9 @@ append_rows(StringInfo sql, const DjkPublishTable *table, const char *source)
 						 quote_identifier(row->column_names[i]));
 		first = false;
 	}
-	appendStringInfoString(sql, ") AS djk_value");
+	appendStringInfoString(sql, ") AS djk_value CROSS JOIN LATERAL (SELECT ");
+	append_key_list(sql, table, table->alias);
+	appendStringInfoString(sql, ") AS djk_key");
 }
 
 static void

@@ -128,6 +128,10 @@ SELECT djkafka_unpublish('customer', 'names');
 UPDATE djkafka_publication SET filter = NULL, origin = false, columns = NULL, include = '{name}', exclude = NULL WHERE id = :id;
 UPDATE customer SET name = 'new';
 SELECT * FROM news();
+-- expressions see the row's columns, with and without the table's name, those of the key too
+UPDATE djkafka_publication SET filter = 'a > 0 AND customer.a < 100', columns = '{"sum": "a + customer.a", "b": "b || b"}', include = '{b}' WHERE id = :id;
+UPDATE customer SET name = 'newer', a = 8;
+SELECT key, value FROM news();
 DROP TABLE customer;
 SELECT count(*) FROM djkafka_publication;
 

@@ -1,0 +1,124 @@
+-- Published tables: who may publish, with whose rights it runs, and that nobody gets another's.
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set start :abs_srcdir '/sql/include/start.sql'
+\set ECHO none
+\i :start
+\set ECHO all
+\pset format unaligned
+\pset tuples_only on
+
+CREATE ROLE pub_owner;
+CREATE ROLE pub_writer;
+CREATE ROLE pub_other;
+CREATE SCHEMA rights;
+GRANT USAGE, CREATE ON SCHEMA rights TO pub_owner, pub_other;
+GRANT USAGE ON SCHEMA rights TO pub_writer;
+CREATE VIEW values_of AS SELECT id, topic, convert_from(key, 'UTF8') AS key, convert_from(value, 'UTF8') AS value FROM djkafka_outbox;
+SET search_path = rights, public;
+
+SET ROLE pub_owner;
+CREATE TABLE sale (id int PRIMARY KEY, country text);
+CREATE TABLE country (code text PRIMARY KEY, label text);
+INSERT INTO country VALUES ('de', 'Germany');
+GRANT SELECT, INSERT, UPDATE, DELETE ON sale TO pub_writer;
+-- nothing goes without a right on the functions, the table and the connection
+SELECT refused($$SELECT djkafka_publish('sale')$$);
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION djkafka_publish, djkafka_publish_outbox, djkafka_unpublish TO pub_owner, pub_other;
+GRANT EXECUTE ON PROCEDURE djkafka_snapshot TO pub_owner, pub_other;
+SET ROLE pub_owner;
+SELECT refused($$SELECT djkafka_publish('sale')$$);
+RESET ROLE;
+GRANT SELECT, INSERT, UPDATE, DELETE ON djkafka_publication TO pub_owner, pub_other;
+SET ROLE pub_owner;
+SELECT refused($$SELECT djkafka_publish('sale')$$);
+RESET ROLE;
+GRANT EXECUTE ON FUNCTION djkafka_use_settings TO pub_owner;
+SET ROLE pub_owner;
+SELECT djkafka_publish('sale', 'sales', columns => '{"label": "SELECT label FROM country WHERE code = sale.country", "me": "current_user", "up": "upper(country)"}') AS id \gset
+
+-- another role: neither its table nor its publication
+SET ROLE pub_other;
+SELECT refused(s) FROM (VALUES
+    ($$SELECT djkafka_publish('sale', 'mine')$$),
+    ($$SELECT djkafka_unpublish('sale')$$),
+    ($$INSERT INTO djkafka_publication (relation, topic) VALUES ('sale', 'mine')$$),
+    ($$UPDATE djkafka_publication SET columns = '{"x": "1"}'$$),
+    ($$DELETE FROM djkafka_publication$$)
+) AS t (s);
+CALL djkafka_snapshot('sale');
+-- nor its triggers: on another table they do nothing
+CREATE TABLE own (id int);
+SELECT format('CREATE TRIGGER t AFTER INSERT ON own REFERENCING NEW TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION djkafka_publish_trigger(%s)', :id) \gexec
+INSERT INTO own VALUES (1);
+CREATE TRIGGER r AFTER DELETE ON own FOR EACH ROW EXECUTE FUNCTION djkafka_publish_trigger();
+SELECT refused('DELETE FROM own');
+SELECT refused('SELECT djkafka_publish_trigger()');
+
+-- a writer needs no right, gets none, and cannot put other things under the names of an expression
+SET ROLE pub_writer;
+SELECT refused('SELECT label FROM country');
+CREATE TEMP TABLE country (code text, label text);
+INSERT INTO pg_temp.country VALUES ('de', 'hijacked');
+CREATE FUNCTION pg_temp.upper(text) RETURNS text LANGUAGE sql AS $$ SELECT 'hijacked' $$;
+SET search_path = pg_temp, rights, public;
+SET DateStyle = 'SQL, DMY';
+SET TimeZone = 'Asia/Tokyo';
+INSERT INTO sale VALUES (1, 'de');
+SELECT current_user, current_setting('search_path'), current_setting('TimeZone'), current_setting('DateStyle');
+RESET ALL;
+SET search_path = rights, public;
+-- a superuser's rights are not lent either
+RESET ROLE;
+INSERT INTO sale VALUES (2, 'fr');
+SELECT key, value FROM values_of ORDER BY id;
+
+-- expressions cannot leave anything behind
+SET ROLE pub_owner;
+CREATE FUNCTION leave_something() RETURNS text LANGUAGE plpgsql AS $$ BEGIN CREATE TEMP TABLE left_behind (); RETURN 'x'; END $$;
+UPDATE djkafka_publication SET columns = '{"x": "leave_something()"}' WHERE id = :id;
+RESET ROLE;
+SELECT refused($$INSERT INTO sale VALUES (3, 'de')$$);
+-- an error tells where it is from
+UPDATE djkafka_publication SET columns = '{"x": "1 / (id - 4)"}' WHERE id = :id;
+\set SHOW_CONTEXT always
+INSERT INTO sale VALUES (4, 'de');
+\set SHOW_CONTEXT errors
+SELECT current_user = session_user, count(*) FROM sale WHERE id > 2;
+UPDATE djkafka_publication SET columns = NULL WHERE id = :id;
+
+-- the right to the connection is the owner's, and asked for with each statement
+REVOKE EXECUTE ON FUNCTION djkafka_use_settings FROM pub_owner;
+SELECT refused($$INSERT INTO sale VALUES (5, 'de')$$);
+GRANT EXECUTE ON FUNCTION djkafka_use_settings TO pub_owner;
+-- with another owner it is his
+ALTER TABLE sale OWNER TO pub_other;
+SELECT refused($$INSERT INTO sale VALUES (5, 'de')$$);
+GRANT EXECUTE ON FUNCTION djkafka_use_settings TO pub_other;
+INSERT INTO sale VALUES (5, 'de');
+SET ROLE pub_owner;
+SELECT refused($$SELECT djkafka_unpublish('sale')$$);
+SET ROLE pub_other;
+SELECT djkafka_unpublish('sale');
+RESET ROLE;
+
+-- row level security does not hide rows from their publication
+CREATE TABLE secret (id int PRIMARY KEY, owner text);
+ALTER TABLE secret OWNER TO pub_owner;
+ALTER TABLE secret ENABLE ROW LEVEL SECURITY;
+CREATE POLICY own ON secret USING (owner = current_user);
+GRANT SELECT, INSERT, UPDATE, DELETE ON secret TO pub_writer;
+SELECT djkafka_publish('secret', 'secrets', key_format => 'text') > 0;
+SET ROLE pub_writer;
+INSERT INTO secret VALUES (1, 'pub_writer');
+UPDATE secret SET id = 2;
+RESET ROLE;
+SELECT key, value FROM values_of WHERE topic = 'secrets' ORDER BY id;
+
+RESET search_path;
+SET client_min_messages = warning;
+DROP VIEW values_of;
+DROP EXTENSION djkafka CASCADE;
+DROP SCHEMA rights CASCADE;
+DROP OWNED BY pub_owner, pub_writer, pub_other;
+DROP ROLE pub_owner, pub_writer, pub_other;
