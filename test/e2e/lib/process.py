@@ -25,6 +25,15 @@ def children(pid: int) -> list[int]:
         return []
 
 
+def title(pid: int) -> str:
+    """What a process of PostgreSQL calls itself; "" if it is gone."""
+    try:
+        line = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").decode()
+    except FileNotFoundError:
+        return ""
+    return line.removeprefix("postgres:").strip()
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of all threads so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
