@@ -1,0 +1,230 @@
+"""The outbox, whatever is killed: nothing is lost, keys stay in order, exactly_once doubles nothing.
+
+The short forms run with the tests, the long ones with make test-long. DJK_SEED repeats a run.
+"""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import psycopg
+import pytest
+from lib.kafka import Broker, Client
+from lib.outbox import explain_outbox, make_server, read_topic, sequences, wait_sent
+from lib.postgres import Cluster, Database
+from lib.process import kill_and_wait
+from lib.wait import wait_until
+
+MODES = ("at_least_once", "exactly_once")
+WRITERS = 4
+KEYS = 10  # of each writer
+EACH = 5  # messages of a key in a transaction
+CHUNK = KEYS * EACH
+
+# A writer's transaction: the numbers of its keys go on, and are in Kafka if and only if they are here.
+PRODUCE = f"""
+WITH taken AS (UPDATE counter SET n = n + {EACH} WHERE writer = %(writer)s RETURNING key, n - {EACH} AS n)
+SELECT count(djkafka_produce(%(topic)s, n + i, key => key, server => %(server)s))
+  FROM (SELECT * FROM taken, generate_series(1, {EACH}) i ORDER BY i) numbers
+"""
+
+
+@dataclass
+class Run:
+    """A server, a broker and writers that go on through all that is done to them."""
+
+    cluster: Cluster
+    broker: Broker
+    db: Database
+    topic: str
+    server: str
+    chance: random.Random
+    limit: int = 0
+    produced: list[int] = field(default_factory=lambda: [0] * WRITERS)
+    failures: list[str] = field(default_factory=list)
+    ended: bool = False
+
+    def __post_init__(self) -> None:
+        self.db.query("CREATE TABLE counter (key int PRIMARY KEY, writer int, n int DEFAULT 0) WITH (fillfactor = 20)")
+        self.db.query(
+            "INSERT INTO counter SELECT k, k %% %s FROM generate_series(1, %s) k", WRITERS, WRITERS * KEYS
+        )
+        self.threads = [threading.Thread(target=self._write, args=(number,)) for number in range(WRITERS)]
+
+    # -- the writers
+
+    def _write(self, writer: int) -> None:
+        try:
+            while not self.ended:
+                try:
+                    with self.db.connect() as connection:
+                        self._produce(connection, writer)
+                except psycopg.OperationalError:
+                    time.sleep(0.05)  # the server is down: it is asked again
+        except Exception as error:  # a thread's failure is told by finish()
+            self.failures.append(f"writer {writer}: {error!r}")
+
+    def _produce(self, connection: psycopg.Connection, writer: int) -> None:
+        parameters = {"writer": writer, "topic": self.topic, "server": self.server}
+        while not self.ended:
+            if self.produced[writer] * WRITERS >= self.limit:
+                time.sleep(0.005)  # until more is wanted
+                continue
+            # What a commit has done whose answer was lost is told by the counters alone.
+            connection.execute(PRODUCE, parameters, prepare=True)
+            self.produced[writer] += CHUNK
+
+    # -- the sender
+
+    def sent(self) -> int:
+        """How many messages were acknowledged; -1 while nobody can tell."""
+        try:
+            return self.db.value("SELECT sent FROM djkafka_outbox_server") or 0
+        except psycopg.OperationalError:
+            return -1
+
+    def worker(self) -> int:
+        """The outbox worker's process; 0 while there is none."""
+        try:
+            return next(iter(self.db.workers("djkafka outbox")), 0)
+        except psycopg.OperationalError:
+            return 0
+
+    def disturb(self, faults: "list[Fault]", messages: int) -> None:
+        """The faults strike at random moments while messages are written and sent."""
+        for thread in self.threads:
+            thread.start()
+        part = messages // (len(faults) + 1)
+        for number, fault in enumerate(faults):
+            # one part for now, another so that the writers still write when the moment has come
+            self.limit = min(messages, (number + 2) * part)
+            if self.chance.random() < 0.8:  # else the next one strikes before the last is over
+                self._wait_sent(number * part + 1)
+            time.sleep(self.chance.uniform(0, 0.3))
+            print(f"{number + 1}/{len(faults)} after {self.sent()} messages: {fault.__name__}", flush=True)
+            fault(self)
+        self.limit = messages
+
+    def _wait_sent(self, count: int) -> None:
+        wait_until(
+            lambda: self.failures or self.sent() >= count,
+            90,
+            lambda: f"{count} messages of {self.produced} are sent, not {self.sent()}\n{explain_outbox(self.db)}",
+            interval=0.001,
+        )
+
+    def finish(self) -> dict[str, list[int]]:
+        """Key → the numbers that Kafka holds, once all has been sent."""
+        wait_until(
+            lambda: self.failures or min(self.produced) * WRITERS >= self.limit, 120, "all is produced", interval=0.1
+        )
+        self.stop()
+        assert not self.failures, self.failures
+        wait_sent(self.db, timeout=120, interval=0.2)
+        return sequences(read_topic(Client(self.broker.address), self.topic, timeout=120))
+
+    def stop(self) -> None:
+        self.ended = True
+        for thread in self.threads:
+            if thread.is_alive():
+                thread.join()
+
+    def check(self, mode: str) -> None:
+        found = self.finish()
+        counts = dict(self.db.query("SELECT key::text, n FROM counter"))
+        assert found.keys() == counts.keys()
+        for key, count in counts.items():
+            wanted = list(range(1, count + 1))
+            first_seen = list(dict.fromkeys(found[key]))
+            missing = sorted(set(wanted) - set(first_seen))
+            assert not missing, f"key {key}: {len(missing)} of {count} messages are lost: {missing[:10]}"
+            assert len(first_seen) == count, f"key {key}: {max(first_seen)} was rolled back at {count}"
+            assert first_seen == wanted, f"key {key} is out of order"
+        total, messages = sum(counts.values()), sum(map(len, found.values()))
+        print(f"{mode}: {total} messages, {messages - total} duplicates", flush=True)
+        assert mode == "at_least_once" or messages == total, f"{messages - total} duplicates"
+        assert not self.db.query("SELECT * FROM djkafka_outbox_dead")
+
+
+# -- the faults
+
+
+def kill_worker(run: Run) -> None:
+    """kill -9 of the worker: the server restarts itself, as for any backend that crashes."""
+    pid = wait_until(run.worker, 60, lambda: f"the worker runs\n{explain_outbox(run.db)}", interval=0.005)
+    kept = run.db.connect()
+    kill_and_wait(pid)
+    wait_until(lambda: not _answers(kept), message="the server restarts itself")
+    kept.close()
+    run.db.disconnect()
+    wait_until(lambda: run.sent() >= 0, 60, "the server is back")
+
+
+def _answers(connection: psycopg.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def kill_postmaster(run: Run) -> None:
+    run.cluster.kill()
+    run.db.disconnect()
+    run.cluster.start()
+
+
+def kill_broker(run: Run) -> None:
+    run.broker.kill()
+    run.broker.start()
+
+
+Fault = Callable[[Run], None]
+
+
+@pytest.fixture
+def start(own_cluster, own_broker, unique) -> Iterator[Callable[..., Run]]:
+    runs: list[Run] = []
+
+    def make(mode: str, **settings: str) -> Run:
+        seed = int(os.environ.get("DJK_SEED") or time.time_ns() % 1_000_000)
+        print(f"\nDJK_SEED={seed}", flush=True)
+        broker = own_broker()
+        cluster = own_cluster(
+            djkafka__bootstrap_servers=broker.address,
+            restart_after_crash="on",
+            djkafka__max_retry_interval="2s",
+            **settings,
+        )
+        db = Database(cluster, unique("db"))
+        topic = Client(broker.address).create_topic(unique("numbers"), partitions=3)
+        db.query("CREATE EXTENSION djkafka")
+        runs.append(Run(cluster, broker, db, topic, make_server(db, broker.address, mode), random.Random(seed)))
+        return runs[-1]
+
+    yield make
+    for run in runs:
+        run.stop()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_kill(start, mode: str) -> None:
+    run = start(mode)
+    faults: list[Fault] = [kill_worker] * 3 + [kill_postmaster, kill_broker]
+    run.chance.shuffle(faults)
+    run.disturb(faults, 30_000)
+    run.check(mode)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("mode", MODES)
+def test_kill_long(start, mode: str) -> None:
+    run = start(mode)
+    faults: list[Fault] = [kill_worker] * 50 + [kill_postmaster] * 5 + [kill_broker] * 5
+    run.chance.shuffle(faults)
+    run.disturb(faults, 500_000)
+    run.check(mode)
