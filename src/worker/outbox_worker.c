@@ -498,6 +498,13 @@ load_definition(DjkSender *sender)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(sender->cycle);
+
+	/* It plays transactions, but forgets the numbers that they carry: nothing could be found out later. */
+	if (sender->connection.embedded && sender->connection.exactly_once)
+	{
+		ereport(LOG, (errmsg("djkafka's outbox sends at least once: the embedded broker can do no more")));
+		sender->connection.exactly_once = false;
+	}
 }
 
 /* A batch that a worker before us has claimed and not confirmed. */
