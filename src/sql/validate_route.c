@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "fmgr.h"
+#include "kafka/pattern.h"
 #include "miscadmin.h"
 #include "pgtime.h"
 #include "regex/regex.h"
@@ -91,6 +92,8 @@ check_topic(const char *topic)
 	regex_t		regex;
 	pg_wchar   *wide;
 	int			nwide;
+	int			code;
+	char		reason[128];
 
 	if (topic[0] != '^')
 	{
@@ -103,11 +106,17 @@ check_topic(const char *topic)
 				 errmsg("pattern of topics is longer than %d bytes", PATTERN_MAX)));
 	wide = palloc((strlen(topic) + 1) * sizeof(pg_wchar));
 	nwide = pg_mb2wchar_with_len(topic, wide, strlen(topic));
-	if (pg_regcomp(&regex, wide, nwide, REG_ADVANCED | REG_NOSUB, DEFAULT_COLLATION_OID) != REG_OKAY)
+	code = pg_regcomp(&regex, wide, nwide, REG_ADVANCED | REG_NOSUB, DEFAULT_COLLATION_OID);
+	if (code != REG_OKAY)
+	{
+		pg_regerror(code, &regex, reason, sizeof(reason));
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_REGULAR_EXPRESSION),
-				 errmsg("invalid regular expression: \"%s\"", topic)));
+				 errmsg("invalid pattern of topics: \"%s\"", topic),
+				 errdetail("PostgreSQL cannot read it: %s.", reason)));
+	}
 	pg_regfree(&regex);
+	djk_pattern_require(topic, ERRCODE_INVALID_REGULAR_EXPRESSION);
 }
 
 static void

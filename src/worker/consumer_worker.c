@@ -22,6 +22,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "common/pg_prng.h"
+#include "kafka/pattern.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
@@ -311,8 +312,11 @@ subscribe(DjkMember *worker)
 
 		for (int j = 0; j < n && !known; j++)
 			known = strcmp(topics[j], worker->row->routes[i].topic) == 0;
-		if (!known)
-			topics[n++] = worker->row->routes[i].topic;
+		if (known)
+			continue;
+		topics[n++] = worker->row->routes[i].topic;
+		if (topics[n - 1][0] == '^')
+			djk_pattern_require(topics[n - 1], DJK_ERRCODE_BROKEN);
 	}
 	djk_consumer_subscribe(worker->kafka, topics, n);
 	worker->subscribed = true;

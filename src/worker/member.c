@@ -68,6 +68,29 @@ take_revocation(DjkMember *worker, const DjkConsumerEvent *event)
 		djk_positions_fetch(worker->positions);
 }
 
+/* A pattern comes without what follows its first colon. */
+static void
+wait_for_topic(DjkMember *worker, const char *topic)
+{
+	const char *pattern = topic;
+
+	if (topic[0] != '^')
+	{
+		djk_member_set_state(worker, DJK_STATE_WAITING_FOR_TOPIC,
+				  psprintf("topic \"%s\" does not exist", topic),
+				  "Create it; it is picked up within seconds.");
+		return;
+	}
+	for (int i = 0; i < worker->row->nroutes; i++)
+	{
+		if (strncmp(worker->row->routes[i].topic, topic, strlen(topic)) == 0)
+			pattern = worker->row->routes[i].topic;
+	}
+	djk_member_set_state(worker, DJK_STATE_WAITING_FOR_TOPIC,
+			  psprintf("no topic matches the pattern \"%s\"", pattern),
+			  "A topic that matches is picked up within seconds of its creation.");
+}
+
 static void
 take_partition_error(DjkMember *worker, const DjkConsumerEvent *event)
 {
@@ -87,9 +110,7 @@ take_partition_error(DjkMember *worker, const DjkConsumerEvent *event)
 			djk_positions_fetch(worker->positions);
 			break;
 		case DJK_KAFKA_UNKNOWN_TOPIC:
-			djk_member_set_state(worker, DJK_STATE_WAITING_FOR_TOPIC,
-					  psprintf("topic \"%s\" does not exist", event->topic),
-					  "Create it; it is picked up within seconds.");
+			wait_for_topic(worker, event->topic);
 			break;
 		default:
 			ereport(LOG,

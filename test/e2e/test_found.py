@@ -5,7 +5,7 @@ import time
 import psycopg
 import pytest
 from confluent_kafka import TopicPartition
-from lib.djkafka import explain, wait_count
+from lib.djkafka import explain, wait_count, wait_state
 from lib.kafka import Client, Record
 from lib.postgres import Database
 from lib.process import stop_and_wait
@@ -91,3 +91,27 @@ def test_internal_topic_that_is_asked_for(db: Database, own_broker, wanted: str)
     wait_until(lambda: db.value("SELECT lag FROM djkafka_status") == 0, message="all of it is read")
     seen = db.value("SELECT count(*) FROM log")
     stays_true(lambda: db.value("SELECT count(*) FROM log") < seen + 5, 2.0, "the topic grows by being read")
+
+
+def test_pattern_without_a_topic(db: Database, kafka: Client, unique) -> None:
+    topic = unique("matched")
+    pattern = f"^{topic}[[:digit:]]$"
+    db.query("CREATE TABLE log (topic text)")
+    db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'raw')", pattern)
+    found = wait_state(db, "waiting_for_topic")
+    assert found["reason"] == f'no topic matches the pattern "{pattern}"'
+    assert "matches" in found["hint"]
+    kafka.create_topic(f"{topic}7")
+    kafka.produce(f"{topic}7", [Record("a")])
+    wait_count(db, "log", 1)
+
+
+def test_pattern_that_the_library_cannot_read(db: Database, kafka: Client, topic: str) -> None:
+    """A row that no trigger has checked."""
+    db.query("CREATE TABLE log (topic text)")
+    db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'raw')", topic)
+    wait_state(db, "running")
+    db.query("ALTER TABLE djkafka_route DISABLE TRIGGER djkafka_route_validate", user="postgres")
+    db.query("UPDATE djkafka_route SET topic = '^(?=x)'", user="postgres")
+    found = wait_state(db, "broken")
+    assert "^(?=x)" in found["reason"] and "POSIX" in found["hint"]

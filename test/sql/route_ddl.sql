@@ -34,6 +34,16 @@ SELECT try('*');
 SELECT try('^items(');
 SELECT try('^[');
 SELECT try('^' || repeat('x', 1000));
+-- … that PostgreSQL and librdkafka read alike
+SELECT try('^(?=x)');
+SELECT try('^(?:a)12');
+SELECT try('^(?i)a');
+SELECT try('^x{1,300}');
+SELECT try('^a\d+$');
+SELECT try('^a\S[\w.]+$');
+SELECT try('^(a|[]\d])');
+SELECT try('^(.)\1$');
+SELECT count(djkafka_create_route('c', topic, 'item')) FROM unnest(ARRAY['^', '^[[:alpha:]_.-]+\.v[0-9]{1,2}$', '^\w+\.\S*$', '^[]^.]', '^a.*?b']) topic;
 SELECT refused($$SELECT djkafka_create_route('c', NULL, 'item')$$);
 SELECT djkafka_create_route('c', '^shop\.(items|articles)$', 'item') > 0;
 SELECT djkafka_create_route('c', repeat('t', 249), 'item') > 0;

@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * pattern.h
+ *	  What librdkafka makes of a pattern of topics.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_PATTERN_H
+#define DJK_PATTERN_H
+
+/*
+ * ERROR 'sqlstate' if the library could not subscribe to a pattern, or would
+ * take it for another than PostgreSQL does.
+ */
+extern void djk_pattern_require(const char *pattern, int sqlstate);
+
+#endif							/* DJK_PATTERN_H */
