@@ -889,13 +889,15 @@ SELECT c.name AS consumer,
             WHEN 'paused' THEN 'paused by djkafka_pause or enabled = false'
             WHEN 'no_routes' THEN 'the consumer has no routes'
             WHEN 'needs_decision' THEN o.decision
-            ELSE coalesce(w.reason, sys.reason) END AS reason,
+            ELSE coalesce(w.told OPERATOR(pg_catalog.->) s.state OPERATOR(pg_catalog.->>) 0,
+                          CASE s.state WHEN 'no_worker_slot' THEN short.reason END, sys.reason) END AS reason,
        CASE s.state
             WHEN 'foreign_home' THEN 'Drop it here, or adopt it once the original no longer runs.'
             WHEN 'paused' THEN 'SELECT djkafka_resume(' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(c.name) OPERATOR(pg_catalog.||) ')'
             WHEN 'no_routes' THEN 'Add one with djkafka_subscribe or djkafka_create_route.'
             WHEN 'needs_decision' THEN 'Decide with djkafka_seek(consumer, topic, start_at, partition).'
-            ELSE coalesce(w.hint, sys.hint) END AS hint,
+            ELSE coalesce(w.told OPERATOR(pg_catalog.->) s.state OPERATOR(pg_catalog.->>) 1,
+                          CASE s.state WHEN 'no_worker_slot' THEN short.hint END, sys.hint) END AS hint,
        w.since,
        c.workers AS workers_wanted,
        coalesce(w.running, 0) AS workers_running,
@@ -918,8 +920,10 @@ SELECT c.name AS consumer,
         SELECT pg_catalog.array_agg(x.state) AS states,
                pg_catalog.count(x.pid) AS running,
                pg_catalog.max(x.since) AS since,
-               pg_catalog.max(x.reason) AS reason,
-               pg_catalog.max(x.hint) AS hint,
+               pg_catalog.count(*) AS slots,
+               -- what is told beside a state is the reason of a worker in that state
+               pg_catalog.jsonb_object_agg(x.state, pg_catalog.jsonb_build_array(x.reason, x.hint))
+                   FILTER (WHERE x.reason IS NOT NULL) AS told,
                pg_catalog.sum(x.rows_per_second) AS rows_per_second,
                pg_catalog.sum(x.batches)::bigint AS batches,
                pg_catalog.max(x.last_batch_at) AS last_batch_at,
@@ -930,6 +934,11 @@ SELECT c.name AS consumer,
           FROM @extschema@.djkafka_worker_status() x
          WHERE x.kind OPERATOR(pg_catalog.=) 'consumer' AND x.consumer_id OPERATOR(pg_catalog.=) c.id
        ) w ON true
+  LEFT JOIN (
+        SELECT x.reason, x.hint
+          FROM @extschema@.djkafka_worker_status() x
+         WHERE x.kind OPERATOR(pg_catalog.=) 'supervisor' AND x.state OPERATOR(pg_catalog.=) 'no_worker_slot'
+       ) short ON w.slots OPERATOR(pg_catalog.<) c.workers
   LEFT JOIN LATERAL (
         SELECT pg_catalog.count(*) AS partitions,
                pg_catalog.sum(p.lag)::bigint AS lag,
@@ -947,7 +956,9 @@ SELECT c.name AS consumer,
        ) o ON true
  CROSS JOIN LATERAL (
         SELECT @extschema@.djkafka_consumer_state(
-                   c.enabled, @extschema@.djkafka_is_home(c.home), c.workers, w.running, w.states,
+                   c.enabled, @extschema@.djkafka_is_home(c.home), c.workers, w.running,
+                   CASE WHEN short.reason IS NULL THEN w.states
+                        ELSE pg_catalog.array_append(w.states, 'no_worker_slot') END,
                    o.decisions, sys.state,
                    (SELECT pg_catalog.count(*) FROM @extschema@.djkafka_route r
                      WHERE r.consumer_id OPERATOR(pg_catalog.=) c.id)) AS state

@@ -138,16 +138,21 @@ djkafka_is_home(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(!home.is_clone && memcmp(&home.id, id, sizeof(pg_uuid_t)) == 0);
 }
 
+/* Whether this database has its supervisor; and if not, whether there is room for it. */
 static bool
-is_supervised(void)
+is_supervised(bool *has_room)
 {
 	int			count;
-	DjkSlotStatus *slots = djk_slot_list(MyDatabaseId, &count);
+	DjkSlotStatus *slots = djk_slot_list(InvalidOid, &count);
 
+	*has_room = count < djk_max_workers;
 	for (int i = 0; i < count; i++)
 	{
-		if (slots[i].key.kind == DJK_KIND_SUPERVISOR && slots[i].pid != 0)
+		if (slots[i].key.kind != DJK_KIND_SUPERVISOR || slots[i].key.database != MyDatabaseId)
+			continue;
+		if (slots[i].pid != 0)
 			return true;
+		*has_room = true;		/* it is on its way */
 	}
 	return false;
 }
@@ -160,6 +165,7 @@ djkafka_system_state(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	Datum		values[3];
 	bool		nulls[3];
+	bool		has_room;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -185,7 +191,13 @@ djkafka_system_state(PG_FUNCTION_ARGS)
 														djk_databases && djk_databases[0] ? ", " : "",
 														quote_identifier(database))));
 	}
-	else if (!is_supervised())
+	else if (!is_supervised(&has_room) && !has_room)
+	{
+		texts[0] = "no_worker_slot";
+		texts[1] = psprintf("all %d processes of djkafka.max_workers are in use", djk_max_workers);
+		texts[2] = "Raise djkafka.max_workers and restart the server.";
+	}
+	else if (!is_supervised(&has_room))
 	{
 		texts[0] = "starting";
 		texts[1] = "the supervisor of the database does not run yet";

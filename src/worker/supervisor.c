@@ -416,6 +416,28 @@ supervise_outboxes(Supervisor *supervisor)
 	}
 }
 
+/* What has no slot has no state either; ours stands for it in djkafka_status. */
+static void
+tell_shortage(const Supervisor *supervisor)
+{
+	int			missing = 0;
+	ListCell   *lc;
+
+	foreach(lc, supervisor->children)
+	{
+		const Child *child = lfirst(lc);
+
+		missing += child->wanted && child->slot < 0;
+	}
+	if (missing == 0)
+		djk_slot_set_state(djk_slot_mine(), DJK_STATE_RUNNING, NULL, NULL);
+	else
+		djk_slot_set_state(djk_slot_mine(), DJK_STATE_NO_WORKER_SLOT,
+						   psprintf("all %d processes of djkafka.max_workers are in use, %d of this database are missing",
+									djk_max_workers, missing),
+						   "Raise djkafka.max_workers and restart the server.");
+}
+
 static void
 reconcile(Supervisor *supervisor)
 {
@@ -437,6 +459,7 @@ reconcile(Supervisor *supervisor)
 		((Child *) lfirst(lc))->wanted = false;
 	supervise_consumers(supervisor);
 	supervise_outboxes(supervisor);
+	tell_shortage(supervisor);
 	trim_events(supervisor);
 	djk_catalog_leave(&identity);
 	PopActiveSnapshot();

@@ -5,7 +5,7 @@ import time
 import psycopg
 import pytest
 from confluent_kafka import TopicPartition
-from lib.djkafka import explain, wait_count, wait_state
+from lib.djkafka import explain, wait_count, wait_state, wait_value
 from lib.kafka import Client, Record
 from lib.postgres import Database
 from lib.process import stop_and_wait
@@ -115,3 +115,44 @@ def test_pattern_that_the_library_cannot_read(db: Database, kafka: Client, topic
     db.query("UPDATE djkafka_route SET topic = '^(?=x)'", user="postgres")
     found = wait_state(db, "broken")
     assert "^(?=x)" in found["reason"] and "POSIX" in found["hint"]
+
+
+def test_max_workers_used_up(own_cluster, kafka: Client, topic: str, unique) -> None:
+    """The launcher and a supervisor take one each."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__max_workers=3)
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    for consumer in ("first", "second"):
+        db.query("SELECT djkafka_subscribe(%s, 'item', consumer => %s)", topic, consumer)
+    wait_state(db, "running", "first")
+    found = wait_state(db, "no_worker_slot", "second")
+    assert "djkafka.max_workers" in found["reason"] and "Raise djkafka.max_workers" in found["hint"]
+    assert db.query("SELECT consumer, verdict FROM djkafka_health()") == [("first", "ok"), ("second", "critical")]
+    db.query("SELECT djkafka_drop_consumer('second')")
+    wait_value(db, "SELECT state FROM djkafka_worker_status() WHERE kind = 'supervisor'", "running")
+
+    cluster.configure(djkafka__max_workers=1)
+    db.disconnect()
+    cluster.restart()
+    found = wait_state(db, "no_worker_slot", "first")
+    assert "Raise djkafka.max_workers" in found["hint"]
+
+
+def test_running_without_a_reason(db: Database, kafka: Client, topic: str, cluster) -> None:
+    """The first of several workers that runs again does not show why the others are still away."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('c', workers => 4)")
+    db.query("SELECT djkafka_create_route('c', %s, 'item')", topic)
+    every = "SELECT count(*) FROM djkafka_worker_status() WHERE kind = 'consumer' AND state = 'running'"
+    wait_value(db, every, 4)
+    for _ in range(3):
+        db.query("SELECT djkafka_restart('c')")
+        wait_until(lambda: db.value(every) < 4, message="the workers leave", interval=0.005)
+        seen = []
+        wait_until(
+            lambda: seen.append(tuple(db.query("SELECT state, reason FROM djkafka_status")[0])) or db.value(every) == 4,
+            message="the workers are back",
+            interval=0.001,
+        )
+        assert not [pair for pair in seen if pair[0] == "running" and pair[1] is not None]
