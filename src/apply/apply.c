@@ -150,6 +150,14 @@ set_local(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
+/* How long a transaction may take, 0 for ever, and whether that is the owner's own limit. */
+static int
+time_limit(const DjkApply *apply, bool *is_owners)
+{
+	*is_owners = StatementTimeout > 0 && (apply->time_limit_ms == 0 || StatementTimeout < apply->time_limit_ms);
+	return *is_owners ? StatementTimeout : apply->time_limit_ms;
+}
+
 /*
  * What the worker's correctness needs is set with every transaction, because
  * user code may have changed it for the session; all else stays the owner's.
@@ -158,6 +166,7 @@ static void
 begin_transaction(DjkApply *apply, int *limit_ms)
 {
 	char		lock_ms[32];
+	bool		is_owners;
 
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED;
@@ -178,9 +187,7 @@ begin_transaction(DjkApply *apply, int *limit_ms)
 	 * A wait for a lock is nobody's fault and ends in lock_timeout, before the
 	 * time limit could blame a message.
 	 */
-	*limit_ms = apply->time_limit_ms;
-	if (StatementTimeout > 0 && (*limit_ms == 0 || StatementTimeout < *limit_ms))
-		*limit_ms = StatementTimeout;
+	*limit_ms = time_limit(apply, &is_owners);
 	if (*limit_ms > 0 && (LockTimeout == 0 || LockTimeout > *limit_ms / 2))
 	{
 		snprintf(lock_ms, sizeof(lock_ms), "%d", Max(*limit_ms / 2, 1));
@@ -338,6 +345,24 @@ shrink_chunk(DjkApply *apply, int messages)
 	apply->chunk_successes = 0;
 }
 
+/* What took longer than the limit, in place of "canceling statement". */
+static void
+describe_limit(const DjkApply *apply, const char *what, DjkError *error)
+{
+	bool		is_owners;
+	int			limit_ms = time_limit(apply, &is_owners);
+
+	error->sqlstate = DJK_ERRCODE_TOO_SLOW;
+	error->message = psprintf("%s took longer than %d ms", what, limit_ms);
+	if (is_owners)
+	{
+		error->detail = pstrdup("That is the statement_timeout of the consumer's owner.");
+		error->hint = pstrdup("Make its statement faster, or raise statement_timeout (ALTER ROLE … SET, or where else it was set) and call djkafka_restart().");
+	}
+	else
+		error->hint = pstrdup("Make its statement faster, or raise max.poll.interval.ms in the consumer's options.");
+}
+
 /* A single message hit the time limit, or fails as a whole only: its own error. */
 static void
 fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error)
@@ -345,11 +370,7 @@ fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error
 	DjkError	too_slow = *error;
 
 	if (outcome == OUTCOME_TIMEOUT)
-	{
-		too_slow.sqlstate = DJK_ERRCODE_TOO_SLOW;
-		too_slow.message = psprintf("applying this one message took longer than %d ms", apply->time_limit_ms);
-		too_slow.hint = pstrdup("Make its statement faster, or raise max.poll.interval.ms in the consumer's options.");
-	}
+		describe_limit(apply, "applying this one message", &too_slow);
 	djk_work_fail(apply, message, &too_slow, NULL);
 }
 
@@ -365,6 +386,8 @@ separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, 
 
 	if (n == 1 && (fate == DJK_FATE_DEAD || fate == DJK_FATE_SKIPPED))
 	{
+		if (outcome == OUTCOME_TIMEOUT)
+			describe_limit(apply, "recording one message that failed", &result->error);
 		result->status = DJK_APPLY_BROKEN;
 		return false;
 	}
