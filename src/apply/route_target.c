@@ -118,7 +118,7 @@ require_columns(const DjkRouteState *state, char **names, int n, const char *wha
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of \"%s\" cannot be written by the route", names[i],
 							state->target_sql),
-					 errdetail("It is named in %s, but does not exist, is generated, or is excluded.", what),
+					 errdetail("It is named in %s, but is generated or excluded.", what),
 					 errhint("Change %s of the route, or the table.", what)));
 	}
 }
@@ -222,6 +222,8 @@ build_columns(DjkRouteState *state, Relation rel)
 	require_skip_column(state, rel);
 	require_existing(rel, route->include, route->ninclude, "include");
 	require_existing(rel, route->exclude, route->nexclude, "exclude");
+	require_existing(rel, route->column_names, route->ncolumns, "columns");
+	require_existing(rel, route->key_columns, route->nkey_columns, "key_columns");
 	require_columns(state, route->column_names, route->ncolumns, "columns");
 	require_columns(state, route->key_columns, route->nkey_columns, "key_columns");
 }

@@ -11,6 +11,8 @@
  */
 #include "base/djk.h"
 
+#include <ctype.h>
+
 #include "access/htup_details.h"
 #include "base/compat.h"
 #include "base/property.h"
@@ -239,6 +241,15 @@ check_name(const DjkTriggerRow *row)
 				(errcode(ERRCODE_INVALID_NAME),
 				 errmsg("invalid name of a consumer: \"%s\"", name),
 				 errdetail("A name has 1 to %d bytes.", NAMEDATALEN - 1)));
+	/* It goes into the log and into titles of processes. */
+	for (const char *c = name; *c != '\0'; c++)
+	{
+		if (iscntrl((unsigned char) *c))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_NAME),
+					 errmsg("invalid name of a consumer: it holds a control character"),
+					 errdetail("The character has the code %d.", *c)));
+	}
 }
 
 static void

@@ -28,6 +28,7 @@ CREATE TABLE before AS SELECT * FROM djkafka_consumer;
 -- names
 SELECT refused($$SELECT djkafka_create_consumer(NULL)$$);
 SELECT refused($$SELECT djkafka_create_consumer('')$$);
+SELECT refused($$SELECT djkafka_create_consumer(E'a\nb')$$);
 SELECT refused(format('SELECT djkafka_create_consumer(%L)', repeat('n', 64)));
 SELECT refused(format('SELECT djkafka_create_consumer(%L)', repeat('ä', 32)));
 SELECT refused($$SELECT djkafka_create_consumer('all')$$);
