@@ -15,6 +15,9 @@
 
 #define VERSION_COOPERATES	0x02060100
 
+/* So much of a secret in a text is no accident. */
+#define SECRET_PART			8
+
 static bool
 is_secret(const char *name)
 {
@@ -109,6 +112,47 @@ djk_conf_require(const char *name, const char *value)
 	conf = rd_kafka_conf_new();
 	djk_conf_set(conf, spec->name, value);
 	rd_kafka_conf_destroy(conf);
+}
+
+/* Whether SECRET_PART bytes of 'secret' in a row, or all of a shorter one, are in 'text'. */
+static bool
+repeats(const char *text, const char *secret)
+{
+	char		part[SECRET_PART + 1];
+
+	for (size_t i = 0; secret[i] != '\0'; i++)
+	{
+		strlcpy(part, secret + i, sizeof(part));
+		if (strstr(text, part) != NULL)
+			return true;
+		if (strlen(secret + i) <= SECRET_PART)
+			break;
+	}
+	return false;
+}
+
+bool
+djk_conf_tells_secret(rd_kafka_conf_t *conf, const char *text)
+{
+	int			n;
+	const DjkPropertySpec *table = djk_property_table(&n);
+	bool		tells = false;
+
+	for (int i = 0; i < n && !tells; i++)
+	{
+		size_t		size = 0;
+		char	   *value;
+
+		if (table[i].rule != DJK_PROPERTY_SECRET ||
+			rd_kafka_conf_get(conf, table[i].name, NULL, &size) != RD_KAFKA_CONF_OK || size <= 1)
+			continue;
+		value = palloc0(size + 1);
+		if (rd_kafka_conf_get(conf, table[i].name, value, &size) == RD_KAFKA_CONF_OK)
+			tells = repeats(text, value);
+		explicit_bzero(value, strlen(value));
+		pfree(value);
+	}
+	return tells;
 }
 
 /*

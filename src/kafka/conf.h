@@ -30,6 +30,9 @@ extern void djk_conf_apply(rd_kafka_conf_t *conf, const DjkProperty *properties,
  */
 extern void djk_conf_require(const char *name, const char *value);
 
+/* Whether a text of the library repeats a part of one of the secrets in 'conf'. */
+extern bool djk_conf_tells_secret(rd_kafka_conf_t *conf, const char *text);
+
 /* Every property the linked library names, palloc'd in CurrentMemoryContext. */
 extern char **djk_conf_known_names(int *count);
 

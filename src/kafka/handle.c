@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "kafka/conf.h"
 #include "kafka/error.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
@@ -281,12 +282,15 @@ new_instance(rd_kafka_type_t type, rd_kafka_conf_t *conf)
 	if (rk != NULL)
 		return rk;
 
-	rd_kafka_conf_destroy(conf);	/* ours again, as it failed */
+	/* The configuration is ours again, as it failed. */
+	if (djk_conf_tells_secret(conf, reason))
+		strlcpy(reason, "what it says is not shown, for it holds part of a secret", sizeof(reason));
+	rd_kafka_conf_destroy(conf);
 	if (code == RD_KAFKA_RESP_ERR__INVALID_ARG)
 		ereport(ERROR,
 				(errcode(DJK_ERRCODE_PROPERTY),
-				 errmsg("librdkafka refuses the connection's properties"),
-				 errdetail("librdkafka says: %s.", reason)));
+				 errmsg("librdkafka refuses the connection's properties: %s", reason),
+				 errhint("Change what it names in the settings of djkafka, in the options of the server or the user mapping, or in those of the consumer.")));
 	djk_kafka_error_throw(code, reason, "start librdkafka");
 }
 

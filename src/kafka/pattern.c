@@ -15,6 +15,7 @@
  */
 #include "base/djk.h"
 
+#include <ctype.h>
 #include <regex.h>
 
 #include "kafka/pattern.h"

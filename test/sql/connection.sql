@@ -19,6 +19,13 @@ SELECT * FROM djkafka_peek('t', server => 'connection_dead', timeout => '0.2 s')
 \set VERBOSITY default
 SELECT * FROM djkafka_topics(server => 'connection_dead', timeout => '0');
 
+-- what the library says of the properties is shown, but not if it repeats a secret
+CREATE SERVER connection_odd FOREIGN DATA WRAPPER djkafka
+    OPTIONS (bootstrap_servers '127.0.0.1:1', security_protocol 'sasl_plaintext', sasl_mechanism 'ODDMECHANISM');
+SELECT * FROM djkafka_topics('connection_odd');
+CREATE USER MAPPING FOR CURRENT_USER SERVER connection_odd OPTIONS (sasl_password 'xxODDMECHANISMxx');
+SELECT * FROM djkafka_topics('connection_odd');
+
 -- arguments
 SELECT * FROM djkafka_peek(NULL);
 SELECT * FROM djkafka_peek('t', max_messages => -1);
