@@ -44,9 +44,24 @@ PG_FUNCTION_INFO_V1(djkafka_wake_trigger);
 #define GROUP_ID_MAX	255
 
 static void
+require_existing(Oid owner)
+{
+	if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("the consumer's owner does not exist"),
+			 errdetail("The role with OID %u was dropped.", owner),
+			 errhint("Let a superuser drop the consumer, or set djkafka_consumer.owner to a role that exists.")));
+}
+
+static void
 require_member(Oid owner)
 {
-	if (superuser() || djk_may_become(GetUserId(), owner))
+	if (superuser())
+		return;
+	require_existing(owner);
+	if (djk_may_become(GetUserId(), owner))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -65,13 +80,13 @@ djk_require_consumer_owner(Oid owner)
 static void
 require_usable_owner(Oid owner)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
+	HeapTuple	tuple;
 	bool		can_login;
 
+	require_existing(owner);
+	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
 	if (!HeapTupleIsValid(tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("role with OID %u does not exist", owner)));
+		elog(ERROR, "cache lookup failed for role %u", owner);
 	can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
 	ReleaseSysCache(tuple);
 

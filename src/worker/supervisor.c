@@ -8,7 +8,7 @@
  * missing, asks what is not wanted any more to leave, and throttles what
  * fails.  A worker whose consumer has changed leaves by itself and is started
  * again at once; one that failed waits, twice as long each time, until its
- * definition changes or it has run for a while.
+ * definition or the settings change or it has run for a while.
  *
  * What it knows of a worker is in the worker's slot, so a supervisor that is
  * started anew finds the workers of its predecessor.
@@ -338,7 +338,12 @@ supervise_child(Child *child, const Wanted *wanted)
 		return;
 	}
 	if (is_running(child, &status, &leaving))
+	{
+		/* A session outlives its role; what runs with the role's rights shall not. */
+		if (OidIsValid(wanted->owner) && !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(wanted->owner)))
+			djk_slot_ask_leave(child->slot, child->generation);
 		return;
+	}
 	if (child->running)
 		note_end(child, wanted, &status, leaving);
 	/* What was changed deserves a new try at once. */
@@ -474,6 +479,21 @@ reconcile(Supervisor *supervisor)
 	}
 }
 
+/* Settings that were changed may be what was wrong: a new try at once, as after a changed definition. */
+static void
+forget_failures(Supervisor *supervisor)
+{
+	ListCell   *lc;
+
+	foreach(lc, supervisor->children)
+	{
+		Child	   *child = lfirst(lc);
+
+		child->attempt = 0;
+		child->next_start = 0;
+	}
+}
+
 static long
 next_look_ms(const Supervisor *supervisor)
 {
@@ -508,7 +528,8 @@ run_supervisor(void *arg)
 	for (;;)
 	{
 		(void) djk_wake_taken();
-		(void) djk_worker_housekeep();
+		if (djk_worker_housekeep())
+			forget_failures(&supervisor);
 		reconcile(&supervisor);
 		djk_worker_report_idle(NULL);
 		djk_worker_wait(-1, next_look_ms(&supervisor), "DjkafkaSupervisor");

@@ -168,3 +168,42 @@ def test_owner_with_a_short_statement_timeout(db: Database, kafka: Client, topic
     letter = db.record("SELECT sqlstate, message, hint FROM djkafka_dead_letter")
     assert letter["sqlstate"] == "KF013" and "longer than 400 ms" in letter["message"]
     assert "statement_timeout" in letter["hint"] and "max.poll" not in letter["hint"]
+
+
+def test_reload_forgets_failures(own_cluster, kafka: Client, topic: str, unique) -> None:
+    """Whoever mends a setting does not wait for the backoff."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__properties='{"receive.message.max.bytes": 1000}')
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    wait_until(lambda: (db.value("SELECT attempt FROM djkafka_status") or 0) >= 3, message="it has failed three times")
+    cluster.reload()
+    wait_value(db, "SELECT attempt FROM djkafka_status", 1, timeout=3)
+    found = wait_state(db, "broken")
+    assert "receive.message.max.bytes" in found["reason"], found["reason"]
+    assert "receive.message.max.bytes" not in found["hint"] and "options of the server" in found["hint"]
+    wait_until(lambda: (db.value("SELECT attempt FROM djkafka_status") or 0) >= 3, message="it has failed three times")
+    cluster.configure(djkafka__properties="")
+    cluster.reload()
+    wait_state(db, "running", timeout=8)
+
+
+def test_owner_dropped(db: Database, kafka: Client, topic: str, unique) -> None:
+    """A worker does not outlive its owner's role, and whoever meets the consumer is told."""
+    role, other = unique("leaver"), unique("other")
+    db.query(f"CREATE ROLE {role} LOGIN SUPERUSER", user="postgres")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe(%s, 'item', consumer => 'c')", topic, user=role)
+    wait_state(db, "running", "c")
+    db.disconnect()
+    db.query(f"DROP ROLE {role}", user="postgres")
+    db.query("SELECT djkafka_create_consumer(%s)", other)  # makes the supervisor look
+    found = wait_state(db, "broken", "c")
+    assert "owner does not exist" in found["reason"] and "djkafka_consumer.owner" in found["hint"]
+    for user in (db.owner, "postgres"):
+        with pytest.raises(psycopg.errors.UndefinedObject, match="owner does not exist") as error:
+            db.query("SELECT djkafka_pause('c')", user=user)
+        assert "djkafka_consumer.owner" in (error.value.diag.message_hint or "")
+    db.query("UPDATE djkafka_consumer SET owner = %s::regrole WHERE name = 'c'", db.owner, user="postgres")
+    wait_state(db, "running", "c")
