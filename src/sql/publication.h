@@ -84,6 +84,7 @@ typedef struct DjkPublishTable
 	char	  **keys;			/* names, not quoted */
 	Oid		   *key_types;
 	int			nkeys;
+	bool		hidden;			/* a policy may hide rows of the table from its own owner */
 	bool		read_back;		/* rows are read from the table and not from the transition table */
 } DjkPublishTable;
 

@@ -28,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 
 #define TRIGGER_FUNCTION	"djkafka_publish_trigger"
 /* pg_attribute.attgenerated of a column that is only computed when it is read. */
@@ -203,7 +204,8 @@ djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Rel
 		bool		unique = find_key(table);
 
 		require_key(table);
-		table->read_back = unique && (has_other_triggers(rel) || has_virtual_columns(rel));
+		table->hidden = check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED;
+		table->read_back = unique && !table->hidden && (has_other_triggers(rel) || has_virtual_columns(rel));
 	}
 }
 
@@ -341,6 +343,19 @@ append_update(StringInfo sql, const DjkPublishTable *table)
 						   " AND o.v OPERATOR(pg_catalog.=) n.v)");
 }
 
+/* A row that its owner cannot see would be left out in silence. */
+static void
+require_visible(const DjkPublishTable *table)
+{
+	if (!table->hidden)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("row-level security may hide rows of \"%s\" from its owner", RelationGetRelationName(table->rel)),
+			 errdetail("The table is read with the rights of its owner."),
+			 errhint("Use ALTER TABLE ... NO FORCE ROW LEVEL SECURITY, or give the owner BYPASSRLS.")));
+}
+
 static void
 append_bound(StringInfo sql, const DjkPublishTable *table, bool first_chunk)
 {
@@ -435,9 +450,11 @@ djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_
 			append_delete(&sql, table);
 			break;
 		case DJK_PUBLISH_TRUNCATE:
+			require_visible(table);
 			append_select(&sql, table, false, table->name);
 			break;
 		case DJK_PUBLISH_BOUND:
+			require_visible(table);
 			append_bound(&sql, table, first_chunk);
 			break;
 		case DJK_PUBLISH_CHUNK:

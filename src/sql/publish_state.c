@@ -269,9 +269,8 @@ djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event)
 void
 djk_publish_check(const DjkPublicationRow *row, Relation rel)
 {
-	static const DjkPublishEvent events[] = {
-		DJK_PUBLISH_INSERT, DJK_PUBLISH_UPDATE, DJK_PUBLISH_DELETE, DJK_PUBLISH_TRUNCATE
-	};
+	/* TRUNCATE and a snapshot evaluate nothing else, and only they may not read the table. */
+	static const DjkPublishEvent events[] = {DJK_PUBLISH_INSERT, DJK_PUBLISH_UPDATE, DJK_PUBLISH_DELETE};
 	DjkPublishState *state = create_state(rel, CurrentMemoryContext);
 	DjkPublishIdentity identity;
 

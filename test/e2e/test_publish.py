@@ -13,6 +13,7 @@ from lib.djkafka import assert_audit, explain, wait_value
 from lib.django import Project
 from lib.kafka import Client, Record
 from lib.postgres import Cluster, Database
+from lib.process import kill_and_wait
 from lib.wait import wait_until
 
 PENDING = "SELECT count(*) FROM djkafka_outbox"
@@ -211,3 +212,48 @@ def test_handler_produces(db: Database, kafka: Client, topic: str, unique) -> No
     assert read(kafka, answers, 100) == [(number, {"answer": number}) for number in range(100)]
     assert kafka.end_offsets(answers)[0] == 100
 
+
+
+def test_handler_killed(own_cluster, kafka: Client, unique) -> None:
+    """Consume, transform and produce in one transaction, whatever is killed: each answer is committed once."""
+    questions, answers = kafka.create_topic(unique("questions"), 2), kafka.create_topic(unique("answers"))
+    server = own_cluster(djkafka__bootstrap_servers=kafka.address, fsync="on")
+    db = Database(server, "killed")
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE answered (id int)")
+    db.query(
+        "CREATE FUNCTION answer(m jsonb) RETURNS void LANGUAGE sql AS $$"
+        " INSERT INTO answered VALUES ((m->>'id')::int);"
+        f" SELECT djkafka_produce('{answers}', jsonb_build_object('id', m->'id'), key => m->>'id') $$"
+    )
+    db.query("SELECT djkafka_create_consumer('c', batch_messages => 50)")
+    db.query("SELECT djkafka_subscribe(%s, handler => 'answer(jsonb)', consumer => 'c')", questions)
+    count = 3000
+    kafka.produce(questions, [Record(json.dumps({"id": n}), key=str(n)) for n in range(count)])
+    for part in (1, 2, 3):
+
+        def reached(wanted: int = part * 600) -> bool:
+            try:
+                return db.value("SELECT count(*) FROM answered") >= wanted
+            except psycopg.OperationalError:
+                return False
+
+        wait_until(reached, 60, f"{part * 600} answers")
+        if part == 2:
+            server.kill()
+            server.start()
+        else:
+            for pid in db.workers("djkafka consumer"):
+                kill_and_wait(pid)
+
+    def complete() -> bool:
+        try:
+            return db.value("SELECT count(*) FROM answered") >= count and db.value(PENDING) == 0
+        except psycopg.OperationalError:
+            return False
+
+    wait_until(complete, 90, lambda: explain(db))
+    assert db.query("SELECT id, count(*) FROM answered GROUP BY id HAVING count(*) <> 1") == []
+    found = read(kafka, answers, kafka.end_offsets(answers)[0])  # some twice: at least once
+    assert sorted({key for key, _ in found}) == list(range(count)), "answers are missing"
+    assert_audit(db, count)

@@ -114,6 +114,11 @@ INSERT INTO secret VALUES (1, 'pub_writer');
 UPDATE secret SET id = 2;
 RESET ROLE;
 SELECT key, value FROM values_of WHERE topic = 'secrets' ORDER BY id;
+ALTER TABLE secret FORCE ROW LEVEL SECURITY;
+UPDATE secret SET id = 3;
+SELECT refused('TRUNCATE secret');
+CALL djkafka_snapshot('secret');
+SELECT key FROM values_of WHERE topic = 'secrets' ORDER BY id DESC LIMIT 1;
 
 RESET search_path;
 SET client_min_messages = warning;

@@ -69,3 +69,39 @@ class CommittedTest(TransactionTestCase):
         # The child first: the key is checked when the transaction of djkafka_run ends.
         consume(order(7), customer())
         self.assertEqual(Order.objects.get().customer_id, ADA)
+
+
+class PublishTest(TestCase):
+    """What the code under test has published is in the outbox, and nobody sends it."""
+
+    @classmethod
+    def setUpTestData(cls) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT djkafka_publish('shop_customer', 'published', include => '{name}')")
+
+    def published(self) -> list[tuple]:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT convert_from(key, 'UTF8')::json->>'id', convert_from(value, 'UTF8')::json->>'name'"
+                " FROM djkafka_outbox WHERE topic = 'published' ORDER BY id"
+            )
+            return cursor.fetchall()
+
+    def test_changes_are_published(self) -> None:
+        ada = Customer.objects.create(id=ADA, name="Ada")
+        Customer.objects.bulk_create([Customer(name="Bob"), Customer(name="Cyd")])
+        ada.delete()
+        names = [name for _, name in self.published()]
+        self.assertEqual(names, ["Ada", "Bob", "Cyd", None])
+
+    def test_messages_are_not_published_again(self) -> None:
+        consume(customer())
+        self.assertEqual(self.published(), [])
+        Customer.objects.update(name="Eve")
+        self.assertEqual(self.published(), [(str(ADA), "Eve")])
+
+    def test_suppressed(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL djkafka.suppress = on")
+        Customer.objects.create(name="Ada")
+        self.assertEqual(self.published(), [])
