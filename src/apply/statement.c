@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * statement.c
- *	  The SQL that a route runs: text, plans, execution over a batch.
+ *	  The SQL that a route runs: plans, and execution over a batch.
  *
  * A batch's rows reach SQL as an ephemeral named relation over a tuplestore,
  * so one statement writes them all and every kind of target, trigger, policy
@@ -48,166 +48,6 @@ typedef struct StatementEntry
 	StatementKey key;
 	SPIPlanPtr	plan;
 } StatementEntry;
-
-/* ---------- text ---------- */
-
-static void
-append_columns(StringInfo sql, const DjkRouteState *state, const Bitmapset *present, const char *format)
-{
-	int			c = -1;
-	bool		first = true;
-
-	while ((c = bms_next_member(present, c)) >= 0)
-	{
-		const char *name = quote_identifier(state->columns[c].name);
-
-		appendStringInfoString(sql, first ? "" : ", ");
-		if (strcmp(format, "name") == 0)
-			appendStringInfoString(sql, name);
-		else
-			appendStringInfo(sql, "r.djk_%d", c + 1);
-		first = false;
-	}
-}
-
-/* SET c = prefix.x for what is not the key; false if there is nothing to set. */
-static bool
-append_assignments(StringInfo sql, const DjkRouteState *state, const Bitmapset *present, bool excluded)
-{
-	int			c = -1;
-	bool		any = false;
-
-	while ((c = bms_next_member(present, c)) >= 0)
-	{
-		const char *name = quote_identifier(state->columns[c].name);
-
-		if (state->columns[c].is_key || state->columns[c].always_identity)
-			continue;
-		appendStringInfo(sql, "%s%s = ", any ? ", " : "", name);
-		if (excluded)
-			appendStringInfo(sql, "EXCLUDED.%s", name);
-		else
-			appendStringInfo(sql, "r.djk_%d", c + 1);
-		any = true;
-	}
-	if (state->route->skip_column != NULL)
-	{
-		appendStringInfo(sql, "%s%s = true", any ? ", " : "", quote_identifier(state->route->skip_column));
-		any = true;
-	}
-	return any;
-}
-
-static void
-append_key_match(StringInfo sql, const DjkRouteState *state)
-{
-	for (int i = 0; i < state->nkeys; i++)
-	{
-		DjkColumn  *key = &state->columns[state->keys[i]];
-
-		appendStringInfo(sql, "%st.%s %s r.djk_%d", i > 0 ? " AND " : "",
-						 quote_identifier(key->name), key->equal_operator, state->keys[i] + 1);
-	}
-}
-
-static void
-append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *present)
-{
-	const char *skip = state->route->skip_column;
-	const char *comma = bms_is_empty(present) ? "" : ", ";
-	int			c = -1;
-	bool		override = false;
-
-	while ((c = bms_next_member(present, c)) >= 0)
-		override |= state->columns[c].always_identity;
-
-	appendStringInfo(sql, "INSERT INTO %s", state->target_sql);
-	if (!bms_is_empty(present) || skip != NULL)
-	{
-		appendStringInfoString(sql, " (");
-		append_columns(sql, state, present, "name");
-		if (skip != NULL)
-			appendStringInfo(sql, "%s%s", comma, quote_identifier(skip));
-		appendStringInfoChar(sql, ')');
-	}
-	if (override)
-		appendStringInfoString(sql, " OVERRIDING SYSTEM VALUE");
-	appendStringInfoString(sql, " SELECT ");
-	append_columns(sql, state, present, "row");
-	if (skip != NULL)
-		appendStringInfo(sql, "%strue", comma);
-	appendStringInfo(sql, " FROM %s r", DJK_ROWS_RELATION);
-}
-
-static void
-append_on_conflict(StringInfo sql, const DjkRouteState *state, const Bitmapset *present, bool update)
-{
-	StringInfoData assignments;
-
-	initStringInfo(&assignments);
-	appendStringInfoString(sql, " ON CONFLICT (");
-	for (int i = 0; i < state->nkeys; i++)
-		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "", quote_identifier(state->columns[state->keys[i]].name));
-	appendStringInfoString(sql, ") DO ");
-	if (update && append_assignments(&assignments, state, present, true))
-		appendStringInfo(sql, "UPDATE SET %s", assignments.data);
-	else
-		appendStringInfoString(sql, "NOTHING");
-}
-
-/* NULL: there is nothing to do. */
-static char *
-build_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
-{
-	StringInfoData sql;
-
-	initStringInfo(&sql);
-	switch (kind)
-	{
-		case DJK_STATEMENT_INSERT:
-			append_insert(&sql, state, present);
-			break;
-		case DJK_STATEMENT_INSERT_NEW:
-		case DJK_STATEMENT_UPSERT:
-			append_insert(&sql, state, present);
-			append_on_conflict(&sql, state, present, kind == DJK_STATEMENT_UPSERT);
-			break;
-		case DJK_STATEMENT_UPDATE:
-			appendStringInfo(&sql, "UPDATE %s AS t SET ", state->target_sql);
-			if (!append_assignments(&sql, state, present, false))
-				return NULL;
-			appendStringInfo(&sql, " FROM %s r WHERE ", DJK_ROWS_RELATION);
-			append_key_match(&sql, state);
-			break;
-		case DJK_STATEMENT_INSERT_MISSING:
-			append_insert(&sql, state, present);
-			appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM %s AS t WHERE ", state->target_sql);
-			append_key_match(&sql, state);
-			appendStringInfoChar(&sql, ')');
-			if (!state->is_view)
-				append_on_conflict(&sql, state, present, true);
-			break;
-		case DJK_STATEMENT_DELETE:
-			appendStringInfo(&sql, "DELETE FROM %s AS t USING %s r WHERE ", state->target_sql, DJK_ROWS_RELATION);
-			append_key_match(&sql, state);
-			break;
-		case DJK_STATEMENT_SKIP:
-			appendStringInfo(&sql, "UPDATE %s AS t SET %s = true FROM %s r WHERE ", state->target_sql,
-							 quote_identifier(state->route->skip_column), DJK_ROWS_RELATION);
-			append_key_match(&sql, state);
-			break;
-	}
-	return sql.data;
-}
-
-bool
-djk_statement_may_conflict(const DjkRouteState *state, const Bitmapset *present)
-{
-	if (state->is_view || state->needed_excluded || !bms_is_subset(state->needed, present))
-		return false;
-	return !state->has_checks ||
-		(!state->excludes_columns && bms_num_members(present) == state->ncolumns);
-}
 
 /* ---------- plans ---------- */
 
@@ -340,7 +180,7 @@ get_plan(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
 
 	if (hash_get_num_entries(state->statements) >= STATEMENTS_MAX)
 		free_statements(state, false);
-	sql = build_sql(state, kind, present);
+	sql = djk_statement_sql(state, kind, present);
 	if (sql != NULL)
 		plan = keep(state, prepare(sql));
 	entry = hash_search(state->statements, &key, HASH_ENTER, NULL);

@@ -32,6 +32,9 @@ typedef enum DjkStatementKind
 extern uint64 djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present,
 								Tuplestorestate *rows, int nrows);
 
+/* Its text (statement_sql.c); NULL: there is nothing to do. */
+extern char *djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present);
+
 /* Whether INSERT … ON CONFLICT can serve rows with these columns present. */
 extern bool djk_statement_may_conflict(const DjkRouteState *state, const Bitmapset *present);
 
