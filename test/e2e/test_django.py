@@ -164,7 +164,7 @@ def test_manage_py_test(project: Project, plain_db: Database, kafka: Client, opt
     before = workers(plain_db, "shop")
     # Old databases of an interrupted run are no obstacle: --noinput.
     output = project.manage("test", "--noinput", "-v", "1" if not options else "2", *options)
-    assert re.search(r"Ran 8 tests", output) and output.rstrip().splitlines()[-2:] and "OK" in output, output
+    assert re.search(r"Ran 13 tests", output) and output.rstrip().splitlines()[-2:] and "OK" in output, output
     if options:
         assert "Cloning test database" in output, "the tests did run in clones"
     assert workers(plain_db, "shop") == before, "the workers were left alone"
