@@ -512,7 +512,7 @@ idle_wait_ms(const DjkMember *worker)
 {
 	long		wait = Min(IDLE_WAIT_MS, worker->max_poll_ms / 3);
 
-	if (worker->positions->unresolved || worker->proving)
+	if (worker->positions->unresolved || worker->proving || worker->unreachable)
 		wait = Min(wait, RETRY_SOON_MS);
 	if (worker->retry_at != 0)
 		wait = Min(wait, Max((worker->retry_at - GetCurrentTimestamp()) / 1000, 0) + 1);
@@ -553,6 +553,7 @@ run_loop(DjkMember *worker)
 		if (!more)
 		{
 			end_proof(worker);
+			djk_member_look_for_brokers(worker);
 			djk_worker_report_idle("waiting for messages");
 			djk_worker_wait(djk_consumer_fd(worker->kafka), idle_wait_ms(worker), "DjkafkaFetch");
 		}

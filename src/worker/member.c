@@ -12,6 +12,8 @@
 
 #include "utils/timestamp.h"
 
+#define PROBE_TIMEOUT_MS	1000
+
 /* ---------- what is shown ---------- */
 
 void
@@ -24,7 +26,10 @@ void
 djk_member_set_running(DjkMember *worker)
 {
 	if (worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
+	{
+		worker->unreachable = false;
 		djk_member_set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
+	}
 }
 
 /* ---------- rebalances and errors ---------- */
@@ -139,14 +144,36 @@ take_error(DjkMember *worker, const DjkConsumerEvent *event)
 			break;
 		case DJK_KAFKA_RETRIABLE:
 			if (event->error.sqlstate == DJK_ERRCODE_UNREACHABLE)
+			{
+				worker->unreachable = true;
 				djk_member_set_state(worker, DJK_STATE_UNREACHABLE, event->error.message,
 						  "Check bootstrap_servers, the network and the brokers.");
+			}
 			break;
 		default:
 			ereport(LOG, (errmsg("djkafka consumer \"%s\": %s", worker->row->name, event->error.message)));
 			break;
 	}
 	djk_slot_set_error(djk_slot_mine(), event->error.message);
+}
+
+/* The library tells when the last broker is gone, but not when one is back. */
+void
+djk_member_look_for_brokers(DjkMember *worker)
+{
+	DjkTopicInfo *topics;
+	int			ntopics;
+	DjkError	error = {0};
+
+	if (!worker->unreachable ||
+		(!djk_consumer_topics(worker->kafka, NULL, &topics, &ntopics, PROBE_TIMEOUT_MS, &error) &&
+		 error.sqlstate == DJK_ERRCODE_UNREACHABLE))
+		return;
+	worker->unreachable = false;
+	if (worker->assigned_at == 0)
+		djk_member_set_state(worker, DJK_STATE_STARTING, NULL, NULL);
+	else
+		djk_member_set_running(worker);
 }
 
 void

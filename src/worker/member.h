@@ -47,6 +47,8 @@ typedef struct DjkMember
 	 */
 	bool		proving;
 	TimestampTz assigned_at;
+
+	bool		unreachable;	/* all brokers are gone, as far as is known */
 } DjkMember;
 
 /* Takes one event of the library: a message goes into the batch, all else is acted on. */
@@ -54,6 +56,9 @@ extern void djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *eve
 
 /* Loads and resolves what is not yet, then fetches, unless it waits for a retry. */
 extern void djk_member_load_and_fetch(DjkMember *worker);
+
+/* With nothing to do and no broker: whether one is back, waiting for a second at most. */
+extern void djk_member_look_for_brokers(DjkMember *worker);
 
 /* The state that is shown; running only if nothing speaks against it. */
 extern void djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, const char *hint);
