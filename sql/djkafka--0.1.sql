@@ -842,8 +842,10 @@ SELECT c.name AS consumer,
        o.first_offset,
        o.next_offset,
        GREATEST(w.high_watermark, o.high_watermark) AS high_watermark,
-       -- GREATEST() would take what is not known for nothing
-       CASE WHEN GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.<) o.next_offset THEN 0
+       -- only where somebody watches the end; and GREATEST() would take what is not known for nothing
+       CASE WHEN w.pid IS NULL OR o.state OPERATOR(pg_catalog.<>) 'ok'
+                 OR x.state OPERATOR(pg_catalog.=) ANY (ARRAY['unreachable', 'broken']) THEN NULL
+            WHEN GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.<) o.next_offset THEN 0
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
        o.updated_at,
@@ -854,7 +856,8 @@ SELECT c.name AS consumer,
        o.id AS offset_id
   FROM @extschema@.djkafka_offset o
   JOIN @extschema@.djkafka_consumer c ON c.id OPERATOR(pg_catalog.=) o.consumer_id
-  LEFT JOIN @extschema@.djkafka_partition_owner() w ON w.offset_id OPERATOR(pg_catalog.=) o.id;
+  LEFT JOIN @extschema@.djkafka_partition_owner() w ON w.offset_id OPERATOR(pg_catalog.=) o.id
+  LEFT JOIN @extschema@.djkafka_worker_status() x ON x.pid OPERATOR(pg_catalog.=) w.pid;
 COMMENT ON VIEW @extschema@.djkafka_partition_status IS 'one row a partition: owner, position, lag and counters';
 
 CREATE FUNCTION @extschema@.djkafka_consumer_state(
@@ -941,7 +944,7 @@ SELECT c.name AS consumer,
        ) short ON w.slots OPERATOR(pg_catalog.<) c.workers
   LEFT JOIN LATERAL (
         SELECT pg_catalog.count(*) AS partitions,
-               pg_catalog.sum(p.lag)::bigint AS lag,
+               CASE WHEN pg_catalog.bool_and(p.lag IS NOT NULL) THEN pg_catalog.sum(p.lag)::bigint END AS lag,
                pg_catalog.count(*) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decisions,
                pg_catalog.min(p.reason) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decision,
                pg_catalog.sum(p.applied)::bigint AS applied,

@@ -207,3 +207,41 @@ def test_owner_dropped(db: Database, kafka: Client, topic: str, unique) -> None:
         assert "djkafka_consumer.owner" in (error.value.diag.message_hint or "")
     db.query("UPDATE djkafka_consumer SET owner = %s::regrole WHERE name = 'c'", db.owner, user="postgres")
     wait_state(db, "running", "c")
+
+
+def test_lag_is_what_somebody_watches(db: Database, own_broker) -> None:
+    """Where nobody sees the end of a partition, lag is not known; it is not 0."""
+    broker = own_broker()
+    client = Client(broker.address)
+    client.create_topic("watched")
+    db.query(f"CREATE SERVER own FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{broker.address}')", user="postgres")
+    db.query("GRANT USAGE ON FOREIGN SERVER own TO PUBLIC", user="postgres")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    db.query("SELECT djkafka_create_consumer('c', server => 'own')")
+    db.query("SELECT djkafka_create_route('c', 'watched', 'item', columns => %s)", '{"name": "topic"}')
+    client.produce("watched", [Record('{"id": 1}')])
+    lag = "SELECT lag FROM djkafka_status"
+    wait_count(db, "item", 1)
+    wait_value(db, lag, 0)
+
+    db.query("ALTER TABLE item RENAME name TO title")
+    client.produce("watched", [Record('{"id": 2}')])
+    wait_state(db, "broken", "c")
+    wait_value(db, "SELECT count(*) FROM djkafka_partition_status WHERE pid IS NULL AND lag IS NULL", 1)
+    wait_value(db, lag, None)
+    db.query("ALTER TABLE item RENAME title TO name")
+    wait_count(db, "item", 2)
+    wait_value(db, lag, 0)
+
+    db.query("SELECT djkafka_pause('c')")
+    wait_state(db, "paused", "c")
+    wait_value(db, lag, None)
+    db.query("SELECT djkafka_resume('c')")
+    wait_value(db, lag, 0)
+
+    broker.stop()
+    wait_state(db, "unreachable", "c")
+    wait_value(db, lag, None)
+    broker.start()
+    wait_state(db, "running", "c", timeout=60)
+    wait_value(db, lag, 0)
