@@ -895,7 +895,7 @@ SELECT c.name AS consumer,
             ELSE coalesce(w.told OPERATOR(pg_catalog.->) s.state OPERATOR(pg_catalog.->>) 0,
                           CASE s.state WHEN 'no_worker_slot' THEN short.reason END, sys.reason) END AS reason,
        CASE s.state
-            WHEN 'foreign_home' THEN 'Drop it here, or adopt it once the original no longer runs.'
+            WHEN 'foreign_home' THEN 'Drop it here with djkafka_drop_consumer; to consume in this database too, subscribe anew.'
             WHEN 'paused' THEN 'SELECT djkafka_resume(' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(c.name) OPERATOR(pg_catalog.||) ')'
             WHEN 'no_routes' THEN 'Add one with djkafka_subscribe or djkafka_create_route.'
             WHEN 'needs_decision' THEN 'Decide with djkafka_seek(consumer, topic, start_at, partition).'
