@@ -1302,7 +1302,9 @@ REVOKE ALL ON
     @extschema@.djkafka_outbox_dead,
     @extschema@.djkafka_outbox_server,
     @extschema@.djkafka_outbox_delivery,
-    @extschema@.djkafka_outbox_id_seq
+    @extschema@.djkafka_outbox_id_seq,
+    @extschema@.djkafka_outbox_server_id_seq,
+    @extschema@.djkafka_outbox_delivery_id_seq
   FROM PUBLIC;
 GRANT SELECT ON
     @extschema@.djkafka_outbox,
@@ -1315,7 +1317,9 @@ GRANT SELECT ON
     @extschema@.djkafka_outbox_dead,
     @extschema@.djkafka_outbox_server,
     @extschema@.djkafka_outbox_delivery,
-    @extschema@.djkafka_outbox_id_seq
+    @extschema@.djkafka_outbox_id_seq,
+    @extschema@.djkafka_outbox_server_id_seq,
+    @extschema@.djkafka_outbox_delivery_id_seq
   TO @extowner@ WITH GRANT OPTION;
 GRANT UPDATE (enabled) ON @extschema@.djkafka_outbox_server TO @extowner@ WITH GRANT OPTION;
 
