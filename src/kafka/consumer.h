@@ -189,14 +189,22 @@ typedef struct DjkTopicInfo
 extern bool djk_consumer_topics(DjkConsumer *consumer, const char *topic, DjkTopicInfo **topics, int *ntopics,
 								int timeout_ms, DjkError *error);
 
+/*
+ * A broker makes a member's id of its group.instance.id if it has one, else of
+ * its client.id, and a dash and a UUID; that tells what it is, for the answer
+ * does not say it otherwise.
+ */
 typedef struct DjkGroupMember
 {
+	char	   *member_id;
 	char	   *client_id;		/* NULL if empty: what a member says of itself */
 	char	   *host;			/* NULL if unknown */
-	char	   *group_instance_id;	/* NULL if dynamic or the library cannot tell */
 } DjkGroupMember;
 
-/* Live members of a group, ours included. */
+/*
+ * Live members of a group, ours included; not those with the new protocol of
+ * Kafka 4 (group.protocol=consumer), which brokers hide from this request.
+ */
 extern bool djk_consumer_group_members(DjkConsumer *consumer, const char *group_id,
 									   DjkGroupMember **members, int *nmembers,
 									   int timeout_ms, DjkError *error);

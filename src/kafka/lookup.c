@@ -19,8 +19,6 @@
 
 #include "kafka/consumer_int.h"
 #include "kafka/error.h"
-#include "miscadmin.h"
-#include "utils/timestamp.h"
 
 /* Pause between two tries, in µs. */
 #define RETRY_US			50000
@@ -42,6 +40,8 @@ struct Lookup
 	rd_kafka_topic_t *topic;
 	const struct rd_kafka_metadata *metadata;
 	char	   *cluster_id;
+	char	   *group;
+	const struct rd_kafka_group_list *groups;
 };
 
 static double
@@ -80,6 +80,9 @@ discard_lookup(void *arg)
 		rd_kafka_topic_destroy(lookup->topic);
 	if (lookup->cluster_id != NULL)
 		rd_kafka_mem_free(lookup->rk, lookup->cluster_id);
+	if (lookup->groups != NULL)
+		rd_kafka_group_list_destroy(lookup->groups);
+	free(lookup->group);
 	free(lookup);
 }
 
@@ -401,92 +404,74 @@ copy_text(const char *text)
 	return text != NULL && text[0] != '\0' ? pstrdup(text) : NULL;
 }
 
-/* 'event' answers DescribeConsumerGroups for one group. */
-static bool
-copy_members(rd_kafka_event_t *event, DjkGroupMember **members, int *nmembers, DjkError *error)
+/*
+ * The library has a request to the group's coordinator alone for this
+ * (DescribeConsumerGroups), which aborts the whole process in every version so
+ * far if the connection is lost while it runs (librdkafka's issues 3663, 4605).
+ * So every broker is asked which groups it has, and the one that has ours for
+ * its members.
+ */
+static rd_kafka_resp_err_t
+ask_group(Lookup *lookup, int timeout_ms)
 {
-	rd_kafka_resp_err_t code = rd_kafka_event_error(event);
-	const rd_kafka_ConsumerGroupDescription_t **groups = NULL;
-	size_t		ngroups = 0;
+	rd_kafka_resp_err_t code = rd_kafka_list_groups(lookup->rk, lookup->group, &lookup->groups, timeout_ms);
 
-	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		groups = rd_kafka_DescribeConsumerGroups_result_groups(
-			rd_kafka_event_DescribeConsumerGroups_result(event), &ngroups);
-		if (ngroups > 0 && rd_kafka_ConsumerGroupDescription_error(groups[0]) != NULL)
-			code = rd_kafka_error_code(rd_kafka_ConsumerGroupDescription_error(groups[0]));
-	}
-	*nmembers = 0;
-	*members = NULL;
-	/* A group that nobody ever joined has no members; newer brokers call it an error. */
-	if (code == RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND || (code == 0 && ngroups == 0))
-		return true;
+	/* Another broker did not answer, which does not matter. */
+	if (code == RD_KAFKA_RESP_ERR__PARTIAL)
+		code = RD_KAFKA_RESP_ERR_NO_ERROR;
+	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return code;
+	for (int i = 0; i < lookup->groups->group_cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
+		code = lookup->groups->groups[i].err;
 	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
 	{
-		djk_kafka_error_fill(error, code, NULL);
-		return false;
+		rd_kafka_group_list_destroy(lookup->groups);
+		lookup->groups = NULL;
 	}
-	*nmembers = (int) rd_kafka_ConsumerGroupDescription_member_count(groups[0]);
-	*members = palloc0(Max(*nmembers, 1) * sizeof(DjkGroupMember));
-	for (int i = 0; i < *nmembers; i++)
-	{
-		const rd_kafka_MemberDescription_t *member =
-			rd_kafka_ConsumerGroupDescription_member(groups[0], i);
-
-		(*members)[i].client_id = copy_text(rd_kafka_MemberDescription_client_id(member));
-		(*members)[i].host = copy_text(rd_kafka_MemberDescription_host(member));
-		(*members)[i].group_instance_id =
-			copy_text(rd_kafka_MemberDescription_group_instance_id(member));
-	}
-	return true;
+	return code;
 }
 
-static rd_kafka_event_t *
-wait_answer(rd_kafka_queue_t *queue, int timeout_ms)
+static void
+copy_members(const struct rd_kafka_group_info *group, DjkGroupMember *members)
 {
-	double		until = now_ms() + timeout_ms;
-	rd_kafka_event_t *event = NULL;
-
-	while (event == NULL && now_ms() < until)
+	for (int i = 0; i < group->member_cnt; i++)
 	{
-		event = rd_kafka_queue_poll(queue, DJK_HANDLE_SLICE_MS);
-		if (event == NULL)
-			CHECK_FOR_INTERRUPTS();
+		members[i].member_id = pstrdup(group->members[i].member_id ? group->members[i].member_id : "");
+		members[i].client_id = copy_text(group->members[i].client_id);
+		members[i].host = copy_text(group->members[i].client_host);
 	}
-	return event;
 }
 
+/*
+ * A group that nobody ever joined, or that is gone, has no members; neither has
+ * one whose coordinator is just moving: no broker lists it then.
+ */
 bool
 djk_consumer_group_members(DjkConsumer *consumer, const char *group_id,
 						   DjkGroupMember **members, int *nmembers,
 						   int timeout_ms, DjkError *error)
 {
-	rd_kafka_t *rk = consumer->handle->rk;
-	rd_kafka_queue_t *queue = rd_kafka_queue_new(rk);
-	rd_kafka_AdminOptions_t *options =
-		rd_kafka_AdminOptions_new(rk, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
-	rd_kafka_event_t *volatile event = NULL;
-	volatile bool found = false;
-	char		reason[128];
+	Lookup	   *lookup = create_lookup(consumer, ask_group, timeout_ms);
+	int			n = 0;
 
-	rd_kafka_AdminOptions_set_request_timeout(options, Max(timeout_ms, 1), reason, sizeof(reason));
-	rd_kafka_DescribeConsumerGroups(rk, &group_id, 1, options, queue);
-	rd_kafka_AdminOptions_destroy(options);
-
-	PG_TRY();
+	lookup->group = strdup(group_id);
+	if (lookup->group == NULL)
 	{
-		event = wait_answer(queue, timeout_ms + GRACE_MS);
-		if (event == NULL)
-			djk_kafka_error_fill(error, RD_KAFKA_RESP_ERR__TIMED_OUT, NULL);
-		else
-			found = copy_members(event, members, nmembers, error);
+		discard_lookup(lookup);
+		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
 	}
-	PG_FINALLY();
+	lookup = ask_cluster(consumer, lookup, error);
+	if (lookup == NULL)
+		return false;
+	for (int i = 0; i < lookup->groups->group_cnt; i++)
+		n += lookup->groups->groups[i].member_cnt;
+	*members = palloc0(Max(n, 1) * sizeof(DjkGroupMember));
+	*nmembers = 0;
+	for (int i = 0; i < lookup->groups->group_cnt; i++)
 	{
-		if (event != NULL)
-			rd_kafka_event_destroy(event);
-		rd_kafka_queue_destroy(queue);
+		copy_members(&lookup->groups->groups[i], *members + *nmembers);
+		*nmembers += lookup->groups->groups[i].member_cnt;
 	}
-	PG_END_TRY();
-	return found;
+	discard_lookup(lookup);
+	return true;
 }

@@ -30,6 +30,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "worker/group.h"
 #include "worker/member.h"
 
 #define CLOSE_TIMEOUT_MS		3000
@@ -64,55 +65,13 @@ close_consumer(int code, Datum arg)
 	}
 }
 
-/*
- * A group belongs to one consumer of its home, so the consumer's id need not be
- * part of its members' names: one that is dropped and made again takes over
- * what its predecessor held, not after its session has ended.
- */
-static char *
-instance_prefix(DjkMember *worker)
-{
-	return psprintf("djkafka-%s-", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&worker->home.id))));
-}
-
-/* NULL: the embedded broker knows no static members, one that died would hold up the group. */
-static char *
-instance_name(DjkMember *worker)
-{
-	return worker->connection.embedded ? NULL : psprintf("%s%d", instance_prefix(worker), worker->args.worker);
-}
-
-/*
- * As long as the group counts this worker as a static member, its partitions go
- * to nobody else; and the library would end before its goodbye has been sent.
- */
-static bool
-is_still_member(DjkMember *worker)
-{
-	char	   *instance = instance_name(worker);
-	DjkGroupMember *members;
-	int			nmembers;
-	DjkError	error;
-
-	if (instance == NULL ||
-		!djk_consumer_group_members(worker->kafka, worker->row->group_id, &members, &nmembers,
-									UNSUBSCRIBE_SLICE_MS, &error))
-		return false;
-	for (int i = 0; i < nmembers; i++)
-	{
-		if (members[i].group_instance_id != NULL && strcmp(members[i].group_instance_id, instance) == 0)
-			return true;
-	}
-	return false;
-}
-
 static void
 leave_group(DjkMember *worker)
 {
 	TimestampTz started = GetCurrentTimestamp();
 
 	djk_consumer_unsubscribe(worker->kafka, UNSUBSCRIBE_TIMEOUT_MS);
-	while (is_still_member(worker) &&
+	while (djk_group_holds(worker, UNSUBSCRIBE_SLICE_MS) &&
 		   !TimestampDifferenceExceeds(started, GetCurrentTimestamp(), UNSUBSCRIBE_TIMEOUT_MS))
 		djk_worker_wait(-1, UNSUBSCRIBE_POLL_MS, "DjkafkaLeave");
 }
@@ -232,7 +191,7 @@ create_consumer(DjkMember *worker)
 	config.properties = worker->connection.properties;
 	config.nproperties = worker->connection.nproperties;
 	config.group_id = worker->row->group_id;
-	config.group_instance_id = instance_name(worker);
+	config.group_instance_id = djk_group_instance(worker);
 	config.embedded = worker->connection.embedded;
 	config.client_id = psprintf("djkafka-%s-%d", worker->row->name, worker->args.worker);
 	config.assignment_strategy = worker->row->assignment;
@@ -244,30 +203,6 @@ create_consumer(DjkMember *worker)
 	worker->positions = djk_positions_create(worker->row, worker->kafka, worker->connection.embedded, worker->life);
 	MemoryContextSwitchTo(old);
 	before_shmem_exit(close_consumer, (Datum) 0);
-}
-
-/* A live member of the group that is not ours; NULL if there is none. */
-static char *
-find_foreign_member(DjkMember *worker, bool *answered)
-{
-	DjkGroupMember *members;
-	int			nmembers;
-	DjkError	error;
-	char	   *prefix = instance_prefix(worker);
-	char	   *ours = psprintf("djkafka-%s-", worker->row->name);
-
-	*answered = djk_consumer_group_members(worker->kafka, worker->row->group_id, &members, &nmembers,
-										   LOOKUP_TIMEOUT_MS, &error);
-	for (int i = 0; *answered && i < nmembers; i++)
-	{
-		const char *instance = members[i].group_instance_id;
-		const char *client = members[i].client_id ? members[i].client_id : "";
-
-		if (instance != NULL ? strncmp(instance, prefix, strlen(prefix)) != 0 :
-			strncmp(client, ours, strlen(ours)) != 0)
-			return psprintf("client \"%s\" at %s", client, members[i].host ? members[i].host : "an unknown host");
-	}
-	return NULL;
 }
 
 /*
@@ -284,7 +219,7 @@ wait_for_group(DjkMember *worker)
 
 		MemoryContextReset(worker->cycle);
 		housekeep(worker);
-		foreign = find_foreign_member(worker, &answered);
+		foreign = djk_group_foreign_member(worker, LOOKUP_TIMEOUT_MS, &answered);
 		if (answered && foreign == NULL)
 			return;
 		if (answered)

@@ -398,8 +398,7 @@ djkafka_test_kafka_lookup(PG_FUNCTION_ARGS)
 
 		if (djk_consumer_group_members(consumer, text_or_null(fcinfo, 6), &members, &n, timeout, &error))
 			for (int i = 0; i < n; i++)
-				appendStringInfo(&s, "%s %s; ", members[i].client_id,
-								 members[i].group_instance_id ? members[i].group_instance_id : "-");
+				appendStringInfo(&s, "%s %s; ", members[i].client_id, members[i].member_id);
 	}
 	else if (strcmp(what, "high") == 0)
 		appendStringInfo(&s, INT64_FORMAT, djk_consumer_high_watermark(consumer, topic, one.partition));
