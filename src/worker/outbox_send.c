@@ -56,11 +56,16 @@ djk_sender_topic(DjkSender *sender, const char *name)
 void
 djk_sender_hold_topic(DjkSender *sender, DjkOutboxTopic *topic, const char *reason)
 {
-	int64		delay = djk_retry_delay_ms(++topic->attempt, HELD_RETRY_BASE_MS, HELD_RETRY_MAX_MS,
-										   pg_prng_double(&pg_global_prng_state));
+	TimestampTz now = GetCurrentTimestamp();
+	int64		delay;
 
 	topic->checked = false;
-	topic->next_check = GetCurrentTimestamp() + delay * 1000;
+	/* The next of many messages that were refused together. */
+	if (topic->held && topic->next_check > now)
+		return;
+	delay = djk_retry_delay_ms(++topic->attempt, HELD_RETRY_BASE_MS, HELD_RETRY_MAX_MS,
+							   pg_prng_double(&pg_global_prng_state));
+	topic->next_check = now + delay * 1000;
 	if (topic->held)
 		return;
 	topic->held = true;
@@ -91,6 +96,9 @@ check_topic(DjkSender *sender, const char *name, DjkError *error, const char **e
 
 	if (topic->checked)
 		return DJK_DELIVERY_DONE;
+	/* A look takes its time: one is enough for all its messages in the batch. */
+	if (topic->held && topic->next_check > GetCurrentTimestamp())
+		return DJK_DELIVERY_BLOCKED;
 	answer = djk_producer_check_topic(sender->producer, name, NULL, CHECK_TOPIC_MS, error, error_name);
 	topic->checked = answer == DJK_DELIVERY_DONE;
 	if (answer == DJK_DELIVERY_BLOCKED)
