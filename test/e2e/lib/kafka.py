@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    NewPartitions,
+    NewTopic,
+    ResourcePatternType,
+    ResourceType,
+)
 
 from . import process
 from .wait import wait_until
@@ -88,6 +97,17 @@ class Client:
         wait_until(lambda: self.partitions(topic) == total, message=f"topic {topic} has {total} leaders")
         self._producer = None  # the old one knows the old number for minutes
 
+    def allow(self, user: str, kind: ResourceType, name: str, *operations: AclOperation) -> None:
+        """Lets a user do something."""
+        made = self.admin.create_acls(
+            [
+                AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+                for operation in operations
+            ]
+        )
+        for each in made.values():
+            each.result(20)
+
     def delete_topic(self, topic: str) -> None:
         self.admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
 
@@ -161,14 +181,16 @@ def send(producer: Producer, topic: str, records: Iterable[Record], timeout: flo
 class Broker:
     """One broker; its folder and its address stay the same through stop() and start()."""
 
-    def __init__(self, heap: str = "512m", **properties: Any):
+    def __init__(self, heap: str = "512m", users: dict[str, str] | None = None, **properties: Any):
+        """With users (name → password) there is a second address, where ACLs say what each may do."""
         assert LIBS, "DJK_KAFKA_LIBS names no folder of Kafka's jars: run the tests by make test"
         self.folder = Path(tempfile.mkdtemp(prefix="djk-kafka-"))
         self.logfile = self.folder / "log"
         self.heap = heap
         self.process: subprocess.Popen | None = None
-        port, controller_port = free_ports(2)
+        port, controller_port, secure_port = free_ports(3)
         self.address = f"127.0.0.1:{port}"
+        self.secure_address = f"127.0.0.1:{secure_port}"
         listeners = f"PLAINTEXT://{self.address},CONTROLLER://127.0.0.1:{controller_port}"
         lines = PROPERTIES | {
             "listeners": listeners,
@@ -177,6 +199,8 @@ class Broker:
             "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
             "log.dirs": self.folder / "data",
         }
+        if users is not None:
+            lines |= self._secure_listener(lines, users)
         lines |= {name.replace("_", "."): value for name, value in properties.items()}
         self.properties = self.folder / "server.properties"
         self.properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
@@ -188,6 +212,20 @@ class Broker:
                 stdout=log,
                 stderr=log,
             )
+
+    def _secure_listener(self, lines: dict[str, Any], users: dict[str, str]) -> dict[str, Any]:
+        secure = f",SECURE://{self.secure_address}"
+        known = " ".join(f'user_{name}="{password}"' for name, password in users.items())
+        return {
+            "listeners": lines["listeners"] + secure,
+            "advertised.listeners": lines["advertised.listeners"] + secure,
+            "listener.security.protocol.map": lines["listener.security.protocol.map"] + ",SECURE:SASL_PLAINTEXT",
+            "sasl.enabled.mechanisms": "PLAIN",
+            "listener.name.secure.plain.sasl.jaas.config":
+                f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};",
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "super.users": "User:ANONYMOUS",  # who comes by the other address
+        }
 
     @staticmethod
     def _java(heap: str, *arguments: Any) -> list[str]:

@@ -1,0 +1,258 @@
+"""What Kafka cannot take: brokers that are away, topics that are not there or not ours, messages too large."""
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from confluent_kafka.admin import AclOperation, ResourceType
+from lib.djkafka import wait_value
+from lib.kafka import Broker, Client
+from lib.outbox import (
+    explain_outbox,
+    make_server,
+    outbox_server,
+    outbox_worker,
+    read_topic,
+    sequences,
+    values,
+    wait_outbox_state,
+    wait_sent,
+)
+from lib.postgres import Database
+from lib.process import private_memory
+from lib.wait import stays_true, wait_until
+
+MODES = ("at_least_once", "exactly_once")
+DEAD = "SELECT id, topic, convert_from(key, 'UTF8'), error FROM djkafka_outbox_dead ORDER BY id"
+
+
+@pytest.fixture(params=MODES)
+def server(request: pytest.FixtureRequest, db: Database, kafka: Client) -> str:
+    """A server in each mode of delivery."""
+    return make_server(db, kafka.address, request.param)
+
+
+def produce(db: Database, topic: str, value: Any, key: Any = None, partition: int | None = None, **named: Any) -> int:
+    return db.value(
+        "SELECT djkafka_produce(%s, %s::text, key => %s::text, partition => %s, server => %s)",
+        *(topic, value, key, partition, named.get("server")),
+    )
+
+
+def produce_numbers(db: Database, topics: list[str], first: int, last: int, server: str) -> None:
+    """Numbers for seven keys of each topic, the topics taking turns."""
+    db.query(
+        "SELECT djkafka_produce(topic, i, key => i %% 7, server => %s)"
+        " FROM generate_series(%s::int, %s) i, unnest(%s::text[]) WITH ORDINALITY AS t(topic, n) ORDER BY i, n",
+        *(server, first, last, topics),
+    )
+
+
+def assert_numbers(client: Client, topic: str, last: int, but: tuple[int, ...] = ()) -> None:
+    """The topic holds the numbers up to the last, those of each key in order and once."""
+    found = sequences(read_topic(client, topic))
+    for key in range(7):
+        wanted = [number for number in range(1, last + 1) if number % 7 == key and number not in but]
+        assert found.get(str(key), []) == wanted, f"key {key} of {topic}"
+
+
+def state_of(db: Database, message: int) -> str:
+    return db.value("SELECT state FROM djkafka_delivery(%s)", message)
+
+
+# -- brokers
+
+
+def away_at_first(broker: Broker, db: Database, topic: str, server: str, produce_more: Callable[[], None]) -> None:
+    """The broker is down when the first message is produced, and comes after produce_more()."""
+    client = Client(broker.address)
+    broker.stop()
+    produce_numbers(db, [topic], 1, 1000, server)
+    status = wait_outbox_state(db, "unreachable", server)
+    assert status["last_error"] and status["hint"]
+    produce_more()
+    assert outbox_server(db, server)["sent"] == 0
+    broker.start()
+    wait_sent(db, timeout=120)
+    wait_outbox_state(db, "running", server)
+    assert db.query(DEAD) == []
+    last = db.value("SELECT last_value FROM djkafka_outbox_id_seq", user="postgres")
+    assert_numbers(client, topic, last)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_broker_away_at_first(own_broker, db: Database, mode: str) -> None:
+    broker = own_broker()
+    topic = Client(broker.address).create_topic("numbers", 3)
+    server = make_server(db, broker.address, mode)
+    away_at_first(broker, db, topic, server, lambda: produce_numbers(db, [topic], 1001, 2000, server))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("mode", MODES)
+def test_broker_away_for_ten_minutes(own_broker, db: Database, mode: str) -> None:
+    broker = own_broker()
+    topic = Client(broker.address).create_topic("numbers", 3)
+    server = make_server(db, broker.address, mode)
+    last = 1000
+
+    def go_on() -> bool:
+        nonlocal last
+        produce_numbers(db, [topic], last + 1, last + 1000, server)
+        last += 1000
+        return private_memory(outbox_worker(db, server)["pid"]) < begin + 64 * 1024 * 1024
+
+    def ten_minutes() -> None:
+        nonlocal begin
+        begin = private_memory(outbox_worker(db, server)["pid"])
+        stays_true(go_on, 600, "the worker's memory does not grow with what waits", interval=1)
+
+    begin = 0
+    away_at_first(broker, db, topic, server, ten_minutes)
+
+
+# -- topics
+
+
+def test_topic_that_does_not_exist(db: Database, kafka: Client, topic: str, unique, server: str) -> None:
+    missing = unique("missing")
+    produce_numbers(db, [missing, topic], 1, 700, server)
+    held = produce(db, missing, 701, key=1, server=server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
+    assert_numbers(kafka, topic, 700)
+    assert db.value("SELECT count(*) FROM djkafka_outbox") == 701
+    assert state_of(db, held) == "held"
+    assert missing in outbox_worker(db, server)["last_error"]
+    connection = db.connect()
+    produced = connection.execute("SELECT djkafka_produce(%s, '702', key => '2', server => %s)", (missing, server))
+    assert produced.fetchone()
+    assert connection.execute("SELECT djkafka_flush('300 ms')").fetchone() == (False,)
+    connection.close()
+
+    kafka.create_topic(missing, 2)
+    # what is produced while the held ones are sent stays behind them
+    for number in range(703, 1401):
+        produce(db, missing, number, key=number % 7, server=server)
+    wait_sent(db, timeout=30)
+    assert_numbers(kafka, missing, 1400)
+    assert db.value("SELECT count(*) FROM djkafka_outbox_held") == 0
+    assert state_of(db, held) in ("sent", "delivered")
+
+
+def test_held_messages_survive(own_cluster, kafka: Client, unique) -> None:
+    """A restart of the server in between changes nothing."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address)
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    server = make_server(db, kafka.address, "at_least_once")
+    missing = unique("missing")
+    produce_numbers(db, [missing], 1, 100, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox_held", 100)
+    db.disconnect()
+    cluster.kill()
+    cluster.start()
+    produce_numbers(db, [missing], 101, 200, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox_held", 200)
+    kafka.create_topic(missing)
+    wait_sent(db)
+    assert_numbers(kafka, missing, 200)
+
+
+def test_topic_that_is_deleted(db: Database, kafka: Client, topic: str, unique, server: str) -> None:
+    doomed = kafka.create_topic(unique("doomed"))
+    produce_numbers(db, [doomed, topic], 1, 100, server)
+    wait_sent(db)
+    kafka.delete_topic(doomed)
+    produce_numbers(db, [doomed, topic], 101, 200, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
+    assert_numbers(kafka, topic, 200)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox_held", 100)
+    kafka.create_topic(doomed)
+    wait_sent(db)
+    assert [int(value) for value in values(read_topic(kafka, doomed))] == list(range(101, 201))
+
+
+def test_topic_without_rights(own_broker, db: Database) -> None:
+    """ACLs of a real broker: topics that may not be seen, or be seen and not be written to."""
+    broker = own_broker(users={"app": "secret", "admin": "admin-secret"})
+    client = Client(broker.address)
+    for name in ("mine", "hidden", "readonly"):
+        client.create_topic(name)
+    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.WRITE, AclOperation.DESCRIBE)
+    client.allow("app", ResourceType.TOPIC, "readonly", AclOperation.DESCRIBE)
+    secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
+    server = make_server(db, broker.secure_address, "at_least_once", **secure)
+    for user in (db.owner, "postgres"):
+        db.query(
+            f"CREATE USER MAPPING FOR {user} SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'secret')",
+            user="postgres",
+        )
+    produce_numbers(db, ["hidden", "mine", "readonly"], 1, 210, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
+    assert_numbers(client, "mine", 210)
+    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox GROUP BY 1")) == {"hidden": 210, "readonly": 210}
+    assert "uthoriz" in outbox_worker(db, server)["last_error"]
+    assert db.query(DEAD) == []
+
+    # the right comes later
+    client.allow("app", ResourceType.TOPIC, "readonly", AclOperation.WRITE)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE topic = 'readonly'", 0)
+    produce_numbers(db, ["hidden", "readonly"], 211, 420, server)
+    client.allow("app", ResourceType.TOPIC, "hidden", AclOperation.WRITE, AclOperation.DESCRIBE)
+    wait_sent(db)
+    assert_numbers(client, "readonly", 420)
+    assert_numbers(client, "hidden", 420)
+
+
+# -- messages
+
+
+def test_message_too_large_for_its_topic(db: Database, kafka: Client, topic: str, unique, server: str) -> None:
+    small = kafka.create_topic(unique("small"), 1, max_message_bytes=2000)
+    connection = db.connect()
+    with connection.transaction():
+        for number in range(1, 701):
+            wanted = [(topic, number)] if number % 10 else [(topic, number), (small, number)]
+            for name, value in wanted:
+                # what does not compress and is too large, with neighbours of the same key
+                filler = "x" if number not in (100, 350, 360) else " " + "".join(f"{n:x}" for n in range(10**4, 12000))
+                connection.execute(
+                    "SELECT djkafka_produce(%s, %s, key => %s, server => %s)",
+                    (name, f"{value}{filler}" if name == small else str(value), str(value % 7), server),
+                )
+    connection.close()
+    wait_sent(db)
+    assert_numbers(kafka, topic, 700)
+    found = [int(re.match(r"\d+", value or "")[0]) for value in values(read_topic(kafka, small))]  # type: ignore[index]
+    assert found == [number for number in range(10, 701, 10) if number not in (100, 350, 360)]
+    dead = db.query(DEAD)
+    assert [(name, key) for _, name, key, _ in dead] == [(small, str(number % 7)) for number in (100, 350, 360)]
+    assert {error for *_, error in dead} == {"MSG_SIZE_TOO_LARGE"}
+    assert outbox_server(db, server)["dead"] == 3
+    assert state_of(db, dead[0][0]) == "dead"
+
+    # one is tried again once the topic takes it, one is given up
+    db.query("SELECT djkafka_outbox_discard(%s)", dead[0][0])
+    again = db.value("SELECT djkafka_outbox_resend(%s)", dead[1][0])
+    wait_value(db, "SELECT array_agg(id) FROM djkafka_outbox_dead", [dead[2][0], again])
+
+
+def test_partition_that_does_not_exist(db: Database, kafka: Client, unique, server: str) -> None:
+    topic = kafka.create_topic(unique("two"), 2)
+    connection = db.connect()
+    with connection.transaction():
+        for number in range(10):
+            connection.execute(
+                "SELECT djkafka_produce(%s, %s, partition => %s, server => %s)", (topic, number, number % 3, server)
+            )
+    connection.close()
+    wait_sent(db)
+    messages = read_topic(kafka, topic)
+    placed = {partition: [] for partition in range(2)}  # type: dict[int, list[int]]
+    for message in messages:
+        placed[message.partition()].append(int(message.value()))
+    assert placed == {0: [0, 3, 6, 9], 1: [1, 4, 7]}
+    dead = db.query("SELECT partition, convert_from(value, 'UTF8'), error FROM djkafka_outbox_dead ORDER BY id")
+    assert [row[:2] for row in dead] == [(2, "2"), (2, "5"), (2, "8")], explain_outbox(db)
