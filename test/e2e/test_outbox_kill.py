@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 import psycopg
 import pytest
-from lib.kafka import Broker, Client
+from lib.djkafka import assert_audit, wait_caught_up
+from lib.kafka import Broker, Client, Record
 from lib.outbox import explain_outbox, make_server, read_topic, sequences, wait_sent
 from lib.postgres import Cluster, Database
 from lib.process import kill_and_wait
@@ -102,13 +103,13 @@ class Run:
             # one part for now, another so that the writers still write when the moment has come
             self.limit = min(messages, (number + 2) * part)
             if self.chance.random() < 0.8:  # else the next one strikes before the last is over
-                self._wait_sent(number * part + 1)
+                self.wait_acknowledged(number * part + 1)
             time.sleep(self.chance.uniform(0, 0.3))
             print(f"{number + 1}/{len(faults)} after {self.sent()} messages: {fault.__name__}", flush=True)
             fault(self)
         self.limit = messages
 
-    def _wait_sent(self, count: int) -> None:
+    def wait_acknowledged(self, count: int) -> None:
         wait_until(
             lambda: self.failures or self.sent() >= count,
             90,
@@ -228,3 +229,126 @@ def test_kill_long(start, mode: str) -> None:
     run.chance.shuffle(faults)
     run.disturb(faults, 500_000)
     run.check(mode)
+
+
+# -- an asynchronous commit is seen before it is durable
+
+
+class Ledger:
+    """Sessions that commit asynchronously: a row and its message in each transaction."""
+
+    def __init__(self, run: Run, sessions: int):
+        self.run = run
+        self.answered: list[set[int]] = [set() for _ in range(sessions)]
+        self.ended = False
+        self.numbers = iter(range(1, 10**9))
+        self.threads = [threading.Thread(target=self._write, args=(seen,)) for seen in self.answered]
+        for thread in self.threads:
+            thread.start()
+
+    def _write(self, answered: set[int]) -> None:
+        run = self.run
+        try:
+            with run.db.connect() as connection:
+                connection.execute("SET synchronous_commit = off")
+                while not self.ended:
+                    number = next(self.numbers)
+                    connection.execute(
+                        "WITH row AS (INSERT INTO ledger VALUES (%s) RETURNING id)"
+                        " SELECT djkafka_produce(%s, id, server => %s) FROM row",
+                        (number, run.topic, run.server),
+                        prepare=True,
+                    )
+                    answered.add(number)
+        except psycopg.OperationalError:
+            pass  # the server was killed
+
+    def join(self) -> set[int]:
+        self.ended = True
+        for thread in self.threads:
+            thread.join()
+        return set().union(*self.answered)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_asynchronous_commit(start, mode: str) -> None:
+    """kill -9 of the postmaster: no message of a transaction that is gone, and none is missing of one that is not."""
+    run = start(mode, wal_writer_delay="10s", wal_writer_flush_after="100MB")
+    run.db.query("CREATE TABLE ledger (id bigint)")
+    lost = 0
+    for number in range(4):
+        run.db.query("TRUNCATE ledger")
+        run.topic = Client(run.broker.address).create_topic(f"round-{number}")
+        sent = run.sent()
+        ledger = Ledger(run, sessions=3)
+        run.wait_acknowledged(sent + 200)
+        time.sleep(run.chance.uniform(0, 0.2))
+        run.cluster.kill()
+        answered = ledger.join()
+        run.db.disconnect()
+        run.cluster.start()
+        wait_sent(run.db)
+        rows = {row for (row,) in run.db.query("SELECT id FROM ledger")}
+        messages = [int(m.value()) for m in read_topic(Client(run.broker.address), run.topic)]
+        assert set(messages) <= rows, f"messages without a transaction: {sorted(set(messages) - rows)[:10]}"
+        assert rows <= set(messages), f"transactions without their message: {sorted(rows - set(messages))[:10]}"
+        assert mode == "at_least_once" or len(messages) == len(rows)
+        lost += len(answered - rows)
+        print(f"{len(rows)} transactions, {len(answered - rows)} answered ones are gone", flush=True)
+    assert lost > 0, "no crash hit a commit that was not durable: the test tests nothing"
+
+
+# -- consume, transform, produce
+
+
+HANDLER = """
+CREATE FUNCTION transform(message djkafka_message) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO seen VALUES (convert_from(message.value, 'UTF8')::bigint);
+    PERFORM djkafka_produce('results', convert_from(message.value, 'UTF8'), key => message.key, server => 'kafka');
+END $$
+"""
+
+
+def kill_consumer(run: Run) -> None:
+    """kill -9 of the worker that consumes."""
+    pid = wait_until(lambda: consumer_worker(run), 60, "a worker consumes", interval=0.005)
+    kept = run.db.connect()
+    kill_and_wait(pid)
+    wait_until(lambda: not _answers(kept), message="the server restarts itself")
+    kept.close()
+    run.db.disconnect()
+    wait_until(lambda: run.sent() >= 0, 60, "the server is back")
+
+
+def consumer_worker(run: Run) -> int:
+    try:
+        return next(iter(run.db.workers("djkafka consumer")), 0)
+    except psycopg.OperationalError:
+        return 0
+
+
+def test_consume_and_produce(start) -> None:
+    """A handler's rows, its messages and the offsets are one transaction, and Kafka has each result once."""
+    run = start("exactly_once")
+    client = Client(run.broker.address)
+    client.create_topic("inputs", 3)
+    client.create_topic("results", 3)
+    run.db.query("CREATE TABLE seen (id bigint)")
+    run.db.query(HANDLER)
+    run.db.query("SELECT djkafka_create_consumer('default', batch_messages => 100)")
+    run.db.query("SELECT djkafka_subscribe('inputs', handler => 'transform(djkafka_message)', format => 'raw')")
+    count = 20_000
+    client.produce("inputs", [Record(str(number), str(number % 50)) for number in range(count)])
+    faults = [kill_consumer, kill_worker, kill_postmaster, kill_consumer, kill_worker]
+    for number, fault in enumerate(faults):
+        run.wait_acknowledged(max(run.sent(), 0) + run.chance.randrange(1, 1000))
+        print(f"{number + 1}/{len(faults)} after {run.sent()} messages: {fault.__name__}", flush=True)
+        fault(run)
+    wait_caught_up(run.db, client, "inputs", timeout=120)
+    wait_sent(run.db)
+    found = sequences(read_topic(client, "results"))
+    for key in range(50):
+        assert found.get(str(key)) == list(range(key, count, 50)), f"key {key}"
+    assert run.db.query("SELECT count(*), count(DISTINCT id) FROM seen") == [(count, count)]
+    assert_audit(run.db, count)
