@@ -543,6 +543,27 @@ CREATE TRIGGER djkafka_offset_guard BEFORE INSERT OR UPDATE OR DELETE ON @extsch
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_offset_guard();
 ALTER TABLE @extschema@.djkafka_offset ENABLE ALWAYS TRIGGER djkafka_offset_guard;
 
+-- djkafka_produce writes without triggers: these see what somebody else inserts.
+CREATE FUNCTION @extschema@.djkafka_outbox_guard() RETURNS trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.djkafka_outbox_guard() IS 'trigger: only a restored dump is inserted into the outbox by SQL';
+
+CREATE TRIGGER djkafka_outbox_0_guard BEFORE INSERT ON @extschema@.djkafka_outbox_0
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_guard();
+ALTER TABLE @extschema@.djkafka_outbox_0 ENABLE ALWAYS TRIGGER djkafka_outbox_0_guard;
+CREATE TRIGGER djkafka_outbox_1_guard BEFORE INSERT ON @extschema@.djkafka_outbox_1
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_guard();
+ALTER TABLE @extschema@.djkafka_outbox_1 ENABLE ALWAYS TRIGGER djkafka_outbox_1_guard;
+CREATE TRIGGER djkafka_outbox_2_guard BEFORE INSERT ON @extschema@.djkafka_outbox_2
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_guard();
+ALTER TABLE @extschema@.djkafka_outbox_2 ENABLE ALWAYS TRIGGER djkafka_outbox_2_guard;
+CREATE TRIGGER djkafka_outbox_held_guard BEFORE INSERT ON @extschema@.djkafka_outbox_held
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_guard();
+ALTER TABLE @extschema@.djkafka_outbox_held ENABLE ALWAYS TRIGGER djkafka_outbox_held_guard;
+CREATE TRIGGER djkafka_outbox_server_guard BEFORE INSERT ON @extschema@.djkafka_outbox_server
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_guard();
+ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outbox_server_guard;
+
 -- The worker's own updates are of other columns and wake nobody.
 CREATE TRIGGER djkafka_outbox_server_wake AFTER INSERT OR UPDATE OF enabled, decision OR DELETE OR TRUNCATE ON @extschema@.djkafka_outbox_server
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.djkafka_wake_trigger();
@@ -1213,6 +1234,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_route_changed(),
     @extschema@.djkafka_offset_guard(),
     @extschema@.djkafka_wake_trigger(),
+    @extschema@.djkafka_outbox_guard(),
     @extschema@.djkafka_target_dropped(),
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
     @extschema@.djkafka_consumer_id(text),
@@ -1322,6 +1344,21 @@ GRANT SELECT ON
     @extschema@.djkafka_outbox_delivery_id_seq
   TO @extowner@ WITH GRANT OPTION;
 GRANT UPDATE (enabled) ON @extschema@.djkafka_outbox_server TO @extowner@ WITH GRANT OPTION;
+-- To restore a dump; djkafka_outbox_guard() refuses all else.
+GRANT INSERT ON
+    @extschema@.djkafka_outbox_0,
+    @extschema@.djkafka_outbox_1,
+    @extschema@.djkafka_outbox_2,
+    @extschema@.djkafka_outbox_held,
+    @extschema@.djkafka_outbox_dead,
+    @extschema@.djkafka_outbox_server,
+    @extschema@.djkafka_outbox_delivery
+  TO @extowner@ WITH GRANT OPTION;
+GRANT USAGE, UPDATE ON
+    @extschema@.djkafka_outbox_id_seq,
+    @extschema@.djkafka_outbox_server_id_seq,
+    @extschema@.djkafka_outbox_delivery_id_seq
+  TO @extowner@ WITH GRANT OPTION;
 
 REVOKE ALL ON @extschema@.djkafka_publication, @extschema@.djkafka_publication_id_seq FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.djkafka_publication TO @extowner@ WITH GRANT OPTION;

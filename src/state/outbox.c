@@ -238,6 +238,22 @@ djk_outbox_store(DjkOutbox *outbox)
 	outbox->stored_confirmed = outbox->confirmed;
 }
 
+bool
+djk_outbox_is_own_server(const char *server)
+{
+	static DjkStatement select_own = {
+		.sql = "SELECT FROM @.djkafka_outbox_server s JOIN @.djkafka_home h ON h.home = s.home"
+		" WHERE s.server IS NOT DISTINCT FROM $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		value;
+	char		null[2] = " ";
+
+	set_text(&value, &null[0], server);
+	return djk_catalog_execute(&select_own, &value, null) > 0;
+}
+
 /* ---------- a person's decision ---------- */
 
 bool

@@ -152,6 +152,9 @@ extern void djk_outbox_trim_delivery(int retention_s);
  */
 extern void djk_outbox_rotate(int at_least_kb);
 
+/* Whether the server has a row of this home. */
+extern bool djk_outbox_is_own_server(const char *server);
+
 /* Decides about a claimed batch that its worker could not; false if none is undecided. */
 extern bool djk_outbox_decide(const char *server, const char *decision);
 /* Whether that has happened. */

@@ -16,7 +16,8 @@
  *
  * Rows are inserted without the executor.  It is what a caller of a million
  * messages in one statement waits for, and nothing of the executor is needed:
- * the tables have one index, no constraint but NOT NULL and no trigger.
+ * the tables have one index, no constraint but NOT NULL, and a trigger that is
+ * for everybody else.
  *
  *-------------------------------------------------------------------------
  */
