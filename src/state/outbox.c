@@ -95,6 +95,7 @@ djk_outbox_load(int64 id, MemoryContext context)
 	};
 	Datum		values[2] = {Int64GetDatum(id), ObjectIdGetDatum(MyDatabaseId)};
 	DjkOutbox  *outbox;
+	bool		isnull;
 
 	if (djk_catalog_execute(&select_row, values, NULL) != 1)
 		return NULL;
@@ -106,7 +107,7 @@ djk_outbox_load(int64 id, MemoryContext context)
 	outbox->enabled = djk_row_bool(0, 3);
 	outbox->batch = outbox->stored_batch = djk_row_int64(0, 4, 0);
 	outbox->confirmed = outbox->stored_confirmed = djk_row_int64(0, 5, 0);
-	outbox->claimed_at = djk_row_int64(0, 6, 0);
+	outbox->claimed_at = DatumGetTimestampTz(djk_row_datum(0, 6, &isnull));
 	outbox->timeline = (int) djk_row_int64(0, 7, 0);
 	outbox->claimed_topic = djk_row_text(0, 8, context);
 	outbox->claimed_id = djk_row_int64(0, 9, 0);

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 import pytest
-from lib.djkafka import assert_audit, wait_caught_up
+from lib.djkafka import assert_audit, wait_caught_up, wait_value
 from lib.kafka import Broker, Client, Record
 from lib.outbox import explain_outbox, make_server, read_topic, sequences, wait_sent
 from lib.postgres import Cluster, Database
@@ -231,6 +231,23 @@ def test_kill_long(start, mode: str) -> None:
     run.check(mode)
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_first_batch_is_claimed_and_never_sent(start, mode: str) -> None:
+    """The worker is killed before Kafka has ever heard of the outbox."""
+    run = start(mode)
+    run.broker.stop()
+    run.db.query("SELECT djkafka_produce(%s, i, key => 1, server => 'kafka') FROM generate_series(1, 100) i", run.topic)
+    wait_value(run.db, "SELECT batch - confirmed FROM djkafka_outbox_server", 1)
+    kill_worker(run)
+    if mode == "exactly_once":  # as it is when a transaction was about to begin
+        place = "UPDATE djkafka_outbox_server SET carrier_topic = %s, carrier_partition = 0"
+        run.db.query(place, run.topic, user="postgres")
+    kill_worker(run)
+    run.broker.start()
+    wait_sent(run.db)
+    assert sequences(read_topic(Client(run.broker.address), run.topic)) == {"1": list(range(1, 101))}
+
+
 # -- an asynchronous commit is seen before it is durable
 
 
@@ -338,11 +355,12 @@ def test_consume_and_produce(start) -> None:
     run.db.query(HANDLER)
     run.db.query("SELECT djkafka_create_consumer('default', batch_messages => 100)")
     run.db.query("SELECT djkafka_subscribe('inputs', handler => 'transform(djkafka_message)', format => 'raw')")
-    count = 20_000
-    client.produce("inputs", [Record(str(number), str(number % 50)) for number in range(count)])
+    count, part = 20_000, 4000
     faults = [kill_consumer, kill_worker, kill_postmaster, kill_consumer, kill_worker]
     for number, fault in enumerate(faults):
-        run.wait_acknowledged(max(run.sent(), 0) + run.chance.randrange(1, 1000))
+        numbers = range(number * part, (number + 1) * part)
+        client.produce("inputs", [Record(str(value), str(value % 50)) for value in numbers])
+        run.wait_acknowledged(number * part + run.chance.randrange(1, part))
         print(f"{number + 1}/{len(faults)} after {run.sent()} messages: {fault.__name__}", flush=True)
         fault(run)
     wait_caught_up(run.db, client, "inputs", timeout=120)
