@@ -1,0 +1,148 @@
+"""What the outbox costs: nothing while it is idle, milliseconds for a message, no space for what is sent."""
+
+import statistics
+import time
+
+import psycopg
+import pytest
+from lib.kafka import Client
+from lib.outbox import Tail, explain_outbox, make_server, outbox_server, outbox_worker, read_topic, wait_sent
+from lib.postgres import Database
+from lib.process import cpu_seconds
+from lib.wait import wait_until
+
+IDLE_SECONDS = 5.0
+IDLE_CPU_LIMIT = 0.01  # of one core
+PROBES = 200
+LATENCY_LIMIT = 0.010
+MODES = ("at_least_once", "exactly_once")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_idle(db: Database, kafka: Client, topic: str, mode: str) -> None:
+    server = make_server(db, kafka.address, mode)
+    db.query("SELECT djkafka_produce(%s, 'x', server => %s)", topic, server)
+    wait_sent(db)
+    pid = outbox_worker(db, server)["pid"]
+    held = (
+        "SELECT backend_xmin, backend_xid, xact_start FROM pg_stat_activity WHERE pid = %s"
+        " AND (backend_xmin IS NOT NULL OR backend_xid IS NOT NULL OR xact_start IS NOT NULL)"
+    )
+    wait_until(lambda: not db.cluster.query(held, pid), message="the last transaction is over")
+    before, start = cpu_seconds(pid), time.monotonic()
+    while time.monotonic() - start < IDLE_SECONDS:
+        assert not db.cluster.query(held, pid), "a snapshot is held while idle"
+        time.sleep(0.1)
+    used = (cpu_seconds(pid) - before) / (time.monotonic() - start)
+    print(f"{mode}, idle: {100 * used:.2f} % of a core")
+    assert used < IDLE_CPU_LIMIT
+    assert outbox_worker(db, server)["pid"] == pid, "the worker was restarted meanwhile"
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_latency(db: Database, kafka: Client, topic: str, mode: str) -> None:
+    """From the commit to an independent consumer that reads what is committed."""
+    server = make_server(db, kafka.address, mode)
+    connection = db.connect()
+    seconds = []
+    with Tail(kafka, topic) as tail:
+        for number in range(-10, PROBES):
+            with connection.transaction():
+                produce = "SELECT djkafka_produce(%s, %s, server => %s)"
+                connection.execute(produce, (topic, number, server), prepare=True)
+                start = time.perf_counter()
+            tail.wait(str(number))
+            if number >= 0:
+                seconds.append(time.perf_counter() - start)
+    connection.close()
+    p50, p99 = statistics.median(seconds), statistics.quantiles(seconds, n=100)[98]
+    print(f"{mode}, commit to consumer: p50 {1000 * p50:.2f} ms, p99 {1000 * p99:.2f} ms")
+    assert mode == "exactly_once" or p50 < LATENCY_LIMIT
+
+
+# -- no bloat
+
+SIZES = (
+    "SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c"
+    " WHERE c.relname LIKE 'djkafka\\_outbox\\_%%' AND c.relkind = 'r' ORDER BY 1"
+)
+WORKERS_ROWS = 100_000  # the worker's own rows may leave that much behind until they are vacuumed
+
+
+def sizes(db: Database) -> dict[str, int]:
+    return dict(db.query(SIZES, user="postgres"))
+
+
+def produce_in_parts(connection: psycopg.Connection, topic: str, server: str, count: int, part: int = 50_000) -> None:
+    for first in range(0, count, part):
+        connection.execute(
+            "SELECT count(djkafka_produce(%s, '{\"id\": ' || i || ', \"status\": \"paid\", \"amount\": \"12.50\"}',"
+            " key => i, server => %s)) FROM generate_series(%s::int, %s) i",
+            (topic, server, first + 1, min(count, first + part)),
+        )
+
+
+def pour(db: Database, topic: str, server: str, count: int) -> float:
+    """Messages a second from an outbox that fills up while it is emptied."""
+    connection = db.connect()
+    before = outbox_server(db, server)["sent"]
+    start = time.monotonic()
+    produce_in_parts(connection, topic, server, count)
+    wait_until(
+        lambda: outbox_server(db, server)["sent"] >= before + count,
+        1200,
+        lambda: f"all is sent\n{explain_outbox(db)}",
+        interval=0.05,
+    )
+    took = time.monotonic() - start
+    connection.close()
+    return count / took
+
+
+def back_to_start(db: Database, start: dict[str, int]) -> bool:
+    now = sizes(db)
+    return all(now[name] <= size + WORKERS_ROWS for name, size in start.items())
+
+
+def no_bloat(db: Database, kafka: Client, topic: str, mode: str, count: int) -> tuple[float, float]:
+    """Rates without and with a session that holds a snapshot all the while; the tables are as small as before."""
+    server = make_server(db, kafka.address, mode)
+    start = sizes(db)
+    db.query("SELECT djkafka_produce(%s, 'x', server => %s)", topic, server)
+    wait_sent(db)
+    free = [pour(db, topic, server, count // 4)]
+    holder = db.connect()
+    holder.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
+    holder.execute("SELECT 1")
+    held = pour(db, topic, server, count // 2)
+    peak = sum(sizes(db).values())
+    holder.close()
+    free.append(pour(db, topic, server, count // 4))
+    print(f"{mode}: {free[0]:.0f} and {free[1]:.0f} messages/s, {held:.0f} under a held snapshot", flush=True)
+    print(f"sizes at first {sum(start.values())}, under the snapshot {peak}, at the end {sum(sizes(db).values())}")
+    wait_until(
+        lambda: back_to_start(db, start),
+        150,
+        lambda: f"the outbox is as small as before: {start}, now {sizes(db)}\n{explain_outbox(db)}",
+        interval=0.5,
+    )
+    return statistics.mean(free), held
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("mode", MODES)
+def test_no_bloat(own_cluster, own_broker, unique, mode: str) -> None:
+    broker = own_broker(log_segment_bytes=64_000_000, log_retention_bytes=256_000_000, log_retention_check_interval_ms=5000)
+    client = Client(broker.address)
+    topic = client.create_topic("many", 3)
+    db = Database(own_cluster(max_wal_size="4GB"), unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    free, held = no_bloat(db, client, topic, mode, 10_000_000)
+    assert held > 0.8 * free, f"a held snapshot slows sending: {held:.0f} of {free:.0f} messages/s"
+
+
+@pytest.mark.timeout(400)
+def test_little_bloat(db: Database, kafka: Client, topic: str) -> None:
+    no_bloat(db, kafka, topic, "at_least_once", 300_000)
+    assert len(read_topic(kafka, topic)) == 300_001
