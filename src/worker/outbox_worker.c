@@ -565,8 +565,8 @@ run_outbox_worker(void *arg)
 	CacheRegisterSyscacheCallback(USERMAPPINGOID, note_connection_change, (Datum) 0);
 	before_shmem_exit(close_producer, (Datum) 0);
 
+	connection_changed = false; /* a change from here on may be seen by what follows, or not */
 	load_definition(sender);
-	connection_changed = false;
 	resume_claimed(sender);
 	run_loop(sender);
 }
