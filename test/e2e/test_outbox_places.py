@@ -1,0 +1,193 @@
+"""Several databases, several servers; copies that send nothing; pauses."""
+
+import subprocess
+
+import psycopg
+import pytest
+from lib.djkafka import wait_value
+from lib.kafka import Client
+from lib.outbox import (
+    make_server,
+    outbox_server,
+    outbox_worker,
+    read_topic,
+    sequences,
+    values,
+    wait_sent,
+)
+from lib.postgres import BINDIR, PORT, Database
+from lib.wait import stays_true, wait_until
+
+
+def produce_numbers(db: Database, topic: str, first: int, last: int, server: str | None = None) -> None:
+    db.query(
+        "SELECT djkafka_produce(%s, i, key => 'k', server => %s) FROM generate_series(%s::int, %s) i",
+        *(topic, server, first, last),
+    )
+
+
+def numbers(kafka: Client, topic: str) -> list[int]:
+    return sequences(read_topic(kafka, topic)).get("k", [])
+
+
+def test_two_databases(db: Database, cluster, kafka: Client, unique) -> None:
+    other = Database(cluster, unique("db"))
+    try:
+        other.query("CREATE EXTENSION djkafka")
+        topics = {each: kafka.create_topic(unique("of_each")) for each in (db, other)}
+        for part in range(5):
+            for each, topic in topics.items():
+                produce_numbers(each, topic, part * 100 + 1, part * 100 + 100)
+        for each, topic in topics.items():
+            wait_sent(each)
+            assert numbers(kafka, topic) == list(range(1, 501))
+            assert outbox_server(each)["sent"] == 500
+        assert outbox_worker(db)["pid"] != outbox_worker(other)["pid"]
+    finally:
+        other.destroy()
+
+
+def test_two_servers(db: Database, kafka: Client, own_broker, unique) -> None:
+    """One that is away does not hold up the other."""
+    broker = own_broker()
+    far = Client(broker.address)
+    topic = kafka.create_topic(unique("same_name"))
+    far.create_topic(topic)
+    make_server(db, kafka.address, "at_least_once", "near")
+    make_server(db, broker.address, "exactly_once", "far")
+    broker.stop()
+    for part in range(5):
+        for server in ("near", "far"):
+            produce_numbers(db, topic, part * 100 + 1, part * 100 + 100, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE server = 'near'", 0)
+    assert numbers(kafka, topic) == list(range(1, 501))
+    assert db.value("SELECT count(*) FROM djkafka_outbox WHERE server = 'far'") == 500
+    broker.start()
+    wait_sent(db)
+    assert numbers(far, topic) == list(range(1, 501))
+    assert numbers(kafka, topic) == list(range(1, 501)), "each message goes to its own server"
+
+
+def test_one_transaction_for_two_servers(db: Database, kafka: Client, unique) -> None:
+    topics = {server: kafka.create_topic(unique(server)) for server in ("one", "two")}
+    make_server(db, kafka.address, "at_least_once", "one")
+    make_server(db, kafka.address, "exactly_once", "two")
+    connection = db.connect()
+    for rollback in (False, True, False):
+        with connection.transaction(force_rollback=rollback):
+            for server, topic in topics.items():
+                produce = "SELECT djkafka_produce(%s, %s, server => %s)"
+                connection.execute(produce, (topic, f"{server} {rollback}", server))
+    connection.close()
+    wait_sent(db)
+    for server, topic in topics.items():
+        assert values(read_topic(kafka, topic)) == [f"{server} False"] * 2
+
+
+@pytest.mark.parametrize("mode", ["at_least_once", "exactly_once"])
+def test_disabled(db: Database, kafka: Client, topic: str, mode: str) -> None:
+    server = make_server(db, kafka.address, mode)
+    produce_numbers(db, topic, 1, 100, server)
+    wait_sent(db)
+    db.query("UPDATE djkafka_outbox_server SET enabled = false")
+    wait_until(lambda: not db.workers("djkafka outbox"), message="the worker leaves")
+    produce_numbers(db, topic, 101, 200, server)
+    stays_true(lambda: not db.workers("djkafka outbox"), 1, "a worker sends although the server is disabled")
+    assert numbers(kafka, topic) == list(range(1, 101))
+    assert db.value("SELECT count(*) FROM djkafka_outbox") == 100
+    db.query("UPDATE djkafka_outbox_server SET enabled = true")
+    wait_sent(db)
+    assert numbers(kafka, topic) == list(range(1, 201))
+
+
+def test_changed_server(db: Database, kafka: Client, topic: str) -> None:
+    """Another address: what was not sent goes there."""
+    server = make_server(db, "127.0.0.1:1", "at_least_once")
+    produce_numbers(db, topic, 1, 100, server)
+    outbox_worker(db, server)
+    db.query(f"ALTER SERVER {server} OPTIONS (SET bootstrap_servers '{kafka.address}')", user="postgres")
+    wait_sent(db)
+    assert numbers(kafka, topic) == list(range(1, 101))
+
+
+# -- copies
+
+
+def test_clone(db: Database, cluster, kafka: Client, topic: str, unique) -> None:
+    """A copy has the messages that were not sent, and sends none; the original goes on."""
+    server = make_server(db, kafka.address, "exactly_once")
+    produce_numbers(db, topic, 1, 100, server)
+    wait_sent(db)
+    db.query("UPDATE djkafka_outbox_server SET enabled = false")
+    produce_numbers(db, topic, 101, 150, server)
+    cluster.unlist_database(db.name)
+    db.disconnect()
+    busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
+    wait_until(lambda: cluster.query(busy, db.name) == [(0,)], message="nobody is in the database")
+    name = unique("clone")
+    cluster.query(f"CREATE DATABASE {name} TEMPLATE {db.name}")
+    clone = Database.__new__(Database)
+    clone.cluster, clone.name, clone.owner, clone._connections = cluster, name, db.owner, {}
+    cluster.list_database(db.name)
+    cluster.list_database(name)
+    try:
+        for each in (clone, db):
+            each.query("UPDATE djkafka_outbox_server SET enabled = true")
+        wait_value(clone, "SELECT state FROM djkafka_outbox_status", "foreign_home")
+        produce_numbers(clone, topic, 9001, 9010, server)
+        produce_numbers(db, topic, 151, 200, server)
+        wait_sent(db)
+        stays_true(lambda: not clone.workers("djkafka outbox"), 1, "a worker sends for the clone")
+        assert numbers(kafka, topic) == list(range(1, 201))
+        assert clone.value("SELECT count(*) FROM djkafka_outbox WHERE state = 'pending'") == 60
+    finally:
+        clone.disconnect()
+        cluster.unlist_database(name)
+        wait_until(lambda: cluster.query(busy, name) == [(0,)], message="nobody is in the clone")
+        cluster.query(f"DROP DATABASE {name}")
+
+
+def test_restored_dump(db: Database, cluster, kafka: Client, topic: str, unique) -> None:
+    produce_numbers(db, topic, 1, 100)
+    wait_sent(db)
+    db.query("UPDATE djkafka_outbox_server SET enabled = false")
+    produce_numbers(db, topic, 101, 150)
+    place = ["-h", str(cluster.folder), "-p", str(PORT), "-U", db.owner]
+    dump = subprocess.run([BINDIR / "pg_dump", *place, db.name], check=True, capture_output=True).stdout
+    copy = Database(cluster, unique("copy"))
+    try:
+        place[-1] = copy.owner
+        subprocess.run(
+            [BINDIR / "psql", *place, "-qX", "-v", "ON_ERROR_STOP=1", "-d", copy.name],
+            input=dump.replace(db.owner.encode(), copy.owner.encode()),
+            check=True,
+            capture_output=True,
+        )
+        assert copy.value("SELECT count(*) FROM djkafka_outbox WHERE state = 'pending'") >= 50
+        copy.query("UPDATE djkafka_outbox_server SET enabled = true")
+        wait_value(copy, "SELECT state FROM djkafka_outbox_status", "foreign_home")
+        stays_true(lambda: not copy.workers("djkafka outbox"), 1, "a worker sends for the copy")
+        assert numbers(kafka, topic) == list(range(1, 101))
+    finally:
+        copy.destroy()
+
+
+def test_not_preloaded(own_cluster, kafka: Client, topic: str, unique) -> None:
+    """What is produced waits until somebody sends."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, shared_preload_libraries="")
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    produce_numbers(db, topic, 1, 100)
+    assert db.value("SELECT count(*) FROM djkafka_outbox") == 100
+    db.disconnect()
+    cluster.configure(shared_preload_libraries="djkafka")
+    cluster.restart()
+    wait_sent(db)
+    assert numbers(kafka, topic) == list(range(1, 101))
+
+
+def test_read_only(db: Database, topic: str) -> None:
+    with db.connect() as connection:
+        connection.execute("SET default_transaction_read_only = on")
+        with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+            connection.execute("SELECT djkafka_produce(%s, 'x')", (topic,))
