@@ -13,7 +13,7 @@ PROBES = 5
 LIMIT = 1.0
 
 
-@pytest.mark.parametrize("partitions", [1, pytest.param(16, marks=pytest.mark.long)])
+@pytest.mark.parametrize("partitions", [1, pytest.param(16, marks=[pytest.mark.long, pytest.mark.alone])])
 def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_property, partitions: int) -> None:
     busy, quiet = kafka.create_topic(unique("busy"), partitions), kafka.create_topic(unique("quiet"))
     db.query("CREATE TABLE busy (id bigint, customer text, status text, amount numeric(12, 2))")

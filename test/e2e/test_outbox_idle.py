@@ -130,6 +130,7 @@ def no_bloat(db: Database, kafka: Client, topic: str, mode: str, count: int) -> 
 
 
 @pytest.mark.long
+@pytest.mark.alone
 @pytest.mark.timeout(2400)
 @pytest.mark.parametrize("mode", MODES)
 def test_no_bloat(own_cluster, own_broker, unique, mode: str) -> None:
