@@ -180,7 +180,9 @@ djk_producer_check_topic(DjkProducer *producer, const char *topic, int *npartiti
 {
 	int			found = 0;
 	rd_kafka_resp_err_t code = wait_for_topic(producer, topic, &found, timeout_ms);
-	DjkDelivery answer = djk_producer_classify(code, -1);
+	/* Without a leader it is the topic that cannot be written to, not Kafka. */
+	DjkDelivery answer = code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ? DJK_DELIVERY_BLOCKED :
+		djk_producer_classify(code, -1);
 	DjkProducerTopic *known;
 
 	if (npartitions != NULL)

@@ -44,6 +44,9 @@ typedef struct DjkSender
 	uint8	   *suspicion;		/* of each message, see outbox_send.c */
 	int			attempt;		/* failures to send, in a row */
 	bool		ready;			/* exactly_once: transactions can begin */
+	bool		delivering;
+	const char *leaving;		/* why, once the batch has been sent; NULL: no */
+	TimestampTz leaving_since;
 	bool		held_turn;		/* whether held messages are to come next */
 	TimestampTz busy_at;		/* end of the last batch */
 	TimestampTz rotated_at;
@@ -94,6 +97,16 @@ extern void djk_sender_deliver_exactly_once(DjkSender *sender);
 
 /* exactly_once: what became of a batch that was claimed before a crash. */
 extern void djk_sender_recover(DjkSender *sender);
+
+/*
+ * Confirms the batch that has been sent and claims the next, now of new
+ * messages and now of held ones.  Returns whether there may be more to do.
+ */
+extern bool djk_sender_turn(DjkSender *sender);
+/* Confirms it and claims nothing. */
+extern void djk_sender_confirm(DjkSender *sender);
+/* Makes 'next' the batch; the memory of the one before is the spare. */
+extern void djk_sender_swap_batches(DjkSender *sender, const DjkOutboxBatch *next);
 
 /* A transaction that writes the position and nothing else. */
 extern void djk_sender_store(DjkSender *sender);

@@ -41,7 +41,7 @@
 #define RETRY_BASE_MS		100
 #define DESTROY_MS			1000
 #define CLOSE_TIMEOUT_MS	3000
-#define CHECK_HELD_MS		1000
+#define LAST_BATCH_MS		2000
 #define ROTATE_EVERY_MS		1000	/* while there is work */
 #define TIDY_SOON_MS		5000	/* after it */
 #define TRIM_EVERY_MS		60000
@@ -50,8 +50,6 @@
 #define ROTATE_BUSY_KB		(32 * 1024)
 #define ROTATE_SOON_KB		1024
 
-#define BATCH_MESSAGES		10000
-#define BATCH_BYTES			(8 * 1024 * 1024)
 #define QUEUE_KBYTES		(64 * 1024)
 
 PGDLLEXPORT void djkafka_outbox_worker_main(Datum arg);
@@ -82,16 +80,36 @@ djk_sender_leave(DjkSender *sender, const char *reason)
 	proc_exit(0);
 }
 
+/* NULL: none. */
+static const char *
+reason_to_leave(void)
+{
+	if (djk_worker_housekeep())
+		return "the settings were reloaded";
+	if (djk_slot_leave_asked(djk_slot_mine()))
+		return "nothing is to be sent from here any more";
+	AcceptInvalidationMessages();
+	return connection_changed ? "the server or its user mapping has changed" : NULL;
+}
+
+/*
+ * What Kafka has and we have not confirmed would be sent again, so a batch on
+ * its way is waited for, if it does not take long.
+ */
 void
 djk_sender_housekeep(DjkSender *sender)
 {
-	if (djk_worker_housekeep())
-		djk_sender_leave(sender, "the settings were reloaded");
-	if (djk_slot_leave_asked(djk_slot_mine()))
-		djk_sender_leave(sender, "nothing is to be sent from here any more");
-	AcceptInvalidationMessages();
-	if (connection_changed)
-		djk_sender_leave(sender, "the server or its user mapping has changed");
+	const char *reason = reason_to_leave();
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (sender->leaving == NULL && reason != NULL)
+	{
+		sender->leaving = reason;
+		sender->leaving_since = now;
+	}
+	if (sender->leaving != NULL &&
+		(!sender->delivering || TimestampDifferenceExceeds(sender->leaving_since, now, LAST_BATCH_MS)))
+		djk_sender_leave(sender, sender->leaving);
 }
 
 static void
@@ -185,151 +203,6 @@ djk_sender_drop_producer(DjkSender *sender)
 	djk_producer_destroy(producer, DESTROY_MS);
 	MemoryContextDelete(sender->producer_context);
 	sender->producer_context = NULL;
-}
-
-/* ---------- claiming ---------- */
-
-static bool
-is_held(const char *topic, void *arg)
-{
-	return djk_sender_topic(arg, topic)->held;
-}
-
-static bool
-is_due(const DjkOutboxTopic *topic, TimestampTz now)
-{
-	return topic->held && topic->next_check <= now;
-}
-
-/* A held topic whose time has come; NULL if there is none. */
-static DjkOutboxTopic *
-find_due_topic(DjkSender *sender)
-{
-	TimestampTz now = GetCurrentTimestamp();
-	HASH_SEQ_STATUS scan;
-	DjkOutboxTopic *topic;
-
-	if (sender->nheld == 0)
-		return NULL;
-	hash_seq_init(&scan, sender->topics);
-	while ((topic = hash_seq_search(&scan)) != NULL)
-	{
-		if (!is_due(topic, now))
-			continue;
-		hash_seq_term(&scan);
-		return topic;
-	}
-	return NULL;
-}
-
-/* The same, if it can be written to again; else its next time is later. */
-static DjkOutboxTopic *
-find_open_topic(DjkSender *sender)
-{
-	DjkOutboxTopic *topic;
-
-	while ((topic = find_due_topic(sender)) != NULL)
-	{
-		DjkError	error = {0};
-		const char *error_name;
-
-		djk_sender_require_producer(sender);
-		if (!topic->checked)
-			topic->checked = djk_producer_check_topic(sender->producer, topic->name, NULL, CHECK_HELD_MS, &error,
-													  &error_name) == DJK_DELIVERY_DONE;
-		if (topic->checked)
-			return topic;
-		djk_sender_hold_topic(sender, topic, error.message ? error.message : "no answer");
-		djk_sender_housekeep(sender);
-	}
-	return NULL;
-}
-
-/*
- * What is claimed must be durable before it is sent, and with it what was read;
- * what is only confirmed may be lost, it would be sent or found again.
- */
-static const char *
-synchronous_for(const DjkOutboxBatch *claimed)
-{
-	if (claimed->nmessages == 0)
-		return "off";
-	return synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH ? "on" : NULL;
-}
-
-static bool
-claim(DjkSender *sender, DjkOutboxTopic *due, DjkOutboxBatch *batch)
-{
-	DjkOutboxLimits limits = {BATCH_MESSAGES, BATCH_BYTES};
-
-	/* That a topic can be seen does not mean that it can be written to: try one. */
-	if (due != NULL && due->attempt > 0)
-		limits.messages = 1;
-	if (due != NULL)
-	{
-		if (djk_outbox_claim_held(sender->outbox, due->name, &limits, batch))
-			return true;
-		djk_sender_release_topic(sender, due);
-		limits.messages = BATCH_MESSAGES;
-	}
-	return djk_outbox_claim(sender->outbox, &limits, sender->nheld > 0 ? is_held : NULL, sender, batch);
-}
-
-static void
-swap_batches(DjkSender *sender, const DjkOutboxBatch *next)
-{
-	sender->spare = sender->batch.context;
-	sender->batch = *next;
-	MemoryContextReset(sender->spare);
-	sender->suspicion = NULL;
-	if (next->nmessages > 0)
-		sender->suspicion = MemoryContextAllocZero(next->context, next->nmessages);
-}
-
-/*
- * Confirms the batch that has been sent and claims the next, now of new
- * messages and now of held ones.  Returns whether there may be more to do.
- */
-static bool
-turn(DjkSender *sender)
-{
-	DjkOutbox  *outbox = sender->outbox;
-	DjkOutboxTopic *open = sender->held_turn ? find_open_topic(sender) : NULL;
-	DjkOutboxBatch next = {.context = sender->spare};
-	int			sent = sender->batch.nmessages;
-	bool		confirms = outbox->batch != outbox->confirmed;
-	DjkIdentity identity;
-	bool		found;
-
-	djk_worker_report_busy("claiming a batch");
-	djk_worker_begin(&identity);
-	if (confirms)
-	{
-		if (sent > 0 && outbox->claimed_topic != NULL && sender->batch.messages[0].delivery == DJK_DELIVERY_DONE)
-			djk_sender_topic(sender, outbox->claimed_topic)->attempt = 0;
-		djk_outbox_set_aside(outbox, &sender->batch);
-		djk_outbox_confirm(outbox, &sender->batch, djk_delivery_retention_s > 0);
-	}
-	found = claim(sender, open, &next);
-	if (found || confirms)
-		djk_outbox_store(outbox);
-	djk_worker_commit_as(&identity, synchronous_for(&next));
-
-	swap_batches(sender, &next);
-	if (sent > 0)
-		djk_slot_add_batch(djk_slot_mine(), sent);
-	sender->held_turn = !sender->held_turn;
-	return found || find_due_topic(sender) != NULL;
-}
-
-void
-djk_sender_store(DjkSender *sender)
-{
-	DjkIdentity identity;
-
-	djk_worker_begin(&identity);
-	djk_outbox_store(sender->outbox);
-	djk_worker_commit_as(&identity, synchronous_for(&sender->batch));
 }
 
 /* ---------- housekeeping of the tables ---------- */
@@ -433,10 +306,14 @@ static void
 deliver(DjkSender *sender)
 {
 	djk_worker_report_busy("sending a batch");
+	sender->delivering = true;
 	if (sender->connection.exactly_once)
 		djk_sender_deliver_exactly_once(sender);
 	else
 		djk_sender_deliver(sender);
+	sender->delivering = false;
+	if (sender->leaving != NULL)
+		djk_sender_confirm(sender);
 }
 
 static void
@@ -450,7 +327,7 @@ run_loop(DjkSender *sender)
 		MemoryContextSwitchTo(sender->cycle);
 		djk_sender_housekeep(sender);
 		(void) djk_wake_taken();
-		more = turn(sender);
+		more = djk_sender_turn(sender);
 		if (sender->batch.nmessages > 0)
 		{
 			deliver(sender);
@@ -519,7 +396,7 @@ resume_claimed(DjkSender *sender)
 	djk_worker_begin(&identity);
 	djk_outbox_read_claimed(sender->outbox, &batch);
 	djk_worker_commit(&identity);
-	swap_batches(sender, &batch);
+	djk_sender_swap_batches(sender, &batch);
 	if (sender->connection.exactly_once)
 		djk_sender_recover(sender);
 	deliver(sender);

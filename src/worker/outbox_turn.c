@@ -1,0 +1,177 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_turn.c
+ *	  The outbox worker's transactions: what was sent is confirmed, what comes
+ *	  next is claimed.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/outbox_sender.h"
+
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/settings.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+#define CHECK_HELD_MS		250
+
+#define BATCH_MESSAGES		10000
+#define BATCH_BYTES			(8 * 1024 * 1024)
+
+static bool
+is_held(const char *topic, void *arg)
+{
+	return djk_sender_topic(arg, topic)->held;
+}
+
+static bool
+is_due(const DjkOutboxTopic *topic, TimestampTz now)
+{
+	return topic->held && topic->next_check <= now;
+}
+
+/* A held topic whose time has come; NULL if there is none. */
+static DjkOutboxTopic *
+find_due_topic(DjkSender *sender)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	HASH_SEQ_STATUS scan;
+	DjkOutboxTopic *topic;
+
+	if (sender->nheld == 0)
+		return NULL;
+	hash_seq_init(&scan, sender->topics);
+	while ((topic = hash_seq_search(&scan)) != NULL)
+	{
+		if (!is_due(topic, now))
+			continue;
+		hash_seq_term(&scan);
+		return topic;
+	}
+	return NULL;
+}
+
+/*
+ * The same, if it can be written to again; else its next time is later.  One
+ * look at a time, so that many topics do not keep new messages waiting.
+ */
+static DjkOutboxTopic *
+find_open_topic(DjkSender *sender)
+{
+	DjkOutboxTopic *topic = find_due_topic(sender);
+	DjkError	error = {0};
+	const char *error_name;
+
+	if (topic == NULL)
+		return NULL;
+	djk_sender_require_producer(sender);
+	if (!topic->checked)
+		topic->checked = djk_producer_check_topic(sender->producer, topic->name, NULL, CHECK_HELD_MS, &error,
+												  &error_name) == DJK_DELIVERY_DONE;
+	if (topic->checked)
+		return topic;
+	djk_sender_hold_topic(sender, topic, error.message ? error.message : "no answer");
+	return NULL;
+}
+
+/*
+ * What is claimed must be durable before it is sent, and with it what was read;
+ * what is only confirmed may be lost, it would be sent or found again.
+ */
+static const char *
+synchronous_for(const DjkOutboxBatch *claimed)
+{
+	if (claimed->nmessages == 0)
+		return "off";
+	return synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH ? "on" : NULL;
+}
+
+static bool
+claim(DjkSender *sender, DjkOutboxTopic *due, DjkOutboxBatch *batch)
+{
+	DjkOutboxLimits limits = {BATCH_MESSAGES, BATCH_BYTES};
+
+	/* That a topic can be seen does not mean that it can be written to: try one. */
+	if (due != NULL && due->attempt > 0)
+		limits.messages = 1;
+	if (due != NULL)
+	{
+		if (djk_outbox_claim_held(sender->outbox, due->name, &limits, batch))
+			return true;
+		djk_sender_release_topic(sender, due);
+		limits.messages = BATCH_MESSAGES;
+	}
+	return djk_outbox_claim(sender->outbox, &limits, sender->nheld > 0 ? is_held : NULL, sender, batch);
+}
+
+void
+djk_sender_swap_batches(DjkSender *sender, const DjkOutboxBatch *next)
+{
+	sender->spare = sender->batch.context;
+	sender->batch = *next;
+	MemoryContextReset(sender->spare);
+	sender->suspicion = NULL;
+	if (next->nmessages > 0)
+		sender->suspicion = MemoryContextAllocZero(next->context, next->nmessages);
+}
+
+static void
+confirm_batch(DjkSender *sender)
+{
+	DjkOutbox  *outbox = sender->outbox;
+
+	if (sender->batch.nmessages > 0 && outbox->claimed_topic != NULL &&
+		sender->batch.messages[0].delivery == DJK_DELIVERY_DONE)
+		djk_sender_topic(sender, outbox->claimed_topic)->attempt = 0;
+	djk_outbox_set_aside(outbox, &sender->batch);
+	djk_outbox_confirm(outbox, &sender->batch, djk_delivery_retention_s > 0);
+}
+
+void
+djk_sender_confirm(DjkSender *sender)
+{
+	DjkIdentity identity;
+
+	djk_worker_begin(&identity);
+	confirm_batch(sender);
+	djk_outbox_store(sender->outbox);
+	djk_worker_commit(&identity);
+}
+
+bool
+djk_sender_turn(DjkSender *sender)
+{
+	DjkOutbox  *outbox = sender->outbox;
+	DjkOutboxTopic *open = sender->held_turn ? find_open_topic(sender) : NULL;
+	DjkOutboxBatch next = {.context = sender->spare};
+	int			sent = sender->batch.nmessages;
+	bool		confirms = outbox->batch != outbox->confirmed;
+	DjkIdentity identity;
+	bool		found;
+
+	djk_worker_report_busy("claiming a batch");
+	djk_worker_begin(&identity);
+	if (confirms)
+		confirm_batch(sender);
+	found = claim(sender, open, &next);
+	if (found || confirms)
+		djk_outbox_store(outbox);
+	djk_worker_commit_as(&identity, synchronous_for(&next));
+
+	djk_sender_swap_batches(sender, &next);
+	if (sent > 0)
+		djk_slot_add_batch(djk_slot_mine(), sent);
+	sender->held_turn = !sender->held_turn;
+	return found || find_due_topic(sender) != NULL;
+}
+
+void
+djk_sender_store(DjkSender *sender)
+{
+	DjkIdentity identity;
+
+	djk_worker_begin(&identity);
+	djk_outbox_store(sender->outbox);
+	djk_worker_commit_as(&identity, synchronous_for(&sender->batch));
+}
