@@ -44,7 +44,8 @@ typedef struct DjkSender
 	uint8	   *suspicion;		/* of each message, see outbox_send.c */
 	int			attempt;		/* failures to send, in a row */
 	bool		ready;			/* exactly_once: transactions can begin */
-	bool		delivering;
+	DjkState	state;
+	bool		unconfirmed;	/* something of the batch may be in Kafka */
 	const char *leaving;		/* why, once the batch has been sent; NULL: no */
 	TimestampTz leaving_since;
 	bool		held_turn;		/* whether held messages are to come next */

@@ -158,6 +158,7 @@ djk_sender_turn(DjkSender *sender)
 	if (found || confirms)
 		djk_outbox_store(outbox);
 	djk_worker_commit_as(&identity, synchronous_for(&next));
+	sender->unconfirmed = false;
 
 	djk_sender_swap_batches(sender, &next);
 	if (sent > 0)

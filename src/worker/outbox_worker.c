@@ -41,7 +41,7 @@
 #define RETRY_BASE_MS		100
 #define DESTROY_MS			1000
 #define CLOSE_TIMEOUT_MS	3000
-#define LAST_BATCH_MS		2000
+#define LAST_BATCH_MS		10000
 #define ROTATE_EVERY_MS		1000	/* while there is work */
 #define TIDY_SOON_MS		5000	/* after it */
 #define TRIM_EVERY_MS		60000
@@ -94,7 +94,7 @@ reason_to_leave(void)
 
 /*
  * What Kafka has and we have not confirmed would be sent again, so a batch on
- * its way is waited for, if it does not take long.
+ * its way is waited for, if Kafka answers and it does not take long.
  */
 void
 djk_sender_housekeep(DjkSender *sender)
@@ -108,7 +108,8 @@ djk_sender_housekeep(DjkSender *sender)
 		sender->leaving_since = now;
 	}
 	if (sender->leaving != NULL &&
-		(!sender->delivering || TimestampDifferenceExceeds(sender->leaving_since, now, LAST_BATCH_MS)))
+		(!sender->unconfirmed || (sender->state != DJK_STATE_RUNNING && sender->state != DJK_STATE_STARTING) ||
+		 TimestampDifferenceExceeds(sender->leaving_since, now, LAST_BATCH_MS)))
 		djk_sender_leave(sender, sender->leaving);
 }
 
@@ -126,6 +127,7 @@ djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, cons
 	DjkEvent	event = {0};
 	DjkIdentity identity;
 
+	sender->state = state;
 	if (djk_slot_set_state(djk_slot_mine(), state, reason, hint) != DJK_CHANGE_STATE)
 		return;
 	event.kind = "outbox";
@@ -306,14 +308,11 @@ static void
 deliver(DjkSender *sender)
 {
 	djk_worker_report_busy("sending a batch");
-	sender->delivering = true;
+	sender->unconfirmed = true;
 	if (sender->connection.exactly_once)
 		djk_sender_deliver_exactly_once(sender);
 	else
 		djk_sender_deliver(sender);
-	sender->delivering = false;
-	if (sender->leaving != NULL)
-		djk_sender_confirm(sender);
 }
 
 static void
@@ -326,6 +325,11 @@ run_loop(DjkSender *sender)
 		MemoryContextReset(sender->cycle);
 		MemoryContextSwitchTo(sender->cycle);
 		djk_sender_housekeep(sender);
+		if (sender->leaving != NULL)
+		{
+			djk_sender_confirm(sender);
+			djk_sender_leave(sender, sender->leaving);
+		}
 		(void) djk_wake_taken();
 		more = djk_sender_turn(sender);
 		if (sender->batch.nmessages > 0)

@@ -113,6 +113,16 @@ def test_changed_server(db: Database, kafka: Client, topic: str) -> None:
 # -- copies
 
 
+def test_changes_of_a_server_in_mid_batch(db: Database, kafka: Client, topic: str) -> None:
+    """A worker that leaves for a change waits for the answers to what it has sent: nothing comes twice."""
+    server = make_server(db, kafka.address, "at_least_once", client_id="first")
+    for part in range(8):
+        produce_numbers(db, topic, part * 20_000 + 1, part * 20_000 + 20_000, server)
+        db.query(f"ALTER SERVER {server} OPTIONS (SET client_id 'change-{part}')", user="postgres")
+    wait_sent(db)
+    assert numbers(kafka, topic) == list(range(1, 160_001))
+
+
 def test_clone(db: Database, cluster, kafka: Client, topic: str, unique) -> None:
     """A copy has the messages that were not sent, and sends none; the original goes on."""
     server = make_server(db, kafka.address, "exactly_once")
