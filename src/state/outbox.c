@@ -27,12 +27,13 @@
  */
 #define STORES_BY_PLACE	64
 
+/* A decision is about one batch, and goes with its number. */
 #define UPDATE_ROW \
 	"UPDATE @.djkafka_outbox_server SET batch = $4, confirmed = $5, claimed_at = $6," \
 	" timeline = $7, claimed_topic = $8, claimed_id = $9, carrier_topic = $10, carrier_partition = $11," \
 	" sent = $12, dead = $13, done = $14, done_next = $15, done_id = $16, done_floor = $17," \
 	" done_floors = $18, target = $19, target_next = $20, target_id = $21, cursor_id = $22, carried = $23," \
-	" decision = CASE WHEN $4 <> $5 THEN decision END," \
+	" decision = CASE WHEN $4 <> $5 AND $4 = $2 THEN decision END," \
 	" updated_at = pg_catalog.clock_timestamp() WHERE "
 
 #define UPDATE_ARGUMENTS \

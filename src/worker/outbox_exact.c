@@ -133,31 +133,100 @@ note_sent(DjkSender *sender)
 	sender->attempt = 0;
 }
 
+/* ---------- numbers ---------- */
+
+/*
+ * Whether a batch whose number Kafka does not name was not sent: it names the
+ * one before, or none because it forgets them, but not as fast as that.
+ */
+static bool
+was_not_sent(const DjkOutbox *outbox, int64 number)
+{
+	if (number < 0)
+		return !TimestampDifferenceExceeds(outbox->claimed_at, GetCurrentTimestamp(), FORGOTTEN_AFTER_MS);
+	return number == outbox->carried;
+}
+
+/*
+ * Gives the batch a number above the one that Kafka names, wherever that comes
+ * from, so that it is not taken for the batch's own.
+ */
+static void
+renumber(DjkOutbox *outbox, int64 number)
+{
+	outbox->batch = Max(outbox->batch, number) + 1;
+	outbox->confirmed = outbox->batch - 1;
+	outbox->carried = number;
+}
+
+/*
+ * The first batch of a worker: Kafka may have gone on without us, sent to by a
+ * server that this one was restored from or has taken over from, and it may
+ * have forgotten a number.
+ */
+static void
+learn_number(DjkSender *sender)
+{
+	DjkOutbox  *outbox = sender->outbox;
+	int64		number;
+
+	if (sender->knows_number)
+		return;
+	number = outbox->carrier_topic != NULL ? ask_carried(sender) : -1;
+	sender->knows_number = true;
+	if (number == outbox->carried)
+		return;
+	outbox->carried = number;
+	if (number >= outbox->batch)
+		renumber(outbox, number);
+	djk_sender_store(sender);
+}
+
 /* ---------- after a crash ---------- */
+
+/*
+ * A person's word about a batch goes with its number.  It is used up before the
+ * batch is sent, so that after a crash it is asked for like any other; and only
+ * with the confirmation if there is nothing to send.
+ */
+static void
+follow_decision(DjkSender *sender)
+{
+	DjkOutbox  *outbox = sender->outbox;
+
+	renumber(outbox, outbox->carrier_topic != NULL ? ask_carried(sender) : -1);
+	if (strcmp(outbox->decision, "confirm") == 0)
+		mark_all(sender, DJK_DELIVERY_DONE);
+	else
+		djk_sender_store(sender);
+}
 
 void
 djk_sender_recover(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
 	int64		number;
-	bool		young;
 
-	if (outbox->decision != NULL && strcmp(outbox->decision, "send") == 0)
+	sender->knows_number = true;
+	if (outbox->decision != NULL)
+	{
+		follow_decision(sender);
 		return;
-	if (outbox->carrier_topic == NULL && outbox->decision == NULL)
+	}
+	if (outbox->carrier_topic == NULL)
 		return;					/* no transaction was ever begun */
-	number = outbox->decision != NULL ? outbox->batch : ask_carried(sender);
+	number = ask_carried(sender);
 	if (number == outbox->batch)
 	{
 		mark_all(sender, DJK_DELIVERY_DONE);
 		note_sent(sender);
 		return;
 	}
-	young = !TimestampDifferenceExceeds(outbox->claimed_at, GetCurrentTimestamp(), FORGOTTEN_AFTER_MS);
-	if (number == outbox->carried && (number >= 0 || young))
+	if (was_not_sent(outbox, number))
+	{
+		outbox->carried = number;
 		return;
-	if (number < 0 && young)
-		return;
+	}
 	stop(sender, DJK_STATE_NEEDS_DECISION,
 		 psprintf("batch " INT64_FORMAT " was claimed, the last one known to be in Kafka is " INT64_FORMAT
 				  ", and Kafka itself names %s",
@@ -169,7 +238,11 @@ djk_sender_recover(DjkSender *sender)
 
 /* ---------- a batch ---------- */
 
-/* Refused and blocked messages leave the batch, and the catalog knows it before the rest is sent. */
+/*
+ * Refused and blocked messages leave the batch, and the catalog knows it
+ * durably before the rest is sent: what is in Kafka under the batch's number is
+ * what the catalog says is in the batch.
+ */
 static void
 set_aside_now(DjkSender *sender)
 {
@@ -184,7 +257,7 @@ set_aside_now(DjkSender *sender)
 	djk_worker_begin(&identity);
 	djk_outbox_set_aside(sender->outbox, batch);
 	djk_outbox_store(sender->outbox);
-	djk_worker_commit(&identity);
+	djk_worker_commit_as(&identity, djk_sender_durable());
 
 	kept = 0;
 	for (int i = 0; i < batch->nmessages; i++)
@@ -275,7 +348,7 @@ was_committed(DjkSender *sender)
 		mark_all(sender, DJK_DELIVERY_DONE);
 		return true;
 	}
-	if (number != sender->outbox->carried)
+	if (!was_not_sent(sender->outbox, number))
 		stop(sender, DJK_STATE_BROKEN,
 			 psprintf("another process sends as this outbox: batch " INT64_FORMAT " is in Kafka, the last one of ours is "
 					  INT64_FORMAT, number, sender->outbox->carried),
@@ -331,6 +404,7 @@ check_carrier(DjkSender *sender)
 						outbox->carrier_topic)));
 		outbox->carrier_topic = NULL;
 		outbox->carried = -1;
+		sender->knows_number = false;
 	}
 	else
 		djk_sender_topic(sender, outbox->carrier_topic)->checked = true;
@@ -351,6 +425,7 @@ djk_sender_deliver_exactly_once(DjkSender *sender)
 		require_ready(sender);
 		check_carrier(sender);
 		require_carrier(sender);
+		learn_number(sender);
 		if (try_transaction(sender))
 		{
 			note_sent(sender);

@@ -46,6 +46,7 @@ typedef struct DjkSender
 	bool		ready;			/* exactly_once: transactions can begin */
 	DjkState	state;
 	bool		unconfirmed;	/* something of the batch may be in Kafka */
+	bool		knows_number;	/* exactly_once: outbox->carried is what Kafka names */
 	const char *leaving;		/* why, once the batch has been sent; NULL: no */
 	TimestampTz leaving_since;
 	bool		held_turn;		/* whether held messages are to come next */
@@ -109,7 +110,10 @@ extern void djk_sender_confirm(DjkSender *sender);
 /* Makes 'next' the batch; the memory of the one before is the spare. */
 extern void djk_sender_swap_batches(DjkSender *sender, const DjkOutboxBatch *next);
 
-/* A transaction that writes the position and nothing else. */
+/* What synchronous_commit must be for what is sent next: NULL if it is that already. */
+extern const char *djk_sender_durable(void);
+
+/* A transaction that writes the position and nothing else, durably. */
 extern void djk_sender_store(DjkSender *sender);
 
 #endif							/* DJK_OUTBOX_SENDER_H */

@@ -79,11 +79,9 @@ find_open_topic(DjkSender *sender)
  * What is claimed must be durable before it is sent, and with it what was read;
  * what is only confirmed may be lost, it would be sent or found again.
  */
-static const char *
-synchronous_for(const DjkOutboxBatch *claimed)
+const char *
+djk_sender_durable(void)
 {
-	if (claimed->nmessages == 0)
-		return "off";
 	return synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH ? "on" : NULL;
 }
 
@@ -157,7 +155,7 @@ djk_sender_turn(DjkSender *sender)
 	found = claim(sender, open, &next);
 	if (found || confirms)
 		djk_outbox_store(outbox);
-	djk_worker_commit_as(&identity, synchronous_for(&next));
+	djk_worker_commit_as(&identity, next.nmessages > 0 ? djk_sender_durable() : "off");
 	sender->unconfirmed = false;
 
 	djk_sender_swap_batches(sender, &next);
@@ -174,5 +172,5 @@ djk_sender_store(DjkSender *sender)
 
 	djk_worker_begin(&identity);
 	djk_outbox_store(sender->outbox);
-	djk_worker_commit_as(&identity, synchronous_for(&sender->batch));
+	djk_worker_commit_as(&identity, djk_sender_durable());
 }

@@ -256,3 +256,69 @@ def test_partition_that_does_not_exist(db: Database, kafka: Client, unique, serv
     assert placed == {0: [0, 3, 6, 9], 1: [1, 4, 7]}
     dead = db.query("SELECT partition, convert_from(value, 'UTF8'), error FROM djkafka_outbox_dead ORDER BY id")
     assert [row[:2] for row in dead] == [(2, "2"), (2, "5"), (2, "8")], explain_outbox(db)
+
+
+# -- a batch that its worker cannot judge
+
+LOG_POSITIONS = """
+CREATE TABLE positions (n serial, batch bigint, decision text);
+CREATE FUNCTION note_position() RETURNS trigger LANGUAGE plpgsql SET search_path = public, pg_catalog AS
+  $$ BEGIN INSERT INTO positions (batch, decision) VALUES (NEW.batch, NEW.decision); RETURN NULL; END $$;
+CREATE TRIGGER note_position AFTER UPDATE ON djkafka_outbox_server FOR EACH ROW EXECUTE FUNCTION note_position()
+"""
+
+
+@pytest.mark.parametrize("decision", ("send", "confirm"))
+def test_decision_is_about_one_batch(own_broker, db: Database, decision: str) -> None:
+    broker = own_broker()
+    client = Client(broker.address)
+    topic = client.create_topic("numbers")
+    server = make_server(db, broker.address, "exactly_once")
+    produce_numbers(db, [topic], 1, 10, server)
+    wait_sent(db)
+
+    # a batch is claimed that Kafka does not get, and then it is not known what Kafka has
+    broker.stop()
+    produce_numbers(db, [topic], 11, 20, server)
+    wait_until(lambda: (row := outbox_server(db, server))["batch"] > row["confirmed"], message="a batch is claimed")
+    db.query("UPDATE djkafka_outbox_server SET enabled = false", user="postgres")
+    wait_until(lambda: not db.workers("djkafka outbox"), message="the worker has left")
+    db.query("UPDATE djkafka_outbox_server SET carried = 40", user="postgres")
+    broker.start()
+    db.query("UPDATE djkafka_outbox_server SET enabled = true", user="postgres")
+    wait_outbox_state(db, "needs_decision", server)
+    undecided = outbox_server(db, server)["batch"]
+
+    # what has been waiting meanwhile is another batch, and nobody has decided about that
+    produce_numbers(db, [topic], 21, 30, server)
+    for statement in LOG_POSITIONS.split(";\n"):
+        db.query(statement, user="postgres")
+    db.query("SELECT djkafka_outbox_decide(%s, %s)", decision, server)
+    wait_sent(db)
+    wait_outbox_state(db, "running", server)
+    positions = db.query("SELECT batch, decision FROM positions ORDER BY n", user="postgres")
+    assert max(batch for batch, _ in positions) > undecided + 1
+    assert {batch for batch, said in positions if said is not None} == {undecided}, positions
+    assert_numbers(client, topic, 30, tuple(range(11, 21)) if decision == "confirm" else ())
+
+
+def test_numbers_that_kafka_has_already(own_broker, db: Database) -> None:
+    """After a restore or a failover Kafka's number is ahead of ours: no batch is taken for one that was sent."""
+    broker = own_broker()
+    client = Client(broker.address)
+    topic = client.create_topic("numbers")
+    server = make_server(db, broker.address, "exactly_once")
+    for number in range(1, 4):
+        produce(db, topic, number, key=0, server=server)
+        wait_sent(db)
+    sent = outbox_server(db, server)["confirmed"]
+    db.query("UPDATE djkafka_outbox_server SET enabled = false", user="postgres")
+    wait_until(lambda: not db.workers("djkafka outbox"), message="the worker has left")
+    db.query(
+        "UPDATE djkafka_outbox_server SET batch = batch - 2, confirmed = confirmed - 2, carried = carried - 2, enabled = true",
+        user="postgres",
+    )
+    produce(db, topic, 4, key=0, server=server)
+    wait_sent(db)
+    wait_until(lambda: outbox_server(db, server)["confirmed"] == sent + 1, message="its number is above Kafka's")
+    assert [int(value) for value in values(read_topic(client, topic))] == [1, 2, 3, 4]
