@@ -89,7 +89,7 @@ djk_sender_release_topic(DjkSender *sender, DjkOutboxTopic *topic)
 
 /* BLOCKED or DONE; returns FAILED only if nobody answers. */
 static DjkDelivery
-check_topic(DjkSender *sender, const char *name, DjkError *error, const char **error_name)
+check_topic(DjkSender *sender, const char *name, DjkError *error)
 {
 	DjkOutboxTopic *topic = djk_sender_topic(sender, name);
 	DjkDelivery answer;
@@ -99,11 +99,29 @@ check_topic(DjkSender *sender, const char *name, DjkError *error, const char **e
 	/* A look takes its time: one is enough for all its messages in the batch. */
 	if (topic->held && topic->next_check > GetCurrentTimestamp())
 		return DJK_DELIVERY_BLOCKED;
-	answer = djk_producer_check_topic(sender->producer, name, NULL, CHECK_TOPIC_MS, error, error_name);
+	answer = djk_producer_check_topic(sender->producer, name, NULL, CHECK_TOPIC_MS, error, NULL);
 	topic->checked = answer == DJK_DELIVERY_DONE;
 	if (answer == DJK_DELIVERY_BLOCKED)
 		djk_sender_hold_topic(sender, topic, error->message);
 	return answer;
+}
+
+/*
+ * Whether messages of a topic have been set aside already, so that what is left
+ * of it must not overtake them: none of a held topic is in a batch of new
+ * messages at first.
+ */
+static bool
+is_behind(DjkSender *sender, const char *name)
+{
+	if (sender->outbox->claimed_topic == NULL)
+		return djk_sender_topic(sender, name)->held;
+	for (int i = 0; i < sender->batch.nmessages; i++)
+	{
+		if (sender->batch.messages[i].delivery == DJK_DELIVERY_BLOCKED)
+			return true;
+	}
+	return false;
 }
 
 void
@@ -111,8 +129,6 @@ djk_sender_check_topics(DjkSender *sender)
 {
 	const char *last = NULL;
 	DjkDelivery answer = DJK_DELIVERY_DONE;
-	DjkError	error = {0};
-	const char *error_name = NULL;
 
 	for (int i = 0; i < sender->batch.nmessages; i++)
 	{
@@ -123,19 +139,21 @@ djk_sender_check_topics(DjkSender *sender)
 		/* Messages of one topic come together more often than not. */
 		if (last == NULL || strcmp(last, message->topic) != 0)
 		{
+			DjkError	error = {0};
+
 			last = message->topic;
-			while ((answer = check_topic(sender, last, &error, &error_name)) == DJK_DELIVERY_FAILED)
-			{
-				djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
-				djk_sender_require_producer(sender);
-			}
+			if (is_behind(sender, last))
+				answer = DJK_DELIVERY_BLOCKED;
+			else
+				while ((answer = check_topic(sender, last, &error)) == DJK_DELIVERY_FAILED)
+				{
+					djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
+					djk_sender_require_producer(sender);
+				}
 		}
+		/* Why is the topic's news and not the message's: its text would not last as long. */
 		if (answer == DJK_DELIVERY_BLOCKED)
-		{
 			message->delivery = DJK_DELIVERY_BLOCKED;
-			message->error = error;
-			message->error_name = error_name;
-		}
 	}
 }
 
