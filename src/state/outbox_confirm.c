@@ -200,10 +200,13 @@ djk_outbox_confirm(DjkOutbox *outbox, const DjkOutboxBatch *batch, bool keep_del
 	for (int i = 0; i < batch->nmessages; i++)
 		done += batch->messages[i].delivery == DJK_DELIVERY_DONE;
 	if (outbox->claimed_topic != NULL)
+	{
 		remove_held(batch);
+		pfree(outbox->claimed_topic);
+		outbox->claimed_topic = NULL;
+	}
 	else
 		djk_outbox_move_cursor(outbox, outbox->claimed_id);
-	outbox->claimed_topic = NULL;
 	if (done == 0)
 	{
 		/* Nothing went out under this number, so the next batch may have it. */
