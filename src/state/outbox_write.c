@@ -16,8 +16,8 @@
  *
  * Rows are inserted without the executor.  It is what a caller of a million
  * messages in one statement waits for, and nothing of the executor is needed:
- * the tables have one index, no constraint but NOT NULL, and a trigger that is
- * for everybody else.
+ * the tables have an index on the id, no constraint but NOT NULL, and a trigger
+ * that is for everybody else.
  *
  *-------------------------------------------------------------------------
  */
@@ -59,17 +59,25 @@ enum
 /* After so many moved tables in a row it is somebody's lock that we meet. */
 #define MAX_LOOKS	3
 
+/* An index of the current table, all of which are on the id. */
+typedef struct TableIndex
+{
+	Oid			oid;
+	IndexInfo  *info;
+} TableIndex;
+
 /* The current transaction's table; InvalidOid: none was chosen yet. */
 static Oid	this_table = InvalidOid;
-static Oid	this_index = InvalidOid;
 static Oid	this_sequence = InvalidOid;
-static IndexInfo *this_index_info = NULL;
+static TableIndex *this_indexes = NULL;
+static int	this_nindexes = 0;
 
 void
 djk_outbox_end_transaction(void)
 {
 	this_table = InvalidOid;
-	this_index_info = NULL;
+	this_indexes = NULL;
+	this_nindexes = 0;
 }
 
 /* Number of the current table, as it is now and not as our snapshot saw it. */
@@ -115,30 +123,52 @@ lock_current_table(void)
 	}
 }
 
+/*
+ * There is more than one while REINDEX CONCURRENTLY makes another.  Whoever
+ * changes that waits for the transactions that have the table locked.
+ */
+static void
+find_indexes(Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	bool		known = RelationGetNumberOfAttributes(rel) == NCOLUMNS;
+	ListCell   *lc;
+
+	this_nindexes = 0;
+	this_indexes = MemoryContextAlloc(TopTransactionContext, Max(list_length(indexes), 1) * sizeof(TableIndex));
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), RowExclusiveLock);
+		MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+		IndexInfo  *info = BuildIndexInfo(index);
+
+		MemoryContextSwitchTo(old);
+		known = known && info->ii_NumIndexAttrs == 1 && info->ii_IndexAttrNumbers[0] == COLUMN_ID + 1 &&
+			info->ii_Predicate == NIL;
+		if (info->ii_ReadyForInserts)
+			this_indexes[this_nindexes++] = (TableIndex) {RelationGetRelid(index), info};
+		index_close(index, NoLock);
+	}
+	list_free(indexes);
+	if (!known)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is not as djkafka made it", RelationGetRelationName(rel)),
+				 errhint("Drop the columns and indexes that were added to it.")));
+}
+
 /* Chooses and locks what this transaction writes to; an abort puts the owner back. */
 static void
 choose_table(void)
 {
 	ResourceOwner owner = CurrentResourceOwner;
-	MemoryContext old;
 	Relation	rel;
-	Relation	index;
-	List	   *indexes;
 	Oid			table;
 
 	CurrentResourceOwner = TopTransactionResourceOwner;
 	table = lock_current_table();
 	rel = table_open(table, NoLock);
-	indexes = RelationGetIndexList(rel);
-	if (RelationGetNumberOfAttributes(rel) != NCOLUMNS || list_length(indexes) != 1)
-		elog(ERROR, "table \"%s\" is not as djkafka made it", RelationGetRelationName(rel));
-	this_index = linitial_oid(indexes);
-	list_free(indexes);
-	index = index_open(this_index, RowExclusiveLock);
-	old = MemoryContextSwitchTo(TopTransactionContext);
-	this_index_info = BuildIndexInfo(index);
-	MemoryContextSwitchTo(old);
-	index_close(index, NoLock);
+	find_indexes(rel);
 	table_close(rel, NoLock);
 	this_sequence = djk_catalog_table("djkafka_outbox_id_seq");
 	CurrentResourceOwner = owner;
@@ -173,7 +203,6 @@ djk_outbox_write(const DjkOutboxMessage *message)
 {
 	FullTransactionId txid;
 	Relation	rel;
-	Relation	index;
 	HeapTuple	tuple;
 	Datum		key;
 	bool		isnull = false;
@@ -185,12 +214,16 @@ djk_outbox_write(const DjkOutboxMessage *message)
 	id = nextval_internal(this_sequence, false);
 
 	rel = table_open(this_table, NoLock);
-	index = index_open(this_index, NoLock);
 	tuple = form_tuple(RelationGetDescr(rel), id, txid, message);
 	simple_heap_insert(rel, tuple);
 	key = Int64GetDatum(id);
-	(void) index_insert(index, &key, &isnull, &tuple->t_self, rel, UNIQUE_CHECK_NO, false, this_index_info);
-	index_close(index, NoLock);
+	for (int i = 0; i < this_nindexes; i++)
+	{
+		Relation	index = index_open(this_indexes[i].oid, NoLock);
+
+		(void) index_insert(index, &key, &isnull, &tuple->t_self, rel, UNIQUE_CHECK_NO, false, this_indexes[i].info);
+		index_close(index, NoLock);
+	}
 	table_close(rel, NoLock);
 	heap_freetuple(tuple);
 	return id;
