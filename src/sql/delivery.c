@@ -117,7 +117,7 @@ take_dead(int64 id, DjkOutboxMessage *message)
 		ereport(ERROR,
 				(errcode(ERRCODE_NO_DATA_FOUND),
 				 errmsg("dead message with id " INT64_FORMAT " does not exist", id),
-				 errhint("See djkafka_outbox_dead for those that do.")));
+				 errhint("See djkafka_outbox_dead for those that do; one whose batch is still being sent is to be had after that.")));
 }
 
 Datum

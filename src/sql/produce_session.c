@@ -93,11 +93,10 @@ forget_everything(Datum arg, int cacheid, uint32 hashvalue)
 	generation++;
 }
 
+/* Allocates nothing: an error would come after the commit. */
 static void
 remember_committed(void)
 {
-	if (committed == NULL)
-		committed = MemoryContextAlloc(TopMemoryContext, MAX_COMMITTED * sizeof(Committed));
 	if (ncommitted == MAX_COMMITTED)
 	{
 		ncommitted = MAX_COMMITTED / 2;
@@ -294,6 +293,8 @@ djk_produce_write(DjkProduceServer *server, DjkOutboxMessage *message, Size head
 	int64		id;
 
 	check_size(server, message, header_bytes);
+	if (committed == NULL)
+		committed = MemoryContextAlloc(TopMemoryContext, MAX_COMMITTED * sizeof(Committed));
 	message->server = server->name;
 	id = djk_outbox_write(message);
 	if (current.first_id == 0)
@@ -310,11 +311,38 @@ djk_produce_write(DjkProduceServer *server, DjkOutboxMessage *message, Size head
 /* ---------- flush ---------- */
 
 static bool
+is_done(const DjkProduceServer *server)
+{
+	return server->committed_id == 0 ||
+		djk_outbox_is_done(server->name, server->committed_txid, server->committed_id);
+}
+
+/*
+ * Of a transaction whose messages were all taken back by savepoints the worker
+ * has nothing to tell: the last that left some is waited for instead.
+ */
+static void
+skip_taken_back(DjkProduceServer *server)
+{
+	int			i = ncommitted - 1;
+
+	while (i >= 0 && !djk_outbox_has_committed(server->name, committed[i].txid,
+											   committed[i].first_id, committed[i].last_id))
+		i--;
+	if (i < 0)
+		server->committed_id = 0;
+	else if (!FullTransactionIdEquals(committed[i].txid, server->committed_txid))
+	{
+		server->committed_txid = committed[i].txid;
+		server->committed_id = committed[i].last_id;
+	}
+}
+
+static bool
 all_done(void)
 {
 	for (DjkProduceServer *server = servers; server != NULL; server = server->next)
-		if (server->committed_id != 0 &&
-			!djk_outbox_is_done(server->name, server->committed_txid, server->committed_id))
+		if (!is_done(server))
 			return false;
 	return true;
 }
@@ -356,6 +384,9 @@ djk_produce_flush(int64 timeout_ms, int64 *dead)
 				 errhint("Call djkafka_flush() after COMMIT, outside of transaction.atomic().")));
 	if (ncommitted == 0)
 		return true;
+	for (DjkProduceServer *server = servers; server != NULL; server = server->next)
+		if (!is_done(server))
+			skip_taken_back(server);
 	first_id = committed[0].first_id;
 	last_id = committed[ncommitted - 1].last_id;
 	txids = committed_txids();

@@ -70,7 +70,7 @@ typedef struct DjkOutbox
 	int64		confirmed;		/* number of the last acknowledged one: batch or batch - 1 */
 	TimestampTz claimed_at;
 	int			timeline;		/* of the claim */
-	char	   *claimed_topic;	/* the batch is of what was held of this topic; NULL: of new messages */
+	char	   *claimed_topic;	/* palloc'd: the batch is of what was held of this topic; NULL: of new messages */
 	int64		claimed_id;		/* last message of the batch */
 	DjkOutboxMark *done;
 	DjkOutboxMark *target;		/* NULL: none */
@@ -191,7 +191,16 @@ extern int64 djk_outbox_count_dead(Datum txids, int64 first_id, int64 last_id);
 /* Whether the current transaction has written messages that no savepoint took back. */
 extern bool djk_outbox_has_own(int64 first_id);
 
-/* Takes a message out of the dead ones, in CurrentMemoryContext; false if it is not there. */
+/*
+ * Whether a committed transaction's messages for a server are in the outbox,
+ * sent or not; false if savepoints took them back, or their table is truncated.
+ */
+extern bool djk_outbox_has_committed(const char *server, FullTransactionId txid, int64 first_id, int64 last_id);
+
+/*
+ * Takes a message out of the dead ones, in CurrentMemoryContext; false if it is
+ * not there, or the batch that it was taken out of is being sent.
+ */
 extern bool djk_outbox_take_dead(int64 id, DjkOutboxMessage *message);
 
 /* What waits in the outbox for a server. */

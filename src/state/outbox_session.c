@@ -95,6 +95,13 @@ djk_outbox_require_server(const char *server)
 
 	djk_catalog_enter(&identity);
 	made = !has_server(server) && insert_server(server);
+	/* Another's row is there, or what is written now would never be sent. */
+	if (!made && !has_server(server))
+		ereport(ERROR,
+				(errcode(IsolationUsesXactSnapshot() ? ERRCODE_T_R_SERIALIZATION_FAILURE :
+						 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the outbox does not know its database"),
+				 errdetail("Table djkafka_home is empty, or the extension is younger than the transaction.")));
 	djk_catalog_leave(&identity);
 	return made;
 }
@@ -186,6 +193,32 @@ djk_outbox_has_own(int64 first_id)
 	return found;
 }
 
+bool
+djk_outbox_has_committed(const char *server, FullTransactionId txid, int64 first_id, int64 last_id)
+{
+#define COMMITTED_IN(table) \
+	"(SELECT FROM @." table " WHERE id BETWEEN $3 AND $4 AND txid = $2 AND server IS NOT DISTINCT FROM $1 LIMIT 1)"
+	static DjkStatement select_committed = {
+		.sql = "SELECT FROM (" COMMITTED_IN("djkafka_outbox_0") " UNION ALL " COMMITTED_IN("djkafka_outbox_1")
+		" UNION ALL " COMMITTED_IN("djkafka_outbox_2") ") m",
+		.nargs = 4,
+		.argtypes = {TEXTOID, XID8OID, INT8OID, INT8OID}
+	};
+	Datum		values[4];
+	char		nulls[] = "    ";
+	DjkIdentity identity;
+	bool		found;
+
+	djk_catalog_enter(&identity);
+	values[0] = server_datum(server, &nulls[0]);
+	values[1] = UInt64GetDatum(U64FromFullTransactionId(txid));
+	values[2] = Int64GetDatum(first_id);
+	values[3] = Int64GetDatum(last_id);
+	found = djk_catalog_query_latest(&select_committed, values, nulls) > 0;
+	djk_catalog_leave(&identity);
+	return found;
+}
+
 /* ---------- dead messages ---------- */
 
 static struct varlena *
@@ -200,8 +233,12 @@ copy_bytes(int column)
 bool
 djk_outbox_take_dead(int64 id, DjkOutboxMessage *message)
 {
+	/* Not of a batch that is being sent: that this row is there tells that the message is not in it. */
 	static DjkStatement delete_dead = {
-		.sql = "DELETE FROM @.djkafka_outbox_dead WHERE id = $1"
+		.sql = "DELETE FROM @.djkafka_outbox_dead d WHERE id = $1 AND NOT EXISTS (SELECT FROM @.djkafka_outbox_server s"
+		"  WHERE s.server IS NOT DISTINCT FROM d.server AND s.batch <> s.confirmed AND s.claimed_topic IS NULL"
+		"  AND d.id > s.cursor_id AND d.id <= s.claimed_id"
+		"  AND pg_visible_in_snapshot(d.txid, s.target) AND NOT pg_visible_in_snapshot(d.txid, s.done))"
 		" RETURNING server, topic, partition, message_time, key, value, headers",
 		.nargs = 1,
 		.argtypes = {INT8OID}

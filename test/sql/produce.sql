@@ -208,6 +208,20 @@ ROLLBACK TO SAVEPOINT a;
 SELECT djkafka_flush('0 s');
 ROLLBACK;
 SELECT refused($$SELECT djkafka_flush('-1 s')$$), refused($$SELECT djkafka_flush('1 year')$$);
+-- a transaction that left no message is not waited for, but the one before it is
+\c
+BEGIN;
+SAVEPOINT a;
+SELECT djkafka_produce('f', 'v') IS NOT NULL;
+ROLLBACK TO SAVEPOINT a;
+COMMIT;
+SELECT djkafka_flush(timeout => '10 ms');
+SELECT djkafka_produce('f', 'v') IS NOT NULL;
+BEGIN;
+SAVEPOINT a;
+SELECT djkafka_produce('f', 'v') IS NOT NULL;
+ROLLBACK TO SAVEPOINT a;
+COMMIT;
 SELECT djkafka_flush(timeout => '10 ms');
 SELECT djkafka_produce('f', 'v') AS id \gset
 SELECT djkafka_delivery(message_id => :id), djkafka_delivery(0);
@@ -223,6 +237,17 @@ SELECT djkafka_outbox_discard(message_id => -1);
 SELECT count(*) FROM djkafka_outbox_dead;
 SELECT refused('SELECT djkafka_outbox_resend(0)'), refused('SELECT djkafka_outbox_discard(-1)');
 
+-- one is not to be had while the batch that it was taken out of is being sent
+BEGIN;
+INSERT INTO djkafka_outbox_server (server, home, batch, confirmed, done, done_next, done_id, done_floor, target, cursor_id, claimed_id)
+SELECT 'sending', home, 2, 1, '1:1:', '1', 0, 0, '10:10:', 5, 7 FROM djkafka_home;
+INSERT INTO djkafka_outbox_dead (id, txid, message_time, topic, server, error, message)
+SELECT i, '5', now(), 'd', 'sending', 'E', 'e' FROM generate_series(5, 8) i;
+SELECT i, refused(format('SELECT djkafka_outbox_discard(%s)', i)) FROM generate_series(5, 8) i;
+UPDATE djkafka_outbox_server SET batch = 1 WHERE server = 'sending';
+SELECT refused('SELECT djkafka_outbox_discard(6)');
+ROLLBACK;
+
 -- the status: what waits, also where it can only be estimated
 SELECT server, state, delivery, depth, depth_is_estimate, oldest_age < '1 hour', held, dead, sent, refused FROM djkafka_outbox_status ORDER BY server_id;
 SELECT count(djkafka_produce('many', i)) FROM generate_series(1, 20000) i;
@@ -237,6 +262,9 @@ SELECT verdict, state, reason, outbox FROM djkafka_health() WHERE outbox = 'sett
 SELECT djkafka_outbox_discard(-2);
 
 -- the extension made anew, in one session
+DELETE FROM djkafka_home;
+CREATE SERVER elsewhere FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
+SELECT refused($$SELECT djkafka_produce('t', 'v', server => 'elsewhere')$$);
 DROP EXTENSION djkafka CASCADE;
 SELECT refused($$SELECT djkafka_produce('t', 'v')$$);
 CREATE EXTENSION djkafka;
