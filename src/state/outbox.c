@@ -185,11 +185,11 @@ void
 djk_outbox_store(DjkOutbox *outbox)
 {
 	static DjkStatement by_key = {
-		.sql = UPDATE_ROW "id = $1 AND batch = $2 AND confirmed = $3 AND $24 IS NOT NULL RETURNING ctid",
+		.sql = UPDATE_ROW "id = $1 AND batch = $2 AND confirmed = $3 AND $24 IS NOT NULL RETURNING ctid, enabled",
 		UPDATE_ARGUMENTS
 	};
 	static DjkStatement by_place = {
-		.sql = UPDATE_ROW "ctid = $24 AND id = $1 AND batch = $2 AND confirmed = $3 RETURNING ctid",
+		.sql = UPDATE_ROW "ctid = $24 AND id = $1 AND batch = $2 AND confirmed = $3 RETURNING ctid, enabled",
 		UPDATE_ARGUMENTS
 	};
 	bool		claimed = outbox->batch != outbox->confirmed;
@@ -236,6 +236,7 @@ djk_outbox_store(DjkOutbox *outbox)
 				 errdetail("The row of djkafka_outbox_server is gone, or does not hold batch " INT64_FORMAT ".",
 						   outbox->stored_batch)));
 	outbox->place = *(ItemPointer) DatumGetPointer(djk_row_datum(0, 1, &isnull));
+	outbox->enabled = djk_row_bool(0, 2);
 	outbox->stored_batch = outbox->batch;
 	outbox->stored_confirmed = outbox->confirmed;
 }

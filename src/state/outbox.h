@@ -136,7 +136,10 @@ extern void djk_outbox_set_aside(DjkOutbox *outbox, const DjkOutboxBatch *batch)
  */
 extern void djk_outbox_confirm(DjkOutbox *outbox, const DjkOutboxBatch *batch, bool keep_delivery);
 
-/* Writes the position.  ERROR object_in_use if another worker has moved it. */
+/*
+ * Writes the position, and learns whether the server is still enabled.  ERROR
+ * object_in_use if another worker has moved it.
+ */
 extern void djk_outbox_store(DjkOutbox *outbox);
 
 /* Topics of which something is held, of this server: palloc'd in CurrentMemoryContext. */

@@ -137,6 +137,25 @@ djk_sender_confirm(DjkSender *sender)
 	djk_worker_commit(&identity);
 }
 
+/*
+ * The server was disabled, maybe before what we have claimed was produced: take
+ * the claim back with its transaction.
+ */
+pg_noreturn static void
+unclaim_and_leave(DjkSender *sender, bool confirms)
+{
+	DjkIdentity identity;
+
+	AbortCurrentTransaction();
+	MemoryContextSwitchTo(sender->cycle);
+	djk_worker_begin(&identity);
+	sender->outbox = djk_outbox_load(sender->outbox->id, sender->life);
+	djk_worker_commit(&identity);
+	if (confirms && sender->outbox != NULL)
+		djk_sender_confirm(sender);
+	djk_sender_leave(sender, "the server was disabled");
+}
+
 bool
 djk_sender_turn(DjkSender *sender)
 {
@@ -155,6 +174,8 @@ djk_sender_turn(DjkSender *sender)
 	found = claim(sender, open, &next);
 	if (found || confirms)
 		djk_outbox_store(outbox);
+	if (next.nmessages > 0 && !outbox->enabled)
+		unclaim_and_leave(sender, confirms);
 	djk_worker_commit_as(&identity, next.nmessages > 0 ? djk_sender_durable() : "off");
 	sender->unconfirmed = false;
 
