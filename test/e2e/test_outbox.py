@@ -350,7 +350,10 @@ def test_open_transactions_hold_up_nobody(prepared_db: Database, kafka: Client, 
     wait_value(db, "SELECT count(*) FROM djkafka_outbox", 0)
     assert db.value("SELECT last_value FROM djkafka_outbox_id_seq", user="postgres") > low + 20_000
     assert big_numbers(kafka, topic) == list(range(31_001))
-    assert sum(outbox_blocks(db)) < 4 * LARGE, f"nothing was truncated: {outbox_blocks(db)}"
+    wait_until(
+        lambda: sum(sorted(outbox_blocks(db))[:2]) < LARGE,
+        message=lambda: f"the two that nobody keeps are truncated: {outbox_blocks(db)}",
+    )
     late.execute("COMMIT")
     wait_until(lambda: big_numbers(kafka, topic)[31_001:] == [-3], message="what committed late is sent")
 
