@@ -4,7 +4,7 @@ import time
 
 import psycopg
 import pytest
-from confluent_kafka import TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from lib.djkafka import explain, wait_count, wait_state, wait_value
 from lib.kafka import Client, Record
 from lib.postgres import Database
@@ -46,16 +46,31 @@ def test_long_timeout_can_be_cancelled(db: Database, own_broker) -> None:
 
 
 OFFSETS = "__consumer_offsets"
+COORDINATOR_IS_COMING = (
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+)
 
 
 def make_offsets_topic(kafka: Client) -> None:
-    """Kafka makes its own topic when somebody first asks for a group."""
+    """Kafka makes its own topic when somebody first asks for a group, and leads its only partition a moment later."""
     reader = kafka.consumer("first-group")
+
+    def is_led() -> bool:
+        try:
+            reader.committed([TopicPartition("none", 0)], timeout=20)
+        except KafkaException as error:
+            if error.args[0].code() not in COORDINATOR_IS_COMING:
+                raise
+            return False
+        return True
+
     try:
-        reader.committed([TopicPartition("none", 0)], timeout=20)
+        wait_until(is_led, message=f"{OFFSETS} is led")
     finally:
         reader.close()
-    wait_until(lambda: kafka.partitions(OFFSETS) > 0, message=f"{OFFSETS} has a leader")
+    wait_until(lambda: kafka.partitions(OFFSETS) > 0, message=f"{OFFSETS} is in the metadata")
 
 
 def test_pattern_leaves_out_internal_topics(db: Database, kafka: Client, topic: str) -> None:
