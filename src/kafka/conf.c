@@ -79,6 +79,26 @@ djk_conf_set_if_known(rd_kafka_conf_t *conf, const char *name, const char *value
 }
 
 void
+djk_conf_set_defaults(rd_kafka_conf_t *conf)
+{
+	/* A topic or partition that is created, deleted or grown is noticed within seconds. */
+	djk_conf_set(conf, "topic.metadata.refresh.interval.ms", "3000");
+	djk_conf_set(conf, "topic.metadata.propagation.max.ms", "5000");
+	djk_conf_set(conf, "reconnect.backoff.ms", "100");
+	djk_conf_set(conf, "reconnect.backoff.max.ms", "3000");
+	djk_conf_set(conf, "socket.keepalive.enable", "true");
+	djk_conf_set(conf, "log.connection.close", "false");
+}
+
+void
+djk_conf_set_enforced(rd_kafka_conf_t *conf)
+{
+	djk_conf_set(conf, "log.queue", "true");
+	djk_conf_set_if_known(conf, "enable.metrics.push", "false");
+	djk_conf_set_if_known(conf, "sasl.kerberos.min.time.before.relogin", "0");
+}
+
+void
 djk_conf_apply(rd_kafka_conf_t *conf, const DjkProperty *properties, int nproperties,
 			   DjkPropertyScope role)
 {

@@ -19,6 +19,10 @@ extern void djk_conf_set_int(rd_kafka_conf_t *conf, const char *name, int64 valu
 /* Sets a property that an older library may lack; nothing happens then. */
 extern void djk_conf_set_if_known(rd_kafka_conf_t *conf, const char *name, const char *value);
 
+/* What consumers and producers have in common: set before what a person says, and after it. */
+extern void djk_conf_set_defaults(rd_kafka_conf_t *conf);
+extern void djk_conf_set_enforced(rd_kafka_conf_t *conf);
+
 /* Sets those of 'properties' that concern 'role'; fails as djk_conf_set() does. */
 extern void djk_conf_apply(rd_kafka_conf_t *conf, const DjkProperty *properties, int nproperties,
 						   DjkPropertyScope role);

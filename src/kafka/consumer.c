@@ -51,18 +51,12 @@
 static void
 set_defaults(rd_kafka_conf_t *conf, bool embedded)
 {
-	/* A topic or partition that is created later is found within seconds. */
-	djk_conf_set(conf, "topic.metadata.refresh.interval.ms", "3000");
-	djk_conf_set(conf, "topic.metadata.propagation.max.ms", "5000");
-	djk_conf_set(conf, "reconnect.backoff.ms", "100");
-	djk_conf_set(conf, "reconnect.backoff.max.ms", "3000");
+	djk_conf_set_defaults(conf);
 	/*
 	 * Look-ups and commits stand in line behind a fetch that waits for messages,
 	 * on the same connection: so it waits for less than the library's half second.
 	 */
 	djk_conf_set(conf, "fetch.wait.max.ms", "250");
-	djk_conf_set(conf, "socket.keepalive.enable", "true");
-	djk_conf_set(conf, "log.connection.close", "false");
 	djk_conf_set_if_known(conf, "fetch.queue.backoff.ms", "20");
 
 	/*
@@ -80,16 +74,14 @@ set_defaults(rd_kafka_conf_t *conf, bool embedded)
 static void
 set_enforced(rd_kafka_conf_t *conf, bool embedded)
 {
+	djk_conf_set_enforced(conf);
 	djk_conf_set(conf, "enable.auto.commit", "false");
 	djk_conf_set(conf, "enable.auto.offset.store", "false");
 	djk_conf_set(conf, "auto.offset.reset", "error");
 	djk_conf_set(conf, "enable.partition.eof", "true");
 	djk_conf_set(conf, "isolation.level", "read_committed");
-	djk_conf_set(conf, "log.queue", "true");
 	/* The embedded broker makes topics at first use, and the library says so each time. */
 	djk_conf_set(conf, "allow.auto.create.topics", embedded ? "true" : "false");
-	djk_conf_set_if_known(conf, "enable.metrics.push", "false");
-	djk_conf_set_if_known(conf, "sasl.kerberos.min.time.before.relogin", "0");
 }
 
 /* Reads back a number that somebody may have set. */

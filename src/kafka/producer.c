@@ -39,14 +39,8 @@
 static void
 set_defaults(rd_kafka_conf_t *conf)
 {
-	/* A topic that is created, deleted or grown is noticed within seconds. */
-	djk_conf_set(conf, "topic.metadata.refresh.interval.ms", "3000");
-	djk_conf_set(conf, "topic.metadata.propagation.max.ms", "5000");
-	djk_conf_set(conf, "reconnect.backoff.ms", "100");
-	djk_conf_set(conf, "reconnect.backoff.max.ms", "3000");
-	djk_conf_set(conf, "socket.keepalive.enable", "true");
+	djk_conf_set_defaults(conf);
 	djk_conf_set(conf, "socket.nagle.disable", "true");
-	djk_conf_set(conf, "log.connection.close", "false");
 	/* Messages come in batches that lie ready: waiting for more only costs time. */
 	djk_conf_set(conf, "linger.ms", "0");
 	/* Those without a key go to one partition for a while, or each would be sent alone. */
@@ -56,15 +50,13 @@ set_defaults(rd_kafka_conf_t *conf)
 static void
 set_enforced(rd_kafka_conf_t *conf)
 {
+	djk_conf_set_enforced(conf);
 	djk_conf_set(conf, "enable.idempotence", "true");
 	djk_conf_set(conf, "enable.gapless.guarantee", "true");
 	djk_conf_set(conf, "acks", "all");
 	djk_conf_set(conf, "message.timeout.ms", "0");
-	djk_conf_set(conf, "log.queue", "true");
 	/* Whether topics appear by themselves is the broker's to say. */
 	djk_conf_set(conf, "allow.auto.create.topics", "true");
-	djk_conf_set_if_known(conf, "enable.metrics.push", "false");
-	djk_conf_set_if_known(conf, "sasl.kerberos.min.time.before.relogin", "0");
 }
 
 /* Lowers a number to 'limit' unless somebody has set a lower one. */

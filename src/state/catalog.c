@@ -310,6 +310,13 @@ djk_bytea_datum(const char *bytes, int len)
 }
 
 Datum
+djk_text_datum(const char *text, char *null)
+{
+	*null = text != NULL ? ' ' : 'n';
+	return text != NULL ? CStringGetTextDatum(text) : (Datum) 0;
+}
+
+Datum
 djk_text_array_datum(char *const *values, int n)
 {
 	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));

@@ -76,6 +76,8 @@ extern int	djk_row_text_array(int row, int column, MemoryContext context, char *
 
 /* A text[] from C strings, and a bytea from bytes. */
 extern Datum djk_text_array_datum(char *const *values, int n);
+/* A text Datum and its null as SPI wants it; NULL is null. */
+extern Datum djk_text_datum(const char *text, char *null);
 extern Datum djk_bytea_datum(const char *bytes, int len);
 
 /* --- home --- */

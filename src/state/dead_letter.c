@@ -15,13 +15,6 @@
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
-static void
-set_text(Datum *value, char *null, const char *text)
-{
-	*null = text ? ' ' : 'n';
-	*value = text ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
 void
 djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 					  const DjkBatchPartition *partition, const DjkMessage *message,
@@ -59,9 +52,9 @@ djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 	values[9] = headers;
 	values[10] = CStringGetTextDatum(unpack_sql_state(error->sqlstate));
 	values[11] = CStringGetTextDatum(error->message ? error->message : "unknown error");
-	set_text(&values[12], &nulls[12], error->detail);
-	set_text(&values[13], &nulls[13], error->hint);
-	set_text(&values[14], &nulls[14], context);
+	values[12] = djk_text_datum(error->detail, &nulls[12]);
+	values[13] = djk_text_datum(error->hint, &nulls[13]);
+	values[14] = djk_text_datum(context, &nulls[14]);
 
 	(void) djk_catalog_execute(&insert_letter, values, nulls);
 }

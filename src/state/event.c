@@ -71,10 +71,7 @@ djk_event_write(const DjkEvent *event)
 	char		nulls[8];
 
 	for (int i = 0; i < 7; i++)
-	{
-		nulls[i] = texts[i] ? ' ' : 'n';
-		values[i] = texts[i] ? CStringGetTextDatum(texts[i]) : (Datum) 0;
-	}
+		values[i] = djk_text_datum(texts[i], &nulls[i]);
 	nulls[1] = event->consumer_id != 0 ? ' ' : 'n';
 	values[1] = Int64GetDatum(event->consumer_id);
 	nulls[4] = event->partition >= 0 ? ' ' : 'n';

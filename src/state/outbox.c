@@ -151,13 +151,6 @@ djk_outbox_list(int *count, MemoryContext context)
 
 /* ---------- storing ---------- */
 
-static void
-set_text(Datum *value, char *null, const char *text)
-{
-	*null = text != NULL ? ' ' : 'n';
-	*value = text != NULL ? CStringGetTextDatum(text) : (Datum) 0;
-}
-
 static Datum
 floors_datum(const DjkOutboxMark *mark)
 {
@@ -206,10 +199,10 @@ djk_outbox_store(DjkOutbox *outbox)
 	values[4] = Int64GetDatum(outbox->confirmed);
 	values[5] = TimestampTzGetDatum(outbox->claimed_at);
 	values[6] = Int32GetDatum(outbox->timeline);
-	set_text(&values[7], &nulls[7], claimed ? outbox->claimed_topic : NULL);
+	values[7] = djk_text_datum(claimed ? outbox->claimed_topic : NULL, &nulls[7]);
 	values[8] = Int64GetDatum(outbox->claimed_id);
 	nulls[8] = claimed ? ' ' : 'n';
-	set_text(&values[9], &nulls[9], outbox->carrier_topic);
+	values[9] = djk_text_datum(outbox->carrier_topic, &nulls[9]);
 	values[10] = Int32GetDatum(outbox->carrier_partition);
 	nulls[10] = outbox->carrier_topic != NULL ? ' ' : 'n';
 	values[11] = Int64GetDatum(outbox->sent);
@@ -253,7 +246,7 @@ djk_outbox_is_own_server(const char *server)
 	Datum		value;
 	char		null[2] = " ";
 
-	set_text(&value, &null[0], server);
+	value = djk_text_datum(server, &null[0]);
 	return djk_catalog_execute(&select_own, &value, null) > 0;
 }
 
@@ -271,7 +264,7 @@ djk_outbox_decide(const char *server, const char *decision)
 	Datum		values[2];
 	char		nulls[3] = "  ";
 
-	set_text(&values[0], &nulls[0], server);
+	values[0] = djk_text_datum(server, &nulls[0]);
 	values[1] = CStringGetTextDatum(decision);
 	return djk_catalog_execute(&update_decision, values, nulls) == 1;
 }

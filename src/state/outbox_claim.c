@@ -251,7 +251,7 @@ djk_outbox_held_topics(const DjkOutbox *outbox, int *count)
 	char		null[2] = " ";
 	char	  **topics;
 
-	djk_outbox_set_server(outbox, &value, null);
+	value = djk_text_datum(outbox->server, &null[0]);
 	*count = (int) djk_catalog_execute(&select_topics, &value, null);
 	topics = palloc(Max(*count, 1) * sizeof(char *));
 	for (int i = 0; i < *count; i++)
@@ -273,7 +273,7 @@ open_held(const DjkOutbox *outbox, const char *topic, int64 up_to)
 	char		nulls[4] = "   ";
 
 	values[0] = CStringGetTextDatum(topic);
-	djk_outbox_set_server(outbox, &values[1], &nulls[1]);
+	values[1] = djk_text_datum(outbox->server, &nulls[1]);
 	values[2] = Int64GetDatum(up_to);
 	return djk_catalog_open(&select_held, values, nulls);
 }

@@ -15,19 +15,12 @@
 /* ---------- the position ---------- */
 
 void
-djk_outbox_set_server(const DjkOutbox *outbox, Datum *value, char *null)
-{
-	*null = outbox->server != NULL ? ' ' : 'n';
-	*value = outbox->server != NULL ? CStringGetTextDatum(outbox->server) : (Datum) 0;
-}
-
-void
 djk_outbox_set_difference(const DjkOutbox *outbox, int64 up_to, Datum *values, char *nulls)
 {
 	memset(nulls, ' ', 5);
 	values[0] = Int64GetDatum(outbox->cursor_id);
 	values[1] = Int64GetDatum(up_to);
-	djk_outbox_set_server(outbox, &values[2], &nulls[2]);
+	values[2] = djk_text_datum(outbox->server, &nulls[2]);
 	values[3] = PointerGetDatum(outbox->done->snapshot);
 	values[4] = PointerGetDatum(outbox->target->snapshot);
 }

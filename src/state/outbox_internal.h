@@ -26,8 +26,7 @@
 
 #define DIFFERENCE_TYPES	INT8OID, INT8OID, TEXTOID, PG_SNAPSHOTOID, PG_SNAPSHOTOID
 
-/* Fill in arguments and their nulls: the server's name; the five of DIFFERENCE. */
-extern void djk_outbox_set_server(const DjkOutbox *outbox, Datum *value, char *null);
+/* Fills in the five arguments of DIFFERENCE and their nulls. */
 extern void djk_outbox_set_difference(const DjkOutbox *outbox, int64 up_to, Datum *values, char *nulls);
 
 /* All of the target has been taken care of; or of it up to an id. */

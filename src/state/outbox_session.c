@@ -20,14 +20,6 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
-/* NULL is a server too: that of the settings. */
-static Datum
-server_datum(const char *server, char *null)
-{
-	*null = server == NULL ? 'n' : ' ';
-	return server == NULL ? (Datum) 0 : CStringGetTextDatum(server);
-}
-
 /* ---------- the server's row ---------- */
 
 static bool
@@ -39,7 +31,7 @@ has_server(const char *server)
 		.argtypes = {TEXTOID}
 	};
 	char		null;
-	Datum		value = server_datum(server, &null);
+	Datum		value = djk_text_datum(server, &null);
 
 	return djk_catalog_query_latest(&select_server, &value, &null) > 0;
 }
@@ -77,7 +69,7 @@ insert_server(const char *server)
 	char		nulls[] = "    ";
 	Datum		xmin;
 
-	values[0] = server_datum(server, &nulls[0]);
+	values[0] = djk_text_datum(server, &nulls[0]);
 	values[3] = Int64GetDatum(last_id());
 	PushActiveSnapshot(GetLatestSnapshot());
 	xmin = OidFunctionCall1(F_PG_SNAPSHOT_XMIN, OidFunctionCall0(F_PG_CURRENT_SNAPSHOT));
@@ -124,7 +116,7 @@ djk_outbox_is_done(const char *server, FullTransactionId txid, int64 last_id)
 	bool		done;
 
 	djk_catalog_enter(&identity);
-	values[0] = server_datum(server, &nulls[0]);
+	values[0] = djk_text_datum(server, &nulls[0]);
 	values[1] = UInt64GetDatum(U64FromFullTransactionId(txid));
 	values[2] = Int64GetDatum(last_id);
 	done = djk_catalog_query_latest(&select_done, values, nulls) > 0;
@@ -210,7 +202,7 @@ djk_outbox_has_committed(const char *server, FullTransactionId txid, int64 first
 	bool		found;
 
 	djk_catalog_enter(&identity);
-	values[0] = server_datum(server, &nulls[0]);
+	values[0] = djk_text_datum(server, &nulls[0]);
 	values[1] = UInt64GetDatum(U64FromFullTransactionId(txid));
 	values[2] = Int64GetDatum(first_id);
 	values[3] = Int64GetDatum(last_id);

@@ -26,7 +26,6 @@
 #include "common/pg_prng.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "state/event.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "utils/builtins.h"
@@ -124,19 +123,9 @@ note_connection_change(Datum arg, int cacheid, uint32 hashvalue)
 void
 djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, const char *hint)
 {
-	DjkEvent	event = {0};
-	DjkIdentity identity;
-
 	sender->state = state;
-	if (djk_slot_set_state(djk_slot_mine(), state, reason, hint) != DJK_CHANGE_STATE)
-		return;
-	event.kind = "outbox";
-	event.partition = -1;
-	event.state = djk_state_name(state);
-	event.reason = reason;
-	djk_worker_begin(&identity);
-	djk_event_write(&event);
-	djk_worker_commit(&identity);
+	if (djk_slot_set_state(djk_slot_mine(), state, reason, hint) == DJK_CHANGE_STATE)
+		djk_worker_tell_state("outbox", state, reason, 0, NULL);
 }
 
 void

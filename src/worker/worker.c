@@ -194,21 +194,13 @@ djk_worker_commit_as(const DjkIdentity *identity, const char *synchronous)
 }
 
 void
-djk_worker_set_state(DjkState state, const char *reason, const char *hint,
-					 int64 consumer_id, const char *consumer)
+djk_worker_tell_state(const char *kind, DjkState state, const char *reason,
+					  int64 consumer_id, const char *consumer)
 {
-	static TimestampTz told_at = 0;
 	DjkEvent	event = {0};
 	DjkIdentity identity;
-	DjkStateChange change = djk_slot_set_state(djk_slot_mine(), state, reason, hint);
 
-	if (change == DJK_CHANGE_NONE ||
-		(change == DJK_CHANGE_REASON &&
-		 !TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), DJK_REASON_EVENT_MS)))
-		return;
-	told_at = GetCurrentTimestamp();
-
-	event.kind = "state";
+	event.kind = kind;
 	event.consumer_id = consumer_id;
 	event.consumer = consumer;
 	event.partition = -1;
@@ -218,6 +210,22 @@ djk_worker_set_state(DjkState state, const char *reason, const char *hint,
 	djk_worker_begin(&identity);
 	djk_event_write(&event);
 	djk_worker_commit(&identity);
+}
+
+void
+djk_worker_set_state(DjkState state, const char *reason, const char *hint,
+					 int64 consumer_id, const char *consumer)
+{
+	static TimestampTz told_at = 0;
+	DjkStateChange change = djk_slot_set_state(djk_slot_mine(), state, reason, hint);
+
+	if (change == DJK_CHANGE_NONE ||
+		(change == DJK_CHANGE_REASON &&
+		 !TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), DJK_REASON_EVENT_MS)))
+		return;
+	told_at = GetCurrentTimestamp();
+
+	djk_worker_tell_state("state", state, reason, consumer_id, consumer);
 }
 
 bool

@@ -79,6 +79,10 @@ extern void djk_worker_commit_as(const DjkIdentity *identity, const char *synchr
 extern void djk_worker_set_state(DjkState state, const char *reason, const char *hint,
 								 int64 consumer_id, const char *consumer);
 
+/* Writes the event of a state, in a transaction of its own; consumer_id 0: of no consumer. */
+extern void djk_worker_tell_state(const char *kind, DjkState state, const char *reason,
+								  int64 consumer_id, const char *consumer);
+
 /* Statistics and activity as a backend's command loop would report them. */
 extern void djk_worker_report_idle(const char *activity);
 extern void djk_worker_report_busy(const char *activity);
