@@ -105,15 +105,27 @@ extern bool djk_producer_spent(DjkProducer *producer, DjkError *error);
 /* True if another producer of the same transactional.id has taken over. */
 extern bool djk_producer_fenced(DjkProducer *producer);
 
+/* What is known of a topic after a look at it. */
+typedef struct DjkTopicLook
+{
+	int			npartitions;
+	bool		leaderless;		/* a partition has no leader: it cannot be written to now */
+	DjkError	error;			/* unless DONE; strings in CurrentMemoryContext */
+	const char *error_name;		/* Kafka's, palloc'd */
+} DjkTopicLook;
+
 /*
  * Asks whether a topic can be written to: DJK_DELIVERY_DONE if so, BLOCKED if
- * it does not exist or is refused (a broker that makes topics by itself is
- * given the occasion), FAILED if nobody answers; *error as for a message,
- * strings in CurrentMemoryContext.  *npartitions, *error and *error_name may be
- * NULL.  Whether we have the right to write is not known before we try.
+ * it does not exist, is refused or lacks a leader (a broker that makes topics
+ * by itself, or chooses leaders, is given the time), FAILED if nobody answers.
+ * Whether we have the right to write is not known before we try.
  */
-extern DjkDelivery djk_producer_check_topic(DjkProducer *producer, const char *topic, int *npartitions,
-											int timeout_ms, DjkError *error, const char **error_name);
+extern DjkDelivery djk_producer_check_topic(DjkProducer *producer, const char *topic, int timeout_ms,
+											DjkTopicLook *look);
+
+/* Asks once and changes nothing: also while messages of the topic are in flight. */
+extern DjkDelivery djk_producer_look_at_topic(DjkProducer *producer, const char *topic, int timeout_ms,
+											  DjkTopicLook *look);
 
 /* --- transactions --- */
 

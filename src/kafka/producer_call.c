@@ -54,6 +54,7 @@ struct Question
 	rd_kafka_topic_t *topic;
 	rd_kafka_resp_err_t code;
 	int			npartitions;
+	bool		leaderless;
 };
 
 static double
@@ -105,6 +106,17 @@ pause_before_retry(double slice_start)
 
 /* --- topics --- */
 
+static bool
+is_leaderless(const rd_kafka_metadata_topic_t *topic)
+{
+	for (int i = 0; i < topic->partition_cnt; i++)
+	{
+		if (topic->partitions[i].leader < 0)
+			return true;
+	}
+	return topic->partition_cnt == 0;
+}
+
 /* In the thread: one look. */
 static void
 run_topic(void *arg)
@@ -112,7 +124,6 @@ run_topic(void *arg)
 	Question   *question = arg;
 	const struct rd_kafka_metadata *metadata;
 
-	question->npartitions = 0;
 	question->code = rd_kafka_metadata(question->rk, 0, question->topic, &metadata, question->timeout_ms);
 	if (question->code != RD_KAFKA_RESP_ERR_NO_ERROR)
 		return;
@@ -120,16 +131,20 @@ run_topic(void *arg)
 		question->code = RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
 	else
 	{
-		question->code = metadata->topics[0].err;
-		question->npartitions = metadata->topics[0].partition_cnt;
-		if (question->code == RD_KAFKA_RESP_ERR_NO_ERROR && question->npartitions == 0)
+		const rd_kafka_metadata_topic_t *topic = &metadata->topics[0];
+
+		question->code = topic->err;
+		question->npartitions = topic->partition_cnt;
+		question->leaderless = topic->err == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+			(topic->err == RD_KAFKA_RESP_ERR_NO_ERROR && is_leaderless(topic));
+		if (question->leaderless)
 			question->code = RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 	}
 	rd_kafka_metadata_destroy(metadata);
 }
 
 static rd_kafka_resp_err_t
-look_at_topic(DjkProducer *producer, const char *topic, int *npartitions, int timeout_ms)
+look_once(DjkProducer *producer, const char *topic, int timeout_ms, DjkTopicLook *look)
 {
 	Question   *question = create_question(producer);
 	rd_kafka_resp_err_t code;
@@ -145,14 +160,15 @@ look_at_topic(DjkProducer *producer, const char *topic, int *npartitions, int ti
 						 timeout_ms + GRACE_MS))
 		return RD_KAFKA_RESP_ERR__TIMED_OUT;
 	code = question->code;
-	*npartitions = question->npartitions;
+	look->npartitions = question->npartitions;
+	look->leaderless = question->leaderless;
 	discard_question(question);
 	return code;
 }
 
 /* Looks until there is an answer or no time. */
 static rd_kafka_resp_err_t
-wait_for_topic(DjkProducer *producer, const char *topic, int *npartitions, int timeout_ms)
+wait_for_topic(DjkProducer *producer, const char *topic, int timeout_ms, DjkTopicLook *look)
 {
 	double		first = now_ms();
 	double		until = first + timeout_ms;
@@ -160,8 +176,7 @@ wait_for_topic(DjkProducer *producer, const char *topic, int *npartitions, int t
 	for (;;)
 	{
 		double		start = now_ms();
-		rd_kafka_resp_err_t code = look_at_topic(producer, topic, npartitions,
-												 (int) Min(Max(until - start, 1), SLICE_MS));
+		rd_kafka_resp_err_t code = look_once(producer, topic, (int) Min(Max(until - start, 1), SLICE_MS), look);
 
 		/* A broker that makes topics may say so first. */
 		if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
@@ -174,19 +189,25 @@ wait_for_topic(DjkProducer *producer, const char *topic, int *npartitions, int t
 	}
 }
 
-DjkDelivery
-djk_producer_check_topic(DjkProducer *producer, const char *topic, int *npartitions,
-						 int timeout_ms, DjkError *error, const char **error_name)
+static DjkDelivery
+judge_topic(rd_kafka_resp_err_t code, DjkTopicLook *look)
 {
-	int			found = 0;
-	rd_kafka_resp_err_t code = wait_for_topic(producer, topic, &found, timeout_ms);
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		return DJK_DELIVERY_DONE;
+	djk_kafka_error_fill(&look->error, code, NULL);
+	look->error_name = pstrdup(rd_kafka_err2name(code));
 	/* Without a leader it is the topic that cannot be written to, not Kafka. */
-	DjkDelivery answer = code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ? DJK_DELIVERY_BLOCKED :
-		djk_producer_classify(code, -1);
+	return look->leaderless ? DJK_DELIVERY_BLOCKED : djk_producer_classify(code, -1);
+}
+
+DjkDelivery
+djk_producer_check_topic(DjkProducer *producer, const char *topic, int timeout_ms, DjkTopicLook *look)
+{
+	DjkDelivery answer;
 	DjkProducerTopic *known;
 
-	if (npartitions != NULL)
-		*npartitions = found;
+	memset(look, 0, sizeof(DjkTopicLook));
+	answer = judge_topic(wait_for_topic(producer, topic, timeout_ms, look), look);
 	if (answer == DJK_DELIVERY_DONE)
 	{
 		/* What failed of it must have been seen, or later messages would overtake it. */
@@ -194,13 +215,15 @@ djk_producer_check_topic(DjkProducer *producer, const char *topic, int *npartiti
 		known = djk_producer_find_topic(producer, topic);
 		if (known != NULL)
 			known->blocked = RD_KAFKA_RESP_ERR_NO_ERROR;
-		return answer;
 	}
-	if (error != NULL)
-		djk_kafka_error_fill(error, code, NULL);
-	if (error_name != NULL)
-		*error_name = pstrdup(rd_kafka_err2name(code));
 	return answer;
+}
+
+DjkDelivery
+djk_producer_look_at_topic(DjkProducer *producer, const char *topic, int timeout_ms, DjkTopicLook *look)
+{
+	memset(look, 0, sizeof(DjkTopicLook));
+	return judge_topic(look_once(producer, topic, Min(timeout_ms, SLICE_MS), look), look);
 }
 
 /* --- transactions --- */

@@ -374,6 +374,7 @@ try_transaction(DjkSender *sender)
 	if (result == DJK_TRANSACTION_OK)
 		return true;
 	take_back(sender);
+	sender->carrier_checked = false;
 	if (error.message != NULL)
 		djk_slot_set_error(djk_slot_mine(), error.message);
 	if (result == DJK_TRANSACTION_ABORT)
@@ -386,28 +387,29 @@ try_transaction(DjkSender *sender)
 	return false;
 }
 
-/* A carrier that does not exist any more is replaced. */
+/*
+ * A carrier that does not exist any more is replaced; it needs no leader to
+ * carry.  Looked at once, and again after each attempt that failed.
+ */
 static void
 check_carrier(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
-	DjkError	error = {0};
-	const char *error_name;
+	DjkTopicLook look;
 
-	if (outbox->carrier_topic == NULL || djk_sender_topic(sender, outbox->carrier_topic)->checked)
+	if (outbox->carrier_topic == NULL || sender->carrier_checked)
 		return;
-	if (djk_producer_check_topic(sender->producer, outbox->carrier_topic, NULL, CALL_MS, &error,
-								 &error_name) == DJK_DELIVERY_BLOCKED)
-	{
-		ereport(LOG,
-				(errmsg("djkafka's outbox carries its numbers in another topic: \"%s\" cannot be written to",
-						outbox->carrier_topic)));
-		outbox->carrier_topic = NULL;
-		outbox->carried = -1;
-		sender->knows_number = false;
-	}
-	else
-		djk_sender_topic(sender, outbox->carrier_topic)->checked = true;
+	sender->carrier_checked = true;
+	if (djk_sender_topic(sender, outbox->carrier_topic)->checked ||
+		djk_producer_look_at_topic(sender->producer, outbox->carrier_topic, CALL_MS, &look) != DJK_DELIVERY_BLOCKED ||
+		look.leaderless)
+		return;
+	ereport(LOG,
+			(errmsg("djkafka's outbox carries its numbers in another topic: \"%s\" cannot be written to",
+					outbox->carrier_topic)));
+	outbox->carrier_topic = NULL;
+	outbox->carried = -1;
+	sender->knows_number = false;
 }
 
 void

@@ -11,7 +11,8 @@
  *
  * A topic is asked for before its first message is sent.  One that cannot be
  * written to is held: its messages are set aside, in their order, and the
- * others flow.  It is asked for again now and then.
+ * others flow.  It is asked for again now and then.  So is one that stops
+ * taking messages on the way (outbox_stall.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -27,6 +28,7 @@
 #define CHECK_TOPIC_MS		5000
 #define HELD_RETRY_BASE_MS	1000
 #define HELD_RETRY_MAX_MS	10000
+#define SILENT_RETRY_MAX_MS	60000	/* it costs the others a moment each time */
 #define ANSWER_WAIT_MS		1000
 #define LAST_ANSWERS_MS		2000
 
@@ -63,7 +65,8 @@ djk_sender_hold_topic(DjkSender *sender, DjkOutboxTopic *topic, const char *reas
 	/* The next of many messages that were refused together. */
 	if (topic->held && topic->next_check > now)
 		return;
-	delay = djk_retry_delay_ms(++topic->attempt, HELD_RETRY_BASE_MS, HELD_RETRY_MAX_MS,
+	delay = djk_retry_delay_ms(++topic->attempt, HELD_RETRY_BASE_MS,
+							   topic->silent ? SILENT_RETRY_MAX_MS : HELD_RETRY_MAX_MS,
 							   pg_prng_double(&pg_global_prng_state));
 	topic->next_check = now + delay * 1000;
 	if (topic->held)
@@ -80,6 +83,7 @@ djk_sender_release_topic(DjkSender *sender, DjkOutboxTopic *topic)
 {
 	topic->attempt = 0;
 	topic->next_check = 0;
+	topic->silent = false;
 	if (!topic->held)
 		return;
 	topic->held = false;
@@ -87,11 +91,12 @@ djk_sender_release_topic(DjkSender *sender, DjkOutboxTopic *topic)
 	ereport(LOG, (errmsg("djkafka has sent what was held of topic \"%s\"", topic->name)));
 }
 
-/* BLOCKED or DONE; returns FAILED only if nobody answers. */
+/* BLOCKED or DONE; returns FAILED, with *error, only if nobody answers. */
 static DjkDelivery
 check_topic(DjkSender *sender, const char *name, DjkError *error)
 {
 	DjkOutboxTopic *topic = djk_sender_topic(sender, name);
+	DjkTopicLook look;
 	DjkDelivery answer;
 
 	if (topic->checked)
@@ -99,10 +104,11 @@ check_topic(DjkSender *sender, const char *name, DjkError *error)
 	/* A look takes its time: one is enough for all its messages in the batch. */
 	if (topic->held && topic->next_check > GetCurrentTimestamp())
 		return DJK_DELIVERY_BLOCKED;
-	answer = djk_producer_check_topic(sender->producer, name, NULL, CHECK_TOPIC_MS, error, NULL);
+	answer = djk_producer_check_topic(sender->producer, name, CHECK_TOPIC_MS, &look);
 	topic->checked = answer == DJK_DELIVERY_DONE;
 	if (answer == DJK_DELIVERY_BLOCKED)
-		djk_sender_hold_topic(sender, topic, error->message);
+		djk_sender_hold_topic(sender, topic, look.error.message);
+	*error = look.error;
 	return answer;
 }
 
@@ -234,22 +240,28 @@ take_last_answers(DjkSender *sender)
 	}
 }
 
-/* False if the producer is spent. */
+/*
+ * Waits until no more than so many of the messages between two indexes, all
+ * handed over, are in flight.  False if the producer is spent, or a topic stalls.
+ */
 static bool
-await(DjkSender *sender, int in_flight)
+await(DjkSender *sender, int in_flight, int first, int end)
 {
+	DjkStall	stall = {0};
+
 	for (;;)
 	{
-		DjkError	error;
-
 		djk_sender_take_events(sender);
-		if (djk_producer_spent(sender->producer, &error))
+		if (djk_producer_spent(sender->producer, NULL))
 		{
 			take_last_answers(sender);
 			return false;
 		}
 		if (djk_producer_in_flight(sender->producer) <= in_flight)
 			return true;
+		sender->stalled = djk_sender_hold_stalled(sender, &stall, first, end);
+		if (sender->stalled)
+			return false;
 		djk_worker_report_idle("waiting for Kafka's answer");
 		djk_worker_wait(djk_producer_fd(sender->producer), ANSWER_WAIT_MS, "DjkafkaSend");
 		djk_sender_housekeep(sender);
@@ -276,11 +288,11 @@ send_piece(DjkSender *sender, int first, int end)
 		n = djk_producer_send(sender->producer, &sender->batch.messages[i], n);
 		i += n;
 		/* The library's queue is full: go on when a part of it has been answered. */
-		if (i < end && n == 0 && !await(sender, djk_producer_in_flight(sender->producer) / 2))
+		if (i < end && n == 0 && !await(sender, djk_producer_in_flight(sender->producer) / 2, first, i))
 			return false;
 		CHECK_FOR_INTERRUPTS();
 	}
-	return await(sender, 0);
+	return await(sender, 0, first, end);
 }
 
 /* What the answers of a piece mean; true if all are DONE. */
@@ -325,6 +337,7 @@ djk_sender_send(DjkSender *sender, bool stop_at_failure)
 	int			first;
 	int			end;
 
+	sender->stalled = false;
 	while (next_piece(sender, &first, &end))
 	{
 		bool		alive = send_piece(sender, first, end);
@@ -374,8 +387,8 @@ djk_sender_deliver(DjkSender *sender)
 		(void) djk_producer_spent(sender->producer, &error);
 		error.message = pstrdup(error.message ? error.message : "the producer cannot go on");
 		djk_sender_drop_producer(sender);
-		/* One that was refused costs a producer, and is progress. */
-		if (count_unknown(sender) == unknown)
+		/* One that was refused costs a producer, and is progress; so is a topic that is held. */
+		if (count_unknown(sender) == unknown && !sender->stalled)
 			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);
 	}
 }

@@ -23,9 +23,20 @@ typedef struct DjkOutboxTopic
 	char		name[DJK_TOPIC_MAX + 1];	/* hash key */
 	bool		checked;		/* it could be written to */
 	bool		held;			/* its messages are set aside until what is held has been sent */
+	bool		silent;			/* held although Kafka knows nothing against it */
+	bool		leaderless;		/* as of looked_at */
+	TimestampTz looked_at;
 	int			attempt;		/* checks in vain, in a row */
 	TimestampTz next_check;		/* while held */
 } DjkOutboxTopic;
+
+/* How long Kafka has acknowledged nothing, see outbox_stall.c; zero at first. */
+typedef struct DjkStall
+{
+	int			in_flight;
+	TimestampTz since;			/* no answer, though Kafka can be asked */
+	TimestampTz looked_at;
+} DjkStall;
 
 typedef struct DjkSender
 {
@@ -43,10 +54,12 @@ typedef struct DjkSender
 	MemoryContext spare;		/* the memory of the next batch */
 	uint8	   *suspicion;		/* of each message, see outbox_send.c */
 	int			attempt;		/* failures to send, in a row */
+	bool		stalled;		/* the last piece was given up for a topic that is held now */
 	bool		ready;			/* exactly_once: transactions can begin */
 	DjkState	state;
 	bool		unconfirmed;	/* something of the batch may be in Kafka */
 	bool		knows_number;	/* exactly_once: outbox->carried is what Kafka names */
+	bool		carrier_checked;	/* exactly_once: the carrier topic exists */
 	const char *leaving;		/* why, once the batch has been sent; NULL: no */
 	TimestampTz leaving_since;
 	bool		held_turn;		/* whether held messages are to come next */
@@ -82,8 +95,8 @@ extern void djk_sender_drop_producer(DjkSender *sender);
 
 /*
  * Sends the batch's messages that are PENDING until each has an answer that is
- * final: DONE, REFUSED by itself, or BLOCKED.  False if the producer is spent
- * first or (stop_at_failure) an answer is not DONE.
+ * final: DONE, REFUSED by itself, or BLOCKED.  False if first the producer is
+ * spent or a topic stalls, or (stop_at_failure) an answer is not DONE.
  */
 extern bool djk_sender_send(DjkSender *sender, bool stop_at_failure);
 
@@ -92,6 +105,13 @@ extern void djk_sender_take_events(DjkSender *sender);
 
 /* Checks the topics of the PENDING messages; BLOCKED are those that cannot be written to. */
 extern void djk_sender_check_topics(DjkSender *sender);
+
+/*
+ * Holds the topics of the PENDING messages between two indexes, all handed
+ * over, that Kafka does not take.  True if there is one: then what is in flight
+ * is to be given up.
+ */
+extern bool djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int first, int end);
 
 /* Sends the batch, in the one way or the other; returns when it can be confirmed. */
 extern void djk_sender_deliver(DjkSender *sender);

@@ -60,18 +60,17 @@ static DjkOutboxTopic *
 find_open_topic(DjkSender *sender)
 {
 	DjkOutboxTopic *topic = find_due_topic(sender);
-	DjkError	error = {0};
-	const char *error_name;
+	DjkTopicLook look = {0};
 
 	if (topic == NULL)
 		return NULL;
 	djk_sender_require_producer(sender);
 	if (!topic->checked)
-		topic->checked = djk_producer_check_topic(sender->producer, topic->name, NULL, CHECK_HELD_MS, &error,
-												  &error_name) == DJK_DELIVERY_DONE;
+		topic->checked = djk_producer_check_topic(sender->producer, topic->name, CHECK_HELD_MS,
+												  &look) == DJK_DELIVERY_DONE;
 	if (topic->checked)
 		return topic;
-	djk_sender_hold_topic(sender, topic, error.message ? error.message : "no answer");
+	djk_sender_hold_topic(sender, topic, look.error.message ? look.error.message : "no answer");
 	return NULL;
 }
 
@@ -121,7 +120,10 @@ confirm_batch(DjkSender *sender)
 
 	if (sender->batch.nmessages > 0 && outbox->claimed_topic != NULL &&
 		sender->batch.messages[0].delivery == DJK_DELIVERY_DONE)
+	{
 		djk_sender_topic(sender, outbox->claimed_topic)->attempt = 0;
+		djk_sender_topic(sender, outbox->claimed_topic)->silent = false;
+	}
 	djk_outbox_set_aside(outbox, &sender->batch);
 	djk_outbox_confirm(outbox, &sender->batch, djk_delivery_retention_s > 0);
 }

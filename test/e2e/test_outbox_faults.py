@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AclOperation, ResourceType
 from lib.djkafka import wait_value
 from lib.kafka import Broker, Client
@@ -204,6 +205,74 @@ def test_topic_without_rights(own_broker, db: Database) -> None:
     wait_sent(db)
     assert_numbers(client, "readonly", 420)
     assert_numbers(client, "hidden", 420)
+
+
+# -- a cluster of which a part is down
+
+
+def make_internal_topics(client: Client) -> None:
+    """Kafka's own, while there is only one broker where they can be."""
+    producer = client.producer(transactional_id="first")
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    reader = client.consumer("first")
+    producer.send_offsets_to_transaction([TopicPartition("none", 0, 1)], reader.consumer_group_metadata(), 60)
+    producer.abort_transaction(60)
+    reader.close()
+
+
+@pytest.fixture
+def two_brokers(own_broker) -> tuple[Broker, Broker]:
+    """The second alone may die: the first is the controller. It is noticed within two seconds."""
+    quick = {"broker_session_timeout_ms": 2000, "broker_heartbeat_interval_ms": 500}
+    first = own_broker(**quick)
+    client = Client(first.address)
+    make_internal_topics(client)
+    second = own_broker(beside=first, **quick)
+    wait_until(lambda: client.brokers() == 2, message="both brokers are there")
+    return first, second
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_partition_without_leader(two_brokers: tuple[Broker, Broker], db: Database, mode: str) -> None:
+    """Its topic waits, the others do not: found out before anything is sent, by a worker that has just started."""
+    first, second = two_brokers
+    client = Client(first.address)
+    client.place_topic("lame", [[1], [2]])
+    client.place_topic("sound", [[1]])
+    server = make_server(db, first.address, mode)
+    second.kill()
+    wait_until(lambda: client.partitions("lame") == 1, message="a partition has lost its leader")
+    produce_numbers(db, ["lame", "sound"], 1, 100, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0, timeout=60)
+    assert_numbers(client, "sound", 100)
+    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox_held GROUP BY 1")) == {"lame": 100}
+    assert "leader" in outbox_worker(db, server)["last_error"].lower()
+    produce_numbers(db, ["lame", "sound"], 101, 200, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
+    second.start()
+    wait_sent(db)
+    assert_numbers(client, "lame", 200)
+    assert_numbers(client, "sound", 200)
+
+
+def test_partition_loses_its_leader(two_brokers: tuple[Broker, Broker], db: Database) -> None:
+    """With messages on their way."""
+    first, second = two_brokers
+    client = Client(first.address)
+    client.place_topic("lame", [[1], [2]])
+    client.place_topic("sound", [[1]])
+    server = make_server(db, first.address, "at_least_once")
+    produce_numbers(db, ["lame", "sound"], 1, 100, server)
+    wait_sent(db)
+    second.kill()
+    produce_numbers(db, ["lame", "sound"], 101, 200, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0, timeout=60)
+    assert_numbers(client, "sound", 200)
+    assert "leader" in outbox_worker(db, server)["last_error"]
+    second.start()
+    wait_sent(db)
+    assert_numbers(client, "lame", 200)
 
 
 # -- messages

@@ -322,13 +322,12 @@ djkafka_test_producer_transaction(PG_FUNCTION_ARGS)
 Datum
 djkafka_test_producer_check(PG_FUNCTION_ARGS)
 {
-	DjkError	error;
-	const char *name = "";
-	int			npartitions = 0;
+	DjkTopicLook look;
 	DjkDelivery delivery = djk_producer_check_topic(get_producer(fcinfo), text_or_null(fcinfo, 1),
-													&npartitions, PG_GETARG_INT32(2), &error, &name);
+													PG_GETARG_INT32(2), &look);
 
-	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s %d%s", deliveries[delivery], npartitions, name)));
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s %d%s", deliveries[delivery], look.npartitions,
+											  look.error_name ? look.error_name : "")));
 }
 
 /* (slot) → text */

@@ -87,6 +87,17 @@ class Client:
         wait_until(lambda: self.partitions(name) == partitions, message=f"topic {name} has its leaders")
         return name
 
+    def place_topic(self, name: str, replicas: list[list[int]], **config: Any) -> str:
+        """Makes a topic whose partitions are on brokers of our choice."""
+        options = {option.replace("_", "."): str(value) for option, value in config.items()}
+        made = self.admin.create_topics([NewTopic(name, len(replicas), replica_assignment=replicas, config=options)])
+        made[name].result(20)
+        wait_until(lambda: self.partitions(name) == len(replicas), message=f"topic {name} has its leaders")
+        return name
+
+    def brokers(self) -> int:
+        return len(self.admin.list_topics(timeout=10).brokers)
+
     def partitions(self, topic: str) -> int:
         """How many partitions with a leader the topic has."""
         found = self.admin.list_topics(topic, timeout=10).topics[topic]
@@ -178,11 +189,24 @@ def send(producer: Producer, topic: str, records: Iterable[Record], timeout: flo
     return count
 
 
+def new_cluster_id() -> str:
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+
+
 class Broker:
     """One broker; its folder and its address stay the same through stop() and start()."""
 
-    def __init__(self, heap: str = "512m", users: dict[str, str] | None = None, **properties: Any):
-        """With users (name → password) there is a second address, where ACLs say what each may do."""
+    def __init__(
+        self,
+        heap: str = "512m",
+        users: dict[str, str] | None = None,
+        beside: "Broker | None" = None,
+        **properties: Any,
+    ):
+        """
+        With users (name → password) there is a second address, where ACLs say what each may do.
+        Beside another broker it is the second of that one's cluster, and no controller.
+        """
         assert LIBS, "DJK_KAFKA_LIBS names no folder of Kafka's jars: run the tests by make test"
         self.folder = Path(tempfile.mkdtemp(prefix="djk-kafka-"))
         self.logfile = self.folder / "log"
@@ -201,13 +225,16 @@ class Broker:
         }
         if users is not None:
             lines |= self._secure_listener(lines, users)
+        if beside is not None:
+            lines |= self._second(beside)
+        self.quorum = lines["controller.quorum.voters"]
         lines |= {name.replace("_", "."): value for name, value in properties.items()}
         self.properties = self.folder / "server.properties"
         self.properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-        cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+        self.cluster_id = beside.cluster_id if beside else new_cluster_id()
         with self.logfile.open("ab") as log:
             subprocess.run(
-                self._java("128m", "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", self.properties),
+                self._java("128m", "kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", self.properties),
                 check=True,
                 stdout=log,
                 stderr=log,
@@ -225,6 +252,14 @@ class Broker:
                 f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",  # who comes by the other address
+        }
+
+    def _second(self, first: "Broker") -> dict[str, Any]:
+        return {
+            "process.roles": "broker",
+            "node.id": 2,
+            "listeners": f"PLAINTEXT://{self.address}",
+            "controller.quorum.voters": first.quorum,
         }
 
     @staticmethod

@@ -1,0 +1,124 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_stall.c
+ *	  Topics that Kafka stops taking while it goes on otherwise.
+ *
+ * The library waits without end for a partition's leader, and for the replicas
+ * that must have a message.  That is right while nobody answers, and keeps the
+ * messages of all topics waiting for the one whose only replica is down.  So
+ * when nothing has been acknowledged for a while, Kafka is asked about the
+ * topics of the messages that are in flight.  If it does not answer, it is
+ * waited for, for any time.  If it says that a partition has no leader, its
+ * topic is held.  If it knows nothing against them they may be waiting for
+ * replicas, and are held too, but only after longer than replicas are allowed
+ * to lag by default, and a broker is allowed to be silent.
+ *
+ * What is in flight then is given up with its producer or its transaction.
+ * Some of it may be in Kafka all the same, as after a crash: at_least_once
+ * sends it twice, exactly_once does not.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "worker/outbox_sender.h"
+
+#include "utils/timestamp.h"
+
+#define LOOK_EVERY_MS		2000
+#define LOOK_MS				1000
+#define LEADERLESS_MS		10000
+/* Above replica.lag.time.max.ms (30 s), below transaction.timeout.ms (60 s). */
+#define SILENT_MS			45000
+/* Of a message that is sent to find out whether a silent topic takes it. */
+#define SILENT_AGAIN_MS		4000
+
+/* Each topic comes once in a look, however its messages are mixed. */
+static DjkOutboxTopic *
+next_topic(DjkSender *sender, const DjkStall *stall, int *i, int end)
+{
+	for (; *i < end; (*i)++)
+	{
+		const DjkOutgoing *message = &sender->batch.messages[*i];
+		DjkOutboxTopic *topic;
+
+		if (message->delivery != DJK_DELIVERY_PENDING)
+			continue;
+		topic = djk_sender_topic(sender, message->topic);
+		if (topic->looked_at != stall->looked_at)
+			return topic;
+	}
+	return NULL;
+}
+
+/* False if Kafka does not answer. */
+static bool
+look_at_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
+{
+	DjkOutboxTopic *topic;
+
+	while ((topic = next_topic(sender, stall, &first, end)) != NULL)
+	{
+		DjkTopicLook look;
+
+		if (djk_producer_look_at_topic(sender->producer, topic->name, LOOK_MS, &look) == DJK_DELIVERY_FAILED)
+			return false;
+		topic->leaderless = look.leaderless;
+		topic->looked_at = stall->looked_at;
+	}
+	return true;
+}
+
+static bool
+is_stalled(const DjkSender *sender, const DjkOutboxTopic *topic, const DjkStall *stall)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	bool		is_probe = topic->silent && sender->outbox->claimed_topic != NULL;
+
+	if (topic->leaderless && TimestampDifferenceExceeds(stall->since, now, LEADERLESS_MS))
+		return true;
+	return TimestampDifferenceExceeds(stall->since, now, is_probe ? SILENT_AGAIN_MS : SILENT_MS);
+}
+
+static bool
+hold_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
+{
+	bool		any = false;
+
+	for (int i = first; i < end; i++)
+	{
+		DjkOutboxTopic *topic;
+
+		if (sender->batch.messages[i].delivery != DJK_DELIVERY_PENDING)
+			continue;
+		topic = djk_sender_topic(sender, sender->batch.messages[i].topic);
+		if (!is_stalled(sender, topic, stall))
+			continue;
+		any = true;
+		topic->silent = !topic->leaderless;
+		djk_sender_hold_topic(sender, topic, topic->leaderless ? "a partition has no leader" :
+							  "Kafka answers but does not acknowledge its messages");
+	}
+	return any;
+}
+
+bool
+djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int first, int end)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			in_flight = djk_producer_in_flight(sender->producer);
+
+	if (stall->since == 0 || in_flight != stall->in_flight)
+	{
+		stall->in_flight = in_flight;
+		stall->since = stall->looked_at = now;
+		return false;
+	}
+	if (!TimestampDifferenceExceeds(stall->looked_at, now, LOOK_EVERY_MS))
+		return false;
+	stall->looked_at = now;
+	if (!look_at_topics(sender, stall, first, end))
+	{
+		stall->since = GetCurrentTimestamp();
+		return false;
+	}
+	return hold_topics(sender, stall, first, end);
+}
