@@ -109,7 +109,7 @@ extern void djk_sender_check_topics(DjkSender *sender);
 /*
  * Holds the topics of the PENDING messages between two indexes, all handed
  * over, that Kafka does not take.  True if there is one: then what is in flight
- * is to be given up.
+ * is to be given up.  (exactly_once: false, the state tells of it.)
  */
 extern bool djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int first, int end);
 

@@ -13,9 +13,13 @@
  * replicas, and are held too, but only after longer than replicas are allowed
  * to lag by default, and a broker is allowed to be silent.
  *
- * What is in flight then is given up with its producer or its transaction.
- * Some of it may be in Kafka all the same, as after a crash: at_least_once
- * sends it twice, exactly_once does not.
+ * What is in flight then is given up with its producer; some of it may be in
+ * Kafka all the same, and comes twice as after a crash.
+ *
+ * With exactly_once there is no way around such a partition once a transaction
+ * has written to it: Kafka ends a transaction, be it by giving it up, in all
+ * its partitions, and lets the next begin only then.  So it is waited for, and
+ * the state says for what.
  *
  *-------------------------------------------------------------------------
  */
@@ -78,6 +82,23 @@ is_stalled(const DjkSender *sender, const DjkOutboxTopic *topic, const DjkStall 
 	return TimestampDifferenceExceeds(stall->since, now, is_probe ? SILENT_AGAIN_MS : SILENT_MS);
 }
 
+static const char *
+reason_of(const DjkOutboxTopic *topic)
+{
+	return topic->leaderless ? "a partition has no leader" : "Kafka answers but does not acknowledge its messages";
+}
+
+static void
+tell_stalled(DjkSender *sender, const DjkOutboxTopic *topic)
+{
+	char	   *reason = psprintf("topic \"%s\": %s", topic->name, reason_of(topic));
+
+	djk_slot_set_error(djk_slot_mine(), reason);
+	djk_sender_set_state(sender, DJK_STATE_UNREACHABLE, reason,
+						 "Kafka cannot end a transaction that it cannot write to one of its partitions. "
+						 "Look at the topic's leaders and in-sync replicas. Sending goes on by itself.");
+}
+
 static bool
 hold_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
 {
@@ -92,10 +113,14 @@ hold_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
 		topic = djk_sender_topic(sender, sender->batch.messages[i].topic);
 		if (!is_stalled(sender, topic, stall))
 			continue;
+		if (sender->connection.exactly_once)
+		{
+			tell_stalled(sender, topic);
+			return false;
+		}
 		any = true;
 		topic->silent = !topic->leaderless;
-		djk_sender_hold_topic(sender, topic, topic->leaderless ? "a partition has no leader" :
-							  "Kafka answers but does not acknowledge its messages");
+		djk_sender_hold_topic(sender, topic, reason_of(topic));
 	}
 	return any;
 }

@@ -212,11 +212,12 @@ def test_topic_without_rights(own_broker, db: Database) -> None:
 
 def make_internal_topics(client: Client) -> None:
     """Kafka's own, while there is only one broker where they can be."""
-    producer = client.producer(transactional_id="first")
+    producer = client.producer(transactional_id="first", delivery_timeout_ms=60_000)
     producer.init_transactions(60)
     producer.begin_transaction()
     reader = client.consumer("first")
-    producer.send_offsets_to_transaction([TopicPartition("none", 0, 1)], reader.consumer_group_metadata(), 60)
+    client.create_topic("first")
+    producer.send_offsets_to_transaction([TopicPartition("first", 0, 1)], reader.consumer_group_metadata(), 60)
     producer.abort_transaction(60)
     reader.close()
 
@@ -233,27 +234,32 @@ def two_brokers(own_broker) -> tuple[Broker, Broker]:
     return first, second
 
 
-@pytest.mark.parametrize("mode", MODES)
-def test_partition_without_leader(two_brokers: tuple[Broker, Broker], db: Database, mode: str) -> None:
-    """Its topic waits, the others do not: found out before anything is sent, by a worker that has just started."""
+def test_partition_without_leader(two_brokers: tuple[Broker, Broker], db: Database) -> None:
+    """Its topic waits, the others do not: found out before anything is sent, by workers that have just started."""
     first, second = two_brokers
     client = Client(first.address)
-    client.place_topic("lame", [[1], [2]])
-    client.place_topic("sound", [[1]])
-    server = make_server(db, first.address, mode)
+    servers = [(make_server(db, first.address, mode, mode), f"lame-{mode}", f"sound-{mode}") for mode in MODES]
+    for _, lame, sound in servers:
+        client.place_topic(lame, [[1], [2]])
+        client.place_topic(sound, [[1]])
     second.kill()
-    wait_until(lambda: client.partitions("lame") == 1, message="a partition has lost its leader")
-    produce_numbers(db, ["lame", "sound"], 1, 100, server)
+    for _, lame, _ in servers:
+        wait_until(lambda name=lame: client.partitions(name) == 1, message="a partition has lost its leader")
+    for server, lame, sound in servers:
+        produce_numbers(db, [lame, sound], 1, 100, server)
     wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0, timeout=60)
-    assert_numbers(client, "sound", 100)
-    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox_held GROUP BY 1")) == {"lame": 100}
-    assert "leader" in outbox_worker(db, server)["last_error"].lower()
-    produce_numbers(db, ["lame", "sound"], 101, 200, server)
+    held = dict(db.query("SELECT topic, count(*) FROM djkafka_outbox_held GROUP BY 1"))
+    assert held == {lame: 100 for _, lame, _ in servers}
+    for server, lame, sound in servers:
+        assert_numbers(client, sound, 100)
+        assert "leader" in outbox_worker(db, server)["last_error"].lower()
+        produce_numbers(db, [lame, sound], 101, 200, server)
     wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
     second.start()
     wait_sent(db)
-    assert_numbers(client, "lame", 200)
-    assert_numbers(client, "sound", 200)
+    for _, lame, sound in servers:
+        assert_numbers(client, lame, 200)
+        assert_numbers(client, sound, 200)
 
 
 def test_partition_loses_its_leader(two_brokers: tuple[Broker, Broker], db: Database) -> None:
@@ -273,6 +279,48 @@ def test_partition_loses_its_leader(two_brokers: tuple[Broker, Broker], db: Data
     second.start()
     wait_sent(db)
     assert_numbers(client, "lame", 200)
+
+
+@pytest.mark.long
+def test_replicas_are_missing(two_brokers: tuple[Broker, Broker], db: Database) -> None:
+    """A topic that wants two, while one is there: nothing but the silence tells."""
+    first, second = two_brokers
+    client = Client(first.address)
+    client.place_topic("careful", [[1, 2]], min_insync_replicas=2)
+    client.place_topic("sound", [[1]])
+    server = make_server(db, first.address, "at_least_once")
+    second.kill()
+    wait_until(lambda: client.in_sync("careful") == 1, message="the second broker has left")
+    produce_numbers(db, ["careful", "sound"], 1, 100, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0, timeout=90)
+    assert_numbers(client, "sound", 100)
+    assert "acknowledge" in outbox_worker(db, server)["last_error"]
+    produce_numbers(db, ["careful", "sound"], 101, 200, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
+    second.start()
+    wait_sent(db, timeout=120)
+    assert_numbers(client, "careful", 200)
+    assert_numbers(client, "sound", 200)
+
+
+@pytest.mark.long
+def test_transaction_that_kafka_cannot_end(two_brokers: tuple[Broker, Broker], db: Database) -> None:
+    """exactly_once: all wait for the partition, visibly, and go on by themselves."""
+    first, second = two_brokers
+    client = Client(first.address)
+    client.place_topic("lame", [[1], [2]])
+    client.place_topic("sound", [[1]])
+    server = make_server(db, first.address, "exactly_once")
+    produce_numbers(db, ["lame", "sound"], 1, 100, server)
+    wait_sent(db)
+    second.kill()
+    produce_numbers(db, ["lame", "sound"], 101, 200, server)
+    found = wait_outbox_state(db, "unreachable", server, timeout=60)
+    assert found["reason"] == 'topic "lame": a partition has no leader'
+    second.start()
+    wait_sent(db, timeout=120)
+    assert_numbers(client, "lame", 200)
+    assert_numbers(client, "sound", 200)
 
 
 # -- messages

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
     AclOperation,
@@ -20,6 +20,7 @@ from confluent_kafka.admin import (
     AdminClient,
     NewPartitions,
     NewTopic,
+    PartitionMetadata,
     ResourcePatternType,
     ResourceType,
 )
@@ -95,13 +96,25 @@ class Client:
         wait_until(lambda: self.partitions(name) == len(replicas), message=f"topic {name} has its leaders")
         return name
 
+    def in_sync(self, topic: str) -> int:
+        """How many replicas the topic's first partition has that are in sync; 0 while nobody answers."""
+        found = self._look_at(topic)
+        return len(found[0].isrs) if found else 0
+
     def brokers(self) -> int:
         return len(self.admin.list_topics(timeout=10).brokers)
 
     def partitions(self, topic: str) -> int:
-        """How many partitions with a leader the topic has."""
-        found = self.admin.list_topics(topic, timeout=10).topics[topic]
-        return sum(1 for partition in found.partitions.values() if partition.leader >= 0)
+        """How many partitions with a leader the topic has; 0 while nobody answers."""
+        return sum(1 for partition in self._look_at(topic).values() if partition.leader >= 0)
+
+    def _look_at(self, topic: str) -> dict[int, PartitionMetadata]:
+        try:
+            return self.admin.list_topics(topic, timeout=5).topics[topic].partitions
+        except KafkaException as error:
+            if error.args[0].code() not in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):
+                raise
+            return {}
 
     def add_partitions(self, topic: str, total: int) -> None:
         self.admin.create_partitions([NewPartitions(topic, total)])[topic].result(20)
@@ -122,9 +135,9 @@ class Client:
     def delete_topic(self, topic: str) -> None:
         self.admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
 
-    def end_offsets(self, topic: str) -> dict[int, int]:
-        """Partition → the offset after its last message."""
-        reader = self.consumer("djk-test-end-offsets")
+    def end_offsets(self, topic: str, isolation_level: str = "read_committed") -> dict[int, int]:
+        """Partition → the offset after its last message; uncommitted: after what is in transactions, and their ends."""
+        reader = self.consumer("djk-test-end-offsets", isolation_level=isolation_level)
         try:
             partitions = reader.list_topics(topic, timeout=20).topics[topic].partitions
             return {

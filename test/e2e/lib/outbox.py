@@ -74,12 +74,17 @@ def make_server(db: Database, address: str, delivery: str, name: str = "kafka", 
 
 
 def read_topic(client: Client, topic: str, timeout: float = 60, **options: Any) -> list[Message]:
-    """What a topic holds for a reader of committed messages; those of a partition are in order."""
+    """
+    What a topic holds for a reader of committed messages; those of a partition are in order.
+    Kafka answers a commit before it has ended the transaction in each partition, so their
+    ends are asked for first, and an end of what may be read before that is not the end.
+    """
+    ends = client.end_offsets(topic, "read_uncommitted")
     reader = client.consumer(
         f"read-{topic}", isolation_level="read_committed", enable_partition_eof=True, **options
     )
     messages: list[Message] = []
-    waiting = set(range(client.partitions(topic)))
+    waiting = set(ends)
     reader.assign([TopicPartition(topic, partition, 0) for partition in waiting])
 
     def at_end() -> bool:
@@ -87,7 +92,7 @@ def read_topic(client: Client, topic: str, timeout: float = 60, **options: Any) 
             error = message.error()
             if error is None:
                 messages.append(message)
-            elif error.code() == KafkaError._PARTITION_EOF:
+            elif error.code() == KafkaError._PARTITION_EOF and message.offset() >= ends[message.partition()]:
                 waiting.discard(message.partition())
         return not waiting
 
