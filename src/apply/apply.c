@@ -168,6 +168,8 @@ begin_transaction(DjkApply *apply, int *limit_ms)
 	char		lock_ms[32];
 	bool		is_owners;
 
+	/* For now(), and the statement_timestamp() of Django's Now(), in defaults and triggers. */
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = RecoveryInProgress();

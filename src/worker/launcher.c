@@ -128,7 +128,7 @@ reconcile(bool woken, List **known)
 	bool		soon = false;
 	TimestampTz now = GetCurrentTimestamp();
 
-	StartTransactionCommand();
+	djk_worker_start_transaction();
 	foreach(lc, djk_settings_databases())
 	{
 		const char *name = lfirst(lc);

@@ -270,8 +270,8 @@ parse_wish(const char *wish)
 	MemoryContext context = CurrentMemoryContext;
 	DjkStart	start;
 
-	/* Reading a time may look into the catalogs. */
-	StartTransactionCommand();
+	/* Reading a time may look into the catalogs, and "today" at the clock. */
+	djk_worker_start_transaction();
 	start = djk_start_parse(wish);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

@@ -159,6 +159,7 @@ static MemoryContext outer_context = NULL;
 void
 djk_worker_start_transaction(void)
 {
+	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = RecoveryInProgress();

@@ -59,7 +59,9 @@ extern void djk_worker_wait(int fd, long timeout_ms, const char *event);
 
 /*
  * StartTransactionCommand(), whatever the owner or the database has chosen as
- * its default: read committed, and able to write.
+ * its default: read committed, and able to write.  Its now() is now: without
+ * the call that a backend makes for each statement it would be the moment at
+ * which the process began.
  */
 extern void djk_worker_start_transaction(void);
 
