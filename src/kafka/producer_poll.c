@@ -259,6 +259,8 @@ take_error(DjkProducer *producer, rd_kafka_event_t *rkev, DjkProducerEvent *even
 
 	event->kind = DJK_PRODUCER_ERROR;
 	event->unreachable = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
+	event->denied = code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL ||
+		code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED;
 	if (rd_kafka_event_error_is_fatal(rkev) && djk_producer_spent(producer, &event->error))
 		return;
 	saved = MemoryContextSwitchTo(producer->event_context);

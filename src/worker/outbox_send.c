@@ -69,11 +69,11 @@ djk_sender_hold_topic(DjkSender *sender, DjkOutboxTopic *topic, const char *reas
 							   topic->silent ? SILENT_RETRY_MAX_MS : HELD_RETRY_MAX_MS,
 							   pg_prng_double(&pg_global_prng_state));
 	topic->next_check = now + delay * 1000;
+	djk_slot_set_error(djk_slot_mine(), psprintf("topic \"%s\": %s", topic->name, reason));
 	if (topic->held)
 		return;
 	topic->held = true;
 	sender->nheld++;
-	djk_slot_set_error(djk_slot_mine(), psprintf("topic \"%s\": %s", topic->name, reason));
 	ereport(LOG,
 			(errmsg("djkafka holds messages of topic \"%s\": %s", topic->name, reason)));
 }
@@ -217,12 +217,20 @@ djk_sender_take_events(DjkSender *sender)
 		else if (event.kind == DJK_PRODUCER_ERROR)
 		{
 			djk_slot_set_error(djk_slot_mine(), event.error.message);
-			if (event.unreachable)
-				djk_sender_set_state(sender, DJK_STATE_UNREACHABLE, event.error.message,
-									 "Check bootstrap_servers, the network and the brokers. Sending goes on by itself.");
+			if (event.denied)
+			{
+				strlcpy(sender->denial, event.error.message, sizeof(sender->denial));
+				sender->denied_at = GetCurrentTimestamp();
+			}
+			if (event.denied || event.unreachable)
+				djk_sender_set_unreachable(sender, event.error.message,
+										   "Check bootstrap_servers, the network and the brokers. Sending goes on by itself.");
 		}
 		else if (event.kind == DJK_PRODUCER_DELIVERED)
+		{
+			sender->denied_at = 0;
 			djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
+		}
 	}
 }
 
@@ -295,6 +303,20 @@ send_piece(DjkSender *sender, int first, int end)
 	return await(sender, 0, first, end);
 }
 
+/* The library's own words are about its producer, which a refusal costs. */
+static void
+tell_refusal(const DjkOutgoing *message)
+{
+	const char *reason = message->error.message ? message->error.message : "refused";
+
+	djk_slot_set_error(djk_slot_mine(), psprintf("message " INT64_FORMAT " for topic \"%s\": %s",
+												 message->id, message->topic, reason));
+	ereport(LOG,
+			(errmsg("djkafka sets message " INT64_FORMAT " for topic \"%s\" aside: %s",
+					message->id, message->topic, reason),
+			 errhint("See djkafka_outbox_dead, then decide with djkafka_outbox_resend or djkafka_outbox_discard.")));
+}
+
 /* What the answers of a piece mean; true if all are DONE. */
 static bool
 judge(DjkSender *sender, int first, int end)
@@ -312,7 +334,10 @@ judge(DjkSender *sender, int first, int end)
 			case DJK_DELIVERY_REFUSED:
 				all_done = false;
 				if (end - first == 1)
+				{
+					tell_refusal(message);
 					break;
+				}
 				sender->suspicion[i] = end - first <= SUSPECTS_AT_ONCE ? SUSPECT_AMONG_FEW : SUSPECT_AMONG_MANY;
 				message->delivery = DJK_DELIVERY_PENDING;
 				break;

@@ -57,6 +57,8 @@ typedef struct DjkSender
 	bool		stalled;		/* the last piece was given up for a topic that is held now */
 	bool		ready;			/* exactly_once: transactions can begin */
 	DjkState	state;
+	char		denial[256];	/* what was said when the connection was refused last */
+	TimestampTz denied_at;		/* 0: not since the last answer */
 	bool		unconfirmed;	/* something of the batch may be in Kafka */
 	bool		knows_number;	/* exactly_once: outbox->carried is what Kafka names */
 	bool		carrier_checked;	/* exactly_once: the carrier topic exists */
@@ -82,6 +84,12 @@ extern void djk_sender_housekeep(DjkSender *sender);
 
 /* Sets the state; a change is an event. */
 extern void djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, const char *hint);
+
+/*
+ * Kafka does not answer, or does not answer us: BROKEN with the reason where
+ * the credentials were refused lately, else UNREACHABLE with the one given.
+ */
+extern void djk_sender_set_unreachable(DjkSender *sender, const char *reason, const char *hint);
 
 /* Waits before something is tried again, longer each time. */
 extern void djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error);

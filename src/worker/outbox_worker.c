@@ -41,6 +41,7 @@
 #define DESTROY_MS			1000
 #define CLOSE_TIMEOUT_MS	3000
 #define LAST_BATCH_MS		10000
+#define DENIAL_MS			60000	/* the library repeats itself twice as often */
 #define ROTATE_EVERY_MS		1000	/* while there is work */
 #define TIDY_SOON_MS		5000	/* after it */
 #define TRIM_EVERY_MS		60000
@@ -129,6 +130,24 @@ djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, cons
 }
 
 void
+djk_sender_set_unreachable(DjkSender *sender, const char *reason, const char *hint)
+{
+	DjkState	state = DJK_STATE_UNREACHABLE;
+
+	if (sender->denied_at != 0 &&
+		!TimestampDifferenceExceeds(sender->denied_at, GetCurrentTimestamp(), DENIAL_MS))
+	{
+		state = DJK_STATE_BROKEN;
+		reason = sender->denial;
+		hint = sender->outbox->server == NULL
+			? "Check djkafka.security_protocol, djkafka.sasl_mechanism and the credentials in the settings."
+			: "Check the options of the server, and the user mapping of the server's owner.";
+	}
+	djk_sender_set_state(sender, state, reason, hint);
+	djk_slot_set_error(djk_slot_mine(), reason);
+}
+
+void
 djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error)
 {
 	int64		delay = djk_retry_delay_ms(++sender->attempt, RETRY_BASE_MS,
@@ -136,8 +155,17 @@ djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error)
 										   pg_prng_double(&pg_global_prng_state));
 	TimestampTz until = GetCurrentTimestamp() + delay * 1000;
 
-	djk_sender_set_state(sender, state, error->message, error->hint);
-	djk_slot_set_error(djk_slot_mine(), error->message);
+	if (state == DJK_STATE_UNREACHABLE)
+	{
+		/* The library may have said why. */
+		djk_sender_take_events(sender);
+		djk_sender_set_unreachable(sender, error->message, error->hint);
+	}
+	else
+	{
+		djk_sender_set_state(sender, state, error->message, error->hint);
+		djk_slot_set_error(djk_slot_mine(), error->message);
+	}
 	djk_slot_set_retry(djk_slot_mine(), sender->attempt, until);
 	djk_worker_report_idle("waiting before a retry");
 	for (;;)
@@ -191,6 +219,7 @@ djk_sender_drop_producer(DjkSender *sender)
 	if (producer == NULL)
 		return;
 	sender->producer = NULL;
+	sender->denied_at = 0;
 	djk_producer_destroy(producer, DESTROY_MS);
 	MemoryContextDelete(sender->producer_context);
 	sender->producer_context = NULL;
@@ -338,7 +367,18 @@ run_loop(DjkSender *sender)
 static Oid
 connecting_role(const char *server)
 {
-	return server == NULL ? BOOTSTRAP_SUPERUSERID : GetForeignServerByName(server, false)->owner;
+	ForeignServer *found;
+
+	if (server == NULL)
+		return BOOTSTRAP_SUPERUSERID;
+	found = GetForeignServerByName(server, true);
+	if (found == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("server \"%s\" does not exist", server),
+				 errhint("Create it again, or end it for good: UPDATE djkafka_outbox_server SET enabled = false WHERE server = '%s'.",
+						 server)));
+	return found->owner;
 }
 
 static void

@@ -207,6 +207,35 @@ def test_topic_without_rights(own_broker, db: Database) -> None:
     assert_numbers(client, "hidden", 420)
 
 
+def test_wrong_password(own_broker, db: Database) -> None:
+    broker = own_broker(users={"app": "secret"})
+    client = Client(broker.address)
+    client.create_topic("mine")
+    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.WRITE, AclOperation.DESCRIBE)
+    secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
+    server = make_server(db, broker.secure_address, "at_least_once", **secure)
+    db.query("CREATE USER MAPPING FOR postgres SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'x')", user="postgres")
+    produce_numbers(db, ["mine"], 1, 7, server)
+    found = wait_outbox_state(db, "broken", server)
+    assert "uthentication" in found["reason"] and "user mapping" in found["hint"]
+    db.query("ALTER USER MAPPING FOR postgres SERVER kafka OPTIONS (SET sasl_password 'secret')", user="postgres")
+    wait_sent(db)
+    assert_numbers(client, "mine", 7)
+    wait_outbox_state(db, "running", server)
+
+
+def test_server_that_was_dropped(db: Database, kafka: Client, topic: str) -> None:
+    server = make_server(db, kafka.address, "at_least_once")
+    produce_numbers(db, [topic], 1, 1, server)
+    wait_sent(db)
+    db.query(f"DROP SERVER {server}", user="postgres")
+    state = "SELECT state FROM djkafka_outbox_status"
+    wait_value(db, state, "broken")
+    assert "does not exist" in db.value("SELECT reason FROM djkafka_outbox_status")
+    db.query(db.value("SELECT substring(hint FROM 'UPDATE .*[^.]') FROM djkafka_outbox_status"))
+    wait_value(db, state, "paused")
+
+
 # -- a cluster of which a part is down
 
 
@@ -349,6 +378,7 @@ def test_message_too_large_for_its_topic(db: Database, kafka: Client, topic: str
     assert {error for *_, error in dead} == {"MSG_SIZE_TOO_LARGE"}
     assert outbox_server(db, server)["dead"] == 3
     assert state_of(db, dead[0][0]) == "dead"
+    assert f'for topic "{small}"' in outbox_worker(db, server)["last_error"]
 
     # one is tried again once the topic takes it, one is given up
     db.query("SELECT djkafka_outbox_discard(%s)", dead[0][0])
