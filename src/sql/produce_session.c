@@ -27,6 +27,7 @@
 #include "pgstat.h"
 #include "sql/hooks.h"
 #include "state/connection.h"
+#include "state/outbox.h"
 #include "state/shmem.h"
 #include "storage/latch.h"
 #include "utils/array.h"
@@ -42,6 +43,7 @@
 /* librdkafka's default, and what it adds to key, value and headers of a message at most. */
 #define MESSAGE_BYTES_DEFAULT	1000000
 #define MESSAGE_OVERHEAD		36
+#define MESSAGE_BYTES_MAX		((Size) DJK_OUTBOX_QUEUE_KBYTES * 1024)
 
 /* Committed transactions that djkafka_flush can look up; of older ones it knows that they are done. */
 #define MAX_COMMITTED			4096
@@ -202,7 +204,7 @@ max_message_bytes(const char *name, Oid role)
 {
 	char	   *value = djk_connection_property(name, role, "message.max.bytes");
 
-	return value == NULL ? MESSAGE_BYTES_DEFAULT : strtoul(value, NULL, 10);
+	return value == NULL ? MESSAGE_BYTES_DEFAULT : Min(strtoul(value, NULL, 10), MESSAGE_BYTES_MAX);
 }
 
 static void
@@ -276,6 +278,11 @@ check_size(const DjkProduceServer *server, const DjkOutboxMessage *message, Size
 		bytes += VARSIZE_ANY_EXHDR(message->key);
 	if (message->value != NULL)
 		bytes += VARSIZE_ANY_EXHDR(message->value);
+	if (bytes > MESSAGE_BYTES_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("message for topic \"%s\" is too large", message->topic),
+				 errdetail("It takes up to %zu bytes; the outbox sends none above %zu.", bytes, MESSAGE_BYTES_MAX)));
 	if (bytes > server->max_bytes)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
@@ -376,6 +383,8 @@ djk_produce_flush(int64 timeout_ms, int64 *dead)
 	Datum		txids;
 
 	*dead = 0;
+	/* Also those of the very statement that calls. */
+	CommandCounterIncrement();
 	if (current.first_id != 0 && djk_outbox_has_own(current.first_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -27,6 +27,9 @@
 #include "datatype/timestamp.h"
 #include "storage/itemptr.h"
 
+/* What the sending library may hold, and so the largest message. */
+#define DJK_OUTBOX_QUEUE_KBYTES	(64 * 1024)
+
 /* --- writing, in a session's transaction --- */
 
 typedef struct DjkOutboxMessage

@@ -50,8 +50,6 @@
 #define ROTATE_BUSY_KB		(32 * 1024)
 #define ROTATE_SOON_KB		1024
 
-#define QUEUE_KBYTES		(64 * 1024)
-
 PGDLLEXPORT void djkafka_outbox_worker_main(Datum arg);
 
 static DjkSender *this_sender = NULL;
@@ -204,7 +202,7 @@ djk_sender_require_producer(DjkSender *sender)
 	config.nproperties = sender->connection.nproperties;
 	config.client_id = "djkafka-outbox";
 	config.transactional_id = sender->connection.exactly_once ? djk_sender_transactional_id(sender) : NULL;
-	config.queue_kbytes = QUEUE_KBYTES;
+	config.queue_kbytes = DJK_OUTBOX_QUEUE_KBYTES;
 	config.embedded = sender->connection.embedded;
 	sender->producer = djk_producer_create(sender->producer_context, &config);
 	sender->ready = false;

@@ -71,6 +71,8 @@ CREATE SERVER produce_small FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_serv
 SELECT refused($$SELECT djkafka_produce('t', repeat('x', 1000), server => 'produce_small')$$);
 ALTER SERVER produce_small OPTIONS (SET message_max_bytes '2000');
 SELECT djkafka_produce('t', repeat('x', 1000), server => 'produce_small') IS NOT NULL;
+ALTER SERVER produce_small OPTIONS (SET message_max_bytes '200000000');
+SELECT refused($$SELECT djkafka_produce('t', repeat('x', 64 * 1024 * 1024), server => 'produce_small')$$);
 SET djkafka.properties = '{"message.max.bytes": 1000}';
 SELECT refused($$SELECT djkafka_produce('t', repeat('x', 1000))$$);
 RESET djkafka.properties;
@@ -201,6 +203,7 @@ BEGIN;
 SELECT djkafka_produce('f', 'v') AS id \gset
 SELECT djkafka_flush();
 ROLLBACK;
+SELECT djkafka_produce('f', 'v') IS NOT NULL, djkafka_flush('0 s');
 BEGIN;
 SAVEPOINT a;
 SELECT djkafka_produce('f', 'v') IS NOT NULL;
