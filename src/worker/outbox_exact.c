@@ -68,6 +68,7 @@ drop_spent(DjkSender *sender, const DjkError *error)
 	DjkError	copy = {0};
 
 	copy.message = pstrdup(error->message ? error->message : "the producer cannot go on");
+	copy.hint = error->hint ? pstrdup(error->hint) : NULL;
 	djk_sender_drop_producer(sender);
 	djk_sender_back_off(sender, DJK_STATE_BACKOFF, &copy);
 }
@@ -378,7 +379,12 @@ try_transaction(DjkSender *sender)
 	if (error.message != NULL)
 		djk_slot_set_error(djk_slot_mine(), error.message);
 	if (result == DJK_TRANSACTION_ABORT)
+	{
 		give_up_transaction(sender);
+		/* No message's fault, a right that is missing for example: it would come again at once. */
+		if (error.message != NULL)
+			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);
+	}
 	else
 	{
 		drop_spent(sender, &error);

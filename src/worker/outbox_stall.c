@@ -142,6 +142,10 @@ djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int first, int end)
 	stall->looked_at = now;
 	if (!look_at_topics(sender, stall, first, end))
 	{
+		/* The library told of the last broker's end once, maybe when there was nothing to send. */
+		if (sender->state == DJK_STATE_RUNNING || sender->state == DJK_STATE_STARTING)
+			djk_sender_set_unreachable(sender, "Kafka does not answer",
+									   "Check bootstrap_servers, the network and the brokers. Sending goes on by itself.");
 		stall->since = GetCurrentTimestamp();
 		return false;
 	}

@@ -142,7 +142,6 @@ djk_sender_set_unreachable(DjkSender *sender, const char *reason, const char *hi
 			: "Check the options of the server, and the user mapping of the server's owner.";
 	}
 	djk_sender_set_state(sender, state, reason, hint);
-	djk_slot_set_error(djk_slot_mine(), reason);
 }
 
 void
@@ -158,6 +157,7 @@ djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error)
 		/* The library may have said why. */
 		djk_sender_take_events(sender);
 		djk_sender_set_unreachable(sender, error->message, error->hint);
+		djk_slot_set_error(djk_slot_mine(), sender->state == DJK_STATE_BROKEN ? sender->denial : error->message);
 	}
 	else
 	{

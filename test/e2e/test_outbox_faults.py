@@ -114,6 +114,25 @@ def test_broker_away_for_ten_minutes(own_broker, db: Database, mode: str) -> Non
     away_at_first(broker, db, topic, server, ten_minutes)
 
 
+def test_broker_goes_away_while_nothing_is_sent(own_broker, db: Database) -> None:
+    """The library says so once, when nobody minds; what is produced then must not look as if it were sent."""
+    broker = own_broker()
+    client = Client(broker.address)
+    client.create_topic("later")
+    server = make_server(db, broker.address, "at_least_once")
+    produce_numbers(db, ["later"], 1, 7, server)
+    wait_sent(db)
+    broker.stop()
+    wait_value(db, "SELECT last_error IS NOT NULL FROM djkafka_outbox_status", True)
+    produce_numbers(db, ["later"], 8, 14, server)
+    found = wait_outbox_state(db, "unreachable", server)
+    assert found["reason"] and found["hint"]
+    broker.start()
+    wait_sent(db)
+    wait_outbox_state(db, "running", server)
+    assert_numbers(client, "later", 14)
+
+
 # -- topics
 
 
@@ -222,6 +241,30 @@ def test_wrong_password(own_broker, db: Database) -> None:
     wait_sent(db)
     assert_numbers(client, "mine", 7)
     wait_outbox_state(db, "running", server)
+
+
+def test_right_that_transactions_need(own_broker, db: Database) -> None:
+    """Without READ on the topic no number can be committed: that is told, and not tried at full speed."""
+    broker = own_broker(users={"app": "secret"})
+    client = Client(broker.address)
+    client.create_topic("mine")
+    secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
+    server = make_server(db, broker.secure_address, "exactly_once", **secure)
+    db.query("CREATE USER MAPPING FOR postgres SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'secret')", user="postgres")
+    name = f"djkafka-outbox-{db.value('SELECT home FROM djkafka_home')}-1"
+    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.WRITE, AclOperation.DESCRIBE)
+    client.allow("app", ResourceType.TRANSACTIONAL_ID, name, AclOperation.WRITE, AclOperation.DESCRIBE)
+    client.allow("app", ResourceType.GROUP, name, AclOperation.READ)
+    produce_numbers(db, ["mine"], 1, 7, server)
+    state = "SELECT state FROM djkafka_outbox_status WHERE attempt > 5"
+    wait_value(db, state, "backoff")
+    assert "uthorization" in db.value("SELECT reason FROM djkafka_outbox_status")
+    assert "rights" in db.value("SELECT hint FROM djkafka_outbox_status")
+    assert client.end_offsets("mine")[0] < 8 * 30
+    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.READ)
+    wait_sent(db)
+    wait_outbox_state(db, "running", server)
+    assert_numbers(client, "mine", 7)
 
 
 def test_server_that_was_dropped(db: Database, kafka: Client, topic: str) -> None:
