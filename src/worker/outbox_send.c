@@ -26,8 +26,13 @@
 #include "utils/timestamp.h"
 
 #define CHECK_TOPIC_MS		5000
+#define LOOK_MS				5000
+/* Spent in vain on topics of one batch: looks are short from here on; the rest is not looked at now. */
+#define VAIN_SHORT_MS		2000
+#define VAIN_ENOUGH_MS		10000
 #define HELD_RETRY_BASE_MS	1000
 #define HELD_RETRY_MAX_MS	10000
+#define HELD_RETRY_EACH_MS	20		/* so many looks at least are not a load */
 #define SILENT_RETRY_MAX_MS	60000	/* it costs the others a moment each time */
 #define ANSWER_WAIT_MS		1000
 #define LAST_ANSWERS_MS		2000
@@ -66,7 +71,8 @@ djk_sender_hold_topic(DjkSender *sender, DjkOutboxTopic *topic, const char *reas
 	if (topic->held && topic->next_check > now)
 		return;
 	delay = djk_retry_delay_ms(++topic->attempt, HELD_RETRY_BASE_MS,
-							   topic->silent ? SILENT_RETRY_MAX_MS : HELD_RETRY_MAX_MS,
+							   topic->silent ? SILENT_RETRY_MAX_MS :
+							   Max(HELD_RETRY_MAX_MS, sender->nheld * HELD_RETRY_EACH_MS),
 							   pg_prng_double(&pg_global_prng_state));
 	topic->next_check = now + delay * 1000;
 	djk_slot_set_error(djk_slot_mine(), psprintf("topic \"%s\": %s", topic->name, reason));
@@ -91,23 +97,50 @@ djk_sender_release_topic(DjkSender *sender, DjkOutboxTopic *topic)
 	ereport(LOG, (errmsg("djkafka has sent what was held of topic \"%s\"", topic->name)));
 }
 
+/*
+ * A missing topic that the broker may be about to make is waited for, but not
+ * each of a thousand: the others wait for their messages.
+ */
+static DjkDelivery
+look_at_new_topic(DjkSender *sender, const char *name, double vain_ms, DjkTopicLook *look)
+{
+	if (vain_ms > VAIN_ENOUGH_MS)
+	{
+		memset(look, 0, sizeof(DjkTopicLook));
+		look->error.message = "there are too many topics that cannot be written to";
+		return DJK_DELIVERY_BLOCKED;
+	}
+	if (vain_ms > VAIN_SHORT_MS)
+	{
+		DjkDelivery answer = djk_producer_look_at_topic(sender->producer, name, LOOK_MS, look);
+
+		if (answer != DJK_DELIVERY_DONE)
+			return answer;
+	}
+	return djk_producer_check_topic(sender->producer, name, CHECK_TOPIC_MS, look);
+}
+
 /* BLOCKED or DONE; returns FAILED, with *error, only if nobody answers. */
 static DjkDelivery
-check_topic(DjkSender *sender, const char *name, DjkError *error)
+check_topic(DjkSender *sender, const char *name, double *vain_ms, DjkError *error)
 {
 	DjkOutboxTopic *topic = djk_sender_topic(sender, name);
+	TimestampTz started = GetCurrentTimestamp();
 	DjkTopicLook look;
 	DjkDelivery answer;
 
 	if (topic->checked)
 		return DJK_DELIVERY_DONE;
 	/* A look takes its time: one is enough for all its messages in the batch. */
-	if (topic->held && topic->next_check > GetCurrentTimestamp())
+	if (topic->held && topic->next_check > started)
 		return DJK_DELIVERY_BLOCKED;
-	answer = djk_producer_check_topic(sender->producer, name, CHECK_TOPIC_MS, &look);
+	answer = look_at_new_topic(sender, name, *vain_ms, &look);
 	topic->checked = answer == DJK_DELIVERY_DONE;
 	if (answer == DJK_DELIVERY_BLOCKED)
+	{
 		djk_sender_hold_topic(sender, topic, look.error.message);
+		*vain_ms += (GetCurrentTimestamp() - started) / 1000.0;
+	}
 	*error = look.error;
 	return answer;
 }
@@ -135,6 +168,7 @@ djk_sender_check_topics(DjkSender *sender)
 {
 	const char *last = NULL;
 	DjkDelivery answer = DJK_DELIVERY_DONE;
+	double		vain_ms = 0;
 
 	for (int i = 0; i < sender->batch.nmessages; i++)
 	{
@@ -151,7 +185,7 @@ djk_sender_check_topics(DjkSender *sender)
 			if (is_behind(sender, last))
 				answer = DJK_DELIVERY_BLOCKED;
 			else
-				while ((answer = check_topic(sender, last, &error)) == DJK_DELIVERY_FAILED)
+				while ((answer = check_topic(sender, last, &vain_ms, &error)) == DJK_DELIVERY_FAILED)
 				{
 					djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
 					djk_sender_require_producer(sender);

@@ -50,6 +50,7 @@ typedef struct DjkSender
 	MemoryContext producer_context;
 	HTAB	   *topics;			/* of DjkOutboxTopic */
 	int			nheld;			/* topics that are held */
+	long		topics_kept;	/* how many there were when the others were forgotten */
 	DjkOutboxBatch batch;		/* claimed and not confirmed, nmessages = 0: none */
 	MemoryContext spare;		/* the memory of the next batch */
 	uint8	   *suspicion;		/* of each message, see outbox_send.c */

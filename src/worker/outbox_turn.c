@@ -14,7 +14,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-#define CHECK_HELD_MS		250
+#define CHECK_HELD_MS		1000
 
 #define BATCH_MESSAGES		10000
 #define BATCH_BYTES			(8 * 1024 * 1024)
@@ -25,17 +25,12 @@ is_held(const char *topic, void *arg)
 	return djk_sender_topic(arg, topic)->held;
 }
 
-static bool
-is_due(const DjkOutboxTopic *topic, TimestampTz now)
-{
-	return topic->held && topic->next_check <= now;
-}
-
-/* A held topic whose time has come; NULL if there is none. */
+/* The held topic whose time came first; NULL if none's has. */
 static DjkOutboxTopic *
 find_due_topic(DjkSender *sender)
 {
 	TimestampTz now = GetCurrentTimestamp();
+	DjkOutboxTopic *first = NULL;
 	HASH_SEQ_STATUS scan;
 	DjkOutboxTopic *topic;
 
@@ -44,12 +39,10 @@ find_due_topic(DjkSender *sender)
 	hash_seq_init(&scan, sender->topics);
 	while ((topic = hash_seq_search(&scan)) != NULL)
 	{
-		if (!is_due(topic, now))
-			continue;
-		hash_seq_term(&scan);
-		return topic;
+		if (topic->held && topic->next_check <= now && (first == NULL || topic->next_check < first->next_check))
+			first = topic;
 	}
-	return NULL;
+	return first;
 }
 
 /*
@@ -65,7 +58,9 @@ find_open_topic(DjkSender *sender)
 	if (topic == NULL)
 		return NULL;
 	djk_sender_require_producer(sender);
-	if (!topic->checked)
+	/* The check waits for what the broker may be making, which the next look sees as well. */
+	if (!topic->checked &&
+		djk_producer_look_at_topic(sender->producer, topic->name, CHECK_HELD_MS, &look) == DJK_DELIVERY_DONE)
 		topic->checked = djk_producer_check_topic(sender->producer, topic->name, CHECK_HELD_MS,
 												  &look) == DJK_DELIVERY_DONE;
 	if (topic->checked)

@@ -45,6 +45,7 @@
 #define ROTATE_EVERY_MS		1000	/* while there is work */
 #define TIDY_SOON_MS		5000	/* after it */
 #define TRIM_EVERY_MS		60000
+#define MAX_NEW_TOPICS		10000
 
 /* How large the current table is when it is left: while there is work, soon after it. */
 #define ROTATE_BUSY_KB		(32 * 1024)
@@ -245,11 +246,35 @@ trim_delivery(void)
 	djk_worker_commit_as(&identity, "off");
 }
 
+/*
+ * Who may produce may name any number of topics, and both we and the library
+ * remember each: begin again with those that are held.
+ */
+static void
+forget_topics(DjkSender *sender)
+{
+	HASH_SEQ_STATUS scan;
+	DjkOutboxTopic *topic;
+
+	djk_sender_drop_producer(sender);
+	hash_seq_init(&scan, sender->topics);
+	while ((topic = hash_seq_search(&scan)) != NULL)
+	{
+		topic->checked = false;
+		if (!topic->held)
+			hash_search(sender->topics, topic->name, HASH_REMOVE, NULL);
+	}
+	sender->topics_kept = hash_get_num_entries(sender->topics);
+}
+
 /* After a batch, now and then. */
 static void
 tidy(DjkSender *sender)
 {
 	TimestampTz now = GetCurrentTimestamp();
+
+	if (hash_get_num_entries(sender->topics) > sender->topics_kept + MAX_NEW_TOPICS)
+		forget_topics(sender);
 
 	if (TimestampDifferenceExceeds(sender->rotated_at, now, ROTATE_EVERY_MS))
 	{
@@ -374,8 +399,8 @@ connecting_role(const char *server)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("server \"%s\" does not exist", server),
-				 errhint("Create it again, or end it for good: UPDATE djkafka_outbox_server SET enabled = false WHERE server = '%s'.",
-						 server)));
+				 errhint("Create it again, or end it for good: UPDATE djkafka_outbox_server SET enabled = false WHERE server = %s.",
+						 quote_literal_cstr(server))));
 	return found->owner;
 }
 

@@ -161,6 +161,19 @@ def test_topic_that_does_not_exist(db: Database, kafka: Client, topic: str, uniq
     assert state_of(db, held) in ("sent", "delivered")
 
 
+def test_a_thousand_missing_topics(db: Database, kafka: Client, topic: str, unique, server: str) -> None:
+    """Each is looked for, but not one after the other for its time while all others wait."""
+    missing = unique("missing")
+    db.query("SELECT djkafka_produce(%s || i, i, server => %s) FROM generate_series(1, 1000) i", f"{missing}-", server)
+    produce_numbers(db, [topic], 1, 100, server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE topic = %s", 0, topic, timeout=60)
+    assert_numbers(kafka, topic, 100)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox_held", 1000)
+    found = kafka.create_topic(f"{missing}-500")
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox_held WHERE topic = %s", 0, found, timeout=60)
+    assert values(read_topic(kafka, found)) == ["500"]
+
+
 def test_held_messages_survive(own_cluster, kafka: Client, unique) -> None:
     """A restart of the server in between changes nothing."""
     cluster = own_cluster(djkafka__bootstrap_servers=kafka.address)
