@@ -1009,7 +1009,9 @@ SELECT s.server,
             ELSE coalesce(w.state, 'starting') END AS state,
        CASE WHEN NOT @extschema@.djkafka_is_home(s.home) THEN 'the row belongs to another database, of which this one is a copy'
             ELSE coalesce(sys.reason, w.reason) END AS reason,
-       coalesce(sys.hint, w.hint) AS hint,
+       CASE WHEN NOT @extschema@.djkafka_is_home(s.home)
+            THEN 'A copy sends nothing. To let it send what is produced in it, a superuser throws away what came with it: see "Dump and restore" in the documentation.'
+            ELSE coalesce(sys.hint, w.hint) END AS hint,
        w.since,
        coalesce(o.delivery, pg_catalog.current_setting('djkafka.delivery', true)) AS delivery,
        d.depth,

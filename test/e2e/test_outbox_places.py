@@ -144,6 +144,7 @@ def test_clone(db: Database, cluster, kafka: Client, topic: str, unique) -> None
         for each in (clone, db):
             each.query("UPDATE djkafka_outbox_server SET enabled = true")
         wait_value(clone, "SELECT state FROM djkafka_outbox_status", "foreign_home")
+        assert "copy sends nothing" in clone.value("SELECT hint FROM djkafka_outbox_status")
         produce_numbers(clone, topic, 9001, 9010, server)
         produce_numbers(db, topic, 151, 200, server)
         wait_sent(db)
@@ -176,6 +177,7 @@ def test_restored_dump(db: Database, cluster, kafka: Client, topic: str, unique)
         assert copy.value("SELECT count(*) FROM djkafka_outbox WHERE state = 'pending'") >= 50
         copy.query("UPDATE djkafka_outbox_server SET enabled = true")
         wait_value(copy, "SELECT state FROM djkafka_outbox_status", "foreign_home")
+        assert "copy sends nothing" in copy.value("SELECT hint FROM djkafka_outbox_status")
         stays_true(lambda: not copy.workers("djkafka outbox"), 1, "a worker sends for the copy")
         assert numbers(kafka, topic) == list(range(1, 101))
     finally:

@@ -21,7 +21,7 @@ def outbox(topic: str) -> list[tuple[str | None, object]]:
             " WHERE topic = %s ORDER BY id",
             [settings.SHOP_TOPIC_PREFIX + topic],
         )
-        return [(key, json.loads(value)) for key, value in cursor.fetchall()]
+        return [(key, value and json.loads(value)) for key, value in cursor.fetchall()]
 
 
 class ProduceTest(TestCase):
