@@ -272,6 +272,20 @@ event_of(const TriggerData *trigdata)
 	return DJK_PUBLISH_TRUNCATE;
 }
 
+/*
+ * Anybody with the right TRIGGER can make one with this function.  The query
+ * of an event reads the transition tables that its own trigger names.
+ */
+static bool
+has_tables(const TriggerData *trigdata)
+{
+	const Trigger *trigger = trigdata->tg_trigger;
+	bool		needs_old = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) || TRIGGER_FIRED_BY_DELETE(trigdata->tg_event);
+	bool		needs_new = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) || TRIGGER_FIRED_BY_INSERT(trigdata->tg_event);
+
+	return (!needs_old || trigger->tgoldtable != NULL) && (!needs_new || trigger->tgnewtable != NULL);
+}
+
 static bool
 is_empty(Tuplestorestate *table)
 {
@@ -302,7 +316,7 @@ djkafka_publish_trigger(PG_FUNCTION_ARGS)
 	DjkPublishState *state;
 
 	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
-		trigdata->tg_trigger->tgnargs != 1)
+		trigdata->tg_trigger->tgnargs != 1 || !has_tables(trigdata))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("djkafka_publish_trigger() is for the triggers that djkafka_publish() makes")));

@@ -54,6 +54,24 @@ INSERT INTO own VALUES (1);
 CREATE TRIGGER r AFTER DELETE ON own FOR EACH ROW EXECUTE FUNCTION djkafka_publish_trigger();
 SELECT refused('DELETE FROM own');
 SELECT refused('SELECT djkafka_publish_trigger()');
+-- nor with other transition tables than theirs
+RESET ROLE;
+GRANT TRIGGER, INSERT, UPDATE, DELETE ON sale TO pub_other;
+SET ROLE pub_other;
+BEGIN;
+CREATE TRIGGER t AFTER INSERT ON sale FOR EACH STATEMENT EXECUTE FUNCTION djkafka_publish_trigger(:id);
+SELECT refused($$INSERT INTO sale VALUES (90, 'de')$$);
+ROLLBACK;
+BEGIN;
+CREATE TRIGGER t AFTER UPDATE ON sale REFERENCING OLD TABLE AS o FOR EACH STATEMENT EXECUTE FUNCTION djkafka_publish_trigger(:id);
+SELECT refused($$UPDATE sale SET country = 'fr'$$);
+ROLLBACK;
+BEGIN;
+CREATE TRIGGER t BEFORE DELETE ON sale FOR EACH STATEMENT EXECUTE FUNCTION djkafka_publish_trigger(:id);
+SELECT refused('DELETE FROM sale');
+ROLLBACK;
+RESET ROLE;
+REVOKE ALL ON sale FROM pub_other;
 
 -- a writer needs no right, gets none, and cannot put other things under the names of an expression
 SET ROLE pub_writer;
