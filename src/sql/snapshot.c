@@ -42,10 +42,13 @@ typedef struct Snapshotting
 {
 	int64		id;				/* of the publication */
 	Oid			relation;
+	char	   *name;			/* of it, at the beginning */
 	int			chunk;
 	MemoryContext context;		/* outlives the transactions */
 	Datum	   *last;			/* key that ended the chunk before; NULL at first */
 	Datum	   *bound;			/* key that ends this one; NULL: the last */
+	char	  **keys;			/* what the key was when the first chunk was made */
+	Oid		   *key_types;
 	int			nkeys;
 } Snapshotting;
 
@@ -202,13 +205,48 @@ require_enabled(const DjkPublishState *state, Oid relation)
 				 errhint("UPDATE djkafka_publication SET enabled = true.")));
 }
 
+/* A key that ended a chunk says nothing of another key, or of another type. */
+static void
+require_same_key(Snapshotting *work, const DjkPublishTable *table)
+{
+	bool		same = work->nkeys == table->nkeys;
+
+	if (work->keys == NULL)
+	{
+		MemoryContext old = MemoryContextSwitchTo(work->context);
+
+		work->nkeys = table->nkeys;
+		work->keys = palloc(table->nkeys * sizeof(char *));
+		work->key_types = palloc(table->nkeys * sizeof(Oid));
+		for (int i = 0; i < table->nkeys; i++)
+		{
+			work->keys[i] = pstrdup(table->keys[i]);
+			work->key_types[i] = table->key_types[i];
+		}
+		MemoryContextSwitchTo(old);
+		return;
+	}
+	for (int i = 0; i < work->nkeys && same; i++)
+		same = strcmp(work->keys[i], table->keys[i]) == 0 && work->key_types[i] == table->key_types[i];
+	if (!same)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the key of table \"%s\" was changed meanwhile", RelationGetRelationName(table->rel)),
+				 errhint("Call djkafka_snapshot again.")));
+}
+
 /* Publishes the next chunk; false if it was the last. */
 static bool
 next_chunk(Snapshotting *work)
 {
-	Relation	rel = relation_open(work->relation, RowShareLock);
-	DjkPublishState *state = djk_publish_acquire(work->id, rel);
+	Relation	rel = try_relation_open(work->relation, RowShareLock);
+	DjkPublishState *state;
 
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table \"%s\" was dropped meanwhile", work->name)));
+	state = djk_publish_acquire(work->id, rel);
 	require_enabled(state, work->relation);
 	PG_TRY();
 	{
@@ -217,11 +255,7 @@ next_chunk(Snapshotting *work)
 
 		djk_publish_enter(state, &identity);
 		djk_publish_table_init(&table, state->row, rel);
-		if (work->last != NULL && work->nkeys != table.nkeys)
-			ereport(ERROR,
-					(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-					 errmsg("the key of table \"%s\" was changed meanwhile", RelationGetRelationName(rel))));
-		work->nkeys = table.nkeys;
+		require_same_key(work, &table);
 		find_bound(work, &table);
 		if (!djk_suppressed(state->row->topic))
 			publish_chunk(work, state, &table);
@@ -269,6 +303,7 @@ djkafka_snapshot(PG_FUNCTION_ARGS)
 		elog(ERROR, "could not connect to SPI");
 	/* SPI's own memory lives as long as the procedure. */
 	work.context = CurrentMemoryContext;
+	work.name = get_rel_name(work.relation);
 	chunk_context = AllocSetContextCreate(work.context, "djkafka chunk", ALLOCSET_DEFAULT_SIZES);
 	while (more)
 	{
