@@ -85,6 +85,7 @@ typedef struct DjkPublishTable
 	Oid		   *key_types;
 	int			nkeys;
 	bool		hidden;			/* a policy may hide rows of the table from its own owner */
+	bool		deferrable;		/* two rows may have one key until the transaction ends */
 	bool		read_back;		/* rows are read from the table and not from the transition table */
 } DjkPublishTable;
 

@@ -13,7 +13,8 @@
  * fires; what our transition table holds is then older than what that change
  * has published.  Where the table has such triggers, and its key an index, the
  * transition tables only say which keys were touched, and rows are read from
- * the table.
+ * the table.  So they are where the key's constraint is deferrable: one of two
+ * rows may leave a key that the other keeps.
  *
  *-------------------------------------------------------------------------
  */
@@ -33,6 +34,13 @@
 #define TRIGGER_FUNCTION	"djkafka_publish_trigger"
 /* pg_attribute.attgenerated of a column that is only computed when it is read. */
 #define GENERATED_VIRTUAL	'v'
+
+/*
+ * What the rows of an update were and are.  Expressions see these names, so they
+ * are none that a table of the user's has.
+ */
+#define ROWS_WERE			"djkafka_was"
+#define ROWS_NOW			"djkafka_now"
 
 /* ---------- the table ---------- */
 
@@ -70,6 +78,7 @@ find_key(DjkPublishTable *table)
 	TupleDesc	desc = RelationGetDescr(table->rel);
 	List	   *indexes = RelationGetIndexList(table->rel);
 	bool		unique = false;
+	bool		immediate = false;
 	ListCell   *lc;
 
 	table->keys = row->key_columns;
@@ -88,6 +97,7 @@ find_key(DjkPublishTable *table)
 			for (int i = 0; i < table->nkeys; i++)
 				table->keys[i] = pstrdup(NameStr(TupleDescAttr(desc, form->indkey.values[i] - 1)->attname));
 			unique = true;
+			immediate |= form->indimmediate;
 		}
 		else if (plain && form->indnkeyatts == row->nkey_columns)
 		{
@@ -97,10 +107,12 @@ find_key(DjkPublishTable *table)
 				same = is_listed(NameStr(TupleDescAttr(desc, form->indkey.values[i] - 1)->attname),
 								 row->key_columns, row->nkey_columns);
 			unique |= same;
+			immediate |= same && form->indimmediate;
 		}
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
+	table->deferrable = unique && !immediate;
 	return unique;
 }
 
@@ -205,7 +217,8 @@ djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Rel
 
 		require_key(table);
 		table->hidden = check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED;
-		table->read_back = unique && !table->hidden && (has_other_triggers(rel) || has_virtual_columns(rel));
+		table->read_back = unique && !table->hidden &&
+			(table->deferrable || has_other_triggers(rel) || has_virtual_columns(rel));
 	}
 }
 
@@ -320,26 +333,29 @@ append_delete(StringInfo sql, const DjkPublishTable *table)
 		append_select(sql, table, false, DJK_PUBLISH_OLD);
 		return;
 	}
-	appendStringInfoString(sql, "WITH n AS MATERIALIZED (");
+	appendStringInfoString(sql, "WITH " ROWS_NOW " AS MATERIALIZED (");
 	append_select(sql, table, true, current_rows(table, DJK_PUBLISH_OLD, NULL));
-	appendStringInfoString(sql, "), o AS MATERIALIZED (");
+	appendStringInfoString(sql, "), " ROWS_WERE " AS MATERIALIZED (");
 	append_select(sql, table, false, DJK_PUBLISH_OLD);
-	appendStringInfoString(sql, ") SELECT k, v FROM o WHERE NOT EXISTS (SELECT FROM n"
+	appendStringInfoString(sql, ") SELECT k, v FROM " ROWS_WERE " o WHERE NOT EXISTS (SELECT FROM " ROWS_NOW " n"
 						   " WHERE n.k OPERATOR(pg_catalog.=) o.k)");
+	/* The other row of the key may not be what was published last. */
+	if (table->deferrable)
+		appendStringInfoString(sql, " UNION ALL SELECT k, v FROM " ROWS_NOW);
 }
 
 static void
 append_update(StringInfo sql, const DjkPublishTable *table)
 {
-	appendStringInfoString(sql, "WITH n AS MATERIALIZED (");
+	appendStringInfoString(sql, "WITH " ROWS_NOW " AS MATERIALIZED (");
 	append_select(sql, table, true, table->read_back ?
 				  current_rows(table, DJK_PUBLISH_NEW, DJK_PUBLISH_OLD) : DJK_PUBLISH_NEW);
-	appendStringInfoString(sql, "), o AS MATERIALIZED (");
+	appendStringInfoString(sql, "), " ROWS_WERE " AS MATERIALIZED (");
 	append_select(sql, table, true, DJK_PUBLISH_OLD);
-	appendStringInfoString(sql, ") SELECT k, NULL::pg_catalog.text AS v FROM o"
-						   " WHERE NOT EXISTS (SELECT FROM n WHERE n.k OPERATOR(pg_catalog.=) o.k)"
-						   " UNION ALL SELECT k, v FROM n"
-						   " WHERE NOT EXISTS (SELECT FROM o WHERE o.k OPERATOR(pg_catalog.=) n.k"
+	appendStringInfoString(sql, ") SELECT k, NULL::pg_catalog.text AS v FROM " ROWS_WERE " o"
+						   " WHERE NOT EXISTS (SELECT FROM " ROWS_NOW " n WHERE n.k OPERATOR(pg_catalog.=) o.k)"
+						   " UNION ALL SELECT k, v FROM " ROWS_NOW " n"
+						   " WHERE NOT EXISTS (SELECT FROM " ROWS_WERE " o WHERE o.k OPERATOR(pg_catalog.=) n.k"
 						   " AND o.v OPERATOR(pg_catalog.=) n.v)");
 }
 

@@ -25,6 +25,8 @@
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "parser/parse_expr.h"
+#include "parser/parser.h"
 #include "pgtime.h"
 #include "state/catalog.h"
 #include "utils/array.h"
@@ -38,6 +40,7 @@
 #include "utils/memutils.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
@@ -291,10 +294,19 @@ set_local(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 }
 
-/* Most sessions have these as they are needed. */
+/*
+ * How SQL is read and values are written, whoever writes to the table.  Most
+ * sessions have these as they are needed.
+ */
 static void
-pin_formats(void)
+pin_settings(void)
 {
+	if (!standard_conforming_strings)
+		set_local("standard_conforming_strings", "on");
+	if (Transform_null_equals)
+		set_local("transform_null_equals", "off");
+	if (!row_security)
+		set_local("row_security", "on");
 	if (DateStyle != USE_ISO_DATES)
 		set_local("DateStyle", "ISO");
 	if (IntervalStyle != INTSTYLE_POSTGRES)
@@ -315,7 +327,7 @@ djk_publish_enter(const DjkPublishState *state, DjkPublishIdentity *saved)
 						   SECURITY_RESTRICTED_OPERATION);
 	saved->guc_level = NewGUCNestLevel();
 	set_local("search_path", state->search_path);
-	pin_formats();
+	pin_settings();
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 }

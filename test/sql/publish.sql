@@ -270,10 +270,44 @@ CALL djkafka_snapshot('stock', chunk => 0);
 CALL djkafka_snapshot('stock', 'elsewhere');
 SELECT * FROM news();
 
+-- Two rows may have one key for a while: none of them is taken for gone.
+CREATE TABLE seat (id int PRIMARY KEY DEFERRABLE INITIALLY DEFERRED, v text);
+SELECT djkafka_publish('seat', 'seats', key_format => 'text') > 0;
+INSERT INTO seat VALUES (1, 'A'), (2, 'B'), (3, 'C');
+BEGIN;
+UPDATE seat SET id = 2 WHERE v = 'A';
+UPDATE seat SET id = 1 WHERE v = 'B';
+INSERT INTO seat VALUES (3, 'D');
+DELETE FROM seat WHERE v = 'C';
+COMMIT;
+DELETE FROM seat WHERE id = 1;
+SELECT DISTINCT ON (key) key, value FROM (SELECT row_number() OVER (), * FROM news()) n ORDER BY key, row_number DESC;
+
+-- An expression finds the tables of the user, whatever they are called.
+CREATE TABLE n (k int PRIMARY KEY, v text);
+CREATE TABLE o (k int PRIMARY KEY, n int);
+INSERT INTO n VALUES (1, 'one'), (2, 'two');
+SELECT djkafka_publish('o', 'o', columns => '{"n": "SELECT v FROM n WHERE n.k = o.n", "others": "SELECT count(*) FROM o x"}') > 0;
+INSERT INTO o VALUES (1, 1);
+UPDATE o SET n = 2;
+SELECT * FROM news();
+
+-- SQL is read in the same way whoever writes.
+CREATE TABLE sign (id int PRIMARY KEY, a text, b text);
+SELECT djkafka_publish('sign', 'signs', filter => $$a <> '\' AND b <> ' OR true --'$$) > 0;
+SET standard_conforming_strings = off;
+SET escape_string_warning = off;
+SET transform_null_equals = on;
+INSERT INTO sign VALUES (1, '\\', 'not published');
+SELECT * FROM news();
+RESET standard_conforming_strings;
+RESET escape_string_warning;
+RESET transform_null_equals;
+
 -- The triggers go with the extension.
 SET client_min_messages = warning;
 DROP EXTENSION djkafka;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'stock'::regclass;
 INSERT INTO stock VALUES (99, 'x', 1);
-DROP TABLE stock, plain, passing, shown, country CASCADE;
+DROP TABLE stock, seat, n, o, sign, plain, passing, shown, country CASCADE;
 DROP FUNCTION news(), bump(), revive();
