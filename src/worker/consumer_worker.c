@@ -114,6 +114,8 @@ housekeep(DjkMember *worker)
 		leave(worker, false, "the settings were reloaded");
 	if (djk_wake_taken())
 		check_definition(worker);
+	if (djk_worker_connection_changed())
+		leave(worker, false, "the server or its user mapping has changed");
 }
 
 /* ---------- starting ---------- */
@@ -170,6 +172,7 @@ load_definition(DjkMember *worker)
 		options[i].name = worker->row->option_names[i];
 		options[i].value = worker->row->option_values[i];
 	}
+	djk_worker_watch_connection(worker->row->server, worker->row->owner);
 	djk_connection_load(worker->row->server, worker->row->owner, options, worker->row->noptions,
 						&worker->connection);
 	worker->max_poll_ms = max_poll_interval(&worker->connection);

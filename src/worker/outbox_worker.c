@@ -30,10 +30,8 @@
 #include "storage/latch.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
-#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 #define IDLE_WAIT_MS		60000
@@ -54,7 +52,6 @@
 PGDLLEXPORT void djkafka_outbox_worker_main(Datum arg);
 
 static DjkSender *this_sender = NULL;
-static bool connection_changed = false;
 
 /* ---------- leaving ---------- */
 
@@ -87,8 +84,7 @@ reason_to_leave(void)
 		return "the settings were reloaded";
 	if (djk_slot_leave_asked(djk_slot_mine()))
 		return "nothing is to be sent from here any more";
-	AcceptInvalidationMessages();
-	return connection_changed ? "the server or its user mapping has changed" : NULL;
+	return djk_worker_connection_changed() ? "the server or its user mapping has changed" : NULL;
 }
 
 /*
@@ -110,12 +106,6 @@ djk_sender_housekeep(DjkSender *sender)
 		(!sender->unconfirmed || (sender->state != DJK_STATE_RUNNING && sender->state != DJK_STATE_STARTING) ||
 		 TimestampDifferenceExceeds(sender->leaving_since, now, LAST_BATCH_MS)))
 		djk_sender_leave(sender, sender->leaving);
-}
-
-static void
-note_connection_change(Datum arg, int cacheid, uint32 hashvalue)
-{
-	connection_changed = true;
 }
 
 /* ---------- states ---------- */
@@ -409,6 +399,7 @@ load_definition(DjkSender *sender)
 {
 	DjkIdentity identity;
 	MemoryContext old;
+	Oid			role;
 	char	  **topics;
 	int			ntopics;
 
@@ -425,8 +416,9 @@ load_definition(DjkSender *sender)
 	djk_catalog_leave(&identity);
 
 	old = MemoryContextSwitchTo(sender->life);
-	djk_connection_load(sender->outbox->server, connecting_role(sender->outbox->server), NULL, 0,
-						&sender->connection);
+	role = connecting_role(sender->outbox->server);
+	djk_worker_watch_connection(sender->outbox->server, role);
+	djk_connection_load(sender->outbox->server, role, NULL, 0, &sender->connection);
 	MemoryContextSwitchTo(old);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -494,11 +486,8 @@ run_outbox_worker(void *arg)
 	MemoryContextSwitchTo(sender->cycle);
 	SetConfigOption("application_name", "djkafka outbox", PGC_USERSET, PGC_S_SESSION);
 	choose_plans();
-	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_connection_change, (Datum) 0);
-	CacheRegisterSyscacheCallback(USERMAPPINGOID, note_connection_change, (Datum) 0);
 	before_shmem_exit(close_producer, (Datum) 0);
 
-	connection_changed = false; /* a change from here on may be seen by what follows, or not */
 	load_definition(sender);
 	resume_claimed(sender);
 	run_loop(sender);

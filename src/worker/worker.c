@@ -23,6 +23,7 @@
 #include "base/compat.h"
 #include "base/settings.h"
 #include "commands/dbcommands.h"
+#include "foreign/foreign.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
@@ -33,8 +34,10 @@
 #include "tcop/tcopprot.h"
 #include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 #include "utils/timestamp.h"
 
 static void
@@ -129,6 +132,43 @@ djk_worker_housekeep(void)
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
 	return true;
+}
+
+/* ---------- the connection ---------- */
+
+static bool connection_changed = false;
+
+/* Of what the connection was read from: the server, the role's mapping, that of PUBLIC. */
+static uint32 watched_server;
+static uint32 watched_mappings[2];
+
+static void
+note_connection_change(Datum arg, int cacheid, uint32 hash)
+{
+	if (hash == 0 || (cacheid == FOREIGNSERVEROID ? hash == watched_server :
+					  hash == watched_mappings[0] || hash == watched_mappings[1]))
+		connection_changed = true;
+}
+
+void
+djk_worker_watch_connection(const char *server, Oid role)
+{
+	Oid			id = server != NULL ? get_foreign_server_oid(server, true) : InvalidOid;
+
+	if (!OidIsValid(id))
+		return;
+	watched_server = GetSysCacheHashValue1(FOREIGNSERVEROID, ObjectIdGetDatum(id));
+	watched_mappings[0] = GetSysCacheHashValue2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(role), ObjectIdGetDatum(id));
+	watched_mappings[1] = GetSysCacheHashValue2(USERMAPPINGUSERSERVER, ObjectIdGetDatum(InvalidOid), ObjectIdGetDatum(id));
+	CacheRegisterSyscacheCallback(FOREIGNSERVEROID, note_connection_change, (Datum) 0);
+	CacheRegisterSyscacheCallback(USERMAPPINGUSERSERVER, note_connection_change, (Datum) 0);
+}
+
+bool
+djk_worker_connection_changed(void)
+{
+	AcceptInvalidationMessages();
+	return connection_changed;
 }
 
 void

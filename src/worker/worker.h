@@ -58,6 +58,14 @@ extern bool djk_worker_is_listed(void);
 extern void djk_worker_wait(int fd, long timeout_ms, const char *event);
 
 /*
+ * Notices from here on that a server (NULL: none, the settings) or the mapping
+ * of a role for it is changed or dropped; to be called once, in a transaction,
+ * before the connection is read.  Changes of other servers do not count.
+ */
+extern void djk_worker_watch_connection(const char *server, Oid role);
+extern bool djk_worker_connection_changed(void);
+
+/*
  * StartTransactionCommand(), whatever the owner or the database has chosen as
  * its default: read committed, and able to write.  Its now() is now: without
  * the call that a backend makes for each statement it would be the moment at

@@ -260,3 +260,16 @@ def test_lag_is_what_somebody_watches(db: Database, own_broker) -> None:
     broker.start()
     wait_state(db, "running", "c", timeout=60)
     wait_value(db, lag, 0)
+
+
+def test_server_that_is_altered(db: Database, kafka: Client, topic: str) -> None:
+    """Nobody has to restart the consumer."""
+    kafka.produce(topic, [Record("a")])
+    db.query("CREATE SERVER moved FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '127.0.0.1:1')", user="postgres")
+    db.query("GRANT USAGE ON FOREIGN SERVER moved TO PUBLIC", user="postgres")
+    db.query("CREATE TABLE log (topic text)")
+    db.query("SELECT djkafka_create_consumer('c', server => 'moved')")
+    db.query("SELECT djkafka_create_route('c', %s, 'log', operation => 'insert', format => 'raw')", topic)
+    wait_state(db, "unreachable", "c")
+    db.query(f"ALTER SERVER moved OPTIONS (SET bootstrap_servers '{kafka.address}')", user="postgres")
+    wait_count(db, "log", 1)

@@ -110,6 +110,21 @@ def test_changed_server(db: Database, kafka: Client, topic: str) -> None:
     assert numbers(kafka, topic) == list(range(1, 101))
 
 
+def test_changes_of_another_server(db: Database, kafka: Client, topic: str) -> None:
+    """A worker goes on while other servers and their mappings come, change and go."""
+    server = make_server(db, kafka.address, "at_least_once")
+    produce_numbers(db, topic, 1, 10, server)
+    wait_sent(db)
+    pid = outbox_worker(db, server)["pid"]
+    make_server(db, "127.0.0.1:1", "at_least_once", "other")
+    db.query("CREATE USER MAPPING FOR PUBLIC SERVER other OPTIONS (sasl_username 'somebody')", user="postgres")
+    db.query("ALTER SERVER other OPTIONS (ADD client_id 'changed')", user="postgres")
+    db.query("DROP SERVER other CASCADE", user="postgres")
+    produce_numbers(db, topic, 11, 20, server)
+    wait_sent(db)
+    assert outbox_worker(db, server)["pid"] == pid
+
+
 # -- copies
 
 
