@@ -50,7 +50,7 @@ SELECT bool_and(message_time BETWEEN now() - interval '1 hour' AND clock_timesta
 -- refused, with nothing written
 SELECT last_value AS before FROM djkafka_outbox_id_seq \gset
 SELECT refused(format('SELECT djkafka_produce(%s)', a)) FROM unnest(ARRAY[
-    $$'t', true$$, $$'t', 'v', now()$$, $$'t', ROW(1, 2)$$, $$'t', ARRAY[1]$$, $$'t', '<a/>'::xml$$,
+    $$'t', true$$, $$'t', 'v', now()$$, $$'t', ROW(1, 2)$$, $$'t', ARRAY[1]$$, $$'t', '(1,2)'::point$$,
     $$NULL, 'v'$$, $$'', 'v'$$, $$'a b', 'v'$$, $$'.', 'v'$$, $$'..', 'v'$$, $$'^t', 'v'$$, $$'ä', 'v'$$,
     $$'t', 'v', partition => -1$$,
     $$'t', 'v', at_time => 'infinity'$$, $$'t', 'v', at_time => '-infinity'$$, $$'t', 'v', at_time => '1969-12-31 23:59:59+00'$$, $$'t', 'v', at_time => '1970-01-01 00:00:00+00'$$,
