@@ -81,6 +81,8 @@ typedef struct DjkPublishTable
 	Relation	rel;
 	char	   *name;			/* qualified and quoted */
 	char	   *alias;			/* quoted */
+	char	   *old_rows;		/* what to read in place of the transition tables */
+	char	   *new_rows;
 	char	  **keys;			/* names, not quoted */
 	Oid		   *key_types;
 	int			nkeys;

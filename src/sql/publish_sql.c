@@ -16,6 +16,10 @@
  * the table.  So they are where the key's constraint is deferrable: one of two
  * rows may leave a key that the other keeps.
  *
+ * Virtual columns (PostgreSQL 18) are computed by whoever reads the table.
+ * Nobody does so for a transition table: reading one from it is an error.  Here
+ * the statement computes them.
+ *
  *-------------------------------------------------------------------------
  */
 #include "sql/publication.h"
@@ -30,9 +34,10 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/ruleutils.h"
 
 #define TRIGGER_FUNCTION	"djkafka_publish_trigger"
-/* pg_attribute.attgenerated of a column that is only computed when it is read. */
+/* pg_attribute.attgenerated of a virtual column. */
 #define GENERATED_VIRTUAL	'v'
 
 /*
@@ -169,19 +174,6 @@ has_other_triggers(Relation rel)
 	return false;
 }
 
-static bool
-has_virtual_columns(Relation rel)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		if (TupleDescAttr(desc, i)->attgenerated == GENERATED_VIRTUAL)
-			return true;
-	}
-	return false;
-}
-
 /* What Debezium's event router takes the columns of an outbox to be. */
 static void
 require_outbox_columns(Relation rel)
@@ -199,6 +191,59 @@ require_outbox_columns(Relation rel)
 	}
 }
 
+static void
+append_generation(StringInfo sql, const DjkPublishTable *table, Form_pg_attribute att)
+{
+	TupleDesc	desc = RelationGetDescr(table->rel);
+	List	   *context = deparse_context_for("djk_v", RelationGetRelid(table->rel));
+
+	for (int i = 0; i < desc->constr->num_defval; i++)
+	{
+		const AttrDefault *generation = &desc->constr->defval[i];
+
+		if (generation->adnum != att->attnum)
+			continue;
+		appendStringInfo(sql, "(%s)", deparse_expression(stringToNode(generation->adbin), context, true, true));
+		if (OidIsValid(att->attcollation))
+			appendStringInfo(sql, " COLLATE %s", generate_collation_name(att->attcollation));
+		appendStringInfo(sql, " AS %s", quote_identifier(NameStr(att->attname)));
+		return;
+	}
+	elog(ERROR, "no generation expression found for column number %d of table \"%s\"", att->attnum,
+		 RelationGetRelationName(table->rel));
+}
+
+/* A transition table, with its virtual columns. */
+static char *
+transition_rows(const DjkPublishTable *table, const char *name)
+{
+	TupleDesc	desc = RelationGetDescr(table->rel);
+	bool		computed = false;
+	bool		first = true;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "(SELECT ");
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		appendStringInfoString(&sql, first ? "" : ", ");
+		first = false;
+		if (att->attgenerated == GENERATED_VIRTUAL)
+		{
+			computed = true;
+			append_generation(&sql, table, att);
+		}
+		else
+			appendStringInfo(&sql, "djk_v.%s", quote_identifier(NameStr(att->attname)));
+	}
+	appendStringInfo(&sql, " FROM %s AS djk_v)", name);
+	return computed ? sql.data : pstrdup(name);
+}
+
 void
 djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Relation rel)
 {
@@ -209,6 +254,8 @@ djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Rel
 	table->rel = rel;
 	table->name = pstrdup(quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), alias));
 	table->alias = pstrdup(quote_identifier(alias));
+	table->old_rows = transition_rows(table, DJK_PUBLISH_OLD);
+	table->new_rows = transition_rows(table, DJK_PUBLISH_NEW);
 	if (row->is_outbox)
 		require_outbox_columns(rel);
 	else
@@ -218,7 +265,7 @@ djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Rel
 		require_key(table);
 		table->hidden = check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED;
 		table->read_back = unique && !table->hidden &&
-			(table->deferrable || has_other_triggers(rel) || has_virtual_columns(rel));
+			(table->deferrable || has_other_triggers(rel));
 	}
 }
 
@@ -330,13 +377,13 @@ append_delete(StringInfo sql, const DjkPublishTable *table)
 {
 	if (!table->read_back)
 	{
-		append_select(sql, table, false, DJK_PUBLISH_OLD);
+		append_select(sql, table, false, table->old_rows);
 		return;
 	}
 	appendStringInfoString(sql, "WITH " ROWS_NOW " AS MATERIALIZED (");
-	append_select(sql, table, true, current_rows(table, DJK_PUBLISH_OLD, NULL));
+	append_select(sql, table, true, current_rows(table, table->old_rows, NULL));
 	appendStringInfoString(sql, "), " ROWS_WERE " AS MATERIALIZED (");
-	append_select(sql, table, false, DJK_PUBLISH_OLD);
+	append_select(sql, table, false, table->old_rows);
 	appendStringInfoString(sql, ") SELECT k, v FROM " ROWS_WERE " o WHERE NOT EXISTS (SELECT FROM " ROWS_NOW " n"
 						   " WHERE n.k OPERATOR(pg_catalog.=) o.k)");
 	/* The other row of the key may not be what was published last. */
@@ -349,9 +396,9 @@ append_update(StringInfo sql, const DjkPublishTable *table)
 {
 	appendStringInfoString(sql, "WITH " ROWS_NOW " AS MATERIALIZED (");
 	append_select(sql, table, true, table->read_back ?
-				  current_rows(table, DJK_PUBLISH_NEW, DJK_PUBLISH_OLD) : DJK_PUBLISH_NEW);
+				  current_rows(table, table->new_rows, table->old_rows) : table->new_rows);
 	appendStringInfoString(sql, "), " ROWS_WERE " AS MATERIALIZED (");
-	append_select(sql, table, true, DJK_PUBLISH_OLD);
+	append_select(sql, table, true, table->old_rows);
 	appendStringInfoString(sql, ") SELECT k, NULL::pg_catalog.text AS v FROM " ROWS_WERE " o"
 						   " WHERE NOT EXISTS (SELECT FROM " ROWS_NOW " n WHERE n.k OPERATOR(pg_catalog.=) o.k)"
 						   " UNION ALL SELECT k, v FROM " ROWS_NOW " n"
@@ -441,7 +488,7 @@ append_outbox(StringInfo sql, const DjkPublishTable *table)
 					 " %s OPERATOR(pg_catalog.||) djk_t.aggregatetype::pg_catalog.text AS topic,"
 					 " djk_t.id::pg_catalog.text AS id, djk_t.type::pg_catalog.text AS type, %s AS time FROM %s AS djk_t",
 					 payload->atttypid == BYTEAOID ? "" : "::pg_catalog.text",
-					 quote_literal_cstr(table->row->topic), event_time, DJK_PUBLISH_NEW);
+					 quote_literal_cstr(table->row->topic), event_time, table->new_rows);
 }
 
 char *
@@ -457,7 +504,7 @@ djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_
 				append_outbox(&sql, table);
 			else
 				append_select(&sql, table, true, table->read_back ?
-							  current_rows(table, DJK_PUBLISH_NEW, NULL) : DJK_PUBLISH_NEW);
+							  current_rows(table, table->new_rows, NULL) : table->new_rows);
 			break;
 		case DJK_PUBLISH_UPDATE:
 			append_update(&sql, table);
@@ -487,5 +534,5 @@ char *
 djk_publish_sql_delete(const DjkPublishTable *table)
 {
 	return psprintf("DELETE FROM %s AS djk_t USING %s AS djk_n WHERE djk_t.id = djk_n.id",
-					table->name, DJK_PUBLISH_NEW);
+					table->name, table->new_rows);
 }
