@@ -293,16 +293,18 @@ index_matches(Relation rel, Form_pg_index index, char **names, int n)
 
 /*
  * Looks at the unique indexes: finds the one of the wanted key (by names, or
- * the primary key), and counts the others, which forbid merging.
+ * the primary key), and counts the others, which forbid merging.  *unfit is one
+ * of that key by which PostgreSQL resolves no conflict, or InvalidOid.
  */
 static void
-scan_indexes(DjkRouteState *state, Relation rel, bool *found, bool *deferrable, int *others)
+scan_indexes(DjkRouteState *state, Relation rel, bool *found, Oid *unfit, int *others)
 {
 	const DjkRouteRow *route = state->route;
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
 
-	*found = *deferrable = false;
+	*found = false;
+	*unfit = InvalidOid;
 	*others = 0;
 	foreach(lc, indexes)
 	{
@@ -317,8 +319,9 @@ scan_indexes(DjkRouteState *state, Relation rel, bool *found, bool *deferrable, 
 		else
 			is_key = form->indisprimary;
 
-		if (is_key && !form->indimmediate)
-			*deferrable = true;
+		/* Unique and an exclusion constraint: WITHOUT OVERLAPS. */
+		if (is_key && (!form->indimmediate || form->indisexclusion))
+			*unfit = form->indexrelid;
 		else if (is_key && !*found)
 		{
 			*found = true;
@@ -334,11 +337,31 @@ scan_indexes(DjkRouteState *state, Relation rel, bool *found, bool *deferrable, 
 }
 
 static void
+refuse_key(const DjkRouteState *state, Oid index)
+{
+	Relation	rel = index_open(index, AccessShareLock);
+	bool		deferrable = !rel->rd_index->indimmediate;
+
+	index_close(rel, AccessShareLock);
+	if (deferrable)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+				 errmsg("the key of \"%s\" is a deferrable constraint", state->target_sql),
+				 errdetail("PostgreSQL cannot resolve conflicts by a deferrable constraint."),
+				 errhint("Name other key_columns, or make the constraint NOT DEFERRABLE.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
+			 errmsg("the key of \"%s\" is a constraint WITHOUT OVERLAPS", state->target_sql),
+			 errdetail("PostgreSQL cannot resolve conflicts by a constraint WITHOUT OVERLAPS."),
+			 errhint("Name other key_columns, or use operation => 'insert'.")));
+}
+
+static void
 build_key(DjkRouteState *state, Relation rel)
 {
 	const DjkRouteRow *route = state->route;
 	bool		found;
-	bool		deferrable;
+	Oid			unfit;
 	int			other_unique;
 
 	state->keys = palloc0(INDEX_MAX_KEYS * sizeof(int));
@@ -361,13 +384,9 @@ build_key(DjkRouteState *state, Relation rel)
 		return;
 	}
 
-	scan_indexes(state, rel, &found, &deferrable, &other_unique);
-	if (!found && deferrable)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("the key of \"%s\" is a deferrable constraint", state->target_sql),
-				 errdetail("PostgreSQL cannot resolve conflicts by a deferrable constraint."),
-				 errhint("Name other key_columns, or make the constraint NOT DEFERRABLE.")));
+	scan_indexes(state, rel, &found, &unfit, &other_unique);
+	if (!found && OidIsValid(unfit))
+		refuse_key(state, unfit);
 	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),

@@ -133,6 +133,12 @@ SELECT try('t', $$target => 'with_key', key_columns => '{tag}'$$);
 SELECT try('t', $$target => 'with_key', key_columns => '{half}'$$);
 SELECT try('t', $$target => 'with_key', key_columns => '{code,half}'$$);
 SELECT djkafka_create_route('c', 't1', 'with_key', key_columns => '{code}') > 0;
+-- WITHOUT OVERLAPS is of PostgreSQL 18
+SELECT CASE WHEN current_setting('server_version_num')::int >= 180000 THEN 'WITHOUT OVERLAPS)' ELSE ') DEFERRABLE' END AS rest \gset
+CREATE TABLE with_period (id int4range, valid daterange, PRIMARY KEY (id, valid :rest);
+SELECT try('t', $$target => 'with_period'$$) ~ '^42P16 the key of "route_ddl.with_period" is a .*constraint';
+SELECT try('t', $$target => 'with_period', key_columns => '{valid,id}'$$) ~ '^42P16 the key of "route_ddl.with_period" is a .*constraint';
+SELECT djkafka_create_route('c', 't2', 'with_period', operation => 'insert') > 0;
 SELECT djkafka_create_route('c', 't2', 'no_key', operation => 'insert') > 0;
 DELETE FROM djkafka_route WHERE id > 2;
 
