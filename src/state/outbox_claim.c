@@ -50,16 +50,18 @@ row_bytes(int row, int column, int *len)
 	return VARDATA(bytes);
 }
 
-static void
+/* Returns what they take of a batch's memory. */
+static Size
 row_headers(int row, int column, DjkOutgoing *message)
 {
 	bool		isnull;
 	Datum		array = djk_row_datum(row, column, &isnull);
 	Datum	   *elements;
 	bool	   *nulls;
+	Size		total = 0;
 
 	if (isnull)
-		return;
+		return 0;
 	deconstruct_array(DatumGetArrayTypeP(array), ARR_ELEMTYPE(DatumGetArrayTypeP(array)), -1, false,
 					  TYPALIGN_DOUBLE, &elements, &nulls, &message->nheaders);
 	message->headers = palloc0(Max(message->nheaders, 1) * sizeof(DjkHeader));
@@ -81,7 +83,9 @@ row_headers(int row, int column, DjkOutgoing *message)
 			copy->value = VARDATA(bytes);
 			copy->value_len = VARSIZE(bytes) - VARHDRSZ;
 		}
+		total += sizeof(DjkHeader) + copy->name_len + Max(copy->value_len, 0);
 	}
+	return total;
 }
 
 static void
@@ -104,7 +108,7 @@ add_message(DjkOutboxBatch *batch, int row)
 	message->partition = (int) djk_row_int64(row, 3, -1);
 	message->key = row_bytes(row, 4, &message->key_len);
 	message->value = row_bytes(row, 5, &message->value_len);
-	row_headers(row, 6, message);
+	batch->bytes += row_headers(row, 6, message);
 	message->timestamp_ms = djk_timestamp_to_kafka(DatumGetTimestampTz(djk_row_datum(row, 7, &isnull)));
 	batch->bytes += message->key_len + message->value_len;
 	MemoryContextSwitchTo(old);

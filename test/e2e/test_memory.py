@@ -1,4 +1,4 @@
-"""A cap on what is fetched ahead holds, whatever the number of partitions."""
+"""A cap on what is fetched ahead holds, whatever the number of partitions; one on what is sent at once, too."""
 
 import base64
 import random
@@ -6,6 +6,7 @@ import random
 from lib.djkafka import explain, positions, wait_state, workers
 from lib.kafka import Client, Record
 from lib.postgres import Database
+from lib.outbox import UNSENT, explain_outbox, outbox_worker
 from lib.process import private_memory
 from lib.wait import wait_until
 
@@ -51,4 +52,25 @@ def test_hundred_partitions(own_cluster, kafka: Client, unique, record_property)
     record_property("rss_anon_mb", peak / 2**20)
     assert samples > 20, "too few samples to tell"
     assert db.value("SELECT count(DISTINCT id) FROM wide") == MESSAGES
+    assert peak < LIMIT
+
+
+def test_outbox_of_large_headers(db: Database, kafka: Client, topic: str) -> None:
+    """Headers count in a batch as keys and values do: 600 MB of them are many batches."""
+    db.query("SELECT djkafka_produce(%s, 'first')", topic)
+    worker = outbox_worker(db)
+    db.query(
+        "SELECT djkafka_produce(%s, i, headers => jsonb_build_object('h', repeat(md5(i::text), 20000))) FROM generate_series(1, 1000) i",
+        topic,
+    )
+    peak = 0
+
+    def sent() -> bool:
+        nonlocal peak
+        peak = max(peak, private_memory(worker["pid"]))
+        return not db.value(UNSENT)
+
+    wait_until(sent, 120, lambda: f"the outbox is empty\n{explain_outbox(db)}", interval=0.01)
+    print(f"RssAnon while sending headers: {peak / 2**20:.0f} MB")
+    assert sum(kafka.end_offsets(topic).values()) == 1001
     assert peak < LIMIT
