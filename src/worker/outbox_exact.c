@@ -12,8 +12,10 @@
  * that this database and that cluster do not belong together any more, and is
  * for a person to decide.
  *
- * Brokers forget the offsets of empty groups after some days.  A number that
- * is missing is therefore believed only of a claim that is younger than a day.
+ * Brokers forget the offsets of empty groups after some days, and at once when
+ * their topic is deleted.  A number that is missing is therefore believed only
+ * if none was there when the batch was claimed, and of a claim that is younger
+ * than a day; a worker that has been idle asks again before its next batch.
  *
  *-------------------------------------------------------------------------
  */
@@ -26,6 +28,7 @@
 
 #define CALL_MS				10000
 #define FORGOTTEN_AFTER_MS	(24 * 3600 * 1000)
+#define KNOWN_FOR_MS		(3600 * 1000)
 #define STOPPED_WAIT_MS		60000
 
 static bool
@@ -128,8 +131,16 @@ mark_all(DjkSender *sender, DjkDelivery delivery)
 }
 
 static void
+note_known(DjkSender *sender)
+{
+	sender->knows_number = true;
+	sender->known_at = GetCurrentTimestamp();
+}
+
+static void
 note_sent(DjkSender *sender)
 {
+	note_known(sender);
 	sender->outbox->carried = sender->outbox->batch;
 	sender->attempt = 0;
 }
@@ -137,15 +148,30 @@ note_sent(DjkSender *sender)
 /* ---------- numbers ---------- */
 
 /*
- * Whether a batch whose number Kafka does not name was not sent: it names the
- * one before, or none because it forgets them, but not as fast as that.
+ * Whether a batch whose number Kafka does not name was not sent: it names what
+ * it did before, which may be none because it forgets them, but not as fast as
+ * a claim is old.
  */
 static bool
 was_not_sent(const DjkOutbox *outbox, int64 number)
 {
-	if (number < 0)
+	if (number < 0 && outbox->carried < 0)
 		return !TimestampDifferenceExceeds(outbox->claimed_at, GetCurrentTimestamp(), FORGOTTEN_AFTER_MS);
 	return number == outbox->carried;
+}
+
+pg_noreturn static void
+stop_undecided(DjkSender *sender, int64 number)
+{
+	DjkOutbox  *outbox = sender->outbox;
+
+	stop(sender, DJK_STATE_NEEDS_DECISION,
+		 psprintf("batch " INT64_FORMAT " was claimed, the last one known to be in Kafka is " INT64_FORMAT
+				  ", and Kafka itself names %s",
+				  outbox->batch, outbox->carried,
+				  number < 0 ? "none" : psprintf(INT64_FORMAT, number)),
+		 "Look into Kafka whether the messages of djkafka_outbox are there, "
+		 "then decide with djkafka_outbox_decide('send' or 'confirm', server).");
 }
 
 /*
@@ -171,10 +197,11 @@ learn_number(DjkSender *sender)
 	DjkOutbox  *outbox = sender->outbox;
 	int64		number;
 
-	if (sender->knows_number)
+	if (sender->knows_number &&
+		!TimestampDifferenceExceeds(sender->known_at, GetCurrentTimestamp(), KNOWN_FOR_MS))
 		return;
 	number = outbox->carrier_topic != NULL ? ask_carried(sender) : -1;
-	sender->knows_number = true;
+	note_known(sender);
 	if (number == outbox->carried)
 		return;
 	outbox->carried = number;
@@ -208,7 +235,7 @@ djk_sender_recover(DjkSender *sender)
 	DjkOutbox  *outbox = sender->outbox;
 	int64		number;
 
-	sender->knows_number = true;
+	note_known(sender);
 	if (outbox->decision != NULL)
 	{
 		follow_decision(sender);
@@ -228,13 +255,7 @@ djk_sender_recover(DjkSender *sender)
 		outbox->carried = number;
 		return;
 	}
-	stop(sender, DJK_STATE_NEEDS_DECISION,
-		 psprintf("batch " INT64_FORMAT " was claimed, the last one known to be in Kafka is " INT64_FORMAT
-				  ", and Kafka itself names %s",
-				  outbox->batch, outbox->carried,
-				  number < 0 ? "none" : psprintf(INT64_FORMAT, number)),
-		 "Look into Kafka whether the messages of djkafka_outbox are there, "
-		 "then decide with djkafka_outbox_decide('send' or 'confirm', server).");
+	stop_undecided(sender, number);
 }
 
 /* ---------- a batch ---------- */
@@ -349,13 +370,15 @@ was_committed(DjkSender *sender)
 		mark_all(sender, DJK_DELIVERY_DONE);
 		return true;
 	}
-	if (!was_not_sent(sender->outbox, number))
-		stop(sender, DJK_STATE_BROKEN,
-			 psprintf("another process sends as this outbox: batch " INT64_FORMAT " is in Kafka, the last one of ours is "
-					  INT64_FORMAT, number, sender->outbox->carried),
-			 "Is there a copy of this database, or its former primary, that still runs? "
-			 "Once it is stopped, reload the settings.");
-	return false;
+	if (was_not_sent(sender->outbox, number))
+		return false;
+	if (number < 0)
+		stop_undecided(sender, number);
+	stop(sender, DJK_STATE_BROKEN,
+		 psprintf("another process sends as this outbox: batch " INT64_FORMAT " is in Kafka, the last one of ours is "
+				  INT64_FORMAT, number, sender->outbox->carried),
+		 "Is there a copy of this database, or its former primary, that still runs? "
+		 "Once it is stopped, reload the settings.");
 }
 
 /* One attempt; true if the batch is in Kafka. */
@@ -364,14 +387,12 @@ try_transaction(DjkSender *sender)
 {
 	DjkError	error = {0};
 	DjkTransactionResult result = djk_producer_begin(sender->producer, &error);
+	bool		all_sent = result == DJK_TRANSACTION_OK && djk_sender_send(sender, true);
 
-	if (result == DJK_TRANSACTION_OK)
-	{
-		if (!djk_sender_send(sender, true))
-			result = djk_producer_spent(sender->producer, &error) ? DJK_TRANSACTION_SPENT : DJK_TRANSACTION_ABORT;
-		else
-			result = carry_and_commit(sender, &error);
-	}
+	if (all_sent)
+		result = carry_and_commit(sender, &error);
+	else if (result == DJK_TRANSACTION_OK)
+		result = djk_producer_spent(sender->producer, &error) ? DJK_TRANSACTION_SPENT : DJK_TRANSACTION_ABORT;
 	if (result == DJK_TRANSACTION_OK)
 		return true;
 	take_back(sender);
@@ -381,7 +402,10 @@ try_transaction(DjkSender *sender)
 	if (result == DJK_TRANSACTION_ABORT)
 	{
 		give_up_transaction(sender);
-		/* No message's fault, a right that is missing for example: it would come again at once. */
+		/* It was not for a message: the carrier may be gone. */
+		if (all_sent)
+			djk_sender_topic(sender, sender->outbox->carrier_topic)->checked = false;
+		/* Nor for one where a right is missing; it would come again at once. */
 		if (error.message != NULL)
 			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);
 	}

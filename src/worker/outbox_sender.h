@@ -63,6 +63,7 @@ typedef struct DjkSender
 	bool		unconfirmed;	/* something of the batch may be in Kafka */
 	bool		knows_number;	/* exactly_once: outbox->carried is what Kafka names */
 	bool		carrier_checked;	/* exactly_once: the carrier topic exists */
+	TimestampTz known_at;		/* when that was asked or told last */
 	const char *leaving;		/* why, once the batch has been sent; NULL: no */
 	TimestampTz leaving_since;
 	bool		held_turn;		/* whether held messages are to come next */

@@ -207,6 +207,20 @@ def test_topic_that_is_deleted(db: Database, kafka: Client, topic: str, unique, 
     assert [int(value) for value in values(read_topic(kafka, doomed))] == list(range(101, 201))
 
 
+def test_carrier_that_is_deleted(db: Database, kafka: Client, topic: str, unique) -> None:
+    """The topic whose offsets carry the numbers of batches goes away while its worker lives."""
+    server = make_server(db, kafka.address, "exactly_once")
+    doomed = kafka.create_topic(unique("doomed"))
+    produce_numbers(db, [doomed], 1, 10, server)
+    wait_sent(db)
+    assert outbox_server(db, server)["carrier_topic"] == doomed
+    kafka.delete_topic(doomed)
+    produce_numbers(db, [topic], 1, 100, server)
+    wait_sent(db)
+    assert_numbers(kafka, topic, 100)
+    assert outbox_server(db, server)["carrier_topic"] == topic
+
+
 def test_topic_without_rights(own_broker, db: Database) -> None:
     """ACLs of a real broker: topics that may not be seen, or be seen and not be written to."""
     broker = own_broker(users={"app": "secret", "admin": "admin-secret"})
@@ -503,6 +517,32 @@ def test_decision_is_about_one_batch(own_broker, db: Database, decision: str) ->
     assert max(batch for batch, _ in positions) > undecided + 1
     assert {batch for batch, said in positions if said is not None} == {undecided}, positions
     assert_numbers(client, topic, 30, tuple(range(11, 21)) if decision == "confirm" else ())
+
+
+def test_number_that_is_gone(own_broker, db: Database) -> None:
+    """Kafka forgets the numbers with their topic, and whether it has the claimed batch with them."""
+    broker = own_broker()
+    client = Client(broker.address)
+    carrier, topic = client.create_topic("carrier"), client.create_topic("numbers")
+    server = make_server(db, broker.address, "exactly_once")
+    produce_numbers(db, [carrier], 1, 10, server)
+    wait_sent(db)
+    broker.stop()
+    produce_numbers(db, [topic], 1, 10, server)
+    wait_until(lambda: (row := outbox_server(db, server))["batch"] > row["confirmed"], message="a batch is claimed")
+    db.query("UPDATE djkafka_outbox_server SET enabled = false", user="postgres")
+    wait_until(lambda: not db.workers("djkafka outbox"), message="the worker has left")
+    broker.start()
+    client.delete_topic(carrier)
+    db.query("UPDATE djkafka_outbox_server SET enabled = true", user="postgres")
+    wait_outbox_state(db, "needs_decision", server)
+    assert not read_topic(client, topic)
+    db.query("SELECT djkafka_outbox_decide('send', %s)", server)
+    wait_sent(db)
+    assert_numbers(client, topic, 10)
+    produce_numbers(db, [topic], 11, 20, server)
+    wait_sent(db)
+    assert_numbers(client, topic, 20)
 
 
 def test_numbers_that_kafka_has_already(own_broker, db: Database) -> None:
