@@ -174,6 +174,28 @@ has_other_triggers(Relation rel)
 	return false;
 }
 
+/*
+ * Whether the transition tables may lack stored generated columns: a row that
+ * is routed to a partition whose columns lie otherwise than the root's is kept
+ * there as it came.
+ */
+static bool
+lacks_stored_columns(Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		return false;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && att->attgenerated == ATTRIBUTE_GENERATED_STORED)
+			return true;
+	}
+	return false;
+}
+
 /* What Debezium's event router takes the columns of an outbox to be. */
 static void
 require_outbox_columns(Relation rel)
@@ -265,7 +287,7 @@ djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Rel
 		require_key(table);
 		table->hidden = check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED;
 		table->read_back = unique && !table->hidden &&
-			(table->deferrable || has_other_triggers(rel));
+			(table->deferrable || has_other_triggers(rel) || lacks_stored_columns(rel));
 	}
 }
 

@@ -316,6 +316,18 @@ INSERT INTO o VALUES (1, 1);
 UPDATE o SET n = 2;
 SELECT * FROM news();
 
+-- A generated column of a partition that has its columns elsewhere.
+CREATE TABLE town (land text, name text, label text GENERATED ALWAYS AS (name || '!') STORED, PRIMARY KEY (land, name)) PARTITION BY LIST (land);
+CREATE TABLE town_de (label text GENERATED ALWAYS AS (name || '!') STORED, name text NOT NULL, gone int, land text NOT NULL);
+ALTER TABLE town_de DROP COLUMN gone;
+ALTER TABLE town ATTACH PARTITION town_de FOR VALUES IN ('de');
+SELECT djkafka_publish('town', 'towns') > 0;
+INSERT INTO town VALUES ('de', 'Bonn');
+COPY town (land, name) FROM stdin;
+de	Ulm
+\.
+SELECT value FROM news();
+
 -- SQL is read in the same way whoever writes.
 CREATE TABLE sign (id int PRIMARY KEY, a text, b text);
 SELECT djkafka_publish('sign', 'signs', filter => $$a <> '\' AND b <> ' OR true --'$$) > 0;
@@ -333,5 +345,5 @@ SET client_min_messages = warning;
 DROP EXTENSION djkafka;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'stock'::regclass;
 INSERT INTO stock VALUES (99, 'x', 1);
-DROP TABLE stock, seat, n, o, sign, plain, passing, shown, country CASCADE;
+DROP TABLE stock, seat, n, o, town, sign, plain, passing, shown, country CASCADE;
 DROP FUNCTION news(), bump(), revive(), pass();
