@@ -7,7 +7,8 @@
  * server (may this role use it, how large may a message be, does it have its
  * row in djkafka_outbox_server) is kept until something that it was read from
  * changes: syscache invalidations for servers, roles and functions (those of a
- * dropped extension among them), a counter for the setting.  A row that was
+ * dropped extension among them), one of the relation where rows of
+ * djkafka_outbox_server are deleted, a counter for the setting.  A row that was
  * first seen in a transaction is only believed in once that has committed.
  *
  * For djkafka_flush the session keeps its committed transactions.  Only the
@@ -26,6 +27,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "sql/hooks.h"
+#include "state/catalog.h"
 #include "state/connection.h"
 #include "state/outbox.h"
 #include "state/shmem.h"
@@ -79,6 +81,7 @@ typedef struct Committed
 
 static DjkProduceServer *servers = NULL;
 static uint64 generation = 1;
+static Oid	server_table = InvalidOid;
 
 /* The current transaction's; first_id 0: it has written nothing. */
 static Committed current;
@@ -93,6 +96,13 @@ static void
 forget_everything(Datum arg, int cacheid, uint32 hashvalue)
 {
 	generation++;
+}
+
+static void
+forget_rows(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == server_table)
+		generation++;
 }
 
 /* Allocates nothing: an error would come after the commit. */
@@ -160,6 +170,7 @@ listen_to_changes(void)
 		return;
 	for (int i = 0; i < lengthof(caches); i++)
 		CacheRegisterSyscacheCallback(caches[i], forget_everything, (Datum) 0);
+	CacheRegisterRelcacheCallback(forget_rows, (Datum) 0);
 	RegisterXactCallback(end_transaction, NULL);
 	RegisterSubXactCallback(end_subtransaction, NULL);
 	done = true;
@@ -222,6 +233,7 @@ look_up(DjkProduceServer *server)
 static void
 require_row(DjkProduceServer *server)
 {
+	server_table = djk_catalog_table("djkafka_outbox_server");
 	if (djk_outbox_require_server(server->name))
 		djk_wake_at_commit();
 	server->has_row = true;

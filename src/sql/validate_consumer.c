@@ -32,6 +32,7 @@
 #include "state/event.h"
 #include "state/shmem.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
@@ -350,6 +351,13 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 Datum
 djkafka_wake_trigger(PG_FUNCTION_ARGS)
 {
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_wake_trigger must be called as a trigger");
+	/* Sessions may remember a row that is gone; TRUNCATE says so by itself. */
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		CacheInvalidateRelcache(trigdata->tg_relation);
 	if (djk_shmem_available())
 		djk_wake_at_commit();
 	return PointerGetDatum(NULL);
