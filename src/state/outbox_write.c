@@ -34,6 +34,7 @@
 #include "nodes/execnodes.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/resowner.h"
@@ -125,9 +126,10 @@ lock_current_table(void)
 
 /*
  * There is more than one while REINDEX CONCURRENTLY makes another.  Whoever
- * changes that waits for the transactions that have the table locked.
+ * changes that waits for the transactions that have the table locked.  False if
+ * somebody has changed the table.
  */
-static void
+static bool
 find_indexes(Relation rel)
 {
 	List	   *indexes = RelationGetIndexList(rel);
@@ -150,11 +152,7 @@ find_indexes(Relation rel)
 		index_close(index, NoLock);
 	}
 	list_free(indexes);
-	if (!known)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("table \"%s\" is not as djkafka made it", RelationGetRelationName(rel)),
-				 errhint("Drop the columns and indexes that were added to it.")));
+	return known;
 }
 
 /* Chooses and locks what this transaction writes to; an abort puts the owner back. */
@@ -164,12 +162,19 @@ choose_table(void)
 	ResourceOwner owner = CurrentResourceOwner;
 	Relation	rel;
 	Oid			table;
+	bool		known;
 
 	CurrentResourceOwner = TopTransactionResourceOwner;
 	table = lock_current_table();
 	rel = table_open(table, NoLock);
-	find_indexes(rel);
+	known = find_indexes(rel);
 	table_close(rel, NoLock);
+	/* Not before it is closed: the owner outlives a savepoint. */
+	if (!known)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("table \"%s\" is not as djkafka made it", get_rel_name(table)),
+				 errhint("Drop an index that was added to it; with a column that was, drop and create the extension.")));
 	this_sequence = djk_catalog_table("djkafka_outbox_id_seq");
 	CurrentResourceOwner = owner;
 	this_table = table;

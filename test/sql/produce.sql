@@ -210,6 +210,7 @@ SELECT djkafka_produce('f', 'v') IS NOT NULL;
 ROLLBACK TO SAVEPOINT a;
 SELECT djkafka_flush('0 s');
 ROLLBACK;
+SELECT refused($$SELECT djkafka_produce('f', 'v'), djkafka_flush('0 s')$$);
 SELECT refused($$SELECT djkafka_flush('-1 s')$$), refused($$SELECT djkafka_flush('1 year')$$);
 -- a transaction that left no message is not waited for, but the one before it is
 \c
@@ -228,6 +229,20 @@ COMMIT;
 SELECT djkafka_flush(timeout => '10 ms');
 SELECT djkafka_produce('f', 'v') AS id \gset
 SELECT djkafka_delivery(message_id => :id), djkafka_delivery(0);
+
+-- a table that somebody has changed, behind a savepoint
+BEGIN;
+ALTER TABLE djkafka_outbox_0 ADD COLUMN surplus int;
+SAVEPOINT a;
+SELECT refused($$SELECT djkafka_produce('f', 'v')$$);
+ROLLBACK TO SAVEPOINT a;
+ROLLBACK;
+BEGIN;
+CREATE INDEX surplus ON djkafka_outbox_0 (topic);
+SELECT refused($$SELECT djkafka_produce('f', 'v')$$);
+DROP INDEX surplus;
+SELECT djkafka_produce('f', 'v') IS NOT NULL;
+COMMIT;
 
 -- what Kafka refused
 INSERT INTO djkafka_outbox_dead (id, txid, message_time, partition, topic, key, value, headers, error, message)
