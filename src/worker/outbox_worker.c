@@ -53,6 +53,10 @@ PGDLLEXPORT void djkafka_outbox_worker_main(Datum arg);
 
 static DjkSender *this_sender = NULL;
 
+/* Busy: what is sent is not confirmed yet, or is about to be sent. */
+static volatile sig_atomic_t is_busy = false;
+static volatile sig_atomic_t is_terminated = false;
+
 /* ---------- leaving ---------- */
 
 static void
@@ -65,6 +69,25 @@ close_producer(int code, Datum arg)
 		this_sender->producer = NULL;
 		djk_producer_destroy(producer, CLOSE_TIMEOUT_MS);
 	}
+}
+
+/*
+ * pg_terminate_backend() and a shutdown: in mid-batch they are a wish to leave,
+ * so that nothing is sent twice for them.  A second one is obeyed at once.
+ */
+static void
+handle_sigterm(SIGNAL_ARGS)
+{
+	int			saved_errno = errno;
+
+	if (is_busy && !is_terminated)
+	{
+		is_terminated = true;
+		SetLatch(MyLatch);
+	}
+	else
+		die(postgres_signal_arg);
+	errno = saved_errno;
 }
 
 void
@@ -82,6 +105,8 @@ reason_to_leave(void)
 {
 	if (djk_worker_housekeep())
 		return "the settings were reloaded";
+	if (is_terminated)
+		return "it was told to end";
 	if (djk_slot_leave_asked(djk_slot_mine()))
 		return "nothing is to be sent from here any more";
 	return djk_worker_connection_changed() ? "the server or its user mapping has changed" : NULL;
@@ -328,6 +353,7 @@ wait_idle(DjkSender *sender)
 		sender->tidied++;
 		return;
 	}
+	is_busy = false;
 	djk_worker_report_idle("waiting for messages");
 	djk_worker_wait(sender->producer ? djk_producer_fd(sender->producer) : -1,
 					Min(held_wait_ms(sender), sender->tidied < 2 ? due - idle + 1 : IDLE_WAIT_MS), "DjkafkaOutbox");
@@ -339,6 +365,7 @@ static void
 deliver(DjkSender *sender)
 {
 	djk_worker_report_busy("sending a batch");
+	is_busy = true;
 	sender->unconfirmed = true;
 	if (sender->connection.exactly_once)
 		djk_sender_deliver_exactly_once(sender);
@@ -362,6 +389,7 @@ run_loop(DjkSender *sender)
 			djk_sender_leave(sender, sender->leaving);
 		}
 		(void) djk_wake_taken();
+		is_busy = true;
 		more = djk_sender_turn(sender);
 		if (sender->batch.nmessages > 0)
 		{
@@ -497,6 +525,7 @@ void
 djkafka_outbox_worker_main(Datum arg)
 {
 	djk_worker_init();
+	pqsignal(SIGTERM, handle_sigterm);
 	this_sender = MemoryContextAllocZero(TopMemoryContext, sizeof(DjkSender));
 	djk_worker_run(run_outbox_worker, this_sender);
 }

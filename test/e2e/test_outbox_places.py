@@ -110,6 +110,20 @@ def test_changed_server(db: Database, kafka: Client, topic: str) -> None:
     assert numbers(kafka, topic) == list(range(1, 101))
 
 
+@pytest.mark.parametrize("mode", ("at_least_once", "exactly_once"))
+def test_termination_in_mid_batch(db: Database, kafka: Client, topic: str, mode: str) -> None:
+    """A worker that is told to end confirms what it has sent first."""
+    server = make_server(db, kafka.address, mode)
+    for part in range(8):
+        produce_numbers(db, topic, part * 20_000 + 1, part * 20_000 + 20_000, server)
+        pid = outbox_worker(db, server)["pid"]
+        assert db.query("SELECT pg_terminate_backend(%s)", pid, user="postgres") == [(True,)]
+        # A second signal would be obeyed at once.
+        wait_until(lambda old=pid: outbox_worker(db, server)["pid"] != old, message="the worker has left")
+    wait_sent(db)
+    assert numbers(kafka, topic) == list(range(1, 160_001))
+
+
 def test_changes_of_another_server(db: Database, kafka: Client, topic: str) -> None:
     """A worker goes on while other servers and their mappings come, change and go."""
     server = make_server(db, kafka.address, "at_least_once")
