@@ -237,7 +237,7 @@ def test_terminated_workers(db: Database, kafka: Client, unique) -> None:
         producer.produce(topic, f'{{"id": {number}}}')
     assert producer.flush(60) == 0
     # only now: on a busy machine a worker keeps up with what is produced
-    db.query("SELECT djkafka_create_consumer('default', workers => 2, batch_messages => 500)")
+    db.query("SELECT djkafka_create_consumer('default', workers => 2, batch_messages => 50)")
     db.query("SELECT djkafka_subscribe(%s, 'visit', operation => 'insert')", topic)
     while db.value("SELECT count(*) FROM visit") < count * 0.9 and ended < 10:
         for pid in workers(db).values():
