@@ -10,6 +10,7 @@
 
 #include "base/djk.h"
 
+#include "nodes/pg_list.h"
 #include "sql/row.h"
 #include "utils/relcache.h"
 
@@ -79,6 +80,7 @@ typedef struct DjkPublishTable
 {
 	const DjkPublicationRow *row;
 	Relation	rel;
+	const List *partitions;		/* OIDs of the table and of all partitions below it; NIL: it has none */
 	char	   *name;			/* qualified and quoted */
 	char	   *alias;			/* quoted */
 	char	   *old_rows;		/* what to read in place of the transition tables */
@@ -95,7 +97,8 @@ typedef struct DjkPublishTable
  * Looks at the table; ERROR with a hint if the publication does not fit it.
  * In CurrentMemoryContext; the relation must be open, and stay so.
  */
-extern void djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Relation rel);
+extern void djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Relation rel,
+								   const List *partitions);
 
 /* The SQL of an event.  Parameters: of BOUND the last key and the chunk's size, of CHUNK both keys. */
 extern char *djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_chunk, bool last_chunk);

@@ -21,6 +21,7 @@ typedef struct DjkPublishState
 	bool		valid;
 	int			users;			/* statements that run with it */
 	Oid			relation;
+	List	   *partitions;		/* see DjkPublishTable */
 	Oid			owner;			/* of the table: whose rights everything runs with */
 	char	   *search_path;	/* pg_temp last */
 	char	   *label;			/* for errors' context */

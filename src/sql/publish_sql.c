@@ -25,12 +25,15 @@
 #include "sql/publication.h"
 
 #include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
 #include "base/compat.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -156,22 +159,42 @@ require_key(DjkPublishTable *table)
 	}
 }
 
+/* The table is not locked: a partition may be somebody else's at work. */
+static bool
+has_other_trigger(Relation triggers, Oid table)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table));
+	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+		char	   *function = get_func_name(trigger->tgfoid);
+
+		found = !trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
+			(function == NULL || strcmp(function, TRIGGER_FUNCTION) != 0);
+	}
+	systable_endscan(scan);
+	return found;
+}
+
 /* Whether somebody may change a row between a statement and our trigger. */
 static bool
-has_other_triggers(Relation rel)
+has_other_triggers(const DjkPublishTable *table)
 {
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
-		char	   *function;
+	const List *tables = table->partitions != NIL ? table->partitions : list_make1_oid(RelationGetRelid(table->rel));
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	bool		found = false;
+	ListCell   *lc;
 
-		if (trigger->tgisinternal || trigger->tgenabled == TRIGGER_DISABLED)
-			continue;
-		function = get_func_name(trigger->tgfoid);
-		if (function == NULL || strcmp(function, TRIGGER_FUNCTION) != 0)
-			return true;
-	}
-	return false;
+	foreach(lc, tables)
+		found = found || has_other_trigger(triggers, lfirst_oid(lc));
+	table_close(triggers, AccessShareLock);
+	return found;
 }
 
 /*
@@ -267,13 +290,15 @@ transition_rows(const DjkPublishTable *table, const char *name)
 }
 
 void
-djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Relation rel)
+djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Relation rel,
+					   const List *partitions)
 {
 	const char *alias = RelationGetRelationName(rel);
 
 	memset(table, 0, sizeof(*table));
 	table->row = row;
 	table->rel = rel;
+	table->partitions = partitions;
 	table->name = pstrdup(quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), alias));
 	table->alias = pstrdup(quote_identifier(alias));
 	table->old_rows = transition_rows(table, DJK_PUBLISH_OLD);
@@ -287,7 +312,7 @@ djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Rel
 		require_key(table);
 		table->hidden = check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED;
 		table->read_back = unique && !table->hidden &&
-			(table->deferrable || has_other_triggers(rel) || lacks_stored_columns(rel));
+			(table->deferrable || has_other_triggers(table) || lacks_stored_columns(rel));
 	}
 }
 

@@ -22,6 +22,8 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "base/compat.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -71,7 +73,8 @@ invalidate_relation(Datum arg, Oid relid)
 	hash_seq_init(&scan, states);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		if (entry->state != NULL && (!OidIsValid(relid) || entry->state->relation == relid))
+		if (entry->state != NULL && (!OidIsValid(relid) || entry->state->relation == relid ||
+									 list_member_oid(entry->state->partitions, relid)))
 			entry->state->valid = false;
 	}
 }
@@ -171,6 +174,9 @@ fill_state(DjkPublishState *state, const DjkPublicationRow *row, Relation rel)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->context);
 
+	/* Before their triggers are looked at, so that a change of those is not missed. */
+	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		state->partitions = find_all_inheritors(RelationGetRelid(rel), NoLock, NULL);
 	state->owner = rel->rd_rel->relowner;
 	state->search_path = pin_search_path(row->search_path);
 	state->label = psprintf("publication " INT64_FORMAT " of table \"%s\"", row->id, RelationGetRelationName(rel));
@@ -255,7 +261,7 @@ djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event)
 
 	if (state->plans[event] != NULL)
 		return state->plans[event];
-	djk_publish_table_init(&table, state->row, rel);
+	djk_publish_table_init(&table, state->row, rel, state->partitions);
 	state->plans[event] = keep(djk_publish_prepare(djk_publish_sql(&table, event, true, true), 0, NULL));
 	if (state->row->delete_rows && state->delete_plan == NULL)
 	{

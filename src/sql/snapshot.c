@@ -254,7 +254,7 @@ next_chunk(Snapshotting *work)
 		DjkPublishIdentity identity;
 
 		djk_publish_enter(state, &identity);
-		djk_publish_table_init(&table, state->row, rel);
+		djk_publish_table_init(&table, state->row, rel, state->partitions);
 		require_same_key(work, &table);
 		find_bound(work, &table);
 		if (!djk_suppressed(state->row->topic))

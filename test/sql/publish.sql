@@ -327,6 +327,17 @@ COPY town (land, name) FROM stdin;
 de	Ulm
 \.
 SELECT value FROM news();
+-- What a trigger of a partition alone changes once more, from its making on.
+CREATE TABLE road (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
+CREATE TABLE road_a PARTITION OF road FOR VALUES FROM (0) TO (9) PARTITION BY RANGE (id);
+CREATE TABLE road_b PARTITION OF road_a FOR VALUES FROM (0) TO (9);
+SELECT djkafka_publish('road', 'roads', key_format => 'text') > 0;
+INSERT INTO road VALUES (1, 'before');
+CREATE FUNCTION widen() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN UPDATE road SET v = 'wide' WHERE id = NEW.id; RETURN NULL; END $$;
+CREATE TRIGGER widen AFTER INSERT ON road_b FOR EACH ROW EXECUTE FUNCTION widen();
+INSERT INTO road VALUES (2, 'narrow');
+SELECT key, value FROM news();
 
 -- SQL is read in the same way whoever writes.
 CREATE TABLE sign (id int PRIMARY KEY, a text, b text);
@@ -345,5 +356,5 @@ SET client_min_messages = warning;
 DROP EXTENSION djkafka;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'stock'::regclass;
 INSERT INTO stock VALUES (99, 'x', 1);
-DROP TABLE stock, seat, n, o, town, sign, plain, passing, shown, country CASCADE;
-DROP FUNCTION news(), bump(), revive(), pass();
+DROP TABLE stock, seat, n, o, town, road, sign, plain, passing, shown, country CASCADE;
+DROP FUNCTION news(), bump(), revive(), pass(), widen();
