@@ -17,6 +17,7 @@
 #include <limits.h>
 
 #include "miscadmin.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
 
@@ -190,11 +191,13 @@ djk_suppressed(const char *topic)
 	const char *list = djk_suppress;
 	const char *name;
 	int			len;
+	bool		all;
 
-	if (list == NULL || list[0] == '\0' || strcmp(list, "off") == 0 || strcmp(list, "false") == 0)
+	if (list == NULL || list[0] == '\0')
 		return false;
-	if (strcmp(list, "on") == 0 || strcmp(list, "true") == 0)
-		return true;
+	/* All the words that a switch knows, or somebody's 1 would silence nothing. */
+	if (parse_bool(list, &all))
+		return all;
 	while ((name = next_topic(&list, &len)) != NULL)
 		if (strlen(topic) == len && memcmp(topic, name, len) == 0)
 			return true;

@@ -111,18 +111,7 @@ class Run:
 def kill_worker(run: Run, chance: random.Random) -> None:
     """kill -9 of one worker: the server restarts itself, as for any backend that crashes."""
     pids = wait_until(lambda: _workers(run), timeout=60, message="a worker runs")
-    kept = run.db.connect()
-    kill_and_wait(chance.choice(pids))
-    wait_until(lambda: not _answers(kept), message="the server restarts itself")
-    wait_until(lambda: _answers(run.db), message="the server is back")
-
-
-def _answers(where: psycopg.Connection | Database) -> bool:
-    try:
-        where.execute("SELECT 1") if isinstance(where, psycopg.Connection) else where.query("SELECT 1")
-    except psycopg.OperationalError:
-        return False
-    return True
+    run.db.kill_process(chance.choice(pids))
 
 
 def _workers(run: Run) -> list[int]:

@@ -16,7 +16,6 @@ from lib.djkafka import assert_audit, wait_caught_up, wait_value
 from lib.kafka import Broker, Client, Record
 from lib.outbox import explain_outbox, make_server, read_topic, sequences, wait_sent
 from lib.postgres import Cluster, Database
-from lib.process import kill_and_wait
 from lib.wait import wait_until
 
 MODES = ("at_least_once", "exactly_once")
@@ -156,20 +155,7 @@ class Run:
 def kill_worker(run: Run) -> None:
     """kill -9 of the worker: the server restarts itself, as for any backend that crashes."""
     pid = wait_until(run.worker, 60, lambda: f"the worker runs\n{explain_outbox(run.db)}", interval=0.005)
-    kept = run.db.connect()
-    kill_and_wait(pid)
-    wait_until(lambda: not _answers(kept), message="the server restarts itself")
-    kept.close()
-    run.db.disconnect()
-    wait_until(lambda: run.sent() >= 0, 60, "the server is back")
-
-
-def _answers(connection: psycopg.Connection) -> bool:
-    try:
-        connection.execute("SELECT 1")
-    except psycopg.OperationalError:
-        return False
-    return True
+    run.db.kill_process(pid)
 
 
 def kill_postmaster(run: Run) -> None:
@@ -330,12 +316,7 @@ END $$
 def kill_consumer(run: Run) -> None:
     """kill -9 of the worker that consumes."""
     pid = wait_until(lambda: consumer_worker(run), 60, "a worker consumes", interval=0.005)
-    kept = run.db.connect()
-    kill_and_wait(pid)
-    wait_until(lambda: not _answers(kept), message="the server restarts itself")
-    kept.close()
-    run.db.disconnect()
-    wait_until(lambda: run.sent() >= 0, 60, "the server is back")
+    run.db.kill_process(pid)
 
 
 def consumer_worker(run: Run) -> int:

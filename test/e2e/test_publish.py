@@ -13,7 +13,6 @@ from lib.djkafka import assert_audit, explain, wait_value
 from lib.django import Project
 from lib.kafka import Client, Record
 from lib.postgres import Cluster, Database
-from lib.process import kill_and_wait
 from lib.wait import wait_until
 
 PENDING = "SELECT count(*) FROM djkafka_outbox"
@@ -244,7 +243,7 @@ def test_handler_killed(own_cluster, kafka: Client, unique) -> None:
             server.start()
         else:
             for pid in db.workers("djkafka consumer"):
-                kill_and_wait(pid)
+                db.kill_process(pid)
 
     def complete() -> bool:
         try:

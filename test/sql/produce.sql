@@ -189,6 +189,8 @@ SELECT djkafka_produce('quiet', 'v') IS NULL, djkafka_produce('other', 'v') IS N
 SET djkafka.suppress = on;
 SELECT djkafka_produce('quiet', 'v') IS NULL, djkafka_produce('loud', 1, 2) IS NULL;
 SELECT refused($$SELECT djkafka_produce('a b', 'v')$$);
+SET djkafka.suppress = 'Yes';
+SELECT djkafka_produce('loud', 'v') IS NULL;
 SET djkafka.suppress = off;
 SELECT djkafka_produce('quiet', 'v') IS NULL;
 BEGIN;

@@ -149,6 +149,14 @@ class Cluster:
         self.reload()
 
 
+def answers(connection: psycopg.Connection) -> bool:
+    try:
+        connection.execute("SELECT 1")
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
 class Database:
     """A database with an owner of its own who is no superuser, as a Django project has it."""
 
@@ -181,6 +189,22 @@ class Database:
         for connection in self._connections.values():
             connection.close()
         self._connections = {}
+
+    def kill_process(self, pid: int) -> None:
+        """kill -9 of one of the server's processes: it restarts itself, and answers again."""
+        kept = self.connect()
+        process.kill_and_wait(pid)
+        wait_until(lambda: not answers(kept), 60, "the server restarts itself")
+        kept.close()
+        self.disconnect()
+
+        def is_back() -> bool:
+            try:
+                return answers(self.connection(self.owner))
+            except psycopg.OperationalError:
+                return False
+
+        wait_until(is_back, 60, lambda: f"the server is back; its log ends:\n{self.cluster.log()[-3000:]}")
 
     def connection(self, user: str) -> psycopg.Connection:
         """The kept connection of a user, made anew where the server closed it."""
