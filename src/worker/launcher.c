@@ -7,7 +7,8 @@
  * connected to no database, so it holds up no DROP DATABASE.  A supervisor
  * leaves by itself when its database is no longer listed or has no extension;
  * it is tried again when something in the database wakes us, and else once a
- * minute.
+ * minute.  What wakes us while one runs may have come too late for it, when it
+ * had looked already and was about to leave: it is tried again then, too.
  *
  *-------------------------------------------------------------------------
  */
@@ -38,6 +39,7 @@ typedef struct Known
 {
 	Oid			database;
 	TimestampTz tried_at;
+	bool		woken;			/* since then */
 } Known;
 
 /*
@@ -120,6 +122,27 @@ start_supervisor(Oid database, const char *name)
 	return true;
 }
 
+/* The list's entry of a database, made if it is new. */
+static Known *
+get_known(List **known, Oid database)
+{
+	MemoryContext old;
+	ListCell   *lc;
+	Known	   *entry;
+
+	foreach(lc, *known)
+	{
+		if (((Known *) lfirst(lc))->database == database)
+			return lfirst(lc);
+	}
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	entry = palloc0(sizeof(Known));
+	entry->database = database;
+	*known = lappend(*known, entry);
+	MemoryContextSwitchTo(old);
+	return entry;
+}
+
 /* Returns true if something should be looked at again soon. */
 static bool
 reconcile(bool woken, List **known)
@@ -133,31 +156,21 @@ reconcile(bool woken, List **known)
 	{
 		const char *name = lfirst(lc);
 		Oid			database = find_database(name);
-		Known	   *entry = NULL;
-		ListCell   *kc;
+		Known	   *entry;
 
-		if (!OidIsValid(database) || has_supervisor(database))
+		if (!OidIsValid(database))
 			continue;
-		foreach(kc, *known)
+		entry = get_known(known, database);
+		entry->woken |= woken;
+		if (has_supervisor(database))
+			continue;
+		if (!TimestampDifferenceExceeds(entry->tried_at, now, entry->woken ? START_AGAIN_MS : LOOK_AGAIN_MS))
 		{
-			if (((Known *) lfirst(kc))->database == database)
-				entry = lfirst(kc);
-		}
-		if (entry == NULL)
-		{
-			MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
-
-			entry = palloc0(sizeof(Known));
-			entry->database = database;
-			*known = lappend(*known, entry);
-			MemoryContextSwitchTo(old);
-		}
-		if (!TimestampDifferenceExceeds(entry->tried_at, now, woken ? START_AGAIN_MS : LOOK_AGAIN_MS))
-		{
-			soon |= woken;
+			soon |= entry->woken;
 			continue;
 		}
 		entry->tried_at = now;
+		entry->woken = false;
 		(void) start_supervisor(database, name);
 	}
 	CommitTransactionCommand();
