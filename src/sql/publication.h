@@ -100,6 +100,10 @@ typedef struct DjkPublishTable
 extern void djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Relation rel,
 								   const List *partitions);
 
+/* NULL if there is no such column. */
+extern Form_pg_attribute djk_publish_find_column(Relation rel, const char *name);
+extern bool djk_publish_is_listed(const char *name, char *const *names, int n);
+
 /* The SQL of an event.  Parameters: of BOUND the last key and the chunk's size, of CHUNK both keys. */
 extern char *djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_chunk, bool last_chunk);
 

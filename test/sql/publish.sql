@@ -327,6 +327,13 @@ COPY town (land, name) FROM stdin;
 de	Ulm
 \.
 SELECT value FROM news();
+-- Nor can it be read back where the key has no index.
+CREATE TABLE hamlet (land text, name text NOT NULL, label text GENERATED ALWAYS AS (name || '!') STORED) PARTITION BY LIST (land);
+CREATE TABLE hamlet_de (label text GENERATED ALWAYS AS (name || '!') STORED, name text NOT NULL, land text);
+ALTER TABLE hamlet ATTACH PARTITION hamlet_de FOR VALUES IN ('de');
+SELECT djkafka_publish('hamlet', 'hamlets', ARRAY['name']) > 0;
+INSERT INTO hamlet VALUES ('de', 'Rott');
+SELECT value FROM news();
 -- What a trigger of a partition alone changes once more, from its making on.
 CREATE TABLE road (id int PRIMARY KEY, v text) PARTITION BY RANGE (id);
 CREATE TABLE road_a PARTITION OF road FOR VALUES FROM (0) TO (9) PARTITION BY RANGE (id);
@@ -356,5 +363,5 @@ SET client_min_messages = warning;
 DROP EXTENSION djkafka;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'stock'::regclass;
 INSERT INTO stock VALUES (99, 'x', 1);
-DROP TABLE stock, seat, n, o, town, road, sign, plain, passing, shown, country CASCADE;
+DROP TABLE stock, seat, n, o, town, hamlet, road, sign, plain, passing, shown, country CASCADE;
 DROP FUNCTION news(), bump(), revive(), pass(), widen();
