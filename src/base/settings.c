@@ -17,7 +17,6 @@
 #include <limits.h>
 
 #include "miscadmin.h"
-#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
 
@@ -185,6 +184,22 @@ check_suppress(char **newval, void **extra, GucSource source)
 	return true;
 }
 
+/* The words of a switch, and not what begins like one: that may be a topic. */
+static bool
+is_switch(const char *text, bool *on)
+{
+	static const char *const words[] = {"off", "on", "false", "true", "no", "yes", "0", "1"};
+
+	for (int i = 0; i < lengthof(words); i++)
+	{
+		if (pg_strcasecmp(text, words[i]) != 0)
+			continue;
+		*on = i % 2 != 0;
+		return true;
+	}
+	return false;
+}
+
 bool
 djk_suppressed(const char *topic)
 {
@@ -195,8 +210,7 @@ djk_suppressed(const char *topic)
 
 	if (list == NULL || list[0] == '\0')
 		return false;
-	/* All the words that a switch knows, or somebody's 1 would silence nothing. */
-	if (parse_bool(list, &all))
+	if (is_switch(list, &all))
 		return all;
 	while ((name = next_topic(&list, &len)) != NULL)
 		if (strlen(topic) == len && memcmp(topic, name, len) == 0)
