@@ -342,7 +342,7 @@ COMMENT ON COLUMN @extschema@.djkafka_outbox_server.done_floors IS 'the same for
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.target IS 'the snapshot whose messages are being sent, in order of id; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.cursor_id IS 'messages of target up to this id have been taken care of';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.carrier_topic IS 'exactly_once: the partition under which batch numbers are committed in Kafka';
-COMMENT ON COLUMN @extschema@.djkafka_outbox_server.carried IS 'exactly_once: number of the last batch that is known to be in Kafka';
+COMMENT ON COLUMN @extschema@.djkafka_outbox_server.carried IS 'exactly_once: number of the last batch that is known to be in Kafka; -2: to be asked before the claimed batch is sent';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.decision IS 'what djkafka_outbox_decide said about the claimed batch';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.sent IS 'messages that Kafka acknowledged';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.dead IS 'messages that Kafka refused for good';

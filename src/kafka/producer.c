@@ -97,7 +97,10 @@ release_all(void *arg)
 {
 	DjkProducer *producer = arg;
 
-	djk_producer_note_fatal(producer);
+	/* What waits in its queue must not be sent any more: a call may delay the end, and another may send it. */
+	if (producer->handle->rk != NULL)
+		rd_kafka_purge(producer->handle->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
+					   RD_KAFKA_PURGE_F_NON_BLOCKING);
 	djk_producer_release_events(producer);
 	for (int i = 0; i < DJK_TOPIC_BUCKETS; i++)
 	{

@@ -149,6 +149,8 @@ look_once(DjkProducer *producer, const char *topic, int timeout_ms, DjkTopicLook
 	Question   *question = create_question(producer);
 	rd_kafka_resp_err_t code;
 
+	look->npartitions = 0;
+	look->leaderless = false;
 	question->timeout_ms = timeout_ms;
 	question->topic = rd_kafka_topic_new(producer->handle->rk, topic, NULL);
 	if (question->topic == NULL)

@@ -121,7 +121,7 @@ djk_outbox_load(int64 id, MemoryContext context)
 	outbox->done->floor = djk_row_int64(0, 18, 0);
 	load_floors(outbox->done, 19);
 	outbox->target = row_mark(outbox, 20);
-	outbox->carried = djk_row_int64(0, 23, -1);
+	outbox->carried = djk_row_int64(0, 23, DJK_CARRIED_NONE);
 	outbox->decision = djk_row_text(0, 24, context);
 	return outbox;
 }
@@ -214,7 +214,7 @@ djk_outbox_store(DjkOutbox *outbox)
 	values[21] = Int64GetDatum(outbox->cursor_id);
 	nulls[21] = outbox->target != NULL ? ' ' : 'n';
 	values[22] = Int64GetDatum(outbox->carried);
-	nulls[22] = outbox->carried >= 0 ? ' ' : 'n';
+	nulls[22] = outbox->carried != DJK_CARRIED_NONE ? ' ' : 'n';
 
 	values[23] = PointerGetDatum(&outbox->place);
 

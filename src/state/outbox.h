@@ -56,6 +56,9 @@ extern void djk_outbox_end_transaction(void);
 
 /* --- sending, in the worker of one server; all between djk_catalog_enter() and leave --- */
 
+#define DJK_CARRIED_NONE		(-1)
+#define DJK_CARRIED_UNASKED		(-2)	/* Kafka is asked before the claimed batch is sent */
+
 /*
  * What djkafka_outbox_server says of a server, as the worker knows it.  The
  * calls below change it and the other tables; djk_outbox_store() writes it
@@ -81,7 +84,7 @@ typedef struct DjkOutbox
 	bool		target_read;	/* nothing of the target lies behind claimed_id */
 	char	   *carrier_topic;	/* NULL: none yet */
 	int			carrier_partition;
-	int64		carried;		/* number last known to be in Kafka, -1: none */
+	int64		carried;		/* number last known to be in Kafka; or one of the two below */
 	char	   *decision;		/* a person's about the claimed batch: "send" or "confirm"; NULL: none */
 	int64		sent;			/* counters, all time */
 	int64		dead;

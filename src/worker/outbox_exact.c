@@ -14,8 +14,9 @@
  *
  * Brokers forget the offsets of empty groups after some days, and at once when
  * their topic is deleted.  A number that is missing is therefore believed only
- * if none was there when the batch was claimed, and of a claim that is younger
- * than a day; a worker that has been idle asks again before its next batch.
+ * if none was there before the batch was sent, and of a claim that is younger
+ * than a day.  Whoever has not asked for an hour asks before a batch is sent;
+ * its claim says so, and a claim that still does was never sent.
  *
  *-------------------------------------------------------------------------
  */
@@ -131,16 +132,31 @@ mark_all(DjkSender *sender, DjkDelivery delivery)
 }
 
 static void
-note_known(DjkSender *sender)
+note_known(DjkSender *sender, int64 number)
 {
 	sender->knows_number = true;
 	sender->known_at = GetCurrentTimestamp();
+	sender->known_number = number;
+}
+
+static bool
+knows_number(const DjkSender *sender)
+{
+	return sender->knows_number &&
+		!TimestampDifferenceExceeds(sender->known_at, GetCurrentTimestamp(), KNOWN_FOR_MS);
+}
+
+void
+djk_sender_note_claim(DjkSender *sender)
+{
+	if (!knows_number(sender))
+		sender->outbox->carried = DJK_CARRIED_UNASKED;
 }
 
 static void
 note_sent(DjkSender *sender)
 {
-	note_known(sender);
+	note_known(sender, sender->outbox->batch);
 	sender->outbox->carried = sender->outbox->batch;
 	sender->attempt = 0;
 }
@@ -155,7 +171,7 @@ note_sent(DjkSender *sender)
 static bool
 was_not_sent(const DjkOutbox *outbox, int64 number)
 {
-	if (number < 0 && outbox->carried < 0)
+	if (number == DJK_CARRIED_NONE && outbox->carried == DJK_CARRIED_NONE)
 		return !TimestampDifferenceExceeds(outbox->claimed_at, GetCurrentTimestamp(), FORGOTTEN_AFTER_MS);
 	return number == outbox->carried;
 }
@@ -186,10 +202,20 @@ renumber(DjkOutbox *outbox, int64 number)
 	outbox->carried = number;
 }
 
+pg_noreturn static void
+stop_beside_another(DjkSender *sender, int64 number)
+{
+	stop(sender, DJK_STATE_BROKEN,
+		 psprintf("another process sends as this outbox: batch " INT64_FORMAT " is in Kafka, the last one of ours is "
+				  INT64_FORMAT, number, sender->known_number),
+		 "Is there a copy of this database, or its former primary, that still runs? "
+		 "Once it is stopped, reload the settings.");
+}
+
 /*
  * The first batch of a worker: Kafka may have gone on without us, sent to by a
  * server that this one was restored from or has taken over from, and it may
- * have forgotten a number.
+ * have forgotten a number.  Later on it may only have forgotten.
  */
 static void
 learn_number(DjkSender *sender)
@@ -197,11 +223,12 @@ learn_number(DjkSender *sender)
 	DjkOutbox  *outbox = sender->outbox;
 	int64		number;
 
-	if (sender->knows_number &&
-		!TimestampDifferenceExceeds(sender->known_at, GetCurrentTimestamp(), KNOWN_FOR_MS))
+	if (knows_number(sender))
 		return;
-	number = outbox->carrier_topic != NULL ? ask_carried(sender) : -1;
-	note_known(sender);
+	number = outbox->carrier_topic != NULL ? ask_carried(sender) : DJK_CARRIED_NONE;
+	if (sender->knows_number && number != DJK_CARRIED_NONE && number != sender->known_number)
+		stop_beside_another(sender, number);
+	note_known(sender, number);
 	if (number == outbox->carried)
 		return;
 	outbox->carried = number;
@@ -222,7 +249,8 @@ follow_decision(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
 
-	renumber(outbox, outbox->carrier_topic != NULL ? ask_carried(sender) : -1);
+	renumber(outbox, outbox->carrier_topic != NULL ? ask_carried(sender) : DJK_CARRIED_NONE);
+	note_known(sender, outbox->carried);
 	if (strcmp(outbox->decision, "confirm") == 0)
 		mark_all(sender, DJK_DELIVERY_DONE);
 	else
@@ -235,15 +263,15 @@ djk_sender_recover(DjkSender *sender)
 	DjkOutbox  *outbox = sender->outbox;
 	int64		number;
 
-	note_known(sender);
 	if (outbox->decision != NULL)
 	{
 		follow_decision(sender);
 		return;
 	}
-	if (outbox->carrier_topic == NULL)
-		return;					/* no transaction was ever begun */
+	if (outbox->carrier_topic == NULL || outbox->carried == DJK_CARRIED_UNASKED)
+		return;					/* no transaction of the batch was ever begun */
 	number = ask_carried(sender);
+	note_known(sender, number);
 	if (number == outbox->batch)
 	{
 		mark_all(sender, DJK_DELIVERY_DONE);
@@ -302,6 +330,8 @@ require_carrier(DjkSender *sender)
 		return;
 	outbox->carrier_topic = MemoryContextStrdup(outbox->context, sender->batch.messages[0].topic);
 	outbox->carrier_partition = 0;
+	outbox->carried = DJK_CARRIED_UNASKED;
+	sender->knows_number = false;
 	djk_sender_store(sender);
 }
 
@@ -372,13 +402,20 @@ was_committed(DjkSender *sender)
 	}
 	if (was_not_sent(sender->outbox, number))
 		return false;
-	if (number < 0)
+	if (number == DJK_CARRIED_NONE)
 		stop_undecided(sender, number);
-	stop(sender, DJK_STATE_BROKEN,
-		 psprintf("another process sends as this outbox: batch " INT64_FORMAT " is in Kafka, the last one of ours is "
-				  INT64_FORMAT, number, sender->outbox->carried),
-		 "Is there a copy of this database, or its former primary, that still runs? "
-		 "Once it is stopped, reload the settings.");
+	stop_beside_another(sender, number);
+}
+
+static char *
+first_failure(const DjkSender *sender)
+{
+	for (int i = 0; i < sender->batch.nmessages; i++)
+	{
+		if (sender->batch.messages[i].error.message != NULL)
+			return sender->batch.messages[i].error.message;
+	}
+	return pstrdup("Kafka did not take the batch");
 }
 
 /* One attempt; true if the batch is in Kafka. */
@@ -386,6 +423,7 @@ static bool
 try_transaction(DjkSender *sender)
 {
 	DjkError	error = {0};
+	int			unknown = djk_sender_count_unknown(sender);
 	DjkTransactionResult result = djk_producer_begin(sender->producer, &error);
 	bool		all_sent = result == DJK_TRANSACTION_OK && djk_sender_send(sender, true);
 
@@ -405,7 +443,9 @@ try_transaction(DjkSender *sender)
 		/* It was not for a message: the carrier may be gone. */
 		if (all_sent)
 			djk_sender_topic(sender, sender->outbox->carrier_topic)->checked = false;
-		/* Nor for one where a right is missing; it would come again at once. */
+		/* Nor where a right is missing, or a message failed that is not at fault: it would come again at once. */
+		if (error.message == NULL && djk_sender_count_unknown(sender) == unknown)
+			error.message = first_failure(sender);
 		if (error.message != NULL)
 			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);
 	}
@@ -438,8 +478,6 @@ check_carrier(DjkSender *sender)
 			(errmsg("djkafka's outbox carries its numbers in another topic: \"%s\" cannot be written to",
 					outbox->carrier_topic)));
 	outbox->carrier_topic = NULL;
-	outbox->carried = -1;
-	sender->knows_number = false;
 }
 
 void

@@ -120,7 +120,7 @@ look_at_new_topic(DjkSender *sender, const char *name, double vain_ms, DjkTopicL
 	return djk_producer_check_topic(sender->producer, name, CHECK_TOPIC_MS, look);
 }
 
-/* BLOCKED or DONE; returns FAILED, with *error, only if nobody answers. */
+/* BLOCKED or DONE; returns FAILED only if nobody answers.  *error unless DONE. */
 static DjkDelivery
 check_topic(DjkSender *sender, const char *name, double *vain_ms, DjkError *error)
 {
@@ -182,6 +182,7 @@ djk_sender_check_topics(DjkSender *sender)
 			DjkError	error = {0};
 
 			last = message->topic;
+			djk_sender_housekeep(sender);
 			if (is_behind(sender, last))
 				answer = DJK_DELIVERY_BLOCKED;
 			else
@@ -413,9 +414,8 @@ djk_sender_send(DjkSender *sender, bool stop_at_failure)
 
 /* ---------- at_least_once ---------- */
 
-/* What is left to find out: less with each answer, and with each suspect. */
-static int
-count_unknown(const DjkSender *sender)
+int
+djk_sender_count_unknown(const DjkSender *sender)
 {
 	int			n = 0;
 
@@ -437,7 +437,7 @@ djk_sender_deliver(DjkSender *sender)
 
 		djk_sender_require_producer(sender);
 		djk_sender_check_topics(sender);
-		unknown = count_unknown(sender);
+		unknown = djk_sender_count_unknown(sender);
 		if (djk_sender_send(sender, false))
 		{
 			sender->attempt = 0;
@@ -447,7 +447,7 @@ djk_sender_deliver(DjkSender *sender)
 		error.message = pstrdup(error.message ? error.message : "the producer cannot go on");
 		djk_sender_drop_producer(sender);
 		/* One that was refused costs a producer, and is progress; so is a topic that is held. */
-		if (count_unknown(sender) == unknown && !sender->stalled)
+		if (djk_sender_count_unknown(sender) == unknown && !sender->stalled)
 			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);
 	}
 }

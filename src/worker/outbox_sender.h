@@ -61,9 +61,11 @@ typedef struct DjkSender
 	char		denial[256];	/* what was said when the connection was refused last */
 	TimestampTz denied_at;		/* 0: not since the last answer */
 	bool		unconfirmed;	/* something of the batch may be in Kafka */
+	bool		delivered;		/* all of it has its answers */
 	bool		knows_number;	/* exactly_once: outbox->carried is what Kafka names */
 	bool		carrier_checked;	/* exactly_once: the carrier topic exists */
-	TimestampTz known_at;		/* when that was asked or told last */
+	TimestampTz known_at;		/* when that was asked or told last, */
+	int64		known_number;	/* and what it was */
 	const char *leaving;		/* why, once the batch has been sent; NULL: no */
 	TimestampTz leaving_since;
 	bool		held_turn;		/* whether held messages are to come next */
@@ -113,6 +115,9 @@ extern bool djk_sender_send(DjkSender *sender, bool stop_at_failure);
 /* Takes what the library has to say: answers, errors, log lines. */
 extern void djk_sender_take_events(DjkSender *sender);
 
+/* What is left to find out about the batch: less with each answer, and with each suspect. */
+extern int	djk_sender_count_unknown(const DjkSender *sender);
+
 /* Checks the topics of the PENDING messages; BLOCKED are those that cannot be written to. */
 extern void djk_sender_check_topics(DjkSender *sender);
 
@@ -126,6 +131,12 @@ extern bool djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int firs
 /* Sends the batch, in the one way or the other; returns when it can be confirmed. */
 extern void djk_sender_deliver(DjkSender *sender);
 extern void djk_sender_deliver_exactly_once(DjkSender *sender);
+
+/*
+ * exactly_once: to be called with each claim, before it is stored.  Where Kafka
+ * is to be asked for its number before the batch is sent, the claim says so.
+ */
+extern void djk_sender_note_claim(DjkSender *sender);
 
 /* exactly_once: what became of a batch that was claimed before a crash. */
 extern void djk_sender_recover(DjkSender *sender);

@@ -25,6 +25,7 @@
  */
 #include "worker/outbox_sender.h"
 
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define LOOK_EVERY_MS		2000
@@ -53,7 +54,7 @@ next_topic(DjkSender *sender, const DjkStall *stall, int *i, int end)
 	return NULL;
 }
 
-/* False if Kafka does not answer. */
+/* False if Kafka does not answer.  What the library says of each is not kept. */
 static bool
 look_at_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
 {
@@ -63,6 +64,7 @@ look_at_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
 	{
 		DjkTopicLook look;
 
+		djk_sender_housekeep(sender);
 		if (djk_producer_look_at_topic(sender->producer, topic->name, LOOK_MS, &look) == DJK_DELIVERY_FAILED)
 			return false;
 		topic->leaderless = look.leaderless;
@@ -71,10 +73,11 @@ look_at_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
 	return true;
 }
 
+/* As of the beginning of the look: what that took is not Kafka's silence. */
 static bool
 is_stalled(const DjkSender *sender, const DjkOutboxTopic *topic, const DjkStall *stall)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = stall->looked_at;
 	bool		is_probe = topic->silent && sender->outbox->claimed_topic != NULL;
 
 	if (topic->leaderless && TimestampDifferenceExceeds(stall->since, now, LEADERLESS_MS))
@@ -125,21 +128,22 @@ hold_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
 	return any;
 }
 
-bool
-djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int first, int end)
+/* Notes what is in flight; true if that is as before. */
+static bool
+stands_still(const DjkSender *sender, DjkStall *stall)
 {
-	TimestampTz now = GetCurrentTimestamp();
 	int			in_flight = djk_producer_in_flight(sender->producer);
 
-	if (stall->since == 0 || in_flight != stall->in_flight)
-	{
-		stall->in_flight = in_flight;
-		stall->since = stall->looked_at = now;
-		return false;
-	}
-	if (!TimestampDifferenceExceeds(stall->looked_at, now, LOOK_EVERY_MS))
-		return false;
-	stall->looked_at = now;
+	if (stall->since != 0 && in_flight == stall->in_flight)
+		return true;
+	stall->in_flight = in_flight;
+	stall->since = stall->looked_at = GetCurrentTimestamp();
+	return false;
+}
+
+static bool
+look_and_hold(DjkSender *sender, DjkStall *stall, int first, int end)
+{
 	if (!look_at_topics(sender, stall, first, end))
 	{
 		/* The library told of the last broker's end once, maybe when there was nothing to send. */
@@ -149,5 +153,27 @@ djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int first, int end)
 		stall->since = GetCurrentTimestamp();
 		return false;
 	}
-	return hold_topics(sender, stall, first, end);
+	/* Looking takes its time: what has come meanwhile counts. */
+	djk_sender_take_events(sender);
+	return stands_still(sender, stall) && hold_topics(sender, stall, first, end);
+}
+
+bool
+djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int first, int end)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext context;
+	MemoryContext old;
+	bool		any;
+
+	if (!stands_still(sender, stall) || !TimestampDifferenceExceeds(stall->looked_at, now, LOOK_EVERY_MS))
+		return false;
+	stall->looked_at = now;
+	/* This may go on for days within one turn. */
+	context = AllocSetContextCreate(CurrentMemoryContext, "djkafka look", ALLOCSET_SMALL_SIZES);
+	old = MemoryContextSwitchTo(context);
+	any = look_and_hold(sender, stall, first, end);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return any;
 }

@@ -108,13 +108,27 @@ djk_sender_swap_batches(DjkSender *sender, const DjkOutboxBatch *next)
 		sender->suspicion = MemoryContextAllocZero(next->context, next->nmessages);
 }
 
+/* Of a batch of one topic: it took one and refused none for the topic's sake. */
+static bool
+takes_messages(const DjkOutboxBatch *batch)
+{
+	bool		done = false;
+
+	for (int i = 0; i < batch->nmessages; i++)
+	{
+		if (batch->messages[i].delivery == DJK_DELIVERY_BLOCKED)
+			return false;
+		done |= batch->messages[i].delivery == DJK_DELIVERY_DONE;
+	}
+	return done;
+}
+
 static void
 confirm_batch(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
 
-	if (sender->batch.nmessages > 0 && outbox->claimed_topic != NULL &&
-		sender->batch.messages[0].delivery == DJK_DELIVERY_DONE)
+	if (outbox->claimed_topic != NULL && takes_messages(&sender->batch))
 	{
 		djk_sender_topic(sender, outbox->claimed_topic)->attempt = 0;
 		djk_sender_topic(sender, outbox->claimed_topic)->silent = false;
@@ -169,6 +183,8 @@ djk_sender_turn(DjkSender *sender)
 	if (confirms)
 		confirm_batch(sender);
 	found = claim(sender, open, &next);
+	if (next.nmessages > 0 && sender->connection.exactly_once)
+		djk_sender_note_claim(sender);
 	if (found || confirms)
 		djk_outbox_store(outbox);
 	if (next.nmessages > 0 && !outbox->enabled)

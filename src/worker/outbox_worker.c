@@ -33,6 +33,7 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #define IDLE_WAIT_MS		60000
@@ -40,6 +41,7 @@
 #define DESTROY_MS			1000
 #define CLOSE_TIMEOUT_MS	3000
 #define LAST_BATCH_MS		10000
+#define TERMINATION_SECONDS	4		/* below the 5 s that DROP DATABASE (FORCE) waits */
 #define DENIAL_MS			60000	/* the library repeats itself twice as often */
 #define ROTATE_EVERY_MS		1000	/* while there is work */
 #define TIDY_SOON_MS		5000	/* after it */
@@ -57,6 +59,7 @@ static DjkSender *this_sender = NULL;
 /* Busy: what is sent is not confirmed yet, or is about to be sent. */
 static volatile sig_atomic_t is_busy = false;
 static volatile sig_atomic_t is_terminated = false;
+static TimeoutId busy_timeout;
 
 /* ---------- leaving ---------- */
 
@@ -74,7 +77,9 @@ close_producer(int code, Datum arg)
 
 /*
  * pg_terminate_backend() and a shutdown: in mid-batch they are a wish to leave,
- * so that nothing is sent twice for them.  A second one is obeyed at once.
+ * so that nothing is sent twice for them.  A second one is obeyed at once.  The
+ * server signals once, and the worker may wait for something of the server's, a
+ * lock or a standby, that knows of no wishes: so the second comes by itself.
  */
 static void
 handle_sigterm(SIGNAL_ARGS)
@@ -89,6 +94,28 @@ handle_sigterm(SIGNAL_ARGS)
 	else
 		die(postgres_signal_arg);
 	errno = saved_errno;
+}
+
+/* In the handler of SIGALRM, each second while busy. */
+static void
+check_termination(void)
+{
+	static int	seconds = 0;
+
+	if (is_terminated && ++seconds > TERMINATION_SECONDS)
+		kill(MyProcPid, SIGTERM);
+}
+
+static void
+set_busy(bool busy)
+{
+	if (busy == is_busy)
+		return;
+	is_busy = busy;
+	if (busy)
+		enable_timeout_every(busy_timeout, GetCurrentTimestamp() + USECS_PER_SEC, 1000);
+	else
+		disable_timeout(busy_timeout, false);
 }
 
 void
@@ -115,7 +142,8 @@ reason_to_leave(void)
 
 /*
  * What Kafka has and we have not confirmed would be sent again, so a batch on
- * its way is waited for, if Kafka answers and it does not take long.
+ * its way is waited for, if Kafka answers and it does not take long; one that
+ * has all its answers is left to be confirmed.
  */
 void
 djk_sender_housekeep(DjkSender *sender)
@@ -128,9 +156,10 @@ djk_sender_housekeep(DjkSender *sender)
 		sender->leaving = reason;
 		sender->leaving_since = now;
 	}
-	if (sender->leaving != NULL &&
-		(!sender->unconfirmed || (sender->state != DJK_STATE_RUNNING && sender->state != DJK_STATE_STARTING) ||
-		 TimestampDifferenceExceeds(sender->leaving_since, now, LAST_BATCH_MS)))
+	if (sender->leaving == NULL || (sender->unconfirmed && sender->delivered))
+		return;
+	if (!sender->unconfirmed || (sender->state != DJK_STATE_RUNNING && sender->state != DJK_STATE_STARTING) ||
+		TimestampDifferenceExceeds(sender->leaving_since, now, LAST_BATCH_MS))
 		djk_sender_leave(sender, sender->leaving);
 }
 
@@ -144,13 +173,20 @@ djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, cons
 		djk_worker_tell_state("outbox", state, reason, 0, NULL);
 }
 
+/* Whether the credentials were refused lately. */
+static bool
+is_denied(const DjkSender *sender)
+{
+	return sender->denied_at != 0 &&
+		!TimestampDifferenceExceeds(sender->denied_at, GetCurrentTimestamp(), DENIAL_MS);
+}
+
 void
 djk_sender_set_unreachable(DjkSender *sender, const char *reason, const char *hint)
 {
 	DjkState	state = DJK_STATE_UNREACHABLE;
 
-	if (sender->denied_at != 0 &&
-		!TimestampDifferenceExceeds(sender->denied_at, GetCurrentTimestamp(), DENIAL_MS))
+	if (is_denied(sender))
 	{
 		state = DJK_STATE_BROKEN;
 		reason = sender->denial;
@@ -347,14 +383,15 @@ wait_idle(DjkSender *sender)
 	long		idle = (now - sender->busy_at) / 1000;
 	long		due = sender->tidied == 0 ? TIDY_SOON_MS : IDLE_WAIT_MS;
 
-	djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
+	if (!is_denied(sender))
+		djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
 	if (sender->tidied < 2 && idle >= due)
 	{
 		tidy_idle(sender, sender->tidied == 0 ? ROTATE_SOON_KB : 1);
 		sender->tidied++;
 		return;
 	}
-	is_busy = false;
+	set_busy(false);
 	djk_worker_report_idle("waiting for messages");
 	djk_worker_wait(sender->producer ? djk_producer_fd(sender->producer) : -1,
 					Min(held_wait_ms(sender), sender->tidied < 2 ? due - idle + 1 : IDLE_WAIT_MS), "DjkafkaOutbox");
@@ -366,12 +403,14 @@ static void
 deliver(DjkSender *sender)
 {
 	djk_worker_report_busy("sending a batch");
-	is_busy = true;
+	set_busy(true);
 	sender->unconfirmed = true;
+	sender->delivered = false;
 	if (sender->connection.exactly_once)
 		djk_sender_deliver_exactly_once(sender);
 	else
 		djk_sender_deliver(sender);
+	sender->delivered = true;
 }
 
 static void
@@ -390,7 +429,7 @@ run_loop(DjkSender *sender)
 			djk_sender_leave(sender, sender->leaving);
 		}
 		(void) djk_wake_taken();
-		is_busy = true;
+		set_busy(true);
 		more = djk_sender_turn(sender);
 		if (sender->batch.nmessages > 0)
 		{
@@ -507,6 +546,7 @@ run_outbox_worker(void *arg)
 	sender->args = djk_worker_args();
 	djk_slot_attach(sender->args.slot, sender->args.generation);
 	BackgroundWorkerInitializeConnectionByOid(sender->args.database, InvalidOid, 0);
+	busy_timeout = RegisterTimeout(USER_TIMEOUT, check_termination);
 	sender->life = AllocSetContextCreate(TopMemoryContext, "djkafka outbox worker", ALLOCSET_DEFAULT_SIZES);
 	sender->cycle = AllocSetContextCreate(sender->life, "djkafka outbox cycle", ALLOCSET_DEFAULT_SIZES);
 	sender->batch.context = AllocSetContextCreate(sender->life, "djkafka outbox batch", ALLOCSET_DEFAULT_SIZES);

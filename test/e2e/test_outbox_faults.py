@@ -545,6 +545,32 @@ def test_number_that_is_gone(own_broker, db: Database) -> None:
     assert_numbers(client, topic, 20)
 
 
+def restart_worker(db: Database) -> None:
+    db.query("UPDATE djkafka_outbox_server SET enabled = false", user="postgres")
+    wait_until(lambda: not db.workers("djkafka outbox"), message="the worker has left")
+    db.query("UPDATE djkafka_outbox_server SET enabled = true", user="postgres")
+
+
+def test_number_that_was_gone_before(own_broker, db: Database) -> None:
+    """A worker that could not ask Kafka before it ended has sent nothing: nobody is asked to decide."""
+    broker = own_broker()
+    client = Client(broker.address)
+    carrier, topic = client.create_topic("carrier"), client.create_topic("numbers")
+    server = make_server(db, broker.address, "exactly_once")
+    produce_numbers(db, [carrier], 1, 10, server)
+    wait_sent(db)
+    client.delete_topic(carrier)
+    broker.stop()
+    restart_worker(db)
+    produce_numbers(db, [topic], 1, 10, server)
+    wait_until(lambda: (row := outbox_server(db, server))["batch"] > row["confirmed"], message="a batch is claimed")
+    restart_worker(db)
+    outbox_worker(db, server)
+    broker.start()
+    wait_sent(db)
+    assert_numbers(client, topic, 10)
+
+
 def test_numbers_that_kafka_has_already(own_broker, db: Database) -> None:
     """After a restore or a failover Kafka's number is ahead of ours: no batch is taken for one that was sent."""
     broker = own_broker()

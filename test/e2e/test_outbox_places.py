@@ -124,6 +124,23 @@ def test_termination_in_mid_batch(db: Database, kafka: Client, topic: str, mode:
     assert numbers(kafka, topic) == list(range(1, 160_001))
 
 
+def test_termination_of_a_worker_that_waits(db: Database, kafka: Client, topic: str) -> None:
+    """It waits for a lock, which knows nothing of its wish to confirm a batch first."""
+    server = make_server(db, kafka.address, "at_least_once")
+    produce_numbers(db, topic, 1, 10, server)
+    wait_sent(db)
+    pid = outbox_worker(db, server)["pid"]
+    waiting = "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s"
+    with db.connect("postgres") as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE djkafka_outbox_server IN SHARE MODE")
+        produce_numbers(db, topic, 11, 20, server)
+        wait_until(lambda: db.value(waiting, pid, user="postgres") == "Lock", message="the worker waits for the lock")
+        assert db.query("SELECT pg_terminate_backend(%s)", pid, user="postgres") == [(True,)]
+        wait_until(lambda: pid not in db.workers("djkafka outbox"), 15, "the worker has left, with the lock still held")
+    wait_sent(db)
+    assert numbers(kafka, topic) == list(range(1, 21))
+
+
 def test_changes_of_another_server(db: Database, kafka: Client, topic: str) -> None:
     """A worker goes on while other servers and their mappings come, change and go."""
     server = make_server(db, kafka.address, "at_least_once")
