@@ -444,7 +444,8 @@ try_transaction(DjkSender *sender)
 		if (all_sent)
 			djk_sender_topic(sender, sender->outbox->carrier_topic)->checked = false;
 		/* Nor where a right is missing, or a message failed that is not at fault: it would come again at once. */
-		if (error.message == NULL && djk_sender_count_unknown(sender) == unknown)
+		sender->vain = error.message == NULL && djk_sender_count_unknown(sender) == unknown ? sender->vain + 1 : 0;
+		if (sender->vain > 1)
 			error.message = first_failure(sender);
 		if (error.message != NULL)
 			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);

@@ -55,6 +55,7 @@ typedef struct DjkSender
 	MemoryContext spare;		/* the memory of the next batch */
 	uint8	   *suspicion;		/* of each message, see outbox_send.c */
 	int			attempt;		/* failures to send, in a row */
+	int			vain;			/* exactly_once: transactions in a row that failed and taught nothing */
 	bool		stalled;		/* the last piece was given up for a topic that is held now */
 	bool		ready;			/* exactly_once: transactions can begin */
 	DjkState	state;

@@ -18,6 +18,9 @@
  */
 #include "worker/outbox_sender.h"
 
+#include <signal.h>
+#include <time.h>
+
 #include "access/xact.h"
 #include "apply/retry.h"
 #include "base/compat.h"
@@ -33,7 +36,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #define IDLE_WAIT_MS		60000
@@ -59,7 +61,8 @@ static DjkSender *this_sender = NULL;
 /* Busy: what is sent is not confirmed yet, or is about to be sent. */
 static volatile sig_atomic_t is_busy = false;
 static volatile sig_atomic_t is_terminated = false;
-static TimeoutId busy_timeout;
+static timer_t last_call;
+static bool has_last_call = false;
 
 /* ---------- leaving ---------- */
 
@@ -84,9 +87,10 @@ close_producer(int code, Datum arg)
 static void
 handle_sigterm(SIGNAL_ARGS)
 {
+	static const struct itimerspec delay = {.it_value = {.tv_sec = TERMINATION_SECONDS}};
 	int			saved_errno = errno;
 
-	if (is_busy && !is_terminated)
+	if (is_busy && !is_terminated && has_last_call && timer_settime(last_call, 0, &delay, NULL) == 0)
 	{
 		is_terminated = true;
 		SetLatch(MyLatch);
@@ -96,26 +100,16 @@ handle_sigterm(SIGNAL_ARGS)
 	errno = saved_errno;
 }
 
-/* In the handler of SIGALRM, each second while busy. */
+/*
+ * Only armed by the handler: a timeout of the server's cannot be, and would wake
+ * an idle worker.  Without such a timer no signal is put off.
+ */
 static void
-check_termination(void)
+create_last_call(void)
 {
-	static int	seconds = 0;
+	struct sigevent event = {.sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM};
 
-	if (is_terminated && ++seconds > TERMINATION_SECONDS)
-		kill(MyProcPid, SIGTERM);
-}
-
-static void
-set_busy(bool busy)
-{
-	if (busy == is_busy)
-		return;
-	is_busy = busy;
-	if (busy)
-		enable_timeout_every(busy_timeout, GetCurrentTimestamp() + USECS_PER_SEC, 1000);
-	else
-		disable_timeout(busy_timeout, false);
+	has_last_call = timer_create(CLOCK_MONOTONIC, &event, &last_call) == 0;
 }
 
 void
@@ -391,7 +385,7 @@ wait_idle(DjkSender *sender)
 		sender->tidied++;
 		return;
 	}
-	set_busy(false);
+	is_busy = false;
 	djk_worker_report_idle("waiting for messages");
 	djk_worker_wait(sender->producer ? djk_producer_fd(sender->producer) : -1,
 					Min(held_wait_ms(sender), sender->tidied < 2 ? due - idle + 1 : IDLE_WAIT_MS), "DjkafkaOutbox");
@@ -403,7 +397,7 @@ static void
 deliver(DjkSender *sender)
 {
 	djk_worker_report_busy("sending a batch");
-	set_busy(true);
+	is_busy = true;
 	sender->unconfirmed = true;
 	sender->delivered = false;
 	if (sender->connection.exactly_once)
@@ -429,7 +423,7 @@ run_loop(DjkSender *sender)
 			djk_sender_leave(sender, sender->leaving);
 		}
 		(void) djk_wake_taken();
-		set_busy(true);
+		is_busy = true;
 		more = djk_sender_turn(sender);
 		if (sender->batch.nmessages > 0)
 		{
@@ -546,7 +540,7 @@ run_outbox_worker(void *arg)
 	sender->args = djk_worker_args();
 	djk_slot_attach(sender->args.slot, sender->args.generation);
 	BackgroundWorkerInitializeConnectionByOid(sender->args.database, InvalidOid, 0);
-	busy_timeout = RegisterTimeout(USER_TIMEOUT, check_termination);
+	create_last_call();
 	sender->life = AllocSetContextCreate(TopMemoryContext, "djkafka outbox worker", ALLOCSET_DEFAULT_SIZES);
 	sender->cycle = AllocSetContextCreate(sender->life, "djkafka outbox cycle", ALLOCSET_DEFAULT_SIZES);
 	sender->batch.context = AllocSetContextCreate(sender->life, "djkafka outbox batch", ALLOCSET_DEFAULT_SIZES);
