@@ -29,6 +29,7 @@
 #include "apply/retry.h"
 #include "apply/work.h"
 #include "base/compat.h"
+#include "base/transaction.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
 #include "utils/guc.h"
@@ -168,13 +169,7 @@ begin_transaction(DjkApply *apply, int *limit_ms)
 	char		lock_ms[32];
 	bool		is_owners;
 
-	/* For now(), and the statement_timestamp() of Django's Now(), in defaults and triggers. */
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = RecoveryInProgress();
-	XactDeferrable = false;
-
+	djk_transaction_start();
 	set_local("role", "none");
 	set_local("DateStyle", "ISO");
 	set_local("IntervalStyle", "postgres");

@@ -21,6 +21,7 @@
 #include "apply/retry.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "base/transaction.h"
 #include "common/pg_prng.h"
 #include "kafka/pattern.h"
 #include "miscadmin.h"
@@ -149,7 +150,7 @@ load_definition(DjkMember *worker)
 	DjkProperty *options;
 	MemoryContext old;
 
-	djk_worker_start_transaction();
+	djk_transaction_start();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_catalog_enter(&identity);
 	worker->row = djk_consumer_row_load(worker->args.consumer_id, worker->life);
@@ -232,7 +233,7 @@ wait_for_group(DjkMember *worker)
 		else
 			djk_member_set_state(worker, DJK_STATE_UNREACHABLE,
 					  psprintf("no broker answers at %s", bootstrap_servers(&worker->connection)),
-					  "Check bootstrap_servers, the network and the brokers.");
+					  DJK_UNREACHABLE_HINT);
 		djk_worker_report_idle("waiting for the group");
 		djk_worker_wait(-1, RETRY_SOON_MS, "DjkafkaGroup");
 	}

@@ -19,6 +19,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/settings.h"
+#include "base/transaction.h"
 #include "catalog/pg_database.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
@@ -151,7 +152,7 @@ reconcile(bool woken, List **known)
 	bool		soon = false;
 	TimestampTz now = GetCurrentTimestamp();
 
-	djk_worker_start_transaction();
+	djk_transaction_start();
 	foreach(lc, djk_settings_databases())
 	{
 		const char *name = lfirst(lc);

@@ -13,6 +13,7 @@
 
 #include "access/xact.h"
 #include "base/start.h"
+#include "base/transaction.h"
 #include "miscadmin.h"
 #include "state/event.h"
 #include "state/offset.h"
@@ -271,7 +272,7 @@ parse_wish(const char *wish)
 	DjkStart	start;
 
 	/* Reading a time may look into the catalogs, and "today" at the clock. */
-	djk_worker_start_transaction();
+	djk_transaction_start();
 	start = djk_start_parse(wish);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(context);

@@ -22,6 +22,7 @@
 #include "apply/retry.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "base/transaction.h"
 #include "catalog/pg_authid.h"
 #include "commands/dbcommands.h"
 #include "common/pg_prng.h"
@@ -452,7 +453,7 @@ reconcile(Supervisor *supervisor)
 	ListCell   *lc;
 
 	MemoryContextReset(supervisor->cycle);
-	djk_worker_start_transaction();
+	djk_transaction_start();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	if (!djk_catalog_find(&extension, &schema))
 		leave("the database has no extension djkafka");

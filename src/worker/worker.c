@@ -19,9 +19,9 @@
 
 #include "access/xact.h"
 #include "apply/retry.h"
-#include "access/xlog.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "base/transaction.h"
 #include "commands/dbcommands.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
@@ -197,20 +197,10 @@ djk_worker_wait(int fd, long timeout_ms, const char *event)
 static MemoryContext outer_context = NULL;
 
 void
-djk_worker_start_transaction(void)
-{
-	SetCurrentStatementStartTimestamp();
-	StartTransactionCommand();
-	XactIsoLevel = XACT_READ_COMMITTED;
-	XactReadOnly = RecoveryInProgress();
-	XactDeferrable = false;
-}
-
-void
 djk_worker_begin(DjkIdentity *identity)
 {
 	outer_context = CurrentMemoryContext;
-	djk_worker_start_transaction();
+	djk_transaction_start();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_catalog_enter(identity);
 }

@@ -14,6 +14,9 @@
 #include "state/catalog.h"
 #include "state/shmem.h"
 
+/* What helps when no broker answers. */
+#define DJK_UNREACHABLE_HINT	"Check bootstrap_servers, the network and the brokers."
+
 /* Carried in bgw_extra to a dynamic worker. */
 typedef struct DjkWorkerArgs
 {
@@ -64,14 +67,6 @@ extern void djk_worker_wait(int fd, long timeout_ms, const char *event);
  */
 extern void djk_worker_watch_connection(const char *server, Oid role);
 extern bool djk_worker_connection_changed(void);
-
-/*
- * StartTransactionCommand(), whatever the owner or the database has chosen as
- * its default: read committed, and able to write.  Its now() is now: without
- * the call that a backend makes for each statement it would be the moment at
- * which the process began.
- */
-extern void djk_worker_start_transaction(void);
 
 /*
  * A short transaction on the catalog; the caller's memory context is current
