@@ -147,7 +147,7 @@ take_error(DjkMember *worker, const DjkConsumerEvent *event)
 			{
 				worker->unreachable = true;
 				djk_member_set_state(worker, DJK_STATE_UNREACHABLE, event->error.message,
-						  "Check bootstrap_servers, the network and the brokers.");
+						  DJK_UNREACHABLE_HINT);
 			}
 			break;
 		default:

@@ -125,15 +125,17 @@ static DjkDelivery
 check_topic(DjkSender *sender, const char *name, double *vain_ms, DjkError *error)
 {
 	DjkOutboxTopic *topic = djk_sender_topic(sender, name);
-	TimestampTz started = GetCurrentTimestamp();
+	TimestampTz started;
 	DjkTopicLook look;
 	DjkDelivery answer;
 
 	if (topic->checked)
 		return DJK_DELIVERY_DONE;
 	/* A look takes its time: one is enough for all its messages in the batch. */
+	started = GetCurrentTimestamp();
 	if (topic->held && topic->next_check > started)
 		return DJK_DELIVERY_BLOCKED;
+	djk_sender_housekeep(sender);
 	answer = look_at_new_topic(sender, name, *vain_ms, &look);
 	topic->checked = answer == DJK_DELIVERY_DONE;
 	if (answer == DJK_DELIVERY_BLOCKED)
@@ -182,7 +184,7 @@ djk_sender_check_topics(DjkSender *sender)
 			DjkError	error = {0};
 
 			last = message->topic;
-			djk_sender_housekeep(sender);
+			CHECK_FOR_INTERRUPTS();
 			if (is_behind(sender, last))
 				answer = DJK_DELIVERY_BLOCKED;
 			else
@@ -259,7 +261,7 @@ djk_sender_take_events(DjkSender *sender)
 			}
 			if (event.denied || event.unreachable)
 				djk_sender_set_unreachable(sender, event.error.message,
-										   "Check bootstrap_servers, the network and the brokers. Sending goes on by itself.");
+										   DJK_UNREACHABLE_HINT " Sending goes on by itself.");
 		}
 		else if (event.kind == DJK_PRODUCER_DELIVERED)
 		{

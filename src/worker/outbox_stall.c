@@ -149,7 +149,7 @@ look_and_hold(DjkSender *sender, DjkStall *stall, int first, int end)
 		/* The library told of the last broker's end once, maybe when there was nothing to send. */
 		if (sender->state == DJK_STATE_RUNNING || sender->state == DJK_STATE_STARTING)
 			djk_sender_set_unreachable(sender, "Kafka does not answer",
-									   "Check bootstrap_servers, the network and the brokers. Sending goes on by itself.");
+									   DJK_UNREACHABLE_HINT " Sending goes on by itself.");
 		stall->since = GetCurrentTimestamp();
 		return false;
 	}

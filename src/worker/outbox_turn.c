@@ -130,8 +130,10 @@ confirm_batch(DjkSender *sender)
 
 	if (outbox->claimed_topic != NULL && takes_messages(&sender->batch))
 	{
-		djk_sender_topic(sender, outbox->claimed_topic)->attempt = 0;
-		djk_sender_topic(sender, outbox->claimed_topic)->silent = false;
+		DjkOutboxTopic *topic = djk_sender_topic(sender, outbox->claimed_topic);
+
+		topic->attempt = 0;
+		topic->silent = false;
 	}
 	djk_outbox_set_aside(outbox, &sender->batch);
 	djk_outbox_confirm(outbox, &sender->batch, djk_delivery_retention_s > 0);
