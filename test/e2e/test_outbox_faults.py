@@ -361,17 +361,25 @@ def test_partition_without_leader(two_brokers: tuple[Broker, Broker], db: Databa
         assert_numbers(client, sound, 200)
 
 
-def test_partition_loses_its_leader(two_brokers: tuple[Broker, Broker], db: Database) -> None:
-    """With messages on their way."""
-    first, second = two_brokers
+def lose_leader(brokers: tuple[Broker, Broker], db: Database, mode: str) -> str:
+    """Ends the leader of a partition of the topic lame while 100 messages wait; returns the server."""
+    first, second = brokers
     client = Client(first.address)
     client.place_topic("lame", [[1], [2]])
     client.place_topic("sound", [[1]])
-    server = make_server(db, first.address, "at_least_once")
+    server = make_server(db, first.address, mode)
     produce_numbers(db, ["lame", "sound"], 1, 100, server)
     wait_sent(db)
     second.kill()
     produce_numbers(db, ["lame", "sound"], 101, 200, server)
+    return server
+
+
+def test_partition_loses_its_leader(two_brokers: tuple[Broker, Broker], db: Database) -> None:
+    """With messages on their way."""
+    server = lose_leader(two_brokers, db, "at_least_once")
+    first, second = two_brokers
+    client = Client(first.address)
     wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0, timeout=60)
     assert_numbers(client, "sound", 200)
     assert "leader" in outbox_worker(db, server)["last_error"]
@@ -405,15 +413,9 @@ def test_replicas_are_missing(two_brokers: tuple[Broker, Broker], db: Database) 
 @pytest.mark.long
 def test_transaction_that_kafka_cannot_end(two_brokers: tuple[Broker, Broker], db: Database) -> None:
     """exactly_once: all wait for the partition, visibly, and go on by themselves."""
+    server = lose_leader(two_brokers, db, "exactly_once")
     first, second = two_brokers
     client = Client(first.address)
-    client.place_topic("lame", [[1], [2]])
-    client.place_topic("sound", [[1]])
-    server = make_server(db, first.address, "exactly_once")
-    produce_numbers(db, ["lame", "sound"], 1, 100, server)
-    wait_sent(db)
-    second.kill()
-    produce_numbers(db, ["lame", "sound"], 101, 200, server)
     found = wait_outbox_state(db, "unreachable", server, timeout=60)
     assert found["reason"] == 'topic "lame": a partition has no leader'
     second.start()
