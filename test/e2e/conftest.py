@@ -46,12 +46,12 @@ def kafka() -> Client:
 
 @pytest.fixture
 def own_broker() -> Iterator[Callable[..., Broker]]:
-    """Makes a broker that the test may stop."""
+    """Makes a broker that the test may stop, and starts it unless told not to."""
     brokers: list[Broker] = []
 
-    def make(**properties: Any) -> Broker:
+    def make(start: bool = True, **properties: Any) -> Broker:
         brokers.append(Broker(**properties))
-        return brokers[-1].start()
+        return brokers[-1].start() if start else brokers[-1]
 
     yield make
     for broker in brokers:

@@ -14,6 +14,7 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "driver.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kafka/conf.h"
@@ -46,12 +47,6 @@ PG_FUNCTION_INFO_V1(djkafka_test_kafka_drain);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_lookup);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_seek_check);
 
-static char *
-text_or_null(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
 static DjkConsumer *
 get_consumer(FunctionCallInfo fcinfo)
 {
@@ -68,28 +63,13 @@ djkafka_test_kafka_open(PG_FUNCTION_ARGS)
 {
 	int			slot = PG_GETARG_INT32(0);
 	DjkConsumerConfig config = {0};
-	DjkProperty *properties;
-	Datum	   *names;
-	Datum	   *values;
-	int			n;
 
 	if (slots[slot].context == NULL)
 		slots[slot].context = AllocSetContextCreate(TopMemoryContext, "kafka test", ALLOCSET_DEFAULT_SIZES);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(6), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &n);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(7), TEXTOID, -1, false, TYPALIGN_INT, &values, NULL, &n);
-	properties = palloc((n + 1) * sizeof(DjkProperty));
-	properties[0].name = "bootstrap.servers";
-	properties[0].value = text_or_null(fcinfo, 1);
-	for (int i = 0; i < n; i++)
-	{
-		properties[i + 1].name = TextDatumGetCString(names[i]);
-		properties[i + 1].value = TextDatumGetCString(values[i]);
-	}
-	config.properties = properties;
-	config.nproperties = n + 1;
-	config.group_id = text_or_null(fcinfo, 2);
-	config.group_instance_id = text_or_null(fcinfo, 3);
-	config.assignment_strategy = text_or_null(fcinfo, 4);
+	config.properties = driver_properties(fcinfo, 6, &config.nproperties);
+	config.group_id = driver_text(fcinfo, 2);
+	config.group_instance_id = driver_text(fcinfo, 3);
+	config.assignment_strategy = driver_text(fcinfo, 4);
 	config.queue_kbytes = PG_GETARG_INT32(5);
 	slots[slot].consumer = djk_consumer_create(slots[slot].context, &config);
 	PG_RETURN_VOID();
@@ -135,7 +115,7 @@ djkafka_test_kafka_unsubscribe(PG_FUNCTION_ARGS)
 Datum
 djkafka_test_kafka_assign(PG_FUNCTION_ARGS)
 {
-	char	   *how = text_or_null(fcinfo, 1);
+	char	   *how = driver_text(fcinfo, 1);
 	Datum	   *numbers;
 	int			n;
 	DjkTopicPartition *partitions;
@@ -144,7 +124,7 @@ djkafka_test_kafka_assign(PG_FUNCTION_ARGS)
 	partitions = palloc0((n + 1) * sizeof(DjkTopicPartition));
 	for (int i = 0; i < n; i++)
 	{
-		partitions[i].topic = text_or_null(fcinfo, 2);
+		partitions[i].topic = driver_text(fcinfo, 2);
 		partitions[i].partition = DatumGetInt32(numbers[i]);
 		partitions[i].offset = PG_GETARG_INT64(4);
 	}
@@ -239,7 +219,7 @@ djkafka_test_kafka_poll(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	TimestampTz start = GetCurrentTimestamp();
 	int			max = PG_GETARG_INT32(2);
-	char	   *how = text_or_null(fcinfo, 3);
+	char	   *how = driver_text(fcinfo, 3);
 
 	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
 	while (max > 0 && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), PG_GETARG_INT32(1)))
@@ -352,8 +332,8 @@ Datum
 djkafka_test_kafka_lookup(PG_FUNCTION_ARGS)
 {
 	DjkConsumer *consumer = get_consumer(fcinfo);
-	char	   *what = text_or_null(fcinfo, 1);
-	char	   *topic = text_or_null(fcinfo, 2);
+	char	   *what = driver_text(fcinfo, 1);
+	char	   *topic = driver_text(fcinfo, 2);
 	DjkTopicPartition one = {0};
 	int			timeout = PG_GETARG_INT32(5);
 	DjkError	error = {0};
@@ -396,7 +376,7 @@ djkafka_test_kafka_lookup(PG_FUNCTION_ARGS)
 		DjkGroupMember *members;
 		int			n;
 
-		if (djk_consumer_group_members(consumer, text_or_null(fcinfo, 6), &members, &n, timeout, &error))
+		if (djk_consumer_group_members(consumer, driver_text(fcinfo, 6), &members, &n, timeout, &error))
 			for (int i = 0; i < n; i++)
 				appendStringInfo(&s, "%s %s; ", members[i].client_id, members[i].member_id);
 	}
@@ -417,8 +397,8 @@ Datum
 djkafka_test_kafka_seek_check(PG_FUNCTION_ARGS)
 {
 	DjkConsumer *consumer = get_consumer(fcinfo);
-	bool		seek = strcmp(text_or_null(fcinfo, 1), "seek") == 0;
-	char	   *topic = text_or_null(fcinfo, 2);
+	bool		seek = strcmp(driver_text(fcinfo, 1), "seek") == 0;
+	char	   *topic = driver_text(fcinfo, 2);
 	int			wrong = 0;
 
 	for (int round = 0; round < PG_GETARG_INT32(3); round++)

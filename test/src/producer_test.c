@@ -11,6 +11,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "driver.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kafka/producer.h"
@@ -41,12 +42,6 @@ PG_FUNCTION_INFO_V1(djkafka_test_producer_poll);
 
 static const char *const deliveries[] = {"pending", "done", "refused", "blocked", "failed"};
 
-static char *
-text_or_null(FunctionCallInfo fcinfo, int n)
-{
-	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
 static DjkProducer *
 get_producer(FunctionCallInfo fcinfo)
 {
@@ -63,26 +58,11 @@ djkafka_test_producer_open(PG_FUNCTION_ARGS)
 {
 	int			slot = PG_GETARG_INT32(0);
 	DjkProducerConfig config = {0};
-	DjkProperty *properties;
-	Datum	   *names;
-	Datum	   *values;
-	int			n;
 
 	if (slots[slot].context == NULL)
 		slots[slot].context = AllocSetContextCreate(TopMemoryContext, "producer test", ALLOCSET_DEFAULT_SIZES);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(4), TEXTOID, -1, false, TYPALIGN_INT, &names, NULL, &n);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(5), TEXTOID, -1, false, TYPALIGN_INT, &values, NULL, &n);
-	properties = palloc((n + 1) * sizeof(DjkProperty));
-	properties[0].name = "bootstrap.servers";
-	properties[0].value = text_or_null(fcinfo, 1);
-	for (int i = 0; i < n; i++)
-	{
-		properties[i + 1].name = TextDatumGetCString(names[i]);
-		properties[i + 1].value = TextDatumGetCString(values[i]);
-	}
-	config.properties = properties;
-	config.nproperties = n + 1;
-	config.transactional_id = text_or_null(fcinfo, 2);
+	config.properties = driver_properties(fcinfo, 4, &config.nproperties);
+	config.transactional_id = driver_text(fcinfo, 2);
 	config.client_id = "producer_test";
 	config.queue_kbytes = PG_GETARG_INT32(3);
 	slots[slot].producer = djk_producer_create(slots[slot].context, &config);
@@ -240,7 +220,7 @@ Datum
 djkafka_test_producer_flood(PG_FUNCTION_ARGS)
 {
 	DjkProducer *producer = get_producer(fcinfo);
-	char	   *topic = text_or_null(fcinfo, 1);
+	char	   *topic = driver_text(fcinfo, 1);
 	int			first = PG_GETARG_INT32(2);
 	int			count = PG_GETARG_INT32(3);
 	int			size = PG_GETARG_INT32(4);
@@ -288,9 +268,9 @@ djkafka_test_producer_transaction(PG_FUNCTION_ARGS)
 {
 	static const char *const results[] = {"ok", "retry", "abort", "spent"};
 	DjkProducer *producer = get_producer(fcinfo);
-	char	   *what = text_or_null(fcinfo, 1);
-	char	   *group = text_or_null(fcinfo, 2);
-	char	   *topic = text_or_null(fcinfo, 3);
+	char	   *what = driver_text(fcinfo, 1);
+	char	   *group = driver_text(fcinfo, 2);
+	char	   *topic = driver_text(fcinfo, 3);
 	int			partition = PG_GETARG_INT32(4);
 	int64		number = PG_GETARG_INT64(5);
 	int			timeout = PG_GETARG_INT32(6);
@@ -323,7 +303,7 @@ Datum
 djkafka_test_producer_check(PG_FUNCTION_ARGS)
 {
 	DjkTopicLook look;
-	DjkDelivery delivery = djk_producer_check_topic(get_producer(fcinfo), text_or_null(fcinfo, 1),
+	DjkDelivery delivery = djk_producer_check_topic(get_producer(fcinfo), driver_text(fcinfo, 1),
 													PG_GETARG_INT32(2), &look);
 
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s %d%s", deliveries[delivery], look.npartitions,
