@@ -564,6 +564,17 @@ CREATE TRIGGER djkafka_outbox_server_guard BEFORE INSERT ON @extschema@.djkafka_
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_guard();
 ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outbox_server_guard;
 
+CREATE FUNCTION @extschema@.djkafka_outbox_server_guard() RETURNS trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.djkafka_outbox_server_guard() IS 'trigger: no server''s row is deleted while messages wait for it';
+
+CREATE TRIGGER djkafka_outbox_server_writers BEFORE DELETE OR TRUNCATE ON @extschema@.djkafka_outbox_server
+    FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.djkafka_outbox_server_guard();
+ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outbox_server_writers;
+CREATE TRIGGER djkafka_outbox_server_unsent BEFORE DELETE ON @extschema@.djkafka_outbox_server
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_server_guard();
+ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outbox_server_unsent;
+
 -- The worker's own updates are of other columns and wake nobody.
 CREATE TRIGGER djkafka_outbox_server_wake AFTER INSERT OR UPDATE OF enabled, decision OR DELETE OR TRUNCATE ON @extschema@.djkafka_outbox_server
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.djkafka_wake_trigger();
@@ -1237,6 +1248,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_offset_guard(),
     @extschema@.djkafka_wake_trigger(),
     @extschema@.djkafka_outbox_guard(),
+    @extschema@.djkafka_outbox_server_guard(),
     @extschema@.djkafka_target_dropped(),
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
     @extschema@.djkafka_consumer_id(text),

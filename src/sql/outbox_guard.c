@@ -8,6 +8,10 @@
  * produced.  A dump brings the outbox of another home, and then no server that
  * it names belongs to this one yet; nothing of it is sent.
  *
+ * Nor may a server's row be deleted while messages wait for it, those of open
+ * transactions included: the position of the row that the next message makes is
+ * behind them, and they would never be sent.
+ *
  *-------------------------------------------------------------------------
  */
 #include "base/djk.h"
@@ -24,6 +28,7 @@
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(djkafka_outbox_guard);
+PG_FUNCTION_INFO_V1(djkafka_outbox_server_guard);
 
 static bool
 is_own_server(const char *server)
@@ -74,5 +79,42 @@ djkafka_outbox_guard(PG_FUNCTION_ARGS)
 	/* What is not there cannot be used. */
 	if (server == NULL || GetForeignServerByName(server, true) != NULL)
 		djk_connection_require_usage(server, GetUserId());
+	return PointerGetDatum(row.tuple);
+}
+
+static void
+require_sent(const char *server)
+{
+	if (!djk_outbox_has_unsent(server))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the outbox has messages for %s that were not sent",
+					server ? quote_identifier(server) : "the settings' server"),
+			 errdetail("Without its row in djkafka_outbox_server they never would be."),
+			 errhint("Wait until they are sent, or delete them from djkafka_outbox_0, djkafka_outbox_1 and djkafka_outbox_2 first.")));
+}
+
+/* Before a statement that deletes, then before each row; TRUNCATE would leave out the rows. */
+Datum
+djkafka_outbox_server_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	DjkTriggerRow row;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_outbox_server_guard must be called as a trigger");
+	if (TRIGGER_FIRED_BY_TRUNCATE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("\"%s\" cannot be truncated", RelationGetRelationName(trigdata->tg_relation)),
+				 errhint("Use DELETE, which sees whether messages wait for a server.")));
+	if (TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
+	{
+		djk_outbox_lock_out_writers();
+		return PointerGetDatum(NULL);
+	}
+	row = djk_trigger_row(trigdata, "server");
+	require_sent(djk_trigger_row_text(&row, "server"));
 	return PointerGetDatum(row.tuple);
 }

@@ -8,8 +8,9 @@
  * row in djkafka_outbox_server) is kept until something that it was read from
  * changes: syscache invalidations for servers, roles and functions (those of a
  * dropped extension among them), one of the relation where rows of
- * djkafka_outbox_server are deleted, a counter for the setting.  A row that was
- * first seen in a transaction is only believed in once that has committed.
+ * djkafka_outbox_server are deleted, a counter for the setting.  The lock that a
+ * transaction's first message takes brings the last word on that row.  One that
+ * was first seen in a transaction is only believed in once that has committed.
  *
  * For djkafka_flush the session keeps its committed transactions.  Only the
  * last of each server has to be asked for: who sees that one sees those before.
@@ -241,6 +242,16 @@ require_row(DjkProduceServer *server)
 	current_saw_row = true;
 }
 
+/* Finds out what is not known, or no longer. */
+static void
+refresh(DjkProduceServer *server)
+{
+	if (server->generation != generation || server->properties_generation != djk_properties_generation)
+		look_up(server);
+	if (!server->has_row)
+		require_row(server);
+}
+
 static void
 warn_not_preloaded(void)
 {
@@ -272,10 +283,7 @@ djk_produce_server(const char *name, Oid role)
 		warn_not_preloaded();
 		server = make_server(name, role);
 	}
-	if (server->generation != generation || server->properties_generation != djk_properties_generation)
-		look_up(server);
-	if (!server->has_row)
-		require_row(server);
+	refresh(server);
 	return server;
 }
 
@@ -315,6 +323,9 @@ djk_produce_write(DjkProduceServer *server, DjkOutboxMessage *message, Size head
 	if (committed == NULL)
 		committed = MemoryContextAlloc(TopMemoryContext, MAX_COMMITTED * sizeof(Committed));
 	message->server = server->name;
+	/* Its row may have been deleted while we had no lock. */
+	if (djk_outbox_begin_writing())
+		refresh(server);
 	id = djk_outbox_write(message);
 	if (current.first_id == 0)
 	{

@@ -30,6 +30,9 @@
 /* What the sending library may hold, and so the largest message. */
 #define DJK_OUTBOX_QUEUE_KBYTES	(64 * 1024)
 
+/* djkafka_outbox_0 and so on. */
+#define DJK_OUTBOX_TABLES		3
+
 /* --- writing, in a session's transaction --- */
 
 typedef struct DjkOutboxMessage
@@ -45,11 +48,23 @@ typedef struct DjkOutboxMessage
 } DjkOutboxMessage;
 
 /*
+ * Locks the table that the transaction writes to; true if it had not yet.  What
+ * was known of the server's row may have changed until now, and cannot any more.
+ */
+extern bool djk_outbox_begin_writing(void);
+
+/*
  * Writes one message and returns its id.  The caller has checked everything;
  * no privilege is asked for here.  Needs a transaction that may write.  Never
  * waits for the worker.  The caller wakes the worker at commit.
  */
 extern int64 djk_outbox_write(const DjkOutboxMessage *message);
+
+/*
+ * For who takes a server's row away: waits until no other transaction is open
+ * that has written, and lets none write until this one has ended.
+ */
+extern void djk_outbox_lock_out_writers(void);
 
 /* Forgets what is remembered of the current transaction: at its end. */
 extern void djk_outbox_end_transaction(void);
@@ -186,6 +201,9 @@ extern DjkOutboxSummary *djk_outbox_list(int *count, MemoryContext context);
  * this transaction made it.  Waits for another transaction that is making it.
  */
 extern bool djk_outbox_require_server(const char *server);
+
+/* Whether a message for the server is in the outbox that its row does not tell to be sent. */
+extern bool djk_outbox_has_unsent(const char *server);
 
 /*
  * Whether the worker has taken care of the messages up to last_id of a

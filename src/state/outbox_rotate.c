@@ -26,8 +26,6 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-#define OUTBOX_TABLES		3
-
 static Oid
 table_of(int number)
 {
@@ -61,7 +59,7 @@ has_unsent(int number)
 	" WHERE s.server IS NOT DISTINCT FROM m.server" \
 	" AND (pg_catalog.pg_visible_in_snapshot(m.txid, s.done)" \
 	" OR m.id <= s.cursor_id AND pg_catalog.pg_visible_in_snapshot(m.txid, s.target))) LIMIT 1" }
-	static DjkStatement select_unsent[OUTBOX_TABLES] = {
+	static DjkStatement select_unsent[DJK_OUTBOX_TABLES] = {
 		UNSENT("djkafka_outbox_0"), UNSENT("djkafka_outbox_1"), UNSENT("djkafka_outbox_2")
 	};
 
@@ -71,7 +69,7 @@ has_unsent(int number)
 static void
 truncate_table(int number)
 {
-	static DjkStatement truncate[OUTBOX_TABLES] = {
+	static DjkStatement truncate[DJK_OUTBOX_TABLES] = {
 		{.sql = "TRUNCATE @.djkafka_outbox_0"},
 		{.sql = "TRUNCATE @.djkafka_outbox_1"},
 		{.sql = "TRUNCATE @.djkafka_outbox_2"}
@@ -124,9 +122,9 @@ djk_outbox_rotate(int at_least_kb)
 	int64		size_kb = (int64) count_blocks(current) * (BLCKSZ / 1024);
 	int			empty = -1;
 
-	for (int i = 1; i < OUTBOX_TABLES; i++)
+	for (int i = 1; i < DJK_OUTBOX_TABLES; i++)
 	{
-		int			number = (current + i) % OUTBOX_TABLES;
+		int			number = (current + i) % DJK_OUTBOX_TABLES;
 
 		if (try_truncate(number))
 			empty = number;

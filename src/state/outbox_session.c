@@ -49,7 +49,8 @@ last_id(void)
 }
 
 /*
- * Nothing that was committed before can be for this server, so its position is
+ * Nothing that was committed before can be for this server (no row that was
+ * here before may be deleted while messages wait for it), so its position is
  * now; but only what has ended is behind it.  A snapshot does not count its own
  * transaction as running, and would tell of its messages that they were sent:
  * only its xmin is taken.  The id is read first: the transactions that are not
@@ -96,6 +97,32 @@ djk_outbox_require_server(const char *server)
 				 errdetail("Table djkafka_home is empty, or the extension is younger than the transaction.")));
 	djk_catalog_leave(&identity);
 	return made;
+}
+
+bool
+djk_outbox_has_unsent(const char *server)
+{
+#define UNSENT_IN(table) \
+	"(SELECT FROM @." table " m WHERE m.server IS NOT DISTINCT FROM $1 AND NOT EXISTS" \
+	" (SELECT FROM @.djkafka_outbox_server s WHERE s.server IS NOT DISTINCT FROM $1" \
+	" AND (pg_catalog.pg_visible_in_snapshot(m.txid, s.done)" \
+	" OR m.id <= s.cursor_id AND pg_catalog.pg_visible_in_snapshot(m.txid, s.target))) LIMIT 1)"
+	static DjkStatement select_unsent = {
+		.sql = "SELECT FROM (" UNSENT_IN("djkafka_outbox_0") " UNION ALL " UNSENT_IN("djkafka_outbox_1")
+		" UNION ALL " UNSENT_IN("djkafka_outbox_2") ") m LIMIT 1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	DjkIdentity identity;
+	Datum		value;
+	char		null[2] = " ";
+	bool		found;
+
+	djk_catalog_enter(&identity);
+	value = djk_text_datum(server, &null[0]);
+	found = djk_catalog_query_latest(&select_unsent, &value, null) > 0;
+	djk_catalog_leave(&identity);
+	return found;
 }
 
 /* ---------- what became of messages ---------- */

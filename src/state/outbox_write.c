@@ -11,6 +11,10 @@
  * waits for him: a writer that meets him has looked up the current table a
  * moment too early, and looks again.
  *
+ * Whoever deletes the row of a server waits for the writers of all three tables
+ * and then holds off others until his transaction's end.  So he sees all that
+ * was written by who knew the row, and who writes later looks for it anew.
+ *
  * A transaction's id is assigned before its message ids are drawn.  The worker
  * relies on it: a transaction that began after it has looked has higher ids.
  *
@@ -180,6 +184,39 @@ choose_table(void)
 	this_table = table;
 }
 
+bool
+djk_outbox_begin_writing(void)
+{
+	if (OidIsValid(this_table))
+		return false;
+	choose_table();
+	return true;
+}
+
+/*
+ * Transactions that are open already are waited for before the lock is asked
+ * for: in its queue others would wait behind us for all of their time.
+ */
+void
+djk_outbox_lock_out_writers(void)
+{
+	Oid			tables[DJK_OUTBOX_TABLES];
+	List	   *tags = NIL;
+
+	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
+	{
+		LOCKTAG    *tag = palloc(sizeof(LOCKTAG));
+
+		tables[i] = djk_catalog_table(psprintf("djkafka_outbox_%d", i));
+		SET_LOCKTAG_RELATION(*tag, MyDatabaseId, tables[i]);
+		tags = lappend(tags, tag);
+	}
+	WaitForLockersMultiple(tags, ShareLock, false);
+	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
+		LockRelationOid(tables[i], ShareLock);
+	list_free_deep(tags);
+}
+
 static HeapTuple
 form_tuple(TupleDesc desc, int64 id, FullTransactionId txid, const DjkOutboxMessage *message)
 {
@@ -213,8 +250,7 @@ djk_outbox_write(const DjkOutboxMessage *message)
 	bool		isnull = false;
 	int64		id;
 
-	if (!OidIsValid(this_table))
-		choose_table();
+	(void) djk_outbox_begin_writing();
 	txid = GetTopFullTransactionId();
 	id = nextval_internal(this_sequence, false);
 

@@ -238,6 +238,29 @@ def test_prepared_transaction(prepared_db: Database, kafka: Client, topic: str) 
     assert values(read_topic(kafka, topic)) == ["before", "beside", "probe", "one", "three"]
 
 
+def test_row_made_anew(db: Database, kafka: Client, topic: str, server: str) -> None:
+    produce = "SELECT djkafka_produce(%s, %s, server => %s)"
+
+    def deleted() -> bool:
+        try:
+            db.query("DELETE FROM djkafka_outbox_server", user="postgres")
+        except psycopg.errors.ObjectNotInPrerequisiteState:
+            return False
+        return True
+
+    db.query(produce, topic, "before", server)
+    connection = db.connect()
+    with connection.transaction():
+        connection.execute(produce, (topic, "open", server))
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            db.query("SET lock_timeout = '500ms'; DELETE FROM djkafka_outbox_server", user="postgres")
+    wait_until(deleted, message="nothing waits for the row")
+    connection.execute(produce, (topic, "after", server))
+    connection.close()
+    wait_sent(db)
+    assert values(read_topic(kafka, topic)) == ["before", "open", "after"]
+
+
 def switches(pid: int) -> int:
     """How often the main thread has gone to sleep."""
     return int(process.status(Path(f"/proc/{pid}/task/{pid}/status"))["voluntary_ctxt_switches"])

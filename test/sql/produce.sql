@@ -168,6 +168,9 @@ CREATE SERVER produce_prepared FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_s
 BEGIN;
 SELECT djkafka_produce('p', 'rolled back', server => 'produce_prepared') IS NOT NULL;
 PREPARE TRANSACTION 'produce_1';
+SET lock_timeout = '100ms';
+DELETE FROM djkafka_outbox_server WHERE server = 'none'; -- waits for it
+RESET lock_timeout;
 SELECT count(*) FROM produced WHERE topic = 'p';
 ROLLBACK PREPARED 'produce_1';
 BEGIN;
@@ -284,8 +287,16 @@ SELECT djkafka_outbox_discard(-2);
 
 -- a server's row that is made anew, in a session that has seen the old one
 SELECT djkafka_produce('t', 'v') IS NOT NULL;
+DELETE FROM djkafka_outbox_server WHERE server IS NULL; -- refused: messages wait for it
+TRUNCATE djkafka_outbox_server; -- refused: DELETE looks at each row
+BEGIN;
+TRUNCATE djkafka_outbox_0, djkafka_outbox_1, djkafka_outbox_2;
 DELETE FROM djkafka_outbox_server WHERE server IS NULL;
 SELECT djkafka_produce('t', 'v') IS NOT NULL;
+SAVEPOINT a;
+DELETE FROM djkafka_outbox_server WHERE server IS NULL; -- refused: our own
+ROLLBACK TO SAVEPOINT a;
+COMMIT;
 SELECT count(*) FROM djkafka_outbox_server WHERE server IS NULL;
 
 -- the extension made anew, in one session
