@@ -9,10 +9,10 @@
 
 #include "access/genam.h"
 #include "access/relation.h"
+#include "base/operator.h"
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_index.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
@@ -21,7 +21,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 /* ---------- columns ---------- */
@@ -230,22 +229,6 @@ build_columns(DjkRouteState *state, Relation rel)
 
 /* ---------- the key ---------- */
 
-static char *
-operator_sql(Oid operator)
-{
-	HeapTuple	tuple = SearchSysCache1(OPEROID, ObjectIdGetDatum(operator));
-	Form_pg_operator form;
-	char	   *sql;
-
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for operator %u", operator);
-	form = (Form_pg_operator) GETSTRUCT(tuple);
-	sql = psprintf("OPERATOR(%s.%s)", quote_identifier(get_namespace_name(form->oprnamespace)),
-				   NameStr(form->oprname));
-	ReleaseSysCache(tuple);
-	return sql;
-}
-
 static void
 add_key(DjkRouteState *state, const char *name)
 {
@@ -265,7 +248,7 @@ add_key(DjkRouteState *state, const char *name)
 		column->is_key = true;
 		column->equal = &type->eq_opr_finfo;
 		column->hash = OidIsValid(type->hash_proc_finfo.fn_oid) ? &type->hash_proc_finfo : NULL;
-		column->equal_operator = operator_sql(type->eq_opr);
+		column->equal_operator = djk_operator_sql(type->eq_opr);
 		state->keys[state->nkeys++] = i;
 		return;
 	}

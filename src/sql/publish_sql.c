@@ -9,14 +9,21 @@
  * tombstones (the key was changed, or the filter no longer lets the row pass),
  * new rows are messages unless an old one has the same key and value.
  *
+ * Keys are compared with the operators of their types' default operator
+ * classes, which unique indexes and ORDER BY have too, wherever they are: by its
+ * name "=" may not be found in the publication's search_path, or be another.
+ *
  *-------------------------------------------------------------------------
  */
 #include "sql/publication.h"
 
+#include "access/stratnum.h"
+#include "base/operator.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 
 /*
  * What the rows of an update were and are.  Expressions see these names, so they
@@ -34,12 +41,123 @@ append_key_list(StringInfo sql, const DjkPublishTable *table, const char *alias)
 		appendStringInfo(sql, "%s%s.%s", i > 0 ? ", " : "", alias, quote_identifier(table->keys[i]));
 }
 
-static void
-append_parameters(StringInfo sql, int first, int n)
+/* ---------- comparing keys ---------- */
+
+/* A row's key, or parameters. */
+typedef struct KeyOperand
 {
-	for (int i = 0; i < n; i++)
-		appendStringInfo(sql, "%s$%d", i > 0 ? ", " : "", first + i);
+	const char *alias;			/* NULL: parameters */
+	int			first;			/* number of the first one */
+} KeyOperand;
+
+/* The name alone where the type has no such operator: whoever reads the SQL says so. */
+static char *
+find_operator(Oid type, StrategyNumber strategy)
+{
+	static const char *const names[] = {
+		[BTLessStrategyNumber] = "<",
+		[BTLessEqualStrategyNumber] = "<=",
+		[BTEqualStrategyNumber] = "=",
+		[BTGreaterEqualStrategyNumber] = ">=",
+		[BTGreaterStrategyNumber] = ">"
+	};
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR | TYPECACHE_BTREE_OPFAMILY);
+	Oid			operator = InvalidOid;
+
+	if (strategy == BTEqualStrategyNumber)
+		operator = entry->eq_opr;
+	else if (OidIsValid(entry->btree_opf))
+		operator = get_opfamily_member(entry->btree_opf, entry->btree_opintype, entry->btree_opintype, strategy);
+	return OidIsValid(operator) ? djk_operator_sql(operator) : pstrdup(names[strategy]);
 }
+
+static void
+append_operand(StringInfo sql, const DjkPublishTable *table, KeyOperand operand, int i)
+{
+	if (operand.alias != NULL)
+		appendStringInfo(sql, "%s.%s", operand.alias, quote_identifier(table->keys[i]));
+	else
+		appendStringInfo(sql, "$%d", operand.first + i);
+}
+
+static void
+append_equal(StringInfo sql, const DjkPublishTable *table, KeyOperand left, KeyOperand right, int from, int to)
+{
+	for (int i = from; i < to; i++)
+	{
+		appendStringInfoString(sql, i > from ? " AND " : "");
+		append_operand(sql, table, left, i);
+		appendStringInfo(sql, " %s ", find_operator(table->key_types[i], BTEqualStrategyNumber));
+		append_operand(sql, table, right, i);
+	}
+}
+
+/* (a, b) > (c, d); all these columns have the operator by the same name. */
+static void
+append_row_comparison(StringInfo sql, const DjkPublishTable *table, KeyOperand left, StrategyNumber strategy,
+					  KeyOperand right, int from, int to)
+{
+	for (int side = 0; side < 2; side++)
+	{
+		appendStringInfoChar(sql, '(');
+		for (int i = from; i < to; i++)
+		{
+			appendStringInfoString(sql, i > from ? ", " : "");
+			append_operand(sql, table, side == 0 ? left : right, i);
+		}
+		appendStringInfoChar(sql, ')');
+		if (side == 0)
+			appendStringInfo(sql, " %s ", find_operator(table->key_types[from], strategy));
+	}
+}
+
+/* Whether both have their operators by the same names in the same schema. */
+static bool
+same_operators(Oid type, Oid other)
+{
+	if (type == other)
+		return true;
+	for (StrategyNumber strategy = BTLessStrategyNumber; strategy <= BTGreaterStrategyNumber; strategy++)
+	{
+		if (strcmp(find_operator(type, strategy), find_operator(other, strategy)) != 0)
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Compares the keys' columns from 'from' on, as an index orders them.  A row
+ * comparison is one range of an index, but has one operator for all its
+ * columns.  Where their operators are in several schemas it is spelled out; the
+ * first condition then is what an index can use.
+ */
+static void
+append_order(StringInfo sql, const DjkPublishTable *table, KeyOperand left, StrategyNumber strategy,
+			 KeyOperand right, int from)
+{
+	bool		greater = strategy > BTEqualStrategyNumber;
+	int			to = from + 1;
+
+	while (to < table->nkeys && same_operators(table->key_types[from], table->key_types[to]))
+		to++;
+	if (to == table->nkeys)
+	{
+		append_row_comparison(sql, table, left, strategy, right, from, to);
+		return;
+	}
+	append_row_comparison(sql, table, left, greater ? BTGreaterEqualStrategyNumber : BTLessEqualStrategyNumber,
+						  right, from, to);
+	appendStringInfoString(sql, " AND (");
+	append_row_comparison(sql, table, left, greater ? BTGreaterStrategyNumber : BTLessStrategyNumber,
+						  right, from, to);
+	appendStringInfoString(sql, " OR ");
+	append_equal(sql, table, left, right, from, to);
+	appendStringInfoString(sql, " AND ");
+	append_order(sql, table, left, strategy, right, to);
+	appendStringInfoChar(sql, ')');
+}
+
+/* ---------- rows ---------- */
 
 /*
  * The rows that are published of a source, as djk_value and djk_key.  What
@@ -118,11 +236,9 @@ current_rows(const DjkPublishTable *table, const char *first, const char *second
 		append_key_list(&sql, table, "djk_r");
 		appendStringInfo(&sql, " FROM %s AS djk_r", second);
 	}
-	appendStringInfo(&sql, ") AS djk_k CROSS JOIN LATERAL (SELECT * FROM %s AS djk_s WHERE (", table->name);
-	append_key_list(&sql, table, "djk_s");
-	appendStringInfoString(&sql, ") = (");
-	append_key_list(&sql, table, "djk_k");
-	appendStringInfoString(&sql, ") OFFSET 0) AS djk_t)");
+	appendStringInfo(&sql, ") AS djk_k CROSS JOIN LATERAL (SELECT * FROM %s AS djk_s WHERE ", table->name);
+	append_equal(&sql, table, (KeyOperand) {.alias = "djk_s"}, (KeyOperand) {.alias = "djk_k"}, 0, table->nkeys);
+	appendStringInfoString(&sql, " OFFSET 0) AS djk_t)");
 	return sql.data;
 }
 
@@ -185,11 +301,8 @@ append_bound(StringInfo sql, const DjkPublishTable *table, bool first_chunk)
 	appendStringInfo(sql, " FROM %s AS djk_t", table->name);
 	if (!first_chunk)
 	{
-		appendStringInfoString(sql, " WHERE (");
-		append_key_list(sql, table, "djk_t");
-		appendStringInfoString(sql, ") > (");
-		append_parameters(sql, 1, table->nkeys);
-		appendStringInfoChar(sql, ')');
+		appendStringInfoString(sql, " WHERE ");
+		append_order(sql, table, (KeyOperand) {.alias = "djk_t"}, BTGreaterStrategyNumber, (KeyOperand) {.first = 1}, 0);
 	}
 	appendStringInfoString(sql, " ORDER BY ");
 	append_key_list(sql, table, "djk_t");
@@ -207,20 +320,16 @@ append_chunk(StringInfo sql, const DjkPublishTable *table, bool first_chunk, boo
 	appendStringInfo(&source, "(SELECT * FROM %s AS djk_t WHERE true", table->name);
 	if (!first_chunk)
 	{
-		appendStringInfoString(&source, " AND (");
-		append_key_list(&source, table, "djk_t");
-		appendStringInfoString(&source, ") > (");
-		append_parameters(&source, next, table->nkeys);
-		appendStringInfoChar(&source, ')');
+		appendStringInfoString(&source, " AND ");
+		append_order(&source, table, (KeyOperand) {.alias = "djk_t"}, BTGreaterStrategyNumber,
+					 (KeyOperand) {.first = next}, 0);
 		next += table->nkeys;
 	}
 	if (!last_chunk)
 	{
-		appendStringInfoString(&source, " AND (");
-		append_key_list(&source, table, "djk_t");
-		appendStringInfoString(&source, ") <= (");
-		append_parameters(&source, next, table->nkeys);
-		appendStringInfoChar(&source, ')');
+		appendStringInfoString(&source, " AND ");
+		append_order(&source, table, (KeyOperand) {.alias = "djk_t"}, BTLessEqualStrategyNumber,
+					 (KeyOperand) {.first = next}, 0);
 	}
 	appendStringInfoString(&source, " ORDER BY ");
 	append_key_list(&source, table, "djk_t");
@@ -289,6 +398,8 @@ djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_
 char *
 djk_publish_sql_delete(const DjkPublishTable *table)
 {
-	return psprintf("DELETE FROM %s AS djk_t USING %s AS djk_n WHERE djk_t.id = djk_n.id",
-					table->name, table->new_rows);
+	Form_pg_attribute id = djk_publish_find_column(table->rel, "id");
+
+	return psprintf("DELETE FROM %s AS djk_t USING %s AS djk_n WHERE djk_t.id %s djk_n.id",
+					table->name, table->new_rows, find_operator(id->atttypid, BTEqualStrategyNumber));
 }
