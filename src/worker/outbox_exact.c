@@ -443,7 +443,12 @@ try_transaction(DjkSender *sender)
 		/* It was not for a message: the carrier may be gone. */
 		if (all_sent)
 			djk_sender_topic(sender, sender->outbox->carrier_topic)->checked = false;
-		/* Nor where a right is missing, or a message failed that is not at fault: it would come again at once. */
+		/*
+		 * Nor where a right is missing, or a message failed that is not at fault:
+		 * it would come again at once.  After a refusal that happens once: the
+		 * library goes on behind the sequence numbers of what was refused, Kafka
+		 * objects to the gap, and only the abort after that makes it begin anew.
+		 */
 		sender->vain = error.message == NULL && djk_sender_count_unknown(sender) == unknown ? sender->vain + 1 : 0;
 		if (sender->vain > 1)
 			error.message = first_failure(sender);
