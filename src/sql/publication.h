@@ -90,6 +90,7 @@ typedef struct DjkPublishTable
 	int			nkeys;
 	bool		hidden;			/* a policy may hide rows of the table from its own owner */
 	bool		deferrable;		/* two rows may have one key until the transaction ends */
+	bool		can_read_back;	/* the key has an index that finds rows again */
 	bool		read_back;		/* rows are read from the table and not from the transition table */
 } DjkPublishTable;
 

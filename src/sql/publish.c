@@ -247,11 +247,12 @@ publish_statement(DjkPublishState *state, DjkPublishEvent event, TriggerData *tr
 {
 	ErrorContextCallback callback = {error_context_stack, error_context, state};
 	DjkPublishIdentity identity;
+	bool		outdated = djk_publish_note_command(state);
 
 	error_context_stack = &callback;
 	djk_publish_enter(state, &identity);
 	djk_publish_register(state, trigdata->tg_oldtable, trigdata->tg_newtable);
-	(void) djk_publish_run(state, djk_publish_plan(state, trigdata->tg_relation, event), NULL);
+	(void) djk_publish_run(state, djk_publish_plan(state, trigdata->tg_relation, event, outdated), NULL);
 	if (state->delete_plan != NULL)
 		delete_rows(state);
 	djk_publish_leave(&identity);

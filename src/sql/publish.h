@@ -25,7 +25,7 @@ typedef struct DjkPublishState
 	Oid			owner;			/* of the table: whose rights everything runs with */
 	char	   *search_path;	/* pg_temp last */
 	char	   *label;			/* for errors' context */
-	SPIPlanPtr	plans[DJK_PUBLISH_EVENTS];
+	SPIPlanPtr	plans[2][DJK_PUBLISH_EVENTS];	/* second: where the command has published before */
 	SPIPlanPtr	delete_plan;	/* of an outbox */
 	Datum		origin;			/* headers of every message */
 	Datum		origin_header;	/* the one in them */
@@ -62,10 +62,16 @@ extern void djk_publish_leave(const DjkPublishIdentity *saved);
 extern void djk_publish_register(const DjkPublishState *state, Tuplestorestate *old, Tuplestorestate *new);
 
 /*
+ * Notes that the client's command publishes rows.  Returns whether it did so
+ * before, and what a statement's transition tables hold may thus be outdated.
+ */
+extern bool djk_publish_note_command(const DjkPublishState *state);
+
+/*
  * Between enter and leave, with the transition tables registered: the plan of
  * an event.  ERROR if the publication does not fit the table.
  */
-extern SPIPlanPtr djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event);
+extern SPIPlanPtr djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event, bool outdated);
 
 /* Between enter and leave: the plan of some SQL, which must be one query. */
 extern SPIPlanPtr djk_publish_prepare(const char *sql, int nargs, Oid *argtypes);

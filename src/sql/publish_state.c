@@ -21,6 +21,7 @@
 
 #include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/xact.h"
 #include "base/compat.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -58,6 +59,7 @@ typedef struct StateEntry
 {
 	int64		id;
 	DjkPublishState *state;
+	TimestampTz command;		/* of the client's that published last: when it began */
 } StateEntry;
 
 static HTAB *states = NULL;
@@ -97,17 +99,22 @@ find_entry(int64 id)
 	}
 	entry = hash_search(states, &id, HASH_ENTER, &found);
 	if (!found)
+	{
 		entry->state = NULL;
+		entry->command = 0;
+	}
 	return entry;
 }
 
 static void
 destroy_state(DjkPublishState *state)
 {
-	for (int i = 0; i < DJK_PUBLISH_EVENTS; i++)
+	for (int i = 0; i < 2 * DJK_PUBLISH_EVENTS; i++)
 	{
-		if (state->plans[i] != NULL)
-			SPI_freeplan(state->plans[i]);
+		SPIPlanPtr	plan = state->plans[i / DJK_PUBLISH_EVENTS][i % DJK_PUBLISH_EVENTS];
+
+		if (plan != NULL)
+			SPI_freeplan(plan);
 	}
 	if (state->delete_plan != NULL)
 		SPI_freeplan(state->delete_plan);
@@ -245,6 +252,18 @@ djk_publish_release(DjkPublishState *state)
 		destroy_state(state);
 }
 
+/* Two commands that begin in one microsecond are taken for one, which only costs time. */
+bool
+djk_publish_note_command(const DjkPublishState *state)
+{
+	StateEntry *entry = find_entry(state->row->id);
+	TimestampTz command = GetCurrentStatementStartTimestamp();
+	bool		again = entry->command == command;
+
+	entry->command = command;
+	return again;
+}
+
 /* ---------- plans ---------- */
 
 static SPIPlanPtr
@@ -255,14 +274,16 @@ keep(SPIPlanPtr plan)
 }
 
 SPIPlanPtr
-djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event)
+djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event, bool outdated)
 {
+	SPIPlanPtr *kept = &state->plans[outdated][event];
 	DjkPublishTable table;
 
-	if (state->plans[event] != NULL)
-		return state->plans[event];
+	if (*kept != NULL)
+		return *kept;
 	djk_publish_table_init(&table, state->row, rel, state->partitions);
-	state->plans[event] = keep(djk_publish_prepare(djk_publish_sql(&table, event, true, true), 0, NULL));
+	table.read_back |= outdated && table.can_read_back;
+	*kept = keep(djk_publish_prepare(djk_publish_sql(&table, event, true, true), 0, NULL));
 	if (state->row->delete_rows && state->delete_plan == NULL)
 	{
 		const char *sql = djk_publish_sql_delete(&table);
@@ -272,7 +293,7 @@ djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event)
 			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 		state->delete_plan = keep(plan);
 	}
-	return state->plans[event];
+	return *kept;
 }
 
 void
@@ -287,7 +308,7 @@ djk_publish_check(const DjkPublicationRow *row, Relation rel)
 	djk_publish_enter(state, &identity);
 	djk_publish_register(state, NULL, NULL);
 	for (int i = 0; i < (row->is_outbox ? 1 : lengthof(events)); i++)
-		(void) djk_publish_plan(state, rel, events[i]);
+		(void) djk_publish_plan(state, rel, events[i], false);
 	djk_publish_leave(&identity);
 	destroy_state(state);
 }

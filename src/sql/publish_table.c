@@ -8,7 +8,10 @@
  * has published.  Where the table has such triggers, and its key an index, the
  * transition tables only say which keys were touched, and rows are read from
  * the table.  So they are where the key's constraint is deferrable: one of two
- * rows may leave a key that the other keeps.
+ * rows may leave a key that the other keeps.  And so they are when the client's
+ * command has published rows of the table before: the statement may have called
+ * what did, by a function or by a trigger of another table, or PostgreSQL may
+ * have put our trigger behind that of an INSERT which took a key anew.
  *
  * Virtual columns (PostgreSQL 18) are computed by whoever reads the table.
  * Nobody does so for a transition table: reading one from it is an error.  Nor
@@ -323,7 +326,8 @@ djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Rel
 
 		require_key(table);
 		table->hidden = check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED;
-		table->read_back = unique && !table->hidden &&
+		table->can_read_back = unique && !table->hidden;
+		table->read_back = table->can_read_back &&
 			(table->deferrable || has_other_triggers(table) || lacks_stored_columns(rel));
 	}
 }

@@ -327,6 +327,30 @@ COPY town (land, name) FROM stdin;
 de	Ulm
 \.
 SELECT value FROM news();
+-- What else changes a row once more within the statement: a trigger of another table, a function.
+CREATE TABLE basket (id int PRIMARY KEY, total int, n int DEFAULT 0);
+CREATE TABLE item (id int PRIMARY KEY, basket_id int REFERENCES basket);
+CREATE FUNCTION count_item() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN UPDATE basket SET n = n + 1 WHERE id = NEW.basket_id; RETURN NULL; END $$;
+CREATE TRIGGER count_item AFTER INSERT ON item FOR EACH ROW EXECUTE FUNCTION count_item();
+CREATE FUNCTION raise_total(int) RETURNS int LANGUAGE sql AS 'UPDATE basket SET total = total + 1 WHERE id <> $1 RETURNING 0';
+SELECT djkafka_publish('basket', 'baskets', key_format => 'text') > 0;
+WITH b AS (INSERT INTO basket VALUES (1, 5), (2, 5) RETURNING id) INSERT INTO item SELECT id, id FROM b;
+SELECT key, value FROM news();
+WITH b AS (UPDATE basket SET total = 7 WHERE id = 1) INSERT INTO item VALUES (3, 1);
+SELECT key, value FROM news();
+WITH b AS (SELECT id FROM basket ORDER BY id)
+    UPDATE basket SET total = CASE b.id WHEN 1 THEN 20 ELSE raise_total(b.id) END FROM b WHERE b.id = basket.id;
+SELECT key, value FROM news();
+
+-- PostgreSQL calls the trigger of the DELETE last, for the cascade.
+CREATE TABLE branch (id int PRIMARY KEY, parent int REFERENCES branch ON DELETE CASCADE, v text);
+INSERT INTO branch VALUES (1, NULL, 'old'), (2, 1, 'leaf');
+SELECT djkafka_publish('branch', 'branches', key_format => 'text') > 0;
+WITH gone AS (DELETE FROM branch WHERE id = 1 RETURNING id) INSERT INTO branch SELECT id, NULL, 'new' FROM gone;
+SELECT key, value FROM news();
+SELECT id, v FROM branch;
+
 -- Nor can it be read back where the key has no index.
 CREATE TABLE hamlet (land text, name text NOT NULL, label text GENERATED ALWAYS AS (name || '!') STORED) PARTITION BY LIST (land);
 CREATE TABLE hamlet_de (label text GENERATED ALWAYS AS (name || '!') STORED, name text NOT NULL, land text);
