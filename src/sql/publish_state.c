@@ -46,6 +46,7 @@
 #include "utils/rls.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
+#include "utils/varlena.h"
 
 #define ORIGIN_HEADER		"djkafka-origin"
 
@@ -171,8 +172,16 @@ build_origin(DjkPublishState *state)
 static char *
 pin_search_path(const char *path)
 {
-	if (strstr(path, "pg_temp") != NULL)
-		return pstrdup(path);
+	List	   *schemas;
+	ListCell   *lc;
+
+	/* What cannot be split is refused where it is set. */
+	(void) SplitIdentifierString(pstrdup(path), ',', &schemas);
+	foreach(lc, schemas)
+	{
+		if (strcmp(lfirst(lc), "pg_temp") == 0)
+			return pstrdup(path);
+	}
 	return psprintf("%s%spg_temp", path, path[strspn(path, " ")] != '\0' ? ", " : "");
 }
 

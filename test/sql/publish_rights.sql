@@ -91,6 +91,16 @@ RESET ROLE;
 INSERT INTO sale VALUES (2, 'fr');
 SELECT key, value FROM values_of ORDER BY id;
 
+-- nor in a path with a schema that is called nearly so
+CREATE SCHEMA no_pg_temp;
+UPDATE djkafka_publication SET search_path = 'no_pg_temp, rights, public' WHERE id = :id;
+SET ROLE pub_writer;
+GRANT SELECT ON pg_temp.country TO PUBLIC;
+INSERT INTO sale VALUES (20, 'de');
+RESET ROLE;
+SELECT key, value FROM values_of ORDER BY id DESC LIMIT 1;
+UPDATE djkafka_publication SET search_path = 'rights, public' WHERE id = :id;
+
 -- expressions cannot leave anything behind
 SET ROLE pub_owner;
 CREATE FUNCTION leave_something() RETURNS text LANGUAGE plpgsql AS $$ BEGIN CREATE TEMP TABLE left_behind (); RETURN 'x'; END $$;
@@ -102,7 +112,7 @@ UPDATE djkafka_publication SET columns = '{"x": "1 / (id - 4)"}' WHERE id = :id;
 \set SHOW_CONTEXT always
 INSERT INTO sale VALUES (4, 'de');
 \set SHOW_CONTEXT errors
-SELECT current_user = session_user, count(*) FROM sale WHERE id > 2;
+SELECT current_user = session_user, count(*) FROM sale WHERE id BETWEEN 3 AND 9;
 UPDATE djkafka_publication SET columns = NULL WHERE id = :id;
 
 -- the right to the connection is the owner's, and asked for with each statement
@@ -142,6 +152,6 @@ RESET search_path;
 SET client_min_messages = warning;
 DROP VIEW values_of;
 DROP EXTENSION djkafka CASCADE;
-DROP SCHEMA rights CASCADE;
+DROP SCHEMA rights, no_pg_temp CASCADE;
 DROP OWNED BY pub_owner, pub_writer, pub_other;
 DROP ROLE pub_owner, pub_writer, pub_other;
