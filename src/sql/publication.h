@@ -59,7 +59,8 @@ typedef enum DjkPublishEvent
 	DJK_PUBLISH_DELETE,
 	DJK_PUBLISH_TRUNCATE,
 	DJK_PUBLISH_BOUND,			/* snapshot: the key that ends the next chunk */
-	DJK_PUBLISH_CHUNK,			/* snapshot: the rows up to it */
+	DJK_PUBLISH_LOCK,			/* snapshot: the rows up to it, locked */
+	DJK_PUBLISH_CHUNK,			/* snapshot: the messages of these */
 	DJK_PUBLISH_EVENTS
 } DjkPublishEvent;
 
@@ -105,7 +106,7 @@ extern void djk_publish_table_init(DjkPublishTable *table, const DjkPublicationR
 extern Form_pg_attribute djk_publish_find_column(Relation rel, const char *name);
 extern bool djk_publish_is_listed(const char *name, char *const *names, int n);
 
-/* The SQL of an event.  Parameters: of BOUND the last key and the chunk's size, of CHUNK both keys. */
+/* The SQL of an event.  Parameters: of BOUND the last key and the chunk's size, of LOCK both keys. */
 extern char *djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_chunk, bool last_chunk);
 
 /* What deletes the rows of an outbox that were just published. */

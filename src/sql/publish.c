@@ -186,11 +186,10 @@ ignore_receiver(DestReceiver *self)
 /* ---------- a statement ---------- */
 
 uint64
-djk_publish_run(DjkPublishState *state, SPIPlanPtr plan, Datum *values)
+djk_publish_run(DjkPublishState *state, SPIPlanPtr plan)
 {
 	PublishReceiver receiver = {0};
 	SPIExecuteOptions options = {0};
-	ParamListInfo params = NULL;
 	int			result;
 
 	receiver.pub.receiveSlot = receive_row;
@@ -204,20 +203,6 @@ djk_publish_run(DjkPublishState *state, SPIPlanPtr plan, Datum *values)
 	receiver.context = AllocSetContextCreate(CurrentMemoryContext, "djkafka row", ALLOCSET_DEFAULT_SIZES);
 	receiver.time = GetCurrentTimestamp();
 
-	if (values != NULL)
-	{
-		int			n = SPI_getargcount(plan);
-
-		params = makeParamList(n);
-		for (int i = 0; i < n; i++)
-		{
-			params->params[i].value = values[i];
-			params->params[i].isnull = false;
-			params->params[i].pflags = PARAM_FLAG_CONST;
-			params->params[i].ptype = SPI_getargtypeid(plan, i);
-		}
-	}
-	options.params = params;
 	options.dest = &receiver.pub;
 	result = SPI_execute_plan_extended(plan, &options);
 	if (result < 0)
@@ -252,7 +237,7 @@ publish_statement(DjkPublishState *state, DjkPublishEvent event, TriggerData *tr
 	error_context_stack = &callback;
 	djk_publish_enter(state, &identity);
 	djk_publish_register(state, trigdata->tg_oldtable, trigdata->tg_newtable);
-	(void) djk_publish_run(state, djk_publish_plan(state, trigdata->tg_relation, event, outdated), NULL);
+	(void) djk_publish_run(state, djk_publish_plan(state, trigdata->tg_relation, event, outdated));
 	if (state->delete_plan != NULL)
 		delete_rows(state);
 	djk_publish_leave(&identity);

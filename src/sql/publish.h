@@ -77,6 +77,9 @@ extern SPIPlanPtr djk_publish_plan(DjkPublishState *state, Relation rel, DjkPubl
 extern SPIPlanPtr djk_publish_prepare(const char *sql, int nargs, Oid *argtypes);
 
 /* Between enter and leave: runs a plan, each row of which is a message.  Returns how many. */
-extern uint64 djk_publish_run(DjkPublishState *state, SPIPlanPtr plan, Datum *values);
+extern uint64 djk_publish_run(DjkPublishState *state, SPIPlanPtr plan);
+
+/* Between enter and leave: runs a query whose rows are to be what the new rows of a statement are. */
+extern Tuplestorestate *djk_publish_collect(SPIPlanPtr plan, Datum *values);
 
 #endif							/* DJK_PUBLISH_H */

@@ -309,32 +309,29 @@ append_bound(StringInfo sql, const DjkPublishTable *table, bool first_chunk)
 	appendStringInfo(sql, " OFFSET $%d LIMIT 1", next);
 }
 
-/* Rows are locked in the order of their key, before anything is made of them. */
+/* Rows are locked in the order of their key. */
 static void
-append_chunk(StringInfo sql, const DjkPublishTable *table, bool first_chunk, bool last_chunk)
+append_lock(StringInfo sql, const DjkPublishTable *table, bool first_chunk, bool last_chunk)
 {
-	StringInfoData source;
 	int			next = 1;
 
-	initStringInfo(&source);
-	appendStringInfo(&source, "(SELECT * FROM %s AS djk_t WHERE true", table->name);
+	appendStringInfo(sql, "SELECT * FROM %s AS djk_t WHERE true", table->name);
 	if (!first_chunk)
 	{
-		appendStringInfoString(&source, " AND ");
-		append_order(&source, table, (KeyOperand) {.alias = "djk_t"}, BTGreaterStrategyNumber,
+		appendStringInfoString(sql, " AND ");
+		append_order(sql, table, (KeyOperand) {.alias = "djk_t"}, BTGreaterStrategyNumber,
 					 (KeyOperand) {.first = next}, 0);
 		next += table->nkeys;
 	}
 	if (!last_chunk)
 	{
-		appendStringInfoString(&source, " AND ");
-		append_order(&source, table, (KeyOperand) {.alias = "djk_t"}, BTLessEqualStrategyNumber,
+		appendStringInfoString(sql, " AND ");
+		append_order(sql, table, (KeyOperand) {.alias = "djk_t"}, BTLessEqualStrategyNumber,
 					 (KeyOperand) {.first = next}, 0);
 	}
-	appendStringInfoString(&source, " ORDER BY ");
-	append_key_list(&source, table, "djk_t");
-	appendStringInfoString(&source, " FOR SHARE)");
-	append_select(sql, table, true, source.data);
+	appendStringInfoString(sql, " ORDER BY ");
+	append_key_list(sql, table, "djk_t");
+	appendStringInfoString(sql, " FOR SHARE");
 }
 
 /* The message of an outbox' row: what Debezium's event router makes of it by default. */
@@ -385,8 +382,11 @@ djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_
 			require_visible(table);
 			append_bound(&sql, table, first_chunk);
 			break;
+		case DJK_PUBLISH_LOCK:
+			append_lock(&sql, table, first_chunk, last_chunk);
+			break;
 		case DJK_PUBLISH_CHUNK:
-			append_chunk(&sql, table, first_chunk, last_chunk);
+			append_select(&sql, table, true, DJK_PUBLISH_NEW);
 			break;
 		case DJK_PUBLISH_EVENTS:
 			Assert(false);

@@ -26,12 +26,14 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "parser/parse_expr.h"
 #include "parser/parser.h"
 #include "pgtime.h"
 #include "state/catalog.h"
+#include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/bytea.h"
@@ -41,6 +43,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/plancache.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
@@ -379,12 +382,13 @@ djk_publish_leave(const DjkPublishIdentity *saved)
 /* ---------- running ---------- */
 
 static void
-register_relation(const char *name, Oid relation, Tuplestorestate *store)
+register_relation(const char *name, Oid relation, TupleDesc desc, Tuplestorestate *store)
 {
 	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
 
 	enr->md.name = (char *) name;
 	enr->md.reliddesc = relation;
+	enr->md.tupdesc = desc;
 	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
 	enr->md.enrtuples = PLANNED_ROWS;
 	enr->reldata = store;
@@ -396,8 +400,8 @@ register_relation(const char *name, Oid relation, Tuplestorestate *store)
 void
 djk_publish_register(const DjkPublishState *state, Tuplestorestate *old, Tuplestorestate *new)
 {
-	register_relation(DJK_PUBLISH_OLD, state->relation, old);
-	register_relation(DJK_PUBLISH_NEW, state->relation, new);
+	register_relation(DJK_PUBLISH_OLD, state->relation, NULL, old);
+	register_relation(DJK_PUBLISH_NEW, state->relation, NULL, new);
 }
 
 SPIPlanPtr
@@ -412,4 +416,38 @@ djk_publish_prepare(const char *sql, int nargs, Oid *argtypes)
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("columns and filter of a publication must be single SQL expressions")));
 	return plan;
+}
+
+static ParamListInfo
+make_parameters(SPIPlanPtr plan, const Datum *values)
+{
+	int			n = SPI_getargcount(plan);
+	ParamListInfo params = makeParamList(n);
+
+	for (int i = 0; i < n; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = SPI_getargtypeid(plan, i);
+	}
+	return params;
+}
+
+Tuplestorestate *
+djk_publish_collect(SPIPlanPtr plan, Datum *values)
+{
+	Tuplestorestate *rows = tuplestore_begin_heap(false, false, work_mem);
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	SPIExecuteOptions options = {0};
+	int			result;
+
+	options.params = make_parameters(plan, values);
+	options.dest = CreateDestReceiver(DestTuplestore);
+	SetTuplestoreDestReceiverParams(options.dest, rows, CurrentMemoryContext, false, NULL, NULL);
+	result = SPI_execute_plan_extended(plan, &options);
+	if (result < 0)
+		elog(ERROR, "could not read the rows of a publication: %s", SPI_result_code_string(result));
+	register_relation(DJK_PUBLISH_NEW, InvalidOid, source->resultDesc, rows);
+	return rows;
 }

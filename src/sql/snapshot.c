@@ -6,7 +6,9 @@
  * The table is gone through in the order of its key, in chunks of a transaction
  * each.  A chunk's rows are locked FOR SHARE when its messages are written, so
  * whoever changes one of them has either committed before, and it is his row
- * that is published, or writes his message after ours is committed.
+ * that is published, or writes his message after ours is committed.  A second
+ * query makes the messages: the one that locks sees what expressions read in
+ * other tables as it was before it waited.
  *
  * A row may get another key while its lock is waited for.  The end of a chunk is
  * therefore looked up before, without locks: a row that leaves the chunk meanwhile
@@ -175,6 +177,7 @@ publish_chunk(Snapshotting *work, DjkPublishState *state, const DjkPublishTable 
 	Datum	   *values = palloc(2 * work->nkeys * sizeof(Datum));
 	int			nargs = 0;
 	SPIPlanPtr	plan;
+	Tuplestorestate *rows;
 
 	for (int k = 0; k < 2; k++)
 	{
@@ -186,9 +189,11 @@ publish_chunk(Snapshotting *work, DjkPublishState *state, const DjkPublishTable 
 			values[nargs++] = key[i];
 		}
 	}
-	plan = djk_publish_prepare(djk_publish_sql(table, DJK_PUBLISH_CHUNK, work->last == NULL, work->bound == NULL),
+	plan = djk_publish_prepare(djk_publish_sql(table, DJK_PUBLISH_LOCK, work->last == NULL, work->bound == NULL),
 							   nargs, types);
-	(void) djk_publish_run(state, plan, nargs > 0 ? values : NULL);
+	rows = djk_publish_collect(plan, values);
+	(void) djk_publish_run(state, djk_publish_prepare(djk_publish_sql(table, DJK_PUBLISH_CHUNK, false, false), 0, NULL));
+	tuplestore_end(rows);
 }
 
 static void
