@@ -187,8 +187,9 @@ append_rows(StringInfo sql, const DjkPublishTable *table, const char *source)
 	}
 	for (int i = 0; i < row->ncolumns; i++)
 	{
-		appendStringInfo(sql, "%s(%s\n) AS %s", first ? "" : ", ", row->column_expressions[i],
-						 quote_identifier(row->column_names[i]));
+		/* A set would make one message of each of its rows, and none of an empty one: CASE takes no set. */
+		appendStringInfo(sql, "%s(CASE WHEN true THEN (%s\n) END) AS %s", first ? "" : ", ",
+						 row->column_expressions[i], quote_identifier(row->column_names[i]));
 		first = false;
 	}
 	appendStringInfoString(sql, ") AS djk_value CROSS JOIN LATERAL (SELECT ");

@@ -61,8 +61,8 @@ djk_trigger_row_require_text(const DjkTriggerRow *row, const char *column)
 	return text;
 }
 
-static void
-require_name(const DjkTriggerRow *row, const char *column, const char *name)
+void
+djk_trigger_row_check_name(const DjkTriggerRow *row, const char *column, const char *name)
 {
 	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
@@ -97,7 +97,7 @@ djk_trigger_row_names(const DjkTriggerRow *row, const char *column, char ***name
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("%s of a %s must not contain null", column, row->what)));
 		(*names)[i] = TextDatumGetCString(elements[i]);
-		require_name(row, column, (*names)[i]);
+		djk_trigger_row_check_name(row, column, (*names)[i]);
 		for (int j = 0; j < i; j++)
 		{
 			if (strcmp((*names)[i], (*names)[j]) == 0)

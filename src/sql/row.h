@@ -29,6 +29,8 @@ extern Datum djk_trigger_row_get(const DjkTriggerRow *row, const char *column, b
 extern char *djk_trigger_row_text(const DjkTriggerRow *row, const char *column);
 /* ERROR null_value_not_allowed if null */
 extern char *djk_trigger_row_require_text(const DjkTriggerRow *row, const char *column);
+/* ERROR invalid_name if it is empty or too long for an identifier */
+extern void djk_trigger_row_check_name(const DjkTriggerRow *row, const char *column, const char *name);
 /* text[] of names: n = 0 and NULL if null; ERROR if empty, with a null, or a name is too long */
 extern int	djk_trigger_row_names(const DjkTriggerRow *row, const char *column, char ***names);
 /* jsonb object of scalars: likewise; ERROR if it is something else */
