@@ -10,6 +10,10 @@
  * prepared one included), no pg_dump.  What is in the table then is committed
  * or gone, and if all of it has been sent it can go.
  *
+ * While a backlog is sent that is asked every second, so a table is not read
+ * from its beginning, where what has been sent lies, but from its end, and the
+ * unsent message that was found is looked at alone until it has been sent.
+ *
  * New messages go to the current table, which is never truncated.  Once it is
  * large, another one that is empty becomes current.  With three, one may be
  * kept by a transaction that stays open, and the other two still take turns.
@@ -50,20 +54,44 @@ count_blocks(int number)
 	return blocks;
 }
 
-/* Whether a message of the table waits for its server; nobody can add one meanwhile. */
-static bool
-has_unsent(int number)
+/* The unsent message of each table that had the highest id when it was looked for; 0: none is known. */
+static int64 witnesses[OUTBOX_TABLES];
+
+/* The highest id in a range of ids of a message that waits for its server; 0: there is none. */
+static int64
+last_unsent(int number, int64 first_id, int64 last_id)
 {
 #define UNSENT(table) \
-	{ .sql = "SELECT FROM @." table " m WHERE NOT EXISTS (SELECT FROM @.djkafka_outbox_server s" \
+	{ .sql = "SELECT m.id FROM @." table " m WHERE m.id BETWEEN $1 AND $2" \
+	" AND NOT EXISTS (SELECT FROM @.djkafka_outbox_server s" \
 	" WHERE s.server IS NOT DISTINCT FROM m.server" \
 	" AND (pg_catalog.pg_visible_in_snapshot(m.txid, s.done)" \
-	" OR m.id <= s.cursor_id AND pg_catalog.pg_visible_in_snapshot(m.txid, s.target))) LIMIT 1" }
+	" OR m.id <= s.cursor_id AND pg_catalog.pg_visible_in_snapshot(m.txid, s.target)))" \
+	" ORDER BY m.id DESC LIMIT 1", .nargs = 2, .argtypes = {INT8OID, INT8OID} }
 	static DjkStatement select_unsent[DJK_OUTBOX_TABLES] = {
 		UNSENT("djkafka_outbox_0"), UNSENT("djkafka_outbox_1"), UNSENT("djkafka_outbox_2")
 	};
+	Datum		values[2] = {Int64GetDatum(first_id), Int64GetDatum(last_id)};
 
-	return djk_catalog_execute(&select_unsent[number], NULL, NULL) > 0;
+	return djk_catalog_execute(&select_unsent[number], values, NULL) > 0 ? djk_row_int64(0, 1, 0) : 0;
+}
+
+/*
+ * Takes the table's lock if all its messages have been sent; false if not, or
+ * if somebody has the table.  A large one takes long to read: writers, who go
+ * to another one, are kept away meanwhile, and readers are not.
+ */
+static bool
+lock_if_sent(int number)
+{
+	Oid			table = table_of(number);
+
+	if (!ConditionalLockRelationOid(table, ExclusiveLock) ||
+		!ConditionalLockRelationOid(table, AccessExclusiveLock))
+		return false;
+	UnlockRelationOid(table, AccessExclusiveLock);
+	witnesses[number] = last_unsent(number, 0, PG_INT64_MAX);
+	return witnesses[number] == 0 && ConditionalLockRelationOid(table, AccessExclusiveLock);
 }
 
 static void
@@ -84,9 +112,9 @@ try_truncate(int number)
 {
 	if (count_blocks(number) == 0)
 		return true;
-	if (!ConditionalLockRelationOid(table_of(number), AccessExclusiveLock))
+	if (witnesses[number] != 0 && last_unsent(number, witnesses[number], witnesses[number]) != 0)
 		return false;
-	if (has_unsent(number))
+	if (!lock_if_sent(number))
 		return false;
 	truncate_table(number);
 	return true;

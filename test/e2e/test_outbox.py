@@ -402,6 +402,29 @@ def test_open_transactions_hold_up_nobody(prepared_db: Database, kafka: Client, 
         connection.close()
 
 
+def test_backlog_is_read_once(own_cluster, kafka: Client, topic: str, unique) -> None:
+    """What has been sent of a large table is not read again with each look whether it can be truncated."""
+    count = 1_000_000
+    # large enough that a scan begins at the beginning, and not where the last one ended
+    db = Database(own_cluster(djkafka__bootstrap_servers=kafka.address, shared_buffers="1GB"), unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("SELECT djkafka_produce(%s, 'first')", topic)
+    wait_sent(db)
+    db.query("UPDATE djkafka_outbox_server SET enabled = false")
+    db.query("SELECT count(djkafka_produce(%s, 'payload ' || i)) FROM generate_series(1, %s) i", topic, count)
+    db.query("UPDATE djkafka_outbox_server SET enabled = true")
+    wait_value(db, "SELECT sent FROM djkafka_outbox_server", count + 1, timeout=120)
+    wait_until(lambda: max(outbox_blocks(db)) < LARGE, message=lambda: f"it is truncated: {outbox_blocks(db)}")
+    read = (
+        "SELECT sum(seq_tup_read + coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables"
+        " WHERE relname LIKE 'djkafka\\_outbox\\__'"
+    )
+    wait_until(lambda: db.value(read) > count, message="the statistics are there")
+    rows = db.value(read)
+    # once to send, once to know that all has been sent
+    assert rows < 2.4 * count, f"{rows} rows were read of {count} messages"
+
+
 def test_sent_messages_do_not_stay(db: Database, kafka: Client, topic: str) -> None:
     """Not even where a session holds a snapshot."""
     db.query("SELECT djkafka_produce(%s, '0')", topic)
