@@ -194,10 +194,20 @@ header_value(const JsonbValue *value)
 	return NULL;
 }
 
+/* ERROR if it cannot be converted, which would stop the worker. */
+static int
+utf8_length(char *string, int len)
+{
+	char	   *utf8 = pg_server_to_any(string, len, PG_UTF8);
+
+	return utf8 == string ? len : (int) strlen(utf8);
+}
+
 static void
 add_header(Headers *headers, const JsonbValue *name, const JsonbValue *value)
 {
 	struct varlena *bytes = header_value(value);
+	int			name_len = utf8_length(name->val.string.val, name->val.string.len);
 	Datum		values[2];
 	bool		nulls[2] = {false, bytes == NULL};
 
@@ -210,10 +220,11 @@ add_header(Headers *headers, const JsonbValue *name, const JsonbValue *value)
 			? palloc(headers->allocated * sizeof(Datum))
 			: repalloc(headers->items, headers->allocated * sizeof(Datum));
 	}
+	/* In the database's encoding, as it is text; it is converted when it is sent. */
 	values[0] = PointerGetDatum(cstring_to_text_with_len(name->val.string.val, name->val.string.len));
 	values[1] = PointerGetDatum(bytes);
 	headers->items[headers->n++] = HeapTupleGetDatum(heap_form_tuple(headers->desc, values, nulls));
-	headers->bytes += HEADER_OVERHEAD + name->val.string.len + (bytes == NULL ? 0 : VARSIZE_ANY_EXHDR(bytes));
+	headers->bytes += HEADER_OVERHEAD + name_len + (bytes == NULL ? 0 : VARSIZE_ANY_EXHDR(bytes));
 }
 
 static void

@@ -24,6 +24,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "mb/pg_wchar.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -50,6 +51,15 @@ row_bytes(int row, int column, int *len)
 	return VARDATA(bytes);
 }
 
+/* djkafka_produce has seen that it can be converted. */
+static const char *
+utf8_from_text(Datum value)
+{
+	char	   *string = TextDatumGetCString(value);
+
+	return pg_server_to_any(string, strlen(string), PG_UTF8);
+}
+
 /* Returns what they take of a batch's memory. */
 static Size
 row_headers(int row, int column, DjkOutgoing *message)
@@ -72,7 +82,7 @@ row_headers(int row, int column, DjkOutgoing *message)
 		Datum		name = header ? GetAttributeByNum(header, 1, &isnull) : (Datum) 0;
 		Datum		value;
 
-		copy->name = header && !isnull ? TextDatumGetCString(name) : "";
+		copy->name = header && !isnull ? utf8_from_text(name) : "";
 		copy->name_len = strlen(copy->name);
 		isnull = true;
 		value = header ? GetAttributeByNum(header, 2, &isnull) : (Datum) 0;

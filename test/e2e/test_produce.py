@@ -90,6 +90,35 @@ def test_headers_partition_and_time(db: Database, kafka: Client, unique) -> None
     assert message.headers() == [("a", "ä".encode()), ("b", None), ("a", b"\x00\xff"), ("n", b"1.5")]
 
 
+def test_text_of_another_encoding(cluster, kafka: Client, topic: str, unique) -> None:
+    """Kafka gets UTF-8, whatever the database's encoding; what cannot be converted is refused at once."""
+    db = Database(cluster, unique("db"), encoding="LATIN1")
+    bytes_only = Database(cluster, unique("db"), encoding="SQL_ASCII")
+    headers = Jsonb({"grüße": "wört"})
+    try:
+        db.query("CREATE EXTENSION djkafka")
+        db.query("SELECT djkafka_produce(%s, 'wért', key => 'ä', headers => %s)", topic, headers)
+        (message,) = read(kafka, topic, 1)
+        assert (message.key(), message.value()) == ("ä".encode(), "wért".encode())
+        assert message.headers() == [("grüße", "wört".encode())]
+        # as long as it is for Kafka
+        too_long = "SELECT djkafka_produce(%s, 'x', headers => jsonb_build_object(repeat('ä', 500000), 1))"
+        with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+            db.query(too_long, topic)
+
+        bytes_only.query("CREATE EXTENSION djkafka")
+        produce = f"SELECT djkafka_produce('{topic}', 'x', headers => '{{\"%s\": \"1\"}}')".encode()
+        for name in (b"\xe4", b"a\xff"):
+            with pytest.raises(psycopg.errors.CharacterNotInRepertoire), bytes_only.connect() as connection:
+                connection.execute(produce % name)
+        with bytes_only.connect() as connection:
+            connection.execute(produce % "ä".encode())
+        assert read(kafka, topic, 2)[1].headers() == [("ä", b"1")]
+    finally:
+        db.destroy()
+        bytes_only.destroy()
+
+
 def test_savepoints_and_prepared_transactions(own_cluster, kafka: Client, topic: str) -> None:
     cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, max_prepared_transactions=2)
     db = Database(cluster, "produce")

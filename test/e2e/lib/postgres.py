@@ -160,13 +160,16 @@ def answers(connection: psycopg.Connection) -> bool:
 class Database:
     """A database with an owner of its own who is no superuser, as a Django project has it."""
 
-    def __init__(self, cluster: Cluster, name: str, listed: bool = True):
+    def __init__(self, cluster: Cluster, name: str, listed: bool = True, encoding: str = "UTF8"):
         self.cluster = cluster
         self.name = name
         self.owner = f"{name}_owner"
         self._connections: dict[str, psycopg.Connection] = {}
         self.cluster.query(f"CREATE ROLE {self.owner} LOGIN")
-        self.cluster.query(f"CREATE DATABASE {name} OWNER {self.owner}")
+        locale = "C.UTF-8" if encoding == "UTF8" else "C"
+        self.cluster.query(
+            f"CREATE DATABASE {name} OWNER {self.owner} ENCODING {encoding} LOCALE '{locale}' TEMPLATE template0"
+        )
         if listed:
             cluster.list_database(name)
 
