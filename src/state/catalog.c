@@ -83,6 +83,12 @@ require_schema(void)
 	return schema;
 }
 
+Oid
+djk_catalog_extension(void)
+{
+	return get_extension_oid(DJK_EXTENSION_NAME, true);
+}
+
 char *
 djk_catalog_schema(void)
 {

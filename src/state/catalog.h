@@ -37,6 +37,11 @@ extern bool djk_catalog_entered(Oid table_owner);
 extern bool djk_catalog_find(Oid *extension, Oid *schema);
 /* The schema, quoted, in CurrentMemoryContext. */
 extern char *djk_catalog_schema(void);
+/*
+ * Tells this extension from one that was dropped and made anew, whose rows may
+ * have the same ids; InvalidOid: there is none.
+ */
+extern Oid	djk_catalog_extension(void);
 /* OID of one of the extension's types or tables; InvalidOid if missing. */
 extern Oid	djk_catalog_type(const char *name);
 extern Oid	djk_catalog_table(const char *name);

@@ -102,6 +102,7 @@ djk_outbox_load(int64 id, MemoryContext context)
 		return NULL;
 	outbox = MemoryContextAllocZero(context, sizeof(DjkOutbox));
 	outbox->context = context;
+	outbox->extension = djk_catalog_extension();
 	outbox->id = id;
 	outbox->server = djk_row_text(0, 1, context);
 	outbox->is_home = djk_row_bool(0, 2);
@@ -218,10 +219,11 @@ djk_outbox_store(DjkOutbox *outbox)
 
 	values[23] = PointerGetDatum(&outbox->place);
 
-	/* By the key now and then, which prunes the page. */
-	if ((outbox->stores++ % STORES_BY_PLACE == 0 ||
-		 djk_catalog_execute(&by_place, values, nulls) != 1) &&
-		djk_catalog_execute(&by_key, values, nulls) != 1)
+	/* By the key now and then, which prunes the page.  What was read keeps the extension from being dropped. */
+	if (outbox->extension != djk_catalog_extension() ||
+		((outbox->stores++ % STORES_BY_PLACE == 0 ||
+		  djk_catalog_execute(&by_place, values, nulls) != 1) &&
+		 djk_catalog_execute(&by_key, values, nulls) != 1))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("the outbox of %s was moved by somebody else",

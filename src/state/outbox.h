@@ -83,6 +83,7 @@ extern void djk_outbox_end_transaction(void);
 typedef struct DjkOutbox
 {
 	MemoryContext context;
+	Oid			extension;		/* djk_catalog_extension() */
 	int64		id;
 	char	   *server;			/* NULL: the settings */
 	bool		is_home;

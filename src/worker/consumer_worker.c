@@ -96,12 +96,16 @@ check_definition(DjkMember *worker)
 {
 	DjkIdentity identity;
 	int64		revision;
+	Oid			extension;
 
 	if (djk_slot_leave_asked(djk_slot_mine()))
 		leave(worker, true, "the consumer is not to run here any more");
 	djk_worker_begin(&identity);
 	revision = djk_consumer_row_revision(worker->row->id, worker->args.worker);
+	extension = djk_catalog_extension();
 	djk_worker_commit(&identity);
+	if (extension != worker->extension)
+		leave(worker, true, "the extension was made anew");
 	if (revision < 0)
 		leave(worker, true, "the consumer was paused or dropped, or has fewer workers");
 	if (revision != worker->row->revision)
@@ -154,6 +158,7 @@ load_definition(DjkMember *worker)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_catalog_enter(&identity);
 	worker->row = djk_consumer_row_load(worker->args.consumer_id, worker->life);
+	worker->extension = djk_catalog_extension();
 	djk_home_load(&worker->home);
 	djk_catalog_leave(&identity);
 

@@ -25,6 +25,7 @@ typedef struct DjkMember
 	MemoryContext life;
 	MemoryContext cycle;		/* reset with each turn of the loop */
 	DjkConsumerRow *row;
+	Oid			extension;		/* that the row is of */
 	DjkHome		home;
 	DjkConnection connection;
 	DjkConsumer *kafka;

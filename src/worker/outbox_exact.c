@@ -32,6 +32,7 @@
 #define KNOWN_FOR_MS		(3600 * 1000)
 #define STOPPED_WAIT_MS		60000
 
+/* By a person; or the batch is gone with its extension. */
 static bool
 is_decided(DjkSender *sender)
 {
@@ -39,7 +40,7 @@ is_decided(DjkSender *sender)
 	bool		decided;
 
 	djk_worker_begin(&identity);
-	decided = djk_outbox_is_decided(sender->outbox->id);
+	decided = djk_outbox_is_decided(sender->outbox->id) || sender->outbox->extension != djk_catalog_extension();
 	djk_worker_commit(&identity);
 	return decided;
 }

@@ -182,6 +182,11 @@ djk_sender_turn(DjkSender *sender)
 
 	djk_worker_report_busy("claiming a batch");
 	djk_worker_begin(&identity);
+	if (outbox->extension != djk_catalog_extension())
+	{
+		djk_worker_commit(&identity);
+		djk_sender_leave(sender, "the extension was made anew");
+	}
 	if (confirms)
 		confirm_batch(sender);
 	found = claim(sender, open, &next);

@@ -3,8 +3,9 @@
 import subprocess
 
 import pytest
-from lib.djkafka import status, to_json, wait_caught_up, wait_count, wait_state, workers
+from lib.djkafka import status, to_json, wait_caught_up, wait_count, wait_state, wait_value, workers
 from lib.kafka import Client, Record
+from lib.outbox import read_topic, values
 from lib.postgres import BINDIR, PORT, Database
 from lib.wait import stays_true, wait_until
 
@@ -95,6 +96,45 @@ def test_clone(original: Database, cluster, kafka: Client, topic: str, unique) -
         cluster.unlist_database(name)
         wait_until(lambda: cluster.query(query, name) == [(0,)], message="nobody is in the clone")
         cluster.query(f"DROP DATABASE {name}")
+
+
+# In one transaction, so that the supervisor sees rows with the ids of those before, and no time without them.
+MADE_ANEW = "DROP EXTENSION djkafka CASCADE", "CREATE EXTENSION djkafka"
+
+
+def test_consumer_of_an_extension_made_anew(db: Database, kafka: Client, topic: str, unique) -> None:
+    other = kafka.create_topic(unique("topic"))
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("CREATE TABLE other (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    kafka.produce(topic, [Record('{"id": 1}')])
+    wait_count(db, "item", 1)
+    with db.connect() as connection, connection.transaction():
+        for statement in MADE_ANEW:
+            connection.execute(statement)
+        connection.execute("SELECT djkafka_subscribe(%s, 'other')", (other,))
+    kafka.produce(topic, [Record('{"id": 2}')])
+    kafka.produce(other, [Record('{"id": 3}')])
+    wait_count(db, "other", 1)
+    assert db.query("SELECT id FROM item") == [(1,)]
+
+
+def test_outbox_of_an_extension_made_anew(db: Database, kafka: Client, topic: str, unique) -> None:
+    # held, so that the row of its server is as at first
+    db.query("SELECT djkafka_produce(%s, 'to nowhere')", unique("no-such-topic"))
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox_held", 1)
+    with db.connect("postgres") as connection, connection.transaction():
+        for statement in MADE_ANEW:
+            connection.execute(statement)
+        connection.execute(f"CREATE SERVER x FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{kafka.address}')")
+        connection.execute("SELECT djkafka_produce(%s, 'a', server => 'x')", (topic,))
+        connection.execute("SELECT djkafka_produce(%s, 'b')", (topic,))
+    with db.connect("postgres") as connection:
+        connection.execute("SELECT djkafka_produce(%s, 'c', server => 'x')", (topic,))
+        connection.execute("SELECT djkafka_produce(%s, 'd')", (topic,))
+    sent = "SELECT array_agg(sent ORDER BY server) FROM djkafka_outbox_server"
+    wait_until(lambda: db.value(sent, user="postgres") == [2, 2], message="all is sent")
+    assert sorted(values(read_topic(kafka, topic))) == ["a", "b", "c", "d"]
 
 
 def test_not_preloaded(own_cluster, unique) -> None:
