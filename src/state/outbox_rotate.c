@@ -55,7 +55,7 @@ count_blocks(int number)
 }
 
 /* The unsent message of each table that had the highest id when it was looked for; 0: none is known. */
-static int64 witnesses[OUTBOX_TABLES];
+static int64 witnesses[DJK_OUTBOX_TABLES];
 
 /* The highest id in a range of ids of a message that waits for its server; 0: there is none. */
 static int64

@@ -240,6 +240,21 @@ form_tuple(TupleDesc desc, int64 id, FullTransactionId txid, const DjkOutboxMess
 	return heap_form_tuple(desc, values, nulls);
 }
 
+/*
+ * The transaction's table; another one if it is gone: the transaction itself has
+ * dropped the extension and made it anew, or rolled that back.
+ */
+static Relation
+open_table(void)
+{
+	Relation	rel = OidIsValid(this_table) ? try_table_open(this_table, NoLock) : NULL;
+
+	if (rel != NULL)
+		return rel;
+	choose_table();
+	return table_open(this_table, NoLock);
+}
+
 int64
 djk_outbox_write(const DjkOutboxMessage *message)
 {
@@ -250,11 +265,9 @@ djk_outbox_write(const DjkOutboxMessage *message)
 	bool		isnull = false;
 	int64		id;
 
-	(void) djk_outbox_begin_writing();
+	rel = open_table();
 	txid = GetTopFullTransactionId();
 	id = nextval_internal(this_sequence, false);
-
-	rel = table_open(this_table, NoLock);
 	tuple = form_tuple(RelationGetDescr(rel), id, txid, message);
 	simple_heap_insert(rel, tuple);
 	key = Int64GetDatum(id);

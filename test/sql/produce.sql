@@ -315,6 +315,22 @@ SELECT djkafka_produce('t', 'in between');
 ROLLBACK;
 SELECT djkafka_produce('t', 'after');
 SELECT count(*) FROM djkafka_outbox, djkafka_outbox_server;
+-- in a transaction that has produced already, and in a savepoint that is rolled back
+BEGIN;
+SELECT djkafka_produce('t', 'gone with it');
+DROP EXTENSION djkafka;
+CREATE EXTENSION djkafka;
+SELECT djkafka_produce('t', 'in between');
+ROLLBACK;
+BEGIN;
+SAVEPOINT a;
+DROP EXTENSION djkafka;
+CREATE EXTENSION djkafka;
+SELECT djkafka_produce('t', 'in between');
+ROLLBACK TO SAVEPOINT a;
+SELECT djkafka_produce('t', 'after');
+COMMIT;
+SELECT count(*) FROM djkafka_outbox;
 
 DROP FUNCTION shown(bytea);
 DROP DOMAIN code;
