@@ -390,5 +390,5 @@ SET client_min_messages = warning;
 DROP EXTENSION djkafka;
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'stock'::regclass;
 INSERT INTO stock VALUES (99, 'x', 1);
-DROP TABLE stock, seat, n, o, town, hamlet, road, sign, plain, passing, shown, country CASCADE;
-DROP FUNCTION news(), bump(), revive(), pass(), widen();
+DROP TABLE stock, seat, n, o, town, hamlet, road, sign, plain, passing, shown, country, basket, item, branch CASCADE;
+DROP FUNCTION news(), bump(), revive(), pass(), widen(), count_item(), raise_total(int);
