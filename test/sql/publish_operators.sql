@@ -20,10 +20,12 @@ CREATE FUNCTION upper_v() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.v := 
 
 -- A type of text in a schema of its own, which orders backwards.
 CREATE SCHEMA far;
+SET client_min_messages = warning;
 CREATE TYPE far.code;
 CREATE FUNCTION far.code_in(cstring) RETURNS far.code LANGUAGE internal IMMUTABLE STRICT AS 'textin';
 CREATE FUNCTION far.code_out(far.code) RETURNS cstring LANGUAGE internal IMMUTABLE STRICT AS 'textout';
 CREATE TYPE far.code (INPUT = far.code_in, OUTPUT = far.code_out, LIKE = text, COLLATABLE = true);
+RESET client_min_messages;
 CREATE CAST (far.code AS text) WITHOUT FUNCTION AS ASSIGNMENT;
 CREATE FUNCTION far.code_lt(far.code, far.code) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'text_gt';
 CREATE FUNCTION far.code_le(far.code, far.code) RETURNS boolean LANGUAGE internal IMMUTABLE STRICT AS 'text_ge';
