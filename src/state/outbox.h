@@ -48,8 +48,9 @@ typedef struct DjkOutboxMessage
 } DjkOutboxMessage;
 
 /*
- * Locks the table that the transaction writes to; true if it had not yet.  What
- * was known of the server's row may have changed until now, and cannot any more.
+ * Before each message: locks the table that the transaction writes to; true if
+ * it had not yet.  What was known of the server's row may have changed until
+ * now, and cannot any more.
  */
 extern bool djk_outbox_begin_writing(void);
 

@@ -43,6 +43,7 @@
 #include "utils/rel.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
+#include "utils/syscache.h"
 
 #include "base/compat.h"
 
@@ -168,6 +169,8 @@ choose_table(void)
 	Oid			table;
 	bool		known;
 
+	/* What is known of its indexes is about to change. */
+	this_table = InvalidOid;
 	CurrentResourceOwner = TopTransactionResourceOwner;
 	table = lock_current_table();
 	rel = table_open(table, NoLock);
@@ -184,10 +187,14 @@ choose_table(void)
 	this_table = table;
 }
 
+/*
+ * Another table is chosen if the first is gone: the transaction itself has
+ * dropped the extension and made it anew, or rolled that back.
+ */
 bool
 djk_outbox_begin_writing(void)
 {
-	if (OidIsValid(this_table))
+	if (OidIsValid(this_table) && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(this_table)))
 		return false;
 	choose_table();
 	return true;
@@ -240,21 +247,6 @@ form_tuple(TupleDesc desc, int64 id, FullTransactionId txid, const DjkOutboxMess
 	return heap_form_tuple(desc, values, nulls);
 }
 
-/*
- * The transaction's table; another one if it is gone: the transaction itself has
- * dropped the extension and made it anew, or rolled that back.
- */
-static Relation
-open_table(void)
-{
-	Relation	rel = OidIsValid(this_table) ? try_table_open(this_table, NoLock) : NULL;
-
-	if (rel != NULL)
-		return rel;
-	choose_table();
-	return table_open(this_table, NoLock);
-}
-
 int64
 djk_outbox_write(const DjkOutboxMessage *message)
 {
@@ -265,9 +257,9 @@ djk_outbox_write(const DjkOutboxMessage *message)
 	bool		isnull = false;
 	int64		id;
 
-	rel = open_table();
 	txid = GetTopFullTransactionId();
 	id = nextval_internal(this_sequence, false);
+	rel = table_open(this_table, NoLock);
 	tuple = form_tuple(RelationGetDescr(rel), id, txid, message);
 	simple_heap_insert(rel, tuple);
 	key = Int64GetDatum(id);

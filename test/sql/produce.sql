@@ -331,6 +331,18 @@ ROLLBACK TO SAVEPOINT a;
 SELECT djkafka_produce('t', 'after');
 COMMIT;
 SELECT count(*) FROM djkafka_outbox;
+-- and where the new one could not be written to
+BEGIN;
+SELECT djkafka_produce('t', 'before');
+SAVEPOINT a;
+DROP EXTENSION djkafka;
+CREATE EXTENSION djkafka;
+CREATE INDEX ON djkafka_outbox_0 (topic);
+SELECT djkafka_produce('t', 'refused');
+ROLLBACK TO SAVEPOINT a;
+SELECT djkafka_produce('t', 'after');
+COMMIT;
+SELECT count(*) FROM djkafka_outbox;
 
 DROP FUNCTION shown(bytea);
 DROP DOMAIN code;
