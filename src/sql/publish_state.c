@@ -289,22 +289,25 @@ SPIPlanPtr
 djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event, bool outdated)
 {
 	SPIPlanPtr *kept = &state->plans[outdated][event];
+	SPIPlanPtr	plan;
 	DjkPublishTable table;
 
 	if (*kept != NULL)
 		return *kept;
 	djk_publish_table_init(&table, state->row, rel, state->partitions);
 	table.read_back |= outdated && table.can_read_back;
-	*kept = keep(djk_publish_prepare(djk_publish_sql(&table, event, true, true), 0, NULL));
+	plan = djk_publish_prepare(djk_publish_sql(&table, event, true, true), 0, NULL);
 	if (state->row->delete_rows && state->delete_plan == NULL)
 	{
 		const char *sql = djk_publish_sql_delete(&table);
-		SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
+		SPIPlanPtr	delete_plan = SPI_prepare(sql, 0, NULL);
 
-		if (plan == NULL)
+		if (delete_plan == NULL)
 			elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-		state->delete_plan = keep(plan);
+		state->delete_plan = keep(delete_plan);
 	}
+	/* Last: it says that nothing is left to prepare. */
+	*kept = keep(plan);
 	return *kept;
 }
 

@@ -103,6 +103,11 @@ CREATE TABLE box (id far.code PRIMARY KEY, aggregatetype text, aggregateid text,
 SELECT djkafka_publish_outbox('box', delete_rows => true) > 0;
 INSERT INTO box VALUES ('1', 't', 'k', 'made', 'v');
 SELECT count(*) FROM box;
+-- whose id cannot be compared any more: refused each time
+ALTER TABLE box DROP CONSTRAINT box_pkey, ALTER id TYPE json USING to_json(id::text);
+SELECT refused($$INSERT INTO box VALUES ('2', 't', 'k', 'made', 'v')$$);
+SELECT refused($$INSERT INTO box VALUES ('3', 't', 'k', 'made', 'v')$$);
+SELECT count(*) FROM box;
 
 DROP TABLE item, part, box, shown;
 DROP FUNCTION news(), upper_v(), snapshot_of(text), rows_read(regclass);
