@@ -10,7 +10,8 @@
  *
  * Nor may a server's row be deleted while messages wait for it, those of open
  * transactions included: the position of the row that the next message makes is
- * behind them, and they would never be sent.
+ * behind them, and they would never be sent.  What is held would be, but no
+ * sooner than there is such a message.
  *
  *-------------------------------------------------------------------------
  */
@@ -92,7 +93,7 @@ require_sent(const char *server)
 			 errmsg("the outbox has messages for %s that were not sent",
 					server ? quote_identifier(server) : "the settings' server"),
 			 errdetail("Without its row in djkafka_outbox_server they never would be."),
-			 errhint("Wait until they are sent, or delete them from djkafka_outbox_0, djkafka_outbox_1 and djkafka_outbox_2 first.")));
+			 errhint("Wait until they are sent, or delete them from djkafka_outbox_0, djkafka_outbox_1, djkafka_outbox_2 and djkafka_outbox_held first.")));
 }
 
 /* Before a statement that deletes, then before each row; TRUNCATE would leave out the rows. */

@@ -204,7 +204,7 @@ extern DjkOutboxSummary *djk_outbox_list(int *count, MemoryContext context);
  */
 extern bool djk_outbox_require_server(const char *server);
 
-/* Whether a message for the server is in the outbox that its row does not tell to be sent. */
+/* Whether messages for the server are in the outbox, held ones included, that were not sent. */
 extern bool djk_outbox_has_unsent(const char *server);
 
 /*

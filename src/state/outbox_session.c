@@ -102,25 +102,18 @@ djk_outbox_require_server(const char *server)
 bool
 djk_outbox_has_unsent(const char *server)
 {
-#define UNSENT_IN(table) \
-	"(SELECT FROM @." table " m WHERE m.server IS NOT DISTINCT FROM $1 AND NOT EXISTS" \
-	" (SELECT FROM @.djkafka_outbox_server s WHERE s.server IS NOT DISTINCT FROM $1" \
-	" AND (pg_catalog.pg_visible_in_snapshot(m.txid, s.done)" \
-	" OR m.id <= s.cursor_id AND pg_catalog.pg_visible_in_snapshot(m.txid, s.target))) LIMIT 1)"
 	static DjkStatement select_unsent = {
-		.sql = "SELECT FROM (" UNSENT_IN("djkafka_outbox_0") " UNION ALL " UNSENT_IN("djkafka_outbox_1")
-		" UNION ALL " UNSENT_IN("djkafka_outbox_2") ") m LIMIT 1",
+		.sql = "SELECT FROM @.djkafka_outbox WHERE server IS NOT DISTINCT FROM $1 LIMIT 1",
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
 	DjkIdentity identity;
-	Datum		value;
-	char		null[2] = " ";
+	char		null;
+	Datum		value = djk_text_datum(server, &null);
 	bool		found;
 
 	djk_catalog_enter(&identity);
-	value = djk_text_datum(server, &null[0]);
-	found = djk_catalog_query_latest(&select_unsent, &value, null) > 0;
+	found = djk_catalog_query_latest(&select_unsent, &value, &null) > 0;
 	djk_catalog_leave(&identity);
 	return found;
 }

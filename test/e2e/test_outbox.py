@@ -238,7 +238,7 @@ def test_prepared_transaction(prepared_db: Database, kafka: Client, topic: str) 
     assert values(read_topic(kafka, topic)) == ["before", "beside", "probe", "one", "three"]
 
 
-def test_row_made_anew(db: Database, kafka: Client, topic: str, server: str) -> None:
+def test_row_made_anew(db: Database, kafka: Client, topic: str, server: str, unique) -> None:
     produce = "SELECT djkafka_produce(%s, %s, server => %s)"
 
     def deleted() -> bool:
@@ -259,6 +259,12 @@ def test_row_made_anew(db: Database, kafka: Client, topic: str, server: str) -> 
     connection.close()
     wait_sent(db)
     assert values(read_topic(kafka, topic)) == ["before", "open", "after"]
+    db.query(produce, unique("no-such-topic"), "held", server)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox_held", 1)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state = 'pending'", 0)
+    assert not deleted()
+    db.query("TRUNCATE djkafka_outbox_held", user="postgres")
+    assert deleted()
 
 
 def switches(pid: int) -> int:
