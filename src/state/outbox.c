@@ -189,6 +189,7 @@ djk_outbox_store(DjkOutbox *outbox)
 	bool		claimed = outbox->batch != outbox->confirmed;
 	Datum		values[24] = {0};
 	char		nulls[25];
+	bool		found;
 	bool		isnull;
 
 	memset(nulls, ' ', sizeof(nulls));
@@ -219,11 +220,11 @@ djk_outbox_store(DjkOutbox *outbox)
 
 	values[23] = PointerGetDatum(&outbox->place);
 
-	/* By the key now and then, which prunes the page.  What was read keeps the extension from being dropped. */
-	if (outbox->extension != djk_catalog_extension() ||
-		((outbox->stores++ % STORES_BY_PLACE == 0 ||
-		  djk_catalog_execute(&by_place, values, nulls) != 1) &&
-		 djk_catalog_execute(&by_key, values, nulls) != 1))
+	/* By the key now and then, which prunes the page. */
+	found = (outbox->stores++ % STORES_BY_PLACE != 0 && djk_catalog_execute(&by_place, values, nulls) == 1) ||
+		djk_catalog_execute(&by_key, values, nulls) == 1;
+	/* Asked last: by now the lock on its table keeps the extension from being dropped. */
+	if (!found || outbox->extension != djk_catalog_extension())
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_IN_USE),
 				 errmsg("the outbox of %s was moved by somebody else",
