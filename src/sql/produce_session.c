@@ -323,9 +323,9 @@ djk_produce_write(DjkProduceServer *server, DjkOutboxMessage *message, Size head
 	if (committed == NULL)
 		committed = MemoryContextAlloc(TopMemoryContext, MAX_COMMITTED * sizeof(Committed));
 	message->server = server->name;
+	djk_outbox_begin_writing();
 	/* Its row may have been deleted while we had no lock. */
-	if (djk_outbox_begin_writing())
-		refresh(server);
+	refresh(server);
 	id = djk_outbox_write(message);
 	if (current.first_id == 0)
 	{

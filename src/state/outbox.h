@@ -48,11 +48,10 @@ typedef struct DjkOutboxMessage
 } DjkOutboxMessage;
 
 /*
- * Before each message: locks the table that the transaction writes to; true if
- * it had not yet.  What was known of the server's row may have changed until
- * now, and cannot any more.
+ * Before each message: locks the table that the transaction writes to.  From
+ * then on nobody else can delete the row of a server.
  */
-extern bool djk_outbox_begin_writing(void);
+extern void djk_outbox_begin_writing(void);
 
 /*
  * Writes one message and returns its id.  The caller has checked everything;

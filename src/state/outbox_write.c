@@ -191,13 +191,11 @@ choose_table(void)
  * Another table is chosen if the first is gone: the transaction itself has
  * dropped the extension and made it anew, or rolled that back.
  */
-bool
+void
 djk_outbox_begin_writing(void)
 {
-	if (OidIsValid(this_table) && SearchSysCacheExists1(RELOID, ObjectIdGetDatum(this_table)))
-		return false;
-	choose_table();
-	return true;
+	if (!OidIsValid(this_table) || !SearchSysCacheExists1(RELOID, ObjectIdGetDatum(this_table)))
+		choose_table();
 }
 
 /*
