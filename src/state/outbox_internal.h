@@ -26,6 +26,9 @@
 
 #define DIFFERENCE_TYPES	INT8OID, INT8OID, TEXTOID, PG_SNAPSHOTOID, PG_SNAPSHOTOID
 
+/* OID of djkafka_outbox_0 and so on; InvalidOid if missing. */
+extern Oid	djk_outbox_table(int number);
+
 /* Fills in the five arguments of DIFFERENCE and their nulls. */
 extern void djk_outbox_set_difference(const DjkOutbox *outbox, int64 up_to, Datum *values, char *nulls);
 

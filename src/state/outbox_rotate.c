@@ -30,17 +30,11 @@
 #include "utils/builtins.h"
 #include "utils/rel.h"
 
-static Oid
-table_of(int number)
-{
-	return djk_catalog_table(psprintf("djkafka_outbox_%d", number));
-}
-
 /* Blocks of a table and its TOAST table. */
 static BlockNumber
 count_blocks(int number)
 {
-	Relation	rel = table_open(table_of(number), AccessShareLock);
+	Relation	rel = table_open(djk_outbox_table(number), AccessShareLock);
 	BlockNumber blocks = RelationGetNumberOfBlocks(rel);
 
 	if (OidIsValid(rel->rd_rel->reltoastrelid))
@@ -84,7 +78,7 @@ last_unsent(int number, int64 first_id, int64 last_id)
 static bool
 lock_if_sent(int number)
 {
-	Oid			table = table_of(number);
+	Oid			table = djk_outbox_table(number);
 
 	if (!ConditionalLockRelationOid(table, ExclusiveLock) ||
 		!ConditionalLockRelationOid(table, AccessExclusiveLock))

@@ -25,7 +25,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "state/outbox.h"
+#include "state/outbox_internal.h"
 
 #include "access/genam.h"
 #include "access/heapam.h"
@@ -86,6 +86,12 @@ djk_outbox_end_transaction(void)
 	this_nindexes = 0;
 }
 
+Oid
+djk_outbox_table(int number)
+{
+	return djk_catalog_table(psprintf("djkafka_outbox_%d", number));
+}
+
 /* Number of the current table, as it is now and not as our snapshot saw it. */
 static int
 current_table(void)
@@ -114,7 +120,7 @@ lock_current_table(void)
 {
 	for (int looks = 1;; looks++)
 	{
-		Oid			table = djk_catalog_table(psprintf("djkafka_outbox_%d", current_table()));
+		Oid			table = djk_outbox_table(current_table());
 
 		if (!OidIsValid(table))
 			elog(ERROR, "the outbox has no current table");
@@ -212,7 +218,7 @@ djk_outbox_lock_out_writers(void)
 	{
 		LOCKTAG    *tag = palloc(sizeof(LOCKTAG));
 
-		tables[i] = djk_catalog_table(psprintf("djkafka_outbox_%d", i));
+		tables[i] = djk_outbox_table(i);
 		SET_LOCKTAG_RELATION(*tag, MyDatabaseId, tables[i]);
 		tags = lappend(tags, tag);
 	}
