@@ -608,6 +608,17 @@ CREATE EVENT TRIGGER djkafka_target_dropped ON sql_drop
     EXECUTE FUNCTION @extschema@.djkafka_target_dropped();
 COMMENT ON EVENT TRIGGER djkafka_target_dropped IS 'keeps the names of dropped targets of routes';
 
+-- What a publication hides stays hidden under a new name.
+CREATE FUNCTION @extschema@.djkafka_column_renamed() RETURNS event_trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.djkafka_column_renamed() IS 'event trigger: publications name a renamed column by its new name';
+
+-- Each of these commands renames columns of whatever has columns.
+CREATE EVENT TRIGGER djkafka_column_renamed ON ddl_command_end
+    WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE')
+    EXECUTE FUNCTION @extschema@.djkafka_column_renamed();
+COMMENT ON EVENT TRIGGER djkafka_column_renamed IS 'keeps the names of columns in publications';
+
 --
 -- Consumers and routes
 --
@@ -1383,6 +1394,7 @@ GRANT USAGE, SELECT, UPDATE ON @extschema@.djkafka_publication_id_seq TO @extown
 REVOKE ALL ON FUNCTION
     @extschema@.djkafka_publication_validate(),
     @extschema@.djkafka_publication_changed(),
+    @extschema@.djkafka_column_renamed(),
     @extschema@.djkafka_publish(regclass, text, text[], text, jsonb, text[], text[], text, text, text, boolean, boolean),
     @extschema@.djkafka_publish_outbox(regclass, text, text, boolean, boolean, boolean),
     @extschema@.djkafka_unpublish(regclass, text)

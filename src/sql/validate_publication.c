@@ -2,7 +2,7 @@
  *
  * validate_publication.c
  *	  The triggers that check rows of djkafka_publication, and keep the
- *	  triggers of published tables as they say.
+ *	  triggers of published tables as they say; columns that are renamed.
  *
  * A table is published by whoever owns it: all that a publication runs, runs
  * with its owner's rights.  A row that carries another home came with a
@@ -20,9 +20,11 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
+#include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
 #include "sql/publish.h"
 #include "sql/row.h"
 #include "state/catalog.h"
@@ -39,6 +41,7 @@
 
 PG_FUNCTION_INFO_V1(djkafka_publication_validate);
 PG_FUNCTION_INFO_V1(djkafka_publication_changed);
+PG_FUNCTION_INFO_V1(djkafka_column_renamed);
 PG_FUNCTION_INFO_V1(djkafka_unpublish);
 
 /* ---------- values ---------- */
@@ -423,6 +426,50 @@ djkafka_publication_changed(PG_FUNCTION_ARGS)
 		CacheInvalidateRelcacheByRelid(new.relation);
 	SPI_finish();
 	return PointerGetDatum(NULL);
+}
+
+/* ---------- columns that are renamed ---------- */
+
+/*
+ * What a publication leaves out or has something else in place of must stay so
+ * under the new name, and what it includes must not be left out in silence.  The
+ * names of columns that were dropped are left alone: they may come again.
+ * Inherited columns are renamed with the parent's.
+ */
+Datum
+djkafka_column_renamed(PG_FUNCTION_ARGS)
+{
+	static DjkStatement update_publications = {
+		.sql = "WITH RECURSIVE tables AS (SELECT objid AS relation FROM pg_event_trigger_ddl_commands()"
+		" WHERE classid = 'pg_class'::regclass AND objsubid > 0"
+		" UNION SELECT inhrelid FROM pg_inherits JOIN tables ON inhparent = relation)"
+		" UPDATE @.djkafka_publication SET key_columns = array_replace(key_columns, $1, $2),"
+		" include = array_replace(include, $1, $2), exclude = array_replace(exclude, $1, $2),"
+		" columns = CASE WHEN columns ? $1 AND NOT columns ? $2"
+		" THEN columns - $1 || jsonb_build_object($2, columns->$1) ELSE columns END"
+		" WHERE relation::oid IN (SELECT relation FROM tables)"
+		" AND ($1 = ANY (key_columns || include || exclude) OR columns ? $1)",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TEXTOID}
+	};
+	RenameStmt *statement;
+	Oid			extension;
+	Oid			schema;
+	DjkIdentity identity;
+	Datum		values[2];
+
+	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_column_renamed must be called as an event trigger");
+	statement = (RenameStmt *) ((EventTriggerData *) fcinfo->context)->parsetree;
+	if (!IsA(statement, RenameStmt) || statement->renameType != OBJECT_COLUMN ||
+		!djk_catalog_find(&extension, &schema) || !OidIsValid(djk_catalog_table("djkafka_publication")))
+		PG_RETURN_NULL();
+	values[0] = CStringGetTextDatum(statement->subname);
+	values[1] = CStringGetTextDatum(statement->newname);
+	djk_catalog_enter(&identity);
+	(void) djk_catalog_execute(&update_publications, values, NULL);
+	djk_catalog_leave(&identity);
+	PG_RETURN_NULL();
 }
 
 /* ---------- ending ---------- */

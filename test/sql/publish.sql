@@ -132,6 +132,24 @@ SELECT * FROM news();
 UPDATE djkafka_publication SET filter = 'a > 0 AND customer.a < 100', columns = '{"sum": "a + customer.a", "b": "b || b"}', include = '{b}' WHERE id = :id;
 UPDATE customer SET name = 'newer', a = 8;
 SELECT key, value FROM news();
+-- a renamed column is named by its new name: what is hidden stays so, what is included too
+UPDATE djkafka_publication SET filter = NULL, include = NULL, exclude = '{secret}', key_columns = '{a}',
+    columns = '{"vip": "''hidden''"}' WHERE id = :id;
+SELECT djkafka_publish('customer', 'names', include => '{name}') AS names \gset
+ALTER TABLE customer RENAME secret TO hash;
+ALTER VIEW customer RENAME vip TO rank;
+BEGIN;
+ALTER TABLE customer RENAME name TO called;
+ALTER TABLE customer RENAME a TO number;
+UPDATE customer SET called = 'renamed', hash = 'h';
+COMMIT;
+SELECT topic, key, value FROM news();
+SELECT topic, key_columns, include, exclude, columns FROM djkafka_publication ORDER BY id;
+BEGIN;
+ALTER TABLE customer RENAME called TO undone;
+ROLLBACK;
+ALTER TABLE customer RENAME CONSTRAINT customer_pkey TO called;
+SELECT include FROM djkafka_publication WHERE id = :names;
 DROP TABLE customer;
 SELECT count(*) FROM djkafka_publication;
 
@@ -169,6 +187,10 @@ INSERT INTO part_1 VALUES (2, 'direct');
 UPDATE part SET id = id + 11, v = v || '!' WHERE id < 10;
 DELETE FROM part WHERE id = 11;
 SELECT key, value FROM news();
+-- their columns are renamed with the parent's
+UPDATE djkafka_publication SET exclude = '{v}' WHERE id = :partition;
+ALTER TABLE part RENAME v TO w;
+SELECT exclude FROM djkafka_publication WHERE id = :partition;
 DROP TABLE part;
 
 -- Foreign keys: a cascade is published like any other change.
