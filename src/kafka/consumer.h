@@ -39,6 +39,7 @@ typedef struct DjkTopicPartition
 	char	   *topic;
 	int			partition;
 	int64		offset;
+	char	   *metadata;		/* what was committed with the offset; NULL: nothing, or not asked */
 	DjkError	error;			/* of this partition alone; sqlstate 0 = none */
 } DjkTopicPartition;
 

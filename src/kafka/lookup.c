@@ -275,8 +275,14 @@ djk_consumer_committed(DjkConsumer *consumer, DjkTopicPartition *partitions, int
 		return false;
 	copy_answer(partitions, n, lookup->list);
 	for (int i = 0; i < n; i++)
+	{
+		const rd_kafka_topic_partition_t *answer = &lookup->list->elems[i];
+
 		if (partitions[i].offset < 0)
 			partitions[i].offset = DJK_OFFSET_UNKNOWN;
+		partitions[i].metadata = answer->metadata_size > 0 ?
+			pnstrdup(answer->metadata, answer->metadata_size) : NULL;
+	}
 	discard_lookup(lookup);
 	return true;
 }

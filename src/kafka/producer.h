@@ -141,19 +141,20 @@ typedef enum DjkTransactionResult
 /* Fences earlier producers of the same name and ends what they left undecided; first of all calls. */
 extern DjkTransactionResult djk_producer_init_transactions(DjkProducer *producer, int timeout_ms, DjkError *error);
 extern DjkTransactionResult djk_producer_begin(DjkProducer *producer, DjkError *error);
-/* Commits 'number' as the offset of 'group' in a partition, with the transaction. */
+/* Commits 'number' as the offset of 'group' in a partition, with the transaction; 'note' is its metadata. */
 extern DjkTransactionResult djk_producer_carry(DjkProducer *producer, const char *group, const char *topic,
-											   int partition, int64 number, int timeout_ms, DjkError *error);
+											   int partition, int64 number, const char *note,
+											   int timeout_ms, DjkError *error);
 /* All messages must have been answered before. */
 extern DjkTransactionResult djk_producer_commit(DjkProducer *producer, int timeout_ms, DjkError *error);
 extern DjkTransactionResult djk_producer_abort(DjkProducer *producer, int timeout_ms, DjkError *error);
 
 /*
- * The number that the last committed transaction carried, -1 if there is none.
- * False with *error if it could not be asked.
+ * The number that the last committed transaction carried, -1 if there is none,
+ * and its note, NULL if it had none.  False with *error if it could not be asked.
  */
 extern bool djk_producer_carried(DjkProducer *producer, const char *group, const char *topic, int partition,
-								 int64 *number, int timeout_ms, DjkError *error);
+								 int64 *number, char **note, int timeout_ms, DjkError *error);
 
 /* Names of the library's errors that deliveries are answered with are Kafka's own, e.g. "MSG_SIZE_TOO_LARGE". */
 

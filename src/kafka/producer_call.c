@@ -362,8 +362,9 @@ djk_producer_abort(DjkProducer *producer, int timeout_ms, DjkError *error)
 
 DjkTransactionResult
 djk_producer_carry(DjkProducer *producer, const char *group, const char *topic,
-				   int partition, int64 number, int timeout_ms, DjkError *error)
+				   int partition, int64 number, const char *note, int timeout_ms, DjkError *error)
 {
+	rd_kafka_topic_partition_t *carrier;
 	Question   *question;
 
 	if (djk_producer_spent(producer, error))
@@ -372,7 +373,10 @@ djk_producer_carry(DjkProducer *producer, const char *group, const char *topic,
 	question->ask = ask_carry;
 	question->group = rd_kafka_consumer_group_metadata_new(group);
 	question->offsets = rd_kafka_topic_partition_list_new(1);
-	rd_kafka_topic_partition_list_add(question->offsets, topic, partition)->offset = number;
+	carrier = rd_kafka_topic_partition_list_add(question->offsets, topic, partition);
+	carrier->offset = number;
+	carrier->metadata = strdup(note);	/* the list frees it */
+	carrier->metadata_size = carrier->metadata != NULL ? strlen(note) : 0;
 	return ask_in_slices(producer, question, timeout_ms, error);
 }
 
@@ -387,7 +391,7 @@ djk_producer_carry(DjkProducer *producer, const char *group, const char *topic,
  */
 bool
 djk_producer_carried(DjkProducer *producer, const char *group, const char *topic, int partition,
-					 int64 *number, int timeout_ms, DjkError *error)
+					 int64 *number, char **note, int timeout_ms, DjkError *error)
 {
 	double		until = now_ms() + timeout_ms;
 	MemoryContext context = AllocSetContextCreate(producer->context, "djkafka carried number",
@@ -423,5 +427,6 @@ djk_producer_carried(DjkProducer *producer, const char *group, const char *topic
 		answered = false;
 	}
 	*number = answered && carrier.offset >= 0 ? carrier.offset : -1;
+	*note = carrier.metadata;
 	return answered;
 }

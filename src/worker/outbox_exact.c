@@ -12,6 +12,10 @@
  * that this database and that cluster do not belong together any more, and is
  * for a person to decide.
  *
+ * A copy of this database that sends as well, such as a former primary that
+ * still runs, gives the same numbers to batches of its own.  So the claim is
+ * carried along with the number: a number of another claim is not the batch's.
+ *
  * Brokers forget the offsets of empty groups after some days, and at once when
  * their topic is deleted.  A number that is missing is therefore believed only
  * if none was there before the batch was sent, and of a claim that is younger
@@ -105,18 +109,32 @@ require_ready(DjkSender *sender)
 	}
 }
 
-static int64
-ask_carried(DjkSender *sender)
+/* Tells the claimed batch from one that a copy of this database has claimed. */
+static char *
+claim_name(const DjkOutbox *outbox)
 {
+	return psprintf(INT64_FORMAT "/" INT64_FORMAT, outbox->claimed_at, outbox->claimed_id);
+}
+
+/* The number that Kafka names, and whether it came with the claimed batch. */
+static int64
+ask_carried(DjkSender *sender, bool *is_batch)
+{
+	DjkOutbox  *outbox = sender->outbox;
+
 	for (;;)
 	{
 		DjkError	error = {0};
 		int64		number;
+		char	   *claim;
 
 		require_ready(sender);
-		if (djk_producer_carried(sender->producer, group_name(sender), sender->outbox->carrier_topic,
-								 sender->outbox->carrier_partition, &number, CALL_MS, &error))
+		if (djk_producer_carried(sender->producer, group_name(sender), outbox->carrier_topic,
+								 outbox->carrier_partition, &number, &claim, CALL_MS, &error))
+		{
+			*is_batch = number == outbox->batch && claim != NULL && strcmp(claim, claim_name(outbox)) == 0;
 			return number;
+		}
 		djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
 	}
 }
@@ -186,7 +204,8 @@ stop_undecided(DjkSender *sender, int64 number)
 		 psprintf("batch " INT64_FORMAT " was claimed, the last one known to be in Kafka is " INT64_FORMAT
 				  ", and Kafka itself names %s",
 				  outbox->batch, outbox->carried,
-				  number < 0 ? "none" : psprintf(INT64_FORMAT, number)),
+				  number < 0 ? "none" :
+				  psprintf(number == outbox->batch ? INT64_FORMAT " of another claim" : INT64_FORMAT, number)),
 		 "Look into Kafka whether the messages of djkafka_outbox are there, "
 		 "then decide with djkafka_outbox_decide('send' or 'confirm', server).");
 }
@@ -223,10 +242,11 @@ learn_number(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
 	int64		number;
+	bool		is_batch;
 
 	if (knows_number(sender))
 		return;
-	number = outbox->carrier_topic != NULL ? ask_carried(sender) : DJK_CARRIED_NONE;
+	number = outbox->carrier_topic != NULL ? ask_carried(sender, &is_batch) : DJK_CARRIED_NONE;
 	if (sender->knows_number && number != DJK_CARRIED_NONE && number != sender->known_number)
 		stop_beside_another(sender, number);
 	note_known(sender, number);
@@ -249,8 +269,9 @@ static void
 follow_decision(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
+	bool		is_batch;
 
-	renumber(outbox, outbox->carrier_topic != NULL ? ask_carried(sender) : DJK_CARRIED_NONE);
+	renumber(outbox, outbox->carrier_topic != NULL ? ask_carried(sender, &is_batch) : DJK_CARRIED_NONE);
 	note_known(sender, outbox->carried);
 	if (strcmp(outbox->decision, "confirm") == 0)
 		mark_all(sender, DJK_DELIVERY_DONE);
@@ -263,6 +284,7 @@ djk_sender_recover(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
 	int64		number;
+	bool		is_batch;
 
 	if (outbox->decision != NULL)
 	{
@@ -271,9 +293,9 @@ djk_sender_recover(DjkSender *sender)
 	}
 	if (outbox->carrier_topic == NULL || outbox->carried == DJK_CARRIED_UNASKED)
 		return;					/* no transaction of the batch was ever begun */
-	number = ask_carried(sender);
+	number = ask_carried(sender, &is_batch);
 	note_known(sender, number);
-	if (number == outbox->batch)
+	if (is_batch)
 	{
 		mark_all(sender, DJK_DELIVERY_DONE);
 		note_sent(sender);
@@ -376,8 +398,8 @@ carry_and_commit(DjkSender *sender, DjkError *error)
 	DjkTransactionResult result;
 
 	while ((result = djk_producer_carry(sender->producer, group_name(sender), outbox->carrier_topic,
-										outbox->carrier_partition, outbox->batch, CALL_MS,
-										error)) == DJK_TRANSACTION_RETRY)
+										outbox->carrier_partition, outbox->batch, claim_name(outbox),
+										CALL_MS, error)) == DJK_TRANSACTION_RETRY)
 		djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, error);
 	if (result != DJK_TRANSACTION_OK)
 		return result;
@@ -394,9 +416,10 @@ carry_and_commit(DjkSender *sender, DjkError *error)
 static bool
 was_committed(DjkSender *sender)
 {
-	int64		number = ask_carried(sender);
+	bool		is_batch;
+	int64		number = ask_carried(sender, &is_batch);
 
-	if (number == sender->outbox->batch)
+	if (is_batch)
 	{
 		mark_all(sender, DJK_DELIVERY_DONE);
 		return true;

@@ -1,5 +1,7 @@
 """Several databases, several servers; copies that send nothing; pauses."""
 
+import copy
+import shutil
 import subprocess
 
 import psycopg
@@ -13,9 +15,10 @@ from lib.outbox import (
     read_topic,
     sequences,
     values,
+    wait_outbox_state,
     wait_sent,
 )
-from lib.postgres import BINDIR, PORT, Database
+from lib.postgres import BINDIR, PORT, Cluster, Database
 from lib.wait import stays_true, wait_until
 
 
@@ -249,3 +252,51 @@ def test_read_only(db: Database, topic: str) -> None:
         connection.execute("SET default_transaction_read_only = on")
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             connection.execute("SELECT djkafka_produce(%s, 'x')", (topic,))
+
+
+# -- a standby that is promoted
+
+
+def make_standby(standby: Cluster, primary: Cluster) -> None:
+    """Puts a server that runs already in the place of a standby."""
+    standby.stop()
+    shutil.rmtree(standby.data)
+    command = [standby.bindir / "pg_basebackup", "-h", primary.folder, "-U", "postgres", "-c", "fast", "-R"]
+    subprocess.run([*command, "-D", standby.data], check=True)
+    standby.configure(unix_socket_directories=standby.folder)
+    standby.start()
+
+
+def test_former_primary_still_runs(own_cluster, own_broker, unique) -> None:
+    """Both give their next batch the same number, and neither takes the other's for its own."""
+    broker = own_broker()
+    client = Client(broker.address)
+    topic = client.create_topic("numbers")
+    old = Database(own_cluster(), unique("db"))
+    old.query("CREATE EXTENSION djkafka")
+    produce = "SELECT djkafka_produce(%s, %s, server => %s)"
+    server = make_server(old, broker.address, "exactly_once")
+    old.query(produce, topic, "before", server)
+    wait_sent(old)
+    standby = own_cluster()
+    make_standby(standby, old.cluster)
+    new = copy.copy(old)
+    new.cluster, new._connections = standby, {}
+    standby.query("SELECT pg_promote()")
+
+    new.query(produce, topic, "new 1", server)
+    wait_sent(new)
+    old.query(produce, topic, "old", server)
+    wait_outbox_state(old, "broken", server)
+    new.query(produce, topic, "new 2", server)
+    wait_sent(new)
+    assert values(read_topic(client, topic)) == ["before", "new 1", "new 2"]
+
+    # its own messages are a person's to decide about
+    old.cluster.reload()
+    wait_outbox_state(old, "needs_decision", server)
+    new.disconnect()
+    new.cluster.stop()
+    old.query("SELECT djkafka_outbox_decide('send', %s)", server)
+    wait_sent(old)
+    assert values(read_topic(client, topic)) == ["before", "new 1", "new 2", "old"]

@@ -262,7 +262,7 @@ djkafka_test_producer_flood(PG_FUNCTION_ARGS)
 											  TimestampDifferenceMilliseconds(start, GetCurrentTimestamp()))));
 }
 
-/* (slot, what, group, topic, partition, number, timeout_ms) → text */
+/* (slot, what, group, topic, partition, number, timeout_ms) → text; a number's note is the number once more */
 Datum
 djkafka_test_producer_transaction(PG_FUNCTION_ARGS)
 {
@@ -279,16 +279,23 @@ djkafka_test_producer_transaction(PG_FUNCTION_ARGS)
 
 	if (strcmp(what, "carried") == 0)
 	{
-		if (!djk_producer_carried(producer, group, topic, partition, &number, timeout, &error))
+		char	   *note;
+		char	   *number_text;
+
+		if (!djk_producer_carried(producer, group, topic, partition, &number, &note, timeout, &error))
 			PG_RETURN_TEXT_P(cstring_to_text(psprintf("unknown: %s", error.message)));
-		PG_RETURN_TEXT_P(cstring_to_text(psprintf(INT64_FORMAT, number)));
+		number_text = psprintf(INT64_FORMAT, number);
+		if (number >= 0 && (note == NULL || strcmp(note, number_text) != 0))
+			number_text = psprintf("%s with note %s", number_text, note ? note : "(none)");
+		PG_RETURN_TEXT_P(cstring_to_text(number_text));
 	}
 	if (strcmp(what, "init") == 0)
 		result = djk_producer_init_transactions(producer, timeout, &error);
 	else if (strcmp(what, "begin") == 0)
 		result = djk_producer_begin(producer, &error);
 	else if (strcmp(what, "carry") == 0)
-		result = djk_producer_carry(producer, group, topic, partition, number, timeout, &error);
+		result = djk_producer_carry(producer, group, topic, partition, number,
+									psprintf(INT64_FORMAT, number), timeout, &error);
 	else if (strcmp(what, "commit") == 0)
 		result = djk_producer_commit(producer, timeout, &error);
 	else
