@@ -11,6 +11,7 @@
  */
 #include "sql/client.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "kafka/error.h"
 #include "kafka/handle.h"
@@ -42,7 +43,7 @@ djk_client_open(DjkClient *client, const char *server,
 	DjkConsumerConfig config = {0};
 	DjkConnection connection;
 
-	client->until = GetCurrentTimestamp() + djk_client_interval_us(timeout, "timeout");
+	client->until = djk_clock_now() + djk_client_interval_us(timeout, "timeout");
 	djk_connection_load(server, GetUserId(), options, noptions, &connection);
 	client->embedded = connection.embedded;
 	config.properties = connection.properties;
@@ -63,13 +64,13 @@ djk_client_close(DjkClient *client)
 int
 djk_client_left_ms(const DjkClient *client)
 {
-	return (int) Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), client->until), 1);
+	return (int) Max(TimestampDifferenceMilliseconds(djk_clock_now(), client->until), 1);
 }
 
 bool
 djk_client_expired(const DjkClient *client)
 {
-	return GetCurrentTimestamp() >= client->until;
+	return djk_clock_now() >= client->until;
 }
 
 void

@@ -23,6 +23,7 @@
 #include <limits.h>
 
 #include "access/xact.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -399,7 +400,7 @@ wait_a_little(int ms)
 bool
 djk_produce_flush(int64 timeout_ms, int64 *dead)
 {
-	TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), timeout_ms);
+	TimestampTz until = TimestampTzPlusMilliseconds(djk_clock_now(), timeout_ms);
 	int			slice = FLUSH_SLICE_MIN_MS;
 	int64		first_id;
 	int64		last_id;
@@ -424,7 +425,7 @@ djk_produce_flush(int64 timeout_ms, int64 *dead)
 	txids = committed_txids();
 	while (!all_done() || djk_outbox_is_held(txids, first_id, last_id))
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz now = djk_clock_now();
 
 		if (now >= until)
 			return false;

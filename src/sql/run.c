@@ -13,6 +13,7 @@
 
 #include "access/htup_details.h"
 #include "apply/apply.h"
+#include "base/clock.h"
 #include "base/start.h"
 #include "catalog/pg_authid.h"
 #include "fmgr.h"
@@ -365,7 +366,7 @@ take_message(Run *run, const DjkConsumerEvent *event)
 	else if (djk_collect_message(&run->collector, partition ? &partition->at : NULL, event))
 	{
 		run->taken++;
-		run->last_message_at = GetCurrentTimestamp();
+		run->last_message_at = djk_clock_now();
 	}
 }
 
@@ -458,7 +459,7 @@ end_reason(const Run *run)
 		return "max_messages";
 	if (run->until_eof && at_eof(run))
 		return "eof";
-	if (run->idle_us > 0 && GetCurrentTimestamp() - run->last_message_at >= run->idle_us)
+	if (run->idle_us > 0 && djk_clock_now() - run->last_message_at >= run->idle_us)
 		return "idle";
 	if (djk_client_expired(&run->client))
 		return "timeout";
@@ -483,7 +484,7 @@ consume(Run *run, const Interval *timeout)
 	run->collector.kafka = run->client.consumer;
 	run->collector.context = CurrentMemoryContext;
 	run->collector.batch.load_headers = load_headers;
-	run->last_message_at = GetCurrentTimestamp();
+	run->last_message_at = djk_clock_now();
 
 	while ((reason = end_reason(run)) == NULL)
 	{

@@ -19,6 +19,7 @@
 
 #include "access/xact.h"
 #include "apply/retry.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/transaction.h"
@@ -69,11 +70,11 @@ close_consumer(int code, Datum arg)
 static void
 leave_group(DjkMember *worker)
 {
-	TimestampTz started = GetCurrentTimestamp();
+	TimestampTz started = djk_clock_now();
 
 	djk_consumer_unsubscribe(worker->kafka, UNSUBSCRIBE_TIMEOUT_MS);
 	while (djk_group_holds(worker, UNSUBSCRIBE_SLICE_MS) &&
-		   !TimestampDifferenceExceeds(started, GetCurrentTimestamp(), UNSUBSCRIBE_TIMEOUT_MS))
+		   !TimestampDifferenceExceeds(started, djk_clock_now(), UNSUBSCRIBE_TIMEOUT_MS))
 		djk_worker_wait(-1, UNSUBSCRIBE_POLL_MS, "DjkafkaLeave");
 }
 
@@ -294,7 +295,7 @@ fetch(DjkMember *worker)
 		djk_member_take_event(worker, &event);
 		if ((++taken & 1023) == 0)
 		{
-			TimestampTz now = GetCurrentTimestamp();
+			TimestampTz now = djk_clock_now();
 
 			CHECK_FOR_INTERRUPTS();
 			if (started == 0)
@@ -352,10 +353,10 @@ wait_before_retry(DjkMember *worker, const DjkApplyResult *result)
 										   (int64) djk_max_retry_interval_s * 1000,
 										   pg_prng_double(&pg_global_prng_state));
 
-	worker->retry_at = GetCurrentTimestamp() + delay * 1000;
+	worker->retry_at = djk_clock_now() + delay * 1000;
 	djk_positions_rewind(worker->positions);
 	djk_positions_suspend(worker->positions);
-	djk_slot_set_retry(djk_slot_mine(), worker->attempt, worker->retry_at);
+	djk_slot_set_retry(djk_slot_mine(), worker->attempt, djk_clock_to_timestamp(worker->retry_at));
 	djk_slot_set_error(djk_slot_mine(), result->error.message);
 	worker->proving = true;
 	djk_member_set_state(worker, DJK_STATE_BACKOFF, result->error.message, result->error.hint);
@@ -443,7 +444,7 @@ apply_batch(DjkMember *worker)
 static void
 publish_now_and_then(DjkMember *worker, bool idle)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 
 	if (!idle && !TimestampDifferenceExceeds(worker->published_at, now, PUBLISH_EVERY_MS))
 		return;
@@ -459,7 +460,7 @@ idle_wait_ms(const DjkMember *worker)
 	if (worker->positions->unresolved || worker->proving || worker->unreachable)
 		wait = Min(wait, RETRY_SOON_MS);
 	if (worker->retry_at != 0)
-		wait = Min(wait, Max((worker->retry_at - GetCurrentTimestamp()) / 1000, 0) + 1);
+		wait = Min(wait, Max((worker->retry_at - djk_clock_now()) / 1000, 0) + 1);
 	return wait;
 }
 
@@ -468,7 +469,7 @@ static void
 end_proof(DjkMember *worker)
 {
 	if (!worker->proving || worker->assigned_at == 0 ||
-		!TimestampDifferenceExceeds(worker->assigned_at, GetCurrentTimestamp(), PROOF_MS))
+		!TimestampDifferenceExceeds(worker->assigned_at, djk_clock_now(), PROOF_MS))
 		return;
 	worker->proving = false;
 	djk_member_set_running(worker);
@@ -484,10 +485,10 @@ run_loop(DjkMember *worker)
 		MemoryContextReset(worker->cycle);
 		MemoryContextSwitchTo(worker->cycle);
 		housekeep(worker);
-		if (worker->retry_at != 0 && GetCurrentTimestamp() >= worker->retry_at)
+		if (worker->retry_at != 0 && djk_clock_now() >= worker->retry_at)
 			retry_now(worker);
 		else if (worker->positions->unresolved &&
-				 TimestampDifferenceExceeds(worker->resolved_at, GetCurrentTimestamp(), RETRY_SOON_MS))
+				 TimestampDifferenceExceeds(worker->resolved_at, djk_clock_now(), RETRY_SOON_MS))
 			djk_member_load_and_fetch(worker);
 
 		more = fetch(worker);

@@ -18,6 +18,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "access/xact.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "base/transaction.h"
 #include "catalog/pg_database.h"
@@ -150,7 +151,7 @@ reconcile(bool woken, List **known)
 {
 	ListCell   *lc;
 	bool		soon = false;
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 
 	djk_transaction_start();
 	foreach(lc, djk_settings_databases())

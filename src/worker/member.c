@@ -10,6 +10,7 @@
  */
 #include "worker/member.h"
 
+#include "base/clock.h"
 #include "utils/timestamp.h"
 
 #define PROBE_TIMEOUT_MS	1000
@@ -38,7 +39,7 @@ void
 djk_member_load_and_fetch(DjkMember *worker)
 {
 	djk_positions_load(worker->positions);
-	worker->resolved_at = GetCurrentTimestamp();
+	worker->resolved_at = djk_clock_now();
 	if (worker->retry_at == 0)
 		djk_positions_fetch(worker->positions);
 	djk_positions_publish(worker->positions, worker->args.worker);
@@ -55,7 +56,7 @@ take_assignment(DjkMember *worker, const DjkConsumerEvent *event)
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\", worker %d, was assigned %d partitions",
 					worker->row->name, worker->args.worker, event->npartitions)));
-	worker->assigned_at = GetCurrentTimestamp();
+	worker->assigned_at = djk_clock_now();
 	djk_positions_add(worker->positions, event->partitions, event->npartitions);
 	djk_member_load_and_fetch(worker);
 	djk_member_set_running(worker);

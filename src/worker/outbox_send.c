@@ -19,6 +19,7 @@
 #include "worker/outbox_sender.h"
 
 #include "apply/retry.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "common/pg_prng.h"
 #include "miscadmin.h"
@@ -63,7 +64,7 @@ djk_sender_topic(DjkSender *sender, const char *name)
 void
 djk_sender_hold_topic(DjkSender *sender, DjkOutboxTopic *topic, const char *reason)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 	int64		delay;
 
 	topic->checked = false;
@@ -132,7 +133,7 @@ check_topic(DjkSender *sender, const char *name, double *vain_ms, DjkError *erro
 	if (topic->checked)
 		return DJK_DELIVERY_DONE;
 	/* A look takes its time: one is enough for all its messages in the batch. */
-	started = GetCurrentTimestamp();
+	started = djk_clock_now();
 	if (topic->held && topic->next_check > started)
 		return DJK_DELIVERY_BLOCKED;
 	djk_sender_housekeep(sender);
@@ -141,7 +142,7 @@ check_topic(DjkSender *sender, const char *name, double *vain_ms, DjkError *erro
 	if (answer == DJK_DELIVERY_BLOCKED)
 	{
 		djk_sender_hold_topic(sender, topic, look.error.message);
-		*vain_ms += (GetCurrentTimestamp() - started) / 1000.0;
+		*vain_ms += (djk_clock_now() - started) / 1000.0;
 	}
 	*error = look.error;
 	return answer;
@@ -257,7 +258,7 @@ djk_sender_take_events(DjkSender *sender)
 			if (event.denied)
 			{
 				strlcpy(sender->denial, event.error.message, sizeof(sender->denial));
-				sender->denied_at = GetCurrentTimestamp();
+				sender->denied_at = djk_clock_now();
 			}
 			if (event.denied || event.unreachable)
 				djk_sender_set_unreachable(sender, event.error.message,
@@ -275,10 +276,10 @@ djk_sender_take_events(DjkSender *sender)
 static void
 take_last_answers(DjkSender *sender)
 {
-	TimestampTz started = GetCurrentTimestamp();
+	TimestampTz started = djk_clock_now();
 
 	while (djk_producer_in_flight(sender->producer) > 0 &&
-		   !TimestampDifferenceExceeds(started, GetCurrentTimestamp(), LAST_ANSWERS_MS))
+		   !TimestampDifferenceExceeds(started, djk_clock_now(), LAST_ANSWERS_MS))
 	{
 		djk_worker_wait(djk_producer_fd(sender->producer), LAST_ANSWERS_MS / 10, "DjkafkaSend");
 		djk_sender_take_events(sender);

@@ -26,6 +26,7 @@
 #include "worker/outbox_sender.h"
 
 #include "utils/memutils.h"
+#include "base/clock.h"
 #include "utils/timestamp.h"
 
 #define LOOK_EVERY_MS		2000
@@ -137,7 +138,7 @@ stands_still(const DjkSender *sender, DjkStall *stall)
 	if (stall->since != 0 && in_flight == stall->in_flight)
 		return true;
 	stall->in_flight = in_flight;
-	stall->since = stall->looked_at = GetCurrentTimestamp();
+	stall->since = stall->looked_at = djk_clock_now();
 	return false;
 }
 
@@ -150,7 +151,7 @@ look_and_hold(DjkSender *sender, DjkStall *stall, int first, int end)
 		if (sender->state == DJK_STATE_RUNNING || sender->state == DJK_STATE_STARTING)
 			djk_sender_set_unreachable(sender, "Kafka does not answer",
 									   DJK_UNREACHABLE_HINT " Sending goes on by itself.");
-		stall->since = GetCurrentTimestamp();
+		stall->since = djk_clock_now();
 		return false;
 	}
 	/* Looking takes its time: what has come meanwhile counts. */
@@ -161,7 +162,7 @@ look_and_hold(DjkSender *sender, DjkStall *stall, int first, int end)
 bool
 djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int first, int end)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 	MemoryContext context;
 	MemoryContext old;
 	bool		any;

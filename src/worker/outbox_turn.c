@@ -9,6 +9,7 @@
 #include "worker/outbox_sender.h"
 
 #include "access/xact.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "utils/memutils.h"
@@ -29,7 +30,7 @@ is_held(const char *topic, void *arg)
 static DjkOutboxTopic *
 find_due_topic(DjkSender *sender)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 	DjkOutboxTopic *first = NULL;
 	HASH_SEQ_STATUS scan;
 	DjkOutboxTopic *topic;

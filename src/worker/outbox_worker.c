@@ -23,6 +23,7 @@
 
 #include "access/xact.h"
 #include "apply/retry.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "catalog/pg_authid.h"
@@ -143,7 +144,7 @@ void
 djk_sender_housekeep(DjkSender *sender)
 {
 	const char *reason = reason_to_leave();
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 
 	if (sender->leaving == NULL && reason != NULL)
 	{
@@ -172,7 +173,7 @@ static bool
 is_denied(const DjkSender *sender)
 {
 	return sender->denied_at != 0 &&
-		!TimestampDifferenceExceeds(sender->denied_at, GetCurrentTimestamp(), DENIAL_MS);
+		!TimestampDifferenceExceeds(sender->denied_at, djk_clock_now(), DENIAL_MS);
 }
 
 void
@@ -197,7 +198,7 @@ djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error)
 	int64		delay = djk_retry_delay_ms(++sender->attempt, RETRY_BASE_MS,
 										   (int64) djk_max_retry_interval_s * 1000,
 										   pg_prng_double(&pg_global_prng_state));
-	TimestampTz until = GetCurrentTimestamp() + delay * 1000;
+	TimestampTz until = djk_clock_now() + delay * 1000;
 
 	if (state == DJK_STATE_UNREACHABLE)
 	{
@@ -211,11 +212,11 @@ djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error)
 		djk_sender_set_state(sender, state, error->message, error->hint);
 		djk_slot_set_error(djk_slot_mine(), error->message);
 	}
-	djk_slot_set_retry(djk_slot_mine(), sender->attempt, until);
+	djk_slot_set_retry(djk_slot_mine(), sender->attempt, djk_clock_to_timestamp(until));
 	djk_worker_report_idle("waiting before a retry");
 	for (;;)
 	{
-		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz now = djk_clock_now();
 
 		if (now >= until)
 			break;
@@ -317,7 +318,7 @@ forget_topics(DjkSender *sender)
 static void
 tidy(DjkSender *sender)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 
 	if (hash_get_num_entries(sender->topics) > sender->topics_kept + MAX_NEW_TOPICS)
 		forget_topics(sender);
@@ -350,7 +351,7 @@ tidy_idle(DjkSender *sender, int at_least_kb)
 static long
 held_wait_ms(DjkSender *sender)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 	long		wait = IDLE_WAIT_MS;
 	HASH_SEQ_STATUS scan;
 	DjkOutboxTopic *topic;
@@ -373,7 +374,7 @@ held_wait_ms(DjkSender *sender)
 static void
 wait_idle(DjkSender *sender)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 	long		idle = (now - sender->busy_at) / 1000;
 	long		due = sender->tidied == 0 ? TIDY_SOON_MS : IDLE_WAIT_MS;
 
@@ -429,7 +430,7 @@ run_loop(DjkSender *sender)
 		{
 			deliver(sender);
 			tidy(sender);
-			sender->busy_at = GetCurrentTimestamp();
+			sender->busy_at = djk_clock_now();
 			sender->tidied = 0;
 		}
 		else if (!more)

@@ -20,6 +20,7 @@
 #include "access/htup_details.h"
 #include "access/xact.h"
 #include "apply/retry.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/transaction.h"
@@ -189,7 +190,7 @@ adopt_children(Supervisor *supervisor)
 static void
 set_child_state(Child *child, const char *consumer, DjkState state, const char *reason, const char *hint)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 	DjkEvent	event = {0};
 
 	(void) djk_slot_set_state(child->slot, state, reason, hint);
@@ -235,7 +236,7 @@ is_running(Child *child, DjkSlotStatus *status, DjkLeaving *leaving)
 static void
 note_end(Child *child, const Wanted *wanted, const DjkSlotStatus *status, DjkLeaving leaving)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 	int64		max_ms = (int64) djk_max_retry_interval_s * 1000;
 
 	if (child->handle != NULL)
@@ -270,7 +271,7 @@ note_end(Child *child, const Wanted *wanted, const DjkSlotStatus *status, DjkLea
 		set_child_state(child, wanted->name,
 						status->state == DJK_STATE_BROKEN ? DJK_STATE_BROKEN : DJK_STATE_BACKOFF,
 						status->reason, status->hint[0] ? status->hint : NULL);
-	djk_slot_set_retry(child->slot, child->attempt, child->next_start);
+	djk_slot_set_retry(child->slot, child->attempt, djk_clock_to_timestamp(child->next_start));
 }
 
 static void
@@ -286,7 +287,7 @@ start_child(Child *child, const Wanted *wanted)
 	if (problem != NULL)
 	{
 		set_child_state(child, wanted->name, DJK_STATE_BROKEN, problem, hint);
-		child->next_start = GetCurrentTimestamp() + 1000 * (int64) BROKEN_RETRY_MAX_MS;
+		child->next_start = djk_clock_now() + 1000 * (int64) BROKEN_RETRY_MAX_MS;
 		return;
 	}
 
@@ -305,7 +306,7 @@ start_child(Child *child, const Wanted *wanted)
 	child->handle = djk_worker_register(is_consumer ? "djkafka_consumer_worker_main" : "djkafka_outbox_worker_main",
 										name, is_consumer ? "djkafka consumer" : "djkafka outbox", &args);
 	MemoryContextSwitchTo(old);
-	child->started_at = GetCurrentTimestamp();
+	child->started_at = djk_clock_now();
 	if (child->handle == NULL)
 	{
 		set_child_state(child, wanted->name, DJK_STATE_NO_WORKER_SLOT,
@@ -335,7 +336,7 @@ supervise_child(Child *child, const Wanted *wanted)
 				 errmsg("djkafka has no free slot for worker %d of consumer \"%s\"", child->worker, wanted->name) :
 				 errmsg("djkafka has no free slot for a worker of the outbox"),
 				 errhint("Raise djkafka.max_workers.")));
-		child->next_start = GetCurrentTimestamp() + 1000 * (int64) LOOK_AGAIN_MS;
+		child->next_start = djk_clock_now() + 1000 * (int64) LOOK_AGAIN_MS;
 		return;
 	}
 	if (is_running(child, &status, &leaving))
@@ -353,7 +354,7 @@ supervise_child(Child *child, const Wanted *wanted)
 		child->attempt = 0;
 		child->next_start = 0;
 	}
-	if (child->next_start <= GetCurrentTimestamp())
+	if (child->next_start <= djk_clock_now())
 		start_child(child, wanted);
 }
 
@@ -383,7 +384,7 @@ dismiss_child(Child *child)
 static void
 trim_events(Supervisor *supervisor)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 
 	if (!TimestampDifferenceExceeds(supervisor->trimmed_at, now, TRIM_EVERY_MS))
 		return;
@@ -498,7 +499,7 @@ forget_failures(Supervisor *supervisor)
 static long
 next_look_ms(const Supervisor *supervisor)
 {
-	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz now = djk_clock_now();
 	long		wait = LOOK_AGAIN_MS;
 	ListCell   *lc;
 
@@ -518,7 +519,7 @@ run_supervisor(void *arg)
 	Supervisor	supervisor = {0};
 
 	supervisor.args = djk_worker_args();
-	supervisor.trimmed_at = GetCurrentTimestamp();
+	supervisor.trimmed_at = djk_clock_now();
 	supervisor.cycle = AllocSetContextCreate(TopMemoryContext, "djkafka supervisor cycle",
 											 ALLOCSET_DEFAULT_SIZES);
 	djk_slot_attach(supervisor.args.slot, supervisor.args.generation);

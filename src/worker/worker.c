@@ -19,6 +19,7 @@
 
 #include "access/xact.h"
 #include "apply/retry.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/transaction.h"
@@ -252,9 +253,9 @@ djk_worker_set_state(DjkState state, const char *reason, const char *hint,
 
 	if (change == DJK_CHANGE_NONE ||
 		(change == DJK_CHANGE_REASON &&
-		 !TimestampDifferenceExceeds(told_at, GetCurrentTimestamp(), DJK_REASON_EVENT_MS)))
+		 !TimestampDifferenceExceeds(told_at, djk_clock_now(), DJK_REASON_EVENT_MS)))
 		return;
-	told_at = GetCurrentTimestamp();
+	told_at = djk_clock_now();
 
 	djk_worker_tell_state("state", state, reason, consumer_id, consumer);
 }
