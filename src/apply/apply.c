@@ -28,6 +28,7 @@
 #include "apply/record.h"
 #include "apply/retry.h"
 #include "apply/work.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/transaction.h"
 #include "miscadmin.h"
@@ -220,7 +221,7 @@ recover(DjkApply *apply, bool committing, TimestampTz started, int limit_ms, Djk
 {
 	ErrorData  *edata;
 	DjkVerdict	verdict;
-	long		elapsed_ms = (GetCurrentTimestamp() - started) / 1000;
+	long		elapsed_ms = (djk_clock_now() - started) / 1000;
 
 	MemoryContextSwitchTo(apply->batch_context);
 	edata = CopyErrorData();
@@ -255,7 +256,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 {
 	ErrorContextCallback callback = {error_context_stack, error_context, apply};
 	MemoryContext context = CurrentMemoryContext;
-	TimestampTz started = GetCurrentTimestamp();
+	TimestampTz started = djk_clock_now();
 	volatile Outcome outcome = OUTCOME_DONE;
 	volatile bool committing = false;
 	volatile int end = *to;

@@ -19,6 +19,7 @@
  */
 #include "kafka/consumer.h"
 
+#include "base/clock.h"
 #include "kafka/conf.h"
 #include "kafka/consumer_int.h"
 #include "kafka/error.h"
@@ -331,12 +332,12 @@ djk_consumer_decline(DjkConsumer *consumer, rd_kafka_event_t *event)
 void
 djk_consumer_unsubscribe(DjkConsumer *consumer, int timeout_ms)
 {
-	TimestampTz start = GetCurrentTimestamp();
+	TimestampTz start = djk_clock_now();
 
 	djk_consumer_release_all(consumer);
 	rd_kafka_unsubscribe(consumer->handle->rk);
 	while (consumer->nowned > 0 &&
-		   !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), timeout_ms))
+		   !TimestampDifferenceExceeds(start, djk_clock_now(), timeout_ms))
 	{
 		rd_kafka_event_t *event = rd_kafka_queue_poll(consumer->handle->queue, DJK_HANDLE_SLICE_MS);
 

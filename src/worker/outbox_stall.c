@@ -25,8 +25,8 @@
  */
 #include "worker/outbox_sender.h"
 
-#include "utils/memutils.h"
 #include "base/clock.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 #define LOOK_EVERY_MS		2000
