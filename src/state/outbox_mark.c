@@ -16,8 +16,10 @@
  * transaction runs, so a transaction that runs for hours costs one look at
  * what was written since it began, and others nothing.
  *
- * (xmax of a snapshot is not the next transaction id: those between them ran
- * already when it was taken.)
+ * (xmax of a snapshot may be below the next transaction id: those between them
+ * ran already when it was taken.  Their floor is the last id of the mark before.
+ * Where there are none, the floor is the mark's own last id, and what it has
+ * found is not read again.)
  *
  *-------------------------------------------------------------------------
  */
@@ -110,11 +112,14 @@ djk_outbox_mark_first(const DjkOutboxMark *before, const DjkOutboxMark *after)
 	return first;
 }
 
+/* Of a transaction that neither of the two sees, from what is known since 'before'. */
 static int64
-floor_of(const DjkOutboxMark *before, uint64 xid)
+floor_of(const DjkOutboxMark *after, const DjkOutboxMark *before, uint64 xid)
 {
 	int			running;
 
+	if (xid >= after->next)
+		return after->last_id;
 	if (xid >= before->next)
 		return before->last_id;
 	if (xid >= before->xmax)
@@ -127,7 +132,7 @@ floor_of(const DjkOutboxMark *before, uint64 xid)
 void
 djk_outbox_mark_succeed(DjkOutboxMark *after, const DjkOutboxMark *before)
 {
-	after->floor = after->xmax >= before->next ? before->last_id : before->floor;
+	after->floor = floor_of(after, before, after->xmax);
 	for (int i = 0; i < after->nxip; i++)
-		after->floors[i] = floor_of(before, after->xip[i]);
+		after->floors[i] = floor_of(after, before, after->xip[i]);
 }

@@ -409,7 +409,10 @@ def test_open_transactions_hold_up_nobody(prepared_db: Database, kafka: Client, 
 
 
 def test_backlog_is_read_once(own_cluster, kafka: Client, topic: str, unique) -> None:
-    """What has been sent of a large table is not read again with each look whether it can be truncated."""
+    """
+    What has been sent of a large table is not read again, neither with each look whether it can be truncated nor
+    with the first look behind it.
+    """
     count = 1_000_000
     # large enough that a scan begins at the beginning, and not where the last one ended
     db = Database(own_cluster(djkafka__bootstrap_servers=kafka.address, shared_buffers="1GB"), unique("db"))
@@ -429,10 +432,10 @@ def test_backlog_is_read_once(own_cluster, kafka: Client, topic: str, unique) ->
         "SELECT sum(seq_tup_read)::bigint, sum(coalesce(idx_tup_fetch, 0))::bigint FROM pg_stat_user_tables"
         " WHERE relname LIKE 'djkafka\\_outbox\\__'"
     )
-    wait_until(lambda: sum(db.query(read)[0]) > 2 * count, message="the statistics are there")
+    wait_until(lambda: sum(db.query(read)[0]) > 1.9 * count, message="the statistics are there")
     from_beginning, by_index = db.query(read)[0]
-    # to send, to see that nothing is left behind the position, to know that all has been sent
-    assert from_beginning < count / 2 and by_index < 3.5 * count, f"{from_beginning} and {by_index} of {count} were read"
+    # to send, and to know that all has been sent
+    assert from_beginning < count / 2 and by_index < 2.5 * count, f"{from_beginning} and {by_index} of {count} were read"
 
 
 def test_sent_messages_do_not_stay(db: Database, kafka: Client, topic: str) -> None:
