@@ -10,7 +10,23 @@
 
 #include "state/outbox.h"
 
-#define MESSAGE_COLUMNS	"id, topic, partition, key, value, headers, message_time"
+#include "utils/array.h"
+
+/* Columns of djkafka_outbox_0, _1 and _2, and the first ones of the other tables of messages. */
+enum
+{
+	COLUMN_ID,
+	COLUMN_TXID,
+	COLUMN_MESSAGE_TIME,
+	COLUMN_PARTITION,
+	COLUMN_TOPIC,
+	COLUMN_SERVER,
+	COLUMN_KEY,
+	COLUMN_VALUE,
+	COLUMN_HEADERS,
+	NCOLUMNS
+};
+
 #define TABLE_COLUMNS	"id, txid, message_time, partition, topic, server, key, value, headers"
 
 /* The three tables as one, read in the order of their indexes. */
@@ -35,6 +51,19 @@ extern void djk_outbox_set_difference(const DjkOutbox *outbox, int64 up_to, Datu
 /* All of the target has been taken care of; or of it up to an id. */
 extern void djk_outbox_reach_target(DjkOutbox *outbox);
 extern void djk_outbox_move_cursor(DjkOutbox *outbox, int64 last_id);
+
+/*
+ * Adds to a batch what of the difference lies behind an id, in the order of
+ * ids and up to the limits; ids of messages of topics that 'is_held' (NULL:
+ * none are) names go to 'held' instead.  Returns the last id that was read, 0 if
+ * there was none, and whether the end was seen.
+ */
+extern int64 djk_outbox_read_difference(const DjkOutbox *outbox, int64 after_id, const DjkOutboxLimits *limits,
+										bool (*is_held) (const char *topic, void *arg), void *arg,
+										DjkOutboxBatch *batch, ArrayBuildState **held, bool *all);
+
+/* Adds the rows of a query, TABLE_COLUMNS, up to the limits (NULL: all).  Returns the last id, 0 if there was none. */
+extern int64 djk_outbox_read_rows(Portal portal, const DjkOutboxLimits *limits, DjkOutboxBatch *batch);
 
 /* Copies messages of the difference (bigint[]) to those that are held. */
 extern void djk_outbox_hold(const DjkOutbox *outbox, int64 up_to, Datum ids);

@@ -93,8 +93,8 @@ find_running(const DjkOutboxMark *mark, uint64 xid)
 	return -1;
 }
 
-static bool
-sees(const DjkOutboxMark *mark, uint64 xid)
+bool
+djk_outbox_mark_sees(const DjkOutboxMark *mark, uint64 xid)
 {
 	return xid < mark->xmax && find_running(mark, xid) < 0;
 }
@@ -106,7 +106,7 @@ djk_outbox_mark_first(const DjkOutboxMark *before, const DjkOutboxMark *after)
 
 	for (int i = 0; i < before->nxip; i++)
 	{
-		if (before->floors[i] < first && sees(after, before->xip[i]))
+		if (before->floors[i] < first && djk_outbox_mark_sees(after, before->xip[i]))
 			first = before->floors[i];
 	}
 	return first;

@@ -32,6 +32,9 @@ extern void djk_outbox_mark_destroy(DjkOutboxMark *mark);
 
 extern bool djk_outbox_mark_same(const DjkOutboxMark *a, const DjkOutboxMark *b);
 
+/* Whether the mark sees what a transaction has committed; one that has rolled back counts as well. */
+extern bool djk_outbox_mark_sees(const DjkOutboxMark *mark, uint64 xid);
+
 /* The messages that 'after' sees and 'before' does not have ids above this. */
 extern int64 djk_outbox_mark_first(const DjkOutboxMark *before, const DjkOutboxMark *after);
 

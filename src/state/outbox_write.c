@@ -47,21 +47,6 @@
 
 #include "base/compat.h"
 
-/* Columns of djkafka_outbox_0, _1 and _2. */
-enum
-{
-	COLUMN_ID,
-	COLUMN_TXID,
-	COLUMN_MESSAGE_TIME,
-	COLUMN_PARTITION,
-	COLUMN_TOPIC,
-	COLUMN_SERVER,
-	COLUMN_KEY,
-	COLUMN_VALUE,
-	COLUMN_HEADERS,
-	NCOLUMNS
-};
-
 /* After so many moved tables in a row it is somebody's lock that we meet. */
 #define MAX_LOOKS	3
 

@@ -300,3 +300,14 @@ def test_former_primary_still_runs(own_cluster, own_broker, unique) -> None:
     old.query("SELECT djkafka_outbox_decide('send', %s)", server)
     wait_sent(old)
     assert values(read_topic(client, topic)) == ["before", "new 1", "new 2", "old"]
+
+
+def test_index_that_was_dropped(db: Database, kafka: Client, topic: str) -> None:
+    """Without its index a table of the outbox cannot be read in order: that is said, and repaired by whoever did it."""
+    db.query("DROP INDEX djkafka_outbox_0_id", user="postgres")
+    db.query("SELECT djkafka_produce(%s, 'x')", topic)
+    status = wait_outbox_state(db, "backoff")
+    assert "djkafka_outbox_0" in status["last_error"] and "(id)" in status["hint"], status
+    db.query("CREATE INDEX djkafka_outbox_0_id ON djkafka_outbox_0 (id)", user="postgres")
+    wait_sent(db)
+    assert len(read_topic(kafka, topic)) == 1

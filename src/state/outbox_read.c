@@ -1,0 +1,311 @@
+/*-------------------------------------------------------------------------
+ *
+ * outbox_read.c
+ *	  From rows of the outbox to messages.
+ *
+ * The messages of a difference are read by the indexes of the three tables,
+ * merged, without the executor: the worker does that for every message, and it
+ * is most of what a message costs in the server.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/outbox_internal.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "base/clock.h"
+#include "base/compat.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_type.h"
+#include "executor/executor.h"
+#include "funcapi.h"
+#include "mb/pg_wchar.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+#define FETCH_ROWS		500		/* of a cursor at once */
+#define FIRST_MESSAGES	64
+
+/* ---------- a row to a message, in the batch's memory ---------- */
+
+static const char *
+copy_bytes(Datum value, bool isnull, int *len)
+{
+	struct varlena *bytes;
+
+	*len = 0;
+	if (isnull)
+		return NULL;
+	bytes = PG_DETOAST_DATUM_PACKED(value);
+	*len = VARSIZE_ANY_EXHDR(bytes);
+	/* What was toasted is a copy already. */
+	if (bytes != (struct varlena *) DatumGetPointer(value))
+		return VARDATA_ANY(bytes);
+	return memcpy(palloc(*len), VARDATA_ANY(bytes), *len);
+}
+
+/* djkafka_produce has seen that it can be converted. */
+static const char *
+utf8_from_text(Datum value)
+{
+	char	   *string = TextDatumGetCString(value);
+
+	return pg_server_to_any(string, strlen(string), PG_UTF8);
+}
+
+/* Returns what they take of a batch's memory. */
+static Size
+copy_headers(Datum value, DjkOutgoing *message)
+{
+	ArrayType  *array = DatumGetArrayTypePCopy(value);
+	Datum	   *elements;
+	bool	   *nulls;
+	Size		total = 0;
+
+	deconstruct_array(array, ARR_ELEMTYPE(array), -1, false,
+					  TYPALIGN_DOUBLE, &elements, &nulls, &message->nheaders);
+	message->headers = palloc0(Max(message->nheaders, 1) * sizeof(DjkHeader));
+	for (int i = 0; i < message->nheaders; i++)
+	{
+		HeapTupleHeader header = nulls[i] ? NULL : DatumGetHeapTupleHeader(elements[i]);
+		DjkHeader  *copy = &message->headers[i];
+		bool		isnull = true;
+		Datum		name = header ? GetAttributeByNum(header, 1, &isnull) : (Datum) 0;
+		Datum		bytes;
+
+		copy->name = !isnull ? utf8_from_text(name) : "";
+		copy->name_len = strlen(copy->name);
+		isnull = true;
+		bytes = header ? GetAttributeByNum(header, 2, &isnull) : (Datum) 0;
+		copy->value = copy_bytes(bytes, isnull, &copy->value_len);
+		total += sizeof(DjkHeader) + copy->name_len + copy->value_len;
+	}
+	return total;
+}
+
+/* Messages of one topic come together more often than not. */
+static const char *
+copy_topic(const DjkOutboxBatch *batch, Datum value)
+{
+	text	   *topic = DatumGetTextPP(value);
+	Size		len = VARSIZE_ANY_EXHDR(topic);
+
+	if (batch->nmessages > 0)
+	{
+		const char *last = batch->messages[batch->nmessages - 1].topic;
+
+		if (strlen(last) == len && memcmp(last, VARDATA_ANY(topic), len) == 0)
+			return last;
+	}
+	return pnstrdup(VARDATA_ANY(topic), len);
+}
+
+static void
+add_message(DjkOutboxBatch *batch, const Datum *values, const bool *nulls)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->context);
+	DjkOutgoing message = {0};
+
+	message.id = DatumGetInt64(values[COLUMN_ID]);
+	message.topic = copy_topic(batch, values[COLUMN_TOPIC]);
+	message.partition = nulls[COLUMN_PARTITION] ? -1 : DatumGetInt32(values[COLUMN_PARTITION]);
+	message.key = copy_bytes(values[COLUMN_KEY], nulls[COLUMN_KEY], &message.key_len);
+	message.value = copy_bytes(values[COLUMN_VALUE], nulls[COLUMN_VALUE], &message.value_len);
+	message.timestamp_ms = djk_timestamp_to_kafka(DatumGetTimestampTz(values[COLUMN_MESSAGE_TIME]));
+	batch->bytes += message.key_len + message.value_len;
+	if (!nulls[COLUMN_HEADERS])
+		batch->bytes += copy_headers(values[COLUMN_HEADERS], &message);
+
+	if (batch->nmessages == batch->allocated)
+	{
+		batch->allocated = Max(2 * batch->allocated, FIRST_MESSAGES);
+		batch->messages = batch->nmessages == 0 ? palloc(batch->allocated * sizeof(DjkOutgoing)) :
+			repalloc_huge(batch->messages, (Size) batch->allocated * sizeof(DjkOutgoing));
+	}
+	batch->messages[batch->nmessages++] = message;
+	MemoryContextSwitchTo(old);
+}
+
+/* ---------- rows of a query ---------- */
+
+static bool
+is_full(const DjkOutboxBatch *batch, int read, const DjkOutboxLimits *limits)
+{
+	return limits != NULL && (read >= limits->messages || batch->bytes >= limits->bytes);
+}
+
+int64
+djk_outbox_read_rows(Portal portal, const DjkOutboxLimits *limits, DjkOutboxBatch *batch)
+{
+	int64		last_id = 0;
+
+	for (;;)
+	{
+		SPI_cursor_fetch(portal, true, FETCH_ROWS);
+		if (SPI_processed == 0)
+			return last_id;
+		for (int row = 0; row < (int) SPI_processed; row++)
+		{
+			Datum		values[NCOLUMNS];
+			bool		nulls[NCOLUMNS];
+
+			if (is_full(batch, batch->nmessages, limits))
+				return last_id;
+			heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, values, nulls);
+			last_id = DatumGetInt64(values[COLUMN_ID]);
+			add_message(batch, values, nulls);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	}
+}
+
+/* ---------- a difference ---------- */
+
+/* One of the tables, read in the order of ids; its row that comes next. */
+typedef struct TableReader
+{
+	Relation	rel;
+	Relation	index;
+	SysScanDesc scan;
+	bool		at_end;
+	Datum		values[NCOLUMNS];
+	bool		nulls[NCOLUMNS];
+} TableReader;
+
+static bool
+is_usable(Relation index)
+{
+	Form_pg_index form = index->rd_index;
+
+	return index->rd_rel->relam == BTREE_AM_OID && form->indisvalid && form->indnkeyatts == 1 &&
+		form->indkey.values[0] == COLUMN_ID + 1 && index->rd_indoption[0] == 0 &&
+		RelationGetIndexPredicate(index) == NIL;
+}
+
+/* There may be another one while REINDEX CONCURRENTLY makes it. */
+static Relation
+open_index(Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (is_usable(index) && RelationGetNumberOfAttributes(rel) == NCOLUMNS)
+			return index;
+		index_close(index, AccessShareLock);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("table \"%s\" is not as djkafka made it", RelationGetRelationName(rel)),
+			 errhint("Create its index on (id) again; with a column that was added, drop and create the extension.")));
+}
+
+static void
+advance(TableReader *reader)
+{
+	HeapTuple	tuple = systable_getnext_ordered(reader->scan, ForwardScanDirection);
+
+	CHECK_FOR_INTERRUPTS();
+	reader->at_end = !HeapTupleIsValid(tuple);
+	if (!reader->at_end)
+		heap_deform_tuple(tuple, RelationGetDescr(reader->rel), reader->values, reader->nulls);
+}
+
+static void
+begin_reading(TableReader *reader, int number, int64 after_id, Snapshot snapshot)
+{
+	ScanKeyData key;
+
+	reader->rel = table_open(djk_outbox_table(number), AccessShareLock);
+	reader->index = open_index(reader->rel);
+	ScanKeyInit(&key, COLUMN_ID + 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after_id));
+	reader->scan = systable_beginscan_ordered(reader->rel, reader->index, snapshot, 1, &key);
+	advance(reader);
+}
+
+static void
+end_reading(TableReader *reader)
+{
+	systable_endscan_ordered(reader->scan);
+	index_close(reader->index, NoLock);
+	table_close(reader->rel, NoLock);
+}
+
+/* NULL: all tables are at their end. */
+static TableReader *
+find_next(TableReader *readers)
+{
+	TableReader *next = NULL;
+
+	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
+	{
+		if (!readers[i].at_end &&
+			(next == NULL || DatumGetInt64(readers[i].values[COLUMN_ID]) < DatumGetInt64(next->values[COLUMN_ID])))
+			next = &readers[i];
+	}
+	return next;
+}
+
+static bool
+is_of_server(const TableReader *reader, const char *server)
+{
+	text	   *name;
+
+	if (server == NULL || reader->nulls[COLUMN_SERVER])
+		return server == NULL && reader->nulls[COLUMN_SERVER];
+	name = DatumGetTextPP(reader->values[COLUMN_SERVER]);
+	return VARSIZE_ANY_EXHDR(name) == strlen(server) && memcmp(VARDATA_ANY(name), server, strlen(server)) == 0;
+}
+
+static bool
+is_in_difference(const TableReader *reader, const DjkOutbox *outbox)
+{
+	uint64		txid = DatumGetUInt64(reader->values[COLUMN_TXID]);
+
+	return djk_outbox_mark_sees(outbox->target, txid) && !djk_outbox_mark_sees(outbox->done, txid) &&
+		is_of_server(reader, outbox->server);
+}
+
+int64
+djk_outbox_read_difference(const DjkOutbox *outbox, int64 after_id, const DjkOutboxLimits *limits,
+						   bool (*is_held) (const char *topic, void *arg), void *arg,
+						   DjkOutboxBatch *batch, ArrayBuildState **held, bool *all)
+{
+	TableReader readers[DJK_OUTBOX_TABLES];
+	TableReader *next = NULL;
+	int64		last_id = 0;
+	int			read = 0;
+	/* The target is younger than the transaction's own. */
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
+		begin_reading(&readers[i], i, after_id, snapshot);
+	while (!is_full(batch, read, limits) && (next = find_next(readers)) != NULL)
+	{
+		if (is_in_difference(next, outbox))
+		{
+			read++;
+			last_id = DatumGetInt64(next->values[COLUMN_ID]);
+			if (is_held != NULL && is_held(TextDatumGetCString(next->values[COLUMN_TOPIC]), arg))
+				*held = accumArrayResult(*held, Int64GetDatum(last_id), false, INT8OID, CurrentMemoryContext);
+			else
+				add_message(batch, next->values, next->nulls);
+		}
+		advance(next);
+	}
+	*all = find_next(readers) == NULL;
+	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
+		end_reading(&readers[i]);
+	UnregisterSnapshot(snapshot);
+	return last_id;
+}
