@@ -118,6 +118,9 @@ typedef struct DjkOutboxBatch
 	int			nmessages;
 	int			allocated;
 	Size		bytes;
+	int64		after_id;		/* read ahead: of what lies behind this message, */
+	int64		last_id;		/* up to this one, */
+	bool		ends_target;	/* which is the last of the target */
 } DjkOutboxBatch;
 
 typedef struct DjkOutboxLimits
@@ -139,7 +142,23 @@ extern bool djk_outbox_claim(DjkOutbox *outbox, const DjkOutboxLimits *limits,
 							 bool (*is_held) (const char *topic, void *arg), void *arg,
 							 DjkOutboxBatch *batch);
 
-/* The same for what is held of a topic. */
+/* Whether new messages are known to lie behind the claimed batch. */
+extern bool djk_outbox_has_more(const DjkOutbox *outbox);
+
+/*
+ * Reads the messages that lie behind the claimed batch, to be claimed when that
+ * is confirmed.  It is not for topics that are held.  Takes no lock that it
+ * would have to wait for: it reads nothing then.  Changes nothing in the database.
+ */
+extern void djk_outbox_read_ahead(DjkOutbox *outbox, const DjkOutboxLimits *limits, DjkOutboxBatch *batch);
+
+/*
+ * Claims them, as djk_outbox_claim() does.  False if they do not come next, or
+ * there are none.
+ */
+extern bool djk_outbox_claim_ahead(DjkOutbox *outbox, const DjkOutboxBatch *batch);
+
+/* Claims the next of what is held of a topic. */
 extern bool djk_outbox_claim_held(DjkOutbox *outbox, const char *topic, const DjkOutboxLimits *limits,
 								  DjkOutboxBatch *batch);
 

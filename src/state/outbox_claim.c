@@ -20,6 +20,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
@@ -100,6 +101,48 @@ djk_outbox_claim(DjkOutbox *outbox, const DjkOutboxLimits *limits,
 			djk_outbox_move_cursor(outbox, last_id);
 		return true;
 	}
+}
+
+/* ---------- reading ahead ---------- */
+
+bool
+djk_outbox_has_more(const DjkOutbox *outbox)
+{
+	return outbox->batch != outbox->confirmed && outbox->claimed_topic == NULL &&
+		outbox->target != NULL && !outbox->target_read;
+}
+
+static bool
+lock_tables_at_once(void)
+{
+	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
+	{
+		if (!ConditionalLockRelationOid(djk_outbox_table(i), AccessShareLock))
+			return false;
+	}
+	return true;
+}
+
+void
+djk_outbox_read_ahead(DjkOutbox *outbox, const DjkOutboxLimits *limits, DjkOutboxBatch *batch)
+{
+	if (!djk_outbox_has_more(outbox) || !lock_tables_at_once())
+		return;
+	batch->after_id = outbox->claimed_id;
+	batch->last_id = djk_outbox_read_difference(outbox, batch->after_id, limits, NULL, NULL,
+												batch, NULL, &batch->ends_target);
+	if (batch->last_id == 0)
+		outbox->target_read = true;
+}
+
+bool
+djk_outbox_claim_ahead(DjkOutbox *outbox, const DjkOutboxBatch *batch)
+{
+	if (batch->nmessages == 0 || outbox->target == NULL || outbox->cursor_id != batch->after_id)
+		return false;
+	outbox->target_read = batch->ends_target;
+	note_claim(outbox, NULL, batch->last_id);
+	return true;
 }
 
 /* ---------- held messages ---------- */

@@ -338,6 +338,7 @@ send_piece(DjkSender *sender, int first, int end)
 			return false;
 		CHECK_FOR_INTERRUPTS();
 	}
+	djk_sender_read_ahead(sender);
 	return await(sender, 0, first, end);
 }
 

@@ -53,6 +53,7 @@ typedef struct DjkSender
 	long		topics_kept;	/* how many there were when the others were forgotten */
 	DjkOutboxBatch batch;		/* claimed and not confirmed, nmessages = 0: none */
 	MemoryContext spare;		/* the memory of the next batch */
+	DjkOutboxBatch ahead;		/* what was read of it; context NULL: nothing was */
 	uint8	   *suspicion;		/* of each message, see outbox_send.c */
 	int			attempt;		/* failures to send, in a row */
 	int			vain;			/* exactly_once: transactions in a row that failed and taught nothing */
@@ -147,6 +148,8 @@ extern void djk_sender_recover(DjkSender *sender);
  * messages and now of held ones.  Returns whether there may be more to do.
  */
 extern bool djk_sender_turn(DjkSender *sender);
+/* Reads the next batch while Kafka works on this one, once a batch. */
+extern void djk_sender_read_ahead(DjkSender *sender);
 /* Confirms it and claims nothing. */
 extern void djk_sender_confirm(DjkSender *sender);
 /* Makes 'next' the batch; the memory of the one before is the spare. */

@@ -17,8 +17,7 @@
 
 #define CHECK_HELD_MS		1000
 
-#define BATCH_MESSAGES		10000
-#define BATCH_BYTES			(8 * 1024 * 1024)
+static const DjkOutboxLimits batch_limits = {.messages = 10000, .bytes = 8 * 1024 * 1024};
 
 static bool
 is_held(const char *topic, void *arg)
@@ -80,11 +79,49 @@ djk_sender_durable(void)
 	return synchronous_commit < SYNCHRONOUS_COMMIT_REMOTE_FLUSH ? "on" : NULL;
 }
 
+/*
+ * It changes no position, so what was read can
+ * be thrown away at any time.  While a topic is held it would be: some of it
+ * may have to be set aside.
+ */
+void
+djk_sender_read_ahead(DjkSender *sender)
+{
+	DjkIdentity identity;
+
+	if (sender->ahead.context != NULL || sender->nheld > 0 || sender->leaving != NULL ||
+		!djk_outbox_has_more(sender->outbox))
+		return;
+	djk_worker_report_busy("reading the next batch");
+	sender->ahead.context = sender->spare;
+	djk_worker_begin(&identity);
+	djk_outbox_read_ahead(sender->outbox, &batch_limits, &sender->ahead);
+	djk_worker_commit(&identity);
+}
+
+/* Claims what was read ahead if no topic has been held since; it is used up in any case. */
+static bool
+claim_ahead(DjkSender *sender, DjkOutboxBatch *batch)
+{
+	DjkOutboxBatch ahead = sender->ahead;
+
+	memset(&sender->ahead, 0, sizeof(sender->ahead));
+	if (sender->nheld == 0 && djk_outbox_claim_ahead(sender->outbox, &ahead))
+	{
+		*batch = ahead;
+		return true;
+	}
+	MemoryContextReset(batch->context);
+	return false;
+}
+
 static bool
 claim(DjkSender *sender, DjkOutboxTopic *due, DjkOutboxBatch *batch)
 {
-	DjkOutboxLimits limits = {BATCH_MESSAGES, BATCH_BYTES};
+	DjkOutboxLimits limits = batch_limits;
 
+	if (claim_ahead(sender, batch))
+		return true;
 	/* That a topic can be seen does not mean that it can be written to: try one. */
 	if (due != NULL && due->attempt > 0)
 		limits.messages = 1;
@@ -93,7 +130,7 @@ claim(DjkSender *sender, DjkOutboxTopic *due, DjkOutboxBatch *batch)
 		if (djk_outbox_claim_held(sender->outbox, due->name, &limits, batch))
 			return true;
 		djk_sender_release_topic(sender, due);
-		limits.messages = BATCH_MESSAGES;
+		limits = batch_limits;
 	}
 	return djk_outbox_claim(sender->outbox, &limits, sender->nheld > 0 ? is_held : NULL, sender, batch);
 }

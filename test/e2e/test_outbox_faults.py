@@ -236,20 +236,23 @@ def test_topic_without_rights(own_broker, db: Database) -> None:
             f"CREATE USER MAPPING FOR {user} SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'secret')",
             user="postgres",
         )
-    produce_numbers(db, ["hidden", "mine", "readonly"], 1, 210, server)
+    # more than a batch: the refusal comes when the next has been read
+    produce_numbers(db, ["mine", "readonly"], 1, 12_000, server)
+    produce_numbers(db, ["hidden"], 1, 210, server)
     wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
-    assert_numbers(client, "mine", 210)
-    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox GROUP BY 1")) == {"hidden": 210, "readonly": 210}
+    assert_numbers(client, "mine", 12_000)
+    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox GROUP BY 1")) == {"hidden": 210, "readonly": 12_000}
     assert "uthoriz" in outbox_worker(db, server)["last_error"]
     assert db.query(DEAD) == []
 
     # the right comes later
     client.allow("app", ResourceType.TOPIC, "readonly", AclOperation.WRITE)
     wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE topic = 'readonly'", 0)
-    produce_numbers(db, ["hidden", "readonly"], 211, 420, server)
+    produce_numbers(db, ["hidden"], 211, 420, server)
+    produce_numbers(db, ["readonly"], 12_001, 12_210, server)
     client.allow("app", ResourceType.TOPIC, "hidden", AclOperation.WRITE, AclOperation.DESCRIBE)
     wait_sent(db)
-    assert_numbers(client, "readonly", 420)
+    assert_numbers(client, "readonly", 12_210)
     assert_numbers(client, "hidden", 420)
 
 
