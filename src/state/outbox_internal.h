@@ -10,7 +10,11 @@
 
 #include "state/outbox.h"
 
+#include "access/genam.h"
+#include "access/sdir.h"
 #include "utils/array.h"
+#include "utils/relcache.h"
+#include "utils/snapshot.h"
 
 /* Columns of djkafka_outbox_0, _1 and _2, and the first ones of the other tables of messages. */
 enum
@@ -51,6 +55,31 @@ extern void djk_outbox_set_difference(const DjkOutbox *outbox, int64 up_to, Datu
 /* All of the target has been taken care of; or of it up to an id. */
 extern void djk_outbox_reach_target(DjkOutbox *outbox);
 extern void djk_outbox_move_cursor(DjkOutbox *outbox, int64 last_id);
+
+/* One of the tables, read by its index, as of when that began; its row that comes next. */
+typedef struct DjkOutboxScan
+{
+	ScanDirection direction;
+	Snapshot	snapshot;
+	Relation	rel;
+	Relation	index;
+	SysScanDesc rows;
+	bool		at_end;
+	Datum		values[NCOLUMNS];
+	bool		nulls[NCOLUMNS];
+} DjkOutboxScan;
+
+/*
+ * What lies behind one id and up to another, from its beginning or its end.
+ * ERROR object_not_in_prerequisite_state if the table's index is missing.
+ */
+extern void djk_outbox_scan_begin(DjkOutboxScan *scan, int number, int64 after_id, int64 up_to,
+								  ScanDirection direction);
+extern void djk_outbox_scan_next(DjkOutboxScan *scan);
+extern void djk_outbox_scan_end(DjkOutboxScan *scan);
+
+/* Whether the row is a message for this server. */
+extern bool djk_outbox_scan_is_of(const DjkOutboxScan *scan, const char *server);
 
 /*
  * Adds to a batch what of the difference lies behind an id, in the order of

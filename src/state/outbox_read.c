@@ -166,18 +166,7 @@ djk_outbox_read_rows(Portal portal, const DjkOutboxLimits *limits, DjkOutboxBatc
 	}
 }
 
-/* ---------- a difference ---------- */
-
-/* One of the tables, read in the order of ids; its row that comes next. */
-typedef struct TableReader
-{
-	Relation	rel;
-	Relation	index;
-	SysScanDesc scan;
-	bool		at_end;
-	Datum		values[NCOLUMNS];
-	bool		nulls[NCOLUMNS];
-} TableReader;
+/* ---------- rows of one table ---------- */
 
 static bool
 is_usable(Relation index)
@@ -210,70 +199,77 @@ open_index(Relation rel)
 			 errhint("Create its index on (id) again; with a column that was added, drop and create the extension.")));
 }
 
-static void
-advance(TableReader *reader)
+void
+djk_outbox_scan_begin(DjkOutboxScan *scan, int number, int64 after_id, int64 up_to, ScanDirection direction)
 {
-	HeapTuple	tuple = systable_getnext_ordered(reader->scan, ForwardScanDirection);
+	ScanKeyData keys[2];
+
+	scan->direction = direction;
+	/* A transaction's own snapshot may be older than what has been learned since. */
+	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	scan->rel = table_open(djk_outbox_table(number), AccessShareLock);
+	scan->index = open_index(scan->rel);
+	ScanKeyInit(&keys[0], COLUMN_ID + 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after_id));
+	ScanKeyInit(&keys[1], COLUMN_ID + 1, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(up_to));
+	scan->rows = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, lengthof(keys), keys);
+	djk_outbox_scan_next(scan);
+}
+
+void
+djk_outbox_scan_next(DjkOutboxScan *scan)
+{
+	HeapTuple	tuple = systable_getnext_ordered(scan->rows, scan->direction);
 
 	CHECK_FOR_INTERRUPTS();
-	reader->at_end = !HeapTupleIsValid(tuple);
-	if (!reader->at_end)
-		heap_deform_tuple(tuple, RelationGetDescr(reader->rel), reader->values, reader->nulls);
+	scan->at_end = !HeapTupleIsValid(tuple);
+	if (!scan->at_end)
+		heap_deform_tuple(tuple, RelationGetDescr(scan->rel), scan->values, scan->nulls);
 }
 
-static void
-begin_reading(TableReader *reader, int number, int64 after_id, Snapshot snapshot)
+void
+djk_outbox_scan_end(DjkOutboxScan *scan)
 {
-	ScanKeyData key;
-
-	reader->rel = table_open(djk_outbox_table(number), AccessShareLock);
-	reader->index = open_index(reader->rel);
-	ScanKeyInit(&key, COLUMN_ID + 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after_id));
-	reader->scan = systable_beginscan_ordered(reader->rel, reader->index, snapshot, 1, &key);
-	advance(reader);
+	systable_endscan_ordered(scan->rows);
+	index_close(scan->index, NoLock);
+	table_close(scan->rel, NoLock);
+	UnregisterSnapshot(scan->snapshot);
 }
 
-static void
-end_reading(TableReader *reader)
+bool
+djk_outbox_scan_is_of(const DjkOutboxScan *scan, const char *server)
 {
-	systable_endscan_ordered(reader->scan);
-	index_close(reader->index, NoLock);
-	table_close(reader->rel, NoLock);
+	text	   *name;
+
+	if (server == NULL || scan->nulls[COLUMN_SERVER])
+		return server == NULL && scan->nulls[COLUMN_SERVER];
+	name = DatumGetTextPP(scan->values[COLUMN_SERVER]);
+	return VARSIZE_ANY_EXHDR(name) == strlen(server) && memcmp(VARDATA_ANY(name), server, strlen(server)) == 0;
 }
+
+/* ---------- a difference ---------- */
 
 /* NULL: all tables are at their end. */
-static TableReader *
-find_next(TableReader *readers)
+static DjkOutboxScan *
+find_next(DjkOutboxScan *scans)
 {
-	TableReader *next = NULL;
+	DjkOutboxScan *next = NULL;
 
 	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
 	{
-		if (!readers[i].at_end &&
-			(next == NULL || DatumGetInt64(readers[i].values[COLUMN_ID]) < DatumGetInt64(next->values[COLUMN_ID])))
-			next = &readers[i];
+		if (!scans[i].at_end &&
+			(next == NULL || DatumGetInt64(scans[i].values[COLUMN_ID]) < DatumGetInt64(next->values[COLUMN_ID])))
+			next = &scans[i];
 	}
 	return next;
 }
 
 static bool
-is_of_server(const TableReader *reader, const char *server)
+is_in_difference(const DjkOutboxScan *scan, const DjkOutbox *outbox)
 {
-	text	   *name;
-
-	if (server == NULL || reader->nulls[COLUMN_SERVER])
-		return server == NULL && reader->nulls[COLUMN_SERVER];
-	name = DatumGetTextPP(reader->values[COLUMN_SERVER]);
-	return VARSIZE_ANY_EXHDR(name) == strlen(server) && memcmp(VARDATA_ANY(name), server, strlen(server)) == 0;
-}
-
-static bool
-is_in_difference(const TableReader *reader, const DjkOutbox *outbox)
-{
-	uint64		txid = DatumGetUInt64(reader->values[COLUMN_TXID]);
+	uint64		txid = DatumGetUInt64(scan->values[COLUMN_TXID]);
 
 	return djk_outbox_mark_sees(outbox->target, txid) && !djk_outbox_mark_sees(outbox->done, txid) &&
-		is_of_server(reader, outbox->server);
+		djk_outbox_scan_is_of(scan, outbox->server);
 }
 
 int64
@@ -281,16 +277,14 @@ djk_outbox_read_difference(const DjkOutbox *outbox, int64 after_id, const DjkOut
 						   bool (*is_held) (const char *topic, void *arg), void *arg,
 						   DjkOutboxBatch *batch, ArrayBuildState **held, bool *all)
 {
-	TableReader readers[DJK_OUTBOX_TABLES];
-	TableReader *next = NULL;
+	DjkOutboxScan scans[DJK_OUTBOX_TABLES];
+	DjkOutboxScan *next = NULL;
 	int64		last_id = 0;
 	int			read = 0;
-	/* The target is younger than the transaction's own. */
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 
 	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
-		begin_reading(&readers[i], i, after_id, snapshot);
-	while (!is_full(batch, read, limits) && (next = find_next(readers)) != NULL)
+		djk_outbox_scan_begin(&scans[i], i, after_id, PG_INT64_MAX, ForwardScanDirection);
+	while (!is_full(batch, read, limits) && (next = find_next(scans)) != NULL)
 	{
 		if (is_in_difference(next, outbox))
 		{
@@ -301,11 +295,10 @@ djk_outbox_read_difference(const DjkOutbox *outbox, int64 after_id, const DjkOut
 			else
 				add_message(batch, next->values, next->nulls);
 		}
-		advance(next);
+		djk_outbox_scan_next(next);
 	}
-	*all = find_next(readers) == NULL;
+	*all = find_next(scans) == NULL;
 	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
-		end_reading(&readers[i]);
-	UnregisterSnapshot(snapshot);
+		djk_outbox_scan_end(&scans[i]);
 	return last_id;
 }

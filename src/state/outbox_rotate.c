@@ -28,6 +28,7 @@
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 
 /* Blocks of a table and its TOAST table. */
@@ -51,23 +52,88 @@ count_blocks(int number)
 /* The unsent message of each table that had the highest id when it was looked for; 0: none is known. */
 static int64 witnesses[DJK_OUTBOX_TABLES];
 
-/* The highest id in a range of ids of a message that waits for its server; 0: there is none. */
+/* Where a server stands. */
+typedef struct Position
+{
+	char	   *server;
+	DjkOutboxMark *done;
+	DjkOutboxMark *target;		/* NULL: none */
+	int64		cursor_id;
+} Position;
+
+static DjkOutboxMark *
+row_mark(int row, int column)
+{
+	bool		isnull;
+	Datum		snapshot = djk_row_datum(row, column, &isnull);
+
+	return isnull ? NULL : djk_outbox_mark_create(CurrentMemoryContext, snapshot, 0, 0);
+}
+
+/* Of all servers, in CurrentMemoryContext. */
+static Position *
+load_positions(int *count)
+{
+	static DjkStatement select_positions = {
+		.sql = "SELECT server, done, target, cursor_id FROM @.djkafka_outbox_server"
+	};
+	Position   *positions;
+
+	*count = (int) djk_catalog_execute(&select_positions, NULL, NULL);
+	positions = palloc(Max(*count, 1) * sizeof(Position));
+	for (int i = 0; i < *count; i++)
+	{
+		positions[i].server = djk_row_text(i, 1, CurrentMemoryContext);
+		positions[i].done = row_mark(i, 2);
+		positions[i].target = row_mark(i, 3);
+		positions[i].cursor_id = djk_row_int64(i, 4, 0);
+	}
+	return positions;
+}
+
+/* Its server has taken care of it; a message whose server is not known waits. */
+static bool
+is_sent(const DjkOutboxScan *scan, const Position *positions, int count)
+{
+	uint64		txid = DatumGetUInt64(scan->values[COLUMN_TXID]);
+	int64		id = DatumGetInt64(scan->values[COLUMN_ID]);
+
+	for (int i = 0; i < count; i++)
+	{
+		const Position *position = &positions[i];
+
+		if (djk_outbox_scan_is_of(scan, position->server))
+			return djk_outbox_mark_sees(position->done, txid) ||
+				(position->target != NULL && id <= position->cursor_id &&
+				 djk_outbox_mark_sees(position->target, txid));
+	}
+	return false;
+}
+
+/*
+ * The highest id in a range of ids of a message that waits for its server; 0:
+ * there is none.  Where the servers stand is read first: they only go on.
+ */
 static int64
 last_unsent(int number, int64 first_id, int64 last_id)
 {
-#define UNSENT(table) \
-	{ .sql = "SELECT m.id FROM @." table " m WHERE m.id BETWEEN $1 AND $2" \
-	" AND NOT EXISTS (SELECT FROM @.djkafka_outbox_server s" \
-	" WHERE s.server IS NOT DISTINCT FROM m.server" \
-	" AND (pg_catalog.pg_visible_in_snapshot(m.txid, s.done)" \
-	" OR m.id <= s.cursor_id AND pg_catalog.pg_visible_in_snapshot(m.txid, s.target)))" \
-	" ORDER BY m.id DESC LIMIT 1", .nargs = 2, .argtypes = {INT8OID, INT8OID} }
-	static DjkStatement select_unsent[DJK_OUTBOX_TABLES] = {
-		UNSENT("djkafka_outbox_0"), UNSENT("djkafka_outbox_1"), UNSENT("djkafka_outbox_2")
-	};
-	Datum		values[2] = {Int64GetDatum(first_id), Int64GetDatum(last_id)};
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "djkafka outbox positions",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	int			count;
+	Position   *positions = load_positions(&count);
+	DjkOutboxScan scan;
+	int64		found = 0;
 
-	return djk_catalog_execute(&select_unsent[number], values, NULL) > 0 ? djk_row_int64(0, 1, 0) : 0;
+	djk_outbox_scan_begin(&scan, number, first_id - 1, last_id, BackwardScanDirection);
+	while (!scan.at_end && is_sent(&scan, positions, count))
+		djk_outbox_scan_next(&scan);
+	if (!scan.at_end)
+		found = DatumGetInt64(scan.values[COLUMN_ID]);
+	djk_outbox_scan_end(&scan);
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
+	return found;
 }
 
 /*
