@@ -63,7 +63,7 @@ def test_latency(db: Database, kafka: Client, topic: str, mode: str) -> None:
 # -- no bloat
 
 MANY = 10_000_000
-TURNS = 10
+TURNS = 20
 SIZES = (
     "SELECT c.relname, pg_total_relation_size(c.oid) FROM pg_class c"
     " WHERE c.relname LIKE 'djkafka\\_outbox\\_%%' AND c.relkind = 'r' ORDER BY 1"
