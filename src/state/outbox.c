@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "state/outbox.h"
+#include "state/outbox_internal.h"
 
 #include "base/compat.h"
 #include "base/settings.h"
@@ -148,6 +148,20 @@ djk_outbox_list(int *count, MemoryContext context)
 		list[i].wanted = djk_row_bool(i, 3);
 	}
 	return list;
+}
+
+int64
+djk_outbox_last_id(void)
+{
+	static DjkStatement select_last = {
+		.sql = "SELECT pg_catalog.pg_sequence_last_value($1)",
+		.nargs = 1,
+		.argtypes = {REGCLASSOID}
+	};
+	Datum		value = ObjectIdGetDatum(djk_catalog_table("djkafka_outbox_id_seq"));
+
+	(void) djk_catalog_execute(&select_last, &value, NULL);
+	return djk_row_int64(0, 1, 0);
 }
 
 /* ---------- storing ---------- */

@@ -31,9 +31,6 @@
 static bool
 take_target(DjkOutbox *outbox)
 {
-	static DjkStatement select_id = {
-		.sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM @.djkafka_outbox_id_seq"
-	};
 	static DjkStatement select_snapshot = {
 		.sql = "SELECT pg_catalog.pg_current_snapshot()"
 	};
@@ -42,8 +39,7 @@ take_target(DjkOutbox *outbox)
 	bool		isnull;
 
 	/* In this order: outbox_mark.c says why. */
-	(void) djk_catalog_execute(&select_id, NULL, NULL);
-	last_id = djk_row_int64(0, 1, 0);
+	last_id = djk_outbox_last_id();
 	next = U64FromFullTransactionId(ReadNextFullTransactionId());
 	(void) djk_catalog_execute(&select_snapshot, NULL, NULL);
 	outbox->target = djk_outbox_mark_create(outbox->context, djk_row_datum(0, 1, &isnull), next, last_id);

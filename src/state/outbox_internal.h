@@ -49,6 +49,13 @@ enum
 /* OID of djkafka_outbox_0 and so on; InvalidOid if missing. */
 extern Oid	djk_outbox_table(int number);
 
+/*
+ * The last message id given out, 0 if none was.  Never a later one: nextval()
+ * writes a higher number into the sequence for a moment, which a query of it may
+ * see, and this does not.
+ */
+extern int64 djk_outbox_last_id(void);
+
 /* Fills in the five arguments of DIFFERENCE and their nulls. */
 extern void djk_outbox_set_difference(const DjkOutbox *outbox, int64 up_to, Datum *values, char *nulls);
 

@@ -8,7 +8,8 @@
  * would read what has been sent over and over.  A transaction's id is assigned
  * before it draws message ids.  So if the last message id given out (last_id)
  * is read first and the next transaction id (next) after it, the transactions
- * from 'next' on have message ids above last_id.
+ * from 'next' on have message ids above last_id.  It must not be too high: what
+ * is below a floor is never looked at again.
  *
  * That gives each transaction that a snapshot does not see a floor, an id that
  * its messages are above: one floor for each transaction that it found

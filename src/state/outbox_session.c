@@ -8,7 +8,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "state/outbox.h"
+#include "state/outbox_internal.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
@@ -36,18 +36,6 @@ has_server(const char *server)
 	return djk_catalog_query_latest(&select_server, &value, &null) > 0;
 }
 
-/* The last id that was given out; 0 if none was. */
-static int64
-last_id(void)
-{
-	static DjkStatement select_last = {
-		.sql = "SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM @.djkafka_outbox_id_seq",
-	};
-
-	(void) djk_catalog_execute(&select_last, NULL, NULL);
-	return djk_row_int64(0, 1, 0);
-}
-
 /*
  * Nothing that was committed before can be for this server (no row that was
  * here before may be deleted while messages wait for it), so its position is
@@ -71,7 +59,7 @@ insert_server(const char *server)
 	Datum		xmin;
 
 	values[0] = djk_text_datum(server, &nulls[0]);
-	values[3] = Int64GetDatum(last_id());
+	values[3] = Int64GetDatum(djk_outbox_last_id());
 	PushActiveSnapshot(GetLatestSnapshot());
 	xmin = OidFunctionCall1(F_PG_SNAPSHOT_XMIN, OidFunctionCall0(F_PG_CURRENT_SNAPSHOT));
 	PopActiveSnapshot();

@@ -1,7 +1,10 @@
 """From djkafka_produce to Kafka: what commits arrives, in order, and nothing else does."""
 
+import contextlib
 import os
 import random
+import re
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +24,7 @@ from lib.outbox import (
     values,
     wait_sent,
 )
-from lib.postgres import Database
+from lib.postgres import BINDIR, PORT, Database
 from lib.wait import wait_until
 
 MODES = ("at_least_once", "exactly_once")
@@ -436,6 +439,47 @@ def test_backlog_is_read_once(own_cluster, kafka: Client, topic: str, unique) ->
     from_beginning, by_index = db.query(read)[0]
     # to send, and to know that all has been sent
     assert from_beginning < count / 2 and by_index < 2.5 * count, f"{from_beginning} and {by_index} of {count} were read"
+
+
+@pytest.mark.long
+@pytest.mark.timeout(300)
+def test_single_messages_beside_a_long_transaction(own_cluster, kafka: Client, topic: str, unique, tmp_path) -> None:
+    """
+    A session that draws ids without a pause, and others that commit one message each: whatever the worker reads of
+    the sequence in the midst of that, it passes over none.
+    """
+    db = Database(own_cluster(djkafka__bootstrap_servers=kafka.address), unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("SELECT djkafka_produce(%s, 'first')", topic)
+    wait_sent(db)
+    drawing = db.connect()
+
+    def draw() -> None:
+        drawing.execute("BEGIN")
+        with contextlib.suppress(psycopg.errors.QueryCanceled):
+            drawing.execute("SELECT count(djkafka_produce('nothing', 'x')) FROM generate_series(1, 100000000)")
+        drawing.execute("ROLLBACK")
+
+    thread = threading.Thread(target=draw)
+    thread.start()
+    script = tmp_path / "script"
+    script.write_text(f"SELECT djkafka_produce('{topic}', 'x');\n")
+    try:
+        told = subprocess.run(
+            [BINDIR / "pgbench", "-n", "-h", db.cluster.folder, "-p", str(PORT), "-U", "postgres"]
+            + ["-f", script, "-c", "2", "-T", "60", db.name],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+    finally:
+        drawing.cancel()
+        thread.join()
+    committed = int(re.search(r"transactions actually processed: (\d+)", told)[1])
+    wait_sent(db)
+    assert committed > 10_000
+    assert db.value("SELECT sent FROM djkafka_outbox_server") == committed + 1
+    assert sum(kafka.end_offsets(topic).values()) == committed + 1
 
 
 def test_sent_messages_do_not_stay(db: Database, kafka: Client, topic: str) -> None:
