@@ -127,6 +127,7 @@ typedef struct DjkOutboxLimits
 {
 	int			messages;
 	Size		bytes;
+	int64		rows;			/* looked at, whatever they are; 0: any number */
 } DjkOutboxLimits;
 
 /* In 'context'; NULL if the row is gone. */
@@ -147,7 +148,7 @@ extern bool djk_outbox_has_more(const DjkOutbox *outbox);
 
 /*
  * Reads the messages that lie behind the claimed batch, to be claimed when that
- * is confirmed.  It is not for topics that are held.  Takes no lock that it
+ * is confirmed.  Not to be used while a topic is held.  Takes no lock that it
  * would have to wait for: it reads nothing then.  Changes nothing in the database.
  */
 extern void djk_outbox_read_ahead(DjkOutbox *outbox, const DjkOutboxLimits *limits, DjkOutboxBatch *batch);

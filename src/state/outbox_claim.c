@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * outbox_claim.c
- *	  Batches of the outbox: finding, setting aside, confirming.
+ *	  Batches of the outbox: finding them, also ahead, and again after a crash.
  *
  * A batch is described by where it ends and not by a list: the messages of the
  * difference between 'done' and 'target' with ids above the cursor, up to
@@ -15,14 +15,14 @@
  */
 #include "state/outbox_internal.h"
 
+#include "access/table.h"
 #include "access/transam.h"
 #include "access/xlog.h"
-#include "base/clock.h"
-#include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 /* ---------- new messages ---------- */
@@ -108,27 +108,41 @@ djk_outbox_has_more(const DjkOutbox *outbox)
 		outbox->target != NULL && !outbox->target_read;
 }
 
+/* The tables and their indexes, of which REINDEX has a lock while it has hardly any of the table. */
 static bool
-lock_tables_at_once(void)
+lock_at_once(void)
 {
-	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
+	bool		locked = true;
+
+	for (int i = 0; i < DJK_OUTBOX_TABLES && locked; i++)
 	{
-		if (!ConditionalLockRelationOid(djk_outbox_table(i), AccessShareLock))
+		Oid			table = djk_outbox_table(i);
+		Relation	rel;
+		List	   *indexes;
+		ListCell   *lc;
+
+		if (!ConditionalLockRelationOid(table, AccessShareLock))
 			return false;
+		rel = table_open(table, NoLock);
+		indexes = RelationGetIndexList(rel);
+		foreach(lc, indexes)
+			locked = locked && ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock);
+		list_free(indexes);
+		table_close(rel, NoLock);
 	}
-	return true;
+	return locked;
 }
 
 void
 djk_outbox_read_ahead(DjkOutbox *outbox, const DjkOutboxLimits *limits, DjkOutboxBatch *batch)
 {
-	if (!djk_outbox_has_more(outbox) || !lock_tables_at_once())
+	if (!djk_outbox_has_more(outbox) || !lock_at_once())
 		return;
 	batch->after_id = outbox->claimed_id;
 	batch->last_id = djk_outbox_read_difference(outbox, batch->after_id, limits, NULL, NULL,
 												batch, NULL, &batch->ends_target);
 	if (batch->last_id == 0)
-		outbox->target_read = true;
+		outbox->target_read = batch->ends_target;
 }
 
 bool

@@ -4,8 +4,8 @@
  *	  From rows of the outbox to messages.
  *
  * The messages of a difference are read by the indexes of the three tables,
- * merged, without the executor: the worker does that for every message, and it
- * is most of what a message costs in the server.
+ * merged, without the executor: the worker does that for every message, and
+ * reading is most of what a message costs in the server.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,12 +19,10 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
-#include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -64,7 +62,7 @@ utf8_from_text(Datum value)
 static Size
 copy_headers(Datum value, DjkOutgoing *message)
 {
-	ArrayType  *array = DatumGetArrayTypePCopy(value);
+	ArrayType  *array = DatumGetArrayTypeP(value);
 	Datum	   *elements;
 	bool	   *nulls;
 	Size		total = 0;
@@ -190,7 +188,10 @@ open_index(Relation rel)
 		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
 
 		if (is_usable(index) && RelationGetNumberOfAttributes(rel) == NCOLUMNS)
+		{
+			list_free(indexes);
 			return index;
+		}
 		index_close(index, AccessShareLock);
 	}
 	ereport(ERROR,
@@ -205,10 +206,10 @@ djk_outbox_scan_begin(DjkOutboxScan *scan, int number, int64 after_id, int64 up_
 	ScanKeyData keys[2];
 
 	scan->direction = direction;
-	/* A transaction's own snapshot may be older than what has been learned since. */
-	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan->rel = table_open(djk_outbox_table(number), AccessShareLock);
 	scan->index = open_index(scan->rel);
+	/* The transaction's own may be older than what has been learned since, and than its locks. */
+	scan->snapshot = RegisterSnapshot(GetLatestSnapshot());
 	ScanKeyInit(&keys[0], COLUMN_ID + 1, BTGreaterStrategyNumber, F_INT8GT, Int64GetDatum(after_id));
 	ScanKeyInit(&keys[1], COLUMN_ID + 1, BTLessEqualStrategyNumber, F_INT8LE, Int64GetDatum(up_to));
 	scan->rows = systable_beginscan_ordered(scan->rel, scan->index, scan->snapshot, lengthof(keys), keys);
@@ -280,11 +281,13 @@ djk_outbox_read_difference(const DjkOutbox *outbox, int64 after_id, const DjkOut
 	DjkOutboxScan scans[DJK_OUTBOX_TABLES];
 	DjkOutboxScan *next = NULL;
 	int64		last_id = 0;
+	int64		looked = 0;
 	int			read = 0;
 
 	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
 		djk_outbox_scan_begin(&scans[i], i, after_id, PG_INT64_MAX, ForwardScanDirection);
-	while (!is_full(batch, read, limits) && (next = find_next(scans)) != NULL)
+	while (!is_full(batch, read, limits) && (limits->rows == 0 || looked++ < limits->rows) &&
+		   (next = find_next(scans)) != NULL)
 	{
 		if (is_in_difference(next, outbox))
 		{

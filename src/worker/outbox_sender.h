@@ -53,7 +53,7 @@ typedef struct DjkSender
 	long		topics_kept;	/* how many there were when the others were forgotten */
 	DjkOutboxBatch batch;		/* claimed and not confirmed, nmessages = 0: none */
 	MemoryContext spare;		/* the memory of the next batch */
-	DjkOutboxBatch ahead;		/* what was read of it; context NULL: nothing was */
+	DjkOutboxBatch ahead;		/* what was read of it; context NULL: that was not tried yet */
 	uint8	   *suspicion;		/* of each message, see outbox_send.c */
 	int			attempt;		/* failures to send, in a row */
 	int			vain;			/* exactly_once: transactions in a row that failed and taught nothing */

@@ -17,7 +17,15 @@
 
 #define CHECK_HELD_MS		1000
 
-static const DjkOutboxLimits batch_limits = {.messages = 10000, .bytes = 8 * 1024 * 1024};
+#define BATCH_MESSAGES		10000
+#define BATCH_BYTES			(8 * 1024 * 1024)
+
+static const DjkOutboxLimits batch_limits = {.messages = BATCH_MESSAGES, .bytes = BATCH_BYTES};
+
+/* While Kafka's answers wait: not through any number of messages for others. */
+static const DjkOutboxLimits ahead_limits = {
+	.messages = BATCH_MESSAGES, .bytes = BATCH_BYTES, .rows = 5 * BATCH_MESSAGES
+};
 
 static bool
 is_held(const char *topic, void *arg)
@@ -80,9 +88,8 @@ djk_sender_durable(void)
 }
 
 /*
- * It changes no position, so what was read can
- * be thrown away at any time.  While a topic is held it would be: some of it
- * may have to be set aside.
+ * Changes no position, so what was read can be thrown away at any time.  While a
+ * topic is held it would be: some of it may have to be set aside.
  */
 void
 djk_sender_read_ahead(DjkSender *sender)
@@ -95,7 +102,7 @@ djk_sender_read_ahead(DjkSender *sender)
 	djk_worker_report_busy("reading the next batch");
 	sender->ahead.context = sender->spare;
 	djk_worker_begin(&identity);
-	djk_outbox_read_ahead(sender->outbox, &batch_limits, &sender->ahead);
+	djk_outbox_read_ahead(sender->outbox, &ahead_limits, &sender->ahead);
 	djk_worker_commit(&identity);
 }
 
@@ -186,6 +193,7 @@ djk_sender_confirm(DjkSender *sender)
 	confirm_batch(sender);
 	djk_outbox_store(sender->outbox);
 	djk_worker_commit(&identity);
+	sender->unconfirmed = false;
 }
 
 /*

@@ -495,7 +495,10 @@ load_definition(DjkSender *sender)
 	}
 }
 
-/* A batch that a worker before us has claimed and not confirmed. */
+/*
+ * A batch that a worker before us has claimed and not confirmed.  It is confirmed
+ * by itself: if what comes next cannot be claimed, ever, it is not sent each time.
+ */
 static void
 resume_claimed(DjkSender *sender)
 {
@@ -510,7 +513,10 @@ resume_claimed(DjkSender *sender)
 	djk_sender_swap_batches(sender, &batch);
 	if (sender->connection.exactly_once)
 		djk_sender_recover(sender);
+	/* Nor can reading ahead fail before. */
+	sender->ahead.context = sender->spare;
 	deliver(sender);
+	djk_sender_confirm(sender);
 }
 
 static HTAB *
