@@ -20,7 +20,9 @@
  * their topic is deleted.  A number that is missing is therefore believed only
  * if none was there before the batch was sent, and of a claim that is younger
  * than a day.  Whoever has not asked for an hour asks before a batch is sent;
- * its claim says so, and a claim that still does was never sent.
+ * its claim says so, and a claim that still does was not sent from here.  But a
+ * backup or a standby may have kept that much of it and no more: then Kafka
+ * names its number, or one above it.
  *
  *-------------------------------------------------------------------------
  */
@@ -195,15 +197,24 @@ was_not_sent(const DjkOutbox *outbox, int64 number)
 	return number == outbox->carried;
 }
 
+static char *
+last_known(const DjkOutbox *outbox)
+{
+	if (outbox->carried == DJK_CARRIED_UNASKED)
+		return pstrdup("Kafka was not asked yet for the one before");
+	if (outbox->carried == DJK_CARRIED_NONE)
+		return pstrdup("none is known to be in Kafka");
+	return psprintf("the last one known to be in Kafka is " INT64_FORMAT, outbox->carried);
+}
+
 pg_noreturn static void
 stop_undecided(DjkSender *sender, int64 number)
 {
 	DjkOutbox  *outbox = sender->outbox;
 
 	stop(sender, DJK_STATE_NEEDS_DECISION,
-		 psprintf("batch " INT64_FORMAT " was claimed, the last one known to be in Kafka is " INT64_FORMAT
-				  ", and Kafka itself names %s",
-				  outbox->batch, outbox->carried,
+		 psprintf("batch " INT64_FORMAT " was claimed, %s, and Kafka itself names %s",
+				  outbox->batch, last_known(outbox),
 				  number < 0 ? "none" :
 				  psprintf(number == outbox->batch ? INT64_FORMAT " of another claim" : INT64_FORMAT, number)),
 		 "Look into Kafka whether the messages of djkafka_outbox are there, "
@@ -291,16 +302,18 @@ djk_sender_recover(DjkSender *sender)
 		follow_decision(sender);
 		return;
 	}
-	if (outbox->carrier_topic == NULL || outbox->carried == DJK_CARRIED_UNASKED)
+	if (outbox->carrier_topic == NULL)
 		return;					/* no transaction of the batch was ever begun */
 	number = ask_carried(sender, &is_batch);
-	note_known(sender, number);
 	if (is_batch)
 	{
 		mark_all(sender, DJK_DELIVERY_DONE);
 		note_sent(sender);
 		return;
 	}
+	if (outbox->carried == DJK_CARRIED_UNASKED && number < outbox->batch)
+		return;					/* learn_number() goes on from it */
+	note_known(sender, number);
 	if (was_not_sent(outbox, number))
 	{
 		outbox->carried = number;

@@ -365,3 +365,38 @@ def test_table_that_is_rewritten(db: Database, kafka: Client, topic: str) -> Non
 
 
 @pytest.mark.parametrize("batches", (1, 2))
+def test_backup_of_a_claim(own_cluster, own_broker, unique, batches: int) -> None:
+    """It was taken when the first batch of a worker was claimed, which has been sent since."""
+    broker = own_broker()
+    client = Client(broker.address)
+    topic = client.create_topic("numbers")
+    old = Database(own_cluster(), unique("db"))
+    old.query("CREATE EXTENSION djkafka")
+    server = make_server(old, broker.address, "exactly_once")
+    produce_numbers(old, topic, 1, 10, server)
+    wait_sent(old)
+    pid = outbox_worker(old, server)["pid"]
+    broker.stop()
+    old.cluster.reload()
+    wait_until(lambda: outbox_worker(old, server)["pid"] != pid, message="another worker runs")
+    produce_numbers(old, topic, 11, 20, server)
+    wait_value(old, "SELECT batch - confirmed FROM djkafka_outbox_server", 1)
+    backup = own_cluster()
+    back_up(old.cluster, backup)
+    broker.start()
+    wait_sent(old)
+    if batches == 2:
+        produce_numbers(old, topic, 21, 30, server)
+        wait_sent(old)
+    old.disconnect()
+    old.cluster.stop()
+
+    backup.start()
+    new = copy_of(old, backup)
+    produce_numbers(new, topic, 101, 110, server)
+    if batches == 2:
+        found = wait_outbox_state(new, "needs_decision", server)
+        assert "batch 2 was claimed" in found["reason"] and "Kafka itself names 3" in found["reason"]
+        new.query("SELECT djkafka_outbox_decide('confirm', %s)", server)
+    wait_sent(new)
+    assert numbers(client, topic) == [*range(1, 10 * batches + 11), *range(101, 111)]
