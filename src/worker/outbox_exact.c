@@ -84,9 +84,8 @@ drop_spent(DjkSender *sender, const DjkError *error)
 	djk_sender_back_off(sender, DJK_STATE_BACKOFF, &copy);
 }
 
-/* Transactions can begin, and what an earlier producer left undecided is ended. */
-static void
-require_ready(DjkSender *sender)
+void
+djk_sender_require_ready(DjkSender *sender)
 {
 	for (;;)
 	{
@@ -130,7 +129,7 @@ ask_carried(DjkSender *sender, bool *is_batch)
 		int64		number;
 		char	   *claim;
 
-		require_ready(sender);
+		djk_sender_require_ready(sender);
 		if (djk_producer_carried(sender->producer, group_name(sender), outbox->carrier_topic,
 								 outbox->carrier_partition, &number, &claim, CALL_MS, &error))
 		{
@@ -382,8 +381,8 @@ take_back(DjkSender *sender)
 	}
 }
 
-static void
-give_up_transaction(DjkSender *sender)
+void
+djk_sender_give_up_transaction(DjkSender *sender)
 {
 	for (;;)
 	{
@@ -403,16 +402,22 @@ give_up_transaction(DjkSender *sender)
 	}
 }
 
+DjkTransactionResult
+djk_sender_carry(DjkSender *sender, DjkError *error)
+{
+	DjkOutbox  *outbox = sender->outbox;
+
+	return djk_producer_carry(sender->producer, group_name(sender), outbox->carrier_topic,
+							  outbox->carrier_partition, outbox->batch, claim_name(outbox), CALL_MS, error);
+}
+
 /* Repeats a call as long as it may still succeed. */
 static DjkTransactionResult
 carry_and_commit(DjkSender *sender, DjkError *error)
 {
-	DjkOutbox  *outbox = sender->outbox;
 	DjkTransactionResult result;
 
-	while ((result = djk_producer_carry(sender->producer, group_name(sender), outbox->carrier_topic,
-										outbox->carrier_partition, outbox->batch, claim_name(outbox),
-										CALL_MS, error)) == DJK_TRANSACTION_RETRY)
+	while ((result = djk_sender_carry(sender, error)) == DJK_TRANSACTION_RETRY)
 		djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, error);
 	if (result != DJK_TRANSACTION_OK)
 		return result;
@@ -476,7 +481,7 @@ try_transaction(DjkSender *sender)
 		djk_slot_set_error(djk_slot_mine(), error.message);
 	if (result == DJK_TRANSACTION_ABORT)
 	{
-		give_up_transaction(sender);
+		djk_sender_give_up_transaction(sender);
 		/* It was not for a message: the carrier may be gone. */
 		if (all_sent)
 			djk_sender_topic(sender, sender->outbox->carrier_topic)->checked = false;
@@ -487,7 +492,7 @@ try_transaction(DjkSender *sender)
 		 * objects to the gap, and only the abort after that makes it begin anew.
 		 */
 		sender->vain = error.message == NULL && djk_sender_count_unknown(sender) == unknown ? sender->vain + 1 : 0;
-		if (sender->vain > 1)
+		if (sender->vain > 1 && !djk_sender_block_denied(sender))
 			error.message = first_failure(sender);
 		if (error.message != NULL)
 			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);
@@ -530,12 +535,12 @@ djk_sender_deliver_exactly_once(DjkSender *sender)
 	{
 		if (sender->batch.nmessages > 0 && sender->batch.messages[0].delivery == DJK_DELIVERY_DONE)
 			return;
-		require_ready(sender);
+		djk_sender_require_ready(sender);
 		djk_sender_check_topics(sender);
 		set_aside_now(sender);
 		if (sender->batch.nmessages == 0)
 			return;
-		require_ready(sender);
+		djk_sender_require_ready(sender);
 		check_carrier(sender);
 		require_carrier(sender);
 		learn_number(sender);

@@ -140,6 +140,21 @@ extern void djk_sender_deliver_exactly_once(DjkSender *sender);
  */
 extern void djk_sender_note_claim(DjkSender *sender);
 
+/* exactly_once: transactions can begin, and what an earlier producer left undecided is ended. */
+extern void djk_sender_require_ready(DjkSender *sender);
+
+/* exactly_once: adds the batch's number to the transaction. */
+extern DjkTransactionResult djk_sender_carry(DjkSender *sender, DjkError *error);
+
+/* exactly_once: the transaction is not to be; the producer may be spent then. */
+extern void djk_sender_give_up_transaction(DjkSender *sender);
+
+/*
+ * exactly_once, between transactions: holds the topics of the PENDING messages
+ * that may not be written to.  True if there is one: its messages are BLOCKED.
+ */
+extern bool djk_sender_block_denied(DjkSender *sender);
+
 /* exactly_once: what became of a batch that was claimed before a crash. */
 extern void djk_sender_recover(DjkSender *sender);
 

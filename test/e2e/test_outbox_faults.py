@@ -297,6 +297,34 @@ def test_right_that_transactions_need(own_broker, db: Database) -> None:
     assert_numbers(client, "mine", 7)
 
 
+def test_topic_without_rights_in_a_transaction(own_broker, db: Database) -> None:
+    """Kafka takes it into no transaction: it is held, and the others flow."""
+    broker = own_broker(users={"app": "secret"})
+    client = Client(broker.address)
+    secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
+    server = make_server(db, broker.secure_address, "exactly_once", **secure)
+    db.query("CREATE USER MAPPING FOR postgres SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'secret')", user="postgres")
+    name = f"djkafka-outbox-{db.value('SELECT home FROM djkafka_home')}-1"
+    for topic in ("mine", "readonly"):
+        client.create_topic(topic)
+        client.allow("app", ResourceType.TOPIC, topic, AclOperation.DESCRIBE, AclOperation.READ)
+    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.WRITE)
+    client.allow("app", ResourceType.TRANSACTIONAL_ID, name, AclOperation.WRITE, AclOperation.DESCRIBE)
+    client.allow("app", ResourceType.GROUP, name, AclOperation.READ)
+    for first in (1, 101):
+        produce_numbers(db, ["readonly", "mine"], first, first + 99, server)
+        wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
+    assert_numbers(client, "mine", 200)
+    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox GROUP BY 1")) == {"readonly": 200}
+    wait_value(db, "SELECT state FROM djkafka_outbox_status", "running")
+    assert "uthoriz" in outbox_worker(db, server)["last_error"]
+    client.allow("app", ResourceType.TOPIC, "readonly", AclOperation.WRITE)
+    wait_sent(db)
+    assert_numbers(client, "readonly", 200)
+    assert_numbers(client, "mine", 200)
+    assert db.query(DEAD) == []
+
+
 def test_server_that_was_dropped(db: Database, kafka: Client, topic: str) -> None:
     server = make_server(db, kafka.address, "at_least_once")
     produce_numbers(db, [topic], 1, 1, server)
