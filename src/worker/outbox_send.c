@@ -43,7 +43,8 @@ enum
 {
 	SUSPECT_NONE,
 	SUSPECT_AMONG_MANY,
-	SUSPECT_AMONG_FEW
+	SUSPECT_AMONG_FEW,
+	SUSPECT_ALONE				/* and acquitted once: see has_partition_now() */
 };
 
 #define SUSPECTS_AT_ONCE	32
@@ -356,6 +357,23 @@ tell_refusal(const DjkOutgoing *message)
 			 errhint("See djkafka_outbox_dead, then decide with djkafka_outbox_resend or djkafka_outbox_discard.")));
 }
 
+/*
+ * The library judges by what it knew of the topic when it asked last: partitions
+ * may have been added since.  Asking tells it as well, so once is enough.
+ */
+static bool
+has_partition_now(DjkSender *sender, int i)
+{
+	const DjkOutgoing *message = &sender->batch.messages[i];
+	DjkTopicLook look;
+
+	if (sender->suspicion[i] == SUSPECT_ALONE || message->error_name == NULL ||
+		strcmp(message->error_name, "_UNKNOWN_PARTITION") != 0)
+		return false;
+	return djk_producer_look_at_topic(sender->producer, message->topic, LOOK_MS, &look) == DJK_DELIVERY_DONE &&
+		look.npartitions > message->partition;
+}
+
 /* What the answers of a piece mean; true if all are DONE. */
 static bool
 judge(DjkSender *sender, int first, int end)
@@ -372,12 +390,13 @@ judge(DjkSender *sender, int first, int end)
 				break;
 			case DJK_DELIVERY_REFUSED:
 				all_done = false;
-				if (end - first == 1)
+				if (end - first == 1 && !has_partition_now(sender, i))
 				{
 					tell_refusal(message);
 					break;
 				}
-				sender->suspicion[i] = end - first <= SUSPECTS_AT_ONCE ? SUSPECT_AMONG_FEW : SUSPECT_AMONG_MANY;
+				sender->suspicion[i] = end - first == 1 ? SUSPECT_ALONE :
+					end - first <= SUSPECTS_AT_ONCE ? SUSPECT_AMONG_FEW : SUSPECT_AMONG_MANY;
 				message->delivery = DJK_DELIVERY_PENDING;
 				break;
 			case DJK_DELIVERY_BLOCKED:
@@ -426,7 +445,7 @@ djk_sender_count_unknown(const DjkSender *sender)
 	for (int i = 0; i < sender->batch.nmessages; i++)
 	{
 		if (is_waiting(&sender->batch.messages[i]))
-			n += SUSPECT_AMONG_FEW + 1 - sender->suspicion[i];
+			n += SUSPECT_ALONE + 1 - sender->suspicion[i];
 	}
 	return n;
 }

@@ -507,6 +507,13 @@ def test_partition_that_does_not_exist(db: Database, kafka: Client, unique, serv
     dead = db.query("SELECT partition, convert_from(value, 'UTF8'), error FROM djkafka_outbox_dead ORDER BY id")
     assert [row[:2] for row in dead] == [(2, "2"), (2, "5"), (2, "8")], explain_outbox(db)
 
+    # one that is new is not a mistake, though the library has not heard of it
+    kafka.add_partitions(topic, 12)
+    produce(db, topic, "new", partition=11, server=server)
+    wait_sent(db)
+    assert len(db.query(DEAD)) == 3, explain_outbox(db)
+    assert [message.partition() for message in read_topic(kafka, topic) if message.value() == b"new"] == [11]
+
 
 # -- a batch that its worker cannot judge
 
