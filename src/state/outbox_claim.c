@@ -108,36 +108,41 @@ djk_outbox_has_more(const DjkOutbox *outbox)
 		outbox->target != NULL && !outbox->target_read;
 }
 
-/* The tables and their indexes, of which REINDEX has a lock while it has hardly any of the table. */
+/*
+ * A table, its indexes, of which REINDEX has the lock while it has hardly any of
+ * the table, and what is toasted.
+ */
 static bool
-lock_at_once(void)
+lock_at_once(Oid table)
 {
 	bool		locked = true;
+	Relation	rel;
+	Oid			toast;
+	List	   *indexes;
+	ListCell   *lc;
 
-	for (int i = 0; i < DJK_OUTBOX_TABLES && locked; i++)
-	{
-		Oid			table = djk_outbox_table(i);
-		Relation	rel;
-		List	   *indexes;
-		ListCell   *lc;
-
-		if (!ConditionalLockRelationOid(table, AccessShareLock))
-			return false;
-		rel = table_open(table, NoLock);
-		indexes = RelationGetIndexList(rel);
-		foreach(lc, indexes)
-			locked = locked && ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock);
-		list_free(indexes);
-		table_close(rel, NoLock);
-	}
-	return locked;
+	if (!ConditionalLockRelationOid(table, AccessShareLock))
+		return false;
+	rel = table_open(table, NoLock);
+	toast = rel->rd_rel->reltoastrelid;
+	indexes = RelationGetIndexList(rel);
+	foreach(lc, indexes)
+		locked = locked && ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock);
+	list_free(indexes);
+	table_close(rel, NoLock);
+	return locked && (!OidIsValid(toast) || lock_at_once(toast));
 }
 
 void
 djk_outbox_read_ahead(DjkOutbox *outbox, const DjkOutboxLimits *limits, DjkOutboxBatch *batch)
 {
-	if (!djk_outbox_has_more(outbox) || !lock_at_once())
+	if (!djk_outbox_has_more(outbox))
 		return;
+	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
+	{
+		if (!lock_at_once(djk_outbox_table(i)))
+			return;
+	}
 	batch->after_id = outbox->claimed_id;
 	batch->last_id = djk_outbox_read_difference(outbox, batch->after_id, limits, NULL, NULL,
 												batch, NULL, &batch->ends_target);

@@ -370,8 +370,9 @@ has_partition_now(DjkSender *sender, int i)
 	if (sender->suspicion[i] == SUSPECT_ALONE || message->error_name == NULL ||
 		strcmp(message->error_name, "_UNKNOWN_PARTITION") != 0)
 		return false;
-	return djk_producer_look_at_topic(sender->producer, message->topic, LOOK_MS, &look) == DJK_DELIVERY_DONE &&
-		look.npartitions > message->partition;
+	/* Whether it has a leader by now is another matter. */
+	(void) djk_producer_look_at_topic(sender->producer, message->topic, LOOK_MS, &look);
+	return look.npartitions > message->partition;
 }
 
 /* What the answers of a piece mean; true if all are DONE. */
