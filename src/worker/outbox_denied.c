@@ -6,14 +6,43 @@
  * Without transactions the broker says so in its answer to the messages.  With
  * one it refuses to add the topic's partitions to it, before any message of the
  * batch has been sent: the library gives up all that it holds, of whichever
- * topic, and no message tells why.  So when a batch has failed in vain each of
- * its topics is tried alone.
+ * topic, and no message tells why.  Whoever goes on with the transaction is told
+ * that it was a topic, but not which.  So each of the batch is tried alone.
  *
  *-------------------------------------------------------------------------
  */
 #include "worker/outbox_sender.h"
 
 #include "nodes/pg_list.h"
+
+#define CALL_MS		30000
+
+/*
+ * Nothing of the transaction has reached Kafka.  Where that has not even heard of
+ * it, ending it costs the producer, and that is nobody's concern.
+ */
+static void
+end_unheard(DjkSender *sender)
+{
+	DjkError	error = {0};
+
+	if (djk_producer_spent(sender->producer, NULL) ||
+		djk_producer_abort(sender->producer, CALL_MS, &error) != DJK_TRANSACTION_OK)
+		djk_sender_drop_producer(sender);
+}
+
+bool
+djk_sender_is_denial(const DjkError *error)
+{
+	return error->detail != NULL && strstr(error->detail, "TOPIC_AUTHORIZATION_FAILED") != NULL;
+}
+
+bool
+djk_sender_is_denied(DjkSender *sender, DjkError *error)
+{
+	return !djk_producer_spent(sender->producer, NULL) &&
+		djk_sender_carry(sender, error) == DJK_TRANSACTION_ABORT && djk_sender_is_denial(error);
+}
 
 /*
  * Whether a topic may be written to: a message of it in a transaction that is
@@ -39,24 +68,32 @@ may_write(DjkSender *sender, const DjkOutgoing *message, DjkError *error)
 	sender->batch = batch;
 	sender->suspicion = suspicion;
 
-	/* The library tells a transaction's error to whoever goes on with it. */
-	denied = !sent && !djk_producer_spent(sender->producer, NULL) &&
-		djk_sender_carry(sender, error) == DJK_TRANSACTION_ABORT &&
-		error->detail != NULL && strstr(error->detail, "TOPIC_AUTHORIZATION_FAILED") != NULL;
-	if (djk_producer_spent(sender->producer, NULL))
-		djk_sender_drop_producer(sender);
-	else
-		djk_sender_give_up_transaction(sender);
+	/* One that is refused for its own sake says nothing of its topic. */
+	denied = !sent && probe.delivery == DJK_DELIVERY_PENDING && djk_sender_is_denied(sender, error);
+	end_unheard(sender);
 	return !denied;
 }
 
+static bool
+is_of_one_topic(const DjkOutboxBatch *batch)
+{
+	for (int i = 1; i < batch->nmessages; i++)
+	{
+		if (strcmp(batch->messages[i].topic, batch->messages[0].topic) != 0)
+			return false;
+	}
+	return true;
+}
+
 bool
-djk_sender_block_denied(DjkSender *sender)
+djk_sender_block_denied(DjkSender *sender, const DjkError *reason)
 {
 	DjkOutboxBatch *batch = &sender->batch;
+	bool		is_one = is_of_one_topic(batch);
 	List	   *tried = NIL;
 	List	   *denied = NIL;
 
+	end_unheard(sender);
 	for (int i = 0; i < batch->nmessages; i++)
 	{
 		DjkOutgoing *message = &batch->messages[i];
@@ -68,10 +105,10 @@ djk_sender_block_denied(DjkSender *sender)
 		if (!list_member_ptr(tried, topic))
 		{
 			tried = lappend(tried, topic);
-			if (!may_write(sender, message, &error))
+			if (is_one || !may_write(sender, message, &error))
 			{
 				denied = lappend(denied, topic);
-				djk_sender_hold_topic(sender, topic, error.message);
+				djk_sender_hold_topic(sender, topic, is_one ? reason->message : error.message);
 			}
 		}
 		if (list_member_ptr(denied, topic))

@@ -179,6 +179,7 @@ note_sent(DjkSender *sender)
 	note_known(sender, sender->outbox->batch);
 	sender->outbox->carried = sender->outbox->batch;
 	sender->attempt = 0;
+	sender->vain = 0;
 }
 
 /* ---------- numbers ---------- */
@@ -191,8 +192,11 @@ note_sent(DjkSender *sender)
 static bool
 was_not_sent(const DjkOutbox *outbox, int64 number)
 {
-	if (number == DJK_CARRIED_NONE && outbox->carried == DJK_CARRIED_NONE)
-		return !TimestampDifferenceExceeds(outbox->claimed_at, GetCurrentTimestamp(), FORGOTTEN_AFTER_MS);
+	if (number == DJK_CARRIED_NONE &&
+		TimestampDifferenceExceeds(outbox->claimed_at, GetCurrentTimestamp(), FORGOTTEN_AFTER_MS))
+		return false;
+	if (outbox->carried == DJK_CARRIED_UNASKED)
+		return number < outbox->batch;
 	return number == outbox->carried;
 }
 
@@ -310,11 +314,12 @@ djk_sender_recover(DjkSender *sender)
 		note_sent(sender);
 		return;
 	}
-	if (outbox->carried == DJK_CARRIED_UNASKED && number < outbox->batch)
-		return;					/* learn_number() goes on from it */
-	note_known(sender, number);
 	if (was_not_sent(outbox, number))
 	{
+		/* From what was not asked for learn_number() goes on. */
+		if (outbox->carried == DJK_CARRIED_UNASKED)
+			return;
+		note_known(sender, number);
 		outbox->carried = number;
 		return;
 	}
@@ -355,6 +360,17 @@ set_aside_now(DjkSender *sender)
 	batch->nmessages = kept;
 }
 
+static const char *
+choose_carrier(const DjkSender *sender)
+{
+	for (int i = 0; i < sender->batch.nmessages; i++)
+	{
+		if (strcmp(sender->batch.messages[i].topic, sender->denied_carrier) != 0)
+			return sender->batch.messages[i].topic;
+	}
+	return sender->batch.messages[0].topic;
+}
+
 /* Where the number is committed: chosen once, and again if the topic goes away. */
 static void
 require_carrier(DjkSender *sender)
@@ -363,7 +379,7 @@ require_carrier(DjkSender *sender)
 
 	if (outbox->carrier_topic != NULL)
 		return;
-	outbox->carrier_topic = MemoryContextStrdup(outbox->context, sender->batch.messages[0].topic);
+	outbox->carrier_topic = MemoryContextStrdup(outbox->context, choose_carrier(sender));
 	outbox->carrier_partition = 0;
 	outbox->carried = DJK_CARRIED_UNASKED;
 	sender->knows_number = false;
@@ -381,8 +397,8 @@ take_back(DjkSender *sender)
 	}
 }
 
-void
-djk_sender_give_up_transaction(DjkSender *sender)
+static void
+give_up_transaction(DjkSender *sender)
 {
 	for (;;)
 	{
@@ -460,6 +476,30 @@ first_failure(const DjkSender *sender)
 	return pstrdup("Kafka did not take the batch");
 }
 
+static void
+replace_carrier(DjkSender *sender)
+{
+	ereport(LOG,
+			(errmsg("djkafka's outbox carries its numbers in another topic: \"%s\" cannot be used",
+					sender->outbox->carrier_topic)));
+	sender->outbox->carrier_topic = NULL;
+}
+
+/*
+ * A transaction that was to carry the number failed.  Carrying takes the right
+ * to read the topic; if it is missing, another topic of the batch may do.
+ */
+static void
+judge_carrier(DjkSender *sender, const DjkError *error)
+{
+	djk_sender_topic(sender, sender->outbox->carrier_topic)->checked = false;
+	if (!djk_sender_is_denial(error))
+		return;
+	strlcpy(sender->denied_carrier, sender->outbox->carrier_topic, sizeof(sender->denied_carrier));
+	if (strcmp(choose_carrier(sender), sender->denied_carrier) != 0)
+		replace_carrier(sender);
+}
+
 /* One attempt; true if the batch is in Kafka. */
 static bool
 try_transaction(DjkSender *sender)
@@ -481,18 +521,24 @@ try_transaction(DjkSender *sender)
 		djk_slot_set_error(djk_slot_mine(), error.message);
 	if (result == DJK_TRANSACTION_ABORT)
 	{
-		djk_sender_give_up_transaction(sender);
+		bool		in_vain = error.message == NULL && djk_sender_count_unknown(sender) == unknown;
+		DjkError	reason = {0};
+
+		if (!in_vain || !djk_sender_is_denied(sender, &reason))
+			give_up_transaction(sender);
+		else if (djk_sender_block_denied(sender, &reason))
+			return false;
 		/* It was not for a message: the carrier may be gone. */
 		if (all_sent)
-			djk_sender_topic(sender, sender->outbox->carrier_topic)->checked = false;
+			judge_carrier(sender, &error);
 		/*
-		 * Nor where a right is missing, or a message failed that is not at fault:
-		 * it would come again at once.  After a refusal that happens once: the
-		 * library goes on behind the sequence numbers of what was refused, Kafka
-		 * objects to the gap, and only the abort after that makes it begin anew.
+		 * What failed is not at fault and would come again at once.  After a
+		 * refusal that happens once: the library goes on behind the sequence
+		 * numbers of what was refused, Kafka objects to the gap, and only the
+		 * abort after that makes it begin anew.
 		 */
-		sender->vain = error.message == NULL && djk_sender_count_unknown(sender) == unknown ? sender->vain + 1 : 0;
-		if (sender->vain > 1 && !djk_sender_block_denied(sender))
+		sender->vain = in_vain ? sender->vain + 1 : 0;
+		if (sender->vain > 1)
 			error.message = first_failure(sender);
 		if (error.message != NULL)
 			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);
@@ -522,10 +568,7 @@ check_carrier(DjkSender *sender)
 		djk_producer_look_at_topic(sender->producer, outbox->carrier_topic, CALL_MS, &look) != DJK_DELIVERY_BLOCKED ||
 		look.leaderless)
 		return;
-	ereport(LOG,
-			(errmsg("djkafka's outbox carries its numbers in another topic: \"%s\" cannot be written to",
-					outbox->carrier_topic)));
-	outbox->carrier_topic = NULL;
+	replace_carrier(sender);
 }
 
 void

@@ -66,6 +66,7 @@ typedef struct DjkSender
 	bool		delivered;		/* all of it has its answers */
 	bool		knows_number;	/* exactly_once: outbox->carried is what Kafka names */
 	bool		carrier_checked;	/* exactly_once: the carrier topic exists */
+	char		denied_carrier[DJK_TOPIC_MAX + 1];	/* the last one that could not be read, or "" */
 	TimestampTz known_at;		/* when that was asked or told last, */
 	int64		known_number;	/* and what it was */
 	const char *leaving;		/* why, once the batch has been sent; NULL: no */
@@ -146,14 +147,20 @@ extern void djk_sender_require_ready(DjkSender *sender);
 /* exactly_once: adds the batch's number to the transaction. */
 extern DjkTransactionResult djk_sender_carry(DjkSender *sender, DjkError *error);
 
-/* exactly_once: the transaction is not to be; the producer may be spent then. */
-extern void djk_sender_give_up_transaction(DjkSender *sender);
+/* Whether an error of a transaction is that a topic may not be written to, or the carrier not be read. */
+extern bool djk_sender_is_denial(const DjkError *error);
 
 /*
- * exactly_once, between transactions: holds the topics of the PENDING messages
- * that may not be written to.  True if there is one: its messages are BLOCKED.
+ * exactly_once, in a transaction that has failed: whether that is for a topic
+ * that may not be written to.  *error if it is.
  */
-extern bool djk_sender_block_denied(DjkSender *sender);
+extern bool djk_sender_is_denied(DjkSender *sender, DjkError *error);
+
+/*
+ * Ends that transaction and holds the topics of the PENDING messages that may
+ * not be written to.  True if there is one: its messages are BLOCKED.
+ */
+extern bool djk_sender_block_denied(DjkSender *sender, const DjkError *reason);
 
 /* exactly_once: what became of a batch that was claimed before a crash. */
 extern void djk_sender_recover(DjkSender *sender);
