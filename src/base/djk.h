@@ -48,6 +48,7 @@ typedef struct DjkError
 	char	   *message;
 	char	   *detail;
 	char	   *hint;
+	const char *name;			/* Kafka's of the error, where it is Kafka's; else NULL */
 } DjkError;
 
 #endif							/* DJK_H */

@@ -107,7 +107,6 @@ typedef struct DjkOutgoing
 	int			sent_partition;
 	int64		sent_offset;
 	DjkError	error;			/* REFUSED, BLOCKED, FAILED; its strings are never freed */
-	const char *error_name;		/* Kafka's name of the error, static */
 } DjkOutgoing;
 
 #endif							/* DJK_MESSAGE_H */

@@ -128,6 +128,7 @@ djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text
 		error->message = psprintf("Kafka refuses: %s", rd_kafka_err2str(code));
 	error->detail = psprintf("librdkafka's error is %s.", rd_kafka_err2name(code));
 	error->hint = hint ? pstrdup(hint) : NULL;
+	error->name = pstrdup(rd_kafka_err2name(code));
 }
 
 void

@@ -353,6 +353,7 @@ djk_producer_spent(DjkProducer *producer, DjkError *error)
 		error->sqlstate = djk_kafka_error_sqlstate(djk_kafka_error_classify(producer->fatal));
 		error->message = producer->fatal_text;
 		error->detail = producer->fatal_detail;
+		error->name = rd_kafka_err2name(producer->fatal);
 	}
 	return true;
 }

@@ -112,7 +112,6 @@ typedef struct DjkTopicLook
 	int			npartitions;
 	bool		leaderless;		/* a partition has no leader: it cannot be written to now */
 	DjkError	error;			/* unless DONE; strings in CurrentMemoryContext */
-	const char *error_name;		/* Kafka's, never freed */
 } DjkTopicLook;
 
 /*

@@ -197,7 +197,6 @@ judge_topic(rd_kafka_resp_err_t code, DjkTopicLook *look)
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return DJK_DELIVERY_DONE;
 	djk_kafka_error_fill(&look->error, code, NULL);
-	look->error_name = rd_kafka_err2name(code);
 	/* Without a leader it is the topic that cannot be written to, not Kafka. */
 	return look->leaderless ? DJK_DELIVERY_BLOCKED : djk_producer_classify(code, -1);
 }

@@ -27,7 +27,6 @@ typedef struct KnownError
 {
 	struct KnownError *next;
 	rd_kafka_resp_err_t code;
-	const char *name;
 	DjkError	error;
 } KnownError;
 
@@ -87,7 +86,6 @@ fill_known(KnownError *known)
 		error->hint = "The property message.max.bytes limits the size of a message, and so does the topic's max.message.bytes.";
 	else if (known->code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
 		error->hint = "Name a partition that the topic has, or none.";
-	known->name = pstrdup(rd_kafka_err2name(known->code));
 }
 
 static const KnownError *
@@ -121,12 +119,10 @@ djk_producer_answer(DjkOutgoing *message, rd_kafka_resp_err_t code)
 	if (message->delivery == DJK_DELIVERY_DONE)
 	{
 		memset(&message->error, 0, sizeof(DjkError));
-		message->error_name = NULL;
 		return;
 	}
 	known = find_known(code);
 	message->error = known->error;
-	message->error_name = known->name;
 }
 
 static void

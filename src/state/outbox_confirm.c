@@ -79,7 +79,7 @@ collect(const DjkOutboxBatch *batch, DjkDelivery delivery, Datum *ids, Datum *na
 		if (message->delivery != delivery)
 			continue;
 		id[n] = Int64GetDatum(message->id);
-		name[n] = unconstify(char *, message->error_name ? message->error_name : "");
+		name[n] = unconstify(char *, message->error.name ? message->error.name : "");
 		text[n++] = message->error.message ? message->error.message : pstrdup("");
 	}
 	*ids = PointerGetDatum(construct_array(id, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));

@@ -34,7 +34,7 @@ end_unheard(DjkSender *sender)
 bool
 djk_sender_is_denial(const DjkError *error)
 {
-	return error->detail != NULL && strstr(error->detail, "TOPIC_AUTHORIZATION_FAILED") != NULL;
+	return error->name != NULL && strcmp(error->name, "TOPIC_AUTHORIZATION_FAILED") == 0;
 }
 
 bool

@@ -367,8 +367,8 @@ has_partition_now(DjkSender *sender, int i)
 	const DjkOutgoing *message = &sender->batch.messages[i];
 	DjkTopicLook look;
 
-	if (sender->suspicion[i] == SUSPECT_ALONE || message->error_name == NULL ||
-		strcmp(message->error_name, "_UNKNOWN_PARTITION") != 0)
+	if (sender->suspicion[i] == SUSPECT_ALONE || message->error.name == NULL ||
+		strcmp(message->error.name, "_UNKNOWN_PARTITION") != 0)
 		return false;
 	/* Whether it has a leader by now is another matter. */
 	(void) djk_producer_look_at_topic(sender->producer, message->topic, LOOK_MS, &look);

@@ -208,7 +208,7 @@ djkafka_test_producer_send(PG_FUNCTION_ARGS)
 		if (message->delivery == DJK_DELIVERY_DONE)
 			line = psprintf("done %d@" INT64_FORMAT, message->sent_partition, message->sent_offset);
 		else if (message->delivery != DJK_DELIVERY_PENDING)
-			line = psprintf("%s %s", line, message->error_name);
+			line = psprintf("%s %s", line, message->error.name);
 		value = CStringGetTextDatum(line);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
 	}
@@ -314,7 +314,7 @@ djkafka_test_producer_check(PG_FUNCTION_ARGS)
 													PG_GETARG_INT32(2), &look);
 
 	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s %d%s", deliveries[delivery], look.npartitions,
-											  look.error_name ? look.error_name : "")));
+											  look.error.name ? look.error.name : "")));
 }
 
 /* (slot) → text */
