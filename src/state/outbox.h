@@ -148,8 +148,9 @@ extern bool djk_outbox_has_more(const DjkOutbox *outbox);
 
 /*
  * Reads the messages that lie behind the claimed batch, to be claimed when that
- * is confirmed.  Not to be used while a topic is held.  Takes no lock that it
- * would have to wait for: it reads nothing then.  Changes nothing in the database.
+ * is confirmed.  Only if djk_outbox_has_more(), and not while a topic is held.
+ * Takes no lock that it would have to wait for: it reads nothing then.  Changes
+ * nothing in the database.
  */
 extern void djk_outbox_read_ahead(DjkOutbox *outbox, const DjkOutboxLimits *limits, DjkOutboxBatch *batch);
 

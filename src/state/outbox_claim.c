@@ -136,8 +136,7 @@ lock_at_once(Oid table)
 void
 djk_outbox_read_ahead(DjkOutbox *outbox, const DjkOutboxLimits *limits, DjkOutboxBatch *batch)
 {
-	if (!djk_outbox_has_more(outbox))
-		return;
+	Assert(djk_outbox_has_more(outbox));
 	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
 	{
 		if (!lock_at_once(djk_outbox_table(i)))
