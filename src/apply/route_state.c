@@ -172,7 +172,7 @@ build_input(DjkRouteState *state)
 		TupleDescInitEntryCollation(state->input_desc, i + 1, get_typcollation(types[i]));
 	}
 	state->message_desc = lookup_rowtype_tupdesc_copy(message_type, -1);
-	state->jsonb_converter = djk_converter_create(JSONBOID, -1);
+	state->jsonb_converter = djk_converter_create(JSONBOID, -1, &djk_convert_lenient);
 
 	state->input_used[DJK_INPUT_ORD] = true;
 	mark_used(state, route->filter);
@@ -291,7 +291,9 @@ djk_route_state_enter(const DjkRouteState *state)
 
 	(void) set_config_option("search_path", state->route->search_path, PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	(void) set_config_option("TimeZone", state->route->time_zone, PGC_USERSET,
+	(void) set_config_option("TimeZone",
+							 strcmp(state->route->time_zone, DJK_TIME_ZONE_ERROR) == 0 ? "UTC" : state->route->time_zone,
+							 PGC_USERSET,
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	return guc_level;
 }

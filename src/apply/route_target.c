@@ -81,47 +81,6 @@ find_name(const char *name, char **names, int n)
 	return -1;
 }
 
-static void
-fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
-{
-	const DjkRouteRow *route = state->route;
-
-	column->name = pstrdup(NameStr(att->attname));
-	column->name_len = strlen(column->name);
-	column->type = att->atttypid;
-	column->typmod = att->atttypmod;
-	column->collation = att->attcollation;
-	column->always_identity = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
-	column->expression = find_name(column->name, route->column_names, route->ncolumns);
-	if (column->expression >= 0)
-	{
-		column->source = DJK_SOURCE_EXPRESSION;
-		column->typmod = -1;
-	}
-	else
-		column->source = state->codec->has_fields ? DJK_SOURCE_FIELD : envelope_source(column->name);
-	column->converter = djk_converter_create(column->type, column->typmod);
-}
-
-static void
-require_columns(const DjkRouteState *state, char **names, int n, const char *what)
-{
-	for (int i = 0; i < n; i++)
-	{
-		bool		found = false;
-
-		for (int c = 0; c < state->ncolumns && !found; c++)
-			found = strcmp(state->columns[c].name, names[i]) == 0;
-		if (!found)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of \"%s\" cannot be written by the route", names[i],
-							state->target_sql),
-					 errdetail("It is named in %s, but is generated or excluded.", what),
-					 errhint("Change %s of the route, or the table.", what)));
-	}
-}
-
 static bool
 has_column(TupleDesc desc, const char *name)
 {
@@ -146,6 +105,49 @@ require_existing(Relation rel, char **names, int n, const char *what)
 					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i],
 							RelationGetRelationName(rel)),
 					 errdetail("It is named in %s of the route.", what),
+					 errhint("Change %s of the route, or the table.", what)));
+	}
+}
+
+static void
+fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
+{
+	const DjkRouteRow *route = state->route;
+	DjkConvertOptions options;
+
+	column->name = pstrdup(NameStr(att->attname));
+	column->name_len = strlen(column->name);
+	column->type = att->atttypid;
+	column->typmod = att->atttypmod;
+	column->collation = att->attcollation;
+	column->always_identity = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
+	column->expression = find_name(column->name, route->column_names, route->ncolumns);
+	if (column->expression >= 0)
+	{
+		column->source = DJK_SOURCE_EXPRESSION;
+		column->typmod = -1;
+	}
+	else
+		column->source = state->codec->has_fields ? DJK_SOURCE_FIELD : envelope_source(column->name);
+	options = djk_route_convert_options(route, column->name);
+	column->converter = djk_converter_create(column->type, column->typmod, &options);
+}
+
+static void
+require_columns(const DjkRouteState *state, char **names, int n, const char *what)
+{
+	for (int i = 0; i < n; i++)
+	{
+		bool		found = false;
+
+		for (int c = 0; c < state->ncolumns && !found; c++)
+			found = strcmp(state->columns[c].name, names[i]) == 0;
+		if (!found)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of \"%s\" cannot be written by the route", names[i],
+							state->target_sql),
+					 errdetail("It is named in %s, but is generated or excluded.", what),
 					 errhint("Change %s of the route, or the table.", what)));
 	}
 }
@@ -186,6 +188,8 @@ build_columns(DjkRouteState *state, Relation rel)
 	const DjkRouteRow *route = state->route;
 	TupleDesc	desc = RelationGetDescr(rel);
 	bool		all_optional = true;
+	char	  **timed;
+	int			ntimed;
 
 	state->columns = palloc0(Max(desc->natts, 1) * sizeof(DjkColumn));
 	for (int i = 0; i < desc->natts; i++)
@@ -223,6 +227,8 @@ build_columns(DjkRouteState *state, Relation rel)
 	require_existing(rel, route->exclude, route->nexclude, "exclude");
 	require_existing(rel, route->column_names, route->ncolumns, "columns");
 	require_existing(rel, route->key_columns, route->nkey_columns, "key_columns");
+	ntimed = djk_route_timed_columns(route, &timed);
+	require_existing(rel, timed, ntimed, "time_unit");
 	require_columns(state, route->column_names, route->ncolumns, "columns");
 	require_columns(state, route->key_columns, route->nkey_columns, "key_columns");
 }

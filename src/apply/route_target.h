@@ -22,4 +22,10 @@ extern void djk_route_target_build(DjkRouteState *state);
  */
 extern void djk_route_target_require_rights(const DjkRouteRow *route);
 
+/* How a column's values are converted; in CurrentMemoryContext.  ERROR for a time_unit that is none. */
+extern DjkConvertOptions djk_route_convert_options(const DjkRouteRow *route, const char *column);
+
+/* The columns that the route's time_unit names; returns how many. */
+extern int	djk_route_timed_columns(const DjkRouteRow *route, char ***names);
+
 #endif							/* DJK_ROUTE_TARGET_H */

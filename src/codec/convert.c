@@ -36,6 +36,8 @@
 #define SHOWN_VALUE_MAX 64
 #define SHOWN_MESSAGE_MAX 1000
 
+const DjkConvertOptions djk_convert_lenient = {0};
+
 bool
 djk_convert_refuse(DjkError *error, int sqlstate, const char *message,
 				   const char *detail, const char *hint)
@@ -347,7 +349,7 @@ choose_scalar_paths(DjkConverter *converter)
 }
 
 DjkConverter *
-djk_converter_create(Oid type, int32 typmod)
+djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options)
 {
 	DjkConverter *converter = palloc0(sizeof(DjkConverter));
 	char		typtype = get_typtype(type);
@@ -356,6 +358,7 @@ djk_converter_create(Oid type, int32 typmod)
 
 	converter->type = type;
 	converter->typmod = typmod;
+	converter->options = *options;
 	converter->context = CurrentMemoryContext;
 	converter->full = djk_convert_full_input;
 	getTypeInputInfo(type, &input, &converter->input_param);
@@ -367,7 +370,7 @@ djk_converter_create(Oid type, int32 typmod)
 		Oid			base = getBaseTypeAndTypmod(type, &base_typmod);
 
 		converter->is_domain = true;
-		converter->inner = djk_converter_create(base, base_typmod);
+		converter->inner = djk_converter_create(base, base_typmod, options);
 		converter->full = convert_domain;
 	}
 	else if (OidIsValid(element))
@@ -378,6 +381,8 @@ djk_converter_create(Oid type, int32 typmod)
 		converter->full = convert_enum;
 	else
 		choose_scalar_paths(converter);
+	if (options->strict)
+		djk_convert_init_strict(converter);
 	return converter;
 }
 
@@ -394,6 +399,14 @@ djk_convert(DjkConverter *converter, const DjkField *field,
 	*isnull = false;
 	if (converter->direct != NULL && field->text != NULL &&
 		converter->direct(converter, field, value))
-		return true;
-	return converter->full(converter, field, value, error);
+		return converter->check_direct == NULL || converter->check_direct(converter, field, *value, error);
+	if (djk_convert_is_epoch(converter, field))
+	{
+		if (!djk_convert_epoch(converter, field, value, error))
+			return false;
+	}
+	else if ((converter->check != NULL && !converter->check(converter, field, error)) ||
+			 !converter->full(converter, field, value, error))
+		return false;
+	return converter->check_value == NULL || converter->check_value(converter, field, *value, error);
 }

@@ -20,11 +20,35 @@
 
 typedef struct DjkConverter DjkConverter;
 
+/* What a number in a column of dates or times counts, from 1970 on. */
+typedef enum DjkTimeUnit
+{
+	DJK_TIME_UNIT_NONE,			/* a number is no time */
+	DJK_TIME_UNIT_S,
+	DJK_TIME_UNIT_MS,
+	DJK_TIME_UNIT_US,
+	DJK_TIME_UNIT_NS,
+	DJK_TIME_UNIT_DAYS
+} DjkTimeUnit;
+
+/* A unit by its name in a route, or none; ERROR invalid_parameter_value naming the valid ones. */
+extern DjkTimeUnit djk_time_unit_parse(const char *word);
+
+typedef struct DjkConvertOptions
+{
+	bool		strict;			/* only what means the same to everybody: see convert_strict.c */
+	bool		zone_required;	/* strict: a time without a zone is refused where an instant is wanted */
+	DjkTimeUnit time_unit;
+} DjkConvertOptions;
+
+/* Whatever the type's input function takes. */
+extern const DjkConvertOptions djk_convert_lenient;
+
 /*
  * Builds the converter of a column in CurrentMemoryContext; needs a
- * transaction (catalog look-ups).
+ * transaction (catalog look-ups).  The options are copied.
  */
-extern DjkConverter *djk_converter_create(Oid type, int32 typmod);
+extern DjkConverter *djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options);
 
 /*
  * Converts in CurrentMemoryContext.  Returns false and fills *error (strings

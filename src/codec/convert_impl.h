@@ -16,6 +16,7 @@
 
 #include "codec/convert.h"
 
+#include "access/tupdesc.h"
 #include "fmgr.h"
 
 typedef bool (*DjkConvertDirect) (const DjkConverter *converter, const DjkField *field,
@@ -23,10 +24,27 @@ typedef bool (*DjkConvertDirect) (const DjkConverter *converter, const DjkField 
 typedef bool (*DjkConvertFull) (DjkConverter *converter, const DjkField *field,
 								Datum *value, DjkError *error);
 
+/* Strict types: whether the field, or the value that was made of it, is taken. */
+typedef bool (*DjkConvertCheck) (const DjkConverter *converter, const DjkField *field,
+								 DjkError *error);
+typedef bool (*DjkConvertCheckValue) (const DjkConverter *converter, const DjkField *field,
+									  Datum value, DjkError *error);
+
+typedef struct DjkAttribute
+{
+	DjkConverter *converter;	/* NULL: dropped */
+	const char *name;
+	int			name_len;
+} DjkAttribute;
+
 struct DjkConverter
 {
 	DjkConvertDirect direct;	/* may be NULL */
 	DjkConvertFull full;
+	DjkConvertCheck check;		/* before full; may be NULL */
+	DjkConvertCheckValue check_value;	/* after full; may be NULL */
+	DjkConvertCheckValue check_direct;	/* after direct; may be NULL */
+	DjkConvertOptions options;
 	Oid			type;
 	int32		typmod;
 	FmgrInfo	input;			/* the type's input function */
@@ -34,10 +52,14 @@ struct DjkConverter
 	bool		input_is_pure;	/* its error can be caught without a subtransaction */
 	bool		is_domain;		/* NULL has to be checked too */
 	void	   *domain_info;	/* domain_check()'s cache */
-	DjkConverter *inner;		/* a domain's base type, an array's element type, jsonb's numeric */
+	DjkConverter *inner;		/* a domain's base type, an array's element type, jsonb's numeric,
+								 * a strict timestamp's timestamptz */
 	MemoryContext scratch;		/* jsonb: for building one value */
 	FmgrInfo	populate;		/* composite: jsonb_populate_record() for this type */
 	DjkConverter *jsonb;		/* composite: its argument */
+	TupleDesc	desc;			/* strict composite, and what fills its attributes */
+	DjkAttribute *attributes;
+	DjkDecoded	decoded;
 	MemoryContext context;
 };
 
@@ -71,6 +93,9 @@ extern bool djk_convert_direct_float4(const DjkConverter *, const DjkField *, Da
 extern bool djk_convert_direct_float8(const DjkConverter *, const DjkField *, Datum *);
 extern bool djk_convert_direct_numeric(const DjkConverter *, const DjkField *, Datum *);
 
+/* Strict types: 5.00 and 50e-1 are integers. */
+extern bool djk_convert_full_integer(DjkConverter *, const DjkField *, Datum *, DjkError *);
+
 /* True if the literal is not as jsonb would print it (1e3, -0). */
 extern bool djk_convert_number_is_odd(const char *text, int len);
 
@@ -81,6 +106,19 @@ extern char *djk_convert_normalize_number(const char *text, int len);
 extern bool djk_convert_direct_date(const DjkConverter *, const DjkField *, Datum *);
 extern bool djk_convert_direct_timestamp(const DjkConverter *, const DjkField *, Datum *);
 extern bool djk_convert_direct_timestamptz(const DjkConverter *, const DjkField *, Datum *);
+
+/* A zone in a timestamp without one is obeyed: the time becomes one of the session's zone. */
+extern void djk_convert_init_local_time(DjkConverter *converter);
+
+/* convert_epoch.c: numbers by the route's time_unit; false if the field or the type is none of them */
+extern bool djk_convert_is_epoch(const DjkConverter *converter, const DjkField *field);
+extern bool djk_convert_epoch(DjkConverter *, const DjkField *, Datum *, DjkError *);
+
+/* convert_strict.c */
+extern void djk_convert_init_strict(DjkConverter *converter);
+
+/* An ISO 8601 date, or date and time; *zone is where its zone begins, or its end. */
+extern bool djk_convert_is_iso_timestamp(const DjkField *field, const char **zone);
 
 /* convert_text.c */
 extern bool djk_convert_direct_text(const DjkConverter *, const DjkField *, Datum *);

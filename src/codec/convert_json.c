@@ -218,7 +218,7 @@ djk_convert_full_jsonb(DjkConverter *converter, const DjkField *field, Datum *va
 void
 djk_convert_init_jsonb(DjkConverter *converter)
 {
-	converter->inner = djk_converter_create(NUMERICOID, -1);
+	converter->inner = djk_converter_create(NUMERICOID, -1, &djk_convert_lenient);
 	converter->scratch = AllocSetContextCreate(converter->context, "djkafka jsonb",
 											   ALLOCSET_DEFAULT_SIZES);
 	converter->full = djk_convert_full_jsonb;

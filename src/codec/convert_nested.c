@@ -7,18 +7,21 @@
  */
 #include "codec/convert_impl.h"
 
+#include "access/htup_details.h"
 #include "catalog/pg_type.h"
+#include "funcapi.h"
 #include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/typcache.h"
 
 #include "codec/json.h"
 
 void
 djk_convert_init_array(DjkConverter *converter, Oid element_type)
 {
-	converter->inner = djk_converter_create(element_type, converter->typmod);
+	converter->inner = djk_converter_create(element_type, converter->typmod, &converter->options);
 	converter->full = djk_convert_full_array;
 }
 
@@ -123,38 +126,102 @@ djk_convert_full_array(DjkConverter *converter, const DjkField *field, Datum *va
 	return true;
 }
 
+/* ---------- composites ---------- */
+
 /*
  * Composites go through jsonb_populate_record(), which finds the row type in
  * the expression that calls it: we give it one.
  */
-void
-djk_convert_init_composite(DjkConverter *converter)
+static void
+init_populate(DjkConverter *converter)
 {
 	List	   *args;
 
-	converter->jsonb = djk_converter_create(JSONBOID, -1);
+	converter->jsonb = djk_converter_create(JSONBOID, -1, &djk_convert_lenient);
 	args = list_make2(makeNullConst(converter->type, -1, InvalidOid),
 					  makeNullConst(JSONBOID, -1, InvalidOid));
 	fmgr_info(F_JSONB_POPULATE_RECORD, &converter->populate);
 	fmgr_info_set_expr((Node *) makeFuncExpr(F_JSONB_POPULATE_RECORD, converter->type, args,
 											 InvalidOid, InvalidOid, COERCE_EXPLICIT_CALL),
 					   &converter->populate);
+}
+
+/* With strict types each attribute is converted as a column of its type is. */
+static void
+init_attributes(DjkConverter *converter)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc_copy(converter->type, -1);
+
+	converter->attributes = palloc0(Max(desc->natts, 1) * sizeof(DjkAttribute));
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attisdropped)
+			continue;
+		converter->attributes[i].name = pstrdup(NameStr(att->attname));
+		converter->attributes[i].name_len = strlen(converter->attributes[i].name);
+		converter->attributes[i].converter = djk_converter_create(att->atttypid, att->atttypmod, &converter->options);
+	}
+	converter->desc = desc;
+	djk_decoded_init(&converter->decoded, converter->context, NULL);
+}
+
+void
+djk_convert_init_composite(DjkConverter *converter)
+{
+	if (converter->options.strict)
+		init_attributes(converter);
+	else
+		init_populate(converter);
 	converter->full = djk_convert_full_composite;
 }
 
-bool
-djk_convert_full_composite(DjkConverter *converter, const DjkField *field, Datum *value,
-						   DjkError *error)
+/* The last of a repeated name counts; NULL if there is none. */
+static const DjkField *
+find_field(const DjkDecoded *decoded, const DjkAttribute *attribute)
+{
+	for (int i = decoded->nfields - 1; i >= 0; i--)
+	{
+		if (decoded->fields[i].name_len == attribute->name_len &&
+			memcmp(decoded->fields[i].name, attribute->name, attribute->name_len) == 0)
+			return &decoded->fields[i];
+	}
+	return NULL;
+}
+
+static bool
+convert_attributes(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+{
+	static const DjkField absent = {.kind = DJK_FIELD_NULL};
+	int			n = converter->desc->natts;
+	Datum	   *values = palloc0(Max(n, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
+
+	converter->decoded.context = CurrentMemoryContext;
+	if (!djk_json_decode_part(field, &converter->decoded, error))
+		return false;
+	for (int i = 0; i < n; i++)
+	{
+		const DjkAttribute *attribute = &converter->attributes[i];
+		const DjkField *found;
+
+		nulls[i] = true;
+		if (attribute->converter == NULL)
+			continue;
+		found = find_field(&converter->decoded, attribute);
+		if (!djk_convert(attribute->converter, found ? found : &absent, &values[i], &nulls[i], error))
+			return false;
+	}
+	*value = HeapTupleGetDatum(heap_form_tuple(converter->desc, values, nulls));
+	return true;
+}
+
+static bool
+populate_record(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
 {
 	LOCAL_FCINFO(fcinfo, 2);
 
-	if (field->kind == DJK_FIELD_STRING || field->kind == DJK_FIELD_BYTES)
-		return djk_convert_full_input(converter, field, value, error);
-	if (field->kind != DJK_FIELD_OBJECT)
-		return djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
-								  psprintf("expected a JSON object for type %s",
-										   format_type_be(converter->type)),
-								  NULL, NULL);
 	InitFunctionCallInfoData(*fcinfo, &converter->populate, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = (Datum) 0;
 	fcinfo->args[0].isnull = true;
@@ -166,4 +233,19 @@ djk_convert_full_composite(DjkConverter *converter, const DjkField *field, Datum
 		return djk_convert_refuse(error, ERRCODE_DATA_EXCEPTION,
 								  "composite value became null", NULL, NULL);
 	return true;
+}
+
+bool
+djk_convert_full_composite(DjkConverter *converter, const DjkField *field, Datum *value,
+						   DjkError *error)
+{
+	if (field->kind == DJK_FIELD_STRING || field->kind == DJK_FIELD_BYTES)
+		return djk_convert_full_input(converter, field, value, error);
+	if (field->kind != DJK_FIELD_OBJECT)
+		return djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+								  psprintf("expected a JSON object for type %s",
+										   format_type_be(converter->type)),
+								  NULL, NULL);
+	return converter->options.strict ? convert_attributes(converter, field, value, error)
+		: populate_record(converter, field, value, error);
 }

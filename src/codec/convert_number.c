@@ -97,6 +97,21 @@ djk_convert_direct_int8(const DjkConverter *converter, const DjkField *field, Da
 	return true;
 }
 
+/* Digits behind the point that are all zero are cut off. */
+bool
+djk_convert_full_integer(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+{
+	char	   *text = djk_convert_field_text(field, error);
+	char	   *point;
+
+	if (text == NULL)
+		return false;
+	if (field->kind == DJK_FIELD_NUMBER && (point = strchr(text, '.')) != NULL &&
+		point[1 + strspn(point + 1, "0")] == '\0')
+		*point = '\0';
+	return djk_convert_by_input(converter, text, value, error);
+}
+
 /* A plain decimal: digits / 10^scale, with an exponent already in the scale. */
 typedef struct Decimal
 {

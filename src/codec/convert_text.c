@@ -136,10 +136,83 @@ decode_hex(const char *at, const char *end, char *to)
 	return (int) (to - start);
 }
 
+static bool
+is_uuid(const char *at, int len)
+{
+	return len == 36 && at[8] == '-' && at[13] == '-' && at[18] == '-' && at[23] == '-';
+}
+
+/* The value of a digit of base64 in either alphabet, -1 if it is none. */
+static inline int
+base64_value(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	if (c == '+' || c == '-')
+		return 62;
+	if (c == '/' || c == '_')
+		return 63;
+	return -1;
+}
+
 /*
- * bytea takes \x and hexadecimal digits.  The type's other form, escape, would
- * take nearly any text, base64 included, and store that text's own bytes:
- * silently wrong, so it is refused.
+ * With or without padding; -1 if malformed.  A uuid looks like base64, and is
+ * none.
+ */
+static int
+decode_base64(const char *at, const char *end, char *to)
+{
+	char	   *start = to;
+	uint32		bits = 0;
+	int			nbits = 0;
+
+	if ((end - at) % 4 == 0)
+	{
+		for (int i = 0; i < 2 && end > at && end[-1] == '='; i++)
+			end--;
+	}
+	if ((end - at) % 4 == 1 || is_uuid(at, (int) (end - at)))
+		return -1;
+	for (; at < end; at++)
+	{
+		int			digit = base64_value(*at);
+
+		if (digit < 0)
+			return -1;
+		bits = bits << 6 | digit;
+		nbits += 6;
+		if (nbits >= 8)
+		{
+			nbits -= 8;
+			*to++ = (char) (bits >> nbits);
+			bits &= (1u << nbits) - 1;
+		}
+	}
+	return bits == 0 ? (int) (to - start) : -1;
+}
+
+/* -1 if the string is neither. */
+static int
+decode_bytes(const DjkConverter *converter, const DjkField *field, char *to)
+{
+	const char *end = field->text + field->len;
+
+	if (field->len >= 2 && field->text[0] == '\\' && field->text[1] == 'x')
+		return decode_hex(field->text + 2, end, to);
+	if (converter->options.strict || field->len == 0)
+		return decode_base64(field->text, end, to);
+	return -1;
+}
+
+/*
+ * bytea takes \x and hexadecimal digits, and with strict types base64, as JSON
+ * writes bytes.  The type's other form, escape, would take nearly any text,
+ * base64 included, and store that text's own bytes: silently wrong, so it is
+ * refused.
  */
 bool
 djk_convert_full_bytea(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
@@ -147,16 +220,16 @@ djk_convert_full_bytea(DjkConverter *converter, const DjkField *field, Datum *va
 	bytea	   *result;
 	int			len;
 
+	*value = (Datum) 0;
 	if (field->kind == DJK_FIELD_BYTES)
 	{
 		*value = PointerGetDatum(cstring_to_text_with_len(field->text, field->len));
 		return true;
 	}
-	if (field->kind == DJK_FIELD_STRING && field->text != NULL &&
-		field->len >= 2 && field->text[0] == '\\' && field->text[1] == 'x')
+	if (field->kind == DJK_FIELD_STRING && field->text != NULL)
 	{
-		result = palloc(VARHDRSZ + (Size) (field->len - 2) / 2);
-		len = decode_hex(field->text + 2, field->text + field->len, VARDATA(result));
+		result = palloc(VARHDRSZ + (Size) field->len);
+		len = decode_bytes(converter, field, VARDATA(result));
 		if (len >= 0)
 		{
 			SET_VARSIZE(result, VARHDRSZ + len);
@@ -168,6 +241,8 @@ djk_convert_full_bytea(DjkConverter *converter, const DjkField *field, Datum *va
 	return djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 							  psprintf("invalid input syntax for type %s: %s", "bytea",
 									   djk_convert_show(field->text, field->len)),
-							  "A field for a bytea column is \\x and pairs of hexadecimal digits.",
-							  "For base64, fill the column with an expression: decode(value->>'field', 'base64').");
+							  converter->options.strict
+							  ? "A field for a bytea column is \\x and pairs of hexadecimal digits, or base64."
+							  : "A field for a bytea column is \\x and pairs of hexadecimal digits.",
+							  "For anything else fill the column with an expression, such as decode(value->>'field', 'base64') or convert_to(value->>'field', 'UTF8').");
 }

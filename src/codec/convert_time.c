@@ -11,8 +11,11 @@
  */
 #include "codec/convert_impl.h"
 
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
 /* Zones lie within this; the server takes some more. */
@@ -147,13 +150,13 @@ djk_convert_direct_date(const DjkConverter *converter, const DjkField *field, Da
 	return true;
 }
 
-/* A zone in a timestamp without one is ignored, as the input function does. */
+/* A zone in a timestamp without one is ignored, as the input function does, unless types are strict. */
 bool
 djk_convert_direct_timestamp(const DjkConverter *converter, const DjkField *field, Datum *value)
 {
 	IsoTime		iso;
 
-	if (!read_iso(field, &iso))
+	if (!read_iso(field, &iso) || (iso.has_zone && converter->options.strict))
 		return false;
 	*value = TimestampGetDatum(iso.days * USECS_PER_DAY + iso.usecs);
 	return true;
@@ -170,4 +173,25 @@ djk_convert_direct_timestamptz(const DjkConverter *converter, const DjkField *fi
 	*value = TimestampTzGetDatum(iso.days * USECS_PER_DAY + iso.usecs -
 								 iso.zone_secs * USECS_PER_SEC);
 	return true;
+}
+
+static bool
+convert_local_time(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+{
+	const char *zone;
+	bool		isnull;
+
+	if (field->text == NULL || !djk_convert_is_iso_timestamp(field, &zone) || zone == field->text + field->len)
+		return djk_convert_full_input(converter, field, value, error);
+	if (!djk_convert(converter->inner, field, value, &isnull, error))
+		return false;
+	*value = DirectFunctionCall1(timestamptz_timestamp, *value);
+	return true;
+}
+
+void
+djk_convert_init_local_time(DjkConverter *converter)
+{
+	converter->inner = djk_converter_create(TIMESTAMPTZOID, converter->typmod, &djk_convert_lenient);
+	converter->full = convert_local_time;
 }

@@ -385,6 +385,15 @@ reset_decoded(DjkDecoded *out)
 	}
 }
 
+static bool
+decode_text(DjkJsonScan *scan, DjkDecoded *out, DjkError *error)
+{
+	if (read_document(scan, out))
+		return true;
+	out->nfields = 0;
+	return report_fault(scan, out->context, error);
+}
+
 bool
 djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 {
@@ -398,12 +407,19 @@ djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 		!djk_codec_to_server_text(bytes, len, out->context, &out->text, &out->text_len, error))
 		return false;
 	djk_json_scan_init(&scan, out->text, out->text_len, is_utf8);
-	if (!read_document(&scan, out))
-	{
-		out->nfields = 0;
-		return report_fault(&scan, out->context, error);
-	}
-	return true;
+	return decode_text(&scan, out, error);
+}
+
+bool
+djk_json_decode_part(const DjkField *field, DjkDecoded *out, DjkError *error)
+{
+	DjkJsonScan scan;
+
+	reset_decoded(out);
+	out->text = field->raw;
+	out->text_len = field->raw_len;
+	djk_json_scan_init(&scan, field->raw, field->raw_len, false);
+	return decode_text(&scan, out, error);
 }
 
 void

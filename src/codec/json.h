@@ -14,6 +14,12 @@
 extern bool djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error);
 
 /*
+ * The same of a value within one that was decoded: it is in the server's
+ * encoding, and has been scanned.
+ */
+extern bool djk_json_decode_part(const DjkField *field, DjkDecoded *out, DjkError *error);
+
+/*
  * The content of a JSON string that has escapes, as text of the server's
  * encoding.  The escapes must have been scanned.  Returns false where no text
  * can hold it; *error (may be NULL) has strings in 'context'.

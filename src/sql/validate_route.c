@@ -143,6 +143,7 @@ check_words(const DjkTriggerRow *row)
 {
 	static const char *const key_formats[] = {"auto", "json", "text", "raw", NULL};
 	static const char *const unknown_fields[] = {"ignore", "error", NULL};
+	static const char *const types[] = {"strict", "postgres", NULL};
 	const char *format = djk_trigger_row_require_text(row, "format");
 	const char *zone = djk_trigger_row_require_text(row, "time_zone");
 	char	   *word;
@@ -154,16 +155,23 @@ check_words(const DjkTriggerRow *row)
 				 errhint("Valid values are \"json\", \"text\", \"raw\".")));
 	check_word(row, "key_format", key_formats);
 	check_word(row, "unknown_fields", unknown_fields);
+	check_word(row, "types", types);
 	(void) djk_operation_parse(djk_trigger_row_require_text(row, "operation"));
 	if ((word = djk_trigger_row_text(row, "on_error")) != NULL)
 		(void) djk_on_error_parse(word);
 	if ((word = djk_trigger_row_text(row, "notify")) != NULL)
 		(void) djk_notify_parse(word);
 	(void) djk_trigger_row_require_text(row, "route_order");
-	if (pg_tzset(zone) == NULL)
+	if (strcmp(zone, DJK_TIME_ZONE_ERROR) != 0 && pg_tzset(zone) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time zone \"%s\" not recognized", zone)));
+				 errmsg("time zone \"%s\" not recognized", zone),
+				 errhint("SELECT name FROM pg_timezone_names shows those that are; \"error\" refuses times without a zone.")));
+	if (strcmp(zone, DJK_TIME_ZONE_ERROR) == 0 && strcmp(djk_trigger_row_require_text(row, "types"), "strict") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time_zone \"error\" needs types \"strict\""),
+				 errhint("Name the zone in which times without one are read, or set types to \"strict\".")));
 }
 
 /* ---------- target and handler ---------- */
@@ -290,7 +298,9 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->nexclude = djk_trigger_row_names(row, "exclude", &route->exclude);
 	route->filter = djk_trigger_row_text(row, "filter");
 	route->deleted_field = djk_trigger_row_text(row, "deleted_field");
+	route->strict_types = strcmp(djk_trigger_row_text(row, "types"), "strict") == 0;
 	route->time_zone = djk_trigger_row_text(row, "time_zone");
+	route->time_unit = djk_trigger_row_text(row, "time_unit");
 	route->skip_column = djk_trigger_row_text(row, "skip_column");
 	route->search_path = djk_trigger_row_text(row, "search_path");
 }

@@ -121,6 +121,8 @@ fill_route(DjkRouteRow *route, int row, MemoryContext context)
 	route->time_zone = djk_row_text(row, 19, context);
 	route->search_path = djk_row_text(row, 20, context);
 	route->skip_column = djk_row_text(row, 21, context);
+	route->strict_types = djk_row_bool(row, 22);
+	route->time_unit = djk_row_text(row, 23, context);
 }
 
 static void
@@ -132,7 +134,8 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 		" (SELECT array_agg(e.key ORDER BY e.key) FROM jsonb_each_text(r.columns) e),"
 		" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(r.columns) e),"
 		" r.include, r.exclude, r.filter, r.deleted_field, r.unknown_fields = 'error',"
-		" coalesce(r.on_error, c.on_error), coalesce(r.notify, c.notify), r.time_zone, r.search_path, r.skip_column"
+		" coalesce(r.on_error, c.on_error), coalesce(r.notify, c.notify), r.time_zone, r.search_path, r.skip_column,"
+		" r.types = 'strict', r.time_unit"
 		" FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id"
 		" WHERE r.consumer_id = $1 ORDER BY r.route_order, r.id",
 		.nargs = 1,

@@ -32,6 +32,9 @@ typedef enum DjkOperation
 	DJK_OPERATION_MIRROR
 } DjkOperation;
 
+/* A route's time_zone that is none: what has no zone is refused. */
+#define DJK_TIME_ZONE_ERROR	"error"
+
 typedef struct DjkRouteRow
 {
 	int64		id;
@@ -56,7 +59,9 @@ typedef struct DjkRouteRow
 	bool		unknown_fields_are_errors;
 	DjkOnError	on_error;		/* the consumer's, if the route has none */
 	DjkNotify	notify;
-	char	   *time_zone;
+	bool		strict_types;	/* see convert_strict.c */
+	char	   *time_zone;		/* or "error": a time without a zone is refused */
+	char	   *time_unit;		/* a unit, or an object of column -> unit; NULL: none */
 	char	   *skip_column;	/* NULL: none */
 	char	   *search_path;
 } DjkRouteRow;

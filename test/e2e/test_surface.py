@@ -35,6 +35,8 @@ VALUES = {
     "deleted_field": "gone",
     "unknown_fields": "error",
     "time_zone": "Europe/Vienna",
+    "types": "strict",
+    "time_unit": "ms",
     "start_at": "earliest",
     "partition": 0,
     "max_messages": 1,

@@ -129,6 +129,25 @@ SELECT give('[{"value": {"id": 1, "name": "a"}}]');
 SELECT id, name, created_at = now() AS too_old FROM djangos;
 SELECT djkafka_drop_consumer('default');
 
+-- types and units of time, of the route and of a column; a value that is refused is its own message's error
+CREATE TABLE timed (id int PRIMARY KEY, day date, at timestamptz, span interval, n int, bytes bytea);
+SELECT djkafka_subscribe('timed', 'timed');
+SELECT give('[{"value": {"id": 1.0, "day": "2026-11-09", "at": "2026-11-09T03:31:48Z", "span": "PT1H", "n": 5.00, "bytes": "BOw="}}, {"value": {"id": 2, "at": 1731110305}},
+              {"value": {"id": 3, "day": "now"}}, {"value": {"id": 4, "at": "12000-01-01"}}, {"value": {"id": 5, "span": {"hours": 2}}}, {"value": {"id": 6, "at": "2026-11-09T03:31:48"}}]');
+SELECT dead_letters();
+UPDATE djkafka_route SET time_unit = 'ms';
+SELECT give('[{"value": {"id": 7, "day": 86400000, "at": 1731110305123, "span": 1500, "n": 1500}}]');
+UPDATE djkafka_route SET time_unit = ' {"at": "s", "day": "days"}';
+SELECT give('[{"value": {"id": 8, "day": 1, "at": 1731110305, "n": 1}}, {"value": {"id": 9, "span": 5}}]');
+UPDATE djkafka_route SET time_zone = 'error';
+SELECT give('[{"value": {"id": 10, "at": "2026-11-09T03:31:48"}}, {"value": {"id": 11, "at": "2026-11-09T03:31:48+01"}}, {"value": {"id": 12, "day": "2026-11-09"}}]');
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+UPDATE djkafka_route SET types = 'postgres', time_zone = 'UTC', time_unit = NULL;
+SELECT give('[{"value": {"id": 13, "day": 20261109, "at": "infinity", "span": {"hours": 2}, "bytes": ""}}, {"value": {"id": 14, "bytes": "BOw="}}]');
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+SELECT id, day, at AT TIME ZONE 'UTC' AS at, span, n, bytes FROM timed ORDER BY id;
+SELECT djkafka_drop_consumer('default');
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA mapping, mapping_2 CASCADE;

@@ -16,7 +16,7 @@ SELECT djkafka_create_consumer('c');
 SELECT djkafka_create_route('c', 'items', 'item');
 INSERT INTO djkafka_route (consumer_id, topic, target) VALUES (djkafka_consumer_id('c'), 'items.2', 'item') RETURNING id;
 SELECT topic, route_order, target, target_name, handler, operation, format, key_format, key_columns, columns, include, exclude, filter,
-       deleted_field, unknown_fields, on_error, notify, time_zone, search_path
+       deleted_field, unknown_fields, on_error, notify, types, time_zone, time_unit, search_path
   FROM djkafka_route ORDER BY id;
 CREATE TABLE before AS SELECT * FROM djkafka_route;
 CREATE FUNCTION try(topic text, route text = $$target => 'item'$$) RETURNS text LANGUAGE sql AS
@@ -74,6 +74,13 @@ SELECT try('t', $$target => 'item', unknown_fields => 'warn'$$);
 SELECT try('t', $$target => 'item', on_error => 'ignore'$$);
 SELECT try('t', $$target => 'item', notify => 'all'$$);
 SELECT try('t', $$target => 'item', time_zone => 'Mars/Base'$$);
+SELECT try('t', $$target => 'item', types => 'loose'$$);
+SELECT try('t', $$target => 'item', types => 'postgres', time_zone => 'error'$$);
+SELECT try('t', $$target => 'item', time_unit => 'min'$$);
+SELECT try('t', $$target => 'item', time_unit => '{"made_at": "hours"}'$$);
+SELECT try('t', $$target => 'item', time_unit => '{"made_at": 1}'$$);
+SELECT try('t', $$target => 'item', time_unit => '{"nowhere": "s"}'$$);
+SELECT try('t', $$target => 'item', time_unit => '{"made_at": "s"'$$);
 SELECT try('t', $$target => 'item', route_order => NULL$$);
 
 -- columns that are not there, twice, empty lists

@@ -141,7 +141,7 @@ djkafka_test_decode_key(PG_FUNCTION_ARGS)
 }
 
 /*
- * djkafka_test_convert(format text, bytes bytea, type regtype, typmod int) returns text
+ * djkafka_test_convert(format text, bytes bytea, type regtype, typmod int, strict bool, time_unit text) returns text
  *
  * Converts the bare value, or an object as the bare value it would be in a
  * field.
@@ -152,6 +152,7 @@ djkafka_test_convert(PG_FUNCTION_ARGS)
 	const DjkCodec *codec = get_codec(PG_GETARG_TEXT_PP(0));
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(1);
 	Oid			type = PG_GETARG_OID(2);
+	DjkConvertOptions options = {.strict = PG_GETARG_BOOL(4)};
 	DjkDecoded	decoded;
 	DjkError	error;
 	DjkField	field;
@@ -170,7 +171,8 @@ djkafka_test_convert(PG_FUNCTION_ARGS)
 		field.text = field.raw = decoded.text;
 		field.len = field.raw_len = decoded.text_len;
 	}
-	if (!djk_convert(djk_converter_create(type, PG_GETARG_INT32(3)), &field, &value, &isnull, &error))
+	options.time_unit = djk_time_unit_parse(text_to_cstring(PG_GETARG_TEXT_PP(5)));
+	if (!djk_convert(djk_converter_create(type, PG_GETARG_INT32(3), &options), &field, &value, &isnull, &error))
 		PG_RETURN_TEXT_P(describe_error(&error));
 	if (isnull)
 		PG_RETURN_NULL();

@@ -104,7 +104,7 @@ open_target(Oid relation, Target *target)
 
 		column->name = pstrdup(NameStr(attribute->attname));
 		column->type = attribute->atttypid;
-		column->converter = djk_converter_create(attribute->atttypid, attribute->atttypmod);
+		column->converter = djk_converter_create(attribute->atttypid, attribute->atttypmod, &djk_convert_lenient);
 		getTypeOutputInfo(attribute->atttypid, &output, &is_varlena);
 		fmgr_info(output, &column->output);
 		target->names[target->ncolumns++] = column->name;

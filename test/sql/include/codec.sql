@@ -3,7 +3,7 @@ CREATE FUNCTION test_decode(format text, bytes bytea) RETURNS text
     AS '$libdir/djkafka', 'djkafka_test_decode' LANGUAGE C STRICT;
 CREATE FUNCTION test_decode_key(key_format text, bytes bytea) RETURNS text
     AS '$libdir/djkafka', 'djkafka_test_decode_key' LANGUAGE C STRICT;
-CREATE FUNCTION test_convert(format text, bytes bytea, type regtype, typmod int = -1) RETURNS text
+CREATE FUNCTION test_convert(format text, bytes bytea, type regtype, typmod int = -1, strict bool = false, time_unit text = 'none') RETURNS text
     AS '$libdir/djkafka', 'djkafka_test_convert' LANGUAGE C STRICT;
 CREATE FUNCTION test_convert_random(row_of regclass, seed bigint, how_many int) RETURNS text
     AS '$libdir/djkafka', 'djkafka_test_convert_random' LANGUAGE C STRICT;
