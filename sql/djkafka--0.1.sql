@@ -928,6 +928,7 @@ BEGIN ATOMIC
         WHEN 'foreign_member' OPERATOR(pg_catalog.=) ANY ($5) THEN 'foreign_member'
         WHEN $6 OPERATOR(pg_catalog.>) 0 THEN 'needs_decision'
         WHEN 'no_worker_slot' OPERATOR(pg_catalog.=) ANY ($5) THEN 'no_worker_slot'
+        WHEN 'waiting_for_lock' OPERATOR(pg_catalog.=) ANY ($5) THEN 'waiting_for_lock'
         WHEN 'backoff' OPERATOR(pg_catalog.=) ANY ($5) THEN 'backoff'
         WHEN 'unreachable' OPERATOR(pg_catalog.=) ANY ($5) THEN 'unreachable'
         WHEN 'waiting_for_topic' OPERATOR(pg_catalog.=) ANY ($5) THEN 'waiting_for_topic'
@@ -1130,6 +1131,10 @@ BEGIN ATOMIC
     SELECT 'critical', NULL, y.state, y.reason, y.hint, NULL
       FROM @extschema@.djkafka_system_state() y
      WHERE y.state IS NOT NULL
+     UNION ALL
+    SELECT 'critical', NULL, x.state, pg_catalog.concat('the supervisor ', x.reason), x.hint, NULL
+      FROM @extschema@.djkafka_worker_status() x
+     WHERE x.kind OPERATOR(pg_catalog.=) 'supervisor' AND x.state OPERATOR(pg_catalog.=) 'waiting_for_lock'
      ORDER BY 2 NULLS FIRST, 6 NULLS FIRST, 3;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_health() IS 'for a monitor: ok, warning or critical for djkafka, each consumer and each outbox, with the reason and the fix';

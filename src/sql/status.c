@@ -13,14 +13,22 @@
 #include "commands/dbcommands.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
 #include "state/partition_table.h"
 #include "state/shmem.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
+
+/* Shorter waits are those of any busy server. */
+#define LOCK_WAIT_MS	1000
 
 PG_FUNCTION_INFO_V1(djkafka_worker_status);
 PG_FUNCTION_INFO_V1(djkafka_partition_owner);
@@ -41,6 +49,65 @@ set_time(Datum *value, bool *null, TimestampTz time)
 	*null = time == 0;
 	*value = TimestampTzGetDatum(time);
 }
+
+/* ---------- who waits for whom ---------- */
+
+/* Since when a process waits for a lock, 0 if it does not. */
+static TimestampTz
+waits_since(int pid)
+{
+	PGPROC	   *proc = pid != 0 ? BackendPidGetProc(pid) : NULL;
+
+	if (proc == NULL || proc->waitStatus != PROC_WAIT_STATUS_WAITING)
+		return 0;
+	return (TimestampTz) pg_atomic_read_u64(&proc->waitStart);
+}
+
+/* The processes that a process waits for: "123, 456", "" if there is none any more; prepared transactions are 0. */
+static char *
+blockers_of(int pid)
+{
+	ArrayType  *pids = DatumGetArrayTypeP(DirectFunctionCall1(pg_blocking_pids, Int32GetDatum(pid)));
+	int			n = ArrayGetNItems(ARR_NDIM(pids), ARR_DIMS(pids));
+	int32	   *list = (int32 *) ARR_DATA_PTR(pids);
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&text, "%s%d", i > 0 ? ", " : "", list[i]);
+	return text.data;
+}
+
+/*
+ * A process that waits for a lock cannot say so itself.  While it is waiting
+ * its state is that, whatever it had been doing.
+ */
+static void
+note_lock(DjkSlotStatus *s)
+{
+	TimestampTz since = waits_since(s->pid);
+	char	   *blockers;
+
+	if (since == 0 || !TimestampDifferenceExceeds(since, GetCurrentTimestamp(), LOCK_WAIT_MS))
+		return;
+	blockers = blockers_of(s->pid);
+	if (blockers[0] == '\0')
+		return;
+	s->state = DJK_STATE_WAITING_FOR_LOCK;
+	s->since = since;
+	if (strcmp(blockers, "0") == 0)
+	{
+		strlcpy(s->reason, "waits for a lock that a prepared transaction holds", sizeof(s->reason));
+		strlcpy(s->hint, "Find it in pg_prepared_xacts, and end it with COMMIT PREPARED or ROLLBACK PREPARED.", sizeof(s->hint));
+		return;
+	}
+	snprintf(s->reason, sizeof(s->reason), "waits for a lock that process %s holds", blockers);
+	snprintf(s->hint, sizeof(s->hint),
+			 "Let its transaction end, or end it: SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid IN (%s).",
+			 blockers);
+}
+
+/* ---------- workers ---------- */
 
 static void
 put_worker(ReturnSetInfo *rsinfo, const DjkSlotStatus *s)
@@ -89,7 +156,10 @@ djkafka_worker_status(PG_FUNCTION_ARGS)
 	for (int i = 0; i < count; i++)
 	{
 		if (slots[i].key.database == MyDatabaseId || !OidIsValid(slots[i].key.database))
+		{
+			note_lock(&slots[i]);
 			put_worker(rsinfo, &slots[i]);
+		}
 	}
 	return (Datum) 0;
 }

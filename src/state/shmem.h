@@ -44,7 +44,8 @@ typedef enum DjkState
 	DJK_STATE_NO_WORKER_SLOT,	/* max_worker_processes or djkafka.max_workers is used up */
 	DJK_STATE_STOPPING,
 	DJK_STATE_STOPPED,
-	DJK_STATE_NEEDS_DECISION	/* an outbox worker found what it cannot explain */
+	DJK_STATE_NEEDS_DECISION,	/* an outbox worker found what it cannot explain */
+	DJK_STATE_WAITING_FOR_LOCK	/* told of it by whoever asks, never set by itself */
 } DjkState;
 
 #define DJK_REASON_SIZE		512
