@@ -1403,10 +1403,12 @@ GRANT USAGE, UPDATE ON
 REVOKE ALL ON @extschema@.djkafka_publication, @extschema@.djkafka_publication_id_seq FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.djkafka_publication TO @extowner@ WITH GRANT OPTION;
 GRANT USAGE, SELECT, UPDATE ON @extschema@.djkafka_publication_id_seq TO @extowner@ WITH GRANT OPTION;
--- Whoever restores a dump creates the triggers of published tables anew, so
--- djkafka_publish_trigger() stays executable: on a table that no publication
--- names it does nothing.
+-- Publications make their triggers themselves.  Only whoever restores a dump
+-- creates those of published tables, and so needs the function.
 REVOKE ALL ON FUNCTION
+    @extschema@.djkafka_publish_trigger(),
+    @extschema@.djkafka_fdw_validator(text[], oid),
+    @extschema@.djkafka_unclassified_properties(),
     @extschema@.djkafka_publication_validate(),
     @extschema@.djkafka_publication_changed(),
     @extschema@.djkafka_column_renamed(),
@@ -1416,6 +1418,8 @@ REVOKE ALL ON FUNCTION
   FROM PUBLIC;
 REVOKE ALL ON PROCEDURE @extschema@.djkafka_snapshot(regclass, text, integer) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
+    @extschema@.djkafka_publish_trigger(),
+    @extschema@.djkafka_unclassified_properties(),
     @extschema@.djkafka_publish(regclass, text, text[], text, jsonb, text[], text[], text, text, text, boolean, boolean),
     @extschema@.djkafka_publish_outbox(regclass, text, text, boolean, boolean, boolean),
     @extschema@.djkafka_unpublish(regclass, text)

@@ -246,32 +246,6 @@ publish_statement(DjkPublishState *state, DjkPublishEvent event, TriggerData *tr
 
 /* ---------- the trigger ---------- */
 
-static DjkPublishEvent
-event_of(const TriggerData *trigdata)
-{
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
-		return DJK_PUBLISH_INSERT;
-	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-		return DJK_PUBLISH_UPDATE;
-	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
-		return DJK_PUBLISH_DELETE;
-	return DJK_PUBLISH_TRUNCATE;
-}
-
-/*
- * Anybody with the right TRIGGER can make one with this function.  The query
- * of an event reads the transition tables that its own trigger names.
- */
-static bool
-has_tables(const TriggerData *trigdata)
-{
-	const Trigger *trigger = trigdata->tg_trigger;
-	bool		needs_old = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) || TRIGGER_FIRED_BY_DELETE(trigdata->tg_event);
-	bool		needs_new = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) || TRIGGER_FIRED_BY_INSERT(trigdata->tg_event);
-
-	return (!needs_old || trigger->tgoldtable != NULL) && (!needs_new || trigger->tgnewtable != NULL);
-}
-
 static bool
 is_empty(Tuplestorestate *table)
 {
@@ -300,21 +274,22 @@ djkafka_publish_trigger(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	DjkPublishState *state;
+	DjkPublishEvent event;
+	int64		id;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event) ||
-		trigdata->tg_trigger->tgnargs != 1 || !has_tables(trigdata))
+	if (!CALLED_AS_TRIGGER(fcinfo) || !djk_publish_trigger_identify(trigdata->tg_trigger, &id, &event))
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("djkafka_publish_trigger() is for the triggers that djkafka_publish() makes")));
+				 errmsg("djkafka_publish_trigger() is for the triggers that djkafka_publish() makes"),
+				 errdetail("They are told by their names and definitions."),
+				 errhint("Drop the trigger; UPDATE djkafka_publication SET enabled = enabled makes those of publications anew.")));
 	if (changed_nothing(trigdata))
 		return PointerGetDatum(NULL);
-	state = djk_publish_acquire(strtoll(trigdata->tg_trigger->tgargs[0], NULL, 10), trigdata->tg_relation);
+	state = djk_publish_acquire(id, trigdata->tg_relation);
 	if (state == NULL)
 		return PointerGetDatum(NULL);
 	PG_TRY();
 	{
-		DjkPublishEvent event = event_of(trigdata);
-
 		if (is_wanted(state) && (event == DJK_PUBLISH_INSERT || !state->row->is_outbox))
 			publish_statement(state, event, trigdata);
 	}

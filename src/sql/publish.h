@@ -12,6 +12,7 @@
 
 #include "executor/spi.h"
 #include "sql/publication.h"
+#include "utils/reltrigger.h"
 #include "utils/tuplestore.h"
 
 typedef struct DjkPublishState
@@ -21,6 +22,7 @@ typedef struct DjkPublishState
 	bool		valid;
 	int			users;			/* statements that run with it */
 	Oid			relation;
+	TupleDesc	desc;			/* of it, as the plans read it */
 	List	   *partitions;		/* see DjkPublishTable */
 	Oid			owner;			/* of the table: whose rights everything runs with */
 	char	   *search_path;	/* pg_temp last */
@@ -41,8 +43,26 @@ typedef struct DjkPublishIdentity
 } DjkPublishIdentity;
 
 /*
- * The state of a publication for its table, NULL if there is none.  Must be
- * given back; needs a transaction.
+ * Whether a trigger that fires is one that a publication makes, by its name and
+ * definition, and then of which publication and event.  That the publication
+ * names the trigger's table is djk_publish_acquire()'s to see.
+ */
+extern bool djk_publish_trigger_identify(const Trigger *trigger, int64 *id, DjkPublishEvent *event);
+
+/*
+ * Makes the triggers that the table of a publication lacks, or drops those that
+ * it has, and whatever else calls their function in the publication's name.  The
+ * caller has seen that the user may do so.
+ */
+extern void djk_publish_triggers_sync(const DjkPublicationRow *publication, bool wanted);
+
+/* OID of their function; ERROR without the extension. */
+extern Oid	djk_publish_trigger_function(void);
+
+/*
+ * The state of a publication for its table, in the shape and with the owner that
+ * it has now; NULL if it has no such publication.  Must be given back; needs a
+ * transaction.
  */
 extern DjkPublishState *djk_publish_acquire(int64 id, Relation rel);
 extern void djk_publish_release(DjkPublishState *state);

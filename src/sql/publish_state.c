@@ -196,7 +196,6 @@ fill_state(DjkPublishState *state, const DjkPublicationRow *row, Relation rel)
 	/* Before their triggers are looked at, so that a change of those is not missed. */
 	if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 		state->partitions = find_all_inheritors(RelationGetRelid(rel), NoLock, NULL);
-	state->owner = rel->rd_rel->relowner;
 	state->search_path = pin_search_path(row->search_path);
 	state->label = psprintf("publication " INT64_FORMAT " of table \"%s\"", row->id, RelationGetRelationName(rel));
 	if (row->origin)
@@ -212,8 +211,13 @@ create_state(Relation rel, MemoryContext parent)
 	MemoryContext context = AllocSetContextCreate(parent, "djkafka publication", ALLOCSET_SMALL_SIZES);
 	DjkPublishState *state = MemoryContextAllocZero(context, sizeof(DjkPublishState));
 
+	MemoryContext old = MemoryContextSwitchTo(context);
+
 	state->context = context;
 	state->relation = RelationGetRelid(rel);
+	state->desc = CreateTupleDescCopyConstr(RelationGetDescr(rel));
+	state->owner = rel->rd_rel->relowner;
+	MemoryContextSwitchTo(old);
 	state->valid = true;
 	return state;
 }
@@ -233,12 +237,25 @@ load_state(DjkPublishState *state, int64 id, Relation rel)
 	return true;
 }
 
+/*
+ * Whether what is kept was made for this very table as it is now.  The id was
+ * written by whoever made the trigger, and invalidations only tell of what we
+ * know to be the publication's: a plan must never read rows of another shape,
+ * nor run with rights that are another's.
+ */
+static bool
+fits(const DjkPublishState *state, Relation rel)
+{
+	return state->valid && state->row != NULL && state->relation == RelationGetRelid(rel) &&
+		state->owner == rel->rd_rel->relowner && equalTupleDescs(state->desc, RelationGetDescr(rel));
+}
+
 DjkPublishState *
 djk_publish_acquire(int64 id, Relation rel)
 {
 	StateEntry *entry = find_entry(id);
 
-	if (entry->state != NULL && (!entry->state->valid || entry->state->row == NULL))
+	if (entry->state != NULL && !fits(entry->state, rel))
 		forget_state(entry);
 	if (entry->state == NULL)
 	{

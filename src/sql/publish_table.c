@@ -20,7 +20,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/publication.h"
+#include "sql/publish.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -39,7 +39,6 @@
 #include "utils/rls.h"
 #include "utils/ruleutils.h"
 
-#define TRIGGER_FUNCTION	"djkafka_publish_trigger"
 /* pg_attribute.attgenerated of a virtual column. */
 #define GENERATED_VIRTUAL	'v'
 
@@ -152,7 +151,7 @@ require_key(DjkPublishTable *table)
 
 /* The table is not locked: a partition may be somebody else's at work. */
 static bool
-has_other_trigger(Relation triggers, Oid table)
+has_other_trigger(Relation triggers, Oid table, Oid ours)
 {
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -164,10 +163,8 @@ has_other_trigger(Relation triggers, Oid table)
 	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-		char	   *function = get_func_name(trigger->tgfoid);
 
-		found = !trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED &&
-			(function == NULL || strcmp(function, TRIGGER_FUNCTION) != 0);
+		found = !trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED && trigger->tgfoid != ours;
 	}
 	systable_endscan(scan);
 	return found;
@@ -179,11 +176,12 @@ has_other_triggers(const DjkPublishTable *table)
 {
 	const List *tables = table->partitions != NIL ? table->partitions : list_make1_oid(RelationGetRelid(table->rel));
 	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	Oid			ours = djk_publish_trigger_function();
 	bool		found = false;
 	ListCell   *lc;
 
 	foreach(lc, tables)
-		found = found || has_other_trigger(triggers, lfirst_oid(lc));
+		found = found || has_other_trigger(triggers, lfirst_oid(lc), ours);
 	table_close(triggers, AccessShareLock);
 	return found;
 }

@@ -170,23 +170,40 @@ require_relation(const DjkTriggerRow *row)
 	return DatumGetObjectId(djk_trigger_row_get(row, "relation", &isnull));
 }
 
-/* A table that is gone, or whose owner the current user is. */
-static void
+/* False if the table is gone; ERROR if the current user is not its owner. */
+static bool
 require_owner(Oid relation)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		return;
+		return false;
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	if (has_privs_of_role(GetUserId(), owner))
-		return;
+		return true;
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("must be owner of table %s", get_rel_name(relation)),
 			 errdetail("A publication runs with the rights of the table's owner.")));
+}
+
+/*
+ * A number that no table has may be one's tomorrow, with another owner: such a
+ * row is an error, and what a dump brings of them is left out.
+ */
+static bool
+is_stray(bool exists, bool is_home, Oid relation)
+{
+	if (exists)
+		return false;
+	ereport(is_home ? ERROR : WARNING,
+			(errcode(ERRCODE_UNDEFINED_TABLE),
+			 errmsg("the table of a publication does not exist"),
+			 errdetail("Relation %u is not in the database.", relation),
+			 is_home ? errhint("Name a table that exists.") : errhint("The publication is left out.")));
+	return true;
 }
 
 static void
@@ -271,6 +288,7 @@ djkafka_publication_validate(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	DjkTriggerRow row;
 	Oid			relation;
+	bool		exists;
 	bool		is_home;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
@@ -279,19 +297,21 @@ djkafka_publication_validate(PG_FUNCTION_ARGS)
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
 	relation = require_relation(&row);
-	require_owner(relation);
+	exists = require_owner(relation);
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 		return PointerGetDatum(row.tuple);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
 
-		require_owner(require_relation(&old));
+		(void) require_owner(require_relation(&old));
 		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
 	}
 	if (djk_trigger_row_text(&row, "search_path") == NULL)
 		djk_trigger_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
 	is_home = check_home(&row);
+	if (is_stray(exists, is_home || TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event), relation))
+		return PointerGetDatum(NULL);
 	check_shape(&row);
 	check_topic(&row, relation);
 	check_duplicate(&row);
@@ -300,98 +320,27 @@ djkafka_publication_validate(PG_FUNCTION_ARGS)
 	return PointerGetDatum(row.tuple);
 }
 
-/* ---------- the triggers of the table ---------- */
-
-typedef struct TableTrigger
-{
-	const char *suffix;
-	const char *event;
-	const char *tables;
-	bool		of_outbox;
-} TableTrigger;
-
-static const TableTrigger table_triggers[] = {
-	{"insert", "AFTER INSERT", " REFERENCING NEW TABLE AS " DJK_PUBLISH_NEW, true},
-	{"update", "AFTER UPDATE", " REFERENCING OLD TABLE AS " DJK_PUBLISH_OLD " NEW TABLE AS " DJK_PUBLISH_NEW, false},
-	{"delete", "AFTER DELETE", " REFERENCING OLD TABLE AS " DJK_PUBLISH_OLD, false},
-	{"truncate", "BEFORE TRUNCATE", "", false}
-};
-
-static char *
-trigger_name(int64 id, const TableTrigger *trigger)
-{
-	return psprintf("djkafka_publish_" INT64_FORMAT "_%s", id, trigger->suffix);
-}
-
-static void
-execute(const char *sql)
-{
-	int			result = SPI_execute(sql, false, 0);
-
-	if (result < 0)
-		elog(ERROR, "could not execute \"%s\": %s", sql, SPI_result_code_string(result));
-}
-
-static char *
-table_name(Oid relation)
-{
-	return quote_qualified_identifier(get_namespace_name(get_rel_namespace(relation)), get_rel_name(relation));
-}
-
-static bool
-has_trigger(Oid relation, const char *name)
-{
-	execute(psprintf("SELECT FROM pg_catalog.pg_trigger WHERE tgrelid OPERATOR(pg_catalog.=) %u::pg_catalog.oid"
-					 " AND tgname OPERATOR(pg_catalog.=) %s", relation, quote_literal_cstr(name)));
-	return SPI_processed > 0;
-}
-
-/* DEPENDS ON EXTENSION lets DROP EXTENSION take the triggers along. */
-static void
-make_triggers(const DjkPublicationRow *publication)
-{
-	char	   *table = table_name(publication->relation);
-	char	   *schema = djk_catalog_schema();
-
-	for (int i = 0; i < lengthof(table_triggers); i++)
-	{
-		const TableTrigger *trigger = &table_triggers[i];
-		char	   *name = trigger_name(publication->id, trigger);
-
-		if ((publication->is_outbox && !trigger->of_outbox) || has_trigger(publication->relation, name))
-			continue;
-		execute(psprintf("CREATE TRIGGER %s %s ON %s%s FOR EACH STATEMENT"
-						 " EXECUTE FUNCTION %s.djkafka_publish_trigger(" INT64_FORMAT ")",
-						 name, trigger->event, table, trigger->tables, schema, publication->id));
-		execute(psprintf("ALTER TRIGGER %s ON %s DEPENDS ON EXTENSION djkafka", name, table));
-	}
-}
-
-static void
-drop_triggers(const DjkPublicationRow *publication)
-{
-	if (!SearchSysCacheExists1(RELOID, ObjectIdGetDatum(publication->relation)))
-		return;
-	for (int i = 0; i < lengthof(table_triggers); i++)
-	{
-		char	   *name = trigger_name(publication->id, &table_triggers[i]);
-
-		if (has_trigger(publication->relation, name))
-			execute(psprintf("DROP TRIGGER %s ON %s", name, table_name(publication->relation)));
-	}
-}
+/* ---------- after a change ---------- */
 
 /* Whether the triggers of the old row are not those of the new. */
 static bool
 needs_others(const DjkPublicationRow *old, const DjkPublicationRow *new)
 {
-	return old->id != new->id || old->relation != new->relation || old->is_outbox != new->is_outbox;
+	return old->id != new->id || old->relation != new->relation;
 }
 
 static bool
 is_foreign(DjkTriggerRow *row)
 {
 	return !check_home(row);
+}
+
+/* Sessions build anew what they derived from the publication. */
+static void
+invalidate(Oid relation)
+{
+	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)))
+		CacheInvalidateRelcacheByRelid(relation);
 }
 
 Datum
@@ -407,24 +356,20 @@ djkafka_publication_changed(PG_FUNCTION_ARGS)
 		elog(ERROR, "djkafka_publication_changed must be called as a trigger");
 	row = djk_trigger_row(trigdata, "publication");
 	djk_publication_fill(&row, &new);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
 	if (TRIGGER_FIRED_BY_UPDATE(event))
 	{
 		DjkTriggerRow old_row = {trigdata->tg_trigtuple, row.desc, row.what};
 
 		djk_publication_fill(&old_row, &old);
 		if (needs_others(&old, &new))
-			drop_triggers(&old);
-		CacheInvalidateRelcacheByRelid(old.relation);
+			djk_publish_triggers_sync(&old, false);
+		invalidate(old.relation);
 	}
 	if (TRIGGER_FIRED_BY_DELETE(event))
-		drop_triggers(&new);
+		djk_publish_triggers_sync(&new, false);
 	else if (TRIGGER_FIRED_BY_UPDATE(event) || !is_foreign(&row))
-		make_triggers(&new);
-	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(new.relation)))
-		CacheInvalidateRelcacheByRelid(new.relation);
-	SPI_finish();
+		djk_publish_triggers_sync(&new, true);
+	invalidate(new.relation);
 	return PointerGetDatum(NULL);
 }
 

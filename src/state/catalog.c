@@ -90,9 +90,15 @@ djk_catalog_extension(void)
 }
 
 char *
+djk_catalog_schema_name(void)
+{
+	return get_namespace_name(require_schema());
+}
+
+char *
 djk_catalog_schema(void)
 {
-	return pstrdup(quote_identifier(get_namespace_name(require_schema())));
+	return pstrdup(quote_identifier(djk_catalog_schema_name()));
 }
 
 Oid

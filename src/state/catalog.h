@@ -35,8 +35,9 @@ extern bool djk_catalog_entered(Oid table_owner);
 
 /* OIDs of the extension and its schema; false if it is not installed. */
 extern bool djk_catalog_find(Oid *extension, Oid *schema);
-/* The schema, quoted, in CurrentMemoryContext. */
+/* The schema, quoted or not, in CurrentMemoryContext. */
 extern char *djk_catalog_schema(void);
+extern char *djk_catalog_schema_name(void);
 /*
  * Tells this extension from one that was dropped and made anew, whose rows may
  * have the same ids; InvalidOid: there is none.
