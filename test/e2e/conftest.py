@@ -20,6 +20,7 @@ from lib.postgres import Cluster, Database  # noqa: E402
 BROKER = "DJK_TEST_BROKER"
 
 _numbers = itertools.count(1)
+_own_clusters: list[Cluster] = []
 
 
 # -- the shared broker: started by the first process of pytest, used by all
@@ -78,10 +79,12 @@ def own_cluster() -> Iterator[Callable[..., Cluster]]:
 
     def make(**settings: Any) -> Cluster:
         clusters.append(Cluster(**settings))
+        _own_clusters.append(clusters[-1])
         return clusters[-1].start()
 
     yield make
     for made in clusters:
+        _own_clusters.remove(made)
         made.destroy()
 
 
@@ -131,5 +134,6 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     funcargs = getattr(item, "funcargs", {})
     database = funcargs.get("db") or funcargs.get("plain_db")
     server = database.cluster if database else funcargs.get("cluster")
-    if server is not None and server.logfile.exists():
-        report.sections.append(("the server's log", server.log()[-6000:]))
+    for each in [server] * (server is not None) + _own_clusters:
+        if each.logfile.exists():
+            report.sections.append(("the server's log", each.log()[-6000:]))

@@ -1,5 +1,7 @@
 """A real Apache Kafka of our own: one broker in KRaft mode, and an independent client for it."""
 
+import atexit
+import functools
 import os
 import shutil
 import signal
@@ -202,8 +204,43 @@ def send(producer: Producer, topic: str, records: Iterable[Record], timeout: flo
     return count
 
 
-def new_cluster_id() -> str:
+def new_id() -> str:
+    """As Kafka writes an id; one that begins with a dash would look like an option."""
     return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+
+
+def java(heap: str, *arguments: Any) -> list[str]:
+    # The quick compiler alone: a broker lives for minutes here.
+    options = [f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]
+    options.append(f"-XX:SharedArchiveFile={LIBS}/../broker.jsa")
+    return ["java", *options, "-cp", f"{LIBS}/*", *map(str, arguments)]
+
+
+@functools.cache
+def formatted() -> Path:
+    """The data of a broker that has just been formatted, made once a process: a JVM takes seconds."""
+    folder = Path(tempfile.mkdtemp(prefix="djk-kafka-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    lines = PROPERTIES | {
+        "listeners": "PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2",
+        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "controller.quorum.voters": "1@127.0.0.1:2",
+        "log.dirs": folder / "data",
+    }
+    properties = folder / "server.properties"
+    properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
+    with (folder / "log").open("wb") as log:
+        command = java("128m", "kafka.tools.StorageTool", "format", "-t", new_id(), "-c", properties)
+        subprocess.run(command, check=True, stdout=log, stderr=log)
+    return folder / "data"
+
+
+def format_data(data: Path, node: int, cluster_id: str) -> None:
+    """What StorageTool does, for a broker of that cluster."""
+    shutil.copytree(formatted(), data)
+    (data / "meta.properties").write_text(
+        f"version=1\nnode.id={node}\ncluster.id={cluster_id}\ndirectory.id={new_id()}\n"
+    )
 
 
 class Broker:
@@ -244,14 +281,8 @@ class Broker:
         lines |= {name.replace("_", "."): value for name, value in properties.items()}
         self.properties = self.folder / "server.properties"
         self.properties.write_text("".join(f"{name}={value}\n" for name, value in lines.items()))
-        self.cluster_id = beside.cluster_id if beside else new_cluster_id()
-        with self.logfile.open("ab") as log:
-            subprocess.run(
-                self._java("128m", "kafka.tools.StorageTool", "format", "-t", self.cluster_id, "-c", self.properties),
-                check=True,
-                stdout=log,
-                stderr=log,
-            )
+        self.cluster_id = beside.cluster_id if beside else new_id()
+        format_data(self.folder / "data", int(lines["node.id"]), self.cluster_id)
 
     def _secure_listener(self, lines: dict[str, Any], users: dict[str, str]) -> dict[str, Any]:
         secure = f",SECURE://{self.secure_address}"
@@ -275,14 +306,8 @@ class Broker:
             "controller.quorum.voters": first.quorum,
         }
 
-    @staticmethod
-    def _java(heap: str, *arguments: Any) -> list[str]:
-        # The quick compiler alone: a broker lives for minutes here.
-        options = [f"-Xmx{heap}", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN"]
-        return ["java", *options, "-cp", f"{LIBS}/*", *map(str, arguments)]
-
     def start(self, wait: bool = True) -> "Broker":
-        command = self._java(self.heap, "kafka.Kafka", self.properties)
+        command = java(self.heap, "kafka.Kafka", self.properties)
         self.process = process.start_process(command, self.logfile)
         if wait:
             self.wait()

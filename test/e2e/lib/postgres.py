@@ -1,5 +1,7 @@
 """A PostgreSQL server of our own: made by initdb, reached by a socket in its own folder."""
 
+import atexit
+import functools
 import os
 import shutil
 import signal
@@ -37,6 +39,20 @@ SETTINGS = {
 CRASH_MARKS = ("was terminated by signal", "PANIC:", "TRAP:", "terminating any other active server processes")
 
 
+@functools.cache
+def empty_cluster(bindir: Path) -> Path:
+    """What initdb makes, once a process: a copy is made in a tenth of its time."""
+    folder = Path(tempfile.mkdtemp(prefix="djk-pg-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    subprocess.run(
+        [bindir / "initdb", "--pgdata", folder / "data", "--username=postgres", "--auth=trust"]
+        + ["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+    return folder / "data"
+
+
 class Cluster:
     """One server.  Its superuser is "postgres"; everybody is trusted."""
 
@@ -48,12 +64,7 @@ class Cluster:
         self.logfile.touch()
         self.process: subprocess.Popen | None = None
         self.databases: list[str] = []
-        subprocess.run(
-            [bindir / "initdb", "--pgdata", self.data, "--username=postgres", "--auth=trust"]
-            + ["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        shutil.copytree(empty_cluster(bindir), self.data)
         self.configure(**(SETTINGS | {"unix_socket_directories": self.folder} | settings))
 
     # -- the server's life
