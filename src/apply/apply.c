@@ -152,12 +152,28 @@ set_local(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
 
-/* How long a transaction may take, 0 for ever, and whether that is the owner's own limit. */
-static int
-time_limit(const DjkApply *apply, bool *is_owners)
+static void
+lower(int *limit_ms, int other_ms, const char **setting, const char *name)
 {
-	*is_owners = StatementTimeout > 0 && (apply->time_limit_ms == 0 || StatementTimeout < apply->time_limit_ms);
-	return *is_owners ? StatementTimeout : apply->time_limit_ms;
+	if (other_ms <= 0 || (*limit_ms > 0 && *limit_ms <= other_ms))
+		return;
+	*limit_ms = other_ms;
+	*setting = name;
+}
+
+/*
+ * How long a transaction may take, 0 for ever.  *setting names what the owner's
+ * sessions were given, if that is the limit; else it is NULL.
+ */
+static int
+time_limit(const DjkApply *apply, const char **setting)
+{
+	int			limit_ms = apply->time_limit_ms;
+
+	*setting = NULL;
+	lower(&limit_ms, StatementTimeout, setting, "statement_timeout");
+	lower(&limit_ms, djk_transaction_session_limits().transaction_ms, setting, "transaction_timeout");
+	return limit_ms;
 }
 
 /*
@@ -167,8 +183,8 @@ time_limit(const DjkApply *apply, bool *is_owners)
 static void
 begin_transaction(DjkApply *apply, int *limit_ms)
 {
-	char		lock_ms[32];
-	bool		is_owners;
+	const char *setting;
+	int			lock_ms = djk_transaction_session_limits().lock_ms;
 
 	djk_transaction_start();
 	set_local("role", "none");
@@ -185,12 +201,11 @@ begin_transaction(DjkApply *apply, int *limit_ms)
 	 * A wait for a lock is nobody's fault and ends in lock_timeout, before the
 	 * time limit could blame a message.
 	 */
-	*limit_ms = time_limit(apply, &is_owners);
-	if (*limit_ms > 0 && (LockTimeout == 0 || LockTimeout > *limit_ms / 2))
-	{
-		snprintf(lock_ms, sizeof(lock_ms), "%d", Max(*limit_ms / 2, 1));
-		set_local("lock_timeout", lock_ms);
-	}
+	*limit_ms = time_limit(apply, &setting);
+	if (*limit_ms > 0 && (lock_ms == 0 || lock_ms > *limit_ms / 2))
+		lock_ms = Max(*limit_ms / 2, 1);
+	if (lock_ms > 0)
+		set_local("lock_timeout", psprintf("%d", lock_ms));
 	if (*limit_ms > 0)
 		enable_timeout_after(STATEMENT_TIMEOUT, *limit_ms);
 	PushActiveSnapshot(GetTransactionSnapshot());
@@ -347,15 +362,15 @@ shrink_chunk(DjkApply *apply, int messages)
 static void
 describe_limit(const DjkApply *apply, const char *what, DjkError *error)
 {
-	bool		is_owners;
-	int			limit_ms = time_limit(apply, &is_owners);
+	const char *setting;
+	int			limit_ms = time_limit(apply, &setting);
 
 	error->sqlstate = DJK_ERRCODE_TOO_SLOW;
 	error->message = psprintf("%s took longer than %d ms", what, limit_ms);
-	if (is_owners)
+	if (setting != NULL)
 	{
-		error->detail = pstrdup("That is the statement_timeout of the consumer's owner.");
-		error->hint = pstrdup("Make its statement faster, or raise statement_timeout (ALTER ROLE … SET, or where else it was set) and call djkafka_restart().");
+		error->detail = psprintf("That is the %s of the consumer's owner.", setting);
+		error->hint = psprintf("Make its statement faster, or raise %s (ALTER ROLE … SET, or where else it was set) and call djkafka_restart().", setting);
 	}
 	else
 		error->hint = pstrdup("Make its statement faster, or raise max.poll.interval.ms in the consumer's options.");

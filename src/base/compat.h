@@ -52,6 +52,11 @@
 #define djk_wait_event_new(name)	((void) (name), PG_WAIT_EXTENSION)
 #endif
 
+/* 17 added transaction_timeout. */
+#if PG_VERSION_NUM >= 170000
+#define DJK_HAVE_TRANSACTION_TIMEOUT
+#endif
+
 /* 16 renamed the privilege functions' families. */
 #if PG_VERSION_NUM >= 160000
 #include "utils/acl.h"

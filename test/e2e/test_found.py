@@ -173,18 +173,6 @@ def test_running_without_a_reason(db: Database, kafka: Client, topic: str, clust
         assert not [pair for pair in seen if pair[0] == "running" and pair[1] is not None]
 
 
-def test_owner_with_a_short_statement_timeout(db: Database, kafka: Client, topic: str) -> None:
-    """A message that is too slow for the owner's own limit names that limit."""
-    db.query(f"ALTER ROLE {db.owner} SET statement_timeout = '400ms'", user="postgres")
-    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
-    db.query("SELECT djkafka_subscribe(%s, 'item', columns => %s)", topic, '{"id": "CASE WHEN pg_sleep(1) IS NULL THEN 1 END"}')
-    kafka.produce(topic, [Record("{}")])
-    wait_value(db, "SELECT count(*) FROM djkafka_dead_letter", 1)
-    letter = db.record("SELECT sqlstate, message, hint FROM djkafka_dead_letter")
-    assert letter["sqlstate"] == "KF013" and "longer than 400 ms" in letter["message"]
-    assert "statement_timeout" in letter["hint"] and "max.poll" not in letter["hint"]
-
-
 def test_reload_forgets_failures(own_cluster, kafka: Client, topic: str, unique) -> None:
     """Whoever mends a setting does not wait for the backoff."""
     cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__properties='{"receive.message.max.bytes": 1000}')
