@@ -81,7 +81,7 @@ COMMENT ON COLUMN @extschema@.djkafka_consumer.start_from IS 'where a topic that
 COMMENT ON COLUMN @extschema@.djkafka_consumer.enabled IS 'false: paused';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.options IS 'further librdkafka properties, those of the allow-list';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.on_error IS 'what becomes of a message that cannot be applied: dead_letter, skip or stop';
-COMMENT ON COLUMN @extschema@.djkafka_consumer.notify IS 'NOTIFY djkafka after a batch: off, batch, or keys';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.notify IS 'NOTIFY djkafka after a batch: off, batch, or keys, which every role that may connect can hear';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.batch_messages IS 'most messages in one transaction; null: the setting djkafka.batch_messages';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.batch_bytes IS 'most bytes in one transaction; null: the setting djkafka.batch_size';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.synchronous_commit IS 'true: a reader never sees a row that a crash could take back, at the price of a flush for each batch';
@@ -610,6 +610,7 @@ COMMENT ON FUNCTION @extschema@.djkafka_target_dropped() IS 'event trigger: a ro
 
 CREATE EVENT TRIGGER djkafka_target_dropped ON sql_drop
     EXECUTE FUNCTION @extschema@.djkafka_target_dropped();
+ALTER EVENT TRIGGER djkafka_target_dropped ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER djkafka_target_dropped IS 'keeps the names of dropped targets of routes';
 
 -- What a publication hides stays hidden under a new name.
@@ -619,8 +620,9 @@ COMMENT ON FUNCTION @extschema@.djkafka_column_renamed() IS 'event trigger: publ
 
 -- Each of these commands renames columns of whatever has columns.
 CREATE EVENT TRIGGER djkafka_column_renamed ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE')
+    WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE', 'ALTER TYPE')
     EXECUTE FUNCTION @extschema@.djkafka_column_renamed();
+ALTER EVENT TRIGGER djkafka_column_renamed ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER djkafka_column_renamed IS 'keeps the names of columns in publications';
 
 --

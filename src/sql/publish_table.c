@@ -149,6 +149,25 @@ require_key(DjkPublishTable *table)
 	}
 }
 
+/*
+ * A name that no column has: the column was dropped, or renamed where nobody
+ * followed.  What it had hidden may be published under another name, so nothing
+ * is.
+ */
+static void
+require_columns(Relation rel, const char *what, char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (djk_publish_find_column(rel, names[i]) == NULL)
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i], RelationGetRelationName(rel)),
+					 errdetail("It is named in %s of the publication.", what),
+					 errhint("Change djkafka_publication.%s, or end the publication with djkafka_unpublish.", what)));
+	}
+}
+
 /* The table is not locked: a partition may be somebody else's at work. */
 static bool
 has_other_trigger(Relation triggers, Oid table, Oid ours)
@@ -323,6 +342,8 @@ djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Rel
 		bool		unique = find_key(table);
 
 		require_key(table);
+		require_columns(rel, "include", row->include, row->ninclude);
+		require_columns(rel, "exclude", row->exclude, row->nexclude);
 		table->hidden = check_enable_rls(RelationGetRelid(rel), rel->rd_rel->relowner, true) == RLS_ENABLED;
 		table->can_read_back = unique && !table->hidden;
 		table->read_back = table->can_read_back &&

@@ -248,20 +248,6 @@ check_home(DjkTriggerRow *row)
 	return true;
 }
 
-/* Columns may go later, but a name that is wrong from the start is a mistake. */
-static void
-require_columns(Relation rel, const char *what, char **names, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (get_attnum(RelationGetRelid(rel), names[i]) == InvalidAttrNumber)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i], RelationGetRelationName(rel)),
-					 errdetail("It is named in %s of the publication.", what)));
-	}
-}
-
 static void
 check_deeply(const DjkTriggerRow *row, Oid relation)
 {
@@ -270,8 +256,6 @@ check_deeply(const DjkTriggerRow *row, Oid relation)
 
 	require_table(rel);
 	djk_publication_fill(row, &publication);
-	require_columns(rel, "include", publication.include, publication.ninclude);
-	require_columns(rel, "exclude", publication.exclude, publication.nexclude);
 	/* PostgreSQL would cut them, and two might then be one. */
 	for (int i = 0; i < publication.ncolumns; i++)
 		djk_trigger_row_check_name(row, "columns", publication.column_names[i]);
@@ -379,7 +363,8 @@ djkafka_publication_changed(PG_FUNCTION_ARGS)
  * What a publication leaves out or has something else in place of must stay so
  * under the new name, and what it includes must not be left out in silence.  The
  * names of columns that were dropped are left alone: they may come again.
- * Inherited columns are renamed with the parent's.
+ * Columns are renamed with those of the parent, and of the type that a typed
+ * table is made of.
  */
 Datum
 djkafka_column_renamed(PG_FUNCTION_ARGS)
@@ -387,7 +372,8 @@ djkafka_column_renamed(PG_FUNCTION_ARGS)
 	static DjkStatement update_publications = {
 		.sql = "WITH RECURSIVE tables AS (SELECT objid AS relation FROM pg_event_trigger_ddl_commands()"
 		" WHERE classid = 'pg_class'::regclass AND objsubid > 0"
-		" UNION SELECT inhrelid FROM pg_inherits JOIN tables ON inhparent = relation)"
+		" UNION SELECT child FROM tables JOIN (SELECT inhparent AS parent, inhrelid AS child FROM pg_inherits"
+		" UNION ALL SELECT typrelid, c.oid FROM pg_class c JOIN pg_type t ON t.oid = c.reloftype) d ON parent = relation)"
 		" UPDATE @.djkafka_publication SET key_columns = array_replace(key_columns, $1, $2),"
 		" include = array_replace(include, $1, $2), exclude = array_replace(exclude, $1, $2),"
 		" columns = CASE WHEN columns ? $1 AND NOT columns ? $2"
@@ -406,7 +392,8 @@ djkafka_column_renamed(PG_FUNCTION_ARGS)
 	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_column_renamed must be called as an event trigger");
 	statement = (RenameStmt *) ((EventTriggerData *) fcinfo->context)->parsetree;
-	if (!IsA(statement, RenameStmt) || statement->renameType != OBJECT_COLUMN ||
+	if (!IsA(statement, RenameStmt) ||
+		(statement->renameType != OBJECT_COLUMN && statement->renameType != OBJECT_ATTRIBUTE) ||
 		!djk_catalog_find(&extension, &schema) || !OidIsValid(djk_catalog_table("djkafka_publication")))
 		PG_RETURN_NULL();
 	values[0] = CStringGetTextDatum(statement->subname);

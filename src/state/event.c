@@ -15,7 +15,6 @@
 #include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
@@ -33,14 +32,11 @@ append_field(StringInfo buf, const char *name, const char *value)
 	escape_json(buf, value);
 }
 
+/* Whoever can connect can LISTEN: the reason, which may quote what was in a message, is for readers of the table. */
 static void
 notify_event(const DjkEvent *event)
 {
 	StringInfoData payload;
-	char	   *reason = NULL;
-
-	if (event->reason != NULL)
-		reason = pnstrdup(event->reason, pg_mbcliplen(event->reason, strlen(event->reason), 500));
 
 	initStringInfo(&payload);
 	appendStringInfoChar(&payload, '{');
@@ -50,7 +46,6 @@ notify_event(const DjkEvent *event)
 	if (event->partition >= 0)
 		appendStringInfo(&payload, ", \"partition\": %d", event->partition);
 	append_field(&payload, "state", event->state);
-	append_field(&payload, "reason", reason);
 	appendStringInfoChar(&payload, '}');
 	if (payload.len <= PAYLOAD_MAX)
 		Async_Notify(DJK_CHANNEL, payload.data);
