@@ -225,6 +225,7 @@ djk_isolate_describe(const ErrorData *edata, bool is_delete, MemoryContext conte
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 
+	error->name = NULL;
 	error->sqlstate = edata->sqlerrcode;
 	error->message = edata->message ? pstrdup(edata->message) : NULL;
 	error->detail = edata->detail ? pstrdup(edata->detail) : NULL;
@@ -250,7 +251,7 @@ static void
 fail_message(Isolation *isolation, int message, const ErrorData *edata)
 {
 	DjkApply   *apply = isolation->apply;
-	DjkError	error;
+	DjkError	error = {0};
 
 	djk_isolate_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
 	djk_work_fail(apply, message, &error, edata->context);

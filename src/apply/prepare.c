@@ -164,10 +164,11 @@ static bool
 key_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded,
 		  Datum *value, bool *isnull, DjkError *error)
 {
-	DjkField	field;
+	DjkField	field = {0};
 
-	*isnull = message->key == NULL;
-	if (*isnull)
+	*value = (Datum) 0;
+	*isnull = true;
+	if (message->key == NULL)
 		return true;
 	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, decoded, error))
 		return false;
@@ -195,14 +196,16 @@ static bool
 value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded,
 			Datum *value, bool *isnull, DjkError *error)
 {
-	DjkField	field;
+	DjkField	field = {0};
 
-	*isnull = message->value == NULL;
-	if (*isnull)
+	*value = (Datum) 0;
+	*isnull = true;
+	if (message->value == NULL)
 		return true;
 	if (state->codec->value_type == BYTEAOID)
 	{
 		*value = djk_bytea_datum(message->value, message->value_len);
+		*isnull = false;
 		return true;
 	}
 	if (!state->codec->decode(message->value, message->value_len, decoded, error))
@@ -210,6 +213,7 @@ value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded
 	if (state->codec->value_type == TEXTOID)
 	{
 		*value = PointerGetDatum(cstring_to_text_with_len(decoded->bare.text, decoded->bare.len));
+		*isnull = false;
 		return true;
 	}
 	if (decoded->is_object)
@@ -222,6 +226,7 @@ value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded
 	{
 		/* A JSON null is a value here, unlike in a column. */
 		*value = DirectFunctionCall1(jsonb_in, CStringGetDatum("null"));
+		*isnull = false;
 		return true;
 	}
 	else
@@ -230,7 +235,7 @@ value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded
 }
 
 static bool
-fill_input(DjkApply *apply, DjkRouteState *state, int index, DjkDecoded *decoded,
+fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded *decoded,
 		   Datum *values, bool *nulls, DjkError *error)
 {
 	const DjkMessage *message = &apply->batch->messages[index];
@@ -238,7 +243,9 @@ fill_input(DjkApply *apply, DjkRouteState *state, int index, DjkDecoded *decoded
 	DjkHeader  *headers = NULL;
 	int			nheaders = 0;
 
+	memset(values, 0, DJK_INPUT_COLUMNS * sizeof(Datum));
 	memset(nulls, true, DJK_INPUT_COLUMNS * sizeof(bool));
+	values[DJK_INPUT_ORD] = Int32GetDatum(ord);
 	nulls[DJK_INPUT_ORD] = false;
 	values[DJK_INPUT_TOPIC] = CStringGetTextDatum(partition->topic);
 	values[DJK_INPUT_PARTITION] = Int32GetDatum(partition->partition);
@@ -292,8 +299,7 @@ djk_prepare_input(DjkApply *apply, DjkRouteState *state, const int *indexes, int
 		MemoryContextReset(row_context);
 		MemoryContextSwitchTo(row_context);
 		apply->current = indexes[i];
-		values[DJK_INPUT_ORD] = Int32GetDatum(i);
-		if (fill_input(apply, state, indexes[i], &decoded, values, nulls, &error))
+		if (fill_input(apply, state, indexes[i], i, &decoded, values, nulls, &error))
 		{
 			tuplestore_putvalues(store, state->input_desc, values, nulls);
 			(*nrows)++;

@@ -166,7 +166,7 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 static char *
 key_json(const DjkMessage *message, DjkDecoded *decoded)
 {
-	DjkError	error;
+	DjkError	error = {0};
 	StringInfoData buf;
 
 	if (message->key == NULL)

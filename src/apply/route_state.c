@@ -219,6 +219,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 
 	state->route = route;
 	state->context = context;
+	state->deleted_field_len = route->deleted_field ? (int) strlen(route->deleted_field) : -1;
 	state->codec = djk_codec_find(route->format);
 	if (state->codec == NULL)
 		ereport(ERROR,

@@ -86,6 +86,7 @@ typedef struct DjkRouteState
 	MemoryContext context;		/* all below; deleted at rebuild */
 	bool		valid;
 	const DjkCodec *codec;
+	int			deleted_field_len;	/* of route->deleted_field; -1: none */
 
 	/* a table or view */
 	char	   *target_sql;		/* qualified and quoted */

@@ -62,20 +62,20 @@ put_field(RowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkField *f
 	int			c = column - builder->state->columns;
 	DjkError	refused = {0};
 
-	if (!djk_convert(column->converter, field, &row->values[c], &row->nulls[c], &refused))
+	if (djk_convert(column->converter, field, &row->values[c], &row->nulls[c], &refused))
 	{
-		char	   *message = psprintf("column \"%s\": %s", column->name, refused.message);
-
-		refused.message = message;
-		if (column->is_key)
-		{
-			*error = refused;
-			return false;
-		}
-		if (builder->error.sqlstate == 0)
-			builder->error = refused;
+		builder->present = bms_add_member(builder->present, c);
+		return true;
 	}
-	builder->present = bms_add_member(builder->present, c);
+	builder->present = bms_del_member(builder->present, c);
+	refused.message = psprintf("column \"%s\": %s", column->name, refused.message);
+	if (column->is_key)
+	{
+		*error = refused;
+		return false;
+	}
+	if (builder->error.sqlstate == 0)
+		builder->error = refused;
 	return true;
 }
 
@@ -98,11 +98,35 @@ is_excluded_column(const DjkRouteRow *route, const DjkField *field)
 	return route->include != NULL;
 }
 
+static inline bool
+is_deleted_field(const RowBuilder *builder, const DjkField *field)
+{
+	return field->name_len == builder->state->deleted_field_len &&
+		memcmp(field->name, builder->state->route->deleted_field, field->name_len) == 0;
+}
+
+/* Whether the message says that its row is gone; the last word counts. */
+static bool
+says_deleted(const RowBuilder *builder)
+{
+	if (builder->state->deleted_field_len < 0)
+		return false;
+	for (int i = builder->decoded.nfields - 1; i >= 0; i--)
+	{
+		if (is_deleted_field(builder, &builder->decoded.fields[i]))
+			return is_true(&builder->decoded.fields[i]);
+	}
+	return false;
+}
+
+/*
+ * Of a delete the key alone: whatever else is wrong in it does not count, and
+ * is not even looked at, since what looks may throw.
+ */
 static bool
 put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
 {
 	const DjkRouteRow *route = builder->state->route;
-	int			deleted_len = route->deleted_field ? strlen(route->deleted_field) : -1;
 	int			hint = 0;
 
 	for (int i = 0; i < builder->decoded.nfields; i++)
@@ -110,11 +134,8 @@ put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
 		const DjkField *field = &builder->decoded.fields[i];
 		DjkColumn  *column;
 
-		if (field->name_len == deleted_len && memcmp(field->name, route->deleted_field, deleted_len) == 0)
-		{
-			row->is_delete = is_true(field);
+		if (is_deleted_field(builder, field))
 			continue;
-		}
 		column = djk_route_state_column(builder->state, field->name, field->name_len, hint);
 		if (column == NULL)
 		{
@@ -129,7 +150,8 @@ put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
 		hint = column - builder->state->columns + 1;
 		if (hint >= builder->state->ncolumns)
 			hint = 0;
-		if (column->source == DJK_SOURCE_FIELD && !put_field(builder, row, column, field, error))
+		if (column->source == DJK_SOURCE_FIELD && (column->is_key || !row->is_delete) &&
+			!put_field(builder, row, column, field, error))
 			return false;
 	}
 	return true;
@@ -385,7 +407,10 @@ decode_value(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErr
 	if (!builder->state->codec->decode(message->value, message->value_len, &builder->decoded, error))
 		return false;
 	if (builder->decoded.is_object)
+	{
+		row->is_delete = says_deleted(builder);
 		return put_fields(builder, row, error);
+	}
 	if (builder->state->fields_optional)
 		return true;
 	error->sqlstate = DJK_ERRCODE_MALFORMED;
@@ -397,7 +422,7 @@ decode_value(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErr
 static void
 allocate_row(DjkRow *row, int ncolumns)
 {
-	row->values = palloc(ncolumns * sizeof(Datum));
+	row->values = palloc0(ncolumns * sizeof(Datum));
 	row->nulls = palloc(ncolumns * sizeof(bool));
 	memset(row->nulls, true, ncolumns * sizeof(bool));
 }

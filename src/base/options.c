@@ -48,6 +48,7 @@ copy_members(json_t *object, DjkProperty **properties, int *count, DjkError *err
 	const char *name;
 	json_t	   *value;
 
+	*count = 0;
 	*properties = palloc((json_object_size(object) + 1) * sizeof(DjkProperty));
 	json_object_foreach(object, name, value)
 	{

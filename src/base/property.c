@@ -356,6 +356,7 @@ nearest(const char *name)
 static bool
 refuse(DjkError *error, int sqlstate, char *message, const char *detail, const char *hint)
 {
+	memset(error, 0, sizeof(*error));
 	error->sqlstate = sqlstate;
 	error->message = message;
 	error->detail = detail ? pstrdup(detail) : NULL;

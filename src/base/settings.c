@@ -330,7 +330,7 @@ djk_settings_properties(int *count)
 {
 	DjkProperty *given = NULL;
 	DjkProperty *properties;
-	DjkError	error;
+	DjkError	error = {0};
 	int			ngiven = 0;
 
 	/* The check hook let it pass. */

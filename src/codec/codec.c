@@ -85,7 +85,7 @@ djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContex
 static bool
 decode_auto_key(const char *bytes, int len, DjkDecoded *out)
 {
-	DjkError	ignored;
+	DjkError	ignored = {0};
 
 	if (len > 0 && (bytes[0] == '{' || bytes[0] == '"') &&
 		djk_json_decode(bytes, len, out, &ignored) &&

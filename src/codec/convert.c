@@ -42,6 +42,7 @@ bool
 djk_convert_refuse(DjkError *error, int sqlstate, const char *message,
 				   const char *detail, const char *hint)
 {
+	error->name = NULL;
 	error->sqlstate = sqlstate;
 	error->message = pstrdup(message);
 	error->detail = detail == NULL ? NULL : pstrdup(detail);
@@ -107,6 +108,7 @@ copy_shown(const char *string)
 static bool
 copy_error(const ErrorData *edata, DjkError *error)
 {
+	error->name = NULL;
 	error->sqlstate = edata->sqlerrcode;
 	error->message = copy_shown(edata->message);
 	error->detail = copy_shown(edata->detail);
@@ -386,17 +388,10 @@ djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options)
 	return converter;
 }
 
-bool
-djk_convert(DjkConverter *converter, const DjkField *field,
-			Datum *value, bool *isnull, DjkError *error)
+/* Of a field that is not null; what is in *value after false is no value. */
+static bool
+convert_value(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
 {
-	if (field->kind == DJK_FIELD_NULL)
-	{
-		*value = (Datum) 0;
-		*isnull = true;
-		return !converter->is_domain || check_domain(converter, (Datum) 0, true, error);
-	}
-	*isnull = false;
 	if (converter->direct != NULL && field->text != NULL &&
 		converter->direct(converter, field, value))
 		return converter->check_direct == NULL || converter->check_direct(converter, field, *value, error);
@@ -409,4 +404,21 @@ djk_convert(DjkConverter *converter, const DjkField *field,
 			 !converter->full(converter, field, value, error))
 		return false;
 	return converter->check_value == NULL || converter->check_value(converter, field, *value, error);
+}
+
+bool
+djk_convert(DjkConverter *converter, const DjkField *field,
+			Datum *value, bool *isnull, DjkError *error)
+{
+	Datum		converted = (Datum) 0;
+
+	*value = (Datum) 0;
+	*isnull = true;
+	if (field->kind == DJK_FIELD_NULL)
+		return !converter->is_domain || check_domain(converter, (Datum) 0, true, error);
+	if (!convert_value(converter, field, &converted, error))
+		return false;
+	*value = converted;
+	*isnull = false;
+	return true;
 }

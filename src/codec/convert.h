@@ -51,9 +51,9 @@ extern const DjkConvertOptions djk_convert_lenient;
 extern DjkConverter *djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options);
 
 /*
- * Converts in CurrentMemoryContext.  Returns false and fills *error (strings
- * in CurrentMemoryContext) for a value the type refuses, where that can be
- * told without throwing: all direct paths, and on PostgreSQL 16+ every input
+ * Converts in CurrentMemoryContext.  Returns false, leaves a null in *value and
+ * *isnull, and fills *error (strings in CurrentMemoryContext) for a value the
+ * type refuses, where that can be told without throwing: all direct paths, and on PostgreSQL 16+ every input
  * function that supports soft errors.  Otherwise the type's input function may
  * throw, so the caller runs this where an ERROR can be caught (a transaction
  * or subtransaction).

@@ -5,9 +5,10 @@
  *
  * A converter has up to two functions.  'direct' handles the usual form of a
  * value at once: true, or false for "not that form", with nothing said of
- * whether it is an error; it is not called for a string that is no text
+ * whether it is an error and nothing in *value; it is not called for a string that is no text
  * (field->text NULL).  'full' then handles every form and knows the
- * errors; for most types it is the type's input function.
+ * errors; for most types it is the type's input function.  Only djk_convert()
+ * and these functions call them: what is refused must not be read as a value.
  *
  *-------------------------------------------------------------------------
  */

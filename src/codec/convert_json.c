@@ -31,6 +31,8 @@ field_json(const DjkField *field, const char **json, int *len, DjkError *error)
 {
 	StringInfoData buf;
 
+	*json = NULL;
+	*len = 0;
 	if (field->raw != NULL)
 	{
 		*json = field->raw;
@@ -126,6 +128,7 @@ read_json(DjkConverter *converter, const char *json, int len,
 	DjkJsonScan scan;
 	bool		is_name = false;
 
+	*result = NULL;
 	djk_json_scan_init(&scan, json, len, false);
 	for (;;)
 	{
@@ -191,7 +194,7 @@ djk_convert_full_jsonb(DjkConverter *converter, const DjkField *field, Datum *va
 	MemoryContext context = CurrentMemoryContext;
 	JsonbValue	scalar;
 	JsonbValue *tree = NULL;
-	DjkError	inner_error;
+	DjkError	inner_error = {0};
 	const char *json;
 	int			len;
 	bool		converted;

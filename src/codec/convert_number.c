@@ -47,6 +47,7 @@ read_integer(const DjkField *field, int64 *result)
 	bool		negative = false;
 	int64		value = 0;
 
+	*result = 0;
 	if (at < end && *at == '-')
 	{
 		negative = true;
@@ -127,6 +128,7 @@ read_exponent(const char *at, const char *end, int *exponent)
 	bool		negative = false;
 	int			value = 0;
 
+	*exponent = 0;
 	if (at < end && (*at == '-' || *at == '+'))
 		negative = *at++ == '-';
 	if (at >= end || end - at > 3)

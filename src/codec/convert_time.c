@@ -50,6 +50,7 @@ read_day(const char *at, int *days)
 	int			month = read2(at + 5);
 	int			day = read2(at + 8);
 
+	*days = 0;
 	if (century < 0 || year < 0 || at[4] != '-' || at[7] != '-' ||
 		month < 1 || month > 12 || day < 1)
 		return false;
@@ -99,6 +100,7 @@ read_fraction(const char **at, const char *end, int *usecs)
 	int			unit = USECS_PER_SEC;
 	int			value = 0;
 
+	*usecs = 0;
 	(*at)++;
 	for (; *at < end && **at >= '0' && **at <= '9'; (*at)++)
 	{
@@ -122,6 +124,7 @@ read_iso(const DjkField *field, IsoTime *iso)
 	int			second;
 	int			usecs = 0;
 
+	memset(iso, 0, sizeof(*iso));
 	if (field->len < 19 || !read_day(at, &iso->days))
 		return false;
 	if ((at[10] != 'T' && at[10] != ' ') || at[13] != ':' || at[16] != ':')

@@ -193,6 +193,8 @@ djk_json_unescape(const char *content, int len, MemoryContext context,
 	char	   *buf = MemoryContextAlloc(context, (Size) len + 1);
 	char	   *to = buf;
 
+	*text = NULL;
+	*text_len = 0;
 	/* An escape is never shorter than what it stands for: len is enough. */
 	while (at < end)
 	{
@@ -241,12 +243,7 @@ djk_json_unescape(const char *content, int len, MemoryContext context,
 static void
 unescape_field(DjkField *field, MemoryContext context)
 {
-	if (!djk_json_unescape(field->text, field->len, context,
-						   &field->text, &field->len, NULL))
-	{
-		field->text = NULL;
-		field->len = 0;
-	}
+	(void) djk_json_unescape(field->text, field->len, context, &field->text, &field->len, NULL);
 }
 
 /* Makes room for one more field. */

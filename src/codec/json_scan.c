@@ -290,6 +290,7 @@ skip_word(DjkJsonScan *scan, const char *at, DjkFieldKind *kind)
 {
 	ptrdiff_t	left = scan->end - at;
 
+	*kind = DJK_FIELD_NULL;
 	if (left >= 4 && memcmp(at, "true", 4) == 0)
 	{
 		*kind = DJK_FIELD_BOOL;
@@ -346,13 +347,13 @@ skip_name(DjkJsonScan *scan, const char *at, DjkJsonString *name)
 {
 	const char *quote;
 
+	memset(name, 0, sizeof(*name));
 	at = skip_space(at, scan->end);
 	if (at >= scan->end || *at != '"')
 	{
 		fail(scan, DJK_JSON_EXPECTED_NAME, at);
 		return NULL;
 	}
-	name->escaped = false;
 	quote = skip_string(scan, at, &name->escaped);
 	if (quote == NULL)
 		return NULL;
@@ -499,6 +500,9 @@ djk_json_scan_value(DjkJsonScan *scan, DjkField *field, bool *escaped)
 	const char *value = at;
 
 	*escaped = false;
+	field->kind = DJK_FIELD_NULL;
+	field->text = field->raw = NULL;
+	field->len = field->raw_len = 0;
 	if (at >= scan->end)
 		return fail(scan, DJK_JSON_EXPECTED_VALUE, at);
 	if (*at == '"')

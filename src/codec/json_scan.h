@@ -66,7 +66,10 @@ typedef struct DjkJsonString
 extern void djk_json_scan_init(DjkJsonScan *scan, const char *text, int len, bool check_utf8);
 extern void djk_json_scan_space(DjkJsonScan *scan);
 
-/* Each returns false with scan->fault set; 'at' is then the offending byte. */
+/*
+ * Each returns false with scan->fault set; 'at' is then the offending byte, and
+ * what it would have filled is empty.
+ */
 extern bool djk_json_scan_name(DjkJsonScan *scan, DjkJsonString *name);
 extern bool djk_json_scan_value(DjkJsonScan *scan, DjkField *field, bool *escaped);
 

@@ -243,6 +243,7 @@ djk_consumer_watermarks(DjkConsumer *consumer, const char *topic, int partition,
 	DjkTopicPartition wanted = {0};
 	double		until = now_ms() + timeout_ms;
 
+	*low = *high = DJK_OFFSET_UNKNOWN;
 	wanted.topic = pstrdup(topic);
 	wanted.partition = partition;
 	if (!look_up_offsets(consumer, &wanted, 1, DJK_OFFSET_EARLIEST, timeout_ms, error))
@@ -367,7 +368,7 @@ char *
 djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms)
 {
 	Lookup	   *lookup = create_lookup(consumer, ask_cluster_id, timeout_ms);
-	DjkError	error;
+	DjkError	error = {0};
 	char	   *id;
 
 	lookup = ask_cluster(consumer, lookup, &error);
@@ -382,8 +383,11 @@ bool
 djk_consumer_topics(DjkConsumer *consumer, const char *topic, DjkTopicInfo **topics, int *ntopics,
 					int timeout_ms, DjkError *error)
 {
-	Lookup	   *lookup = create_lookup(consumer, ask_metadata, timeout_ms);
+	Lookup	   *lookup;
 
+	*topics = NULL;
+	*ntopics = 0;
+	lookup = create_lookup(consumer, ask_metadata, timeout_ms);
 	if (topic != NULL)
 		lookup->topic = rd_kafka_topic_new(lookup->rk, topic, NULL);
 	lookup = ask_cluster(consumer, lookup, error);
@@ -457,9 +461,12 @@ djk_consumer_group_members(DjkConsumer *consumer, const char *group_id,
 						   DjkGroupMember **members, int *nmembers,
 						   int timeout_ms, DjkError *error)
 {
-	Lookup	   *lookup = create_lookup(consumer, ask_group, timeout_ms);
+	Lookup	   *lookup;
 	int			n = 0;
 
+	*members = NULL;
+	*nmembers = 0;
+	lookup = create_lookup(consumer, ask_group, timeout_ms);
 	lookup->group = strdup(group_id);
 	if (lookup->group == NULL)
 	{
@@ -472,7 +479,6 @@ djk_consumer_group_members(DjkConsumer *consumer, const char *group_id,
 	for (int i = 0; i < lookup->groups->group_cnt; i++)
 		n += lookup->groups->groups[i].member_cnt;
 	*members = palloc0(Max(n, 1) * sizeof(DjkGroupMember));
-	*nmembers = 0;
 	for (int i = 0; i < lookup->groups->group_cnt; i++)
 	{
 		copy_members(&lookup->groups->groups[i], *members + *nmembers);

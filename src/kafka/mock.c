@@ -84,6 +84,7 @@ djk_mock_log(DjkMock *mock, int *level)
 	const char *facility;
 	const char *text;
 
+	*level = 0;
 	for (;;)
 	{
 		if (mock->event != NULL)

@@ -340,6 +340,7 @@ take_other(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *even
 bool
 djk_consumer_poll(DjkConsumer *consumer, DjkConsumerEvent *event)
 {
+	memset(event, 0, sizeof(*event));
 	for (;;)
 	{
 		rd_kafka_event_t *rkev;

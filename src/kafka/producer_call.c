@@ -400,6 +400,8 @@ djk_producer_carried(DjkProducer *producer, const char *group, const char *topic
 	DjkConsumer *consumer;
 	bool		answered;
 
+	*number = -1;
+	*note = NULL;
 	config.properties = producer->config.properties;
 	config.nproperties = producer->config.nproperties;
 	config.client_id = producer->config.client_id;

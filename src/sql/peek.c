@@ -70,7 +70,7 @@ find_range(Peek *peek, const char *topic, int partition, const DjkStart *start)
 	DjkConsumer *consumer = peek->client.consumer;
 	DjkTopicPartition *ends;
 	DjkTopicPartition *lows;
-	DjkError	error;
+	DjkError	error = {0};
 	int			n;
 
 	peek->partitions = djk_client_partitions(&peek->client, topic, partition, &n);

@@ -32,6 +32,7 @@
 static bool
 find_kind(Oid type, DjkPayloadKind *kind)
 {
+	*kind = DJK_PAYLOAD_TEXT;
 	switch (type)
 	{
 		case TEXTOID:

@@ -60,6 +60,7 @@ djk_publication_load(int64 id, DjkPublicationRow *publication)
 	HeapTuple	tuple;
 	bool		found;
 
+	memset(publication, 0, sizeof(*publication));
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_INT8EQ, Int64GetDatum(id));
 	scan = systable_beginscan(rel, InvalidOid, false, snapshot, 1, &key);
 	tuple = systable_getnext(scan);

@@ -47,7 +47,7 @@ look_up_each(DjkClient *client, DjkTopicPartition *partitions, int n, int64 whic
 
 	for (int i = 0; i < n; i = end)
 	{
-		DjkError	error;
+		DjkError	error = {0};
 
 		for (end = i + 1; end < n && strcmp(partitions[end].topic, partitions[i].topic) == 0;)
 			end++;
@@ -64,7 +64,7 @@ static DjkTopicPartition *
 look_up_ends(DjkClient *client, const DjkTopicPartition *partitions, int n, int64 which)
 {
 	DjkTopicPartition *ends = palloc(Max(n, 1) * sizeof(DjkTopicPartition));
-	DjkError	error;
+	DjkError	error = {0};
 
 	memcpy(ends, partitions, n * sizeof(DjkTopicPartition));
 	if (n > 0 &&
@@ -111,7 +111,7 @@ djkafka_topics(PG_FUNCTION_ARGS)
 	else
 	{
 		DjkTopicInfo *topics;
-		DjkError	error;
+		DjkError	error = {0};
 		int			ntopics;
 
 		if (!djk_consumer_topics(client.consumer, NULL, &topics, &ntopics,

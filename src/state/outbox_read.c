@@ -284,6 +284,7 @@ djk_outbox_read_difference(const DjkOutbox *outbox, int64 after_id, const DjkOut
 	int64		looked = 0;
 	int			read = 0;
 
+	*all = false;
 	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
 		djk_outbox_scan_begin(&scans[i], i, after_id, PG_INT64_MAX, ForwardScanDirection);
 	while (!is_full(batch, read, limits) && (limits->rows == 0 || looked++ < limits->rows) &&

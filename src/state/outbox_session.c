@@ -369,6 +369,7 @@ djk_outbox_find_waiting(int64 server_id, DjkOutboxWaiting *waiting)
 	DjkIdentity identity;
 	bool		found;
 
+	memset(waiting, 0, sizeof(*waiting));
 	djk_catalog_enter(&identity);
 	found = djk_catalog_query_latest(&select_waiting, values, NULL) > 0;
 	if (found)

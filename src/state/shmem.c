@@ -103,9 +103,7 @@ start_shmem(void)
 
 	if (prev_shmem_startup_hook)
 		prev_shmem_startup_hook();
-
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-
 	shared = ShmemInitStruct("djkafka state", shared_size(), &found);
 	if (!found)
 	{
@@ -114,9 +112,7 @@ start_shmem(void)
 		shared->nslots = djk_max_workers;
 		shared->next_generation = 1;
 	}
-
 	djk_partition_start(&GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_PARTITIONS].lock);
-
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -190,6 +186,7 @@ djk_slot_reserve(const DjkSlotKey *key, uint32 *generation)
 {
 	int			free_slot = -1;
 
+	*generation = 0;
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < shared->nslots; i++)
 	{
@@ -328,6 +325,8 @@ djk_slot_get(int slot, uint32 generation, DjkSlotStatus *status, DjkLeaving *lea
 {
 	Slot	   *s;
 
+	memset(status, 0, sizeof(*status));
+	*leaving = DJK_LEFT_UNKNOWN;
 	LWLockAcquire(shared->lock, LW_SHARED);
 	s = slot_of(slot, generation);
 	if (s != NULL)
@@ -590,6 +589,7 @@ djk_embedded_incarnation(pg_uuid_t *incarnation)
 {
 	bool		runs;
 
+	memset(incarnation, 0, sizeof(*incarnation));
 	if (shared == NULL)
 		return false;
 	LWLockAcquire(shared->lock, LW_SHARED);

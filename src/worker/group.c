@@ -43,7 +43,7 @@ djk_group_holds(DjkMember *worker, int timeout_ms)
 	char	   *instance = djk_group_instance(worker);
 	DjkGroupMember *members;
 	int			nmembers;
-	DjkError	error;
+	DjkError	error = {0};
 
 	if (instance == NULL ||
 		!djk_consumer_group_members(worker->kafka, worker->row->group_id, &members, &nmembers,
@@ -74,7 +74,7 @@ djk_group_foreign_member(DjkMember *worker, int timeout_ms, bool *answered)
 {
 	DjkGroupMember *members;
 	int			nmembers;
-	DjkError	error;
+	DjkError	error = {0};
 
 	*answered = djk_consumer_group_members(worker->kafka, worker->row->group_id, &members, &nmembers,
 										   timeout_ms, &error);

@@ -123,6 +123,7 @@ ask_carried(DjkSender *sender, bool *is_batch)
 {
 	DjkOutbox  *outbox = sender->outbox;
 
+	*is_batch = false;
 	for (;;)
 	{
 		DjkError	error = {0};

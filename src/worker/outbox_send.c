@@ -131,6 +131,7 @@ check_topic(DjkSender *sender, const char *name, double *vain_ms, DjkError *erro
 	DjkTopicLook look;
 	DjkDelivery answer;
 
+	memset(error, 0, sizeof(*error));
 	if (topic->checked)
 		return DJK_DELIVERY_DONE;
 	/* A look takes its time: one is enough for all its messages in the batch. */
@@ -230,6 +231,7 @@ next_piece(const DjkSender *sender, int *first, int *end)
 	int			i = 0;
 	int			most;
 
+	*first = *end = 0;
 	while (i < sender->batch.nmessages && !is_waiting(&sender->batch.messages[i]))
 		i++;
 	if (i == sender->batch.nmessages)

@@ -206,7 +206,7 @@ load_topic(DjkPositions *positions, const char *topic)
 {
 	DjkTopicInfo *info;
 	int			ninfo;
-	DjkError	error;
+	DjkError	error = {0};
 	DjkIdentity identity;
 	DjkOffsetRow *rows;
 	int			nrows;
@@ -290,6 +290,7 @@ ask_kafka(DjkPositions *positions, const DjkPosition *position, const char *wish
 	DjkTopicPartition asked = {0};
 	DjkStart	start = parse_wish(wish);
 
+	*offset = DJK_OFFSET_UNKNOWN;
 	asked.topic = pstrdup(position->key.topic);
 	asked.partition = position->key.partition;
 	if (!djk_consumer_resolve_start(positions->kafka, &asked, 1, &start, LOOKUP_TIMEOUT_MS, error))

@@ -103,6 +103,7 @@ owner_problem(Oid owner, const char **hint)
 	const char *name;
 	bool		can_login;
 
+	*hint = NULL;
 	if (!HeapTupleIsValid(tuple))
 	{
 		*hint = "Set djkafka_consumer.owner to a role that exists.";
@@ -279,7 +280,7 @@ start_child(Child *child, const Wanted *wanted)
 {
 	DjkWorkerArgs args = {0};
 	char		name[BGW_MAXLEN];
-	const char *hint;
+	const char *hint = NULL;
 	const char *problem = OidIsValid(wanted->owner) ? owner_problem(wanted->owner, &hint) : NULL;
 	bool		is_consumer = wanted->kind == DJK_KIND_CONSUMER;
 	MemoryContext old;
