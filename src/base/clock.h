@@ -15,26 +15,35 @@
 #include "datatype/timestamp.h"
 #include "utils/timestamp.h"
 
+/* PostgreSQL's epoch in Kafka's time. */
+#define DJK_EPOCH_MS	(((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000)
+
+/* The first and the last whole millisecond that a timestamp can hold, in Kafka's time. */
+#define DJK_LOWEST_MS	(MIN_TIMESTAMP / 1000 + DJK_EPOCH_MS)
+#define DJK_HIGHEST_MS	(END_TIMESTAMP / 1000 - 1 + DJK_EPOCH_MS)
+
 /*
- * Kafka's milliseconds since 1970 as a timestamp.  What a producer wrote may
- * lie beyond what a timestamp can hold: it becomes the last one that can be.
+ * Kafka's milliseconds since 1970 as a timestamp.  What a producer wrote may be
+ * any number: what lies beyond what a timestamp can hold becomes the first or
+ * the last one that can be.  Compared before anything is computed, and not by
+ * Min(): under -fwrapv gcc 12 makes Min(a, b) * 1000 the lesser of two products,
+ * one of which has overflowed.
  */
 static inline TimestampTz
 djk_timestamp_from_kafka(int64 timestamp_ms)
 {
-	const int64 epoch_ms = ((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
-	const int64 highest_ms = END_TIMESTAMP / 1000 - 1;
-
-	return Min(timestamp_ms - epoch_ms, highest_ms) * 1000;
+	if (timestamp_ms < DJK_LOWEST_MS)
+		timestamp_ms = DJK_LOWEST_MS;
+	else if (timestamp_ms > DJK_HIGHEST_MS)
+		timestamp_ms = DJK_HIGHEST_MS;
+	return (timestamp_ms - DJK_EPOCH_MS) * 1000;
 }
 
-/* The inverse, rounded down to milliseconds. */
+/* The inverse, rounded down to milliseconds; infinite times lie beyond all others. */
 static inline int64
 djk_timestamp_to_kafka(TimestampTz timestamp)
 {
-	const int64 epoch_ms = ((int64) POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * 1000;
-
-	return timestamp / 1000 + epoch_ms;
+	return timestamp / 1000 - (timestamp % 1000 < 0) + DJK_EPOCH_MS;
 }
 
 /*

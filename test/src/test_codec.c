@@ -14,12 +14,15 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "base/clock.h"
 #include "base/compat.h"
 #include "codec/convert.h"
 
 PG_FUNCTION_INFO_V1(djkafka_test_decode);
 PG_FUNCTION_INFO_V1(djkafka_test_decode_key);
 PG_FUNCTION_INFO_V1(djkafka_test_convert);
+PG_FUNCTION_INFO_V1(djkafka_test_from_kafka);
+PG_FUNCTION_INFO_V1(djkafka_test_to_kafka);
 
 static const char *
 kind_name(DjkFieldKind kind)
@@ -178,4 +181,20 @@ djkafka_test_convert(PG_FUNCTION_ARGS)
 		PG_RETURN_NULL();
 	getTypeOutputInfo(type, &output, &is_varlena);
 	PG_RETURN_TEXT_P(cstring_to_text(OidOutputFunctionCall(output, value)));
+}
+
+/*
+ * djkafka_test_from_kafka(ms bigint) returns timestamptz, and
+ * djkafka_test_to_kafka(at timestamptz) returns bigint: base/clock.h.
+ */
+Datum
+djkafka_test_from_kafka(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TIMESTAMPTZ(djk_timestamp_from_kafka(PG_GETARG_INT64(0)));
+}
+
+Datum
+djkafka_test_to_kafka(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(djk_timestamp_to_kafka(PG_GETARG_TIMESTAMPTZ(0)));
 }
