@@ -375,7 +375,8 @@ djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options)
 		converter->inner = djk_converter_create(base, base_typmod, options);
 		converter->full = convert_domain;
 	}
-	else if (OidIsValid(element))
+	/* Vectors are arrays of one shape, without nulls: what else is built of them cannot be read. */
+	else if (OidIsValid(element) && type != INT2VECTOROID && type != OIDVECTOROID)
 		djk_convert_init_array(converter, element);
 	else if (typtype == TYPTYPE_COMPOSITE)
 		djk_convert_init_composite(converter);

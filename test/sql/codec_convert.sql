@@ -97,5 +97,9 @@ SELECT conv('pair', '{"a":"x"}');
 -- messages show a little of the value only
 SELECT length(conv('int', '"' || repeat('é', 100000) || '"')), length(conv('uuid', '"' || repeat('é', 100000) || '"'));
 
+-- vectors look like arrays and are none: an array of another shape could be written, and never be read
+SELECT type, json, conv(type::regtype, json)
+FROM unnest(ARRAY['oidvector', 'int2vector']) AS type, unnest(ARRAY['[]', '[1, 2]', '[1, null]', '[[1], [2]]', '"1 2"', '""', 'null']) AS json;
+
 SET client_min_messages = warning;
 DROP SCHEMA codec_convert CASCADE;
