@@ -833,6 +833,10 @@ COMMENT ON FUNCTION @extschema@.djkafka_header(@extschema@.djkafka_header[], tex
 -- Status
 --
 
+CREATE FUNCTION @extschema@.djkafka_dead_letter_retry(id bigint) RETURNS text
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION @extschema@.djkafka_dead_letter_retry(bigint) IS 'applies a dead letter again, in the caller''s transaction; the letter goes unless it fails again';
+
 CREATE FUNCTION @extschema@.djkafka_worker_status(
     OUT kind text,
     OUT consumer_id bigint,
@@ -1284,6 +1288,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
+    @extschema@.djkafka_dead_letter_retry(bigint),
     @extschema@.djkafka_pause(text),
     @extschema@.djkafka_resume(text),
     @extschema@.djkafka_restart(text),
@@ -1305,6 +1310,7 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
+    @extschema@.djkafka_dead_letter_retry(bigint),
     @extschema@.djkafka_pause(text),
     @extschema@.djkafka_resume(text),
     @extschema@.djkafka_restart(text),

@@ -472,10 +472,26 @@ count_result(const DjkApply *apply, DjkApplyResult *result)
 {
 	for (int i = 0; i < result->decided; i++)
 	{
-		if (apply->work[i].fate == DJK_FATE_APPLIED)
-			result->applied++;
-		else if (apply->work[i].fate == DJK_FATE_DEAD)
-			result->dead++;
+		switch (apply->work[i].fate)
+		{
+			case DJK_FATE_APPLIED:
+				result->applied++;
+				break;
+			case DJK_FATE_FILTERED:
+				result->filtered++;
+				break;
+			case DJK_FATE_DUPLICATE:
+				result->duplicates++;
+				break;
+			case DJK_FATE_DEAD:
+				result->dead++;
+				break;
+			case DJK_FATE_SKIPPED:
+				result->skipped++;
+				break;
+			default:
+				break;
+		}
 	}
 }
 

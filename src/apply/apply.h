@@ -27,7 +27,10 @@ typedef struct DjkApplyResult
 	DjkApplyStatus status;
 	int			decided;		/* messages whose fate is committed, from the first on */
 	int64		applied;
+	int64		filtered;
+	int64		duplicates;
 	int64		dead;
+	int64		skipped;
 	DjkError	error;			/* unless DONE; lives until the next batch */
 } DjkApplyResult;
 

@@ -22,6 +22,7 @@
 #include "kafka/error.h"
 #include "miscadmin.h"
 #include "sql/client.h"
+#include "sql/run.h"
 #include "sql/run_messages.h"
 #include "state/catalog.h"
 #include "state/offset.h"
@@ -65,12 +66,11 @@ typedef struct Run
 /* ---------- arguments ---------- */
 
 /*
- * Routes run code of the consumer's owner in the caller's session, at COMMIT
- * too.  SET ROLE and SET SESSION AUTHORIZATION are no walls: that code could
+ * SET ROLE and SET SESSION AUTHORIZATION are no walls: the owner's code could
  * undo either, so what counts is who logged in.
  */
-static void
-require_owner(const DjkConsumerRow *consumer)
+void
+djk_run_require_owner(const DjkConsumerRow *consumer)
 {
 	Oid			login = OidIsValid(MyProc->roleId) ? MyProc->roleId : BOOTSTRAP_SUPERUSERID;
 	char	   *owner = GetUserNameFromId(consumer->owner, true);
@@ -105,7 +105,7 @@ load_consumer(const char *name)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("consumer \"%s\" does not exist", name),
 				 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
-	require_owner(consumer);
+	djk_run_require_owner(consumer);
 	return consumer;
 }
 
@@ -404,8 +404,8 @@ load_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **heade
 	return djk_consumer_headers(message, CurrentMemoryContext, headers);
 }
 
-static void
-throw_stopped(const DjkApplyResult *result)
+void
+djk_run_throw_stopped(const DjkApplyResult *result)
 {
 	ereport(ERROR,
 			(errcode(result->error.sqlstate),
@@ -423,7 +423,7 @@ apply_batch(Run *run, DjkBatch *batch)
 	run->applied += result.applied;
 	run->dead += result.dead;
 	if (result.status == DJK_APPLY_STOPPED)
-		throw_stopped(&result);
+		djk_run_throw_stopped(&result);
 }
 
 static void

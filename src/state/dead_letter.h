@@ -19,4 +19,28 @@ extern void djk_dead_letter_write(int64 consumer_id, const char *consumer, int64
 								  const DjkBatchPartition *partition, const DjkMessage *message,
 								  Datum headers, const DjkError *error, const char *context);
 
+/* A row, as it was when its message could not be applied. */
+typedef struct DjkDeadLetter
+{
+	int64		id;
+	int64		consumer_id;
+	char	   *consumer;
+	char	   *topic;
+	int			partition;
+	int64		offset;
+	int64		timestamp_ms;	/* DJK_TIMESTAMP_NONE if Kafka had none */
+	Datum		key;			/* bytea, 0: null */
+	Datum		value;
+	Datum		headers;		/* djkafka_header[], 0: none */
+} DjkDeadLetter;
+
+/* Locks a row and reads it, in 'context'; false if there is none.  Between enter and leave. */
+extern bool djk_dead_letter_lock(int64 id, DjkDeadLetter *letter, MemoryContext context);
+
+/* Deletes a row; between enter and leave. */
+extern void djk_dead_letter_delete(int64 id);
+
+/* Gives the newest row of the same message, which has failed again, the id of the first. */
+extern void djk_dead_letter_replace(const DjkDeadLetter *letter);
+
 #endif							/* DJK_DEAD_LETTER_H */

@@ -27,6 +27,7 @@ SELECT djkafka_create_route(consumer => 'c', topic => 'arguments.1', target => '
 SELECT djkafka_subscribe(topic => 'arguments.2', target => NULL, handler => 'handle(jsonb)', operation => 'insert', format => 'json', key_format => 'text', key_columns => NULL,
     columns => NULL, include => NULL, exclude => NULL, filter => 'true', route_order => 1, deleted_field => NULL, unknown_fields => 'ignore', on_error => 'skip', notify => 'off', time_zone => 'UTC', skip_column => NULL, consumer => 'c', types => 'postgres', time_unit => NULL);
 SELECT * FROM djkafka_run(name => 'c', max_messages => 1, until => 'eof', idle => '1 s', timeout => '5 s', messages => NULL);
+SELECT refused('SELECT djkafka_dead_letter_retry(id => 1)');
 SELECT djkafka_seek(name => 'c', topic => 'arguments.1', start_at => 'earliest', partition => 0);
 SELECT djkafka_pause(name => 'c'), djkafka_resume(name => 'c'), djkafka_restart(name => 'c');
 SELECT * FROM djkafka_peek(topic => 'arguments.1', max_messages => 1, partition => 0, start_at => 'latest', server => NULL, timeout => '1 s');
