@@ -564,6 +564,9 @@ ALTER TABLE @extschema@.djkafka_outbox_2 ENABLE ALWAYS TRIGGER djkafka_outbox_2_
 CREATE TRIGGER djkafka_outbox_held_guard BEFORE INSERT ON @extschema@.djkafka_outbox_held
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_guard();
 ALTER TABLE @extschema@.djkafka_outbox_held ENABLE ALWAYS TRIGGER djkafka_outbox_held_guard;
+CREATE TRIGGER djkafka_outbox_dead_guard BEFORE INSERT ON @extschema@.djkafka_outbox_dead
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_guard();
+ALTER TABLE @extschema@.djkafka_outbox_dead ENABLE ALWAYS TRIGGER djkafka_outbox_dead_guard;
 CREATE TRIGGER djkafka_outbox_server_guard BEFORE INSERT ON @extschema@.djkafka_outbox_server
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_guard();
 ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outbox_server_guard;

@@ -10,6 +10,7 @@
 #include <limits.h>
 
 #include "access/htup_details.h"
+#include "base/topic.h"
 #include "common/int.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -128,6 +129,8 @@ djkafka_outbox_resend(PG_FUNCTION_ARGS)
 
 	PreventCommandIfReadOnly("djkafka_outbox_resend()");
 	take_dead(PG_GETARG_INT64(0), &message);
+	/* It may have come with a dump, which nobody has checked. */
+	djk_topic_name_require(message.topic, "Discard it with djkafka_outbox_discard.");
 	server = djk_produce_server(message.server, GetUserId());
 	PG_RETURN_INT64(djk_produce_write(server, &message, 0));
 }

@@ -249,7 +249,22 @@ DROP INDEX surplus;
 SELECT djkafka_produce('f', 'v') IS NOT NULL;
 COMMIT;
 
--- what Kafka refused
+-- what Kafka refused; nobody else says so, or who sends it again would send what he may not
+CREATE FUNCTION forge(server text) RETURNS text LANGUAGE sql AS $$
+	SELECT refused(format('INSERT INTO djkafka_outbox_dead (id, txid, message_time, topic, server, error, message)'
+		' SELECT -9, %L, now(), %L, %L, %L, %L', '1', 'forged', server, 'E', 'e')) $$;
+GRANT INSERT ON djkafka_outbox_dead TO produce_app;
+SET ROLE produce_app;
+SELECT forge(NULL), forge('produce_server');
+RESET ROLE;
+SELECT forge(NULL), forge('produce_server');
+REVOKE INSERT ON djkafka_outbox_dead FROM produce_app;
+DROP FUNCTION forge;
+SELECT count(*) FROM djkafka_outbox_dead;
+ALTER TABLE djkafka_outbox_dead DISABLE TRIGGER USER;
+INSERT INTO djkafka_outbox_dead (id, txid, message_time, topic, error, message) SELECT -8, '1', now(), repeat('t', 250), 'E', 'e';
+SELECT left(refused('SELECT djkafka_outbox_resend(-8)'), 40);
+SELECT djkafka_outbox_discard(-8);
 INSERT INTO djkafka_outbox_dead (id, txid, message_time, partition, topic, key, value, headers, error, message)
 SELECT 0, '1', '2020-01-01 00:00+00', 2, 'd', 'k', 'v', ARRAY[('h', 'x')]::djkafka_header[], 'MSG_SIZE_TOO_LARGE', 'Broker: Message size too large';
 INSERT INTO djkafka_outbox_dead (id, txid, message_time, topic, error, message) SELECT -1, '1', now(), 'd', 'E', 'e';
@@ -277,6 +292,7 @@ SELECT server, state, delivery, depth, depth_is_estimate, oldest_age < '1 hour',
 SELECT count(djkafka_produce('many', i)) FROM generate_series(1, 20000) i;
 SELECT depth BETWEEN 19900 AND 20300, depth_is_estimate FROM djkafka_outbox_status WHERE server IS NULL;
 INSERT INTO djkafka_outbox_dead (id, txid, message_time, topic, error, message) SELECT -2, '1', now(), 'd', 'E', 'e';
+ALTER TABLE djkafka_outbox_dead ENABLE ALWAYS TRIGGER djkafka_outbox_dead_guard;
 INSERT INTO djkafka_outbox_held (id, txid, message_time, topic) SELECT -3, '1', now(), 'd'; -- refused: nothing but a dump comes so
 ALTER TABLE djkafka_outbox_held DISABLE TRIGGER djkafka_outbox_held_guard;
 INSERT INTO djkafka_outbox_held (id, txid, message_time, topic) SELECT -3, '1', now(), 'd';
