@@ -894,7 +894,8 @@ CREATE VIEW @extschema@.djkafka_partition_status AS
 SELECT c.name AS consumer,
        o.topic,
        o.partition,
-       CASE WHEN o.state OPERATOR(pg_catalog.<>) 'ok' THEN o.state
+       CASE WHEN NOT t.taken THEN 'no_route'
+            WHEN o.state OPERATOR(pg_catalog.<>) 'ok' THEN o.state
             WHEN w.pid IS NULL THEN 'unassigned'
             WHEN o.next_offset IS NULL THEN 'starting'
             ELSE 'running' END AS state,
@@ -904,8 +905,8 @@ SELECT c.name AS consumer,
        o.first_offset,
        o.next_offset,
        GREATEST(w.high_watermark, o.high_watermark) AS high_watermark,
-       -- only where somebody watches the end; and GREATEST() would take what is not known for nothing
-       CASE WHEN w.pid IS NULL OR o.state OPERATOR(pg_catalog.<>) 'ok'
+       -- only where somebody watches the end and has seen it: the end of an earlier batch says nothing of now
+       CASE WHEN w.high_watermark IS NULL OR NOT t.taken OR o.state OPERATOR(pg_catalog.<>) 'ok'
                  OR x.state OPERATOR(pg_catalog.=) ANY (ARRAY['unreachable', 'broken']) THEN NULL
             WHEN GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.<) o.next_offset THEN 0
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
@@ -919,7 +920,16 @@ SELECT c.name AS consumer,
   FROM @extschema@.djkafka_offset o
   JOIN @extschema@.djkafka_consumer c ON c.id OPERATOR(pg_catalog.=) o.consumer_id
   LEFT JOIN @extschema@.djkafka_partition_owner() w ON w.offset_id OPERATOR(pg_catalog.=) o.id
-  LEFT JOIN @extschema@.djkafka_worker_status() x ON x.pid OPERATOR(pg_catalog.=) w.pid;
+  LEFT JOIN @extschema@.djkafka_worker_status() x ON x.pid OPERATOR(pg_catalog.=) w.pid
+ CROSS JOIN LATERAL (
+        -- as a worker finds the routes of a topic
+        SELECT EXISTS (
+            SELECT FROM @extschema@.djkafka_route r
+             WHERE r.consumer_id OPERATOR(pg_catalog.=) o.consumer_id
+               AND CASE WHEN NOT pg_catalog.starts_with(r.topic, '^') THEN r.topic OPERATOR(pg_catalog.=) o.topic
+                        ELSE (pg_catalog.starts_with(r.topic, '^__') OR NOT pg_catalog.starts_with(o.topic, '__'))
+                             AND o.topic OPERATOR(pg_catalog.~) r.topic END) AS taken
+       ) t;
 COMMENT ON VIEW @extschema@.djkafka_partition_status IS 'one row a partition: owner, position, lag and counters';
 
 CREATE FUNCTION @extschema@.djkafka_consumer_state(
@@ -940,8 +950,10 @@ BEGIN ATOMIC
         WHEN 'waiting_for_lock' OPERATOR(pg_catalog.=) ANY ($5) THEN 'waiting_for_lock'
         WHEN 'backoff' OPERATOR(pg_catalog.=) ANY ($5) THEN 'backoff'
         WHEN 'unreachable' OPERATOR(pg_catalog.=) ANY ($5) THEN 'unreachable'
+        WHEN 'unassigned' OPERATOR(pg_catalog.=) ANY ($5) THEN 'unassigned'
         WHEN 'waiting_for_topic' OPERATOR(pg_catalog.=) ANY ($5) THEN 'waiting_for_topic'
-        WHEN 'running' OPERATOR(pg_catalog.=) ANY ($5) THEN 'running'
+        WHEN (SELECT pg_catalog.count(*) FROM pg_catalog.unnest($5) AS s (state)
+               WHERE s.state OPERATOR(pg_catalog.=) 'running') OPERATOR(pg_catalog.>=) $3 THEN 'running'
         ELSE 'starting' END;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_consumer_state(boolean, boolean, integer, bigint, text[], bigint, text, bigint) IS 'the one state of a consumer out of those of its workers and partitions';
@@ -956,7 +968,8 @@ SELECT c.name AS consumer,
             WHEN 'no_routes' THEN 'the consumer has no routes'
             WHEN 'needs_decision' THEN o.decision
             ELSE coalesce(w.told OPERATOR(pg_catalog.->) s.state OPERATOR(pg_catalog.->>) 0,
-                          CASE s.state WHEN 'no_worker_slot' THEN short.reason END, sys.reason) END AS reason,
+                          CASE s.state WHEN 'no_worker_slot' THEN short.reason
+                                       WHEN 'starting' THEN o.unseen END, sys.reason) END AS reason,
        CASE s.state
             WHEN 'foreign_home' THEN 'Drop it here with djkafka_drop_consumer; to consume in this database too, subscribe anew.'
             WHEN 'paused' THEN 'SELECT djkafka_resume(' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(c.name) OPERATOR(pg_catalog.||) ')'
@@ -983,13 +996,13 @@ SELECT c.name AS consumer,
   FROM @extschema@.djkafka_consumer c
  CROSS JOIN @extschema@.djkafka_system_state() sys
   LEFT JOIN LATERAL (
-        SELECT pg_catalog.array_agg(x.state) AS states,
+        SELECT pg_catalog.array_agg(y.state) AS states,
                pg_catalog.count(x.pid) AS running,
                pg_catalog.max(x.since) AS since,
                pg_catalog.count(*) AS slots,
                -- what is told beside a state is the reason of a worker in that state
-               pg_catalog.jsonb_object_agg(x.state, pg_catalog.jsonb_build_array(x.reason, x.hint))
-                   FILTER (WHERE x.reason IS NOT NULL) AS told,
+               pg_catalog.jsonb_object_agg(y.state, pg_catalog.jsonb_build_array(y.reason, x.hint))
+                   FILTER (WHERE y.reason IS NOT NULL) AS told,
                pg_catalog.sum(x.rows_per_second) AS rows_per_second,
                pg_catalog.sum(x.batches)::bigint AS batches,
                pg_catalog.max(x.last_batch_at) AS last_batch_at,
@@ -998,6 +1011,14 @@ SELECT c.name AS consumer,
                pg_catalog.max(x.attempt) AS attempt,
                pg_catalog.min(x.next_retry) AS next_retry
           FROM @extschema@.djkafka_worker_status() x
+         -- a worker that has not noticed yet what changed does what it was to do before
+         CROSS JOIN LATERAL (
+               SELECT x.state OPERATOR(pg_catalog.=) 'running' AND x.revision OPERATOR(pg_catalog.<>) c.revision
+               ) old (definition)
+         CROSS JOIN LATERAL (
+               SELECT CASE WHEN old.definition THEN 'starting' ELSE x.state END,
+                      CASE WHEN old.definition THEN 'the definition has changed' ELSE x.reason END
+               ) y (state, reason)
          WHERE x.kind OPERATOR(pg_catalog.=) 'consumer' AND x.consumer_id OPERATOR(pg_catalog.=) c.id
        ) w ON true
   LEFT JOIN (
@@ -1007,7 +1028,10 @@ SELECT c.name AS consumer,
        ) short ON w.slots OPERATOR(pg_catalog.<) c.workers
   LEFT JOIN LATERAL (
         SELECT pg_catalog.count(*) AS partitions,
-               CASE WHEN pg_catalog.bool_and(p.lag IS NOT NULL) THEN pg_catalog.sum(p.lag)::bigint END AS lag,
+               CASE WHEN pg_catalog.bool_and(p.lag IS NOT NULL) FILTER (WHERE p.state OPERATOR(pg_catalog.<>) 'no_route')
+                    THEN pg_catalog.sum(p.lag)::bigint END AS lag,
+               pg_catalog.min(pg_catalog.format('the end of topic "%s", partition %s, is not known yet', p.topic, p.partition))
+                   FILTER (WHERE p.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'running']) AND p.lag IS NULL) AS unseen,
                pg_catalog.count(*) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decisions,
                pg_catalog.min(p.reason) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decision,
                pg_catalog.sum(p.applied)::bigint AS applied,
@@ -1023,8 +1047,9 @@ SELECT c.name AS consumer,
  CROSS JOIN LATERAL (
         SELECT @extschema@.djkafka_consumer_state(
                    c.enabled, @extschema@.djkafka_is_home(c.home), c.workers, w.running,
-                   CASE WHEN short.reason IS NULL THEN w.states
-                        ELSE pg_catalog.array_append(w.states, 'no_worker_slot') END,
+                   CASE WHEN short.reason IS NOT NULL THEN pg_catalog.array_append(w.states, 'no_worker_slot')
+                        WHEN o.unseen IS NOT NULL THEN pg_catalog.array_replace(w.states, 'running', 'starting')
+                        ELSE w.states END,
                    o.decisions, sys.state,
                    (SELECT pg_catalog.count(*) FROM @extschema@.djkafka_route r
                      WHERE r.consumer_id OPERATOR(pg_catalog.=) c.id)) AS state
@@ -1118,7 +1143,7 @@ CREATE FUNCTION @extschema@.djkafka_health(
 ) RETURNS SETOF record LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     SELECT CASE WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'no_routes']) THEN 'ok'
-                WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'waiting_for_topic', 'backoff']) THEN 'warning'
+                WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'waiting_for_topic', 'backoff', 'unassigned']) THEN 'warning'
                 ELSE 'critical' END,
            s.consumer, s.state, s.reason, s.hint, NULL
       FROM @extschema@.djkafka_status s

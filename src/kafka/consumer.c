@@ -330,20 +330,23 @@ djk_consumer_decline(DjkConsumer *consumer, rd_kafka_event_t *event)
 }
 
 void
-djk_consumer_unsubscribe(DjkConsumer *consumer, int timeout_ms)
+djk_consumer_unsubscribe(DjkConsumer *consumer)
 {
-	TimestampTz start = djk_clock_now();
-
 	djk_consumer_release_all(consumer);
 	rd_kafka_unsubscribe(consumer->handle->rk);
-	while (consumer->nowned > 0 &&
-		   !TimestampDifferenceExceeds(start, djk_clock_now(), timeout_ms))
-	{
-		rd_kafka_event_t *event = rd_kafka_queue_poll(consumer->handle->queue, DJK_HANDLE_SLICE_MS);
+}
 
-		CHECK_FOR_INTERRUPTS();
-		if (event == NULL)
-			continue;
+/*
+ * A rebalance that is under way is finished first: the library waits for the
+ * answer to what it gives, and leaves after that.
+ */
+bool
+djk_consumer_decline_all(DjkConsumer *consumer)
+{
+	rd_kafka_event_t *event;
+
+	while ((event = rd_kafka_queue_poll(consumer->handle->queue, 0)) != NULL)
+	{
 		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE)
 		{
 			djk_consumer_decline(consumer, event);
@@ -352,6 +355,7 @@ djk_consumer_unsubscribe(DjkConsumer *consumer, int timeout_ms)
 		}
 		rd_kafka_event_destroy(event);
 	}
+	return consumer->nowned == 0;
 }
 
 int

@@ -116,8 +116,13 @@ extern void djk_consumer_destroy(DjkConsumer *consumer, int timeout_ms);
 
 /* Topics, or patterns that begin with '^'. */
 extern void djk_consumer_subscribe(DjkConsumer *consumer, const char *const *topics, int ntopics);
-/* Leaves the group's partitions, polling until revoked or the deadline: a wanted departure. */
-extern void djk_consumer_unsubscribe(DjkConsumer *consumer, int timeout_ms);
+/*
+ * A wanted departure.  It is over when the group does not count us any more;
+ * until then the library's questions are answered by djk_consumer_decline_all(),
+ * which is true once no partition is ours.
+ */
+extern void djk_consumer_unsubscribe(DjkConsumer *consumer);
+extern bool djk_consumer_decline_all(DjkConsumer *consumer);
 
 /* True if the assignor in use is cooperative: assign and revoke are increments then. */
 extern bool djk_consumer_is_cooperative(DjkConsumer *consumer);
@@ -200,14 +205,48 @@ typedef struct DjkGroupMember
 	char	   *member_id;
 	char	   *client_id;		/* NULL if empty: what a member says of itself */
 	char	   *host;			/* NULL if unknown */
+	DjkTopicPartition *partitions;	/* that it was given; none while the group is not settled */
+	int			npartitions;
 } DjkGroupMember;
 
 /*
- * Live members of a group, ours included; not those with the new protocol of
- * Kafka 4 (group.protocol=consumer), which brokers hide from this request.
+ * A group as its brokers see it.  Members are the live ones, ours included, and
+ * static ones whose session has not ended; not those with the new protocol of
+ * Kafka 4 (group.protocol=consumer), which brokers hide from this request.  A
+ * group that nobody ever joined has none; neither has one whose coordinator is
+ * just moving: no broker lists it then.
  */
-extern bool djk_consumer_group_members(DjkConsumer *consumer, const char *group_id,
-									   DjkGroupMember **members, int *nmembers,
-									   int timeout_ms, DjkError *error);
+typedef struct DjkGroupView
+{
+	bool		answered;		/* false: only 'error' is set */
+	DjkError	error;
+	bool		settled;		/* nobody joins or leaves: the partitions are told */
+	char	   *strategy;		/* by which the leader shared them out; NULL if there is none */
+	DjkGroupMember *members;
+	int			nmembers;
+
+	bool		topics_known;	/* false: the look-up of the topics failed, or none were asked for */
+	DjkTopicInfo *topics;		/* those asked for, or all of the cluster if one of them is a pattern */
+	int			ntopics;
+} DjkGroupView;
+
+/*
+ * Looks at a group, and at topics (or patterns) if there are any, waiting up to
+ * 'timeout_ms' for each.  The answer is in CurrentMemoryContext.
+ */
+extern DjkGroupView *djk_consumer_look(DjkConsumer *consumer, const char *group_id,
+									   const char *const *topics, int ntopics, int timeout_ms);
+
+/*
+ * The same without waiting.  The consumer's fd becomes readable when there is
+ * an answer; taking it ends the look.  NULL: it could not be started, or there
+ * is no answer yet.
+ */
+typedef struct DjkGroupLook DjkGroupLook;
+
+extern DjkGroupLook *djk_consumer_look_start(DjkConsumer *consumer, const char *group_id,
+											 const char *const *topics, int ntopics, int timeout_ms);
+extern DjkGroupView *djk_consumer_look_take(DjkGroupLook *look);
+extern void djk_consumer_look_forget(DjkGroupLook *look);
 
 #endif							/* DJK_KAFKA_CONSUMER_H */

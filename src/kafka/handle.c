@@ -38,15 +38,16 @@ struct DjkHandleShared
 	int			running;		/* calls in flight */
 };
 
-typedef struct Call
+struct DjkCall
 {
 	DjkHandleShared *shared;
 	void		(*run) (void *arg);
 	void		(*discard) (void *arg);
 	void	   *arg;
+	int			wake_fd;		/* written to when it is done; -1: none */
 	bool		done;
 	bool		abandoned;
-} Call;
+};
 
 static bool leaves_hard = false;
 
@@ -102,7 +103,7 @@ destroy_shared(DjkHandleShared *shared)
 static void *
 call_main(void *opaque)
 {
-	Call	   *call = opaque;
+	DjkCall	   *call = opaque;
 	DjkHandleShared *shared = call->shared;
 	bool		abandoned;
 
@@ -111,6 +112,9 @@ call_main(void *opaque)
 	pthread_mutex_lock(&shared->lock);
 	abandoned = call->abandoned;
 	call->done = true;
+	/* A pipe that is full wakes anyway. */
+	if (!abandoned && call->wake_fd >= 0 && write(call->wake_fd, "1", 1) < 0)
+		call->wake_fd = -1;
 	if (abandoned)
 	{
 		if (call->discard != NULL)
@@ -132,10 +136,10 @@ count_running(DjkHandleShared *shared, int delta)
 }
 
 /* Starts 'run(arg)' in a thread; NULL if there is no memory or no thread. */
-static Call *
-start_call(DjkHandleShared *shared, void (*run) (void *), void (*discard) (void *), void *arg)
+static DjkCall *
+start_call(DjkHandleShared *shared, void (*run) (void *), void (*discard) (void *), void *arg, int wake_fd)
 {
-	Call	   *call = calloc(1, sizeof(Call));
+	DjkCall	   *call = calloc(1, sizeof(DjkCall));
 	pthread_attr_t attr;
 	pthread_t	thread;
 	sigset_t	saved;
@@ -147,6 +151,7 @@ start_call(DjkHandleShared *shared, void (*run) (void *), void (*discard) (void 
 	call->run = run;
 	call->discard = discard;
 	call->arg = arg;
+	call->wake_fd = wake_fd;
 	count_running(shared, 1);
 
 	pthread_attr_init(&attr);
@@ -164,7 +169,7 @@ start_call(DjkHandleShared *shared, void (*run) (void *), void (*discard) (void 
 
 /* Waits up to one slice; true if the call is done, which frees it. */
 static bool
-wait_call(Call *call, double until_ms)
+wait_call(DjkCall *call, double until_ms)
 {
 	DjkHandleShared *shared = call->shared;
 	double		slice = Min(until_ms, now_ms() + DJK_HANDLE_SLICE_MS);
@@ -188,7 +193,7 @@ wait_call(Call *call, double until_ms)
 
 /* Leaves the call to its thread.  True if it was done after all. */
 static bool
-abandon_call(Call *call)
+abandon_call(DjkCall *call)
 {
 	DjkHandleShared *shared = call->shared;
 	bool		done;
@@ -206,7 +211,7 @@ bool
 djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
 				void (*discard) (void *arg), void *arg, int timeout_ms)
 {
-	Call	   *call = start_call(handle->shared, run, discard, arg);
+	DjkCall	   *call = start_call(handle->shared, run, discard, arg, -1);
 	double		until = now_ms() + timeout_ms;
 	bool		done = false;
 
@@ -232,6 +237,32 @@ djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
 	PG_END_TRY();
 
 	return done || abandon_call(call);
+}
+
+DjkCall *
+djk_handle_start(DjkHandle *handle, void (*run) (void *arg), void (*discard) (void *arg), void *arg)
+{
+	DjkCall	   *call = start_call(handle->shared, run, discard, arg, handle->fds[1]);
+
+	if (call == NULL)
+		discard(arg);
+	return call;
+}
+
+bool
+djk_call_ended(DjkCall *call)
+{
+	return wait_call(call, 0);
+}
+
+void
+djk_call_forget(DjkCall *call)
+{
+	void		(*discard) (void *arg) = call->discard;
+	void	   *arg = call->arg;
+
+	if (abandon_call(call))
+		discard(arg);
 }
 
 static void
@@ -400,7 +431,7 @@ bury(DjkHandle *handle, int timeout_ms)
 {
 	Burial	   *burial = calloc(1, sizeof(Burial));
 	double		until = now_ms() + timeout_ms;
-	Call	   *call;
+	DjkCall	   *call;
 
 	if (burial == NULL)
 		return false;
@@ -412,7 +443,7 @@ bury(DjkHandle *handle, int timeout_ms)
 	burial->shared = handle->shared;
 	burial->close_ms = timeout_ms * 2 / 3;
 
-	call = start_call(handle->shared, run_burial, free, burial);
+	call = start_call(handle->shared, run_burial, free, burial, -1);
 	if (call == NULL)
 	{
 		free(burial);

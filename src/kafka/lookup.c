@@ -40,8 +40,6 @@ struct Lookup
 	rd_kafka_topic_t *topic;
 	const struct rd_kafka_metadata *metadata;
 	char	   *cluster_id;
-	char	   *group;
-	const struct rd_kafka_group_list *groups;
 };
 
 static double
@@ -80,9 +78,6 @@ discard_lookup(void *arg)
 		rd_kafka_topic_destroy(lookup->topic);
 	if (lookup->cluster_id != NULL)
 		rd_kafka_mem_free(lookup->rk, lookup->cluster_id);
-	if (lookup->groups != NULL)
-		rd_kafka_group_list_destroy(lookup->groups);
-	free(lookup->group);
 	free(lookup);
 }
 
@@ -379,6 +374,15 @@ djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms)
 	return id;
 }
 
+void
+djk_topic_info_fill(DjkTopicInfo *info, const struct rd_kafka_metadata_topic *found)
+{
+	info->name = pstrdup(found->topic);
+	info->npartitions = found->partition_cnt;
+	if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		djk_kafka_error_fill(&info->error, found->err, NULL);
+}
+
 bool
 djk_consumer_topics(DjkConsumer *consumer, const char *topic, DjkTopicInfo **topics, int *ntopics,
 					int timeout_ms, DjkError *error)
@@ -396,94 +400,7 @@ djk_consumer_topics(DjkConsumer *consumer, const char *topic, DjkTopicInfo **top
 	*ntopics = lookup->metadata->topic_cnt;
 	*topics = palloc0(Max(*ntopics, 1) * sizeof(DjkTopicInfo));
 	for (int i = 0; i < *ntopics; i++)
-	{
-		const struct rd_kafka_metadata_topic *found = &lookup->metadata->topics[i];
-
-		(*topics)[i].name = pstrdup(found->topic);
-		(*topics)[i].npartitions = found->partition_cnt;
-		if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-			djk_kafka_error_fill(&(*topics)[i].error, found->err, NULL);
-	}
-	discard_lookup(lookup);
-	return true;
-}
-
-static char *
-copy_text(const char *text)
-{
-	return text != NULL && text[0] != '\0' ? pstrdup(text) : NULL;
-}
-
-/*
- * The library has a request to the group's coordinator alone for this
- * (DescribeConsumerGroups), which aborts the whole process in every version so
- * far if the connection is lost while it runs (librdkafka's issues 3663, 4605).
- * So every broker is asked which groups it has, and the one that has ours for
- * its members.
- */
-static rd_kafka_resp_err_t
-ask_group(Lookup *lookup, int timeout_ms)
-{
-	rd_kafka_resp_err_t code = rd_kafka_list_groups(lookup->rk, lookup->group, &lookup->groups, timeout_ms);
-
-	/* Another broker did not answer, which does not matter. */
-	if (code == RD_KAFKA_RESP_ERR__PARTIAL)
-		code = RD_KAFKA_RESP_ERR_NO_ERROR;
-	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-		return code;
-	for (int i = 0; i < lookup->groups->group_cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; i++)
-		code = lookup->groups->groups[i].err;
-	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		rd_kafka_group_list_destroy(lookup->groups);
-		lookup->groups = NULL;
-	}
-	return code;
-}
-
-static void
-copy_members(const struct rd_kafka_group_info *group, DjkGroupMember *members)
-{
-	for (int i = 0; i < group->member_cnt; i++)
-	{
-		members[i].member_id = pstrdup(group->members[i].member_id ? group->members[i].member_id : "");
-		members[i].client_id = copy_text(group->members[i].client_id);
-		members[i].host = copy_text(group->members[i].client_host);
-	}
-}
-
-/*
- * A group that nobody ever joined, or that is gone, has no members; neither has
- * one whose coordinator is just moving: no broker lists it then.
- */
-bool
-djk_consumer_group_members(DjkConsumer *consumer, const char *group_id,
-						   DjkGroupMember **members, int *nmembers,
-						   int timeout_ms, DjkError *error)
-{
-	Lookup	   *lookup;
-	int			n = 0;
-
-	*members = NULL;
-	*nmembers = 0;
-	lookup = create_lookup(consumer, ask_group, timeout_ms);
-	lookup->group = strdup(group_id);
-	if (lookup->group == NULL)
-	{
-		discard_lookup(lookup);
-		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
-	}
-	lookup = ask_cluster(consumer, lookup, error);
-	if (lookup == NULL)
-		return false;
-	for (int i = 0; i < lookup->groups->group_cnt; i++)
-		n += lookup->groups->groups[i].member_cnt;
-	*members = palloc0(Max(n, 1) * sizeof(DjkGroupMember));
-	for (int i = 0; i < lookup->groups->group_cnt; i++)
-	{
-		copy_members(&lookup->groups->groups[i], *members + *nmembers);
-		*nmembers += lookup->groups->groups[i].member_cnt;
-	}
+		djk_topic_info_fill(&(*topics)[i], &lookup->metadata->topics[i]);
 	discard_lookup(lookup);
 	return true;
 }

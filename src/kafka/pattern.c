@@ -109,3 +109,18 @@ djk_pattern_require(const char *pattern, int sqlstate)
 						   pg_mbcliplen(escape, strlen(escape), 2), escape),
 				 errhint("%s", hint)));
 }
+
+bool
+djk_pattern_subscribes(const char *pattern, const char *topic)
+{
+	regex_t		regex;
+	bool		matches;
+
+	if (pattern[0] != '^')
+		return strcmp(pattern, topic) == 0;
+	if (regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB) != 0)
+		return false;
+	matches = regexec(&regex, topic, 0, NULL, 0) == 0;
+	regfree(&regex);
+	return matches;
+}

@@ -14,4 +14,7 @@
  */
 extern void djk_pattern_require(const char *pattern, int sqlstate);
 
+/* Whether a subscription to 'pattern', or to a topic of that name, brings the topic. */
+extern bool djk_pattern_subscribes(const char *pattern, const char *topic);
+
 #endif							/* DJK_PATTERN_H */

@@ -81,6 +81,17 @@ djk_topic_matches(const char *pattern, const char *topic)
 }
 
 bool
+djk_consumer_row_wants(const DjkConsumerRow *consumer, const char *topic)
+{
+	for (int i = 0; i < consumer->nroutes; i++)
+	{
+		if (djk_topic_matches(consumer->routes[i].topic, topic))
+			return true;
+	}
+	return false;
+}
+
+bool
 djk_consumer_row_reads_internal(const DjkConsumerRow *consumer)
 {
 	for (int i = 0; i < consumer->nroutes; i++)

@@ -115,7 +115,10 @@ extern int64 djk_consumer_row_revision(int64 id, int worker);
  */
 extern bool djk_topic_matches(const char *pattern, const char *topic);
 
-/* Whether any of the consumer's routes wants such topics. */
+/* Whether any of the consumer's routes takes messages of this topic. */
+extern bool djk_consumer_row_wants(const DjkConsumerRow *consumer, const char *topic);
+
+/* Whether any of the consumer's routes wants topics of Kafka's own. */
 extern bool djk_consumer_row_reads_internal(const DjkConsumerRow *consumer);
 
 /* Words of the catalog; ERROR invalid_parameter_value naming the valid ones. */

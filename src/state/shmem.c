@@ -56,7 +56,7 @@ static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static const char *const state_names[] = {
 	"starting", "running", "waiting_for_topic", "backoff", "unreachable", "broken",
 	"foreign_member", "no_worker_slot", "stopping", "stopped", "needs_decision",
-	"waiting_for_lock"
+	"waiting_for_lock", "unassigned"
 };
 
 static const char *const kind_names[] = {

@@ -40,12 +40,13 @@ typedef enum DjkState
 	DJK_STATE_BACKOFF,			/* a transient error: the batch or the worker waits */
 	DJK_STATE_UNREACHABLE,		/* no broker answers */
 	DJK_STATE_BROKEN,			/* the definition does not fit the database */
-	DJK_STATE_FOREIGN_MEMBER,	/* start_from = group, and somebody else still consumes */
+	DJK_STATE_FOREIGN_MEMBER,	/* somebody else is in the group */
 	DJK_STATE_NO_WORKER_SLOT,	/* max_worker_processes or djkafka.max_workers is used up */
 	DJK_STATE_STOPPING,
 	DJK_STATE_STOPPED,
 	DJK_STATE_NEEDS_DECISION,	/* an outbox worker found what it cannot explain */
-	DJK_STATE_WAITING_FOR_LOCK	/* told of it by whoever asks, never set by itself */
+	DJK_STATE_WAITING_FOR_LOCK,	/* told of it by whoever asks, never set by itself */
+	DJK_STATE_UNASSIGNED		/* a partition is given to no worker of the consumer */
 } DjkState;
 
 #define DJK_REASON_SIZE		512

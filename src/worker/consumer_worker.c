@@ -11,7 +11,8 @@
  * A definition that changes makes the worker leave; its supervisor starts it
  * again.  As a static member of the group it keeps its partitions meanwhile.
  * When it is not wanted any more it unsubscribes, or its partitions would stay
- * with nobody until the session times out.
+ * with nobody until the session times out; and when what it joined the group
+ * with has changed, or the group would give it what it had.
  *
  *-------------------------------------------------------------------------
  */
@@ -32,13 +33,11 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
+#include "worker/coverage.h"
 #include "worker/group.h"
 #include "worker/member.h"
 
 #define CLOSE_TIMEOUT_MS		3000
-#define UNSUBSCRIBE_TIMEOUT_MS	5000
-#define UNSUBSCRIBE_SLICE_MS	1000
-#define UNSUBSCRIBE_POLL_MS		20
 #define LOOKUP_TIMEOUT_MS		5000
 #define IDLE_WAIT_MS			60000
 #define RETRY_SOON_MS			1000
@@ -46,6 +45,7 @@
 #define COLLECT_MS				50		/* a batch is not collected for longer */
 #define PUBLISH_EVERY_MS		500
 #define PROOF_MS				2000
+#define CLEAR_TRIES				3
 #define OFFSETS_TOPIC			"__consumer_offsets"
 #define MAX_POLL_INTERVAL_MS	300000	/* the library's default */
 
@@ -67,27 +67,28 @@ close_consumer(int code, Datum arg)
 	}
 }
 
-static void
-leave_group(DjkMember *worker)
-{
-	TimestampTz started = djk_clock_now();
-
-	djk_consumer_unsubscribe(worker->kafka, UNSUBSCRIBE_TIMEOUT_MS);
-	while (djk_group_holds(worker, UNSUBSCRIBE_SLICE_MS) &&
-		   !TimestampDifferenceExceeds(started, djk_clock_now(), UNSUBSCRIBE_TIMEOUT_MS))
-		djk_worker_wait(-1, UNSUBSCRIBE_POLL_MS, "DjkafkaLeave");
-}
-
-static void
+pg_noreturn static void
 leave(DjkMember *worker, bool for_good, const char *reason)
 {
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\", worker %d, leaves: %s",
 					worker->row ? worker->row->name : "", worker->args.worker, reason)));
 	if (for_good && worker->subscribed)
-		leave_group(worker);
+		djk_group_leave(worker);
 	djk_slot_set_leaving(djk_slot_mine(), DJK_LEFT_WANTED);
 	djk_slot_set_state(djk_slot_mine(), for_good ? DJK_STATE_STOPPED : DJK_STATE_STARTING, reason, NULL);
+	proc_exit(0);
+}
+
+/* The group is to share out its partitions anew; the state stays what it is. */
+pg_noreturn static void
+join_again(DjkMember *worker, const char *reason)
+{
+	ereport(LOG,
+			(errmsg("djkafka consumer \"%s\", worker %d, joins its group again: %s",
+					worker->row->name, worker->args.worker, reason)));
+	djk_group_leave(worker);
+	djk_slot_set_leaving(djk_slot_mine(), DJK_LEFT_WANTED);
 	proc_exit(0);
 }
 
@@ -98,11 +99,13 @@ check_definition(DjkMember *worker)
 	DjkIdentity identity;
 	int64		revision;
 	Oid			extension;
+	DjkConsumerRow *now;
 
 	if (djk_slot_leave_asked(djk_slot_mine()))
 		leave(worker, true, "the consumer is not to run here any more");
 	djk_worker_begin(&identity);
 	revision = djk_consumer_row_revision(worker->row->id, worker->args.worker);
+	now = revision == worker->row->revision ? NULL : djk_consumer_row_load(worker->row->id, worker->cycle);
 	extension = djk_catalog_extension();
 	djk_worker_commit(&identity);
 	if (extension != worker->extension)
@@ -110,7 +113,11 @@ check_definition(DjkMember *worker)
 	if (revision < 0)
 		leave(worker, true, "the consumer was paused or dropped, or has fewer workers");
 	if (revision != worker->row->revision)
+	{
+		if (worker->subscribed && now != NULL && !djk_group_same_membership(worker->row, now))
+			djk_group_leave(worker);
 		leave(worker, false, "the consumer's definition has changed");
+	}
 }
 
 static void
@@ -204,7 +211,7 @@ create_consumer(DjkMember *worker)
 	config.group_instance_id = djk_group_instance(worker);
 	config.embedded = worker->connection.embedded;
 	config.client_id = psprintf("djkafka-%s-%d", worker->row->name, worker->args.worker);
-	config.assignment_strategy = worker->row->assignment;
+	config.assignment_strategy = djk_group_strategies(worker->row->assignment);
 	config.queue_kbytes = djk_queue_size_kb;
 	config.skip_internal = !djk_consumer_row_reads_internal(worker->row);
 	worker->kafka = djk_consumer_create(worker->life, &config);
@@ -215,24 +222,54 @@ create_consumer(DjkMember *worker)
 	before_shmem_exit(close_consumer, (Datum) 0);
 }
 
+/* Each topic and pattern of the routes once. */
+static void
+list_topics(DjkMember *worker)
+{
+	worker->topics = MemoryContextAlloc(worker->life, worker->row->nroutes * sizeof(char *));
+	for (int i = 0; i < worker->row->nroutes; i++)
+	{
+		const char *topic = worker->row->routes[i].topic;
+		bool		known = false;
+
+		for (int j = 0; j < worker->ntopics && !known; j++)
+			known = strcmp(worker->topics[j], topic) == 0;
+		if (known)
+			continue;
+		worker->topics[worker->ntopics++] = topic;
+		if (topic[0] == '^')
+			djk_pattern_require(topic, DJK_ERRCODE_BROKEN);
+	}
+}
+
 /*
  * A group belongs to one database: nothing is read while somebody else works in
- * it.  The embedded broker cannot tell.
+ * it.  What an earlier definition left in it is cleared away.  The embedded
+ * broker cannot tell.
  */
 static void
 wait_for_group(DjkMember *worker)
 {
+	int			cleared = 0;
+
 	while (!worker->connection.embedded)
 	{
-		bool		answered;
+		DjkGroupView *view;
 		char	   *foreign;
 
 		MemoryContextReset(worker->cycle);
+		MemoryContextSwitchTo(worker->cycle);
 		housekeep(worker);
-		foreign = djk_group_foreign_member(worker, LOOKUP_TIMEOUT_MS, &answered);
-		if (answered && foreign == NULL)
+		view = djk_consumer_look(worker->kafka, worker->row->group_id, worker->topics, worker->ntopics,
+								 LOOKUP_TIMEOUT_MS);
+		foreign = djk_group_foreign_member(worker, view);
+		if (view->answered && foreign == NULL)
+		{
+			if (cleared++ < CLEAR_TRIES + worker->row->workers && djk_group_clear(worker, view))
+				continue;
 			return;
-		if (answered)
+		}
+		if (view->answered)
 			djk_member_set_state(worker, DJK_STATE_FOREIGN_MEMBER,
 					  psprintf("%s is a member of group \"%s\"", foreign, worker->row->group_id),
 					  "Stop it; the consumer then goes on by itself. Or use another group_id.");
@@ -248,22 +285,7 @@ wait_for_group(DjkMember *worker)
 static void
 subscribe(DjkMember *worker)
 {
-	const char **topics = palloc(worker->row->nroutes * sizeof(char *));
-	int			n = 0;
-
-	for (int i = 0; i < worker->row->nroutes; i++)
-	{
-		bool		known = false;
-
-		for (int j = 0; j < n && !known; j++)
-			known = strcmp(topics[j], worker->row->routes[i].topic) == 0;
-		if (known)
-			continue;
-		topics[n++] = worker->row->routes[i].topic;
-		if (topics[n - 1][0] == '^')
-			djk_pattern_require(topics[n - 1], DJK_ERRCODE_BROKEN);
-	}
-	djk_consumer_subscribe(worker->kafka, topics, n);
+	djk_consumer_subscribe(worker->kafka, worker->topics, worker->ntopics);
 	worker->subscribed = true;
 }
 
@@ -457,6 +479,7 @@ idle_wait_ms(const DjkMember *worker)
 {
 	long		wait = Min(IDLE_WAIT_MS, worker->max_poll_ms / 3);
 
+	wait = Min(wait, djk_coverage_wait_ms(worker));
 	if (worker->positions->unresolved || worker->proving || worker->unreachable)
 		wait = Min(wait, RETRY_SOON_MS);
 	if (worker->retry_at != 0)
@@ -479,6 +502,7 @@ static void
 run_loop(DjkMember *worker)
 {
 	bool		more = true;
+	const char *reason;
 
 	for (;;)
 	{
@@ -495,6 +519,9 @@ run_loop(DjkMember *worker)
 		if (worker->collector.batch.npartitions > 0)
 			apply_batch(worker);
 		publish_now_and_then(worker, !more);
+		/* After the pipe was drained, for its answer wakes by it. */
+		if ((reason = djk_coverage_turn(worker)) != NULL)
+			join_again(worker, reason);
 		if (!more)
 		{
 			end_proof(worker);
@@ -507,6 +534,17 @@ run_loop(DjkMember *worker)
 
 /* ---------- the process ---------- */
 
+/* How often the processes before this one joined the group again, in vain so far. */
+static int
+rejoins_before(const DjkWorkerArgs *args)
+{
+	DjkSlotStatus status;
+	DjkLeaving	leaving;
+
+	return djk_slot_get(args->slot, args->generation, &status, &leaving) &&
+		status.state == DJK_STATE_UNASSIGNED ? status.attempt : 0;
+}
+
 static void
 run_consumer_worker(void *arg)
 {
@@ -514,6 +552,7 @@ run_consumer_worker(void *arg)
 
 	worker->args = djk_worker_args();
 	worker->proving = djk_slot_failed_before(worker->args.slot);
+	worker->rejoins = rejoins_before(&worker->args);
 	djk_slot_attach(worker->args.slot, worker->args.generation);
 	BackgroundWorkerInitializeConnectionByOid(worker->args.database, worker->args.owner, DJK_BGWORKER_FLAGS);
 	worker->life = AllocSetContextCreate(TopMemoryContext, "djkafka consumer worker", ALLOCSET_DEFAULT_SIZES);
@@ -525,6 +564,7 @@ run_consumer_worker(void *arg)
 	MemoryContextSwitchTo(worker->cycle);
 	SetConfigOption("application_name",
 					psprintf("djkafka %s %d", worker->row->name, worker->args.worker), PGC_USERSET, PGC_S_SESSION);
+	list_topics(worker);
 	create_consumer(worker);
 	wait_for_group(worker);
 	subscribe(worker);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "utils/timestamp.h"
+#include "worker/coverage.h"
 
 #define PROBE_TIMEOUT_MS	1000
 
@@ -26,7 +27,7 @@ djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, cons
 void
 djk_member_set_running(DjkMember *worker)
 {
-	if (worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
+	if (worker->covered && worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
 	{
 		worker->unreachable = false;
 		djk_member_set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
@@ -50,14 +51,44 @@ djk_member_load_and_fetch(DjkMember *worker)
 		djk_member_set_running(worker);
 }
 
+/*
+ * A partition of a topic that no route takes is not read, so its offset stays.
+ * It was given to us by the rules of an earlier definition, or because the
+ * library's idea of a pattern is wider than ours.
+ */
+static int
+leave_out_unwanted(DjkMember *worker, const DjkConsumerEvent *event, DjkTopicPartition *wanted)
+{
+	int			n = 0;
+
+	for (int i = 0; i < event->npartitions; i++)
+	{
+		const DjkTopicPartition *partition = &event->partitions[i];
+
+		if (djk_consumer_row_wants(worker->row, partition->topic))
+			wanted[n++] = *partition;
+		else
+			ereport(LOG,
+					(errmsg("djkafka consumer \"%s\" does not read partition %d of topic \"%s\", which no route takes",
+							worker->row->name, partition->partition, partition->topic)));
+	}
+	return n;
+}
+
 static void
 take_assignment(DjkMember *worker, const DjkConsumerEvent *event)
 {
+	DjkTopicPartition *wanted = palloc(Max(event->npartitions, 1) * sizeof(DjkTopicPartition));
+	int			n = leave_out_unwanted(worker, event, wanted);
+
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\", worker %d, was assigned %d partitions",
 					worker->row->name, worker->args.worker, event->npartitions)));
 	worker->assigned_at = djk_clock_now();
-	djk_positions_add(worker->positions, event->partitions, event->npartitions);
+	djk_coverage_doubt(worker);
+	/* The embedded broker cannot be asked. */
+	worker->covered = worker->connection.embedded;
+	djk_positions_add(worker->positions, wanted, n);
 	djk_member_load_and_fetch(worker);
 	djk_member_set_running(worker);
 }
@@ -66,6 +97,13 @@ take_assignment(DjkMember *worker, const DjkConsumerEvent *event)
 static void
 take_revocation(DjkMember *worker, const DjkConsumerEvent *event)
 {
+	DjkSlotStatus status;
+	DjkLeaving	leaving;
+
+	djk_coverage_doubt(worker);
+	if (djk_slot_get(worker->args.slot, worker->args.generation, &status, &leaving) &&
+		status.state == DJK_STATE_RUNNING)
+		djk_member_set_state(worker, DJK_STATE_STARTING, "the group shares out its partitions", NULL);
 	djk_collect_clear(&worker->collector);
 	djk_positions_suspend(worker->positions);
 	djk_positions_remove(worker->positions, event->partitions, event->npartitions);
@@ -75,8 +113,8 @@ take_revocation(DjkMember *worker, const DjkConsumerEvent *event)
 }
 
 /* A pattern comes without what follows its first colon. */
-static void
-wait_for_topic(DjkMember *worker, const char *topic)
+void
+djk_member_wait_for_topic(DjkMember *worker, const char *topic)
 {
 	const char *pattern = topic;
 
@@ -116,7 +154,7 @@ take_partition_error(DjkMember *worker, const DjkConsumerEvent *event)
 			djk_positions_fetch(worker->positions);
 			break;
 		case DJK_KAFKA_UNKNOWN_TOPIC:
-			wait_for_topic(worker, event->topic);
+			djk_member_wait_for_topic(worker, event->topic);
 			break;
 		default:
 			ereport(LOG,

@@ -41,6 +41,16 @@ typedef struct DjkMember
 	TimestampTz published_at;
 	TimestampTz resolved_at;	/* last look at what is unresolved */
 	bool		subscribed;
+	const char **topics;		/* that it subscribes to, patterns among them; each once */
+	int			ntopics;
+
+	/* whether all of that is given to somebody: coverage.c */
+	bool		covered;
+	DjkGroupLook *look;			/* that waits for an answer; NULL: none */
+	bool		doubted;		/* something happened since it was asked */
+	TimestampTz look_at;		/* the next one */
+	TimestampTz differs_since;	/* 0: it does not */
+	int			rejoins;		/* in a row */
 
 	/*
 	 * The predecessor failed: what it said stays shown until a batch succeeds,
@@ -54,6 +64,9 @@ typedef struct DjkMember
 
 /* Takes one event of the library: a message goes into the batch, all else is acted on. */
 extern void djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *event);
+
+/* Says that a topic does not exist yet, or that none matches the pattern. */
+extern void djk_member_wait_for_topic(DjkMember *worker, const char *topic);
 
 /* Loads and resolves what is not yet, then fetches, unless it waits for a retry. */
 extern void djk_member_load_and_fetch(DjkMember *worker);

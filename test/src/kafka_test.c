@@ -107,7 +107,14 @@ djkafka_test_kafka_subscribe(PG_FUNCTION_ARGS)
 Datum
 djkafka_test_kafka_unsubscribe(PG_FUNCTION_ARGS)
 {
-	djk_consumer_unsubscribe(get_consumer(fcinfo), PG_GETARG_INT32(1));
+	DjkConsumer *consumer = get_consumer(fcinfo);
+
+	djk_consumer_unsubscribe(consumer);
+	for (int ms = 0; !djk_consumer_decline_all(consumer) && ms < PG_GETARG_INT32(1); ms += 10)
+	{
+		CHECK_FOR_INTERRUPTS();
+		pg_usleep(10000);
+	}
 	PG_RETURN_VOID();
 }
 
@@ -373,12 +380,11 @@ djkafka_test_kafka_lookup(PG_FUNCTION_ARGS)
 	}
 	else if (strcmp(what, "members") == 0)
 	{
-		DjkGroupMember *members;
-		int			n;
+		DjkGroupView *view = djk_consumer_look(consumer, driver_text(fcinfo, 6), NULL, 0, timeout);
 
-		if (djk_consumer_group_members(consumer, driver_text(fcinfo, 6), &members, &n, timeout, &error))
-			for (int i = 0; i < n; i++)
-				appendStringInfo(&s, "%s %s; ", members[i].client_id, members[i].member_id);
+		for (int i = 0; i < view->nmembers; i++)
+			appendStringInfo(&s, "%s %s; ", view->members[i].client_id, view->members[i].member_id);
+		error = view->error;
 	}
 	else if (strcmp(what, "high") == 0)
 		appendStringInfo(&s, INT64_FORMAT, djk_consumer_high_watermark(consumer, topic, one.partition));
