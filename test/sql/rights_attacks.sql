@@ -16,7 +16,7 @@ GRANT USAGE ON SCHEMA attack TO attack_owner, attack_writer;
 -- What a hostile function does wherever it is run: notes as whom, tries to rise.
 CREATE TABLE attack.trace (trick text, who name, login name, is_super boolean);
 GRANT INSERT ON attack.trace TO PUBLIC;
-CREATE FUNCTION attack.probe(trick text) RETURNS boolean LANGUAGE plpgsql AS $$
+CREATE FUNCTION attack.probe(trick text) RETURNS boolean LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     attempt text;
 BEGIN
@@ -34,6 +34,11 @@ BEGIN
     END LOOP;
     RETURN true;
 END $$;
+-- As whom each trick ran, and away with the traces.
+CREATE FUNCTION attack.traces() RETURNS TABLE (trick text, who name, is_super boolean) LANGUAGE sql AS $$
+    WITH gone AS (DELETE FROM attack.trace RETURNING *)
+    SELECT DISTINCT split_part(trick, ':', 1), regexp_replace(who, '^' || current_user || '$', 'SUPERUSER')::name, is_super FROM gone ORDER BY 1, 2
+$$;
 CREATE FUNCTION attack.risen() RETURNS SETOF text LANGUAGE sql STABLE AS $$
     SELECT rolname || ' became superuser' FROM pg_roles WHERE rolname LIKE 'attack\_%' AND rolsuper
 $$;
@@ -103,12 +108,230 @@ UPDATE attack.acct SET note = 'second';
 SELECT n, attack.fake(sql, :id) FROM attack.definition ORDER BY n;
 \c - :super
 SELECT convert_from(value, 'UTF8') FROM djkafka_outbox ORDER BY id;
-SELECT DISTINCT trick, who, login, is_super FROM attack.trace ORDER BY 1, 2;
+SELECT * FROM attack.traces();
+SELECT attack.risen();
+
+-- after DROP EXTENSION and CREATE EXTENSION in the session that keeps the plans, with the same id for another's table
+BEGIN;
+UPDATE attack.acct SET note = 'third';
+SET LOCAL client_min_messages = error;
+DROP EXTENSION djkafka CASCADE;
+SELECT tgname FROM pg_trigger WHERE tgrelid = 'attack.acct'::regclass;
+CREATE EXTENSION djkafka;
+CREATE TABLE attack.other (id text PRIMARY KEY, n numeric);
+SELECT djkafka_publish('attack.other', 'others') = :id AS same_id;
+INSERT INTO attack.other VALUES ('a', 1);
+UPDATE attack.acct SET note = 'fourth';
+SELECT topic, convert_from(value, 'UTF8') FROM djkafka_outbox ORDER BY id;
+ROLLBACK;
+
+--
+-- Shadowed names: a writer's own operators, functions and tables, before those of the system
+--
+
+CREATE SCHEMA attack_evil AUTHORIZATION attack_writer;
+GRANT EXECUTE ON FUNCTION djkafka_use_settings, djkafka_flush, djkafka_delivery, djkafka_consumer_id, djkafka_pause, djkafka_unpublish,
+    djkafka_create_consumer, djkafka_create_route, djkafka_subscribe, djkafka_drop_consumer, djkafka_seek, djkafka_run, djkafka_publish, djkafka_health, djkafka_audit,
+    djkafka_worker_status, djkafka_partition_owner, djkafka_outbox_waiting, djkafka_is_home, djkafka_system_state TO attack_writer, attack_owner;
+GRANT EXECUTE ON FUNCTION djkafka_produce(text, text, text, jsonb, integer, timestamptz, text) TO attack_writer, attack_owner;
+GRANT EXECUTE ON PROCEDURE djkafka_snapshot TO attack_writer, attack_owner;
+GRANT SELECT, INSERT, UPDATE, DELETE ON djkafka_consumer, djkafka_route, djkafka_publication TO attack_writer, attack_owner;
+GRANT SELECT ON djkafka_status, djkafka_partition_status, djkafka_outbox_status, djkafka_outbox, djkafka_offset TO attack_writer, attack_owner;
+GRANT SELECT, INSERT, UPDATE, DELETE ON attack.acct TO attack_writer;
+\c - attack_writer
+\set ECHO none
+SET client_min_messages = error;
+DO $do$
+DECLARE
+    t text; o text; f text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['text', 'bigint', 'int', 'uuid', 'oid', 'boolean', 'name', 'regclass', 'jsonb', 'bytea', 'timestamptz', 'regrole'] LOOP
+        EXECUTE format('CREATE FUNCTION attack_evil.op(%1$s, %1$s) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN attack.probe(''operator''); END $$', t);
+        FOREACH o IN ARRAY ARRAY['=', '<>', '<', '>', '<=', '>=', '||', '+', '-', '?'] LOOP
+            EXECUTE format('CREATE OPERATOR attack_evil.%1$s (LEFTARG = %2$s, RIGHTARG = %2$s, FUNCTION = attack_evil.op)', o, t);
+        END LOOP;
+    END LOOP;
+    FOREACH f IN ARRAY ARRAY['now()', 'clock_timestamp()', 'current_database()', 'gen_random_uuid()', 'row_to_json(record)', 'count(anyelement)', 'coalesce_(text)', 'upper(text)', 'to_json(anyelement)',
+        'array_replace(anyarray, anyelement, anyelement)', 'jsonb_build_object(text, jsonb)', 'pg_visible_in_snapshot(xid8, pg_snapshot)', 'make_interval(float8)', 'unnest(anyarray)', 'quote_literal(text)',
+        'pg_event_trigger_ddl_commands()', 'pg_event_trigger_dropped_objects()', 'djkafka_is_home(uuid)', 'djkafka_worker_status()', 'format(text, text)'] LOOP
+        EXECUTE format('CREATE FUNCTION attack_evil.%s RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM attack.probe(''function''); RETURN NULL; END $$', f);
+    END LOOP;
+    FOREACH t IN ARRAY ARRAY['djkafka_home', 'djkafka_consumer', 'djkafka_route', 'djkafka_offset', 'djkafka_publication', 'djkafka_outbox_server', 'djkafka_outbox_0', 'djkafka_event', 'pg_class', 'pg_inherits', 'pg_type', 'pg_trigger'] LOOP
+        EXECUTE format('CREATE TEMP TABLE %I (id bigint, home uuid, relation regclass, name text)', t);
+    END LOOP;
+END $do$;
+\set ECHO all
+SET search_path = pg_temp, attack_evil, pg_catalog, public;
+-- (the trap is set: this runs into it)
+SELECT 'a'::text = 'b'::text;
+INSERT INTO attack.acct VALUES (100, 'eve', 'x');
+UPDATE attack.acct SET note = 'y' WHERE id OPERATOR(pg_catalog.=) 100;
+DELETE FROM attack.acct WHERE id OPERATOR(pg_catalog.=) 100;
+SELECT public.djkafka_produce('t', 'v') IS NOT NULL;
+SELECT state FROM public.djkafka_delivery(1);
+SELECT public.djkafka_create_consumer('evil', enabled => false) IS NOT NULL;
+CREATE TABLE attack_evil.target (id int PRIMARY KEY, v text);
+SELECT public.djkafka_create_route('evil', 't', 'attack_evil.target', filter => 'true') IS NOT NULL;
+SELECT public.djkafka_run('evil', messages => '[{"topic": "t", "value": {"id": 1, "v": "a"}}, {"topic": "t", "value": "x"}]') IS NOT NULL;
+SELECT public.djkafka_pause('evil');
+SELECT pg_catalog.count(verdict) OPERATOR(pg_catalog.>) 0 FROM public.djkafka_health();
+SELECT pg_catalog.count(*) FROM public.djkafka_audit();
+SELECT public.djkafka_publish('attack_evil.target', 'targets', exclude => '{v}') IS NOT NULL;
+ALTER TABLE attack_evil.target RENAME v TO w;
+INSERT INTO attack_evil.target VALUES (7, 'hidden');
+CALL public.djkafka_snapshot('attack_evil.target');
+SELECT public.djkafka_unpublish('attack_evil.target');
+DROP TABLE attack_evil.target;
+SELECT public.djkafka_drop_consumer('evil');
+\c - :super
+-- only the writer himself has run what is his, where he called it
+SELECT * FROM attack.traces();
+SELECT attack.risen();
+SELECT topic, count(*) FROM djkafka_outbox GROUP BY topic ORDER BY topic;
+
+--
+-- A table's owner against a superuser who does what a superuser does: changes the publication, takes a snapshot, renames
+--
+
+CREATE SCHEMA attack_own AUTHORIZATION attack_owner;
+\c - attack_owner
+SET client_min_messages = error;
+SET search_path = attack_own, public;
+\set ECHO none
+CREATE FUNCTION immutable_lure(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM attack.probe('immutable'); RETURN $1; END $$;
+CREATE FUNCTION volatile_lure(text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$ BEGIN PERFORM attack.probe('volatile'); RETURN $1; END $$;
+CREATE FUNCTION policy_lure() RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN PERFORM attack.probe('policy'); RETURN true; END $$;
+CREATE FUNCTION check_lure(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM attack.probe('domain'); RETURN true; END $$;
+CREATE FUNCTION index_lure(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM attack.probe('index'); RETURN $1; END $$;
+CREATE FUNCTION view_lure(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$ BEGIN PERFORM attack.probe('view'); RETURN true; END $$;
+CREATE TABLE deferred_side (n int);
+CREATE FUNCTION deferred_lure() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM attack.probe('deferred'); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER d AFTER INSERT ON deferred_side DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION deferred_lure();
+-- things that would outlive the expression; each attempt on its own
+CREATE FUNCTION leave_behind(text) RETURNS text LANGUAGE plpgsql VOLATILE AS $$
+DECLARE
+    attempt text; done text := '';
+BEGIN
+    PERFORM attack.probe('leave');
+    FOREACH attempt IN ARRAY ARRAY['INSERT INTO attack_own.deferred_side VALUES (1)', 'DECLARE held CURSOR WITH HOLD FOR SELECT attack.probe(''held'')', 'CREATE TEMP TABLE left_behind (id int DEFAULT attack.probe(''default'')::int)',
+        'LISTEN djkafka', 'PREPARE p AS SELECT 1', 'SET search_path = attack_own', 'SET ROLE NONE', 'SET SESSION AUTHORIZATION DEFAULT', 'SET LOCAL session_replication_role = replica', 'LOAD ''plpgsql''', 'COMMIT'] LOOP
+        BEGIN
+            EXECUTE attempt;
+            done := done || attempt || ';';
+        EXCEPTION WHEN OTHERS THEN NULL; END;
+    END LOOP;
+    RETURN done;
+END $$;
+CREATE DOMAIN checked AS text CHECK (check_lure(VALUE));
+CREATE TYPE pair AS (a text, b text);
+CREATE FUNCTION pair_json(pair) RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM attack.probe('cast'); RETURN '{"a":1}'; END $$;
+CREATE CAST (pair AS json) WITH FUNCTION pair_json(pair);
+\set ECHO all
+CREATE TABLE lure (id int PRIMARY KEY, v text, d checked, p pair, g text GENERATED ALWAYS AS (index_lure(v)) STORED);
+CREATE INDEX ON lure (index_lure(v));
+ALTER TABLE lure ENABLE ROW LEVEL SECURITY;
+CREATE POLICY p ON lure USING (policy_lure());
+CREATE VIEW glass WITH (security_barrier) AS SELECT * FROM lure WHERE view_lure(v);
+INSERT INTO lure VALUES (1, 'a', 'b', ROW('c', 'd')), (2, 'a', 'b', ROW('c', 'd'));
+SELECT djkafka_publish('lure', 'lures', filter => $$volatile_lure(v) IS NOT NULL AND immutable_lure('x') = 'x'$$,
+    columns => '{"x": "(SELECT max(v) FROM attack_own.glass)", "y": "leave_behind(v)", "z": "v::attack_own.checked"}') AS lure \gset
+SELECT djkafka_create_consumer('lure', enabled => false) IS NOT NULL;
+CREATE TABLE fed (id int PRIMARY KEY, v text DEFAULT volatile_lure('x'), d checked);
+CREATE UNIQUE INDEX ON fed (index_lure(v), id);
+SELECT djkafka_create_route('lure', 't', 'fed', filter => $$immutable_lure('x') = 'x'$$, columns => '{"v": "immutable_lure(''y'')"}') AS route \gset
+\c - :super
+DELETE FROM attack.trace;
+CREATE TEMP TABLE before AS SELECT current_setting('search_path') AS path, current_setting('session_replication_role') AS replication;
+UPDATE djkafka_publication SET enabled = enabled WHERE id = :lure;
+CALL djkafka_snapshot('attack_own.lure');
+ALTER TABLE attack_own.lure RENAME v TO w;
+ALTER TABLE attack_own.lure RENAME w TO v;
+UPDATE djkafka_route SET notify = 'off' WHERE id = :route;
+SELECT refused($$SELECT djkafka_run('lure', messages => '[{"topic": "t", "value": {"id": 1}}]')$$);
+TRUNCATE attack_own.lure;
+SELECT current_setting('search_path') = path, current_setting('session_replication_role') = replication FROM before;
+SELECT count(*) FROM pg_cursors WHERE name = 'held';
+SELECT count(*) FROM pg_listening_channels();
+SELECT count(*) FROM pg_class WHERE relname = 'left_behind';
+SELECT count(*) FROM pg_prepared_statements;
+SELECT current_user = session_user;
+-- as the table's owner, and not as the superuser; what it left behind is nothing
+SELECT * FROM attack.traces();
+SELECT DISTINCT convert_from(value, 'UTF8')::jsonb->>'y' AS left_behind FROM djkafka_outbox WHERE topic = 'lures' AND value IS NOT NULL;
+SELECT attack.risen();
+
+--
+-- Rows that say more than their writer may: another's consumer, table, home, connection
+--
+
+CREATE TABLE attack.secret (id int PRIMARY KEY, v text);
+CREATE SERVER attack_kafka FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
+SELECT djkafka_create_consumer('mine', enabled => false) AS mine \gset
+\c - attack_owner
+SET client_min_messages = error;
+SELECT refused(replace(s, 'MINE', :'mine')) FROM unnest(ARRAY[
+    'INSERT INTO djkafka_consumer (name, owner) VALUES (''a'', 10::regrole)',
+    'INSERT INTO djkafka_consumer (name, owner, home) VALUES (''a'', 10::regrole, gen_random_uuid())',
+    'INSERT INTO djkafka_consumer (name, owner) VALUES (''a'', 4000000000::oid::regrole)',
+    'INSERT INTO djkafka_consumer (name, server) VALUES (''a'', ''attack_kafka'')',
+    'INSERT INTO djkafka_consumer (id, name) VALUES (MINE, ''a'')',
+    'UPDATE djkafka_consumer SET owner = ''attack_owner''::regrole WHERE id = MINE',
+    'UPDATE djkafka_consumer SET id = MINE WHERE name = ''lure''',
+    'UPDATE djkafka_consumer SET home = gen_random_uuid() WHERE name = ''lure''',
+    'UPDATE djkafka_consumer SET options = ''{"plugin.library.paths": "/tmp/x.so"}'' WHERE name = ''lure''',
+    'INSERT INTO djkafka_route (consumer_id, topic, handler) VALUES (MINE, ''t'', ''attack_own.immutable_lure(text)'')',
+    'INSERT INTO djkafka_route (consumer_id, topic, target) SELECT id, ''u'', ''attack.secret'' FROM djkafka_consumer WHERE name = ''lure''',
+    'INSERT INTO djkafka_route (consumer_id, topic, target) SELECT id, ''u'', ''pg_authid'' FROM djkafka_consumer WHERE name = ''lure''',
+    'INSERT INTO djkafka_route (consumer_id, topic, target) SELECT id, ''u'', ''djkafka_consumer'' FROM djkafka_consumer WHERE name = ''lure''',
+    'INSERT INTO djkafka_route (consumer_id, topic, target, columns) SELECT id, ''u'', ''attack_own.fed'', ''{"v": "pg_read_file(''''/etc/passwd'''')"}'' FROM djkafka_consumer WHERE name = ''lure''',
+    'SELECT djkafka_publish(''attack.secret'', ''x'')',
+    'SELECT djkafka_publish(''pg_authid'', ''x'')',
+    'SELECT djkafka_publish(''pg_catalog.pg_class'', ''x'')',
+    'SELECT djkafka_publish(''djkafka_home'', ''x'')',
+    'SELECT djkafka_publish(''attack_own.glass'', ''x'')',
+    'INSERT INTO djkafka_publication (relation, topic, home) VALUES (''attack.secret'', ''x'', gen_random_uuid())',
+    'INSERT INTO djkafka_publication (relation, topic, home) VALUES (''attack.acct'', ''x'', gen_random_uuid())',
+    'UPDATE djkafka_publication SET relation = ''attack.acct'' WHERE topic = ''lures''',
+    'UPDATE djkafka_publication SET relation = ''attack_own.fed'' WHERE topic = ''accounts''',
+    'UPDATE djkafka_publication SET server = ''attack_kafka'' WHERE topic = ''lures''',
+    'SELECT djkafka_publish(''attack_own.fed'', ''x'', server => ''attack_kafka'')',
+    'SELECT djkafka_produce(''t'', ''v'', server => ''attack_kafka'')',
+    'SELECT djkafka_seek(''mine'', ''t'', ''earliest'')',
+    'SELECT djkafka_run(''mine'', messages => ''[]'')',
+    'DELETE FROM djkafka_consumer WHERE id = MINE',
+    'INSERT INTO djkafka_offset (consumer_id, topic, partition) VALUES (MINE, ''t'', 0)']) s;
+CREATE TEMP TABLE temporary (id int PRIMARY KEY);
+SELECT refused('SELECT djkafka_publish(''temporary'', ''x'')');
+\c - :super
+SELECT * FROM attack.traces();
+SELECT attack.risen();
+DROP SERVER attack_kafka;
+
+--
+-- A consumer's owner in a session of his own, and one that became him
+--
+
+\c - attack_owner
+SELECT applied, dead FROM djkafka_run('lure', messages => '[{"topic": "t", "value": {"id": 1, "d": "x"}}, {"topic": "t", "value": {"id": 2, "d": "y"}}]');
+SELECT current_user, session_user;
+\c - :super
+SELECT * FROM attack.traces();
+-- a superuser is not lured into it by any way to another name
+SET ROLE attack_owner;
+SELECT refused($$SELECT djkafka_run('lure', messages => '[]')$$);
+RESET ROLE;
+SET SESSION AUTHORIZATION attack_owner;
+SELECT refused($$SELECT djkafka_run('lure', messages => '[]')$$);
+RESET SESSION AUTHORIZATION;
+CREATE FUNCTION attack.definer() RETURNS record LANGUAGE sql SECURITY DEFINER AS $$ SELECT public.djkafka_run('lure', messages => '[]') $$;
+ALTER FUNCTION attack.definer() OWNER TO attack_owner;
+SELECT refused($$SELECT attack.definer()$$);
+SELECT * FROM attack.traces();
 SELECT attack.risen();
 
 RESET search_path;
 SET client_min_messages = error;
 DROP EXTENSION djkafka CASCADE;
-DROP SCHEMA attack CASCADE;
+DROP SCHEMA attack, attack_evil, attack_own CASCADE;
 DROP OWNED BY attack_owner, attack_writer;
 DROP ROLE attack_owner, attack_writer;
