@@ -29,23 +29,13 @@
 
 #define GROUPLESS_ID		"djkafka-reader"
 
-/* Messages fetched ahead, of all partitions together. */
-#define QUEUE_MESSAGES		20000
-
 /*
  * What one answer of a broker may hold, as a part of the cap: the library looks
- * at the cap only before it asks, and what comes is compressed.  A full queue
- * makes the library forget whose turn it is, so each answer must hold the share
- * of every partition, or the last ones wait until the first are read; and all
- * shares together are what a message of a quiet partition waits for.  Hence
- * small shares: 128 of them fit into the smallest answer.  A batch that is
- * larger than a share comes when its partition is the first with something to
- * give, so a large share is no faster.
+ * at the cap only before it asks, and what comes is compressed.
  */
 #define FETCH_PART			16
-#define FETCH_MIN_BYTES		(2 * 1024 * 1024)
+#define FETCH_MIN_BYTES		DJK_ANSWER_BYTES
 #define FETCH_MAX_BYTES		(16 * 1024 * 1024)
-#define PARTITION_MAX_BYTES (16 * 1024)
 #define MESSAGE_MAX_BYTES	(1024 * 1024)
 
 /* What an administrator may override. */
@@ -99,19 +89,18 @@ get_int(rd_kafka_conf_t *conf, const char *name)
 
 /* The library's defaults are far beyond the cap; smaller wishes are kept. */
 static void
-set_memory(rd_kafka_conf_t *conf, int queue_kbytes)
+set_memory(rd_kafka_conf_t *conf, int queue_kbytes, int share_bytes)
 {
 	int64		fetch = (int64) queue_kbytes * 1024 / FETCH_PART;
 
 	fetch = Min(Max(fetch, FETCH_MIN_BYTES), FETCH_MAX_BYTES);
 	djk_conf_set_int(conf, "queued.max.messages.kbytes", queue_kbytes);
 	djk_conf_set_int(conf, "queued.min.messages",
-					 Min(get_int(conf, "queued.min.messages"), QUEUE_MESSAGES));
+					 Min(get_int(conf, "queued.min.messages"), DJK_QUEUE_MESSAGES));
 	djk_conf_set_int(conf, "fetch.max.bytes",
 					 Min(get_int(conf, "fetch.max.bytes"), fetch));
 	djk_conf_set_int(conf, "fetch.message.max.bytes",
-					 Min(get_int(conf, "fetch.message.max.bytes"),
-						 Min(fetch, PARTITION_MAX_BYTES)));
+					 Min(get_int(conf, "fetch.message.max.bytes"), share_bytes));
 	/* The library raises fetch.max.bytes to this one. */
 	djk_conf_set_int(conf, "message.max.bytes",
 					 Min(get_int(conf, "message.max.bytes"), MESSAGE_MAX_BYTES));
@@ -125,7 +114,7 @@ create_conf(const DjkConsumerConfig *config)
 	/* What is set later wins. */
 	set_defaults(conf, config->embedded);
 	djk_conf_apply(conf, config->properties, config->nproperties, DJK_SCOPE_CONSUMER);
-	set_memory(conf, config->queue_kbytes);
+	set_memory(conf, config->queue_kbytes, config->share_bytes ? config->share_bytes : DJK_SHARE_MIN_BYTES);
 	set_enforced(conf, config->embedded);
 	djk_conf_set(conf, "group.id", config->group_id ? config->group_id : GROUPLESS_ID);
 	if (config->skip_internal)
@@ -147,7 +136,7 @@ init_kick(DjkConsumer *consumer, int queue_kbytes)
 	Kick	   *kick = &consumer->kick;
 
 	kick->wanted = djk_kafka_library_version() < DJK_KAFKA_VERSION_QUEUE_BACKOFF;
-	kick->every = QUEUE_MESSAGES / 4;
+	kick->every = DJK_QUEUE_MESSAGES / 4;
 	kick->every_bytes = (int64) queue_kbytes * 1024 / 4;
 }
 
@@ -356,6 +345,12 @@ djk_consumer_decline_all(DjkConsumer *consumer)
 		rd_kafka_event_destroy(event);
 	}
 	return consumer->nowned == 0;
+}
+
+int64
+djk_consumer_queued(DjkConsumer *consumer)
+{
+	return (int64) rd_kafka_queue_length(consumer->handle->queue);
 }
 
 int

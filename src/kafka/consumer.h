@@ -32,6 +32,21 @@
 #define DJK_OFFSET_LATEST		INT64CONST(-1)
 #define DJK_OFFSET_UNKNOWN		INT64CONST(-1001)
 
+/* Messages fetched ahead, of all partitions together. */
+#define DJK_QUEUE_MESSAGES		20000
+
+/*
+ * The library has one request under way to a broker, so what its answer may hold
+ * of a partition, the partition's share, is what a lone busy one gets for each
+ * round trip.  A batch that is larger comes when its partition is the first with
+ * something to give.  But a full queue makes the library forget whose turn it
+ * is: so an answer must hold the share of every busy partition, or the last ones
+ * wait until the first are read.  That is the least that any answer may hold.
+ */
+#define DJK_ANSWER_BYTES		(2 * 1024 * 1024)
+#define DJK_SHARE_MIN_BYTES		(16 * 1024)
+#define DJK_SHARE_MAX_BYTES		(1024 * 1024)
+
 typedef struct DjkConsumer DjkConsumer;
 
 typedef struct DjkTopicPartition
@@ -100,6 +115,7 @@ typedef struct DjkConsumerConfig
 	const char *client_id;
 	const char *assignment_strategy;	/* "range", "roundrobin", "cooperative-sticky" or NULL */
 	int			queue_kbytes;	/* cap of what the library holds for us, in kB */
+	int			share_bytes;	/* what an answer may hold of a partition; 0: DJK_SHARE_MIN_BYTES */
 	bool		embedded;		/* the embedded broker, which lacks what newer brokers can */
 	bool		skip_internal;	/* topics whose names begin with "__" do not exist for it */
 } DjkConsumerConfig;
@@ -153,6 +169,9 @@ extern void djk_consumer_drain_fd(DjkConsumer *consumer);
 extern bool djk_consumer_poll(DjkConsumer *consumer, DjkConsumerEvent *event);
 extern void djk_consumer_release(void *source);
 extern int	djk_consumer_headers(const DjkMessage *message, MemoryContext context, DjkHeader **headers);
+
+/* Messages (and other events) that wait to be polled. */
+extern int64 djk_consumer_queued(DjkConsumer *consumer);
 
 /* Tells Kafka what has been applied, without waiting: advice for lag tools. */
 extern void djk_consumer_advise(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);

@@ -21,6 +21,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
+/* What an answer may hold of a partition; how many there are is known only once there is a client. */
+#define SHARE_BYTES	(128 * 1024)
+
 /* In floating point: no interval that a person can write overflows it. */
 int64
 djk_client_interval_us(const Interval *interval, const char *name)
@@ -49,6 +52,7 @@ djk_client_open(DjkClient *client, const char *server,
 	config.properties = connection.properties;
 	config.nproperties = connection.nproperties;
 	config.queue_kbytes = queue_kbytes;
+	config.share_bytes = SHARE_BYTES;
 	config.embedded = connection.embedded;
 	client->context = AllocSetContextCreate(CurrentMemoryContext, "djkafka client", ALLOCSET_DEFAULT_SIZES);
 	client->consumer = djk_consumer_create(client->context, &config);

@@ -116,6 +116,20 @@ djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const c
 	(void) djk_catalog_execute(&insert_offsets, values, NULL);
 }
 
+int
+djk_offset_count(int64 consumer_id)
+{
+	static DjkStatement count_offsets = {
+		.sql = "SELECT count(*) FROM @.djkafka_offset WHERE consumer_id = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
+
+	(void) djk_catalog_execute(&count_offsets, values, NULL);
+	return (int) djk_row_int64(0, 1, 0);
+}
+
 char *
 djk_offset_mismatch(const DjkOffsetRow *row, bool embedded, const char *cluster_id)
 {

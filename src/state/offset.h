@@ -61,6 +61,9 @@ extern DjkOffsetRow *djk_offset_load(int64 consumer_id, const char *topic, const
  */
 extern void djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const char *start_from);
 
+/* How many partitions the consumer has rows for. */
+extern int	djk_offset_count(int64 consumer_id);
+
 /*
  * Why a row's offsets are not those of the brokers that answer: a reason for a
  * person, in CurrentMemoryContext, or NULL.  'cluster_id' may be NULL where the

@@ -31,6 +31,7 @@ typedef struct Slot
 	bool		leave_asked;
 	bool		wake;
 	DjkLeaving	leaving;
+	int			share;			/* see worker/share.h; for a worker's successors */
 	Latch	   *latch;			/* valid while status.pid is not 0 */
 	DjkSlotStatus status;
 } Slot;
@@ -52,30 +53,6 @@ static uint32 my_generation = 0;
 
 static shmem_request_hook_type prev_shmem_request_hook = NULL;
 static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
-
-static const char *const state_names[] = {
-	"starting", "running", "waiting_for_topic", "backoff", "unreachable", "broken",
-	"foreign_member", "no_worker_slot", "stopping", "stopped", "needs_decision",
-	"waiting_for_lock", "unassigned"
-};
-
-static const char *const kind_names[] = {
-	"launcher", "supervisor", "consumer", "embedded_broker", "outbox"
-};
-
-const char *
-djk_state_name(DjkState state)
-{
-	Assert(state < lengthof(state_names));
-	return state_names[state];
-}
-
-const char *
-djk_kind_name(DjkWorkerKind kind)
-{
-	Assert(kind < lengthof(kind_names));
-	return kind_names[kind];
-}
 
 /* ---------- setting up ---------- */
 
@@ -466,6 +443,25 @@ djk_slot_ask_leave(int slot, uint32 generation)
 		SetLatch(s->latch);
 	}
 	LWLockRelease(shared->lock);
+}
+
+void
+djk_slot_set_share(int slot, int share)
+{
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	shared->slots[slot].share = share;
+	LWLockRelease(shared->lock);
+}
+
+int
+djk_slot_share(int slot)
+{
+	int			share;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	share = shared->slots[slot].share;
+	LWLockRelease(shared->lock);
+	return share;
 }
 
 bool

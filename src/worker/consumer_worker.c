@@ -167,6 +167,8 @@ load_definition(DjkMember *worker)
 	djk_catalog_enter(&identity);
 	worker->row = djk_consumer_row_load(worker->args.consumer_id, worker->life);
 	worker->extension = djk_catalog_extension();
+	if (worker->row != NULL)
+		djk_share_begin(&worker->share, worker->row);
 	djk_home_load(&worker->home);
 	djk_catalog_leave(&identity);
 
@@ -213,6 +215,7 @@ create_consumer(DjkMember *worker)
 	config.client_id = psprintf("djkafka-%s-%d", worker->row->name, worker->args.worker);
 	config.assignment_strategy = djk_group_strategies(worker->row->assignment);
 	config.queue_kbytes = djk_queue_size_kb;
+	config.share_bytes = worker->share.bytes;
 	config.skip_internal = !djk_consumer_row_reads_internal(worker->row);
 	worker->kafka = djk_consumer_create(worker->life, &config);
 	worker->collector.kafka = worker->kafka;
@@ -309,6 +312,7 @@ fetch(DjkMember *worker)
 	int			taken = 0;
 
 	djk_consumer_drain_fd(worker->kafka);
+	djk_share_note_queue(&worker->share, djk_consumer_queued(worker->kafka));
 	while (worker->collector.batch.nmessages < worker->row->batch_messages &&
 		   worker->collector.batch.bytes < (Size) worker->row->batch_bytes)
 	{
@@ -456,6 +460,7 @@ apply_batch(DjkMember *worker)
 	DjkApplyResult result;
 
 	djk_collect_close(&worker->collector);
+	djk_share_note_batch(&worker->share, &worker->collector.batch);
 	djk_worker_report_busy("applying a batch");
 	djk_apply_batch(worker->apply, &worker->collector.batch, &result);
 	MemoryContextSwitchTo(worker->cycle);
@@ -499,6 +504,16 @@ end_proof(DjkMember *worker)
 }
 
 static void
+wait_for_messages(DjkMember *worker)
+{
+	TimestampTz started = djk_clock_now();
+
+	djk_worker_report_idle("waiting for messages");
+	djk_worker_wait(djk_consumer_fd(worker->kafka), idle_wait_ms(worker), "DjkafkaFetch");
+	djk_share_note_wait(&worker->share, djk_clock_now() - started);
+}
+
+static void
 run_loop(DjkMember *worker)
 {
 	bool		more = true;
@@ -518,6 +533,9 @@ run_loop(DjkMember *worker)
 		more = fetch(worker);
 		if (worker->collector.batch.npartitions > 0)
 			apply_batch(worker);
+		if (djk_share_is_wrong(&worker->share, worker->positions))
+			leave(worker, false, psprintf("it asks for %d kB of a partition at once from now on",
+										  djk_slot_share(djk_slot_mine()) / 1024));
 		publish_now_and_then(worker, !more);
 		/* After the pipe was drained, for its answer wakes by it. */
 		if ((reason = djk_coverage_turn(worker)) != NULL)
@@ -526,8 +544,7 @@ run_loop(DjkMember *worker)
 		{
 			end_proof(worker);
 			djk_member_look_for_brokers(worker);
-			djk_worker_report_idle("waiting for messages");
-			djk_worker_wait(djk_consumer_fd(worker->kafka), idle_wait_ms(worker), "DjkafkaFetch");
+			wait_for_messages(worker);
 		}
 	}
 }

@@ -17,6 +17,7 @@
 #include "state/connection.h"
 #include "state/consumer_row.h"
 #include "worker/position.h"
+#include "worker/share.h"
 #include "worker/worker.h"
 
 typedef struct DjkMember
@@ -31,6 +32,7 @@ typedef struct DjkMember
 	DjkConsumer *kafka;
 	DjkApply   *apply;
 	DjkPositions *positions;
+	DjkShare	share;
 	int			max_poll_ms;
 
 	DjkCollector collector;		/* of the next batch */

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lib.kafka import Broker, Client, wait_for_broker  # noqa: E402
 from lib.postgres import Cluster, Database  # noqa: E402
+from lib.wire import FarBroker  # noqa: E402
 
 BROKER = "DJK_TEST_BROKER"
 
@@ -56,6 +57,16 @@ def own_broker() -> Iterator[Callable[..., Broker]]:
 
     yield make
     for broker in brokers:
+        broker.destroy()
+
+
+@pytest.fixture
+def far_broker() -> Iterator[FarBroker]:
+    """A broker whose answers take as long as the test wants."""
+    broker = FarBroker()
+    try:
+        yield broker.start()
+    finally:
         broker.destroy()
 
 

@@ -1,34 +1,54 @@
 """A busy topic does not starve a quiet one."""
 
 import time
+from collections.abc import Callable
 
 import pytest
-from lib.djkafka import status, to_json, wait_caught_up, wait_value
+from confluent_kafka import Producer
+from lib.djkafka import positions, status, to_json, wait_caught_up, wait_state, wait_value, workers
 from lib.kafka import Client, Record, send
 from lib.postgres import Database
 from lib.wait import wait_until
+from lib.wire import FarBroker
 
 BACKLOG = 1_000_000
 PROBES = 5
 LIMIT = 1.0
 
+# What an ordinary producer makes of it: linger.ms and batch.size of the Java client, no compression.
+ORDINARY = {"compression_type": "none", "batch_size": 16384}
 
-@pytest.mark.parametrize("partitions", [1, pytest.param(16, marks=[pytest.mark.long, pytest.mark.alone])])
-def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_property, partitions: int) -> None:
+VALUE = '{"id": %d, "customer": "customer-1", "status": "new", "amount": "867.97"}'
+
+
+def prepare(db: Database, kafka: Client, unique: Callable[[str], str], partitions: int) -> tuple[str, str]:
     busy, quiet = kafka.create_topic(unique("busy"), partitions), kafka.create_topic(unique("quiet"))
     db.query("CREATE TABLE busy (id bigint, customer text, status text, amount numeric(12, 2))")
     db.query("CREATE TABLE quiet (id bigint PRIMARY KEY)")
     db.query("SELECT djkafka_create_consumer('default', enabled => false)")
     db.query("SELECT djkafka_subscribe(%s, 'busy', operation => 'insert')", busy)
     db.query("SELECT djkafka_subscribe(%s, 'quiet', operation => 'insert')", quiet)
-    value = '{"id": %d, "customer": "customer-1", "status": "new", "amount": "867.97"}'
-    kafka.produce(busy, (Record(value % number) for number in range(BACKLOG)))
-    producer = kafka.producer(linger_ms=0)
-    send(producer, quiet, [Record(to_json(id=-1))])  # connects, so that the probes need not
+    return busy, quiet
 
+
+def work_on(db: Database, busy: str) -> None:
     db.query("SELECT djkafka_resume('default')")
-    applied = "SELECT sum(applied)::bigint FROM djkafka_offset WHERE topic = %s"
-    wait_until(lambda: (db.value(applied, busy) or 0) > 0, message="the backlog is worked on", interval=0.005)
+    wait_until(lambda: applied(db, busy) > 0, message="the backlog is worked on", interval=0.005)
+
+
+def applied(db: Database, topic: str) -> int:
+    return db.value("SELECT coalesce(sum(applied), 0)::bigint FROM djkafka_offset WHERE topic = %s", topic)
+
+
+def connect(kafka: Client, quiet: str) -> Producer:
+    """A producer that has found its way to the quiet topic already."""
+    producer = kafka.producer(linger_ms=0)
+    send(producer, quiet, [Record(to_json(id=-1))])
+    return producer
+
+
+def probe(db: Database, producer: Producer, busy: str, quiet: str, backlog: int = BACKLOG) -> float:
+    """The most seconds until one of some messages of the quiet topic is visible while the busy one is read."""
     seconds = []
     for number in range(PROBES):
         start = time.monotonic()
@@ -39,12 +59,96 @@ def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_
             interval=0.005,
         )
         seconds.append(time.monotonic() - start)
-        done = db.value(applied, busy)
-        if done == BACKLOG:
+        done = applied(db, busy)
+        if done == backlog:
             break
-    print(f"quiet topic beside a backlog: {[round(each, 3) for each in seconds]} s, {done} of the backlog done")
-    record_property("quiet_seconds", max(seconds))
-    assert done < BACKLOG or len(seconds) > 1, "the backlog was gone before the first probe: nothing was measured"
-    assert max(seconds) < LIMIT
+    print(f"quiet topic beside a backlog: {[round(each, 3) for each in seconds]} s, {done} of {backlog} done")
+    assert done < backlog or len(seconds) > 1, "the backlog was gone before the first probe: nothing was measured"
+    return max(seconds)
+
+
+def finish(db: Database, kafka: Client, busy: str) -> None:
     wait_caught_up(db, kafka, busy, timeout=180)
     wait_value(db, "SELECT count(*) FROM busy", BACKLOG)
+
+
+@pytest.mark.parametrize("partitions", [1, pytest.param(16, marks=[pytest.mark.long, pytest.mark.alone])])
+def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_property, partitions: int) -> None:
+    busy, quiet = prepare(db, kafka, unique, partitions)
+    kafka.produce(busy, (Record(VALUE % number) for number in range(BACKLOG)))
+    producer = connect(kafka, quiet)
+    work_on(db, busy)
+    seconds = probe(db, producer, busy, quiet)
+    record_property("quiet_seconds", seconds)
+    assert seconds < LIMIT
+    finish(db, kafka, busy)
+
+
+@pytest.fixture
+def far_db(far_broker: FarBroker, own_cluster, unique) -> Database:
+    db = Database(own_cluster(djkafka__bootstrap_servers=far_broker.address), unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    return db
+
+
+@pytest.mark.long
+@pytest.mark.alone
+@pytest.mark.parametrize("round_trip", [0, 2])
+@pytest.mark.parametrize("partitions", [1, 16])
+def test_small_batches(
+    far_db: Database, far_broker: FarBroker, unique, record_property, partitions: int, round_trip: float
+) -> None:
+    """The same with what ordinary producers send, near and far."""
+    db, kafka = far_db, Client(far_broker.address)
+    busy, quiet = prepare(db, kafka, unique, partitions)
+    send(kafka.producer(**ORDINARY), busy, (Record(VALUE % number) for number in range(BACKLOG)))
+    producer = connect(kafka, quiet)
+    far_broker.set_round_trip(round_trip)
+    work_on(db, busy)
+    seconds = probe(db, producer, busy, quiet)
+    record_property("quiet_seconds", seconds)
+    assert seconds < LIMIT
+    finish(db, kafka, busy)
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_backlog_that_spreads(far_db: Database, far_broker: FarBroker, unique, record_property) -> None:
+    """
+    One partition of a hundred has a backlog: the worker asks for more of it, and is faster. Then all have
+    one: a quiet topic beside them waits no longer than else.
+    """
+    db, kafka, partitions = far_db, Client(far_broker.address), 100
+    busy, quiet = prepare(db, kafka, unique, partitions)
+    producer = kafka.producer(**ORDINARY)
+    db.query("SELECT djkafka_resume('default')")
+    wait_until(lambda: len(positions(db, busy)) == partitions, message=lambda: f"all is known: {status(db)}")
+    db.query("SELECT djkafka_pause('default')")
+    wait_state(db, "paused")
+    send(producer, busy, (Record(VALUE % number, partition=0) for number in range(BACKLOG)))
+
+    far_broker.set_round_trip(2)
+    start = time.monotonic()
+    work_on(db, busy)
+    little = workers(db)
+    wait_until(lambda: workers(db) not in ({}, little), 60, "another worker, which asks for more", interval=0.01)
+    before, now = applied(db, busy), time.monotonic()
+    assert before < BACKLOG / 2
+    wait_until(lambda: applied(db, busy) == BACKLOG, 60, "the rest is read", interval=0.01)
+    slow, fast = before / (now - start), (BACKLOG - before) / (time.monotonic() - now)
+    print(f"one of {partitions} partitions: {slow:,.0f}/s, then {fast:,.0f}/s")
+    assert fast > 2 * slow
+
+    far_broker.set_round_trip(0)
+    probing = connect(kafka, quiet)
+    with db.connect() as holder:  # a backlog while the worker that asks for much is there
+        holder.execute("BEGIN; LOCK TABLE busy IN SHARE MODE")
+        much = workers(db)
+        send(producer, busy, (Record(VALUE % number, partition=number % partitions) for number in range(BACKLOG)))
+        holder.execute("COMMIT")
+    assert workers(db) == much, "it was the same worker all the time"
+    seconds = probe(db, probing, busy, quiet, 2 * BACKLOG)
+    record_property("quiet_seconds", seconds)
+    assert seconds < LIMIT
+    wait_caught_up(db, kafka, busy, timeout=180)
+    wait_value(db, "SELECT count(*) FROM busy", 2 * BACKLOG)

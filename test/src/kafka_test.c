@@ -57,7 +57,7 @@ get_consumer(FunctionCallInfo fcinfo)
 	return slots[slot].consumer;
 }
 
-/* (slot, bootstrap, group, instance, strategy, queue_kb, names text[], values text[]) */
+/* (slot, bootstrap, group, instance, strategy, queue_kb, names text[], values text[] [, share_bytes]) */
 Datum
 djkafka_test_kafka_open(PG_FUNCTION_ARGS)
 {
@@ -71,6 +71,7 @@ djkafka_test_kafka_open(PG_FUNCTION_ARGS)
 	config.group_instance_id = driver_text(fcinfo, 3);
 	config.assignment_strategy = driver_text(fcinfo, 4);
 	config.queue_kbytes = PG_GETARG_INT32(5);
+	config.share_bytes = PG_NARGS() > 8 ? PG_GETARG_INT32(8) : 0;
 	slots[slot].consumer = djk_consumer_create(slots[slot].context, &config);
 	PG_RETURN_VOID();
 }
