@@ -68,6 +68,38 @@ insert_server(const char *server)
 	return djk_catalog_execute(&insert, values, nulls) > 0;
 }
 
+/*
+ * What waits for a server that has no row was not produced here: it is what a
+ * dump brought, or somebody who may restore one wrote.  With the row it would be
+ * sent, whether he may use the server or not: what is held, and what says to be
+ * of a transaction that is still to come.  All else is behind the row's position.
+ */
+static void
+require_nothing_waits(const char *server)
+{
+	static DjkStatement select_waiting = {
+		.sql = "SELECT FROM @.djkafka_outbox_held WHERE server IS NOT DISTINCT FROM $1"
+		" UNION ALL SELECT FROM (SELECT server, txid FROM @.djkafka_outbox_0"
+		"  UNION ALL SELECT server, txid FROM @.djkafka_outbox_1 UNION ALL SELECT server, txid FROM @.djkafka_outbox_2) m"
+		" WHERE m.server IS NOT DISTINCT FROM $1 AND m.txid >= $2 LIMIT 1",
+		.nargs = 2,
+		.argtypes = {TEXTOID, XID8OID}
+	};
+	char		nulls[] = "  ";
+	Datum		values[2];
+
+	values[0] = djk_text_datum(server, &nulls[0]);
+	values[1] = UInt64GetDatum(U64FromFullTransactionId(ReadNextFullTransactionId()));
+	if (djk_catalog_query_latest(&select_waiting, values, nulls) == 0)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("the outbox has messages for %s that were not produced in this database",
+					server ? quote_identifier(server) : "the settings' server"),
+			 errdetail("They would be sent with the first message that is."),
+			 errhint("Let a superuser delete them from djkafka_outbox_held, djkafka_outbox_0, djkafka_outbox_1 and djkafka_outbox_2.")));
+}
+
 bool
 djk_outbox_require_server(const char *server)
 {
@@ -83,6 +115,8 @@ djk_outbox_require_server(const char *server)
 						 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the outbox does not know its database"),
 				 errdetail("Table djkafka_home is empty, or the extension is younger than the transaction.")));
+	if (made)
+		require_nothing_waits(server);
 	djk_catalog_leave(&identity);
 	return made;
 }

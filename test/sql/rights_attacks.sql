@@ -329,8 +329,34 @@ SELECT refused($$SELECT attack.definer()$$);
 SELECT * FROM attack.traces();
 SELECT attack.risen();
 
+--
+-- Who may restore a dump: messages for a server that is not there yet, and that he may never use
+--
+
+GRANT INSERT ON djkafka_outbox_0, djkafka_outbox_held, djkafka_outbox_server TO attack_owner;
+CREATE SERVER attack_used FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
+SELECT djkafka_produce('t', 'v', server => 'attack_used') IS NOT NULL;
+\c - attack_owner
+SELECT refused(format('INSERT INTO %s (id, txid, message_time, topic, server) VALUES (%s, ''1''::xid8, now(), ''forged'', %L)', t, 1000 + length(t), s))
+  FROM unnest(ARRAY['djkafka_outbox_0', 'djkafka_outbox_held']) t, unnest(ARRAY[NULL, 'attack_used', 'attack_future']) s;
+\c - :super
+CREATE SERVER attack_future FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
+SELECT refused($$SELECT djkafka_produce('t', 'v', server => 'attack_future')$$);
+SELECT count(*) FROM djkafka_outbox_server WHERE server = 'attack_future';
+DELETE FROM djkafka_outbox_held WHERE topic = 'forged';
+-- nor one that is to belong to a transaction that has not begun
+INSERT INTO djkafka_outbox_1 (id, txid, message_time, topic, server) VALUES (2000, '999999999999', now(), 'later', 'attack_elsewhere');
+CREATE SERVER attack_elsewhere FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
+SELECT refused($$SELECT djkafka_produce('t', 'v', server => 'attack_elsewhere')$$);
+DELETE FROM djkafka_outbox_1 WHERE topic = 'later';
+DROP SERVER attack_elsewhere;
+SELECT djkafka_produce('t', 'v', server => 'attack_future') IS NOT NULL;
+-- what was forged in the other tables lies behind the position that the row begins with
+SELECT count(*) FROM djkafka_outbox WHERE topic = 'forged';
+
 RESET search_path;
 SET client_min_messages = error;
+DROP SERVER attack_used, attack_future;
 DROP EXTENSION djkafka CASCADE;
 DROP SCHEMA attack, attack_evil, attack_own CASCADE;
 DROP OWNED BY attack_owner, attack_writer;
