@@ -16,6 +16,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "sql/hooks.h"
+#include "state/crash_mark.h"
 #include "state/shmem.h"
 #include "worker/launcher.h"
 
@@ -39,5 +40,6 @@ _PG_init(void)
 		return;
 	}
 	djk_shmem_init();
+	djk_crash_init();
 	djk_launcher_init();
 }

@@ -24,6 +24,7 @@
 #include "apply/apply.h"
 
 #include "access/xact.h"
+#include "apply/condemn.h"
 #include "apply/isolate.h"
 #include "apply/record.h"
 #include "apply/retry.h"
@@ -512,8 +513,10 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 
 		CHECK_FOR_INTERRUPTS();
 		n = Min(n, batch->nmessages - progress.from);
-		to = progress.from + n;
+		to = djk_condemn_begin(apply, progress.from, progress.from + n);
+		n = to - progress.from;
 		outcome = transact(apply, progress.from, &to, progress.isolate, &result->error);
+		djk_condemn_end(apply);
 		going = follow_up(apply, &progress, outcome, n, to, result) && progress.from < batch->nmessages;
 	}
 	result->decided = progress.from;

@@ -73,6 +73,29 @@ write_dead_letters(DjkApply *apply, int from, int to)
 	}
 }
 
+/* An event for each message that is passed by because it took the server down. */
+static void
+tell_condemned(DjkApply *apply, int from, int to)
+{
+	for (int i = from; i < to; i++)
+	{
+		const DjkWork *work = &apply->work[i];
+		const DjkMessage *message = &apply->batch->messages[i];
+		DjkEvent	event = {0};
+
+		if (work->error.sqlstate != DJK_ERRCODE_CRASHED ||
+			(work->fate != DJK_FATE_DEAD && work->fate != DJK_FATE_SKIPPED))
+			continue;
+		event.kind = "crash";
+		event.consumer_id = apply->consumer->id;
+		event.consumer = apply->consumer->name;
+		event.topic = apply->batch->partitions[message->partition].topic;
+		event.partition = apply->batch->partitions[message->partition].partition;
+		event.reason = psprintf("offset " INT64_FORMAT " was passed by: %s", message->offset, work->error.message);
+		djk_event_write(&event);
+	}
+}
+
 /* ---------- counters ---------- */
 
 static void
@@ -254,6 +277,7 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 
 	djk_catalog_enter(&identity);
 	write_dead_letters(apply, from, to);
+	tell_condemned(apply, from, to);
 	if (*nadvances > 0 && !apply->batch->detached)
 		djk_offset_advance(advances, *nadvances);
 	djk_catalog_leave(&identity);

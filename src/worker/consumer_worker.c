@@ -27,6 +27,7 @@
 #include "common/pg_prng.h"
 #include "kafka/pattern.h"
 #include "miscadmin.h"
+#include "state/crash_mark.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -199,6 +200,7 @@ load_definition(DjkMember *worker)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	djk_slot_set_revision(djk_slot_mine(), worker->row->revision);
+	djk_crash_attach(djk_slot_mine(), worker->extension, worker->row->id, worker->row->revision);
 }
 
 static void
