@@ -11,40 +11,14 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
+#include "codec/codec.h"
 #include "funcapi.h"
-#include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "state/catalog.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
-
-text *
-djk_escaped_text(const char *bytes, int len)
-{
-	int			encoding = GetDatabaseEncoding();
-	StringInfoData buf;
-
-	if (memchr(bytes, '\0', len) == NULL && pg_verify_mbstr(encoding, bytes, len, true))
-		return cstring_to_text_with_len(bytes, len);
-
-	initStringInfo(&buf);
-	while (len > 0)
-	{
-		int			valid = *bytes == '\0' ? 0 : pg_encoding_verifymbchar(encoding, bytes, len);
-
-		if (valid > 0)
-			appendBinaryStringInfo(&buf, bytes, valid);
-		else
-			appendStringInfo(&buf, "\\x%02x", (unsigned char) *bytes);
-		valid = Max(valid, 1);
-		bytes += valid;
-		len -= valid;
-	}
-	return cstring_to_text_with_len(buf.data, buf.len);
-}
 
 Datum
 djk_headers_datum(Oid header_type, const DjkHeader *headers, int nheaders)
@@ -64,7 +38,7 @@ djk_headers_datum(Oid header_type, const DjkHeader *headers, int nheaders)
 		bool		nulls[2] = {false, h->value == NULL};
 		Datum		values[2];
 
-		values[0] = PointerGetDatum(djk_escaped_text(h->name, h->name_len));
+		values[0] = PointerGetDatum(djk_codec_escaped_text(h->name, h->name_len));
 		values[1] = h->value ? djk_bytea_datum(h->value, h->value_len) : (Datum) 0;
 		elements[i] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
 	}

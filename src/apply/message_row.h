@@ -14,8 +14,8 @@
 #include "access/tupdesc.h"
 
 /*
- * All in CurrentMemoryContext; never throw for what a message contains: bytes
- * of a header's name that are not text in the server's encoding appear as \xNN.
+ * All in CurrentMemoryContext; never throw for what a message contains: a
+ * header's name is converted from UTF-8, and what cannot be appears as \xNN.
  */
 
 /* djkafka_header[]; (Datum) 0 if the message has no headers. */
@@ -24,8 +24,5 @@ extern Datum djk_headers_datum(Oid header_type, const DjkHeader *headers, int nh
 /* djkafka_message, of the composite type's blessed descriptor. */
 extern Datum djk_message_datum(TupleDesc message_desc, Oid header_type, const char *topic, int partition,
 							   const DjkMessage *message, const DjkHeader *headers, int nheaders);
-
-/* Text of any bytes: what is not valid in the server's encoding becomes \xNN. */
-extern text *djk_escaped_text(const char *bytes, int len);
 
 #endif							/* DJK_MESSAGE_ROW_H */

@@ -186,7 +186,10 @@ names_repeat(const DjkHeader *headers, int nheaders)
 	return repeat;
 }
 
-/* Headers as JSON: an object, or pairs where a name repeats; what is not text is hex. */
+/*
+ * Headers as JSON: an object, or pairs where a name repeats.  A value that is no
+ * text of the database is hex.
+ */
 static char *
 headers_json(const DjkHeader *headers, int nheaders)
 {
@@ -198,16 +201,18 @@ headers_json(const DjkHeader *headers, int nheaders)
 	for (int i = 0; i < nheaders; i++)
 	{
 		const DjkHeader *h = &headers[i];
+		DjkError	not_text;
+		const char *value;
+		int			len;
 
 		appendStringInfoString(&buf, i > 0 ? ", " : "");
 		appendStringInfoString(&buf, repeated ? "[" : "");
-		escape_json(&buf, text_to_cstring(djk_escaped_text(h->name, h->name_len)));
+		escape_json(&buf, text_to_cstring(djk_codec_escaped_text(h->name, h->name_len)));
 		appendStringInfoString(&buf, repeated ? ", " : ": ");
 		if (h->value == NULL)
 			appendStringInfoString(&buf, "null");
-		else if (memchr(h->value, '\0', h->value_len) == NULL &&
-				 pg_verify_mbstr(GetDatabaseEncoding(), h->value, h->value_len, true))
-			escape_json(&buf, pnstrdup(h->value, h->value_len));
+		else if (djk_codec_to_server_text(h->value, h->value_len, CurrentMemoryContext, &value, &len, &not_text))
+			escape_json(&buf, pnstrdup(value, len));
 		else
 			escape_json(&buf, DatumGetCString(DirectFunctionCall1(byteaout, djk_bytea_datum(h->value, h->value_len))));
 		appendStringInfoString(&buf, repeated ? "]" : "");

@@ -97,4 +97,11 @@ extern bool djk_codec_decode_key(const char *key_format, const char *bytes, int 
 extern bool djk_codec_to_server_text(const char *bytes, int len, MemoryContext context,
 									 const char **text, int *text_len, DjkError *error);
 
+/*
+ * The same for what has no error to report, the name of a header: each byte of
+ * what is not UTF-8, is NUL, or is not in the server's encoding becomes \xNN.
+ * In the current context; needs a transaction if the encoding is not UTF-8.
+ */
+extern text *djk_codec_escaped_text(const char *bytes, int len);
+
 #endif							/* DJK_CODEC_H */

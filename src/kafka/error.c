@@ -12,6 +12,9 @@
  */
 #include "kafka/error.h"
 
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+
 /* Newer than the oldest library that we build with. */
 #define ERR_UNKNOWN_TOPIC_ID	100
 
@@ -113,6 +116,45 @@ hint_for(DjkConsumerErrorClass error_class)
 	}
 }
 
+/* One character of UTF-8 where the server takes it, else its bytes in hex; returns its length. */
+static int
+append_character(StringInfo buf, const char *text, int len)
+{
+	int			encoding = GetDatabaseEncoding();
+	int			valid = pg_encoding_verifymbchar(PG_UTF8, text, len);
+	int			n = Max(valid, 1);
+
+	if (valid == 1 || (valid > 1 && (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)))
+		appendBinaryStringInfo(buf, text, valid);
+	else
+	{
+		for (int i = 0; i < n; i++)
+			appendStringInfo(buf, "\\x%02x", (unsigned char) text[i]);
+	}
+	return n;
+}
+
+char *
+djk_kafka_text(const char *text)
+{
+	int			len = (int) strlen(text);
+	bool		is_utf8 = pg_encoding_verifymbstr(PG_UTF8, text, len) == len;
+	StringInfoData buf;
+
+	/* What is no UTF-8 is quoted from our own settings, if it is text of the server. */
+	if (!is_utf8 && pg_verify_mbstr(GetDatabaseEncoding(), text, len, true))
+		return pstrdup(text);
+	initStringInfo(&buf);
+	while (len > 0)
+	{
+		int			n = append_character(&buf, text, len);
+
+		text += n;
+		len -= n;
+	}
+	return buf.data;
+}
+
 void
 djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text)
 {
@@ -121,7 +163,7 @@ djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text
 
 	error->sqlstate = djk_kafka_error_sqlstate(error_class);
 	if (text != NULL && text[0] != '\0')
-		error->message = pstrdup(text);
+		error->message = djk_kafka_text(text);
 	else if (error_class == DJK_KAFKA_RETRIABLE)
 		error->message = psprintf("Kafka does not answer: %s", rd_kafka_err2str(code));
 	else
@@ -140,7 +182,7 @@ djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *ac
 	ereport(ERROR,
 			(errcode(djk_kafka_error_sqlstate(error_class)),
 			 errmsg("could not %s: %s", action,
-					text != NULL && text[0] != '\0' ? text : rd_kafka_err2str(code)),
+					text != NULL && text[0] != '\0' ? djk_kafka_text(text) : rd_kafka_err2str(code)),
 			 hint ? errhint("%s", hint) : 0));
 	pg_unreachable();
 }

@@ -20,6 +20,13 @@ extern DjkConsumerErrorClass djk_kafka_error_classify(rd_kafka_resp_err_t code);
 extern int	djk_kafka_error_sqlstate(DjkConsumerErrorClass error_class);
 
 /*
+ * A copy, in CurrentMemoryContext, of a string of the library's, which may quote
+ * a broker or a path, as text of the server: bytes that are none become \xNN, and
+ * so does UTF-8 in a database of another encoding.  Needs no transaction.
+ */
+extern char *djk_kafka_text(const char *text);
+
+/*
  * Fills *error, strings in CurrentMemoryContext.  'text' is what the library
  * said, or NULL for the code's own description.
  */

@@ -268,7 +268,7 @@ read_assignment(DjkGroupMember *member, const void *data, int size)
 static char *
 copy_text(const char *text)
 {
-	return text != NULL && text[0] != '\0' ? pstrdup(text) : NULL;
+	return text != NULL && text[0] != '\0' ? djk_kafka_text(text) : NULL;
 }
 
 static void
@@ -279,7 +279,7 @@ read_group(DjkGroupView *view, const struct rd_kafka_group_info *group)
 		const struct rd_kafka_group_member_info *from = &group->members[i];
 		DjkGroupMember *to = &view->members[view->nmembers++];
 
-		to->member_id = pstrdup(from->member_id ? from->member_id : "");
+		to->member_id = djk_kafka_text(from->member_id ? from->member_id : "");
 		to->client_id = copy_text(from->client_id);
 		to->host = copy_text(from->client_host);
 		if (from->member_assignment != NULL && from->member_assignment_size > 0)

@@ -320,7 +320,7 @@ new_instance(rd_kafka_type_t type, rd_kafka_conf_t *conf)
 	if (code == RD_KAFKA_RESP_ERR__INVALID_ARG)
 		ereport(ERROR,
 				(errcode(DJK_ERRCODE_PROPERTY),
-				 errmsg("librdkafka refuses the connection's properties: %s", reason),
+				 errmsg("librdkafka refuses the connection's properties: %s", djk_kafka_text(reason)),
 				 errhint("Change what it names in the settings of djkafka, in the options of the server or the user mapping, or in those of the consumer.")));
 	djk_kafka_error_throw(code, reason, "start librdkafka");
 }

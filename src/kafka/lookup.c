@@ -369,7 +369,7 @@ djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms)
 	lookup = ask_cluster(consumer, lookup, &error);
 	if (lookup == NULL)
 		return NULL;
-	id = lookup->cluster_id ? pstrdup(lookup->cluster_id) : NULL;
+	id = lookup->cluster_id ? djk_kafka_text(lookup->cluster_id) : NULL;
 	discard_lookup(lookup);
 	return id;
 }
@@ -377,7 +377,7 @@ djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms)
 void
 djk_topic_info_fill(DjkTopicInfo *info, const struct rd_kafka_metadata_topic *found)
 {
-	info->name = pstrdup(found->topic);
+	info->name = djk_kafka_text(found->topic);
 	info->npartitions = found->partition_cnt;
 	if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		djk_kafka_error_fill(&info->error, found->err, NULL);

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "fmgr.h"
+#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
@@ -66,7 +67,20 @@ require_known_members(JsonbContainer *object)
 	}
 }
 
-/* A string is its own bytes, null is null, all else is its JSON text. */
+/* As it would come from Kafka, in UTF-8.  Where the server has no idea of encodings, so have we none. */
+static const char *
+utf8_of(char *text, int *len)
+{
+	char	   *utf8 = text;
+
+	if (GetDatabaseEncoding() != PG_SQL_ASCII)
+		utf8 = pg_server_to_any(text, *len, PG_UTF8);
+	if (utf8 != text)
+		*len = strlen(utf8);
+	return utf8;
+}
+
+/* A string is its own characters, null is null, all else is its JSON text. */
 static const char *
 bytes_of(JsonbValue *value, int *len)
 {
@@ -78,7 +92,7 @@ bytes_of(JsonbValue *value, int *len)
 	if (value->type == jbvString)
 	{
 		*len = value->val.string.len;
-		return pnstrdup(value->val.string.val, *len);
+		return utf8_of(pnstrdup(value->val.string.val, *len), len);
 	}
 	if (value->type == jbvBinary)
 		text = JsonbToCString(NULL, value->val.binary.data, value->val.binary.len);
@@ -89,7 +103,7 @@ bytes_of(JsonbValue *value, int *len)
 		text = JsonbToCString(NULL, &jsonb->root, VARSIZE(jsonb));
 	}
 	*len = strlen(text);
-	return text;
+	return utf8_of(text, len);
 }
 
 static int64
@@ -126,7 +140,8 @@ read_headers(JsonbValue *value, GivenHeaders *given)
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	element;
-	char	   *name = NULL;
+	const char *name = NULL;
+	int			name_len = 0;
 
 	given->nheaders = 0;
 	if (value == NULL || value->type == jbvNull)
@@ -138,13 +153,16 @@ read_headers(JsonbValue *value, GivenHeaders *given)
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 	{
 		if (token == WJB_KEY)
-			name = pnstrdup(element.val.string.val, element.val.string.len);
+		{
+			name_len = element.val.string.len;
+			name = utf8_of(pnstrdup(element.val.string.val, name_len), &name_len);
+		}
 		else if (token == WJB_VALUE)
 		{
 			DjkHeader  *header = &given->headers[given->nheaders++];
 
 			header->name = name;
-			header->name_len = strlen(name);
+			header->name_len = name_len;
 			header->value = bytes_of(&element, &header->value_len);
 		}
 	}

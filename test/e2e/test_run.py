@@ -129,3 +129,37 @@ def test_a_misspelled_protocol_never_becomes_plaintext(own_cluster, unique) -> N
     with pytest.raises(psycopg.Error, match="security.protocol") as error:
         db.query("SELECT * FROM djkafka_topics(timeout => '1 s')", user="postgres")
     assert error.value.sqlstate == "KF002"
+
+
+@pytest.mark.parametrize(
+    "encoding, name, foreign", [("LATIN1", "é", "€"), ("EUC_JP", "あ", "한"), ("SQL_ASCII", "é", None), ("UTF8", "€", None)]
+)
+def test_text_of_another_encoding(
+    cluster, kafka: Client, topic: str, unique, encoding: str, name: str, foreign: str | None
+) -> None:
+    """Keys, values and the names of headers are UTF-8 in Kafka; what the database cannot hold shows its bytes."""
+    headers = [(name, name.encode()), ("bytes", b"\xff\x00"), ("none", None)] + ([(f"a{foreign}", foreign.encode())] if foreign else [])
+    kafka.produce(topic, [Record(name, name, headers=headers)])
+    shown = "a" + "".join(f"\\x{byte:02x}" for byte in (foreign or "").encode())
+    wanted = {name: name, "bytes": "\\xff00", "none": None} | ({shown: "\\x" + foreign.encode().hex()} if foreign else {})
+
+    db = Database(cluster, unique("db"), listed=False, encoding=encoding)
+    # Where the server has no idea of encodings it sends what it has.
+    db.connection(db.owner).execute("SET client_encoding = 'UTF8'")
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE log (key text, value text, headers jsonb)")
+    db.query("CREATE TABLE raw (headers djkafka_header[])")
+    for table in ("log", "raw"):
+        db.query(f"SELECT djkafka_create_consumer('{table}', enabled => false)")
+        db.query(f"SELECT djkafka_create_route('{table}', %s, '{table}', format => 'text', operation => 'insert')", topic)
+        assert db.query(f"SELECT applied, dead FROM djkafka_run('{table}', until => 'eof')") == [(1, 0)]
+    assert db.query("SELECT * FROM log") == [(name, name, wanted)]
+    values = db.query("SELECT h.name, h.value FROM raw, unnest(headers) h")
+    assert values == [(shown if key == f"a{foreign}" else key, value) for key, value in headers]
+    assert db.query("SELECT h.name, h.value FROM djkafka_peek(%s) m, unnest(m.headers) h", topic) == values
+
+    given = f'[{{"key": "{name}", "value": "{name}", "headers": {{"{name}": "{name}"}}}}]'
+    db.query("TRUNCATE log")
+    assert db.query("SELECT applied, dead FROM djkafka_run('log', messages => %s)", given) == [(1, 0)]
+    assert db.query("SELECT * FROM log") == [(name, name, {name: name})]
+    db.destroy()

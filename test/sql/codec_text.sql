@@ -32,6 +32,11 @@ SELECT test_convert('raw', '\xff00', 'text');
 SELECT test_convert('raw', '\xff00', 'jsonb');
 SELECT test_convert('raw', '\xff00', 'bytea');
 
+-- the name of a header is never an error, nor is what librdkafka says
+-- é, €, あ; cut short; a byte that begins nothing; NUL; LATIN1; a surrogate
+SELECT bytes, test_escaped(bytes) FROM unnest(ARRAY['', 'name', '\xc3a9', '\x61e282ac62', '\xe38182', '\x61e282', '\xff61', '\x610062', '\xe961', '\xeda080']::bytea[]) AS bytes;
+SELECT bytes, test_kafka_text(bytes) FROM unnest(ARRAY['name', '\xc3a9', '\xe38182', '\x61e282', '\xe961']::bytea[]) AS bytes;
+
 -- LATIN1: text is converted, what it lacks is that message's error
 \set home :DBNAME
 CREATE DATABASE codec_latin1 ENCODING 'LATIN1' LOCALE 'C' TEMPLATE template0;
@@ -51,6 +56,8 @@ SELECT test_convert('json', '["\\u20ac"]', 'jsonb');
 SELECT test_convert('json', '["\\u20ac"]', 'json');
 SELECT test_convert('json', '["\\u20ac"]', 'text[]');
 SELECT test_decode_key('auto', '\xe282ac'::bytea);
+SELECT bytes, test_escaped(bytes) FROM unnest(ARRAY['', 'name', '\xc3a9', '\x61e282ac62', '\xe38182', '\x61e282', '\xff61', '\x610062', '\xe961', '\xeda080']::bytea[]) AS bytes;
+SELECT bytes, test_kafka_text(bytes) FROM unnest(ARRAY['name', '\xc3a9', '\xe38182', '\x61e282', '\xe961']::bytea[]) AS bytes;
 \c :home
 DROP DATABASE codec_latin1;
 CREATE DATABASE codec_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0;
@@ -60,7 +67,19 @@ CREATE DATABASE codec_ascii ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0;
 \set ECHO all
 SELECT test_decode('json', '{"a":"' || '\xc3a9'::bytea || '","b":"\\u00e9"}');
 SELECT test_decode('json', '{"a":"' || '\xc3'::bytea || '"}');
+SELECT bytes, test_escaped(bytes) FROM unnest(ARRAY['', 'name', '\xc3a9', '\x61e282ac62', '\xe38182', '\x61e282', '\xff61', '\x610062', '\xe961', '\xeda080']::bytea[]) AS bytes;
+SELECT bytes, test_kafka_text(bytes) FROM unnest(ARRAY['name', '\xc3a9', '\xe38182']::bytea[]) AS bytes;
 \c :home
 DROP DATABASE codec_ascii;
+CREATE DATABASE codec_eucjp ENCODING 'EUC_JP' LOCALE 'C' TEMPLATE template0;
+\c codec_eucjp
+SET client_encoding = 'UTF8';
+\set ECHO none
+\i :functions
+\set ECHO all
+SELECT bytes, test_escaped(bytes) FROM unnest(ARRAY['', 'name', '\xc3a9', '\x61e282ac62', '\xe38182', '\x61e282', '\xff61', '\x610062', '\xe961', '\xeda080']::bytea[]) AS bytes;
+SELECT bytes, test_kafka_text(bytes) FROM unnest(ARRAY['name', '\xc3a9', '\xe38182', '\x61e282', '\xe961']::bytea[]) AS bytes;
+\c :home
+DROP DATABASE codec_eucjp;
 SET client_min_messages = warning;
 DROP SCHEMA codec_text CASCADE;

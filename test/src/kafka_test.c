@@ -20,6 +20,7 @@
 #include "kafka/conf.h"
 #include "kafka/consumer.h"
 #include "kafka/consumer_int.h"
+#include "kafka/error.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
 #include "utils/array.h"
@@ -46,6 +47,7 @@ PG_FUNCTION_INFO_V1(djkafka_test_kafka_poll);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_drain);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_lookup);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_seek_check);
+PG_FUNCTION_INFO_V1(djkafka_test_kafka_text);
 
 static DjkConsumer *
 get_consumer(FunctionCallInfo fcinfo)
@@ -440,4 +442,11 @@ djkafka_test_kafka_seek_check(PG_FUNCTION_ARGS)
 		}
 	}
 	PG_RETURN_INT32(wrong);
+}
+
+/* (bytes bytea without NUL) -> text */
+Datum
+djkafka_test_kafka_text(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_TEXT_P(cstring_to_text(djk_kafka_text(text_to_cstring((text *) PG_GETARG_BYTEA_PP(0)))));
 }

@@ -23,6 +23,7 @@ PG_FUNCTION_INFO_V1(djkafka_test_decode_key);
 PG_FUNCTION_INFO_V1(djkafka_test_convert);
 PG_FUNCTION_INFO_V1(djkafka_test_from_kafka);
 PG_FUNCTION_INFO_V1(djkafka_test_to_kafka);
+PG_FUNCTION_INFO_V1(djkafka_test_escaped);
 
 static const char *
 kind_name(DjkFieldKind kind)
@@ -197,4 +198,13 @@ Datum
 djkafka_test_to_kafka(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64(djk_timestamp_to_kafka(PG_GETARG_TIMESTAMPTZ(0)));
+}
+
+/* (bytes bytea) -> text */
+Datum
+djkafka_test_escaped(PG_FUNCTION_ARGS)
+{
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(0);
+
+	PG_RETURN_TEXT_P(djk_codec_escaped_text(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes)));
 }

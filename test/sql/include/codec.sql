@@ -11,3 +11,7 @@ CREATE FUNCTION test_fuzz(row_of regclass, seed bigint, how_many int, compare bo
     AS '$libdir/djkafka', 'djkafka_test_fuzz' LANGUAGE C STRICT;
 CREATE FUNCTION test_codec_time(row_of regclass, bytes bytea, n int) RETURNS text
     AS '$libdir/djkafka', 'djkafka_test_codec_time' LANGUAGE C STRICT;
+CREATE FUNCTION test_escaped(bytes bytea) RETURNS text
+    AS '$libdir/djkafka', 'djkafka_test_escaped' LANGUAGE C STRICT;
+CREATE FUNCTION test_kafka_text(bytes bytea) RETURNS text
+    AS '$libdir/djkafka', 'djkafka_test_kafka_text' LANGUAGE C STRICT;
