@@ -761,7 +761,10 @@ CREATE FUNCTION @extschema@.djkafka_run(
     timeout interval DEFAULT '10 s',
     messages jsonb DEFAULT NULL,
     OUT applied bigint,
+    OUT filtered bigint,
+    OUT duplicates bigint,
     OUT dead bigint,
+    OUT skipped bigint,
     OUT reason text
 ) RETURNS record
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;

@@ -67,6 +67,12 @@ typedef struct DjkColumn
 	int			expression;		/* index into the route's expressions */
 	bool		is_key;
 	bool		always_identity;	/* needs OVERRIDING SYSTEM VALUE, cannot be updated */
+	bool		not_null;
+	bool		constrained;	/* a value may be refused when it is written */
+	bool		counting_default;	/* its default differs from row to row */
+	bool		constant_default;	/* its default is known: */
+	bool		default_is_null;
+	Datum		default_value;
 	DjkConverter *converter;
 	FmgrInfo   *hash;			/* of key columns; NULL: the type has none */
 	FmgrInfo   *equal;
@@ -93,6 +99,9 @@ typedef struct DjkRouteState
 	bool		is_view;
 	bool		merge;			/* several messages of a key may become one row */
 	bool		ordered;		/* somebody could see the order of rows: triggers, constraints */
+	bool		alone;			/* rows may depend on each other: a statement each */
+	bool		constrained;	/* so is some column, written by the route or not */
+	bool		counting_excluded;	/* a column with such a default is not in columns */
 	DjkColumn  *columns;		/* those the route may write */
 	int			ncolumns;
 	int		   *keys;			/* indexes into columns */

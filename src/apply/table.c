@@ -10,6 +10,10 @@
  * forgets what came before it.  Else the batch is cut: a new statement begins
  * where a key repeats, or the operation or the set of columns changes.
  *
+ * A message that is merged into another is never judged by itself.  So none is
+ * whose row could be refused where the merged one is not: then what is merged
+ * so far is written first.
+ *
  *-------------------------------------------------------------------------
  */
 #include "apply/work.h"
@@ -18,6 +22,7 @@
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "port/pg_bitutils.h"
+#include "utils/datum.h"
 #include "utils/memutils.h"
 
 /* A row to write: one message's, or several merged. */
@@ -26,6 +31,7 @@ typedef struct Change
 	DjkRow	   *row;			/* NULL: deleted and not written again */
 	DjkRow	   *key;			/* where the key's values are */
 	bool		delete_first;
+	int			position;		/* of the first message of 'row', among the batch's */
 	uint32		hash;
 } Change;
 
@@ -128,6 +134,81 @@ enter_key(KeyTable *table, DjkRow *row, bool *found)
 	return change;
 }
 
+/* ---------- sets of columns ---------- */
+
+/*
+ * Whether the order of rows could be seen that have different columns present:
+ * some of them take a default that counts, be it a number or a clock.
+ */
+static bool
+counts_rows(const DjkRouteState *state, DjkRow **rows, int n)
+{
+	if (state->counting_excluded)
+		return true;
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		if (!state->columns[c].counting_default)
+			continue;
+		for (int i = 0; i < n; i++)
+		{
+			if (!bms_is_member(c, rows[i]->present))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* A column that is absent and has a constant default is the same as one that brings it. */
+static void
+put_defaults(const DjkRouteState *state, DjkRow *row, Bitmapset *columns)
+{
+	int			c = -1;
+
+	while ((c = bms_next_member(columns, c)) >= 0)
+	{
+		if (bms_is_member(c, row->present))
+			continue;
+		row->values[c] = state->columns[c].default_value;
+		row->nulls[c] = state->columns[c].default_is_null;
+	}
+}
+
+/* Gives rows that are only ever inserted as few sets of columns as can be. */
+static void
+even_out(DjkApply *apply, const DjkRouteState *state, DjkRow **rows, int n)
+{
+	Bitmapset  *all = NULL;
+	Bitmapset  *last = NULL;
+	Bitmapset  *evened = NULL;
+	bool		differ = false;
+
+	for (int i = 1; i < n && !differ; i++)
+		differ = rows[i]->present != rows[0]->present;
+	if (!differ)
+		return;
+	for (int i = 0; i < n; i++)
+	{
+		if (rows[i]->present != last)
+			all = bms_add_members(all, last = rows[i]->present);
+	}
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		if (!state->columns[c].constant_default)
+			all = bms_del_member(all, c);
+	}
+	last = NULL;
+	for (int i = 0; i < n; i++)
+	{
+		put_defaults(state, rows[i], all);
+		if (evened == NULL || rows[i]->present != last)
+		{
+			last = rows[i]->present;
+			evened = djk_row_share_present(apply, bms_union(last, all));
+		}
+		rows[i]->present = evened;
+	}
+}
+
 /* ---------- running ---------- */
 
 /* Writes rows that have the same columns present. */
@@ -172,12 +253,12 @@ run_groups(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n, bo
 		CHECK_FOR_INTERRUPTS();
 		for (int i = first; i < n; i++)
 		{
-			if (!done[i] && rows[i]->present == rows[first]->present)
+			if (!done[i] && rows[i]->present == rows[first]->present && (ngroup == 0 || !state->alone))
 			{
 				group[ngroup++] = rows[i];
 				done[i] = true;
 			}
-			else if (in_order)
+			else if (in_order || state->alone)
 				break;
 		}
 		processed += run(state, kind, group, ngroup);
@@ -196,14 +277,71 @@ run_deletes(DjkRouteState *state, DjkRow **rows, int n)
 
 /* ---------- upsert and mirror ---------- */
 
-/* Later columns win, absent ones stay. */
-static void
-merge_rows(DjkApply *apply, DjkRow *into, const DjkRow *row)
+/* Whether the row fails whatever the table holds. */
+static bool
+breaks_not_null(const DjkRouteState *state, const DjkRow *row)
 {
 	int			c = -1;
 
 	while ((c = bms_next_member(row->present, c)) >= 0)
 	{
+		if (state->columns[c].not_null && row->nulls[c])
+			return true;
+	}
+	return false;
+}
+
+static bool
+same_value(const DjkRouteState *state, int c, const DjkRow *a, const DjkRow *b)
+{
+	const FormData_pg_attribute *att = TupleDescAttr(state->rows_desc, c);
+
+	if (a->nulls[c] || b->nulls[c])
+		return a->nulls[c] && b->nulls[c];
+	return datumIsEqual(a->values[c], b->values[c], att->attbyval, att->attlen);
+}
+
+/* Whether both together are refused exactly where one of them is. */
+static bool
+may_merge(const DjkRouteState *state, const DjkRow *into, const DjkRow *row)
+{
+	int			c = -1;
+
+	if (into->present != row->present && !bms_is_subset(state->needed, into->present) &&
+		!bms_is_subset(row->present, into->present))
+		return false;
+	while ((c = bms_next_member(row->present, c)) >= 0)
+	{
+		bool		given = bms_is_member(c, into->present);
+
+		if (state->columns[c].is_key)
+			continue;
+		if (given && state->columns[c].not_null && into->nulls[c])
+			return false;
+		if (state->columns[c].constrained && !(given && same_value(state, c, into, row)))
+			return false;
+	}
+	return true;
+}
+
+/* Whether the row, which nothing will be left of, cannot be refused. */
+static bool
+may_forget(const DjkRouteState *state, const DjkRow *row)
+{
+	return !state->constrained && !state->needed_excluded && bms_is_subset(state->needed, row->present) &&
+		!breaks_not_null(state, row);
+}
+
+/* Later columns win, absent ones stay; the key is the one that was there first. */
+static void
+merge_rows(DjkApply *apply, const DjkRouteState *state, DjkRow *into, const DjkRow *row)
+{
+	int			c = -1;
+
+	while ((c = bms_next_member(row->present, c)) >= 0)
+	{
+		if (state->columns[c].is_key)
+			continue;
 		into->values[c] = row->values[c];
 		into->nulls[c] = row->nulls[c];
 	}
@@ -211,14 +349,48 @@ merge_rows(DjkApply *apply, DjkRow *into, const DjkRow *row)
 		into->present = djk_row_share_present(apply, bms_union(into->present, row->present));
 }
 
+/* Writes what is merged so far: a row stands where its first message stood. */
+static void
+write_changes(DjkRouteState *state, const KeyTable *table, int first, int n)
+{
+	DjkRow	  **deletes = palloc(Max(n, 1) * sizeof(DjkRow *));
+	DjkRow	  **upserts = palloc0(Max(n, 1) * sizeof(DjkRow *));
+	int			ndeletes = 0;
+	int			nupserts = 0;
+
+	for (int i = 0; i < table->nchanges; i++)
+	{
+		const Change *change = &table->changes[i];
+
+		if (change->delete_first)
+			deletes[ndeletes++] = change->key;
+		if (change->row != NULL)
+			upserts[change->position - first] = change->row;
+	}
+	for (int i = 0; i < n; i++)
+	{
+		if (upserts[i] != NULL)
+			upserts[nupserts++] = upserts[i];
+	}
+	run_deletes(state, deletes, ndeletes);
+	(void) run_groups(state, DJK_STATEMENT_UPSERT, upserts, nupserts, counts_rows(state, upserts, nupserts));
+	pfree(deletes);
+	pfree(upserts);
+}
+
+static bool
+must_write_first(const DjkRouteState *state, const Change *change, const DjkRow *row)
+{
+	if (change->row == NULL)
+		return false;
+	return row->is_delete ? !may_forget(state, change->row) : !may_merge(state, change->row, row);
+}
+
 static void
 write_merged(DjkApply *apply, DjkRouteState *state, DjkRow **rows, int n)
 {
 	KeyTable	table;
-	DjkRow	  **deletes = palloc(n * sizeof(DjkRow *));
-	DjkRow	  **upserts = palloc(n * sizeof(DjkRow *));
-	int			ndeletes = 0;
-	int			nupserts = 0;
+	int			first = 0;
 
 	init_keys(&table, state, n);
 	for (int i = 0; i < n; i++)
@@ -226,26 +398,28 @@ write_merged(DjkApply *apply, DjkRouteState *state, DjkRow **rows, int n)
 		bool		found;
 		Change	   *change = enter_key(&table, rows[i], &found);
 
+		if (must_write_first(state, change, rows[i]))
+		{
+			CHECK_FOR_INTERRUPTS();
+			write_changes(state, &table, first, i - first);
+			first = i;
+			reset_keys(&table);
+			change = enter_key(&table, rows[i], &found);
+		}
 		if (rows[i]->is_delete)
 		{
 			change->delete_first = true;
 			change->row = NULL;
 		}
 		else if (change->row != NULL)
-			merge_rows(apply, change->row, rows[i]);
+			merge_rows(apply, state, change->row, rows[i]);
 		else
+		{
 			change->row = rows[i];
+			change->position = i;
+		}
 	}
-
-	for (int i = 0; i < table.nchanges; i++)
-	{
-		if (table.changes[i].delete_first)
-			deletes[ndeletes++] = table.changes[i].key;
-		if (table.changes[i].row != NULL)
-			upserts[nupserts++] = table.changes[i].row;
-	}
-	run_deletes(state, deletes, ndeletes);
-	(void) run_groups(state, DJK_STATEMENT_UPSERT, upserts, nupserts, false);
+	write_changes(state, &table, first, n - first);
 }
 
 static void
@@ -276,7 +450,7 @@ write_cut(DjkRouteState *state, DjkRow **rows, int n)
 		if (hashable)
 			(void) enter_key(&table, rows[i], &found);
 		if (i > first &&
-			(found || rows[i]->is_delete != rows[first]->is_delete ||
+			(found || state->alone || rows[i]->is_delete != rows[first]->is_delete ||
 			 (!rows[i]->is_delete && rows[i]->present != rows[first]->present)))
 		{
 			flush(state, rows + first, i - first);
@@ -317,7 +491,9 @@ write_new(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 		}
 		if (nrows == 0)
 			continue;
-		inserted = run_groups(state, DJK_STATEMENT_INSERT_NEW, rows, nrows, state->ordered);
+		even_out(apply, state, rows, nrows);
+		/* In order always: of two with one key the first is the one that stays. */
+		inserted = run_groups(state, DJK_STATEMENT_INSERT_NEW, rows, nrows, true);
 		for (int i = (int) inserted; i < nrows; i++)
 			apply->work[messages[i]].fate = DJK_FATE_DUPLICATE;
 	}
@@ -336,7 +512,8 @@ djk_table_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 	switch (state->route->operation)
 	{
 		case DJK_OPERATION_INSERT:
-			(void) run_groups(state, DJK_STATEMENT_INSERT, rows, n, state->ordered);
+			even_out(apply, state, rows, n);
+			(void) run_groups(state, DJK_STATEMENT_INSERT, rows, n, state->ordered || counts_rows(state, rows, n));
 			break;
 		case DJK_OPERATION_INSERT_NEW:
 			write_new(apply, state, indexes, n);

@@ -59,8 +59,7 @@ typedef struct Run
 	int64		idle_us;		/* 0: no bound */
 	TimestampTz last_message_at;
 	int64		taken;
-	int64		applied;
-	int64		dead;
+	DjkApplyResult total;		/* counts of all batches so far */
 } Run;
 
 /* ---------- arguments ---------- */
@@ -420,10 +419,28 @@ apply_batch(Run *run, DjkBatch *batch)
 	DjkApplyResult result;
 
 	djk_apply_inside(run->apply, batch, &result);
-	run->applied += result.applied;
-	run->dead += result.dead;
+	run->total.applied += result.applied;
+	run->total.filtered += result.filtered;
+	run->total.duplicates += result.duplicates;
+	run->total.dead += result.dead;
+	run->total.skipped += result.skipped;
 	if (result.status == DJK_APPLY_STOPPED)
 		djk_run_throw_stopped(&result);
+}
+
+/* Given messages, in batches of as many as a worker of the consumer would take. */
+static void
+apply_messages(Run *run, const DjkBatch *all)
+{
+	for (int from = 0; from < all->nmessages; from += run->consumer->batch_messages)
+	{
+		DjkBatch	batch = *all;
+
+		CHECK_FOR_INTERRUPTS();
+		batch.messages += from;
+		batch.nmessages = Min(run->consumer->batch_messages, all->nmessages - from);
+		apply_batch(run, &batch);
+	}
 }
 
 static void
@@ -506,14 +523,17 @@ consume(Run *run, const Interval *timeout)
 	return reason;
 }
 
-/* (name, max_messages, until, idle, timeout, messages) -> (applied, dead, reason) */
+/*
+ * (name, max_messages, until, idle, timeout, messages)
+ * -> (applied, filtered, duplicates, dead, skipped, reason)
+ */
 Datum
 djkafka_run(PG_FUNCTION_ARGS)
 {
 	Run			run = {0};
 	TupleDesc	desc;
-	Datum		values[3];
-	bool		nulls[3] = {false};
+	Datum		values[6];
+	bool		nulls[6] = {false};
 	const char *reason;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -524,13 +544,16 @@ djkafka_run(PG_FUNCTION_ARGS)
 		reason = consume(&run, PG_GETARG_INTERVAL_P(4));
 	else
 	{
-		apply_batch(&run, djk_run_messages_parse(PG_GETARG_JSONB_P(5), run.consumer));
+		apply_messages(&run, djk_run_messages_parse(PG_GETARG_JSONB_P(5), run.consumer));
 		reason = "messages";
 	}
 	djk_apply_destroy(run.apply);
 
-	values[0] = Int64GetDatum(run.applied);
-	values[1] = Int64GetDatum(run.dead);
-	values[2] = CStringGetTextDatum(reason);
+	values[0] = Int64GetDatum(run.total.applied);
+	values[1] = Int64GetDatum(run.total.filtered);
+	values[2] = Int64GetDatum(run.total.duplicates);
+	values[3] = Int64GetDatum(run.total.dead);
+	values[4] = Int64GetDatum(run.total.skipped);
+	values[5] = CStringGetTextDatum(reason);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
