@@ -34,7 +34,7 @@ def check(database: Database, part: int, cases: int) -> None:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_batches_apply_as_single_messages(database: Database, part: int) -> None:
-    check(database, part, 600)
+    check(database, part, 400)
 
 
 @pytest.mark.long
