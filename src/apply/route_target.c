@@ -8,25 +8,19 @@
 #include "apply/route_target.h"
 
 #include "access/genam.h"
-#include "access/htup_details.h"
 #include "access/relation.h"
-#include "access/sysattr.h"
 #include "base/operator.h"
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
-#include "catalog/pg_constraint.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
-#include "nodes/nodes.h"
-#include "optimizer/optimizer.h"
 #include "rewrite/rewriteHandler.h"
 #include "state/catalog.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 /* ---------- columns ---------- */
@@ -238,146 +232,6 @@ build_columns(DjkRouteState *state, Relation rel)
 	require_existing(rel, timed, ntimed, "time_unit");
 	require_columns(state, route->column_names, route->ncolumns, "columns");
 	require_columns(state, route->key_columns, route->nkey_columns, "key_columns");
-}
-
-/* ---------- defaults and constraints ---------- */
-
-static DjkColumn *
-column_by_name(DjkRouteState *state, const char *name)
-{
-	for (int c = 0; c < state->ncolumns; c++)
-	{
-		if (strcmp(state->columns[c].name, name) == 0)
-			return &state->columns[c];
-	}
-	return NULL;
-}
-
-/* What an INSERT puts where a column is absent. */
-static void
-fill_default(DjkRouteState *state, Relation rel, Form_pg_attribute att)
-{
-	DjkColumn  *column = column_by_name(state, NameStr(att->attname));
-	Node	   *expression = build_column_default(rel, att->attnum);
-	bool		counting = expression != NULL && contain_volatile_functions(expression);
-
-	if (column == NULL)
-	{
-		state->counting_excluded |= counting;
-		return;
-	}
-	column->counting_default = counting;
-	if (expression != NULL)
-		expression = eval_const_expressions(NULL, expression);
-	if (get_typtype(att->atttypid) == TYPTYPE_DOMAIN || (expression != NULL && !IsA(expression, Const)))
-		return;
-	column->constant_default = true;
-	column->default_is_null = expression == NULL || ((Const *) expression)->constisnull;
-	if (!column->default_is_null)
-		column->default_value = ((Const *) expression)->constvalue;
-}
-
-static void
-constrain(DjkRouteState *state, Relation rel, AttrNumber attnum)
-{
-	DjkColumn  *column = NULL;
-
-	state->constrained = true;
-	if (attnum > 0)
-		column = column_by_name(state, NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname));
-	if (column != NULL)
-		column->constrained = true;
-	for (int c = 0; attnum <= 0 && c < state->ncolumns; c++)
-		state->columns[c].constrained = true;
-}
-
-static void
-constrain_by_check(DjkRouteState *state, Relation rel, const char *expression)
-{
-	Bitmapset  *attributes = NULL;
-	int			x = -1;
-
-	pull_varattnos(stringToNode(expression), 1, &attributes);
-	while ((x = bms_next_member(attributes, x)) >= 0)
-		constrain(state, rel, x + FirstLowInvalidHeapAttributeNumber);
-}
-
-static bool
-is_deferred(Oid constraint)
-{
-	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
-	bool		deferred = HeapTupleIsValid(tuple) && ((Form_pg_constraint) GETSTRUCT(tuple))->condeferred;
-
-	if (HeapTupleIsValid(tuple))
-		ReleaseSysCache(tuple);
-	return deferred;
-}
-
-static void
-constrain_by_references(DjkRouteState *state, Relation rel)
-{
-	ListCell   *lc;
-
-	foreach(lc, RelationGetFKeyList(rel))
-	{
-		const ForeignKeyCacheInfo *key = lfirst(lc);
-
-		if (is_deferred(key->conoid))
-			continue;
-		for (int i = 0; i < key->nkeys; i++)
-			constrain(state, rel, key->conkey[i]);
-		state->alone |= key->confrelid == RelationGetRelid(rel);
-	}
-}
-
-/* Expressions of an index may refuse a row. */
-static bool
-has_index_expressions(Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-	bool		found = false;
-
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		found |= RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL;
-		index_close(index, AccessShareLock);
-	}
-	list_free(indexes);
-	return found;
-}
-
-/*
- * Which columns a constraint may refuse for their value: a value that a later
- * message of the batch replaces must be judged nevertheless.
- */
-static void
-build_constraints(DjkRouteState *state, Relation rel)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-	TupleConstr *constr = desc->constr;
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && att->attgenerated == '\0' && !state->is_view)
-			fill_default(state, rel, att);
-	}
-	for (int i = 0; constr != NULL && i < constr->num_check; i++)
-		constrain_by_check(state, rel, constr->check[i].ccbin);
-	if (rel->rd_rel->relrowsecurity || (constr != NULL && constr->has_generated_stored) ||
-		has_index_expressions(rel))
-		constrain(state, rel, InvalidAttrNumber);
-	for (int c = 0; c < state->ncolumns; c++)
-	{
-		/* The cast to the column's length is the statement's. */
-		if (state->columns[c].source == DJK_SOURCE_EXPRESSION)
-			state->columns[c].constrained = state->constrained = true;
-	}
-	constrain_by_references(state, rel);
 }
 
 /* ---------- the key ---------- */
@@ -705,7 +559,7 @@ djk_route_target_build(DjkRouteState *state)
 	djk_route_target_require_rights(route);
 	state->ordered = may_see_order(rel);
 	build_columns(state, rel);
-	build_constraints(state, rel);
+	djk_route_constraints_build(state, rel);
 	build_key(state, rel);
 	build_rows_desc(state);
 	relation_close(rel, AccessShareLock);

@@ -9,6 +9,7 @@
 #define DJK_ROUTE_TARGET_H
 
 #include "apply/route_state.h"
+#include "utils/relcache.h"
 
 /*
  * Fills the part of a state that is about a table or view, in
@@ -27,5 +28,8 @@ extern DjkConvertOptions djk_route_convert_options(const DjkRouteRow *route, con
 
 /* The columns that the route's time_unit names; returns how many. */
 extern int	djk_route_timed_columns(const DjkRouteRow *route, char ***names);
+
+/* Fills in what the columns of 'state' have as defaults and constraints. */
+extern void djk_route_constraints_build(DjkRouteState *state, Relation rel);
 
 #endif							/* DJK_ROUTE_TARGET_H */
