@@ -28,6 +28,8 @@ typedef struct DjkPosition
 	int64		next_offset;	/* in the row, or DJK_OFFSET_UNRESOLVED */
 	int64		expected;		/* of the next message */
 	int64		high_watermark; /* -1: unknown */
+	int			leader;			/* broker, as last looked up; negative: none */
+	int64		question;		/* that Kafka was asked about its start; 0: none */
 	bool		assigned;		/* the library fetches it */
 	bool		fetching;		/* … and what it delivers is wanted */
 	bool		stopped;		/* needs_decision */

@@ -203,10 +203,22 @@ extern bool djk_consumer_committed(DjkConsumer *consumer, DjkTopicPartition *par
 extern bool djk_consumer_resolve_start(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
 									   const DjkStart *start, int timeout_ms, DjkError *error);
 
+/*
+ * The same without waiting; the consumer's fd becomes readable when there is an
+ * answer.  NULL: it could not be started, or there is no answer yet.  Taking the
+ * answer ends the look; each partition has its offset or its error.
+ */
+typedef struct DjkStartLook DjkStartLook;
+
+extern DjkStartLook *djk_consumer_start_look(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n,
+											 const DjkStart *start, int timeout_ms);
+extern DjkTopicPartition *djk_consumer_start_take(DjkStartLook *look, int *n);
+
 typedef struct DjkTopicInfo
 {
 	char	   *name;
 	int			npartitions;
+	int		   *leaders;		/* broker that leads each partition; -1: none */
 	DjkError	error;
 } DjkTopicInfo;
 

@@ -283,82 +283,6 @@ djk_consumer_committed(DjkConsumer *consumer, DjkTopicPartition *partitions, int
 	return true;
 }
 
-/* What the group left open starts at the beginning. */
-static bool
-fill_unknown(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
-			 int timeout_ms, DjkError *error)
-{
-	DjkTopicPartition *open = palloc(n * sizeof(DjkTopicPartition));
-	int		   *where = palloc(n * sizeof(int));
-	int			nopen = 0;
-
-	for (int i = 0; i < n; i++)
-		if (partitions[i].error.sqlstate == 0 && partitions[i].offset == DJK_OFFSET_UNKNOWN)
-		{
-			where[nopen] = i;
-			open[nopen++] = partitions[i];
-		}
-	if (nopen > 0 &&
-		!look_up_offsets(consumer, open, nopen, DJK_OFFSET_EARLIEST, timeout_ms, error))
-		return false;
-	for (int i = 0; i < nopen; i++)
-		partitions[where[i]] = open[i];
-	return true;
-}
-
-/* 'count' messages before the end, or the beginning if there are fewer. */
-static bool
-resolve_before_end(DjkConsumer *consumer, DjkTopicPartition *partitions, int n, int64 count,
-				   int timeout_ms, DjkError *error)
-{
-	DjkTopicPartition *lows = palloc(n * sizeof(DjkTopicPartition));
-	double		until = now_ms() + timeout_ms;
-
-	memcpy(lows, partitions, n * sizeof(DjkTopicPartition));
-	if (!look_up_offsets(consumer, partitions, n, DJK_OFFSET_LATEST, timeout_ms, error) ||
-		!look_up_offsets(consumer, lows, n, DJK_OFFSET_EARLIEST,
-						 (int) Max(until - now_ms(), 1), error))
-		return false;
-	for (int i = 0; i < n; i++)
-		if (lows[i].error.sqlstate != 0)
-			partitions[i] = lows[i];
-		else if (partitions[i].error.sqlstate == 0)
-			partitions[i].offset = Max(partitions[i].offset - count, lows[i].offset);
-	return true;
-}
-
-bool
-djk_consumer_resolve_start(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
-						   const DjkStart *start, int timeout_ms, DjkError *error)
-{
-	double		until = now_ms() + timeout_ms;
-
-	if (n == 0)
-		return true;
-	switch (start->kind)
-	{
-		case DJK_START_EARLIEST:
-			return look_up_offsets(consumer, partitions, n, DJK_OFFSET_EARLIEST, timeout_ms, error);
-		case DJK_START_LATEST:
-			return look_up_offsets(consumer, partitions, n, DJK_OFFSET_LATEST, timeout_ms, error);
-		case DJK_START_TIME:
-			return djk_consumer_offsets_for_time(consumer, partitions, n, start->value, timeout_ms, error);
-		case DJK_START_BEFORE_END:
-			return resolve_before_end(consumer, partitions, n, start->value, timeout_ms, error);
-		case DJK_START_GROUP:
-			return djk_consumer_committed(consumer, partitions, n, timeout_ms, error) &&
-				fill_unknown(consumer, partitions, n, (int) Max(until - now_ms(), 1), error);
-		case DJK_START_OFFSET:
-			for (int i = 0; i < n; i++)
-			{
-				memset(&partitions[i].error, 0, sizeof(DjkError));
-				partitions[i].offset = start->value;
-			}
-			return true;
-	}
-	return false;
-}
-
 char *
 djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms)
 {
@@ -379,6 +303,14 @@ djk_topic_info_fill(DjkTopicInfo *info, const struct rd_kafka_metadata_topic *fo
 {
 	info->name = djk_kafka_text(found->topic);
 	info->npartitions = found->partition_cnt;
+	info->leaders = palloc(Max(found->partition_cnt, 1) * sizeof(int));
+	for (int i = 0; i < found->partition_cnt; i++)
+		info->leaders[i] = -1;
+	for (int i = 0; i < found->partition_cnt; i++)
+	{
+		if (found->partitions[i].id >= 0 && found->partitions[i].id < found->partition_cnt)
+			info->leaders[found->partitions[i].id] = found->partitions[i].leader;
+	}
 	if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		djk_kafka_error_fill(&info->error, found->err, NULL);
 }

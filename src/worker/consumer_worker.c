@@ -539,7 +539,8 @@ run_loop(DjkMember *worker)
 			leave(worker, false, psprintf("it asks for %d kB of a partition at once from now on",
 										  djk_slot_share(djk_slot_mine()) / 1024));
 		publish_now_and_then(worker, !more);
-		/* After the pipe was drained, for its answer wakes by it. */
+		/* After the pipe was drained, for answers wake by it. */
+		djk_member_take_answers(worker);
 		if ((reason = djk_coverage_turn(worker)) != NULL)
 			join_again(worker, reason);
 		if (!more)

@@ -36,11 +36,9 @@ djk_member_set_running(DjkMember *worker)
 
 /* ---------- rebalances and errors ---------- */
 
-void
-djk_member_load_and_fetch(DjkMember *worker)
+static void
+fetch_and_tell(DjkMember *worker)
 {
-	djk_positions_load(worker->positions);
-	worker->resolved_at = djk_clock_now();
 	if (worker->retry_at == 0)
 		djk_positions_fetch(worker->positions);
 	djk_positions_publish(worker->positions, worker->args.worker);
@@ -49,6 +47,21 @@ djk_member_load_and_fetch(DjkMember *worker)
 				  "Check the brokers; the worker goes on by itself.");
 	else if (djk_positions_count(worker->positions) > 0)
 		djk_member_set_running(worker);
+}
+
+void
+djk_member_load_and_fetch(DjkMember *worker)
+{
+	djk_positions_load(worker->positions);
+	worker->resolved_at = djk_clock_now();
+	fetch_and_tell(worker);
+}
+
+void
+djk_member_take_answers(DjkMember *worker)
+{
+	if (djk_positions_take_answers(worker->positions))
+		fetch_and_tell(worker);
 }
 
 /*

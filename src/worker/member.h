@@ -73,6 +73,9 @@ extern void djk_member_wait_for_topic(DjkMember *worker, const char *topic);
 /* Loads and resolves what is not yet, then fetches, unless it waits for a retry. */
 extern void djk_member_load_and_fetch(DjkMember *worker);
 
+/* Begins with what Kafka has told where it begins. */
+extern void djk_member_take_answers(DjkMember *worker);
+
 /* With nothing to do and no broker: whether one is back, waiting for a second at most. */
 extern void djk_member_look_for_brokers(DjkMember *worker);
 

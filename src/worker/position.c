@@ -3,31 +3,20 @@
  * position.c
  *	  Where a consumer worker stands in each partition it has been given.
  *
- * Kafka is asked with no transaction open; each answer is stored in a short
- * one.  Between the two anything may have happened, so what is stored is
- * guarded by the row's generation.
+ * position_load.c finds out where a partition begins.
  *
  *-------------------------------------------------------------------------
  */
 #include "worker/position.h"
 
-#include "access/xact.h"
-#include "base/start.h"
-#include "base/transaction.h"
 #include "miscadmin.h"
 #include "state/event.h"
 #include "state/offset.h"
 #include "state/partition_table.h"
 #include "state/shmem.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/worker.h"
-
-#define LOOKUP_TIMEOUT_MS	5000
-
-/* An earlier owner commits within this time, or the worker tells what it waits for. */
-#define LOCK_TIMEOUT		"10s"
 
 /* ---------- the table ---------- */
 
@@ -40,6 +29,7 @@ djk_positions_create(const DjkConsumerRow *consumer, DjkConsumer *kafka, bool em
 	positions->consumer = consumer;
 	positions->kafka = kafka;
 	positions->embedded = embedded;
+	positions->context = context;
 	ctl.keysize = sizeof(DjkPositionKey);
 	ctl.entrysize = sizeof(DjkPosition);
 	ctl.hcxt = context;
@@ -124,11 +114,9 @@ djk_positions_publish(DjkPositions *positions, int worker)
 	}
 }
 
-/* ---------- loading ---------- */
-
-static void
-write_event(DjkPositions *positions, const DjkPosition *position, const char *kind, const char *state,
-			const char *reason)
+void
+djk_positions_tell(DjkPositions *positions, const DjkPosition *position, const char *kind, const char *state,
+				   const char *reason)
 {
 	DjkEvent	event = {0};
 
@@ -140,243 +128,6 @@ write_event(DjkPositions *positions, const DjkPosition *position, const char *ki
 	event.state = state;
 	event.reason = reason;
 	djk_event_write(&event);
-}
-
-/* A row into its position; between enter and leave. */
-static void
-take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row)
-{
-	pg_uuid_t	incarnation;
-	const char *reason = djk_offset_mismatch(row, positions->embedded, positions->cluster_id);
-
-	position->offset_id = row->id;
-	position->generation = row->generation;
-	position->next_offset = position->expected = row->next_offset;
-	position->stopped = row->needs_decision;
-	position->verified = false;
-	position->jump_to = -1;
-
-	if (positions->embedded && row->has_incarnation && djk_embedded_incarnation(&incarnation) &&
-		memcmp(&incarnation, &row->incarnation, sizeof(incarnation)) != 0)
-	{
-		djk_offset_reincarnate(row->id, &incarnation);
-		write_event(positions, position, "reincarnation", "running",
-					"the embedded broker is a new one: its partition is read from the beginning");
-		position->generation++;
-		position->next_offset = position->expected = 0;
-		position->stopped = false;
-	}
-	else if (reason != NULL && !position->stopped)
-	{
-		djk_offset_stop(row->id, row->generation, reason);
-		write_event(positions, position, "decision", "needs_decision", reason);
-		position->stopped = true;
-	}
-}
-
-/* Somebody may hold a row for longer than the worker may go without polling. */
-static void
-begin_with_lock_timeout(DjkIdentity *identity)
-{
-	djk_worker_begin(identity);
-	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
-							 GUC_ACTION_SAVE, true, 0, false);
-}
-
-/* All positions of a topic that have no row yet; their number is returned. */
-static int
-find_unloaded(DjkPositions *positions, const char *topic, int **partitions)
-{
-	HASH_SEQ_STATUS scan;
-	DjkPosition *position;
-	int			n = 0;
-
-	*partitions = palloc(djk_positions_count(positions) * sizeof(int));
-	hash_seq_init(&scan, positions->table);
-	while ((position = hash_seq_search(&scan)) != NULL)
-	{
-		if (position->offset_id == 0 && strcmp(position->key.topic, topic) == 0)
-			(*partitions)[n++] = position->key.partition;
-	}
-	return n;
-}
-
-static void
-load_topic(DjkPositions *positions, const char *topic)
-{
-	DjkTopicInfo *info;
-	int			ninfo;
-	DjkError	error = {0};
-	DjkIdentity identity;
-	DjkOffsetRow *rows;
-	int			nrows;
-	int		   *partitions;
-	int			npartitions = find_unloaded(positions, topic, &partitions);
-	int			in_kafka;
-
-	if (!djk_consumer_topics(positions->kafka, topic, &info, &ninfo, LOOKUP_TIMEOUT_MS, &error) ||
-		ninfo == 0 || info[0].error.sqlstate != 0)
-	{
-		positions->trouble = psprintf("could not look up topic \"%s\"", topic);
-		return;
-	}
-	in_kafka = info[0].npartitions;
-	for (int i = 0; i < npartitions; i++)
-		in_kafka = Max(in_kafka, partitions[i] + 1);
-
-	begin_with_lock_timeout(&identity);
-	djk_offset_create(positions->consumer->id, topic, in_kafka, positions->consumer->start_from);
-	rows = djk_offset_load(positions->consumer->id, topic, partitions, npartitions, false,
-						   CurrentMemoryContext, &nrows);
-	for (int i = 0; i < nrows; i++)
-	{
-		/* Whether the offsets are those of this cluster cannot be told yet. */
-		if (rows[i].cluster_id != NULL && positions->cluster_id == NULL && !positions->embedded)
-		{
-			positions->trouble = "could not look up the id of the Kafka cluster";
-			continue;
-		}
-		take_row(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i]);
-	}
-	djk_worker_commit(&identity);
-}
-
-/* ---------- resolving ---------- */
-
-/* The wish of a row as it stands now; NULL if it has none. */
-static char *
-load_wish(DjkPositions *positions, DjkPosition *position)
-{
-	DjkIdentity identity;
-	MemoryContext context = CurrentMemoryContext;
-	DjkOffsetRow *rows;
-	int			nrows;
-	char	   *wish = NULL;
-
-	begin_with_lock_timeout(&identity);
-	rows = djk_offset_load(positions->consumer->id, position->key.topic, &position->key.partition, 1,
-						   false, context, &nrows);
-	if (nrows == 1)
-	{
-		position->generation = rows[0].generation;
-		wish = rows[0].start_at;
-	}
-	djk_worker_commit(&identity);
-	return wish;
-}
-
-static DjkStart
-parse_wish(const char *wish)
-{
-	MemoryContext context = CurrentMemoryContext;
-	DjkStart	start;
-
-	/* Reading a time may look into the catalogs, and "today" at the clock. */
-	djk_transaction_start();
-	start = djk_start_parse(wish);
-	CommitTransactionCommand();
-	MemoryContextSwitchTo(context);
-	return start;
-}
-
-/*
- * Asks Kafka what a wish means for one partition; false if it did not answer.
- * A time after the last message is the end, and a group that has committed
- * nothing starts at the beginning.
- */
-static bool
-ask_kafka(DjkPositions *positions, const DjkPosition *position, const char *wish, int64 *offset, DjkError *error)
-{
-	DjkTopicPartition asked = {0};
-	DjkStart	start = parse_wish(wish);
-
-	*offset = DJK_OFFSET_UNKNOWN;
-	asked.topic = pstrdup(position->key.topic);
-	asked.partition = position->key.partition;
-	if (!djk_consumer_resolve_start(positions->kafka, &asked, 1, &start, LOOKUP_TIMEOUT_MS, error))
-		return false;
-	*error = asked.error;
-	*offset = asked.offset;
-	return error->sqlstate == 0;
-}
-
-static void
-resolve(DjkPositions *positions, DjkPosition *position)
-{
-	char	   *wish = load_wish(positions, position);
-	DjkError	error = {0};
-	DjkIdentity identity;
-	pg_uuid_t	incarnation;
-	int64		offset;
-	bool		stored;
-
-	if (wish == NULL)
-	{
-		djk_positions_reload(positions, position);
-		return;
-	}
-	if (!ask_kafka(positions, position, wish, &offset, &error))
-	{
-		positions->trouble = psprintf("could not look up \"%s\" of topic \"%s\", partition %d: %s", wish,
-									  position->key.topic, position->key.partition,
-									  error.message ? error.message : "no answer");
-		return;
-	}
-
-	djk_worker_begin(&identity);
-	stored = djk_offset_resolve(position->offset_id, position->generation, offset, positions->cluster_id,
-								positions->embedded && djk_embedded_incarnation(&incarnation) ? &incarnation : NULL);
-	if (stored)
-		write_event(positions, position, "start", "running",
-					psprintf("starts at offset " INT64_FORMAT " (%s)", offset, wish));
-	djk_worker_commit(&identity);
-	if (stored)
-		position->next_offset = position->expected = offset;
-	else
-		djk_positions_reload(positions, position);
-}
-
-void
-djk_positions_load(DjkPositions *positions)
-{
-	HASH_SEQ_STATUS scan;
-	DjkPosition *position;
-	List	   *all = NIL;
-	ListCell   *lc;
-
-	positions->trouble = NULL;
-	if (positions->cluster_id == NULL && !positions->embedded)
-	{
-		char	   *id = djk_consumer_cluster_id(positions->kafka, LOOKUP_TIMEOUT_MS);
-
-		if (id != NULL)
-			positions->cluster_id = MemoryContextStrdup(GetMemoryChunkContext(positions), id);
-	}
-
-	hash_seq_init(&scan, positions->table);
-	while ((position = hash_seq_search(&scan)) != NULL)
-		all = lappend(all, position);
-	foreach(lc, all)
-	{
-		position = lfirst(lc);
-		if (position->offset_id == 0)
-			load_topic(positions, position->key.topic);
-	}
-	foreach(lc, all)
-	{
-		position = lfirst(lc);
-		CHECK_FOR_INTERRUPTS();
-		if (position->offset_id != 0 && position->next_offset == DJK_OFFSET_UNRESOLVED && !position->stopped)
-			resolve(positions, position);
-	}
-
-	positions->unresolved = false;
-	foreach(lc, all)
-	{
-		position = lfirst(lc);
-		if (position->offset_id == 0 || (position->next_offset == DJK_OFFSET_UNRESOLVED && !position->stopped))
-			positions->unresolved = true;
-	}
 }
 
 /* ---------- fetching ---------- */
@@ -531,7 +282,7 @@ djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *r
 
 	djk_worker_begin(&identity);
 	djk_offset_stop(position->offset_id, position->generation, reason);
-	write_event(positions, position, "decision", "needs_decision", reason);
+	djk_positions_tell(positions, position, "decision", "needs_decision", reason);
 	djk_worker_commit(&identity);
 	position->stopped = true;
 	ereport(WARNING,
@@ -547,6 +298,7 @@ djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 	if (position->offset_id != 0)
 		djk_partition_withdraw(MyDatabaseId, position->offset_id);
 	position->offset_id = 0;
+	position->question = 0;
 	position->fetching = false;
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
 	positions->unresolved = true;

@@ -25,6 +25,7 @@
 #include "kafka/collect.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
+#include "nodes/pg_list.h"
 #include "utils/hsearch.h"
 
 typedef struct DjkPositions
@@ -35,9 +36,13 @@ typedef struct DjkPositions
 	DjkPosition *last;			/* found last: messages come in runs */
 	bool		embedded;
 	char	   *cluster_id;		/* NULL until known */
+	MemoryContext context;		/* as long as this lives */
 	bool		unresolved;		/* something waits for Kafka: resolve again */
+	List	   *questions;		/* that Kafka was asked and has not answered */
+	int64		nquestions;		/* so far */
 	bool		unanswered;		/* a rebalance that was not answered yet */
-	const char *trouble;		/* why, or NULL */
+	const char *trouble;		/* why something is unresolved, or NULL */
+	char		trouble_text[512];
 } DjkPositions;
 
 extern DjkPositions *djk_positions_create(const DjkConsumerRow *consumer, DjkConsumer *kafka, bool embedded,
@@ -51,9 +56,16 @@ extern void djk_positions_remove(DjkPositions *positions, const DjkTopicPartitio
 
 /*
  * Loads and resolves what is not yet: asks Kafka outside of any transaction,
- * and stores inside of short ones.  What could not be asked stays unresolved.
+ * and stores inside of short ones.  What could not be asked stays unresolved;
+ * what is not answered at once is answered later, when the consumer's fd becomes
+ * readable: true if there was an answer, so that there may be more to fetch.
  */
 extern void djk_positions_load(DjkPositions *positions);
+extern bool djk_positions_take_answers(DjkPositions *positions);
+
+/* An event about one partition; inside a transaction. */
+extern void djk_positions_tell(DjkPositions *positions, const DjkPosition *position, const char *kind,
+							   const char *state, const char *reason);
 
 /*
  * Tells the library what to fetch, each partition from 'expected', if that is

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from lib.kafka import Broker, Client, wait_for_broker  # noqa: E402
 from lib.postgres import Cluster, Database  # noqa: E402
 from lib.wire import FarBroker  # noqa: E402
+from lib.wait import wait_until  # noqa: E402
 
 BROKER = "DJK_TEST_BROKER"
 
@@ -68,6 +70,30 @@ def far_broker() -> Iterator[FarBroker]:
         yield broker.start()
     finally:
         broker.destroy()
+
+
+def make_internal_topics(client: Client) -> None:
+    """Kafka's own, while there is only one broker where they can be."""
+    producer = client.producer(transactional_id="first", delivery_timeout_ms=60_000)
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    reader = client.consumer("first")
+    client.create_topic("first")
+    producer.send_offsets_to_transaction([TopicPartition("first", 0, 1)], reader.consumer_group_metadata(), 60)
+    producer.abort_transaction(60)
+    reader.close()
+
+
+@pytest.fixture
+def two_brokers(own_broker: Callable[..., Broker]) -> tuple[Broker, Broker]:
+    """The second alone may die: the first is the controller. It is noticed within two seconds."""
+    quick = {"broker_session_timeout_ms": 2000, "broker_heartbeat_interval_ms": 500}
+    first = own_broker(**quick)
+    client = Client(first.address)
+    make_internal_topics(client)
+    second = own_broker(beside=first, **quick)
+    wait_until(lambda: client.brokers() == 2, message="both brokers are there")
+    return first, second
 
 
 # -- servers and databases

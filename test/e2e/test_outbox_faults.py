@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AclOperation, ResourceType
 from lib.djkafka import wait_value
 from lib.kafka import Broker, Client
@@ -339,30 +338,6 @@ def test_server_that_was_dropped(db: Database, kafka: Client, topic: str) -> Non
 
 
 # -- a cluster of which a part is down
-
-
-def make_internal_topics(client: Client) -> None:
-    """Kafka's own, while there is only one broker where they can be."""
-    producer = client.producer(transactional_id="first", delivery_timeout_ms=60_000)
-    producer.init_transactions(60)
-    producer.begin_transaction()
-    reader = client.consumer("first")
-    client.create_topic("first")
-    producer.send_offsets_to_transaction([TopicPartition("first", 0, 1)], reader.consumer_group_metadata(), 60)
-    producer.abort_transaction(60)
-    reader.close()
-
-
-@pytest.fixture
-def two_brokers(own_broker) -> tuple[Broker, Broker]:
-    """The second alone may die: the first is the controller. It is noticed within two seconds."""
-    quick = {"broker_session_timeout_ms": 2000, "broker_heartbeat_interval_ms": 500}
-    first = own_broker(**quick)
-    client = Client(first.address)
-    make_internal_topics(client)
-    second = own_broker(beside=first, **quick)
-    wait_until(lambda: client.brokers() == 2, message="both brokers are there")
-    return first, second
 
 
 def test_partition_without_leader(two_brokers: tuple[Broker, Broker], db: Database) -> None:

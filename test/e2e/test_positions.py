@@ -1,0 +1,46 @@
+"""Where reading begins: looked up for each partition by itself."""
+
+from collections.abc import Callable
+
+import pytest
+from lib.djkafka import assert_audit, explain, positions, status, wait_count, wait_state
+from lib.kafka import Broker, Client, Record
+from lib.outbox import make_server
+from lib.postgres import Database
+from lib.wait import wait_until
+
+LAME = 6
+
+
+START = ("earliest", pytest.param("2020-01-01 00:00:00+00", marks=pytest.mark.long), pytest.param("group", marks=pytest.mark.long))
+
+
+@pytest.mark.parametrize("start_from", START)
+def test_partitions_without_leader(
+    two_brokers: tuple[Broker, Broker], db: Database, unique: Callable[[str], str], start_from: str
+) -> None:
+    """They keep no other one waiting, and begin when they have one."""
+    first, second = two_brokers
+    client = Client(first.address)
+    topic = unique("topic")
+    client.place_topic(topic, [[2]] * LAME + [[1]] * 2)
+    client.produce(topic, [Record(f"{number}", partition=number) for number in range(LAME + 2)])
+    second.kill()
+    wait_until(lambda: client.partitions(topic) == 2, message="partitions have lost their leader")
+
+    server = make_server(db, first.address, "at_least_once")
+    db.query("CREATE TABLE log (value text, partition int)")
+    db.query("SELECT djkafka_create_consumer('default', server => %s, start_from => %s)", server, start_from)
+    db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'text')", topic)
+    wait_until(lambda: db.value("SELECT count(*) FROM log") == 2, 10, lambda: explain(db))
+    found = wait_state(db, "unreachable")
+    assert "has no leader" in found["reason"]
+    client.produce(topic, [Record("live", partition=LAME)])
+    wait_count(db, "log", 3, timeout=3)
+    assert status(db)["state"] != "running"
+
+    second.start()
+    wait_count(db, "log", LAME + 3, timeout=60)
+    wait_state(db, "running")
+    assert positions(db, topic) == {number: 2 if number == LAME else 1 for number in range(LAME + 2)}
+    assert_audit(db, messages=LAME + 3)
