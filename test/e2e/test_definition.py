@@ -146,6 +146,7 @@ def test_number_of_workers_changes(log: Log, topics) -> None:
         assert readers == set(range(1, wanted + 1)), "each of them reads"
 
 
+@pytest.mark.long
 def test_strategy_changes(log: Log, topics) -> None:
     made = [topics(partitions=2), topics(partitions=2)]
     log.db.query("SELECT djkafka_create_consumer('default', workers => 2)")
@@ -257,6 +258,7 @@ def test_definition_changes_after_a_crash(absent: Log, topics) -> None:
     absent.arrives(first, second, third)
 
 
+@pytest.mark.long
 def test_definition_changes_while_kafka_is_away(own_broker, db: Database, unique) -> None:
     broker = own_broker()
     kafka = Client(broker.address)
