@@ -13,9 +13,7 @@
 #include "codec/text.h"
 
 #include "catalog/namespace.h"
-#include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
-#include "utils/builtins.h"
 #include "utils/memutils.h"
 
 bool
@@ -37,9 +35,8 @@ find_conversion(void)
 	return conversion;
 }
 
-/* Returns how many of the source's bytes were converted; 'to' gets a NUL. */
-static int
-convert(const char *from, int len, char *to, Size size)
+int
+djk_text_convert(const char *from, int len, char *to, Size size)
 {
 	Oid			conversion = find_conversion();
 
@@ -69,7 +66,7 @@ djk_text_put_code_point(unsigned code, char *to, int size)
 		memcpy(to, utf8, len);
 		return len;
 	}
-	if (convert((const char *) utf8, len, converted, sizeof(converted)) != len)
+	if (djk_text_convert((const char *) utf8, len, converted, sizeof(converted)) != len)
 		return 0;
 	len = (int) strlen(converted);
 	if (len > size)
@@ -98,9 +95,8 @@ report_bad_text(const char *bytes, int len, int good, MemoryContext context, Djk
 	return false;
 }
 
-/* How many bytes from the start are ASCII other than NUL. */
-static int
-count_ascii(const char *bytes, int len)
+int
+djk_text_count_ascii(const char *bytes, int len)
 {
 	int			i;
 
@@ -127,14 +123,14 @@ djk_codec_to_server_text(const char *bytes, int len, MemoryContext context,
 		good = pg_encoding_verifymbstr(PG_UTF8, bytes, len);
 		return good == len || report_bad_text(bytes, len, good, context, error);
 	}
-	good = count_ascii(bytes, len);
+	good = djk_text_count_ascii(bytes, len);
 	if (good == len)
 		return true;
 
 	/* the conversion refuses to begin with less room than its worst case */
 	size = (Size) len * MAX_CONVERSION_GROWTH + 1;
 	buf = MemoryContextAllocHuge(context, size);
-	good = convert(bytes, len, buf, size);
+	good = djk_text_convert(bytes, len, buf, size);
 	if (good != len)
 	{
 		pfree(buf);
@@ -143,42 +139,4 @@ djk_codec_to_server_text(const char *bytes, int len, MemoryContext context,
 	*text = buf;
 	*text_len = (int) strlen(buf);
 	return true;
-}
-
-/* One character of UTF-8, or one byte that begins none; returns its length. */
-static int
-append_escaped(StringInfo buf, const char *bytes, int len)
-{
-	char		converted[8 * MAX_CONVERSION_GROWTH + 1];
-	int			valid = *bytes == '\0' ? 0 : pg_encoding_verifymbchar(PG_UTF8, bytes, len);
-	int			n = Max(valid, 1);
-
-	if (valid == 1 || (valid > 1 && djk_text_server_takes_utf8()))
-		appendBinaryStringInfo(buf, bytes, valid);
-	else if (valid > 1 && convert(bytes, valid, converted, sizeof(converted)) == valid)
-		appendStringInfoString(buf, converted);
-	else
-	{
-		for (int i = 0; i < n; i++)
-			appendStringInfo(buf, "\\x%02x", (unsigned char) bytes[i]);
-	}
-	return n;
-}
-
-text *
-djk_codec_escaped_text(const char *bytes, int len)
-{
-	StringInfoData buf;
-
-	if (count_ascii(bytes, len) == len)
-		return cstring_to_text_with_len(bytes, len);
-	initStringInfo(&buf);
-	while (len > 0)
-	{
-		int			n = append_escaped(&buf, bytes, len);
-
-		bytes += n;
-		len -= n;
-	}
-	return cstring_to_text_with_len(buf.data, buf.len);
 }

@@ -19,4 +19,14 @@ extern bool djk_text_server_takes_utf8(void);
  */
 extern int	djk_text_put_code_point(unsigned code, char *to, int size);
 
+/* How many bytes from the start are ASCII other than NUL. */
+extern int	djk_text_count_ascii(const char *bytes, int len);
+
+/*
+ * Converts UTF-8 to the server's encoding, without throwing.  'to' holds 'size'
+ * bytes, at least len * MAX_CONVERSION_GROWTH + 1, and gets a NUL at its end.
+ * Returns how many of the source's bytes were converted.
+ */
+extern int	djk_text_convert(const char *from, int len, char *to, Size size);
+
 #endif							/* DJK_TEXT_H */

@@ -127,8 +127,11 @@ def test_orm_creates_edits_and_removes(project: Project, plain_db: Database, kaf
     wait_count(plain_db, "stock", 3, timeout=60)
     assert plain_db.query("SELECT sku, pieces FROM stock ORDER BY sku") == [("a", None), ("b", 2), ("c", 3)]
     wait_until(lambda: len(workers(plain_db, "orm")) == 2, message="two workers")
-    state = project.orm("answer(Status.objects.values_list('state', 'applied').get(consumer='orm'))")
-    assert state == ["running", 3]
+    # it is running again once the second one has its share
+    wait_until(
+        lambda: project.orm("answer(Status.objects.values_list('state', 'applied').get(consumer='orm'))") == ["running", 3],
+        message="the state as Django reads it",
+    )
 
     # what a function would refuse, the ORM is refused too
     refused = project.orm(

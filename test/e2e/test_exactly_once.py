@@ -220,6 +220,13 @@ def test_terminated_workers(db: Database, kafka: Client, unique) -> None:
     """SIGTERM in the midst of a batch: no restart of the server, nothing lost, nothing twice."""
     topic = kafka.create_topic(unique("visits"), partitions=4)
     db.query("CREATE TABLE visit (id bigint)")
+    # each batch takes its time, else all may be there before the second worker is ended
+    db.query("CREATE TABLE slow AS SELECT true AS slow")
+    db.query(
+        "CREATE FUNCTION take_time() RETURNS trigger LANGUAGE plpgsql AS"
+        " 'BEGIN PERFORM pg_sleep(0.01) FROM slow; RETURN NULL; END'"
+    )
+    db.query("CREATE TRIGGER take_time AFTER INSERT ON visit FOR EACH STATEMENT EXECUTE FUNCTION take_time()")
     count, ended = 100_000, 0
     producer = kafka.producer()
     for number in range(count):
@@ -233,6 +240,7 @@ def test_terminated_workers(db: Database, kafka: Client, unique) -> None:
             kill_and_wait(pid, signal.SIGTERM)
             ended += 1
     assert ended > 2, "no worker was ended on the way"
+    db.query("DELETE FROM slow")
     wait_caught_up(db, kafka, topic, timeout=90)
     assert db.query("SELECT count(*), count(DISTINCT id) FROM visit") == [(count, count)]
     assert_audit(db, count)

@@ -114,6 +114,12 @@ def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> Non
             values["message_id"] = 7
         if "id" in values:
             values["id"] = route
+        if name == "djkafka_dead_letter_retry":
+            values["id"] = plain_db.value(
+                "INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, \"offset\", value, sqlstate, message)"
+                " VALUES (djkafka_consumer_id('default'), 'default', %s, 0, 0, '{\"id\": 8}', '22000', 'm') RETURNING id",
+                topic,
+            )
         if name in ("djkafka_seek", "djkafka_run"):
             values["name"] = "default"
         if name == "djkafka_seek":  # only what was read once can be sought in
