@@ -134,6 +134,12 @@ load_consumer(const DjkDeadLetter *letter)
 						letter->id),
 				 errhint("Give the message to another consumer with djkafka_run(name, messages => ...), or delete the letter.")));
 	djk_run_require_owner(consumer);
+	/* Whoever writes a consumer of another home chooses its id. */
+	if (!consumer->is_home)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("consumer \"%s\" belongs to another database, of which this one is a copy", consumer->name),
+				 errhint("Give the message to a consumer of this database with djkafka_run(name, messages => ...).")));
 	return consumer;
 }
 

@@ -29,6 +29,7 @@
 #include "state/catalog.h"
 #include "state/connection.h"
 #include "state/consumer_row.h"
+#include "state/dead_letter.h"
 #include "state/event.h"
 #include "state/shmem.h"
 #include "utils/builtins.h"
@@ -282,6 +283,36 @@ check_values(const DjkTriggerRow *row)
 	check_assignment(row);
 }
 
+/*
+ * Dead letters outlive their consumer and are applied again by that of its id:
+ * under an id that was somebody else's they would be given to whoever takes it.
+ * A dump brings both, and in a copy nothing is applied again.
+ */
+static void
+check_id(const DjkTriggerRow *row, const DjkTriggerRow *old, bool is_home)
+{
+	bool		isnull;
+	int64		id = DatumGetInt64(djk_trigger_row_get(row, "id", &isnull));
+	DjkIdentity identity;
+	bool		is_left;
+
+	if (old != NULL && DatumGetInt64(djk_trigger_row_get(old, "id", &isnull)) != id)
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("id of a consumer cannot be changed"),
+				 errhint("Create another consumer.")));
+	if (old != NULL || !is_home)
+		return;
+	djk_catalog_enter(&identity);
+	is_left = djk_dead_letter_is_left(id);
+	djk_catalog_leave(&identity);
+	if (is_left)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNIQUE_VIOLATION),
+				 errmsg("id " INT64_FORMAT " was another consumer's, which has left dead letters", id),
+				 errhint("Leave id out, so that the consumer gets a new one.")));
+}
+
 /* Workers that leave because nobody wants them say nothing: who paused them does. */
 static void
 tell_enabled(const DjkTriggerRow *old, const DjkTriggerRow *row)
@@ -309,6 +340,9 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	DjkTriggerRow row;
+	DjkTriggerRow old;
+	bool		is_update;
+	bool		is_home;
 	bool		isnull;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
@@ -326,7 +360,11 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 	check_values(&row);
 	djk_trigger_row_set_text(&row, "start_from",
 							 djk_start_at_normalize(djk_trigger_row_require_text(&row, "start_from"), "start_from", false));
-	if (check_identity(&row, trigdata))
+	is_home = check_identity(&row, trigdata);
+	is_update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
+	old = (DjkTriggerRow) {trigdata->tg_trigtuple, row.desc, row.what};
+	check_id(&row, is_update ? &old : NULL, is_home);
+	if (is_home)
 	{
 		Oid			owner = DatumGetObjectId(djk_trigger_row_get(&row, "owner", &isnull));
 
@@ -336,10 +374,8 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 	}
 	check_group(&row);
 
-	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	if (is_update)
 	{
-		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
-
 		djk_trigger_row_set(&row, "revision",
 							Int64GetDatum(DatumGetInt64(djk_trigger_row_get(&old, "revision", &isnull)) + 1), false);
 		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);

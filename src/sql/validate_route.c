@@ -307,9 +307,10 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 
 /*
  * Planning an expression runs what is immutable in it.  So this is done with
- * the rights of the consumer's owner, as all else that the worker will do; a
- * caller that is somebody else, such as a superuser who edits the row, is shut
- * off as in maintenance commands on other people's tables.
+ * the rights of the consumer's owner, as all else that the worker will do, and
+ * as in maintenance commands on other people's tables.  That the current user
+ * is the owner says nothing: it may be a superuser after SET ROLE, which the
+ * owner's code could undo.
  */
 static void
 check_deeply(const DjkTriggerRow *row, Oid owner)
@@ -324,8 +325,7 @@ check_deeply(const DjkTriggerRow *row, Oid owner)
 	if (route.handler == NULL && !OidIsValid(route.target))
 		return;
 	GetUserIdAndSecContext(&caller, &sec_context);
-	if (caller != owner)
-		SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
+	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
 	guc_level = NewGUCNestLevel();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	state = djk_route_state_create(&route, CurrentMemoryContext);

@@ -136,3 +136,16 @@ djk_dead_letter_replace(const DjkDeadLetter *letter)
 	values[4] = Int64GetDatum(letter->offset);
 	(void) djk_catalog_execute(&update_letter, values, NULL);
 }
+
+bool
+djk_dead_letter_is_left(int64 consumer_id)
+{
+	static DjkStatement select_any = {
+		.sql = "SELECT FROM @.djkafka_dead_letter WHERE consumer_id = $1 LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
+
+	return djk_catalog_execute(&select_any, values, NULL) > 0;
+}

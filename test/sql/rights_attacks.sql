@@ -261,6 +261,38 @@ SELECT DISTINCT convert_from(value, 'UTF8')::jsonb->>'y' AS left_behind FROM djk
 SELECT attack.risen();
 
 --
+-- A superuser who became the owner, and changes a route of his: what runs then must not undo that
+--
+
+\c - attack_owner
+SET client_min_messages = error;
+-- RESET is refused within what is immutable, but not a function that does the same
+CREATE FUNCTION attack_own.undo(how text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN
+    BEGIN
+        IF how = 'role' THEN PERFORM set_config('role', 'none', false);
+        ELSE PERFORM set_config('session_authorization', session_user, false); END IF;
+    EXCEPTION WHEN OTHERS THEN NULL; END;
+    PERFORM attack.probe('undo');
+    RETURN how;
+END $$;
+SELECT djkafka_create_route('lure', 'undo_filter', 'attack_own.fed', filter => $$attack_own.undo('role') = 'role'$$) > 0,
+    djkafka_create_route('lure', 'undo_column', 'attack_own.fed', columns => $${"v": "attack_own.undo('session')"}$$) > 0;
+CREATE TABLE attack_own.kept (id int PRIMARY KEY, v text DEFAULT attack_own.undo('role'));
+SELECT djkafka_create_route('lure', 'undo_default', 'attack_own.kept') > 0;
+\c - :super
+DELETE FROM attack.trace;
+SET ROLE attack_owner;
+UPDATE djkafka_route SET notify = 'off' WHERE topic LIKE 'undo%';
+SELECT djkafka_create_route('lure', 'undo_more', 'attack_own.fed', filter => $$attack_own.undo('role') IS NULL$$) > 0;
+RESET ROLE;
+SET SESSION AUTHORIZATION attack_owner;
+UPDATE djkafka_route SET notify = 'batch' WHERE topic LIKE 'undo%';
+RESET SESSION AUTHORIZATION;
+SELECT * FROM attack.traces();
+SELECT attack.risen();
+DELETE FROM djkafka_route WHERE topic LIKE 'undo%';
+
+--
 -- Rows that say more than their writer may: another's consumer, table, home, connection
 --
 
@@ -330,6 +362,47 @@ SELECT * FROM attack.traces();
 SELECT attack.risen();
 
 --
+-- Numbers that are used again: the dead letters of a consumer that is gone
+--
+
+CREATE ROLE attack_victim LOGIN;
+CREATE SCHEMA attack_victim AUTHORIZATION attack_victim;
+GRANT EXECUTE ON FUNCTION djkafka_use_settings, djkafka_create_consumer, djkafka_consumer_id, djkafka_create_route, djkafka_run, djkafka_drop_consumer TO attack_victim;
+GRANT SELECT, INSERT, UPDATE, DELETE ON djkafka_consumer, djkafka_route TO attack_victim;
+GRANT EXECUTE ON FUNCTION djkafka_dead_letter_retry TO attack_owner;
+\c - attack_victim
+CREATE TABLE attack_victim.account (id int PRIMARY KEY, pin int);
+SELECT djkafka_create_consumer('victim', enabled => false) AS victim \gset
+SELECT djkafka_create_route('victim', 'accounts', 'attack_victim.account') > 0;
+SELECT dead FROM djkafka_run('victim', messages => '[{"topic": "accounts", "value": {"id": 1, "pin": "secret"}}]');
+SELECT djkafka_drop_consumer('victim');
+\c - :super
+SELECT max(id) AS letter FROM djkafka_dead_letter WHERE consumer = 'victim' \gset
+\c - attack_owner
+SET client_min_messages = error;
+CREATE TABLE attack_own.loot (value text);
+-- takes the number, and applies the letter again into a table of his own
+CREATE FUNCTION attack_own.rob(take text, victim bigint, letter bigint) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+    EXECUTE replace(take, 'VICTIM', victim::text);
+    INSERT INTO djkafka_route (consumer_id, topic, target, operation, format) VALUES (victim, 'accounts', 'attack_own.loot', 'insert', 'text');
+    RETURN djkafka_dead_letter_retry(letter) || ': ' || (SELECT string_agg(value, ',') FROM attack_own.loot);
+EXCEPTION WHEN OTHERS THEN
+    RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '\d+', 'N');
+END $$;
+SELECT attack_own.rob(s, :victim, :letter) FROM unnest(ARRAY[
+    $$INSERT INTO djkafka_consumer (id, name, enabled) VALUES (VICTIM, 'thief', false)$$,
+    $$INSERT INTO djkafka_consumer (id, name, enabled) VALUES (VICTIM, 'victim', false) ON CONFLICT DO NOTHING$$,
+    $$INSERT INTO djkafka_consumer (id, name, enabled, home, group_id) VALUES (VICTIM, 'thief', false, gen_random_uuid(), 'g')$$,
+    $$SELECT djkafka_create_consumer('thief', enabled => false); UPDATE djkafka_consumer SET id = VICTIM WHERE name = 'thief'$$,
+    $$SELECT djkafka_create_consumer('victim', enabled => false); UPDATE djkafka_consumer SET id = VICTIM, name = 'thief' WHERE name = 'victim'$$]) s;
+-- a number that has never been anybody's, and the name, are free
+INSERT INTO djkafka_consumer (id, name, enabled) VALUES (1000000, 'victim', false);
+DELETE FROM djkafka_consumer WHERE name = 'victim';
+\c - :super
+REVOKE EXECUTE ON FUNCTION djkafka_dead_letter_retry FROM attack_owner;
+DELETE FROM djkafka_dead_letter WHERE id = :letter;
+
+--
 -- Who may restore a dump: messages for a server that is not there yet, and that he may never use
 --
 
@@ -358,6 +431,6 @@ RESET search_path;
 SET client_min_messages = error;
 DROP SERVER attack_used, attack_future;
 DROP EXTENSION djkafka CASCADE;
-DROP SCHEMA attack, attack_evil, attack_own CASCADE;
-DROP OWNED BY attack_owner, attack_writer;
-DROP ROLE attack_owner, attack_writer;
+DROP SCHEMA attack, attack_evil, attack_own, attack_victim CASCADE;
+DROP OWNED BY attack_owner, attack_writer, attack_victim;
+DROP ROLE attack_owner, attack_writer, attack_victim;
