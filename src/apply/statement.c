@@ -11,7 +11,9 @@
  *
  * UPDATE, DELETE and INSERT of what is missing join the batch with the target.
  * Their plan would outlive the size it was made for, so it is made anew when
- * what was written through it has doubled.
+ * what was written through it has doubled.  Where the order of rows can be seen,
+ * the batch's is kept: a join that takes them as they come is the only one left
+ * to the planner.
  *
  *-------------------------------------------------------------------------
  */
@@ -21,6 +23,7 @@
 #include "lib/stringinfo.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -188,6 +191,41 @@ get_plan(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
 	return plan;
 }
 
+/* Whether somebody could see in which order a statement takes its rows. */
+static bool
+order_is_seen(const DjkRouteState *state, DjkStatementKind kind)
+{
+	bool		seen = state->ordered;
+
+	if (kind == DJK_STATEMENT_INSERT_MISSING)
+	{
+		seen |= state->counting_excluded;
+		for (int c = 0; c < state->ncolumns; c++)
+			seen |= state->columns[c].counting_default;
+	}
+	return seen && is_join(kind);
+}
+
+/*
+ * Makes the plan, if there is none that is still valid, without the joins that
+ * hash or sort the batch or look up its rows for each one of the target.  Not
+ * around the execution, since triggers' queries are planned in it.
+ */
+static void
+plan_in_order(SPIPlanPtr plan)
+{
+	static const char *const others[] = {"enable_hashjoin", "enable_mergejoin", "enable_seqscan"};
+	int			guc_level = NewGUCNestLevel();
+	CachedPlan *cached;
+
+	for (int i = 0; i < lengthof(others); i++)
+		(void) set_config_option(others[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	cached = SPI_plan_get_cached_plan(plan);
+	if (cached != NULL)
+		ReleaseCachedPlan(cached, CurrentResourceOwner);
+	AtEOXact_GUC(false, guc_level);
+}
+
 static void
 execute(SPIPlanPtr plan, bool keep_result)
 {
@@ -216,6 +254,8 @@ djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *
 	plan = get_plan(state, kind, present);
 	if (plan != NULL)
 	{
+		if (order_is_seen(state, kind))
+			plan_in_order(plan);
 		execute(plan, false);
 		processed = SPI_processed;
 	}

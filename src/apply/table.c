@@ -433,6 +433,20 @@ flush(DjkRouteState *state, DjkRow **rows, int n)
 		(void) run(state, DJK_STATEMENT_UPSERT, rows, n);
 }
 
+/*
+ * Whether a row is a statement of its own.  Where two statements write some rows
+ * (what is there is updated, then the rest inserted; what is deleted is marked
+ * first), all of one come before all of the other: not the order of messages.
+ */
+static bool
+stands_alone(const DjkRouteState *state, const DjkRow *row)
+{
+	bool		two = row->is_delete ? state->route->skip_column != NULL :
+		!djk_statement_may_conflict(state, row->present);
+
+	return state->alone || (state->ordered && two);
+}
+
 static void
 write_cut(DjkRouteState *state, DjkRow **rows, int n)
 {
@@ -450,7 +464,7 @@ write_cut(DjkRouteState *state, DjkRow **rows, int n)
 		if (hashable)
 			(void) enter_key(&table, rows[i], &found);
 		if (i > first &&
-			(found || state->alone || rows[i]->is_delete != rows[first]->is_delete ||
+			(found || stands_alone(state, rows[i]) || rows[i]->is_delete != rows[first]->is_delete ||
 			 (!rows[i]->is_delete && rows[i]->present != rows[first]->present)))
 		{
 			flush(state, rows + first, i - first);

@@ -124,6 +124,29 @@ TRUNCATE k;
 SELECT give('[{"topic": "k", "value": {"id": 1, "a": 1}}, {"topic": "k", "value": {"id": 1, "a": 2}}, {"topic": "k", "value": {"id": 2, "a": 1}},
               {"topic": "k", "key": "1", "value": null}, {"topic": "k", "value": {"id": 1, "b": 3}}]');
 SELECT what FROM log ORDER BY n;
+-- also where some of them are there already and some are not, or the table has another order
+CREATE TABLE watched (a int, b int, v text CHECK (v <> ''), w int, kafka_skip boolean, PRIMARY KEY (a, b));
+CREATE FUNCTION watch() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO log (what) VALUES (TG_OP || ' ' || coalesce(NEW, OLD)::text); RETURN NULL;
+END $$;
+CREATE TRIGGER watch AFTER INSERT OR UPDATE OR DELETE ON watched FOR EACH ROW EXECUTE FUNCTION watch();
+INSERT INTO watched SELECT n, 1, 'old', n FROM generate_series(1, 4) n;
+ANALYZE watched;
+SELECT djkafka_subscribe('watched', 'watched', exclude => '{kafka_skip}');
+SELECT djkafka_subscribe('marked', 'watched', skip_column => 'kafka_skip');
+TRUNCATE log RESTART IDENTITY;
+SELECT give('[{"topic": "watched", "value": {"a": 9, "b": 1, "w": 1}}, {"topic": "watched", "value": {"a": 3, "b": 1, "w": 2}}, {"topic": "watched", "value": {"a": 1, "b": 1, "w": 3}},
+              {"topic": "watched", "value": {"a": 8, "b": 1, "w": 4}}, {"topic": "watched", "value": {"a": 2, "b": 1, "v": "new", "w": 5}}]');
+SELECT what FROM log ORDER BY n;
+TRUNCATE log RESTART IDENTITY;
+SELECT give('[{"topic": "watched", "key": {"a": 8, "b": 1}, "value": null}, {"topic": "watched", "key": {"a": 1, "b": 1}, "value": null}, {"topic": "watched", "key": {"a": 3, "b": 1}, "value": null}]');
+SELECT what FROM log ORDER BY n;
+TRUNCATE log RESTART IDENTITY;
+SELECT give('[{"topic": "marked", "key": {"a": 9, "b": 1}, "value": null}, {"topic": "marked", "key": {"a": 2, "b": 1}, "value": null}, {"topic": "marked", "value": {"a": 7, "b": 1}}]');
+SELECT what FROM log ORDER BY n;
+TRUNCATE log RESTART IDENTITY;
+
 -- a BEFORE trigger may drop a row, and change one
 CREATE FUNCTION no_odd() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id % 2 = 1 THEN RETURN NULL; END IF; NEW.b := 100; RETURN NEW; END $$;
 CREATE TRIGGER no_odd BEFORE INSERT ON k FOR EACH ROW EXECUTE FUNCTION no_odd();

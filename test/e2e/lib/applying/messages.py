@@ -1,0 +1,128 @@
+"""Random messages for a shape."""
+
+import json
+import random
+from typing import Any
+
+from .shapes import KEY_TYPES, TYPES, Shape, has_marks, marks
+
+# A message: key (a JSON value, or None), value (None; a list of [field, value], so that a field
+# may be there twice; or a string, as it stands), topic, partition.
+Message = dict[str, Any]
+
+MALFORMED = ["", "{", '{"k": 1', "[1]", "5", '"x"', "null", "{}", '{"k": tru}']
+
+
+def make_value(rnd: random.Random, kind: str, bad: float) -> Any:
+    good, refused = TYPES[kind]
+    if refused and rnd.random() < bad:
+        return rnd.choice(refused)
+    return None if rnd.random() < 0.1 else rnd.choice(good)
+
+
+def make_reference(rnd: random.Random) -> Any:
+    return rnd.choice([None, 1, 2, 3])
+
+
+def make_fields(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> list[list]:
+    fields = []
+    for column in shape["columns"]:
+        if rnd.random() >= style["partial"] * (0.3 if column["not_null"] else 1):
+            value = make_value(rnd, column["type"], style["bad"])
+            if value is None and column["not_null"] and rnd.random() < 0.8:
+                value = TYPES[column["type"]][0][0]
+            fields.append([column["name"], value])
+    for feature, name in (("self", "up"), ("parent", "p")):
+        if any(other.split("_")[0] == feature for other in shape["features"]) and rnd.random() >= style["partial"]:
+            fields.append([name, make_reference(rnd)])
+    if has_marks(shape) and rnd.random() < 0.2:
+        fields.append(["m", rnd.choice(marks()) if rnd.random() < 0.6 else rnd.choice(["", None])])
+    if shape["second"]:
+        fields.append(["to", rnd.choice(["t", "u"])])
+        if rnd.random() < 0.8:
+            fields += [["v", rnd.choice(["x", "y", None])], ["n", rnd.choice([1, 2, 0])]]
+    if rnd.random() < 0.05:
+        fields.append(["unknown", 1])
+    if rnd.random() < 0.08:
+        fields.append([rnd.choice(["__deleted", "__deleted", "gone"]), rnd.choice([True, "true", "TRUE", False, None])])
+    return fields
+
+
+def repeat_field(rnd: random.Random, shape: Shape, fields: list[list]) -> None:
+    """The last of a field that is there twice counts."""
+    name = rnd.choice(fields)[0]
+    types = {column["name"]: column["type"] for column in shape["columns"]}
+    value = make_value(rnd, types[name], 0.3) if name in types else rnd.choice([1, 2, None])
+    if name == "m":
+        value = rnd.choice(marks())
+    fields.insert(rnd.randint(0, len(fields)), [name, value])
+
+
+def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Message:
+    key = {part["name"]: rnd.choice(KEY_TYPES[part["type"]]) for part in shape["key"]}
+    message: Message = {"key": key if len(key) > 1 or rnd.random() < 0.1 else key["k"]}
+    topics = {route.get("topic", "t") for route in shape["routes"]} | ({shape["second"]["topic"]} if shape["second"] else set())
+    if len(topics) > 1 and rnd.random() < 0.4:
+        message["topic"] = "o"
+    elif topics == {"o"}:
+        message["topic"] = "o"
+    if shape["partitions"] > 1:
+        message["partition"] = hash_of(key["k"]) % shape["partitions"]
+    if rnd.random() < 0.15:
+        message["value"] = None
+        return message
+    if rnd.random() < style["malformed"]:
+        message["value"] = rnd.choice(MALFORMED)
+        return message
+    fields = [[name, value] for name, value in key.items()] if rnd.random() < 0.8 else []
+    fields += make_fields(rnd, shape, style)
+    if rnd.random() < style["bad"] * 0.3:
+        fields.append(["k", rnd.choice(["x", None])])
+    if rnd.random() < 0.1:
+        rnd.shuffle(fields)
+    if fields and rnd.random() < style["repeated"]:
+        repeat_field(rnd, shape, fields)
+    if rnd.random() < 0.05:
+        message["key"] = None
+    message["value"] = fields
+    return message
+
+
+def hash_of(key: Any) -> int:
+    """Equal keys are in one partition."""
+    return {"1": 1, "1.0": 1, "a": 0, "a ": 0, "b": 1}.get(str(key), len(str(key)) if isinstance(key, str) else key)
+
+
+def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
+    style = {
+        "bad": rnd.choice([0, 0, 0.05, 0.2]),
+        "partial": rnd.choice([0, 0.2, 0.5]),
+        "malformed": rnd.choice([0, 0, 0.1]),
+        "repeated": rnd.choice([0, 0, 0.2]),
+    }
+    return [make_message(rnd, shape, style) for _ in range(rnd.randint(2, rnd.choice([4, 8, 16])))]
+
+
+def text_of(value: Any) -> str | None:
+    """The bytes of a message's value."""
+    if not isinstance(value, list):
+        return value
+    return "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(field)}" for name, field in value) + "}"
+
+
+def given(messages: list[Message]) -> list[dict[str, Any]]:
+    """Messages as djkafka_run takes them."""
+    made = []
+    for offset, message in enumerate(messages):
+        key = message["key"]
+        made.append(
+            {
+                "topic": message.get("topic", "t"),
+                "partition": message.get("partition", 0),
+                "offset": offset,
+                "timestamp": f"2024-01-01 00:00:{offset % 60:02}Z",
+                "key": key if key is None or isinstance(key, str) else json.dumps(key),
+                "value": text_of(message["value"]),
+            }
+        )
+    return made
