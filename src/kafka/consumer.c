@@ -140,6 +140,20 @@ init_kick(DjkConsumer *consumer, int queue_kbytes)
 	kick->every_bytes = (int64) queue_kbytes * 1024 / 4;
 }
 
+/*
+ * The library connects to nobody until it asks for its group's coordinator: at
+ * once, when it does not know the brokers yet, and then when a second has passed
+ * or somebody has asked it for anything.
+ */
+static void
+connect_soon(DjkConsumer *consumer)
+{
+	rd_kafka_topic_partition_list_t *assigned = NULL;
+
+	if (consumer->in_group && rd_kafka_assignment(consumer->handle->rk, &assigned) == RD_KAFKA_RESP_ERR_NO_ERROR)
+		rd_kafka_topic_partition_list_destroy(assigned);
+}
+
 DjkConsumer *
 djk_consumer_create(MemoryContext context, const DjkConsumerConfig *config)
 {
@@ -160,6 +174,7 @@ djk_consumer_create(MemoryContext context, const DjkConsumerConfig *config)
 	consumer->handle->leave_group = config->group_id != NULL && config->group_instance_id == NULL;
 	consumer->handle->release = djk_consumer_release_all;
 	consumer->handle->release_arg = consumer;
+	connect_soon(consumer);
 	return consumer;
 }
 

@@ -236,8 +236,8 @@ take_view(DjkMember *worker, const DjkGroupView *view)
 	char	   *difference;
 	const DjkError *error;
 
-	rest(worker, LOOK_SOON_MS);
 	/* What happened since it was asked is not in the answer. */
+	rest(worker, worker->doubted ? 0 : LOOK_SOON_MS);
 	if (worker->doubted || !view->answered || !view->topics_known || !view->settled)
 		return NULL;
 	difference = djk_coverage_difference(worker, view);

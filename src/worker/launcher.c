@@ -33,6 +33,7 @@
 
 #define LOOK_AGAIN_MS		60000
 #define START_AGAIN_MS		1000
+#define STARTS_AT_ONCE		3
 #define ATTACH_TIMEOUT_MS	5000
 
 PGDLLEXPORT void djkafka_launcher_main(Datum arg);
@@ -42,6 +43,7 @@ typedef struct Known
 	Oid			database;
 	TimestampTz tried_at;
 	bool		woken;			/* since then */
+	TimestampTz spent_until;	/* each start spends START_AGAIN_MS, a few of them in advance */
 } Known;
 
 /*
@@ -145,6 +147,22 @@ get_known(List **known, Oid database)
 	return entry;
 }
 
+/*
+ * Whether a supervisor may be started now: a few times at once where something
+ * wakes us, as who makes the extension in a listed database wants it to work,
+ * but in the long run not more often than once in START_AGAIN_MS.
+ */
+static bool
+may_start(Known *entry, TimestampTz now)
+{
+	TimestampTz cost = START_AGAIN_MS * INT64CONST(1000);
+
+	if (!entry->woken)
+		return TimestampDifferenceExceeds(entry->tried_at, now, LOOK_AGAIN_MS);
+	entry->spent_until = Max(entry->spent_until, now - (STARTS_AT_ONCE - 1) * cost);
+	return entry->spent_until <= now;
+}
+
 /* Returns true if something should be looked at again soon. */
 static bool
 reconcile(bool woken, List **known)
@@ -166,12 +184,13 @@ reconcile(bool woken, List **known)
 		entry->woken |= woken;
 		if (has_supervisor(database))
 			continue;
-		if (!TimestampDifferenceExceeds(entry->tried_at, now, entry->woken ? START_AGAIN_MS : LOOK_AGAIN_MS))
+		if (!may_start(entry, now))
 		{
 			soon |= entry->woken;
 			continue;
 		}
 		entry->tried_at = now;
+		entry->spent_until += START_AGAIN_MS * INT64CONST(1000);
 		entry->woken = false;
 		(void) start_supervisor(database, name);
 	}
