@@ -32,8 +32,8 @@
 #define LOOK_EVERY_MS		250
 
 /* Waiting for this part of the time is being hungry; after so many looks it asks for so much more. */
-#define HUNGRY_PART			4
-#define HUNGRY_LOOKS		8
+#define HUNGRY_PART			8
+#define HUNGRY_LOOKS		4
 #define GROWTH				8
 
 /* A backlog of less than so many shares is read before another worker is up. */

@@ -16,11 +16,13 @@ from confluent_kafka import TopicPartition
 sys.path.insert(0, str(Path(__file__).parent))
 
 from lib.kafka import Broker, Client, wait_for_broker  # noqa: E402
+from lib.once import locked, shared_folder  # noqa: E402
 from lib.postgres import Cluster, Database  # noqa: E402
-from lib.wire import FarBroker  # noqa: E402
+from lib.wire import Wire  # noqa: E402
 from lib.wait import wait_until  # noqa: E402
 
 BROKER = "DJK_TEST_BROKER"
+WIRE = "DJK_TEST_WIRE"
 
 _numbers = itertools.count(1)
 _own_clusters: list[Cluster] = []
@@ -36,8 +38,10 @@ def is_xdist_worker(config: pytest.Config) -> bool:
 def pytest_configure(config: pytest.Config) -> None:
     if is_xdist_worker(config) or config.option.collectonly or BROKER in os.environ:
         return
-    broker = Broker().start(wait=False)
+    shared_folder()
+    broker = Broker(far=True).start(wait=False)
     os.environ[BROKER] = broker.address
+    os.environ[WIRE] = broker.wire_ports
     config.add_cleanup(broker.destroy)
 
 
@@ -63,13 +67,12 @@ def own_broker() -> Iterator[Callable[..., Broker]]:
 
 
 @pytest.fixture
-def far_broker() -> Iterator[FarBroker]:
-    """A broker whose answers take as long as the test wants."""
-    broker = FarBroker()
-    try:
-        yield broker.start()
-    finally:
-        broker.destroy()
+def wire(kafka: Client) -> Iterator[Wire]:
+    """A wire to the shared broker, as long as the test wants it; its address is the broker's for those who use it."""
+    with locked("wire"):
+        made = Wire(os.environ[WIRE])
+        yield made
+        made.destroy()
 
 
 def make_internal_topics(client: Client) -> None:

@@ -5,15 +5,17 @@ from collections.abc import Callable
 
 import pytest
 from confluent_kafka import Producer
-from lib.djkafka import positions, status, to_json, wait_caught_up, wait_state, wait_value, workers
+from lib.djkafka import explain, positions, status, to_json, wait_caught_up, wait_state, wait_value, workers
 from lib.kafka import Client, Record, send
+from lib.outbox import make_server
 from lib.postgres import Database
 from lib.wait import wait_until
-from lib.wire import FarBroker
+from lib.wire import Wire
 
 BACKLOG = 1_000_000
 PROBES = 5
 LIMIT = 1.0
+LONG = [pytest.mark.long, pytest.mark.alone]
 
 # What an ordinary producer makes of it: linger.ms and batch.size of the Java client, no compression.
 ORDINARY = {"compression_type": "none", "batch_size": 16384}
@@ -21,11 +23,14 @@ ORDINARY = {"compression_type": "none", "batch_size": 16384}
 VALUE = '{"id": %d, "customer": "customer-1", "status": "new", "amount": "867.97"}'
 
 
-def prepare(db: Database, kafka: Client, unique: Callable[[str], str], partitions: int) -> tuple[str, str]:
+def prepare(
+    db: Database, kafka: Client, unique: Callable[[str], str], partitions: int, wire: Wire | None = None
+) -> tuple[str, str]:
     busy, quiet = kafka.create_topic(unique("busy"), partitions), kafka.create_topic(unique("quiet"))
     db.query("CREATE TABLE busy (id bigint, customer text, status text, amount numeric(12, 2))")
     db.query("CREATE TABLE quiet (id bigint PRIMARY KEY)")
-    db.query("SELECT djkafka_create_consumer('default', enabled => false)")
+    server = make_server(db, wire.address, "at_least_once") if wire else None
+    db.query("SELECT djkafka_create_consumer('default', server => %s, enabled => false)", server)
     db.query("SELECT djkafka_subscribe(%s, 'busy', operation => 'insert')", busy)
     db.query("SELECT djkafka_subscribe(%s, 'quiet', operation => 'insert')", quiet)
     return busy, quiet
@@ -49,8 +54,11 @@ def connect(kafka: Client, quiet: str) -> Producer:
 
 def probe(db: Database, producer: Producer, busy: str, quiet: str, backlog: int = BACKLOG) -> float:
     """The most seconds until one of some messages of the quiet topic is visible while the busy one is read."""
-    seconds = []
+    seconds: list[float] = []
+    before = applied(db, busy)
+    step = (backlog - before) // (PROBES + 1)
     for number in range(PROBES):
+        wait_until(lambda: applied(db, busy) >= before + number * step, 120, "the backlog is read", 0.005)
         start = time.monotonic()
         send(producer, quiet, [Record(to_json(id=number))])
         wait_until(
@@ -72,7 +80,7 @@ def finish(db: Database, kafka: Client, busy: str) -> None:
     wait_value(db, "SELECT count(*) FROM busy", BACKLOG)
 
 
-@pytest.mark.parametrize("partitions", [1, pytest.param(16, marks=[pytest.mark.long, pytest.mark.alone])])
+@pytest.mark.parametrize("partitions", [1, pytest.param(16, marks=LONG)])
 def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_property, partitions: int) -> None:
     busy, quiet = prepare(db, kafka, unique, partitions)
     kafka.produce(busy, (Record(VALUE % number) for number in range(BACKLOG)))
@@ -84,26 +92,23 @@ def test_quiet_topic_beside_backlog(db: Database, kafka: Client, unique, record_
     finish(db, kafka, busy)
 
 
-@pytest.fixture
-def far_db(far_broker: FarBroker, own_cluster, unique) -> Database:
-    db = Database(own_cluster(djkafka__bootstrap_servers=far_broker.address), unique("db"))
-    db.query("CREATE EXTENSION djkafka")
-    return db
+# make test has the hardest: a lone backlog far away, of which much is asked at once.
+NEAR_AND_FAR = [
+    pytest.param(partitions, round_trip, marks=[] if (partitions, round_trip) == (1, 2) else LONG)
+    for partitions in (1, 16)
+    for round_trip in (0, 2)
+]
 
 
-@pytest.mark.long
-@pytest.mark.alone
-@pytest.mark.parametrize("round_trip", [0, 2])
-@pytest.mark.parametrize("partitions", [1, 16])
+@pytest.mark.parametrize(("partitions", "round_trip"), NEAR_AND_FAR)
 def test_small_batches(
-    far_db: Database, far_broker: FarBroker, unique, record_property, partitions: int, round_trip: float
+    db: Database, kafka: Client, wire: Wire, unique, record_property, partitions: int, round_trip: float
 ) -> None:
     """The same with what ordinary producers send, near and far."""
-    db, kafka = far_db, Client(far_broker.address)
-    busy, quiet = prepare(db, kafka, unique, partitions)
+    busy, quiet = prepare(db, kafka, unique, partitions, wire)
     send(kafka.producer(**ORDINARY), busy, (Record(VALUE % number) for number in range(BACKLOG)))
-    producer = connect(kafka, quiet)
-    far_broker.set_round_trip(round_trip)
+    producer = connect(Client(wire.address), quiet)
+    wire.set_round_trip(round_trip)
     work_on(db, busy)
     seconds = probe(db, producer, busy, quiet)
     record_property("quiet_seconds", seconds)
@@ -111,27 +116,52 @@ def test_small_batches(
     finish(db, kafka, busy)
 
 
+def know_partitions(db: Database, busy: str, partitions: int) -> None:
+    """Lets a worker find out how many there are, before there is anything to read."""
+    db.query("SELECT djkafka_resume('default')")
+    wait_until(lambda: len(positions(db, busy)) == partitions, message=lambda: f"all is known: {explain(db)}")
+    db.query("SELECT djkafka_pause('default')")
+    wait_state(db, "paused")
+
+
+def wait_for_another(db: Database, before: dict[int, int]) -> None:
+    wait_until(
+        lambda: workers(db) not in ({}, before), 60, lambda: f"a worker that asks for more\n{explain(db)}", interval=0.01
+    )
+
+
+def test_share_grows(db: Database, kafka: Client, wire: Wire, unique) -> None:
+    """One partition of many has a backlog, far away: it takes many round trips until the worker asks for more."""
+    partitions, backlog = 16, 300_000
+    busy, _ = prepare(db, kafka, unique, partitions, wire)
+    send(kafka.producer(**ORDINARY), busy, (Record(VALUE % number, partition=0) for number in range(backlog)))
+    wire.set_round_trip(10)
+    work_on(db, busy)
+    start = db.cluster.log_size()
+    wait_for_another(db, workers(db))
+    assert "it asks for 128 kB of a partition at once from now on" in db.cluster.log(start)
+    assert applied(db, busy) < backlog / 2
+    wait_value(db, "SELECT count(DISTINCT id) FROM busy", backlog)
+    assert db.value("SELECT count(*) FROM busy") == backlog
+
+
 @pytest.mark.long
 @pytest.mark.alone
-def test_backlog_that_spreads(far_db: Database, far_broker: FarBroker, unique, record_property) -> None:
+def test_backlog_that_spreads(db: Database, kafka: Client, wire: Wire, unique, record_property) -> None:
     """
     One partition of a hundred has a backlog: the worker asks for more of it, and is faster. Then all have
     one: a quiet topic beside them waits no longer than else.
     """
-    db, kafka, partitions = far_db, Client(far_broker.address), 100
-    busy, quiet = prepare(db, kafka, unique, partitions)
+    partitions = 100
+    busy, quiet = prepare(db, kafka, unique, partitions, wire)
     producer = kafka.producer(**ORDINARY)
-    db.query("SELECT djkafka_resume('default')")
-    wait_until(lambda: len(positions(db, busy)) == partitions, message=lambda: f"all is known: {status(db)}")
-    db.query("SELECT djkafka_pause('default')")
-    wait_state(db, "paused")
+    know_partitions(db, busy, partitions)
     send(producer, busy, (Record(VALUE % number, partition=0) for number in range(BACKLOG)))
 
-    far_broker.set_round_trip(2)
+    wire.set_round_trip(2)
     start = time.monotonic()
     work_on(db, busy)
-    little = workers(db)
-    wait_until(lambda: workers(db) not in ({}, little), 60, "another worker, which asks for more", interval=0.01)
+    wait_for_another(db, workers(db))
     before, now = applied(db, busy), time.monotonic()
     assert before < BACKLOG / 2
     wait_until(lambda: applied(db, busy) == BACKLOG, 60, "the rest is read", interval=0.01)
@@ -139,8 +169,8 @@ def test_backlog_that_spreads(far_db: Database, far_broker: FarBroker, unique, r
     print(f"one of {partitions} partitions: {slow:,.0f}/s, then {fast:,.0f}/s")
     assert fast > 2 * slow
 
-    far_broker.set_round_trip(0)
-    probing = connect(kafka, quiet)
+    wire.set_round_trip(0)
+    probing = connect(Client(wire.address), quiet)
     with db.connect() as holder:  # a backlog while the worker that asks for much is there
         holder.execute("BEGIN; LOCK TABLE busy IN SHARE MODE")
         much = workers(db)

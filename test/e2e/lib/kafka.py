@@ -1,7 +1,5 @@
 """A real Apache Kafka of our own: one broker in KRaft mode, and an independent client for it."""
 
-import atexit
-import functools
 import os
 import shutil
 import signal
@@ -28,6 +26,7 @@ from confluent_kafka.admin import (
 )
 
 from . import process
+from .once import made_once
 from .wait import wait_until
 
 LIBS = os.environ.get("DJK_KAFKA_LIBS", "")
@@ -216,11 +215,7 @@ def java(heap: str, *arguments: Any) -> list[str]:
     return ["java", *options, "-cp", f"{LIBS}/*", *map(str, arguments)]
 
 
-@functools.cache
-def formatted() -> Path:
-    """The data of a broker that has just been formatted, made once a process: a JVM takes seconds."""
-    folder = Path(tempfile.mkdtemp(prefix="djk-kafka-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+def make_formatted(folder: Path) -> None:
     lines = PROPERTIES | {
         "listeners": "PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2",
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -232,12 +227,11 @@ def formatted() -> Path:
     with (folder / "log").open("wb") as log:
         command = java("128m", "kafka.tools.StorageTool", "format", "-t", new_id(), "-c", properties)
         subprocess.run(command, check=True, stdout=log, stderr=log)
-    return folder / "data"
 
 
 def format_data(data: Path, node: int, cluster_id: str) -> None:
     """What StorageTool does, for a broker of that cluster."""
-    shutil.copytree(formatted(), data)
+    shutil.copytree(made_once("kafka", make_formatted) / "data", data)
     (data / "meta.properties").write_text(
         f"version=1\nnode.id={node}\ncluster.id={cluster_id}\ndirectory.id={new_id()}\n"
     )
@@ -251,11 +245,13 @@ class Broker:
         heap: str = "512m",
         users: dict[str, str] | None = None,
         beside: "Broker | None" = None,
+        far: bool = False,
         **properties: Any,
     ):
         """
         With users (name → password) there is a second address, where ACLs say what each may do.
         Beside another broker it is the second of that one's cluster, and no controller.
+        One that is far, too, tells whom a Wire leads to it that the wire's address is its own.
         """
         assert LIBS, "DJK_KAFKA_LIBS names no folder of Kafka's jars: run the tests by make test"
         self.folder = Path(tempfile.mkdtemp(prefix="djk-kafka-"))
@@ -275,6 +271,8 @@ class Broker:
         }
         if users is not None:
             lines |= self._secure_listener(lines, users)
+        if far:
+            lines |= self._far_listener(lines)
         if beside is not None:
             lines |= self._second(beside)
         self.quorum = lines["controller.quorum.voters"]
@@ -296,6 +294,15 @@ class Broker:
                 f"org.apache.kafka.common.security.plain.PlainLoginModule required {known};",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",  # who comes by the other address
+        }
+
+    def _far_listener(self, lines: dict[str, Any]) -> dict[str, Any]:
+        wire, behind = free_ports(2)
+        self.wire_ports = f"{wire}:{behind}"
+        return {
+            "listeners": lines["listeners"] + f",FAR://127.0.0.1:{behind}",
+            "advertised.listeners": lines["advertised.listeners"] + f",FAR://127.0.0.1:{wire}",
+            "listener.security.protocol.map": lines["listener.security.protocol.map"] + ",FAR:PLAINTEXT",
         }
 
     def _second(self, first: "Broker") -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """A PostgreSQL server of our own: made by initdb, reached by a socket in its own folder."""
 
-import atexit
 import functools
 import os
 import shutil
@@ -14,6 +13,7 @@ import psycopg
 from psycopg import sql
 
 from . import process
+from .once import made_once
 from .wait import wait_until
 
 BINDIR = Path(os.environ.get("DJK_BINDIR", "/usr/lib/postgresql/15/bin"))
@@ -39,18 +39,13 @@ SETTINGS = {
 CRASH_MARKS = ("was terminated by signal", "PANIC:", "TRAP:", "terminating any other active server processes")
 
 
-@functools.cache
-def empty_cluster(bindir: Path) -> Path:
-    """What initdb makes, once a process: a copy is made in a tenth of its time."""
-    folder = Path(tempfile.mkdtemp(prefix="djk-pg-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+def make_empty_cluster(bindir: Path, folder: Path) -> None:
     subprocess.run(
         [bindir / "initdb", "--pgdata", folder / "data", "--username=postgres", "--auth=trust"]
         + ["--encoding=UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"],
         check=True,
         stdout=subprocess.DEVNULL,
     )
-    return folder / "data"
 
 
 class Cluster:
@@ -64,7 +59,7 @@ class Cluster:
         self.logfile.touch()
         self.process: subprocess.Popen | None = None
         self.databases: list[str] = []
-        shutil.copytree(empty_cluster(bindir), self.data)
+        shutil.copytree(made_once("postgres", functools.partial(make_empty_cluster, bindir)) / "data", self.data)
         self.configure(**(SETTINGS | {"unix_socket_directories": self.folder} | settings))
 
     # -- the server's life
