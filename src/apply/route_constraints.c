@@ -9,11 +9,14 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/sysattr.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "nodes/bitmapset.h"
 #include "optimizer/optimizer.h"
+#include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -107,6 +110,36 @@ constrain_by_references(DjkRouteState *state, Relation rel)
 	}
 }
 
+/* The table that a view writes to by itself; InvalidOid if there is none. */
+static Oid
+table_of_view(Relation view)
+{
+	Query	   *query = view->rd_rel->relkind == RELKIND_VIEW ? get_view_query(view) : NULL;
+	RangeTblEntry *entry;
+
+	if (query == NULL || list_length(query->jointree->fromlist) != 1 ||
+		!IsA(linitial(query->jointree->fromlist), RangeTblRef))
+		return InvalidOid;
+	entry = rt_fetch(linitial_node(RangeTblRef, query->jointree->fromlist)->rtindex, query->rtable);
+	return entry->rtekind == RTE_RELATION ? entry->relid : InvalidOid;
+}
+
+/* A table's rows may depend on each other through views as well. */
+static void
+find_self_references(DjkRouteState *state, Relation rel)
+{
+	Oid			below = table_of_view(rel);
+	Relation	table;
+
+	check_stack_depth();
+	if (!OidIsValid(below))
+		return;
+	table = relation_open(below, AccessShareLock);
+	constrain_by_references(state, table);
+	find_self_references(state, table);
+	relation_close(table, AccessShareLock);
+}
+
 /* Expressions of an index may refuse a row. */
 static bool
 has_index_expressions(Relation rel)
@@ -155,4 +188,5 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 			state->columns[c].constrained = state->constrained = true;
 	}
 	constrain_by_references(state, rel);
+	find_self_references(state, rel);
 }

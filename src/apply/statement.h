@@ -21,7 +21,8 @@ typedef enum DjkStatementKind
 	DJK_STATEMENT_UPDATE,		/* UPDATE … FROM, by key */
 	DJK_STATEMENT_INSERT_MISSING,	/* INSERT of what UPDATE did not find */
 	DJK_STATEMENT_DELETE,		/* DELETE … USING, by key */
-	DJK_STATEMENT_SKIP			/* UPDATE … SET skip_column, before it */
+	DJK_STATEMENT_SKIP,			/* UPDATE … SET skip_column, before it */
+	DJK_STATEMENT_FIND			/* SELECT what UPDATE would find */
 } DjkStatementKind;
 
 /*

@@ -157,6 +157,12 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 							 quote_identifier(state->route->skip_column), DJK_ROWS_RELATION);
 			append_key_match(&sql, state);
 			break;
+		case DJK_STATEMENT_FIND:
+			appendStringInfo(&sql, "SELECT FROM %s r WHERE EXISTS (SELECT FROM %s AS t WHERE ",
+							 DJK_ROWS_RELATION, state->target_sql);
+			append_key_match(&sql, state);
+			appendStringInfoChar(&sql, ')');
+			break;
 	}
 	return sql.data;
 }

@@ -211,6 +211,22 @@ even_out(DjkApply *apply, const DjkRouteState *state, DjkRow **rows, int n)
 
 /* ---------- running ---------- */
 
+/*
+ * Whether rows may be written by one statement after another, what is there
+ * updated and what is missing inserted: where order can be seen, only if all of
+ * them are one or the other.
+ */
+static bool
+go_together(DjkRouteState *state, const Bitmapset *present, Tuplestorestate *store, int n)
+{
+	uint64		there;
+
+	if (!state->ordered || n == 1)
+		return true;
+	there = djk_statement_run(state, DJK_STATEMENT_FIND, present, store, n);
+	return there == 0 || there == (uint64) n;
+}
+
 /* Writes rows that have the same columns present. */
 static uint64
 run(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n)
@@ -219,19 +235,25 @@ run(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n)
 	Bitmapset  *present = rows[0]->present;
 	uint64		processed;
 
+	CHECK_FOR_INTERRUPTS();
 	for (int i = 0; i < n; i++)
 		tuplestore_putvalues(store, state->rows_desc, rows[i]->values, rows[i]->nulls);
 
 	/* Whoever follows the table's changes is told before the row is gone. */
 	if (kind == DJK_STATEMENT_DELETE && state->route->skip_column != NULL)
 		(void) djk_statement_run(state, DJK_STATEMENT_SKIP, present, store, n);
-	if (kind == DJK_STATEMENT_UPSERT && !djk_statement_may_conflict(state, present))
+	if (kind != DJK_STATEMENT_UPSERT || djk_statement_may_conflict(state, present))
+		processed = djk_statement_run(state, kind, present, store, n);
+	else if (go_together(state, present, store, n))
 	{
 		processed = djk_statement_run(state, DJK_STATEMENT_UPDATE, present, store, n);
 		processed += djk_statement_run(state, DJK_STATEMENT_INSERT_MISSING, present, store, n);
 	}
 	else
-		processed = djk_statement_run(state, kind, present, store, n);
+	{
+		processed = run(state, kind, rows, n / 2);
+		processed += run(state, kind, rows + n / 2, n - n / 2);
+	}
 	tuplestore_end(store);
 	return processed;
 }
@@ -434,17 +456,13 @@ flush(DjkRouteState *state, DjkRow **rows, int n)
 }
 
 /*
- * Whether a row is a statement of its own.  Where two statements write some rows
- * (what is there is updated, then the rest inserted; what is deleted is marked
- * first), all of one come before all of the other: not the order of messages.
+ * Whether a row is a statement of its own.  What is deleted is marked first: all
+ * rows would be marked before the first is deleted.
  */
 static bool
 stands_alone(const DjkRouteState *state, const DjkRow *row)
 {
-	bool		two = row->is_delete ? state->route->skip_column != NULL :
-		!djk_statement_may_conflict(state, row->present);
-
-	return state->alone || (state->ordered && two);
+	return state->alone || (state->ordered && row->is_delete && state->route->skip_column != NULL);
 }
 
 static void

@@ -71,7 +71,7 @@ DEFAULTS = {
     "varchar(3)": "'d'",
     "text": "'d'",
     "boolean": "true",
-    "date": "'2020-02-02'",
+    "date": "'2024-02-02'",
     "jsonb": "'{}'",
     "int[]": "'{7}'",
     "positive": "4",
