@@ -66,14 +66,44 @@ choose_work() {
 	export DJK_WORK=$work
 }
 
+# Says what the PostgreSQL of a pg_config lacks for building and running; nothing
+# if nothing.
+lacks() {
+	local bin major file
+	bin=$("$1" --bindir 2>/dev/null) || { echo "an answer of $1"; return; }
+	major=$("$1" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
+	[[ $major =~ ^[0-9]+$ ]] && [ "$major" -ge 15 ] || { echo "a version that djkafka knows, 15 or newer"; return; }
+	for file in "$bin"/{pg_config,postgres,initdb,psql} "$("$1" --includedir-server)/postgres.h" "$("$1" --pgxs)"; do
+		[ -e "$file" ] || { echo "$file"; return; }
+	done
+}
+
+# Prints the pg_config to build with, if there is one: PG_CONFIG; else the first
+# that lacks nothing of the one in PATH, which may be libpq's or another version's,
+# and of Debian's, the newest first.
+find_pg_config() {
+	local each
+	if [ -n "${PG_CONFIG:-}" ]; then
+		command -v "$PG_CONFIG" >/dev/null || die "PG_CONFIG is $PG_CONFIG, which is not there"
+		[ -z "$(lacks "$PG_CONFIG")" ] || die "the PostgreSQL of PG_CONFIG, $PG_CONFIG, lacks $(lacks "$PG_CONFIG")"
+		echo "$PG_CONFIG"
+		return
+	fi
+	for each in $(command -v pg_config || true) $(compgen -G '/usr/lib/postgresql/*/bin/pg_config' | sort -Vr); do
+		if [ -z "$(lacks "$each")" ]; then
+			echo "$each"
+			return
+		fi
+	done
+}
+
 # choose_postgres [-test]: sets pg_config (the real one, not a wrapper that looks
 # for the newest), and with it the folders of the build or of the test build.
 choose_postgres() {
 	local pg_major
-	pg_config=${PG_CONFIG:-pg_config}
-	command -v "$pg_config" >/dev/null || die "there is no $pg_config; scripts/install-deps installs it"
+	pg_config=$(find_pg_config)
+	[ -n "$pg_config" ] || die "there is no PostgreSQL with its development files; scripts/install-deps installs it"
 	pg_config=$("$pg_config" --bindir)/pg_config
-	[ -x "$pg_config" ] || die "there is no $pg_config: the server's development files are missing"
 	pg_major=$("$pg_config" --version | sed -E 's/^[^0-9]*([0-9]+).*/\1/')
 	base=$work/pg$pg_major${1:-}
 	tree=$base/tree
@@ -99,4 +129,28 @@ free_port() {
 		fi
 	done
 	die "found no free port"
+}
+
+# -- what was passed and failed
+
+passed=0
+failed=0
+
+count() {
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+}
+
+# Adds what a script's output closes with; without such a line it came to no test.
+count_closing_line() {
+	local line
+	line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$1" | tail -n 1 || true)
+	[[ $line =~ ^([0-9]+)\ passed,\ ([0-9]+)\ failed$ ]] || return 1
+	count "${BASH_REMATCH[1]}" "${BASH_REMATCH[2]}"
+}
+
+# Closes a script: prints the counts, and fails unless all passed.
+print_counted() {
+	echo "$passed passed, $failed failed"
+	[ "$failed" = 0 ] && [ "$passed" != 0 ]
 }
