@@ -15,9 +15,10 @@
  * fault it is aborted and the batch runs again isolated (isolate.c).  If COMMIT
  * itself fails, which only user code can make it, messages get a transaction
  * each.  A transaction that hits its time limit is halved, and the size is
- * remembered.  An error that speaks of the definition is tried once more with
- * the routes' states built anew.  What is nobody's fault is the caller's to
- * wait for.
+ * remembered.  An error that may be the definition's is tried once more with
+ * the routes' states built anew.  What is nobody's fault, or may be the
+ * definition's, is the caller's to wait for; after some batches that came to
+ * nothing a message is given up (judge.c).
  *
  *-------------------------------------------------------------------------
  */
@@ -26,18 +27,15 @@
 #include "access/xact.h"
 #include "apply/condemn.h"
 #include "apply/isolate.h"
+#include "apply/judge.h"
+#include "apply/piece.h"
 #include "apply/record.h"
 #include "apply/retry.h"
+#include "apply/span.h"
 #include "apply/work.h"
 #include "base/clock.h"
-#include "base/compat.h"
-#include "base/transaction.h"
 #include "miscadmin.h"
-#include "storage/proc.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
-#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 /* Size of a transaction after one that was full of bad messages. */
@@ -78,7 +76,9 @@ djk_apply_create(const DjkConsumerRow *consumer, MemoryContext parent, int time_
 	apply->states = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(DjkRouteState *));
 	apply->chunk_messages = INT_MAX;
 	apply->time_limit_ms = time_limit_ms;
-	apply->current = apply->current_route = -1;
+	apply->current = apply->current_route = apply->failed_at = -1;
+	apply->worked = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(bool));
+	apply->doubtful_in_row = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(int));
 	djk_route_state_init();
 	return apply;
 }
@@ -117,7 +117,8 @@ take_batch(DjkApply *apply, DjkBatch *batch)
 	apply->work = MemoryContextAllocZero(apply->batch_context, Max(batch->nmessages, 1) * sizeof(DjkWork));
 	for (int i = 0; i < batch->nmessages; i++)
 		apply->work[i].route = -1;
-	apply->current = apply->current_route = -1;
+	apply->current = apply->current_route = apply->failed_at = -1;
+	apply->doubtful = false;
 	apply->piece_from = 0;
 	apply->piece_to = batch->nmessages;
 }
@@ -147,90 +148,6 @@ error_context(void *arg)
 
 /* ---------- a transaction of our own ---------- */
 
-static void
-set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-}
-
-static void
-lower(int *limit_ms, int other_ms, const char **setting, const char *name)
-{
-	if (other_ms <= 0 || (*limit_ms > 0 && *limit_ms <= other_ms))
-		return;
-	*limit_ms = other_ms;
-	*setting = name;
-}
-
-/*
- * How long a transaction may take, 0 for ever.  *setting names what the owner's
- * sessions were given, if that is the limit; else it is NULL.
- */
-static int
-time_limit(const DjkApply *apply, const char **setting)
-{
-	int			limit_ms = apply->time_limit_ms;
-
-	*setting = NULL;
-	lower(&limit_ms, StatementTimeout, setting, "statement_timeout");
-	lower(&limit_ms, djk_transaction_session_limits().transaction_ms, setting, "transaction_timeout");
-	return limit_ms;
-}
-
-/*
- * What the worker's correctness needs is set with every transaction, because
- * user code may have changed it for the session; all else stays the owner's.
- */
-static void
-begin_transaction(DjkApply *apply, int *limit_ms)
-{
-	const char *setting;
-	int			lock_ms = djk_transaction_session_limits().lock_ms;
-
-	djk_transaction_start();
-	set_local("role", "none");
-	set_local("DateStyle", "ISO");
-	set_local("IntervalStyle", "postgres");
-	set_local("bytea_output", "hex");
-	set_local("synchronous_commit", apply->consumer->synchronous_commit ? "on" : "off");
-	if (GetSessionUserId() != apply->consumer->owner || GetUserId() != apply->consumer->owner)
-		ereport(FATAL,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("the worker's session user is not the consumer's owner any more")));
-
-	/*
-	 * A wait for a lock is nobody's fault and ends in lock_timeout, before the
-	 * time limit could blame a message.
-	 */
-	*limit_ms = time_limit(apply, &setting);
-	if (*limit_ms > 0 && (lock_ms == 0 || lock_ms > *limit_ms / 2))
-		lock_ms = Max(*limit_ms / 2, 1);
-	if (lock_ms > 0)
-		set_local("lock_timeout", psprintf("%d", lock_ms));
-	if (*limit_ms > 0)
-		enable_timeout_after(STATEMENT_TIMEOUT, *limit_ms);
-	PushActiveSnapshot(GetTransactionSnapshot());
-}
-
-/*
- * The limit may have struck when there was nothing left to cancel, or together
- * with the error that ended the transaction.
- */
-static void
-disarm_limit(void)
-{
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	QueryCancelPending = false;
-}
-
-static void
-commit_transaction(void)
-{
-	PopActiveSnapshot();
-	CommitTransactionCommand();
-	disarm_limit();
-}
-
 /* After an ERROR: whose fault it was; *error is described in batch_context. */
 static Outcome
 recover(DjkApply *apply, bool committing, TimestampTz started, int limit_ms, DjkError *error)
@@ -242,11 +159,11 @@ recover(DjkApply *apply, bool committing, TimestampTz started, int limit_ms, Djk
 	MemoryContextSwitchTo(apply->batch_context);
 	edata = CopyErrorData();
 	FlushErrorState();
-	disarm_limit();
+	djk_span_disarm();
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(apply->batch_context);
 
-	djk_isolate_describe(edata, false, apply->batch_context, error);
+	djk_judge_describe(edata, false, apply->batch_context, error);
 	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && limit_ms > 0 && elapsed_ms >= limit_ms)
 		return OUTCOME_TIMEOUT;
 	if (edata->sqlerrcode == DJK_ERRCODE_STOPPED)
@@ -260,7 +177,24 @@ recover(DjkApply *apply, bool committing, TimestampTz started, int limit_ms, Djk
 		return OUTCOME_TRANSIENT;
 	if (committing)
 		return OUTCOME_COMMIT;
-	return verdict == DJK_VERDICT_DEFINITION ? OUTCOME_DEFINITION : OUTCOME_MESSAGE;
+	return verdict == DJK_VERDICT_MESSAGE ? OUTCOME_MESSAGE : OUTCOME_DEFINITION;
+}
+
+static DjkFate *
+save_fates(const DjkApply *apply, int from, int to)
+{
+	DjkFate    *fates = MemoryContextAlloc(apply->batch_context, Max(to - from, 1) * sizeof(DjkFate));
+
+	for (int i = from; i < to; i++)
+		fates[i - from] = apply->work[i].fate;
+	return fates;
+}
+
+static void
+restore_fates(DjkApply *apply, int from, int to, const DjkFate *fates)
+{
+	for (int i = from; i < to; i++)
+		apply->work[i].fate = fates[i - from];
 }
 
 /*
@@ -277,6 +211,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 	volatile bool committing = false;
 	volatile int end = *to;
 	volatile int limit_ms = 0;
+	DjkFate    *fates = save_fates(apply, from, *to);
 
 	error_context_stack = &callback;
 	is_running = true;
@@ -286,7 +221,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 		int			nadvances = 0;
 		int			limit;
 
-		begin_transaction(apply, &limit);
+		djk_span_begin(apply, &limit);
 		limit_ms = limit;
 		if (!djk_record_fence(apply))
 			outcome = OUTCOME_LOST;
@@ -299,19 +234,24 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 				apply->piece_to = end;
 			}
 			else if (end > from)
-				end = djk_isolate_apply(apply, from, end);
-			djk_isolate_check_constraints();
+				end = djk_piece_apply(apply, from, end);
+			djk_piece_check_constraints();
 			advances = djk_record_write(apply, from, end, &nadvances);
 		}
 		committing = true;
-		commit_transaction();
+		djk_span_commit();
 		if (outcome == OUTCOME_DONE)
+		{
 			djk_record_committed(apply, advances, nadvances);
+			djk_judge_note_committed(apply, from, end);
+		}
 	}
 	PG_CATCH();
 	{
 		error_context_stack = callback.previous;
 		outcome = recover(apply, committing, started, limit_ms, error);
+		/* What was found out about a message went with the transaction. */
+		restore_fates(apply, from, *to, fates);
 		end = from;
 	}
 	PG_END_TRY();
@@ -359,24 +299,6 @@ shrink_chunk(DjkApply *apply, int messages)
 	apply->chunk_successes = 0;
 }
 
-/* What took longer than the limit, in place of "canceling statement". */
-static void
-describe_limit(const DjkApply *apply, const char *what, DjkError *error)
-{
-	const char *setting;
-	int			limit_ms = time_limit(apply, &setting);
-
-	error->sqlstate = DJK_ERRCODE_TOO_SLOW;
-	error->message = psprintf("%s took longer than %d ms", what, limit_ms);
-	if (setting != NULL)
-	{
-		error->detail = psprintf("That is the %s of the consumer's owner.", setting);
-		error->hint = psprintf("Make its statement faster, or raise %s (ALTER ROLE … SET, or where else it was set) and call djkafka_restart().", setting);
-	}
-	else
-		error->hint = pstrdup("Make its statement faster, or raise max.poll.interval.ms in the consumer's options.");
-}
-
 /* A single message hit the time limit, or fails as a whole only: its own error. */
 static void
 fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error)
@@ -384,7 +306,7 @@ fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error
 	DjkError	too_slow = *error;
 
 	if (outcome == OUTCOME_TIMEOUT)
-		describe_limit(apply, "applying this one message", &too_slow);
+		djk_span_describe_limit(apply, "applying this one message", &too_slow);
 	djk_work_fail(apply, message, &too_slow, NULL);
 }
 
@@ -401,7 +323,7 @@ separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, 
 	if (n == 1 && (fate == DJK_FATE_DEAD || fate == DJK_FATE_SKIPPED))
 	{
 		if (outcome == OUTCOME_TIMEOUT)
-			describe_limit(apply, "recording one message that failed", &result->error);
+			djk_span_describe_limit(apply, "recording one message that failed", &result->error);
 		result->status = DJK_APPLY_BROKEN;
 		return false;
 	}
@@ -443,7 +365,7 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 		case OUTCOME_DEFINITION:
 			if (progress->isolate)
 			{
-				result->status = DJK_APPLY_BROKEN;
+				result->status = apply->doubtful ? DJK_APPLY_DOUBTFUL : DJK_APPLY_BROKEN;
 				return false;
 			}
 			if (progress->rebuilt)
@@ -496,6 +418,26 @@ count_result(const DjkApply *apply, DjkApplyResult *result)
 	}
 }
 
+/*
+ * Counts the batches in a row that came to nothing; returns how many more there
+ * may be before a message is given up, 0 if none is.
+ */
+static int
+note_fruit(DjkApply *apply, const DjkApplyResult *result)
+{
+	int			tries = result->status == DJK_APPLY_DOUBTFUL ? DJK_TRIES_DOUBTFUL : DJK_TRIES_TRANSIENT;
+
+	if (result->status != DJK_APPLY_DOUBTFUL && result->status != DJK_APPLY_TRANSIENT)
+	{
+		apply->fruitless = 0;
+		return 0;
+	}
+	apply->fruitless = result->decided > 0 ? 1 : apply->fruitless + 1;
+	if (result->status == DJK_APPLY_DOUBTFUL)
+		forget_states(apply);
+	return Max(tries + 1 - apply->fruitless, 1);
+}
+
 void
 djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 {
@@ -505,6 +447,7 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	Assert(!IsTransactionState());
 	memset(result, 0, sizeof(*result));
 	take_batch(apply, batch);
+	progress.isolate = apply->fruitless >= DJK_TRIES_TRANSIENT;
 	while (going)
 	{
 		int			n = progress.single ? 1 : apply->chunk_messages;
@@ -520,6 +463,8 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 		going = follow_up(apply, &progress, outcome, n, to, result) && progress.from < batch->nmessages;
 	}
 	result->decided = progress.from;
+	result->failed_at = apply->failed_at;
+	result->tries_left = note_fruit(apply, result);
 	count_result(apply, result);
 }
 
@@ -554,10 +499,11 @@ djk_apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 
 	memset(result, 0, sizeof(*result));
 	take_batch(apply, batch);
+	apply->inside = true;
 	error_context_stack = &callback;
-	set_local("DateStyle", "ISO");
-	set_local("IntervalStyle", "postgres");
-	set_local("bytea_output", "hex");
+	djk_span_set_local("DateStyle", "ISO");
+	djk_span_set_local("IntervalStyle", "postgres");
+	djk_span_set_local("bytea_output", "hex");
 
 	is_running = true;
 	PG_TRY();

@@ -19,6 +19,7 @@ typedef enum DjkApplyStatus
 	DJK_APPLY_DONE,
 	DJK_APPLY_TRANSIENT,		/* what is left waits and is tried again */
 	DJK_APPLY_BROKEN,			/* the definition does not fit the database */
+	DJK_APPLY_DOUBTFUL,			/* the same, or one message: waits and is tried again */
 	DJK_APPLY_STOPPED			/* a message failed under on_error = stop */
 } DjkApplyStatus;
 
@@ -26,6 +27,8 @@ typedef struct DjkApplyResult
 {
 	DjkApplyStatus status;
 	int			decided;		/* messages whose fate is committed, from the first on */
+	int			failed_at;		/* the message at which the definition failed; -1: not known */
+	int			tries_left;		/* of DOUBTFUL and TRANSIENT, before a message gets its fate */
 	int64		applied;
 	int64		filtered;
 	int64		duplicates;

@@ -4,523 +4,514 @@
  *	  One bad message never costs another.
  *
  * When a batch fails it is run again in pieces, each a subtransaction: a piece
- * that fails is halved, from the left, until the bad message is alone.  The
- * deferred constraints of a piece are checked in an inner subtransaction that
- * is always rolled back, because a released SET CONSTRAINTS would stay.
+ * that fails is halved, from the left, until the bad message is alone and can
+ * be judged (judge.c).  All others are applied in their order, so the whole is
+ * what the batch without the bad ones would be.
  *
- * A message that fails alone only in that check may wait for a later one (a
- * child before its parent): it is set aside and tried again after all others,
- * until a pass helps none.
+ * Deferred constraints are the batch's, not a piece's: a child may come before
+ * its parent.  So they are checked at the end of the whole.  If that fails it
+ * does not tell which message is to blame; then all is undone, and culprits are
+ * looked for in a rehearsal that is undone too: here each piece is checked, what
+ * fails waits, and is tried again behind all others until that helps none, a
+ * few of them by twos and together too, since rows may refer to each other.
+ * What fails even then has nothing in this batch to wait for.  With its fate
+ * settled, the others are applied again in their order.  To keep what the
+ * rehearsal has applied instead would apply a message behind later ones of its
+ * key.
  *
- * An error that speaks of the definition (a missing table, a revoked right)
- * makes its message a suspect.  If any other message of its route could be
- * applied, the suspect is at fault; if none could, the route is broken and
- * nothing of this is kept.
+ * Should the check fail even so (a constraint that more rows do not help), the
+ * messages are taken one after the other, each with its constraints.
  *
  *-------------------------------------------------------------------------
  */
 #include "apply/isolate.h"
 
 #include "access/xact.h"
-#include "apply/retry.h"
-#include "apply/statement.h"
+#include "apply/judge.h"
+#include "apply/piece.h"
 #include "base/compat.h"
-#include "commands/trigger.h"
 #include "miscadmin.h"
+#include "nodes/bitmapset.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-/* Suspects of one route that are enough to call it broken. */
-#define SUSPECTS_ENOUGH		3
+/* Of so many that fail alone it is tried whether some can be applied together. */
+#define TOGETHER_MAX		24
 
-/* What failed alone, and waits for the verdict. */
-typedef struct Suspect
+typedef enum AttemptMode
+{
+	MODE_WHOLE,					/* deferred constraints are checked at the end */
+	MODE_REHEARSAL,				/* what fails waits, and nothing stays */
+	MODE_WITHOUT_CULPRITS,		/* as WHOLE */
+	MODE_EACH					/* each piece with its deferred constraints */
+} AttemptMode;
+
+/* What failed in the rehearsal. */
+typedef struct Waiting
 {
 	int			message;
-	int			route;			/* the one at work when it failed; -1 none */
+	bool		deferred;		/* in its deferred constraints alone */
 	ErrorData  *edata;
-} Suspect;
+} Waiting;
 
 typedef struct Isolation
 {
 	DjkApply   *apply;
 	int			from;
+	int			to;
+	AttemptMode mode;
+	int			max_subtransactions;	/* 0: no bound */
 	int			subtransactions;
-	int			max_subtransactions;
-	List	   *aside;			/* Suspects that failed in the deferred check only */
-	List	   *suspects;		/* Suspects of the definition */
-	int64	   *applied;		/* by route */
-	int			stopped_at;		/* message that failed under on_error = stop, or -1 */
+	DjkFate    *fates;			/* of each message before an attempt */
+	List	   *waiting;
+	List	   *culprits;		/* suspects among those that the rehearsal has found */
+	DjkJudge	judge;
 } Isolation;
-
-/* ---------- a piece as it is ---------- */
-
-static void
-reset_fates(DjkApply *apply, int from, int to)
-{
-	for (int i = from; i < to; i++)
-	{
-		DjkFate    *fate = &apply->work[i].fate;
-
-		if (*fate == DJK_FATE_APPLIED || *fate == DJK_FATE_FILTERED || *fate == DJK_FATE_DUPLICATE)
-			*fate = DJK_FATE_PENDING;
-	}
-}
-
-static void
-write_route(DjkApply *apply, int route, const int *indexes, int n)
-{
-	DjkRouteState *state = djk_work_state_prepared(apply, route);
-
-	apply->current_route = route;
-	if (state->target_sql != NULL)
-		djk_table_write(apply, state, indexes, n);
-	else
-		djk_function_write(apply, state, indexes, n);
-	apply->current_route = -1;
-}
-
-/*
- * Whether routes may be written one after the other: not if two share a
- * target, or one is a handler, which may see what another has written.
- */
-static bool
-routes_are_independent(const DjkApply *apply)
-{
-	const DjkConsumerRow *consumer = apply->consumer;
-
-	for (int a = 0; a < consumer->nroutes; a++)
-	{
-		if (consumer->routes[a].handler != NULL && consumer->nroutes > 1)
-			return false;
-		for (int b = 0; b < a; b++)
-		{
-			if (consumer->routes[a].target == consumer->routes[b].target)
-				return false;
-		}
-	}
-	return true;
-}
-
-static void
-write_by_route(DjkApply *apply, int from, int to, int *indexes)
-{
-	for (int route = 0; route < apply->consumer->nroutes; route++)
-	{
-		int			n = 0;
-
-		for (int i = from; i < to; i++)
-		{
-			if (apply->work[i].fate == DJK_FATE_PENDING && apply->work[i].route == route)
-				indexes[n++] = i;
-		}
-		if (n > 0)
-			write_route(apply, route, indexes, n);
-	}
-}
-
-static void
-write_in_order(DjkApply *apply, int from, int to, int *indexes)
-{
-	int			n = 0;
-	int			route = -1;
-
-	for (int i = from; i < to; i++)
-	{
-		if (apply->work[i].fate != DJK_FATE_PENDING)
-			continue;
-		if (n > 0 && apply->work[i].route != route)
-		{
-			write_route(apply, route, indexes, n);
-			n = 0;
-		}
-		route = apply->work[i].route;
-		indexes[n++] = i;
-	}
-	if (n > 0)
-		write_route(apply, route, indexes, n);
-}
-
-static int
-first_stop(const DjkApply *apply, int from, int to)
-{
-	for (int i = from; i < to; i++)
-	{
-		if (apply->work[i].fate == DJK_FATE_STOP)
-			return i;
-	}
-	return to;
-}
-
-int
-djk_isolate_apply(DjkApply *apply, int from, int to)
-{
-	MemoryContext old;
-	int		   *indexes;
-
-	MemoryContextReset(apply->attempt_context);
-	old = MemoryContextSwitchTo(apply->attempt_context);
-	/* An attempt that failed has left them where they were. */
-	apply->current = apply->current_route = -1;
-	apply->piece_from = from;
-	apply->piece_to = to;
-
-	reset_fates(apply, from, to);
-	djk_prepare(apply, from, to);
-	to = first_stop(apply, from, to);
-
-	indexes = palloc(Max(to - from, 1) * sizeof(int));
-	if (routes_are_independent(apply))
-		write_by_route(apply, from, to, indexes);
-	else
-		write_in_order(apply, from, to, indexes);
-
-	MemoryContextSwitchTo(old);
-	/* A handler's input may have failed only now. */
-	return first_stop(apply, from, to);
-}
-
-/* ---------- constraints ---------- */
-
-void
-djk_isolate_check_constraints(void)
-{
-	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
-
-	stmt->constraints = NIL;
-	stmt->deferred = false;
-	AfterTriggerSetState(stmt);
-}
-
-static void
-check_constraints_and_forget(void)
-{
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile edata = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		djk_isolate_check_constraints();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (edata != NULL)
-		ReThrowError(edata);
-}
-
-/* ---------- errors ---------- */
-
-void
-djk_isolate_describe(const ErrorData *edata, bool is_delete, MemoryContext context, DjkError *error)
-{
-	MemoryContext old = MemoryContextSwitchTo(context);
-
-	error->name = NULL;
-	error->sqlstate = edata->sqlerrcode;
-	error->message = edata->message ? pstrdup(edata->message) : NULL;
-	error->detail = edata->detail ? pstrdup(edata->detail) : NULL;
-	error->hint = edata->hint ? pstrdup(edata->hint) : NULL;
-
-	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION && edata->column_name)
-		error->hint = psprintf("Map the column with columns => '{\"%s\": …}', or give it a default in the database (Django: db_default).",
-							   edata->column_name);
-	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION && is_delete)
-		error->hint = pstrdup("Other rows still reference the deleted one: Django's on_delete=CASCADE lives in Python. Delete them first, or declare ON DELETE in the database.");
-	MemoryContextSwitchTo(old);
-}
-
-/* Not the fault of any message: leave the isolation with it. */
-static void
-rethrow_if_transient(ErrorData *edata)
-{
-	if (djk_retry_verdict(edata->sqlerrcode) == DJK_VERDICT_TRANSIENT)
-		ReThrowError(edata);
-}
-
-static void
-fail_message(Isolation *isolation, int message, const ErrorData *edata)
-{
-	DjkApply   *apply = isolation->apply;
-	DjkError	error = {0};
-
-	djk_isolate_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
-	djk_work_fail(apply, message, &error, edata->context);
-	if (apply->work[message].fate == DJK_FATE_STOP)
-		isolation->stopped_at = message;
-}
-
-pg_noreturn static void
-throw_broken(const DjkApply *apply, const Suspect *suspect)
-{
-	const ErrorData *edata = suspect->edata;
-	const DjkRouteRow *route = &apply->consumer->routes[Max(suspect->route, 0)];
-
-	ereport(ERROR,
-			(errcode(DJK_ERRCODE_BROKEN),
-			 errmsg("route " INT64_FORMAT " to %s is broken: %s", route->id,
-					route->handler ? route->handler : route->target_name ? route->target_name : "its target",
-					edata->message),
-			 edata->detail ? errdetail("%s", edata->detail) : 0,
-			 edata->hint ? errhint("%s", edata->hint) :
-			 errhint("Mend the table, function or right it speaks of (as role \"%s\"), or the route; the consumer then goes on by itself.",
-					 GetUserNameFromId(apply->consumer->owner, true))));
-}
 
 /* ---------- pieces ---------- */
 
+static bool
+checks_pieces(const Isolation *isolation)
+{
+	return isolation->mode == MODE_REHEARSAL || isolation->mode == MODE_EACH;
+}
+
 /* NULL if the piece could be applied; else its error, and nothing of it stays. */
 static ErrorData *
-try_piece(Isolation *isolation, int from, int to, bool *only_deferred)
+try_piece(Isolation *isolation, int from, int to, bool *deferred)
 {
-	DjkApply   *apply = isolation->apply;
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile edata = NULL;
-	volatile bool checking = false;
 
+	*deferred = false;
 	isolation->subtransactions++;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		(void) djk_isolate_apply(apply, from, to);
-		checking = true;
-		check_constraints_and_forget();
-		ReleaseCurrentSubTransaction();
+		(void) djk_piece_apply(isolation->apply, from, to);
+		if (checks_pieces(isolation))
+			edata = djk_piece_find_violation(isolation->apply->batch_context);
+		*deferred = edata != NULL;
 	}
 	PG_CATCH();
 	{
-		MemoryContextSwitchTo(apply->batch_context);
+		MemoryContextSwitchTo(isolation->apply->batch_context);
 		edata = CopyErrorData();
 		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_END_TRY();
+	if (edata == NULL)
+		ReleaseCurrentSubTransaction();
+	else
+		RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-
-	*only_deferred = edata != NULL && checking;
 	return edata;
 }
 
-static int
-count_suspects(const Isolation *isolation, int route)
-{
-	ListCell   *lc;
-	int			n = 0;
-
-	foreach(lc, isolation->suspects)
-	{
-		const Suspect *suspect = lfirst(lc);
-
-		if (suspect->route == route)
-			n++;
-	}
-	return n;
-}
-
-static Suspect *
-make_suspect(Isolation *isolation, int message, ErrorData *edata)
-{
-	Suspect    *suspect = MemoryContextAlloc(isolation->apply->batch_context, sizeof(Suspect));
-
-	suspect->message = message;
-	/* A route whose state cannot be made fails before it has taken the message. */
-	suspect->route = isolation->apply->work[message].route;
-	if (suspect->route < 0)
-		suspect->route = isolation->apply->current_route;
-	suspect->edata = edata;
-	return suspect;
-}
-
-/* A message that failed alone. */
 static void
-judge_message(Isolation *isolation, int message, ErrorData *edata, bool only_deferred)
+wait_for_others(Isolation *isolation, int message, bool deferred, ErrorData *edata)
 {
-	Suspect    *suspect = make_suspect(isolation, message, edata);
-	int			route = suspect->route;
 	MemoryContext old = MemoryContextSwitchTo(isolation->apply->batch_context);
+	Waiting    *waiting = palloc(sizeof(Waiting));
 
-	if (only_deferred)
-		isolation->aside = lappend(isolation->aside, suspect);
-	else if (djk_retry_verdict(edata->sqlerrcode) == DJK_VERDICT_DEFINITION)
-	{
-		isolation->suspects = lappend(isolation->suspects, suspect);
-		if (count_suspects(isolation, route) >= SUSPECTS_ENOUGH &&
-			(route < 0 || isolation->applied[route] == 0))
-			throw_broken(isolation->apply, suspect);
-	}
-	else
-		fail_message(isolation, message, edata);
+	waiting->message = message;
+	waiting->deferred = deferred;
+	waiting->edata = edata;
+	isolation->waiting = lappend(isolation->waiting, waiting);
 	MemoryContextSwitchTo(old);
 }
 
-static void
-count_applied(Isolation *isolation, int from, int to)
+/* A message has failed alone.  Returns false if the attempt ends with it. */
+static bool
+take_failure(Isolation *isolation, int message, bool deferred, ErrorData *edata)
 {
-	for (int i = from; i < to; i++)
+	if (isolation->mode == MODE_REHEARSAL)
 	{
-		const DjkWork *work = &isolation->apply->work[i];
-
-		if (work->fate == DJK_FATE_APPLIED || work->fate == DJK_FATE_DUPLICATE)
-			isolation->applied[work->route]++;
+		wait_for_others(isolation, message, deferred, edata);
+		return true;
 	}
+	djk_judge_message(&isolation->judge, message, edata, deferred);
+	return isolation->apply->work[message].fate != DJK_FATE_STOP &&
+		!djk_judge_has_enough(&isolation->judge, message);
 }
 
+/* More would overflow the cache of subtransactions; what waits must be settled. */
 static bool
-has_pending(DjkApply *apply, int from, int to)
+is_used_up(const Isolation *isolation, int from)
 {
-	reset_fates(apply, from, to);
-	for (int i = from; i < to; i++)
-	{
-		if (apply->work[i].fate == DJK_FATE_PENDING)
-			return true;
-	}
-	return false;
+	return isolation->max_subtransactions > 0 && from > isolation->from &&
+		isolation->subtransactions >= isolation->max_subtransactions && isolation->waiting == NIL;
 }
 
 /*
  * Halves [from, to) from the left.  Returns false when it ended early, with
- * *decided behind the last message that has its fate.
+ * *decided behind the last message that has its fate; one that stops has none.
  */
 static bool
 split(Isolation *isolation, int from, int to, int *decided)
 {
+	DjkApply   *apply = isolation->apply;
 	ErrorData  *edata;
-	bool		only_deferred;
+	bool		deferred;
+	bool		going;
 	int			middle;
 
 	CHECK_FOR_INTERRUPTS();
 	*decided = from;
-	/* What was set aside must be settled in this transaction, so it goes on then. */
-	if (isolation->max_subtransactions > 0 && from > isolation->from &&
-		isolation->subtransactions >= isolation->max_subtransactions && isolation->aside == NIL)
+	if (is_used_up(isolation, from))
 		return false;
-	if (!has_pending(isolation->apply, from, to))
-	{
-		*decided = first_stop(isolation->apply, from, to);
-		return *decided == to;
-	}
 
-	edata = try_piece(isolation, from, to, &only_deferred);
+	edata = djk_piece_reset(apply, from, to) ? try_piece(isolation, from, to, &deferred) : NULL;
 	if (edata == NULL)
 	{
-		*decided = first_stop(isolation->apply, from, to);
-		count_applied(isolation, from, *decided);
-		if (*decided < to)
-			isolation->stopped_at = *decided;
+		*decided = djk_piece_first_stop(apply, from, to);
+		djk_judge_note_applied(&isolation->judge, from, *decided);
 		return *decided == to;
 	}
-	rethrow_if_transient(edata);
+	if (djk_judge_is_transient(apply, edata))
+		ReThrowError(edata);
 
 	if (to - from == 1)
 	{
-		judge_message(isolation, from, edata, only_deferred);
-		*decided = isolation->stopped_at == from ? from : to;
-		return isolation->stopped_at < 0;
+		going = take_failure(isolation, from, deferred, edata);
+		*decided = djk_piece_first_stop(apply, from, to);
+		return going;
 	}
 	middle = from + (to - from) / 2;
 	return split(isolation, from, middle, decided) && split(isolation, middle, to, decided);
 }
 
-/* Tries again what waits for others, until a pass helps none. */
-static void
-settle_aside(Isolation *isolation)
+/* ---------- attempts ---------- */
+
+/* What an attempt is made in, and what it goes back to. */
+typedef struct Savepoint
 {
-	bool		helped = true;
+	MemoryContext context;
+	ResourceOwner owner;
+} Savepoint;
 
-	while (helped && isolation->aside != NIL)
-	{
-		List	   *waiting = isolation->aside;
-		ListCell   *lc;
+static Savepoint
+begin_attempt(Isolation *isolation, AttemptMode mode)
+{
+	Savepoint	savepoint = {CurrentMemoryContext, CurrentResourceOwner};
 
-		isolation->aside = NIL;
-		helped = false;
-		foreach(lc, waiting)
-		{
-			Suspect    *suspect = lfirst(lc);
-			bool		only_deferred;
-			ErrorData  *edata = try_piece(isolation, suspect->message, suspect->message + 1, &only_deferred);
+	isolation->mode = mode;
+	isolation->subtransactions = 0;
+	isolation->waiting = NIL;
+	for (int i = isolation->from; i < isolation->to; i++)
+		isolation->apply->work[i].fate = isolation->fates[i - isolation->from];
+	djk_judge_begin(&isolation->judge, isolation->apply);
+	isolation->judge.suspects = list_copy(isolation->culprits);
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(savepoint.context);
+	return savepoint;
+}
 
-			CHECK_FOR_INTERRUPTS();
-			if (edata == NULL)
-			{
-				count_applied(isolation, suspect->message, suspect->message + 1);
-				helped = true;
-				continue;
-			}
-			rethrow_if_transient(edata);
-			judge_message(isolation, suspect->message, edata, only_deferred);
-		}
-	}
+static void
+end_attempt(const Savepoint *savepoint, bool keep)
+{
+	if (keep)
+		ReleaseCurrentSubTransaction();
+	else
+		RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(savepoint->context);
+	CurrentResourceOwner = savepoint->owner;
+}
+
+/* In PG_CATCH: whoever catches the error after us ends a subtransaction of his own. */
+pg_noreturn static void
+leave_attempt(const Isolation *isolation, const Savepoint *savepoint)
+{
+	ErrorData  *edata;
+
+	MemoryContextSwitchTo(isolation->apply->batch_context);
+	edata = CopyErrorData();
+	FlushErrorState();
+	end_attempt(savepoint, false);
+	ReThrowError(edata);
+}
+
+/* Applies what is left of [from, to); returns the end of what has its fate. */
+static int
+split_all(Isolation *isolation)
+{
+	int			decided = isolation->from;
+
+	return split(isolation, isolation->from, isolation->to, &decided) ? isolation->to : decided;
+}
+
+/* What a message has come to, whatever is tried after. */
+static void
+fix_fate(Isolation *isolation, int message)
+{
+	isolation->fates[message - isolation->from] = isolation->apply->work[message].fate;
 }
 
 /*
- * What was set aside lies among messages that are applied already: where it
- * stops the consumer, nothing of the whole may stay.
+ * Applies what is left of [from, to) and keeps it if all is well; *end is then
+ * the end of it.  Else nothing stays: *end is where the next attempt has to
+ * end, because a message stops there or is not convicted, or the deferred
+ * constraints of the whole are violated (*violated).
  */
-static void
-fail_settled(Isolation *isolation, const Suspect *suspect)
+static bool
+attempt(Isolation *isolation, AttemptMode mode, int *end, bool *violated)
 {
-	DjkApply   *apply = isolation->apply;
-	const DjkMessage *message = &apply->batch->messages[suspect->message];
-	const DjkBatchPartition *partition = &apply->batch->partitions[message->partition];
+	Savepoint	savepoint = begin_attempt(isolation, mode);
+	volatile int condemned = -1;
+	volatile bool keep = false;
 
-	fail_message(isolation, suspect->message, suspect->edata);
-	if (apply->work[suspect->message].fate == DJK_FATE_STOP)
-		ereport(ERROR,
-				(errcode(DJK_ERRCODE_STOPPED),
-				 errmsg("message at offset " INT64_FORMAT " of topic \"%s\", partition %d, failed: %s",
-						message->offset, partition->topic, partition->partition, suspect->edata->message),
-				 errhint("Mend its cause, or go past it with djkafka_seek.")));
+	*violated = false;
+	PG_TRY();
+	{
+		int			decided = split_all(isolation);
+		int			message;
+
+		*end = djk_judge_settle(&isolation->judge, isolation->from, decided, &message);
+		condemned = message;
+		*violated = *end == decided && !checks_pieces(isolation) &&
+			djk_piece_find_violation(isolation->apply->batch_context) != NULL;
+		keep = *end == decided && !*violated;
+	}
+	PG_CATCH();
+	{
+		leave_attempt(isolation, &savepoint);
+	}
+	PG_END_TRY();
+	if (condemned >= 0 && !keep)
+		fix_fate(isolation, condemned);
+	end_attempt(&savepoint, keep);
+	return keep;
 }
 
+/* ---------- the rehearsal ---------- */
+
+/*
+ * Tries those of 'waiting' together that 'chosen' names, in their order and
+ * behind all that is applied.  If it helps they wait no longer.
+ */
+static bool
+try_together(Isolation *isolation, Bitmapset *chosen)
+{
+	DjkApply   *apply = isolation->apply;
+	List	   *others = NIL;
+	ListCell   *lc;
+	ErrorData  *edata;
+	bool		deferred;
+	int			from = isolation->to;
+	int			to = isolation->from;
+
+	foreach(lc, isolation->waiting)
+	{
+		Waiting    *waiting = lfirst(lc);
+		bool		is_chosen = bms_is_member(foreach_current_index(lc), chosen);
+
+		apply->work[waiting->message].fate = is_chosen ? DJK_FATE_PENDING : DJK_FATE_LOST;
+		if (is_chosen)
+		{
+			from = Min(from, waiting->message);
+			to = Max(to, waiting->message + 1);
+		}
+	}
+	CHECK_FOR_INTERRUPTS();
+	edata = try_piece(isolation, from, to, &deferred);
+	if (edata != NULL && djk_judge_is_transient(apply, edata))
+		ReThrowError(edata);
+
+	foreach(lc, isolation->waiting)
+	{
+		Waiting    *waiting = lfirst(lc);
+		bool		is_chosen = bms_is_member(foreach_current_index(lc), chosen);
+
+		if (is_chosen && edata != NULL && bms_num_members(chosen) == 1)
+		{
+			waiting->deferred = deferred;
+			waiting->edata = edata;
+		}
+		if (is_chosen && edata == NULL)
+			apply->work[waiting->message].fate = DJK_FATE_LOST;
+		else
+			others = lappend(others, waiting);
+	}
+	isolation->waiting = others;
+	return edata == NULL;
+}
+
+/* Each alone, once; the next is in the place of one that waits no longer. */
+static bool
+try_each(Isolation *isolation)
+{
+	bool		helped = false;
+	int			i = 0;
+
+	while (i < list_length(isolation->waiting))
+	{
+		if (try_together(isolation, bms_make_singleton(i)))
+			helped = true;
+		else
+			i++;
+	}
+	return helped;
+}
+
+/* Two that need each other: rows that refer to each other, or change places. */
+static bool
+try_pairs(Isolation *isolation)
+{
+	int			n = list_length(isolation->waiting);
+
+	for (int a = 0; a < n; a++)
+	{
+		for (int b = a + 1; b < n; b++)
+		{
+			if (try_together(isolation, bms_add_member(bms_make_singleton(a), b)))
+				return true;
+		}
+	}
+	return false;
+}
+
+/* All but one: a larger circle beside a single culprit. */
+static bool
+try_all_but_one(Isolation *isolation)
+{
+	int			n = list_length(isolation->waiting);
+
+	for (int a = 0; a < n; a++)
+	{
+		Bitmapset  *chosen = bms_del_member(bms_add_range(NULL, 0, n - 1), a);
+
+		if (n > 3 && try_together(isolation, chosen))
+			return true;
+	}
+	return false;
+}
+
+/* Tries again what waits for others, until nothing helps any more. */
 static void
-settle(Isolation *isolation)
+settle_waiting(Isolation *isolation, int end)
+{
+	MemoryContext old = MemoryContextSwitchTo(isolation->apply->batch_context);
+
+	/* What is applied is not to be applied again. */
+	for (int i = isolation->from; i < end; i++)
+		isolation->apply->work[i].fate = DJK_FATE_LOST;
+	while (try_each(isolation) ||
+		   (list_length(isolation->waiting) <= TOGETHER_MAX &&
+			(try_pairs(isolation) || try_all_but_one(isolation))))
+		;
+	MemoryContextSwitchTo(old);
+}
+
+/* What the caller of djkafka_run has left pending is not our messages' fault. */
+static void
+refuse_violated(DjkApply *apply)
+{
+	ErrorData  *edata = djk_piece_find_violation(apply->batch_context);
+
+	if (edata == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(edata->sqlerrcode),
+			 errmsg("%s", edata->message),
+			 edata->detail ? errdetail("%s", edata->detail) : 0,
+			 errhint("A deferred constraint is violated by what this transaction did before messages were applied. Mend that first, or apply messages in a transaction of their own.")));
+}
+
+/* Leaves in 'waiting' what fails whatever else is applied. */
+static void
+rehearse(Isolation *isolation)
+{
+	Savepoint	savepoint = begin_attempt(isolation, MODE_REHEARSAL);
+	volatile int end = isolation->from;
+
+	PG_TRY();
+	{
+		end = split_all(isolation);
+		settle_waiting(isolation, end);
+	}
+	PG_CATCH();
+	{
+		leave_attempt(isolation, &savepoint);
+	}
+	PG_END_TRY();
+	end_attempt(&savepoint, false);
+	isolation->to = end;
+}
+
+/*
+ * Gives the messages their fates that violate deferred constraints whatever
+ * else is applied.  What fails before its constraints are looked at may do so
+ * for want of another one, and is judged at its place.
+ */
+static void
+find_culprits(Isolation *isolation)
 {
 	ListCell   *lc;
 
-	settle_aside(isolation);
-	foreach(lc, isolation->aside)
+	if (isolation->apply->inside)
+		refuse_violated(isolation->apply);
+	rehearse(isolation);
+	foreach(lc, isolation->waiting)
 	{
-		fail_settled(isolation, lfirst(lc));
-	}
-	foreach(lc, isolation->suspects)
-	{
-		Suspect    *suspect = lfirst(lc);
-		int			route = suspect->route;
+		Waiting    *waiting = lfirst(lc);
 
-		if (route < 0 || isolation->applied[route] == 0)
-			throw_broken(isolation->apply, suspect);
-		fail_settled(isolation, suspect);
+		if (!waiting->deferred)
+			continue;
+		djk_judge_message(&isolation->judge, waiting->message, waiting->edata, true);
+		fix_fate(isolation, waiting->message);
 	}
+	isolation->culprits = isolation->judge.suspects;
+	isolation->waiting = NIL;
+}
+
+/*
+ * What follows an attempt of which nothing stays.  With culprits known there is
+ * no bound any more: a parent may be the last of the batch.
+ */
+static AttemptMode
+next_mode(Isolation *isolation, AttemptMode mode, bool violated)
+{
+	if (!violated)
+		return mode;
+	if (mode != MODE_WHOLE)
+		return MODE_EACH;
+	find_culprits(isolation);
+	isolation->max_subtransactions = 0;
+	return MODE_WITHOUT_CULPRITS;
 }
 
 int
 djk_isolate(DjkApply *apply, int from, int to, int max_subtransactions)
 {
 	Isolation	isolation = {0};
-	int			decided = from;
+	AttemptMode mode = MODE_WHOLE;
+	bool		violated;
+	DjkFate    *before = MemoryContextAlloc(apply->batch_context, Max(to - from, 1) * sizeof(DjkFate));
+	int			end;
 
 	isolation.apply = apply;
 	isolation.from = from;
+	isolation.to = to;
 	isolation.max_subtransactions = max_subtransactions;
-	isolation.stopped_at = -1;
-	isolation.applied = MemoryContextAllocZero(apply->batch_context,
-											   Max(apply->consumer->nroutes, 1) * sizeof(int64));
+	isolation.fates = MemoryContextAlloc(apply->batch_context, Max(to - from, 1) * sizeof(DjkFate));
+	(void) djk_piece_reset(apply, from, to);
+	for (int i = from; i < to; i++)
+		before[i - from] = isolation.fates[i - from] = apply->work[i].fate;
 
-	if (split(&isolation, from, to, &decided))
-		decided = to;
-	settle(&isolation);
-	return decided;
+	while (!attempt(&isolation, mode, &end, &violated))
+	{
+		if (!violated || apply->work[Min(end, to - 1)].fate == DJK_FATE_STOP)
+			isolation.to = end;
+		mode = next_mode(&isolation, mode, violated);
+	}
+	/* What is left is left as it was, but for what stops here. */
+	for (int i = end; i < to; i++)
+	{
+		if (i > end || apply->work[i].fate != DJK_FATE_STOP)
+			apply->work[i].fate = before[i - from];
+	}
+	return end;
 }

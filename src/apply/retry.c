@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * retry.c
- *	  Whose fault an error is, and how long to wait.
+ *	  What an error's SQLSTATE says, and how long to wait.
  *
  *-------------------------------------------------------------------------
  */
@@ -39,10 +39,19 @@ djk_retry_verdict(int sqlstate)
 		case ERRCODE_SYSTEM_ERROR:	/* 58 */
 		case ERRCODE_CONNECTION_EXCEPTION:	/* 08: a foreign table's server */
 			return DJK_VERDICT_TRANSIENT;
+
+			/* Of names, rights and states: nothing of the kind is in most values. */
 		case ERRCODE_SYNTAX_ERROR_OR_ACCESS_RULE_VIOLATION: /* 42 */
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:	/* 55 */
 		case ERRCODE_FEATURE_NOT_SUPPORTED: /* 0A */
+		case ERRCODE_INVALID_TRANSACTION_STATE: /* 25 */
+		case ERRCODE_INVALID_TRANSACTION_TERMINATION:	/* 2D */
+		case ERRCODE_INVALID_SCHEMA_NAME:	/* 3F */
+		case ERRCODE_INVALID_CATALOG_NAME:	/* 3D */
+		case ERRCODE_CONFIG_FILE_ERROR: /* F0 */
+		case ERRCODE_FDW_ERROR: /* HV */
 		case ERRCODE_INTERNAL_ERROR:	/* XX */
-			return DJK_VERDICT_DEFINITION;
+			return DJK_VERDICT_DOUBTFUL;
 		default:
 			return DJK_VERDICT_MESSAGE;
 	}

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * retry.h
- *	  Whose fault an error is, and how long to wait: pure policy.
+ *	  What an error's SQLSTATE says, and how long to wait: pure policy.
  *
  *-------------------------------------------------------------------------
  */
@@ -12,8 +12,9 @@
 
 typedef enum DjkVerdict
 {
-	DJK_VERDICT_MESSAGE,		/* the message's: isolate it */
-	DJK_VERDICT_DEFINITION,		/* probably the route's: table, column, right */
+	DJK_VERDICT_MESSAGE,		/* speaks of a value: isolate it */
+	DJK_VERDICT_DOUBTFUL,		/* speaks of names or rights: a value's or the route's, see judge.c */
+	DJK_VERDICT_DEFINITION,		/* djkafka itself says that the route does not fit */
 	DJK_VERDICT_TRANSIENT		/* nobody's: wait and try again */
 } DjkVerdict;
 

@@ -111,7 +111,7 @@ typedef struct DjkRouteState
 	Bitmapset  *needed;			/* columns (indexes) whose absence forbids INSERT … ON CONFLICT */
 	bool		needed_excluded;	/* such a column is not in columns at all */
 	bool		excludes_columns;	/* the table has columns that are not in columns */
-	bool		has_checks;		/* constraints that only the whole row can satisfy */
+	bool		has_checks;		/* constraints, perhaps a partition's or a policy's, that only the whole row can satisfy */
 	Bitmapset  *expression_columns;	/* present in every row */
 	TupleDesc	rows_desc;
 
@@ -129,6 +129,9 @@ typedef struct DjkRouteState
 	SPIPlanPtr	call_plan;		/* the handler */
 	HTAB	   *statements;		/* see statement.c */
 	List	   *plans;			/* all that must be freed with the context */
+	bool		running;		/* a statement, which has failed if this stays so: */
+	int			running_kind;	/* DjkStatementKind */
+	const Bitmapset *running_present;	/* lives as long as the attempt */
 	int64		rows_written;	/* with the join plans at hand */
 	int64		rows_at_plan;
 } DjkRouteState;

@@ -219,8 +219,9 @@ build_columns(DjkRouteState *state, Relation rel)
 			all_optional = false;
 		state->ncolumns++;
 	}
-	if (desc->constr != NULL && desc->constr->num_check > 0)
-		state->has_checks = true;
+	/* A partition has constraints of its own, and may get some unseen. */
+	state->has_checks = (desc->constr != NULL && desc->constr->num_check > 0) ||
+		rel->rd_rel->relrowsecurity || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
 	state->fields_optional = all_optional && route->ncolumns > 0;
 
 	require_skip_column(state, rel);

@@ -251,6 +251,9 @@ djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 	register_relation(DJK_ROWS_RELATION, state->rows_desc, rows, nrows);
+	state->running = true;
+	state->running_kind = kind;
+	state->running_present = present;
 	plan = get_plan(state, kind, present);
 	if (plan != NULL)
 	{
@@ -262,6 +265,7 @@ djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *
 	SPI_finish();
 	djk_route_state_leave(guc_level);
 
+	state->running = false;
 	state->rows_written += nrows;
 	return processed;
 }
@@ -313,7 +317,8 @@ build_call(const DjkRouteState *state)
 		case DJK_HANDLER_MESSAGE:
 			return psprintf("SELECT %s(djk_message) FROM %s", state->handler_sql, DJK_INPUT_RELATION);
 		case DJK_HANDLER_MESSAGES:
-			return psprintf("SELECT %s(pg_catalog.array_agg(djk_message ORDER BY djk_ord)) FROM %s",
+			/* not even once where there is none */
+			return psprintf("SELECT %s(pg_catalog.array_agg(djk_message ORDER BY djk_ord)) FROM %s HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0",
 							state->handler_sql, DJK_INPUT_RELATION);
 	}
 	pg_unreachable();
@@ -465,6 +470,23 @@ djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows)
 	execute(state->call_plan, false);
 	SPI_finish();
 	djk_route_state_leave(guc_level);
+}
+
+void
+djk_statement_try_empty(DjkRouteState *state)
+{
+	Tuplestorestate *empty = tuplestore_begin_heap(false, false, 64);
+
+	if (state->has_expressions)
+	{
+		djk_statement_evaluate(state, empty, 0);
+		SPI_finish();
+	}
+	if (state->handler_sql != NULL)
+		djk_statement_call(state, empty, 0);
+	if (state->running)
+		(void) djk_statement_run(state, state->running_kind, state->running_present, empty, 0);
+	tuplestore_end(empty);
 }
 
 void

@@ -50,6 +50,12 @@ extern void djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input,
 /* Calls the handler for each message of 'input', or once for all of them. */
 extern void djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows);
 
+/*
+ * Runs what the route runs, the statement that has failed above all, over no
+ * message.  Throws what they then throw.
+ */
+extern void djk_statement_try_empty(DjkRouteState *state);
+
 /* Prepares what evaluate or call needs, to find errors in the definition. */
 extern void djk_statement_check(DjkRouteState *state);
 

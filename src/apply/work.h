@@ -70,6 +70,14 @@ typedef struct DjkApply
 	int			chunk_successes;
 	int			time_limit_ms;	/* of one transaction; 0 none */
 
+	/* whose fault an error is: judge.c */
+	bool		inside;			/* in the caller's transaction: djkafka_run */
+	int			fruitless;		/* batches in a row that waited and came to nothing */
+	bool	   *worked;			/* by route: has applied a message since this was made */
+	int		   *doubtful_in_row;	/* by route: messages given up since then */
+	bool		doubtful;		/* what is thrown as broken may be one message's fault: */
+	int			failed_at;		/* this one, or -1 */
+
 	/* which routes a topic has: a cache */
 	HTAB	   *topics;
 } DjkApply;

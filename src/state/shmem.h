@@ -50,7 +50,7 @@ typedef enum DjkState
 } DjkState;
 
 #define DJK_REASON_SIZE		512
-#define DJK_HINT_SIZE		256
+#define DJK_HINT_SIZE		1024
 
 /* Who a slot is for. */
 typedef struct DjkSlotKey

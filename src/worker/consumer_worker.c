@@ -35,6 +35,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "worker/coverage.h"
+#include "worker/failure.h"
 #include "worker/group.h"
 #include "worker/member.h"
 
@@ -43,6 +44,8 @@
 #define IDLE_WAIT_MS			60000
 #define RETRY_SOON_MS			1000
 #define RETRY_BASE_MS			100
+#define RETRY_DOUBTFUL_MS		1000
+#define RETRY_DOUBTFUL_MAX_MS	5000	/* so that what is mended goes on soon */
 #define COLLECT_MS				50		/* a batch is not collected for longer */
 #define PUBLISH_EVERY_MS		500
 #define PROOF_MS				2000
@@ -374,23 +377,28 @@ settle_positions(DjkMember *worker)
 	}
 }
 
+/* ---------- batches that fail ---------- */
+
 static void
 wait_before_retry(DjkMember *worker, const DjkApplyResult *result)
 {
-	int64		delay = djk_retry_delay_ms(++worker->attempt, RETRY_BASE_MS,
-										   (int64) djk_max_retry_interval_s * 1000,
+	bool		doubtful = result->status == DJK_APPLY_DOUBTFUL;
+	int64		max_ms = (int64) djk_max_retry_interval_s * 1000;
+	int64		delay = djk_retry_delay_ms(++worker->attempt, doubtful ? RETRY_DOUBTFUL_MS : RETRY_BASE_MS,
+										   doubtful ? Min(max_ms, RETRY_DOUBTFUL_MAX_MS) : max_ms,
 										   pg_prng_double(&pg_global_prng_state));
+	char	   *reason = djk_failure_tell(worker, result);
 
 	worker->retry_at = djk_clock_now() + delay * 1000;
 	djk_positions_rewind(worker->positions);
 	djk_positions_suspend(worker->positions);
 	djk_slot_set_retry(djk_slot_mine(), worker->attempt, djk_clock_to_timestamp(worker->retry_at));
-	djk_slot_set_error(djk_slot_mine(), result->error.message);
+	djk_slot_set_error(djk_slot_mine(), reason);
 	worker->proving = true;
-	djk_member_set_state(worker, DJK_STATE_BACKOFF, result->error.message, result->error.hint);
+	djk_member_set_state(worker, doubtful ? DJK_STATE_BROKEN : DJK_STATE_BACKOFF, reason, djk_failure_remedy(worker, result));
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\" waits " INT64_FORMAT " ms before it tries a batch again: %s",
-					worker->row->name, delay, result->error.message)));
+					worker->row->name, delay, reason)));
 }
 
 static void
@@ -402,32 +410,15 @@ retry_now(DjkMember *worker)
 }
 
 pg_noreturn static void
-throw_result(const DjkApplyResult *result)
+throw_result(const DjkMember *worker, const DjkApplyResult *result)
 {
+	char	   *hint = djk_failure_remedy(worker, result);
+
 	ereport(ERROR,
 			(errcode(DJK_ERRCODE_BROKEN),
-			 errmsg("%s", result->error.message),
+			 errmsg("%s", djk_failure_tell(worker, result)),
 			 result->error.detail ? errdetail("%s", result->error.detail) : 0,
-			 result->error.hint ? errhint("%s", result->error.hint) : 0));
-}
-
-pg_noreturn static void
-throw_stopped(const DjkMember *worker, const DjkApplyResult *result)
-{
-	const DjkMessage *message;
-	const DjkBatchPartition *partition;
-
-	if (result->decided >= worker->collector.batch.nmessages)
-		throw_result(result);
-	message = &worker->collector.batch.messages[result->decided];
-	partition = &worker->collector.batch.partitions[message->partition];
-	ereport(ERROR,
-			(errcode(DJK_ERRCODE_BROKEN),
-			 errmsg("topic \"%s\", partition %d, offset " INT64_FORMAT ": %s", partition->topic,
-					partition->partition, message->offset, result->error.message),
-			 result->error.detail ? errdetail("%s", result->error.detail) : 0,
-			 errhint("%s%sThe route's on_error is stop: mend the cause, or go past the message with djkafka_seek.",
-					 result->error.hint ? result->error.hint : "", result->error.hint ? " " : "")));
+			 hint ? errhint("%s", hint) : 0));
 }
 
 static void
@@ -447,12 +438,12 @@ finish_batch(DjkMember *worker, const DjkApplyResult *result)
 			djk_member_set_running(worker);
 			break;
 		case DJK_APPLY_TRANSIENT:
+		case DJK_APPLY_DOUBTFUL:
 			wait_before_retry(worker, result);
 			break;
 		case DJK_APPLY_BROKEN:
-			throw_result(result);
 		case DJK_APPLY_STOPPED:
-			throw_stopped(worker, result);
+			throw_result(worker, result);
 	}
 }
 

@@ -88,6 +88,14 @@ djk_worker_register(const char *main_function, const char *name, const char *typ
 	return RegisterDynamicBackgroundWorker(&worker, &handle) ? handle : NULL;
 }
 
+static bool
+names_definition(int sqlstate)
+{
+	DjkVerdict	verdict = djk_retry_verdict(sqlstate);
+
+	return verdict == DJK_VERDICT_DEFINITION || verdict == DJK_VERDICT_DOUBTFUL;
+}
+
 static void
 record_failure(void)
 {
@@ -99,8 +107,7 @@ record_failure(void)
 	if (slot < 0)
 		return;
 	djk_slot_set_error(slot, edata->message);
-	djk_slot_set_state(slot, djk_retry_verdict(edata->sqlerrcode) == DJK_VERDICT_DEFINITION ?
-					   DJK_STATE_BROKEN : DJK_STATE_BACKOFF,
+	djk_slot_set_state(slot, names_definition(edata->sqlerrcode) ? DJK_STATE_BROKEN : DJK_STATE_BACKOFF,
 					   edata->message, edata->hint);
 	djk_slot_set_leaving(slot, DJK_LEFT_FAILED);
 }

@@ -1,0 +1,325 @@
+/*-------------------------------------------------------------------------
+ *
+ * judge.c
+ *	  Whose fault an error is: the message's, the definition's, nobody's.
+ *
+ * Its SQLSTATE does not tell.  A value of type ltree may be a syntax error, a
+ * row that a policy refuses lacks a privilege, a trigger may raise what it
+ * likes for one row; and a table without a replica identity says what one
+ * message might have said.  So it is found out what else fails:
+ *
+ *	  no message		The route's statement is run over no rows.  If it fails in
+ *						the same way, no message is to blame.
+ *	  other messages	If the route could apply another one, this one is to blame.
+ *	  a value			What fails while a field is turned into its column's type
+ *						is that field's.
+ *	  repetition		Where nothing else tells: a route that has applied messages
+ *						before may give up two in a row so; the third, or the first
+ *						of a route that has applied none, makes it wait as if it
+ *						were broken.  It is tried again DJK_TRIES_DOUBTFUL times,
+ *						then it gets its fate, since what never passes must not
+ *						hold up all others for ever.
+ *
+ * Only errors whose class speaks of names, rights or internals need more than
+ * the first of these (retry.c): most of what is wrong with a message says so.
+ * What is transient is waited out; after DJK_TRIES_TRANSIENT batches in a row
+ * that came to nothing it is judged like the rest.
+ *
+ * djkafka_run has no repetition and does not need it: whoever called it sees
+ * what has become of the messages, and may roll back.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/judge.h"
+
+#include "access/xact.h"
+#include "apply/retry.h"
+#include "apply/statement.h"
+#include "base/compat.h"
+#include "miscadmin.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+/* Messages in a row, with nothing applied between, whose route is called broken. */
+#define SUSPECTS_ENOUGH		3
+
+#define EMPTY_UNKNOWN		(-1)
+
+typedef struct Suspect
+{
+	int			message;
+	int			route;
+	ErrorData  *edata;
+} Suspect;
+
+/* ---------- errors as values ---------- */
+
+void
+djk_judge_describe(const ErrorData *edata, bool is_delete, MemoryContext context, DjkError *error)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	error->name = NULL;
+	error->sqlstate = edata->sqlerrcode;
+	error->message = edata->message ? pstrdup(edata->message) : NULL;
+	error->detail = edata->detail ? pstrdup(edata->detail) : NULL;
+	error->hint = edata->hint ? pstrdup(edata->hint) : NULL;
+
+	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION && edata->column_name)
+		error->hint = psprintf("Map the column with columns => '{\"%s\": …}', or give it a default in the database (Django: db_default).",
+							   edata->column_name);
+	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION && is_delete)
+		error->hint = pstrdup("Other rows still reference the deleted one: Django's on_delete=CASCADE lives in Python. Delete them first, or declare ON DELETE in the database.");
+	MemoryContextSwitchTo(old);
+}
+
+static void
+fail_message(DjkApply *apply, int message, const ErrorData *edata)
+{
+	DjkError	error = {0};
+
+	djk_judge_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
+	djk_work_fail(apply, message, &error, edata->context);
+}
+
+pg_noreturn static void
+throw_broken(DjkApply *apply, int message, int route_index, const ErrorData *edata)
+{
+	const DjkRouteRow *route = &apply->consumer->routes[Max(route_index, 0)];
+
+	apply->failed_at = message;
+	ereport(ERROR,
+			(errcode(DJK_ERRCODE_BROKEN),
+			 errmsg("route " INT64_FORMAT " to %s is broken: %s", route->id,
+					route->handler ? route->handler : route->target_name ? route->target_name : "its target",
+					edata->message),
+			 edata->detail ? errdetail("%s", edata->detail) : 0,
+			 edata->hint ? errhint("%s", edata->hint) :
+			 errhint("Mend the table, function or right it speaks of (as role \"%s\"), or the route; the consumer then goes on by itself.",
+					 GetUserNameFromId(apply->consumer->owner, true))));
+}
+
+/* ---------- without any message ---------- */
+
+/* With what SQLSTATE the route fails if it is given nothing; 0: it does not. */
+static int
+try_empty(DjkApply *apply, int route)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	volatile int sqlstate = 0;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		djk_statement_try_empty(djk_work_state(apply, route));
+	}
+	PG_CATCH();
+	{
+		sqlstate = geterrcode();
+		MemoryContextSwitchTo(context);
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return sqlstate;
+}
+
+static bool
+fails_without_messages(DjkJudge *judge, int route, int sqlstate)
+{
+	if (route < 0)
+		return false;
+	if (judge->empty[route] == EMPTY_UNKNOWN)
+		judge->empty[route] = try_empty(judge->apply, route);
+	return judge->empty[route] == sqlstate;
+}
+
+/* ---------- one message ---------- */
+
+void
+djk_judge_begin(DjkJudge *judge, DjkApply *apply)
+{
+	int			nroutes = Max(apply->consumer->nroutes, 1);
+
+	judge->apply = apply;
+	judge->suspects = NIL;
+	judge->applied = MemoryContextAllocZero(apply->batch_context, nroutes * sizeof(int64));
+	judge->empty = MemoryContextAlloc(apply->batch_context, nroutes * sizeof(int));
+	for (int route = 0; route < nroutes; route++)
+		judge->empty[route] = EMPTY_UNKNOWN;
+}
+
+bool
+djk_judge_is_transient(const DjkApply *apply, const ErrorData *edata)
+{
+	return djk_retry_verdict(edata->sqlerrcode) == DJK_VERDICT_TRANSIENT &&
+		apply->fruitless < DJK_TRIES_TRANSIENT;
+}
+
+/* A route whose state cannot be made fails before it has taken the message. */
+static int
+route_at_work(const DjkApply *apply, int message)
+{
+	int			route = apply->work[message].route;
+
+	return route >= 0 ? route : apply->current_route;
+}
+
+static void
+suspect(DjkJudge *judge, int message, int route, ErrorData *edata)
+{
+	MemoryContext old = MemoryContextSwitchTo(judge->apply->batch_context);
+	Suspect    *new = palloc(sizeof(Suspect));
+
+	new->message = message;
+	new->route = route;
+	new->edata = edata;
+	judge->suspects = lappend(judge->suspects, new);
+	MemoryContextSwitchTo(old);
+}
+
+void
+djk_judge_message(DjkJudge *judge, int message, ErrorData *edata, bool deferred)
+{
+	DjkApply   *apply = judge->apply;
+	DjkVerdict	verdict = djk_retry_verdict(edata->sqlerrcode);
+	int			route = route_at_work(apply, message);
+	bool		in_value = !deferred && apply->current == message;
+
+	if (verdict == DJK_VERDICT_DEFINITION ||
+		(!deferred && !in_value && fails_without_messages(judge, route, edata->sqlerrcode)))
+	{
+		if (verdict == DJK_VERDICT_TRANSIENT)
+			ReThrowError(edata);
+		throw_broken(apply, message, route, edata);
+	}
+	if (apply->work[message].route < 0)
+		apply->work[message].route = route;
+	fail_message(apply, message, edata);
+	/* One that stops the consumer is not lost, whosever fault it is. */
+	if (verdict != DJK_VERDICT_MESSAGE && !in_value && !apply->inside &&
+		apply->work[message].fate != DJK_FATE_STOP)
+		suspect(judge, message, route, edata);
+}
+
+/* ---------- the attempt ---------- */
+
+void
+djk_judge_note_applied(DjkJudge *judge, int from, int to)
+{
+	for (int i = from; i < to; i++)
+	{
+		const DjkWork *work = &judge->apply->work[i];
+
+		if (work->fate == DJK_FATE_APPLIED || work->fate == DJK_FATE_DUPLICATE)
+			judge->applied[work->route]++;
+	}
+}
+
+static int
+count_suspects(const DjkJudge *judge, int route)
+{
+	ListCell   *lc;
+	int			n = 0;
+
+	foreach(lc, judge->suspects)
+		n += ((const Suspect *) lfirst(lc))->route == route;
+	return n;
+}
+
+/* Whether nothing of a route has passed since so many of its messages failed. */
+static bool
+fails_in_a_row(const DjkJudge *judge, int route)
+{
+	int			before = route >= 0 ? judge->apply->doubtful_in_row[route] : 0;
+
+	return (route < 0 || judge->applied[route] == 0) &&
+		before + count_suspects(judge, route) >= SUSPECTS_ENOUGH;
+}
+
+bool
+djk_judge_has_enough(const DjkJudge *judge, int message)
+{
+	int			route = route_at_work(judge->apply, message);
+
+	return count_suspects(judge, route) > 0 && fails_in_a_row(judge, route);
+}
+
+/* Whether other messages tell that it is this one's fault. */
+static bool
+is_convicted(const DjkJudge *judge, const Suspect *suspect)
+{
+	int			route = suspect->route;
+
+	if (route < 0)
+		return false;
+	return judge->applied[route] > 0 ||
+		(judge->apply->worked[route] && !fails_in_a_row(judge, route));
+}
+
+pg_noreturn static void
+throw_doubtful(DjkApply *apply, const Suspect *suspect)
+{
+	if (djk_retry_verdict(suspect->edata->sqlerrcode) == DJK_VERDICT_TRANSIENT)
+		ReThrowError(suspect->edata);
+	apply->doubtful = true;
+	throw_broken(apply, suspect->message, suspect->route, suspect->edata);
+}
+
+/* The first message before 'end' of which it is not known whose fault it is; NULL: none. */
+static const Suspect *
+first_doubtful(const DjkJudge *judge, int end)
+{
+	const Suspect *first = NULL;
+	ListCell   *lc;
+
+	foreach(lc, judge->suspects)
+	{
+		const Suspect *suspect = lfirst(lc);
+
+		if (suspect->message < end && (first == NULL || suspect->message < first->message) &&
+			!is_convicted(judge, suspect))
+			first = suspect;
+	}
+	return first;
+}
+
+int
+djk_judge_settle(DjkJudge *judge, int from, int decided, int *condemned)
+{
+	const Suspect *first = first_doubtful(judge, decided);
+
+	*condemned = -1;
+	if (first == NULL)
+		return decided;
+	if (first->message > from)
+		return first->message;
+	if (judge->apply->fruitless < DJK_TRIES_DOUBTFUL)
+		throw_doubtful(judge->apply, first);
+	*condemned = first->message;
+	return from + 1;
+}
+
+void
+djk_judge_note_committed(DjkApply *apply, int from, int to)
+{
+	for (int i = from; i < to; i++)
+	{
+		const DjkWork *work = &apply->work[i];
+
+		if (work->route < 0)
+			continue;
+		if (work->fate == DJK_FATE_APPLIED)
+		{
+			apply->worked[work->route] = true;
+			apply->doubtful_in_row[work->route] = 0;
+		}
+		else if ((work->fate == DJK_FATE_DEAD || work->fate == DJK_FATE_SKIPPED) &&
+				 djk_retry_verdict(work->error.sqlstate) == DJK_VERDICT_DOUBTFUL)
+			apply->doubtful_in_row[work->route]++;
+	}
+}

@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ *
+ * piece.c
+ *	  Consecutive messages of a batch become rows, as they are.
+ *
+ * The ordinary way of every batch: prepare, then write by route.  There is no
+ * savepoint here, and whatever goes wrong is thrown.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/piece.h"
+
+#include "access/xact.h"
+#include "base/compat.h"
+#include "commands/trigger.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
+
+bool
+djk_piece_reset(DjkApply *apply, int from, int to)
+{
+	bool		pending = false;
+
+	for (int i = from; i < to; i++)
+	{
+		DjkFate    *fate = &apply->work[i].fate;
+
+		if (*fate == DJK_FATE_APPLIED || *fate == DJK_FATE_FILTERED || *fate == DJK_FATE_DUPLICATE)
+			*fate = DJK_FATE_PENDING;
+		pending |= *fate == DJK_FATE_PENDING;
+	}
+	return pending;
+}
+
+static void
+write_route(DjkApply *apply, int route, const int *indexes, int n)
+{
+	DjkRouteState *state = djk_work_state_prepared(apply, route);
+
+	apply->current_route = route;
+	if (state->target_sql != NULL)
+		djk_table_write(apply, state, indexes, n);
+	else
+		djk_function_write(apply, state, indexes, n);
+	apply->current_route = -1;
+}
+
+/*
+ * Whether routes may be written one after the other: not if two share a
+ * target, or one is a handler, which may see what another has written.
+ */
+static bool
+routes_are_independent(const DjkApply *apply)
+{
+	const DjkConsumerRow *consumer = apply->consumer;
+
+	for (int a = 0; a < consumer->nroutes; a++)
+	{
+		if (consumer->routes[a].handler != NULL && consumer->nroutes > 1)
+			return false;
+		for (int b = 0; b < a; b++)
+		{
+			if (consumer->routes[a].target == consumer->routes[b].target)
+				return false;
+		}
+	}
+	return true;
+}
+
+static void
+write_by_route(DjkApply *apply, int from, int to, int *indexes)
+{
+	for (int route = 0; route < apply->consumer->nroutes; route++)
+	{
+		int			n = 0;
+
+		for (int i = from; i < to; i++)
+		{
+			if (apply->work[i].fate == DJK_FATE_PENDING && apply->work[i].route == route)
+				indexes[n++] = i;
+		}
+		if (n > 0)
+			write_route(apply, route, indexes, n);
+	}
+}
+
+static void
+write_in_order(DjkApply *apply, int from, int to, int *indexes)
+{
+	int			n = 0;
+	int			route = -1;
+
+	for (int i = from; i < to; i++)
+	{
+		if (apply->work[i].fate != DJK_FATE_PENDING)
+			continue;
+		if (n > 0 && apply->work[i].route != route)
+		{
+			write_route(apply, route, indexes, n);
+			n = 0;
+		}
+		route = apply->work[i].route;
+		indexes[n++] = i;
+	}
+	if (n > 0)
+		write_route(apply, route, indexes, n);
+}
+
+int
+djk_piece_first_stop(const DjkApply *apply, int from, int to)
+{
+	for (int i = from; i < to; i++)
+	{
+		if (apply->work[i].fate == DJK_FATE_STOP)
+			return i;
+	}
+	return to;
+}
+
+int
+djk_piece_apply(DjkApply *apply, int from, int to)
+{
+	MemoryContext old;
+	int		   *indexes;
+
+	MemoryContextReset(apply->attempt_context);
+	old = MemoryContextSwitchTo(apply->attempt_context);
+	/* An attempt that failed has left them where they were. */
+	apply->current = apply->current_route = -1;
+	apply->piece_from = from;
+	apply->piece_to = to;
+
+	for (int route = 0; route < apply->consumer->nroutes; route++)
+	{
+		if (apply->states[route] != NULL)
+			apply->states[route]->running = false;
+	}
+	(void) djk_piece_reset(apply, from, to);
+	djk_prepare(apply, from, to);
+	to = djk_piece_first_stop(apply, from, to);
+
+	indexes = palloc(Max(to - from, 1) * sizeof(int));
+	if (routes_are_independent(apply))
+		write_by_route(apply, from, to, indexes);
+	else
+		write_in_order(apply, from, to, indexes);
+
+	MemoryContextSwitchTo(old);
+	/* A handler's input may have failed only now. */
+	return djk_piece_first_stop(apply, from, to);
+}
+
+/* ---------- constraints ---------- */
+
+void
+djk_piece_check_constraints(void)
+{
+	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
+
+	stmt->constraints = NIL;
+	stmt->deferred = false;
+	AfterTriggerSetState(stmt);
+}
+
+ErrorData *
+djk_piece_find_violation(MemoryContext error_context)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData  *volatile edata = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	PG_TRY();
+	{
+		djk_piece_check_constraints();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(error_context);
+		edata = CopyErrorData();
+		FlushErrorState();
+	}
+	PG_END_TRY();
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	return edata;
+}

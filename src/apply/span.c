@@ -1,0 +1,119 @@
+/*-------------------------------------------------------------------------
+ *
+ * span.c
+ *	  The transaction that a batch is applied in, and how long it may last.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/span.h"
+
+#include "access/xact.h"
+#include "base/compat.h"
+#include "base/transaction.h"
+#include "miscadmin.h"
+#include "storage/proc.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/timeout.h"
+
+void
+djk_span_set_local(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+}
+
+static void
+lower(int *limit_ms, int other_ms, const char **setting, const char *name)
+{
+	if (other_ms <= 0 || (*limit_ms > 0 && *limit_ms <= other_ms))
+		return;
+	*limit_ms = other_ms;
+	*setting = name;
+}
+
+/*
+ * How long a transaction may take, 0 for ever.  *setting names what the owner's
+ * sessions were given, if that is the limit; else it is NULL.
+ */
+static int
+time_limit(const DjkApply *apply, const char **setting)
+{
+	int			limit_ms = apply->time_limit_ms;
+
+	*setting = NULL;
+	lower(&limit_ms, StatementTimeout, setting, "statement_timeout");
+	lower(&limit_ms, djk_transaction_session_limits().transaction_ms, setting, "transaction_timeout");
+	return limit_ms;
+}
+
+/*
+ * What the worker's correctness needs is set with every transaction, because
+ * user code may have changed it for the session; all else stays the owner's.
+ */
+void
+djk_span_begin(DjkApply *apply, int *limit_ms)
+{
+	const char *setting;
+	int			lock_ms = djk_transaction_session_limits().lock_ms;
+
+	djk_transaction_start();
+	djk_span_set_local("role", "none");
+	djk_span_set_local("DateStyle", "ISO");
+	djk_span_set_local("IntervalStyle", "postgres");
+	djk_span_set_local("bytea_output", "hex");
+	djk_span_set_local("synchronous_commit", apply->consumer->synchronous_commit ? "on" : "off");
+	if (GetSessionUserId() != apply->consumer->owner || GetUserId() != apply->consumer->owner)
+		ereport(FATAL,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("the worker's session user is not the consumer's owner any more")));
+
+	/*
+	 * A wait for a lock is nobody's fault and ends in lock_timeout, before the
+	 * time limit could blame a message.
+	 */
+	*limit_ms = time_limit(apply, &setting);
+	if (*limit_ms > 0 && (lock_ms == 0 || lock_ms > *limit_ms / 2))
+		lock_ms = Max(*limit_ms / 2, 1);
+	if (lock_ms > 0)
+		djk_span_set_local("lock_timeout", psprintf("%d", lock_ms));
+	if (*limit_ms > 0)
+		enable_timeout_after(STATEMENT_TIMEOUT, *limit_ms);
+	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+/*
+ * The limit may have struck when there was nothing left to cancel, or together
+ * with the error that ended the transaction.
+ */
+void
+djk_span_disarm(void)
+{
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	QueryCancelPending = false;
+}
+
+void
+djk_span_commit(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	djk_span_disarm();
+}
+
+/* What took longer than the limit, in place of "canceling statement". */
+void
+djk_span_describe_limit(const DjkApply *apply, const char *what, DjkError *error)
+{
+	const char *setting;
+	int			limit_ms = time_limit(apply, &setting);
+
+	error->sqlstate = DJK_ERRCODE_TOO_SLOW;
+	error->message = psprintf("%s took longer than %d ms", what, limit_ms);
+	if (setting != NULL)
+	{
+		error->detail = psprintf("That is the %s of the consumer's owner.", setting);
+		error->hint = psprintf("Make its statement faster, or raise %s (ALTER ROLE … SET, or where else it was set) and call djkafka_restart().", setting);
+	}
+	else
+		error->hint = pstrdup("Make its statement faster, or raise max.poll.interval.ms in the consumer's options.");
+}
