@@ -24,6 +24,9 @@ from lib.wait import wait_until  # noqa: E402
 BROKER = "DJK_TEST_BROKER"
 WIRE = "DJK_TEST_WIRE"
 
+# Kafka's controller lets a broker that was killed in again when its session is over, which takes 9 s otherwise.
+SOON_BACK = {"broker_session_timeout_ms": 2000, "broker_heartbeat_interval_ms": 500}
+
 _numbers = itertools.count(1)
 _own_clusters: list[Cluster] = []
 
@@ -58,7 +61,7 @@ def own_broker() -> Iterator[Callable[..., Broker]]:
     brokers: list[Broker] = []
 
     def make(start: bool = True, **properties: Any) -> Broker:
-        brokers.append(Broker(**properties))
+        brokers.append(Broker(**(SOON_BACK | properties)))
         return brokers[-1].start() if start else brokers[-1]
 
     yield make
@@ -90,11 +93,10 @@ def make_internal_topics(client: Client) -> None:
 @pytest.fixture
 def two_brokers(own_broker: Callable[..., Broker]) -> tuple[Broker, Broker]:
     """The second alone may die: the first is the controller. It is noticed within two seconds."""
-    quick = {"broker_session_timeout_ms": 2000, "broker_heartbeat_interval_ms": 500}
-    first = own_broker(**quick)
+    first = own_broker()
     client = Client(first.address)
     make_internal_topics(client)
-    second = own_broker(beside=first, **quick)
+    second = own_broker(beside=first)
     wait_until(lambda: client.brokers() == 2, message="both brokers are there")
     return first, second
 

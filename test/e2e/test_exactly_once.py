@@ -101,7 +101,7 @@ class Run:
             lambda: self.applied() >= count,
             timeout,
             lambda: f"{count} of {self.sent} messages have their effect, not {self.applied()}\n{explain(self.db)}",
-            interval=0.002,
+            interval=0.01,
         )
 
 

@@ -113,7 +113,7 @@ class Run:
             lambda: self.failures or self.sent() >= count,
             90,
             lambda: f"{count} messages of {self.produced} are sent, not {self.sent()}\n{explain_outbox(self.db)}",
-            interval=0.001,
+            interval=0.01,
         )
 
     def finish(self) -> dict[str, list[int]]:
@@ -154,7 +154,7 @@ class Run:
 
 def kill_worker(run: Run) -> None:
     """kill -9 of the worker: the server restarts itself, as for any backend that crashes."""
-    pid = wait_until(run.worker, 60, lambda: f"the worker runs\n{explain_outbox(run.db)}", interval=0.005)
+    pid = wait_until(run.worker, 60, lambda: f"the worker runs\n{explain_outbox(run.db)}", interval=0.01)
     run.db.kill_process(pid)
 
 
@@ -315,7 +315,7 @@ END $$
 
 def kill_consumer(run: Run) -> None:
     """kill -9 of the worker that consumes."""
-    pid = wait_until(lambda: consumer_worker(run), 60, "a worker consumes", interval=0.005)
+    pid = wait_until(lambda: consumer_worker(run), 60, "a worker consumes", interval=0.01)
     run.db.kill_process(pid)
 
 

@@ -1,5 +1,6 @@
 """A real Apache Kafka of our own: one broker in KRaft mode, and an independent client for it."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -161,7 +162,7 @@ class Client:
         )
 
     def producer(self, **options: Any) -> Producer:
-        return Producer(
+        made = Producer(
             {
                 "bootstrap.servers": self.address,
                 "enable.idempotence": True,
@@ -174,6 +175,9 @@ class Client:
             }
             | {name.replace("_", "."): value for name, value in options.items()}
         )
+        with contextlib.suppress(KafkaException):  # by itself it begins to connect only a second later
+            made.list_topics("nobody", timeout=1)
+        return made
 
     def produce(self, topic: str, records: Iterable[Record], timeout: float = 120) -> int:
         """Sends records in order; returns when the broker has acknowledged each of them."""
@@ -341,7 +345,8 @@ class Broker:
 
 
 def wait_for_broker(address: str) -> None:
-    admin = AdminClient({"bootstrap.servers": address, "log_level": 0})
+    # It tries again at longer and longer intervals else.
+    admin = AdminClient({"bootstrap.servers": address, "log_level": 0, "reconnect.backoff.max.ms": 100})
 
     def answers() -> bool:
         try:

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -59,6 +60,7 @@ class Cluster:
         self.logfile.touch()
         self.process: subprocess.Popen | None = None
         self.databases: list[str] = []
+        self._kept: psycopg.Connection | None = None
         shutil.copytree(made_once("postgres", functools.partial(make_empty_cluster, bindir)) / "data", self.data)
         self.configure(**(SETTINGS | {"unix_socket_directories": self.folder} | settings))
 
@@ -105,6 +107,8 @@ class Cluster:
         wait_until(lambda: not any(map(process.alive, orphans)), message="children of a killed postmaster are gone")
 
     def destroy(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
         try:
             self.stop()
         finally:
@@ -135,10 +139,11 @@ class Cluster:
         )
 
     def query(self, query: str, *parameters: Any) -> list[tuple]:
-        """Runs a statement as the superuser in the database postgres."""
-        with self.connect("postgres") as connection:
-            cursor = connection.execute(query, parameters or None)
-            return cursor.fetchall() if cursor.description else []
+        """Runs a statement as the superuser in the database postgres, whose connection is kept while it lasts."""
+        if self._kept is None or self._kept.closed or has_ended(self._kept):
+            self._kept = self.connect("postgres")
+        cursor = self._kept.execute(query, parameters or None)
+        return cursor.fetchall() if cursor.description else []
 
     # -- databases that djkafka works in
 
@@ -153,6 +158,11 @@ class Cluster:
         self.databases = names
         self.configure(djkafka__databases=",".join(names))
         self.reload()
+
+
+def has_ended(connection: psycopg.Connection) -> bool:
+    """Whether the server has closed a connection on which nothing is asked; nothing else comes there by itself."""
+    return bool(select.select([connection.fileno()], [], [], 0)[0])
 
 
 def answers(connection: psycopg.Connection) -> bool:
@@ -175,6 +185,7 @@ class Database:
         locale = "C.UTF-8" if encoding == "UTF8" else "C"
         self.cluster.query(
             f"CREATE DATABASE {name} OWNER {self.owner} ENCODING {encoding} LOCALE '{locale}' TEMPLATE template0"
+            " STRATEGY file_copy"  # takes a quarter of what going by the WAL takes
         )
         if listed:
             cluster.list_database(name)
