@@ -151,6 +151,8 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 	for (int p = 0; p < batch->npartitions; p++)
 	{
 		all[p].id = batch->partitions[p].offset_id;
+		all[p].from_offset = batch->partitions[p].next_offset;
+		all[p].generation = batch->partitions[p].generation;
 		all[p].next_offset = batch->partitions[p].next_offset;
 		all[p].high_watermark = batch->partitions[p].high_watermark;
 		all[p].last_timestamp_ms = DJK_TIMESTAMP_NONE;

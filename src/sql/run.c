@@ -132,6 +132,12 @@ read_arguments(FunctionCallInfo fcinfo, Run *run)
 	(void) djk_client_interval_us(PG_GETARG_INTERVAL_P(4), "timeout");
 	run->idle_us = PG_ARGISNULL(3) ? 0 : djk_client_interval_us(PG_GETARG_INTERVAL_P(3), "idle");
 	PreventCommandIfReadOnly("djkafka_run()");
+	/* It would be given the very message whose handler calls it, and so on without end. */
+	if (PG_ARGISNULL(5) && djk_apply_is_running())
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("djkafka_run cannot read from Kafka while messages are applied"),
+				 errhint("Call it in a session, and not in a handler, a trigger or an expression.")));
 	run->consumer = load_consumer(text_to_cstring(PG_GETARG_TEXT_PP(0)));
 }
 

@@ -6,7 +6,9 @@
  * The fence is what makes a batch ours: rows are locked in one order
  * (consumer, topic, partition) by everybody, and a row whose next_offset or
  * generation is not what the worker loaded means that somebody else moved it.
- * The advance at the end of the same transaction is then unconditional.
+ * The advance at the end of the same transaction asks for the same again, for
+ * the owner's code, which runs in between, may have sought or dropped its own
+ * consumer: nobody else could.
  *
  *-------------------------------------------------------------------------
  */
@@ -240,20 +242,20 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		" high_watermark = coalesce(b.high_watermark, o.high_watermark),"
 		" last_message_at = coalesce(b.last_message_at, o.last_message_at),"
 		" updated_at = clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS b(id, next_offset, applied,"
-		" filtered, duplicates, dead, gaps, skipped, high_watermark, last_message_at)"
-		" WHERE o.id = b.id",
-		.nargs = 10,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS b(id, next_offset, applied,"
+		" filtered, duplicates, dead, gaps, skipped, from_offset, generation, high_watermark, last_message_at)"
+		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation",
+		.nargs = 12,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
 	};
-	Datum		values[10];
-	Datum	   *columns[10];
+	Datum		values[12];
+	Datum	   *columns[12];
 	bool	   *nulls[2];
 	int			dims[1] = {n};
 	int			lbs[1] = {1};
 
-	for (int c = 0; c < 10; c++)
+	for (int c = 0; c < 12; c++)
 		columns[c] = palloc(n * sizeof(Datum));
 	nulls[0] = palloc(n * sizeof(bool));
 	nulls[1] = palloc(n * sizeof(bool));
@@ -269,22 +271,25 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		columns[5][i] = Int64GetDatum(a->dead);
 		columns[6][i] = Int64GetDatum(a->gaps);
 		columns[7][i] = Int64GetDatum(a->skipped);
+		columns[8][i] = Int64GetDatum(a->from_offset);
+		columns[9][i] = Int64GetDatum(a->generation);
 		nulls[0][i] = a->high_watermark < 0;
-		columns[8][i] = Int64GetDatum(a->high_watermark);
+		columns[10][i] = Int64GetDatum(a->high_watermark);
 		nulls[1][i] = a->last_timestamp_ms < 0;
-		columns[9][i] = nulls[1][i] ? (Datum) 0 : TimestampTzGetDatum(djk_timestamp_from_kafka(a->last_timestamp_ms));
+		columns[11][i] = nulls[1][i] ? (Datum) 0 : TimestampTzGetDatum(djk_timestamp_from_kafka(a->last_timestamp_ms));
 	}
-	for (int c = 0; c < 8; c++)
+	for (int c = 0; c < 10; c++)
 		values[c] = int8_array(columns[c], n);
-	values[8] = PointerGetDatum(construct_md_array(columns[8], nulls[0], 1, dims, lbs, INT8OID, 8,
-												   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[9] = PointerGetDatum(construct_md_array(columns[9], nulls[1], 1, dims, lbs, TIMESTAMPTZOID, 8,
-												   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[10] = PointerGetDatum(construct_md_array(columns[10], nulls[0], 1, dims, lbs, INT8OID, 8,
+													FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	values[11] = PointerGetDatum(construct_md_array(columns[11], nulls[1], 1, dims, lbs, TIMESTAMPTZOID, 8,
+													FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 
 	if (djk_catalog_execute(&update_advance, values, NULL) != (uint64) n)
 		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("offset rows vanished under their lock")));
+				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+				 errmsg("what was applied has moved or deleted the offsets of its own consumer"),
+				 errhint("Seek and drop a consumer in a session, and not in its own handlers, triggers or expressions.")));
 }
 
 /* ---------- stopping and seeking ---------- */

@@ -43,6 +43,8 @@ typedef struct DjkOffsetAdvance
 	int64		skipped;
 	int64		high_watermark; /* -1: unknown */
 	int64		last_timestamp_ms;	/* DJK_TIMESTAMP_NONE: leave */
+	int64		from_offset;	/* what the row held when it was locked */
+	int64		generation;
 } DjkOffsetAdvance;
 
 /*
@@ -84,7 +86,10 @@ extern void djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation);
  */
 extern int	djk_offset_fence(DjkBatch *batch);
 
-/* Moves offsets and counters: one statement. */
+/*
+ * Moves offsets and counters: one statement.  ERROR if code of the owner's has
+ * moved or deleted a row since it was locked, in this very transaction.
+ */
 extern void djk_offset_advance(const DjkOffsetAdvance *advances, int n);
 
 /* Stops a partition until a person decides. */

@@ -202,3 +202,36 @@ def test_catalogs_are_closed_to_others(hostile: Database, topic: str) -> None:
     finally:
         connection.close()
         hostile.cluster.query(f"DROP ROLE {stranger}")
+
+
+def test_own_offsets(hostile: Database, kafka: Client, topic: str) -> None:
+    """What is applied does not move the offsets by which it is applied: not a message is lost, or applied twice."""
+    hostile.query("CREATE TABLE act (id bigint PRIMARY KEY, what text)")
+    hostile.query("CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN EXECUTE NEW.what; RETURN NULL; END $$")
+    hostile.query(
+        "CREATE CONSTRAINT TRIGGER act AFTER INSERT ON act DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW WHEN (NEW.id % 2 = 0) EXECUTE FUNCTION act()"
+    )
+    hostile.query("CREATE TRIGGER act_now AFTER INSERT ON act FOR EACH ROW WHEN (NEW.id % 2 = 1) EXECUTE FUNCTION act()")
+    # Each alone, since one that deletes the consumer would be the others' misfortune.
+    hostile.query("SELECT djkafka_create_consumer('default', batch_messages => 1)")
+    hostile.query("SELECT djkafka_subscribe(%s, 'act', operation => 'insert')", topic)
+    acts = [
+        f"SELECT djkafka_seek('default', '{topic}', 'earliest')",
+        f"SELECT djkafka_seek('default', '{topic}', '0', 0)",
+        f"SELECT djkafka_seek('default', '{topic}', 'latest')",
+        "DELETE FROM djkafka_consumer WHERE name = 'default'",
+        "SELECT djkafka_run('default', timeout => '1 s')",
+        "SELECT djkafka_run('default', until => 'eof')",
+        "SELECT djkafka_run('default', max_messages => 1)",
+    ]
+    records = [Record(to_json(id=number, what="SELECT 1")) for number in range(100, 120)]
+    for number, act in enumerate([act for act in acts for _ in range(2)]):
+        records.insert(number * 2, Record(to_json(id=number, what=act)))
+    kafka.produce(topic, records)
+    wait_caught_up(hostile, kafka, topic)
+    assert hostile.query("SELECT DISTINCT sqlstate FROM djkafka_dead_letter") == [("27000",)]
+    assert hostile.value("SELECT count(*) FROM djkafka_dead_letter") == 2 * len(acts)
+    assert hostile.query("SELECT count(*), min(id) FROM act") == [(20, 100)]
+    assert_audit(hostile, len(records))
+    wait_state(hostile, "running")
