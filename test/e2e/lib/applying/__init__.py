@@ -7,7 +7,9 @@ must be the same: rows, the order of numbers given out, what triggers have logge
 letters, counts, and where the consumer stops with which error.  A case that differs is made
 as small as can be (shrink.py) and written out as a psql script.
 
-All runs through djkafka_run in one session, so a case costs some milliseconds.
+There are two ways to apply (ways.py).  djkafka_run in one session costs some milliseconds a
+case; a process that goes through the batches as a worker does, with transactions of its own,
+costs ten times as much, and the server of the test build.
 """
 
 import os
@@ -16,43 +18,39 @@ import tempfile
 
 import psycopg
 
-from .case import Case, Difference, make
-from .ddl import COMMON
+from .case import Case, Difference
 from .messages import make_messages
 from .shapes import make_shape
 from .shrink import shrink
+from .ways import ByWorker, InSession, Way
 
-__all__ = ["Case", "Difference", "check", "write_script"]
-
-
-def prepare(connection: psycopg.Connection) -> None:
-    connection.execute("; ".join(COMMON))
+__all__ = ["ByWorker", "Case", "Difference", "InSession", "Way", "check", "write_script"]
 
 
-def examine(connection: psycopg.Connection, case: Case) -> None:
-    """Raises Difference with a smaller case if this one differs."""
-    if case.difference(connection) is None:
-        return
+def smallest(connection: psycopg.Connection, case: Case) -> Difference:
+    case.way.forget(connection)
     case = shrink(connection, case)
-    connection.execute("ROLLBACK")
-    make(connection, case.shape)
+    case.way.make(connection, case.shape)
     what = case.difference(connection) or "it did not differ again"
-    connection.execute("ROLLBACK")
-    raise Difference(case, what)
+    case.way.forget(connection)
+    return Difference(case, what)
 
 
-def check(connection: psycopg.Connection, seed: int, cases: int, lists: int = 10) -> int:
+def check(connection: psycopg.Connection, way: Way, seed: int, cases: int, lists: int = 10) -> int:
     """Runs so many cases, some lists of messages for each shape; returns the number of shapes."""
     rnd = random.Random(seed)
     shapes = 0
+    way.prepare(connection)
     while cases > 0:
         shape = make_shape(rnd)
-        make(connection, shape)
+        way.make(connection, shape)
         shapes += 1
         for _ in range(min(lists, cases)):
-            examine(connection, Case(shape, make_messages(rnd, shape), rnd.getrandbits(32)))
+            case = Case(way, shape, make_messages(rnd, shape), rnd.getrandbits(32))
+            if case.difference(connection) is not None:
+                raise smallest(connection, case)
             cases -= 1
-        connection.execute("ROLLBACK")
+        way.forget(connection)
     return shapes
 
 
@@ -61,4 +59,5 @@ def write_script(case: Case) -> str:
     folder = os.environ.get("DJK_APPLY_DIR") or tempfile.gettempdir()
     with tempfile.NamedTemporaryFile("w", prefix="djk-apply-", suffix=".sql", dir=folder, delete=False) as script:
         script.write(case.script())
+    os.chmod(script.name, 0o644)
     return script.name

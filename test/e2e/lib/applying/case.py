@@ -1,4 +1,4 @@
-"""A case: a shape and messages, which are applied in several ways."""
+"""A case: a shape and messages, which are cut into batches in several ways."""
 
 import json
 import random
@@ -6,50 +6,17 @@ from typing import Any
 
 import psycopg
 
-from .ddl import COMMON, ddl, quote
 from .messages import Message, given
 from .shapes import Shape, is_deferred
+from .ways import Variant, Way
 
 POISON = {"topic": "poison", "value": {"id": 1}}
 
 
-class Variant:
-    """A way to apply: calls of djkafka_run."""
-
-    def __init__(self, name: str, calls: list[tuple[str, list[dict]]]):
-        self.name = name
-        self.calls = calls
-
-    def sql(self) -> list[str]:
-        runs = [f"SELECT run('{consumer}', {quote(json.dumps(messages))})" for consumer, messages in self.calls]
-        begin = ["SAVEPOINT v", "SELECT setval('attempts', 1, false)"]
-        return [*begin, *runs, "SELECT see()", "ROLLBACK TO v"]
-
-    def run(self, connection: psycopg.Connection) -> dict[str, Any]:
-        """What is seen; where the consumer would stop or break, with which error."""
-        try:
-            cursor = connection.execute("; ".join(self.sql()))
-        except psycopg.OperationalError:
-            raise
-        except psycopg.Error as error:
-            connection.execute("ROLLBACK TO v")
-            return {"stopped": [error.diag.sqlstate, error.diag.message_primary]}
-        results = []
-        more: bool | None = True
-        while more:
-            results.append(cursor.fetchall() if cursor.description else [])
-            more = cursor.nextset()
-        seen = results[-2][0][0]
-        poisons = sum(message["topic"] == "poison" for _, messages in self.calls for message in messages)
-        seen["counts"] = [sum(row[0][0][n] for row in results[2:-2]) for n in range(5)]
-        seen["counts"][3] -= poisons
-        return seen
-
-
-def cut(rnd: random.Random, messages: list[dict]) -> list[tuple[str, list[dict]]]:
+def cut(rnd: random.Random, messages: list[dict]) -> list[list[dict]]:
     cuts = sorted(rnd.sample(range(len(messages) + 1), min(2, len(messages) + 1)))
     parts = [messages[start:end] for start, end in zip([0, *cuts], [*cuts, len(messages)])]
-    return [("batch", part) for part in parts if part]
+    return [part for part in parts if part]
 
 
 def poison(rnd: random.Random, messages: list[dict]) -> list[dict]:
@@ -71,34 +38,39 @@ class Difference(Exception):
 
 
 class Case:
-    def __init__(self, shape: Shape, messages: list[Message], seed: int):
+    def __init__(self, way: Way, shape: Shape, messages: list[Message], seed: int):
+        self.way = way
         self.shape = shape
         self.messages = messages
         self.seed = seed
+
+    def like(self, shape: Shape | None = None, messages: list[Message] | None = None, seed: int | None = None) -> "Case":
+        """The same, but for what is given."""
+        seed = self.seed if seed is None else seed
+        return Case(self.way, shape or self.shape, self.messages if messages is None else messages, seed)
 
     def variants(self) -> list[Variant]:
         """The first is what the others must be like."""
         rnd = random.Random(self.seed)
         messages = given(self.messages)
-        made = [Variant("one batch", [("batch", messages)]), Variant("poisoned", [("batch", poison(rnd, messages))])]
+        made = [Variant("one batch", [messages]), Variant("poisoned", [poison(rnd, messages)])]
         if is_deferred(self.shape):
             return made
-        made.insert(0, Variant("one by one", [("single", messages)]))
+        made.insert(0, Variant("one by one", [[message] for message in messages]))
         made.append(Variant("cut", cut(rnd, messages)))
         if rnd.random() < 0.5:
             made.append(Variant("poisoned and cut", cut(rnd, poison(rnd, messages))))
         return made
 
     def difference(self, connection: psycopg.Connection) -> str | None:
-        """How the variants differ, or None.  The shape's tables exist."""
+        """How the variants differ, or None.  The shape has been made."""
         first: dict[str, Any] | None = None
         for variant in self.variants():
-            seen = variant.run(connection)
+            seen = self.way.apply(connection, variant)
             if first is None:
-                first = seen
-                reference = variant.name
-            if "stopped" in seen and not may_stop(self.shape):
-                return f"{variant.name}: {seen['stopped']}"
+                first, reference = seen, variant.name
+            if "error" in seen and not may_stop(self.shape):
+                return f"{variant.name}: {seen['error']}"
             for name in first.keys() | seen.keys():
                 if seen.get(name) != first.get(name):
                     values = [json.dumps(value.get(name)) for value in (first, seen)]
@@ -107,13 +79,7 @@ class Case:
 
     def script(self) -> str:
         """A psql script that shows each variant."""
-        lines = ["\\set ON_ERROR_ROLLBACK on", "BEGIN;"]
-        lines += [f"{statement};" for statement in [*COMMON, *ddl(self.shape)]]
+        lines = [*self.way.before(self.shape)]
         for variant in self.variants():
-            lines += [f"\\echo == {variant.name}"] + [f"{statement};" for statement in variant.sql()]
-        return "\n".join([*lines, "ROLLBACK;", ""])
-
-
-def make(connection: psycopg.Connection, shape: Shape) -> None:
-    """In a transaction that is never committed."""
-    connection.execute("BEGIN; " + "; ".join(ddl(shape)))
+            lines += [f"\\echo == {variant.name}", *self.way.statements(variant)]
+        return "".join(f"{line}\n" if line.startswith("\\") else f"{line};\n" for line in [*lines, *self.way.after()])

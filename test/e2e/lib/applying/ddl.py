@@ -46,7 +46,7 @@ COMMON = [
   RAISE 'four attempts'; END $$""",
     "SELECT djkafka_create_consumer('single', enabled => false, batch_messages => 1)",
     "SELECT djkafka_create_consumer('batch', enabled => false, batch_messages => 1000)",
-    "SELECT djkafka_create_route('batch', 'poison', 'poison')",
+    *(f"SELECT djkafka_create_route('{consumer}', 'poison', 'poison')" for consumer in ("single", "batch")),
 ]
 
 CONSUMERS = ("single", "batch")
@@ -143,9 +143,13 @@ def table_sql(shape: Shape) -> list[str]:
     if "partial_unique" in features:
         sql.append(f"CREATE UNIQUE INDEX ON t ({ints[0]}) WHERE {ints[0]} > 1")
     kids = reference(shape, "kid", "t_k", "t")
-    if kids:
-        sql += ["INSERT INTO t (k) VALUES (3)", f"CREATE TABLE kid ({kids[0]})", "INSERT INTO kid VALUES (3)"]
-    return sql
+    return sql + [f"CREATE TABLE kid ({kid})" for kid in kids] + kid_rows(shape)
+
+
+def kid_rows(shape: Shape) -> list[str]:
+    if not reference(shape, "kid", "t_k", "t"):
+        return []
+    return ["INSERT INTO t (k) VALUES (3)", "INSERT INTO kid VALUES (3)"]
 
 
 def second_sql(shape: Shape) -> list[str]:
@@ -297,6 +301,7 @@ def see_sql(shape: Shape) -> str:
         "dead": f'(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset", sqlstate, message, hint{detail})'
         " ORDER BY \"offset\") FROM djkafka_dead_letter WHERE topic <> 'poison')",
     }
+    parts["poisons"] = "(SELECT count(*) FROM djkafka_dead_letter WHERE topic = 'poison')"
     if shape["second"]:
         parts["second"] = "(SELECT jsonb_agg(to_jsonb(u) ORDER BY to_jsonb(u)) FROM u)"
         parts["log_of_second"] = log_sql(shape, "target = 'u'", "id")
@@ -306,6 +311,12 @@ def see_sql(shape: Shape) -> str:
         parts["kids"] = "(SELECT jsonb_agg(to_jsonb(kid)) FROM kid)"
     body = ", ".join(f"'{name}', {value}" for name, value in parts.items())
     return f"CREATE FUNCTION see() RETURNS jsonb LANGUAGE sql AS $see$ SELECT jsonb_build_object({body}) $see$"
+
+
+def reset_sql(shape: Shape) -> list[str]:
+    """All rows are again as ddl() leaves them; one statement after the other, each committed."""
+    return ["DELETE FROM djkafka_dead_letter", "TRUNCATE t CASCADE", *["TRUNCATE u"] * bool(shape["second"]),
+            *kid_rows(shape), "TRUNCATE log"]  # fmt: skip
 
 
 def ddl(shape: Shape) -> list[str]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import psycopg
 
-from .case import Case, make
+from .case import Case
 from .messages import Message
 from .shapes import Shape
 
@@ -68,21 +68,22 @@ def smaller_messages(messages: list[Message]) -> Iterator[list[Message]]:
 
 def differs(connection: psycopg.Connection, case: Case) -> Case | None:
     """The case, perhaps with other cuts, if it differs still."""
-    connection.execute("ROLLBACK")
     try:
-        make(connection, case.shape)
+        case.way.make(connection, case.shape)
+        for seed in range(case.seed, case.seed + 3):
+            tried = case.like(seed=seed)
+            if tried.difference(connection) is not None:
+                return tried
     except (psycopg.Error, KeyError, IndexError):
-        return None  # it is no shape any more
-    for seed in range(case.seed, case.seed + 3):
-        tried = Case(case.shape, case.messages, seed)
-        if tried.difference(connection) is not None:
-            return tried
+        pass  # it is no shape any more
+    finally:
+        case.way.forget(connection)
     return None
 
 
 def candidates(case: Case) -> Iterator[Case]:
-    yield from (Case(case.shape, messages, case.seed) for messages in smaller_messages(case.messages))
-    yield from (Case(shape, case.messages, case.seed) for shape in smaller_shapes(case.shape))
+    yield from (case.like(messages=messages) for messages in smaller_messages(case.messages))
+    yield from (case.like(shape=shape) for shape in smaller_shapes(case.shape))
 
 
 def shrink(connection: psycopg.Connection, case: Case) -> Case:

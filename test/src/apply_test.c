@@ -1,0 +1,238 @@
+/*-------------------------------------------------------------------------
+ *
+ * apply_test.c
+ *	  Applies given batches as a worker does, in transactions of its own.
+ *
+ * djkafka_run() applies inside the caller's transaction, which is another way
+ * through apply/: here a process is started for each call, whose session user
+ * is the caller as a worker's is the consumer's owner, and which works through
+ * the batches with djk_apply_batch().  What they are and what became of them
+ * is in a segment of shared memory.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "access/xact.h"
+#include "apply/apply.h"
+#include "base/transaction.h"
+#include "catalog/pg_type.h"
+#include "driver.h"
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+#include "postmaster/bgworker.h"
+#include "sql/run_messages.h"
+#include "state/catalog.h"
+#include "storage/dsm.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/jsonb.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+
+/* How often what is nobody's fault is tried again. */
+#define ATTEMPTS		10
+
+/* What an answer may take. */
+#define ANSWER_SIZE		4096
+
+typedef struct Job
+{
+	int			nbatches;
+	char		answer[ANSWER_SIZE];	/* JSON */
+	char		texts[FLEXIBLE_ARRAY_MEMBER];	/* the consumer's name, then each batch; NUL after each */
+} Job;
+
+typedef struct JobName
+{
+	dsm_handle	segment;
+	Oid			database;
+	Oid			user;
+} JobName;
+
+PGDLLEXPORT Datum djkafka_test_apply(PG_FUNCTION_ARGS);
+PGDLLEXPORT void djkafka_test_apply_main(Datum arg);
+
+PG_FUNCTION_INFO_V1(djkafka_test_apply);
+
+/* ---------- the process ---------- */
+
+static DjkConsumerRow *
+load_consumer(const char *name)
+{
+	DjkIdentity identity;
+	DjkConsumerRow *consumer;
+
+	djk_transaction_start();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	djk_catalog_enter(&identity);
+	consumer = djk_consumer_row_load_by_name(name, TopMemoryContext);
+	djk_catalog_leave(&identity);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	if (consumer == NULL)
+		elog(ERROR, "there is no consumer \"%s\"", name);
+	return consumer;
+}
+
+static DjkBatch *
+parse(const char *text, const DjkConsumerRow *consumer)
+{
+	DjkBatch   *batch;
+
+	djk_transaction_start();
+	MemoryContextSwitchTo(TopMemoryContext);
+	batch = djk_run_messages_parse(DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text))), consumer);
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	return batch;
+}
+
+static void
+add(DjkApplyResult *total, const DjkApplyResult *result)
+{
+	total->applied += result->applied;
+	total->filtered += result->filtered;
+	total->duplicates += result->duplicates;
+	total->dead += result->dead;
+	total->skipped += result->skipped;
+	total->status = result->status;
+	total->error = result->error;
+}
+
+/* As a worker that fetches anew from where it got to. */
+static void
+apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
+{
+	DjkApplyResult result;
+
+	for (int attempt = 0; attempt < ATTEMPTS; attempt++)
+	{
+		djk_apply_batch(apply, batch, &result);
+		add(total, &result);
+		batch->messages += result.decided;
+		batch->nmessages -= result.decided;
+		if (result.status != DJK_APPLY_TRANSIENT)
+			return;
+	}
+}
+
+static void
+answer(Job *job, const DjkApplyResult *total)
+{
+	static const char *const states[] = {"done", "transient", "broken", "stopped"};
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfo(&buf, "{\"counts\": [" INT64_FORMAT ", " INT64_FORMAT ", " INT64_FORMAT ", " INT64_FORMAT ", "
+					 INT64_FORMAT "], \"state\": \"%s\"", total->applied, total->filtered, total->duplicates,
+					 total->dead, total->skipped, states[total->status]);
+	if (total->status != DJK_APPLY_DONE)
+	{
+		appendStringInfo(&buf, ", \"sqlstate\": \"%s\", \"message\": ", unpack_sql_state(total->error.sqlstate));
+		escape_json(&buf, total->error.message ? total->error.message : "");
+	}
+	appendStringInfoChar(&buf, '}');
+	if (buf.len >= ANSWER_SIZE)
+		elog(ERROR, "the answer is too long");
+	memcpy(job->answer, buf.data, buf.len + 1);
+}
+
+void
+djkafka_test_apply_main(Datum arg)
+{
+	JobName		name;
+	dsm_segment *segment;
+	Job		   *job;
+	const char *text;
+	DjkConsumerRow *consumer;
+	DjkApply   *apply;
+	DjkApplyResult total = {0};
+
+	BackgroundWorkerUnblockSignals();
+	memcpy(&name, MyBgworkerEntry->bgw_extra, sizeof(name));
+	BackgroundWorkerInitializeConnectionByOid(name.database, name.user, 0);
+	segment = dsm_attach(name.segment);
+	if (segment == NULL)
+		return;					/* the caller has given up */
+	dsm_pin_mapping(segment);
+	job = dsm_segment_address(segment);
+	text = job->texts;
+
+	MemoryContextSwitchTo(TopMemoryContext);
+	consumer = load_consumer(text);
+	apply = djk_apply_create(consumer, TopMemoryContext, 0);
+	for (int i = 0; i < job->nbatches && total.status == DJK_APPLY_DONE; i++)
+	{
+		text += strlen(text) + 1;
+		apply_batch(apply, parse(text, consumer), &total);
+	}
+	answer(job, &total);
+}
+
+/* ---------- the caller ---------- */
+
+static dsm_segment *
+write_job(const char *consumer, Datum *batches, int nbatches)
+{
+	StringInfoData texts;
+	dsm_segment *segment;
+	Job		   *job;
+
+	initStringInfo(&texts);
+	appendBinaryStringInfo(&texts, consumer, strlen(consumer) + 1);
+	for (int i = 0; i < nbatches; i++)
+	{
+		char	   *batch = TextDatumGetCString(batches[i]);
+
+		appendBinaryStringInfo(&texts, batch, strlen(batch) + 1);
+	}
+	segment = dsm_create(offsetof(Job, texts) + texts.len, 0);
+	job = dsm_segment_address(segment);
+	job->nbatches = nbatches;
+	job->answer[0] = '\0';
+	memcpy(job->texts, texts.data, texts.len);
+	return segment;
+}
+
+static void
+run_process(dsm_segment *segment)
+{
+	BackgroundWorker worker = {0};
+	BackgroundWorkerHandle *handle;
+	JobName		name = {dsm_segment_handle(segment), MyDatabaseId, GetUserId()};
+
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_RecoveryFinished;
+	worker.bgw_restart_time = BGW_NEVER_RESTART;
+	strlcpy(worker.bgw_library_name, DJK_LIBRARY_NAME, sizeof(worker.bgw_library_name));
+	strlcpy(worker.bgw_function_name, "djkafka_test_apply_main", sizeof(worker.bgw_function_name));
+	strlcpy(worker.bgw_name, "djkafka test", BGW_MAXLEN);
+	strlcpy(worker.bgw_type, "djkafka test", BGW_MAXLEN);
+	worker.bgw_notify_pid = MyProcPid;
+	memcpy(worker.bgw_extra, &name, sizeof(name));
+	if (!RegisterDynamicBackgroundWorker(&worker, &handle))
+		elog(ERROR, "no process could be started");
+	if (WaitForBackgroundWorkerShutdown(handle) == BGWH_POSTMASTER_DIED)
+		elog(FATAL, "the postmaster died");
+}
+
+/* (consumer text, batches text[]) → jsonb: counts, and how it ended */
+Datum
+djkafka_test_apply(PG_FUNCTION_ARGS)
+{
+	Datum	   *batches;
+	int			nbatches;
+	dsm_segment *segment;
+	char	   *text;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &batches, NULL, &nbatches);
+	segment = write_job(driver_text(fcinfo, 0), batches, nbatches);
+	run_process(segment);
+	text = pstrdup(((Job *) dsm_segment_address(segment))->answer);
+	dsm_detach(segment);
+	if (text[0] == '\0')
+		elog(ERROR, "the process failed; the server's log says why");
+	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+}
