@@ -11,8 +11,10 @@
 #include "apply/piece.h"
 
 #include "access/xact.h"
+#include "apply/statement.h"
 #include "base/compat.h"
 #include "commands/trigger.h"
+#include "miscadmin.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -117,37 +119,155 @@ djk_piece_first_stop(const DjkApply *apply, int from, int to)
 	return to;
 }
 
-int
-djk_piece_apply(DjkApply *apply, int from, int to)
-{
-	MemoryContext old;
-	int		   *indexes;
+/* ---------- what must see its predecessors ---------- */
 
+/* Whether a route writes, or has written by others, one of the tables that are read. */
+static bool
+may_write(DjkApply *apply, int route, const DjkReads *reads)
+{
+	const DjkRouteRow *row = &apply->consumer->routes[route];
+	const DjkRouteState *state;
+
+	if (row->handler != NULL || list_member_oid(reads->tables, row->target))
+		return true;
+	state = djk_work_state(apply, route);
+	return state->ordered || state->cascades || state->is_view;
+}
+
+static bool
+reads_batch(DjkApply *apply, int route, const Bitmapset *writers)
+{
+	const DjkReads *reads = djk_statement_reads(djk_work_state(apply, route));
+	int			writer = -1;
+
+	if (reads->anything)
+		return true;
+	while (reads->tables != NIL && (writer = bms_next_member(writers, writer)) >= 0)
+	{
+		if (may_write(apply, writer, reads))
+			return true;
+	}
+	return false;
+}
+
+/* The routes that may take one of the messages. */
+static Bitmapset *
+routes_of_messages(DjkApply *apply, int from, int to)
+{
+	Bitmapset  *routes = NULL;
+	int			last = -1;
+
+	for (int i = from; i < to; i++)
+	{
+		int			partition = apply->batch->messages[i].partition;
+
+		if (apply->work[i].fate != DJK_FATE_PENDING || partition == last)
+			continue;
+		routes = bms_add_members(routes, djk_work_routes(apply, apply->batch->partitions[partition].topic));
+		last = partition;
+	}
+	return routes;
+}
+
+/*
+ * The routes among those of the piece whose expressions may read what the batch
+ * writes.  Their messages must be evaluated when those before them are written.
+ */
+static Bitmapset *
+find_readers(DjkApply *apply, int from, int to)
+{
+	Bitmapset  *all = routes_of_messages(apply, from, to);
+	Bitmapset  *readers = NULL;
+	int			route = -1;
+
+	while ((route = bms_next_member(all, route)) >= 0)
+	{
+		const DjkRouteRow *row = &apply->consumer->routes[route];
+
+		if (row->filter == NULL && row->ncolumns == 0)
+			continue;
+		apply->current_route = route;
+		if (reads_batch(apply, route, all))
+			readers = bms_add_member(readers, route);
+		apply->current_route = -1;
+	}
+	return readers;
+}
+
+/* What may be prepared together with the message at 'from': up to the next that reads. */
+static int
+stretch_end(DjkApply *apply, const Bitmapset *readers, int from, int to)
+{
+	int			i;
+
+	if (readers == NULL)
+		return to;
+	for (i = from + 1; i < to; i++)
+	{
+		const DjkMessage *message = &apply->batch->messages[i];
+
+		if (apply->work[i].fate == DJK_FATE_PENDING &&
+			bms_overlap(readers, djk_work_routes(apply, apply->batch->partitions[message->partition].topic)))
+			break;
+	}
+	return i;
+}
+
+/* ---------- a piece ---------- */
+
+static void
+begin_piece(DjkApply *apply, int from, int to)
+{
 	MemoryContextReset(apply->attempt_context);
-	old = MemoryContextSwitchTo(apply->attempt_context);
 	/* An attempt that failed has left them where they were. */
 	apply->current = apply->current_route = -1;
 	apply->piece_from = from;
 	apply->piece_to = to;
-
 	for (int route = 0; route < apply->consumer->nroutes; route++)
 	{
 		if (apply->states[route] != NULL)
 			apply->states[route]->running = false;
 	}
 	(void) djk_piece_reset(apply, from, to);
+}
+
+/* Returns the end of what was applied. */
+static int
+apply_stretch(DjkApply *apply, int from, int to, int *indexes)
+{
 	djk_prepare(apply, from, to);
 	to = djk_piece_first_stop(apply, from, to);
-
-	indexes = palloc(Max(to - from, 1) * sizeof(int));
 	if (routes_are_independent(apply))
 		write_by_route(apply, from, to, indexes);
 	else
 		write_in_order(apply, from, to, indexes);
-
-	MemoryContextSwitchTo(old);
 	/* A handler's input may have failed only now. */
 	return djk_piece_first_stop(apply, from, to);
+}
+
+int
+djk_piece_apply(DjkApply *apply, int from, int to)
+{
+	MemoryContext old;
+	Bitmapset  *readers;
+	int		   *indexes;
+	int			done = from;
+
+	begin_piece(apply, from, to);
+	old = MemoryContextSwitchTo(apply->attempt_context);
+	readers = find_readers(apply, from, to);
+	indexes = palloc(Max(to - from, 1) * sizeof(int));
+	while (done < to)
+	{
+		int			end = stretch_end(apply, readers, done, to);
+
+		CHECK_FOR_INTERRUPTS();
+		done = apply_stretch(apply, done, end, indexes);
+		if (done < end)
+			break;
+	}
+	MemoryContextSwitchTo(old);
+	return done;
 }
 
 /* ---------- constraints ---------- */

@@ -34,8 +34,8 @@ typedef struct TopicEntry
 	Bitmapset  *routes;
 } TopicEntry;
 
-static Bitmapset *
-routes_of_topic(DjkApply *apply, const char *topic)
+Bitmapset *
+djk_work_routes(DjkApply *apply, const char *topic)
 {
 	TopicEntry *entry;
 	char		key[DJK_TOPIC_MAX + 1] = {0};
@@ -327,7 +327,7 @@ find_candidates(DjkApply *apply, int route, int from, int to, int *indexes)
 		int			partition = apply->batch->messages[i].partition;
 
 		if (work->fate == DJK_FATE_PENDING && work->route < 0 &&
-			bms_is_member(route, routes_of_topic(apply, apply->batch->partitions[partition].topic)))
+			bms_is_member(route, djk_work_routes(apply, apply->batch->partitions[partition].topic)))
 			indexes[n++] = i;
 	}
 	return n;

@@ -15,6 +15,7 @@
 #include "base/djk.h"
 
 #include "access/tupdesc.h"
+#include "apply/reads.h"
 #include "codec/codec.h"
 #include "codec/convert.h"
 #include "executor/spi.h"
@@ -99,6 +100,7 @@ typedef struct DjkRouteState
 	bool		is_view;
 	bool		merge;			/* several messages of a key may become one row */
 	bool		ordered;		/* somebody could see the order of rows: triggers, constraints */
+	bool		cascades;		/* a row that goes or changes its key takes others along */
 	bool		alone;			/* rows may depend on each other: a statement each */
 	bool		constrained;	/* so is some column, written by the route or not */
 	bool		counting_excluded;	/* a column with such a default is not in columns */
@@ -125,7 +127,8 @@ typedef struct DjkRouteState
 	DjkConverter *jsonb_converter;
 	TupleDesc	message_desc;	/* djkafka_message */
 	Oid			header_type;
-	SPIPlanPtr	input_plan;		/* filter and expressions */
+	SPIPlanPtr	input_plan;		/* filter and expressions: */
+	DjkReads	reads;			/* what they may read, once they are planned */
 	SPIPlanPtr	call_plan;		/* the handler */
 	HTAB	   *statements;		/* see statement.c */
 	List	   *plans;			/* all that must be freed with the context */

@@ -20,6 +20,7 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
@@ -465,6 +466,28 @@ may_see_order(Relation rel)
 	return false;
 }
 
+/* What refers to the table is changed with it. */
+static bool
+takes_others_along(Relation rel)
+{
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		switch (rel->trigdesc->triggers[i].tgfoid)
+		{
+			case F_RI_FKEY_CASCADE_DEL:
+			case F_RI_FKEY_CASCADE_UPD:
+			case F_RI_FKEY_SETNULL_DEL:
+			case F_RI_FKEY_SETNULL_UPD:
+			case F_RI_FKEY_SETDEFAULT_DEL:
+			case F_RI_FKEY_SETDEFAULT_UPD:
+				return true;
+			default:
+				break;
+		}
+	}
+	return false;
+}
+
 static void
 require_view_operation(DjkRouteState *state, Relation rel)
 {
@@ -559,6 +582,7 @@ djk_route_target_build(DjkRouteState *state)
 	require_relkind(state, rel);
 	djk_route_target_require_rights(route);
 	state->ordered = may_see_order(rel);
+	state->cascades = takes_others_along(rel);
 	build_columns(state, rel);
 	djk_route_constraints_build(state, rel);
 	build_key(state, rel);

@@ -425,6 +425,16 @@ require_boolean_filter(SPIPlanPtr plan)
 }
 
 static void
+collect_reads(DjkRouteState *state, SPIPlanPtr plan)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+
+	djk_reads_collect(linitial(source->query_list), &state->reads);
+	MemoryContextSwitchTo(old);
+}
+
+static void
 prepare_input_plan(DjkRouteState *state)
 {
 	SPIPlanPtr	plan;
@@ -436,6 +446,21 @@ prepare_input_plan(DjkRouteState *state)
 	require_one_row_each(plan, state->route->ncolumns + 2);
 	require_boolean_filter(plan);
 	state->input_plan = keep(state, plan);
+	collect_reads(state, plan);
+}
+
+const DjkReads *
+djk_statement_reads(DjkRouteState *state)
+{
+	Tuplestorestate *empty;
+
+	if (!state->has_expressions || state->input_plan != NULL)
+		return &state->reads;
+	empty = tuplestore_begin_heap(false, false, 64);
+	djk_statement_evaluate(state, empty, 0);
+	SPI_finish();
+	tuplestore_end(empty);
+	return &state->reads;
 }
 
 void

@@ -47,6 +47,9 @@ extern bool djk_statement_may_conflict(const DjkRouteState *state, const Bitmaps
  */
 extern void djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows);
 
+/* What filter and expressions may read besides the message; may plan and run them, over nothing. */
+extern const DjkReads *djk_statement_reads(DjkRouteState *state);
+
 /* Calls the handler for each message of 'input', or once for all of them. */
 extern void djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows);
 

@@ -99,6 +99,9 @@ extern void djk_row_start(DjkApply *apply, DjkRouteState *state, int message, He
 extern Bitmapset *djk_row_share_present(DjkApply *apply, Bitmapset *present);
 extern void djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
 
+/* The routes that may take messages of a topic, by index; lives as long as 'apply'. */
+extern Bitmapset *djk_work_routes(DjkApply *apply, const char *topic);
+
 /* The state of a route, made at first use and when it was invalidated. */
 extern DjkRouteState *djk_work_state(DjkApply *apply, int route);
 /* The same between preparing and writing: ERROR if the rows' shape has changed. */

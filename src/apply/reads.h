@@ -1,0 +1,24 @@
+/*-------------------------------------------------------------------------
+ *
+ * reads.h
+ *	  What an expression may read besides its message.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_READS_H
+#define DJK_READS_H
+
+#include "base/djk.h"
+
+#include "nodes/parsenodes.h"
+
+typedef struct DjkReads
+{
+	List	   *tables;			/* OIDs of plain tables, in the caller's context */
+	bool		anything;		/* it calls what may read whatever it likes */
+} DjkReads;
+
+/* Adds what an analyzed and rewritten query may read. */
+extern void djk_reads_collect(Query *query, DjkReads *reads);
+
+#endif							/* DJK_READS_H */

@@ -1,0 +1,73 @@
+-- Filters and mapped columns that read what the batch writes see the messages before theirs.
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set start :abs_srcdir '/sql/include/start.sql'
+\set ECHO none
+\i :start
+\set ECHO all
+\pset format unaligned
+\pset tuples_only on
+
+CREATE SCHEMA reads;
+SET search_path = reads, public;
+SET TimeZone = 'UTC';
+-- the newest version wins
+CREATE TABLE doc (id int PRIMARY KEY, version int, v text);
+SELECT djkafka_subscribe('doc', 'doc', filter => $$(value->>'version')::int > coalesce((SELECT version FROM reads.doc o WHERE o.id = (value->>'id')::int), 0)$$);
+SELECT give('[{"topic": "doc", "value": {"id": 1, "version": 2, "v": "new"}}, {"topic": "doc", "value": {"id": 1, "version": 1, "v": "old"}}, {"topic": "doc", "value": {"id": 2, "version": 1, "v": "a"}}, {"topic": "doc", "value": {"id": 2, "version": 2, "v": "b"}}]');
+TABLE doc ORDER BY id;
+-- … also where some are bad
+SELECT give('[{"topic": "doc", "value": {"id": 3, "version": 2, "v": "new"}}, {"topic": "doc", "value": {"id": 3, "version": "x", "v": "bad"}}, {"topic": "doc", "value": {"id": 3, "version": 1, "v": "old"}}]');
+SELECT * FROM doc WHERE id = 3;
+SELECT dead_letters();
+-- a parent that the same batch brings
+CREATE TABLE customer (id int PRIMARY KEY, code text UNIQUE, name text);
+CREATE TABLE orders (id int PRIMARY KEY, customer_id int NOT NULL REFERENCES customer, note text);
+SELECT djkafka_subscribe('customer', 'customer');
+SELECT djkafka_subscribe('orders', 'orders', columns => '{"customer_id": "(SELECT c.id FROM reads.customer c WHERE c.code = value->>''customer'')"}');
+SELECT give('[{"topic": "customer", "value": {"id": 1, "code": "a"}}, {"topic": "orders", "value": {"id": 1, "customer": "a"}}, {"topic": "customer", "value": {"id": 2, "code": "b"}}, {"topic": "orders", "value": {"id": 2, "customer": "b"}},
+              {"topic": "orders", "value": {"id": 3, "customer": "c"}}, {"topic": "customer", "value": {"id": 3, "code": "c"}}]');
+TABLE orders ORDER BY id;
+SELECT count(*) FROM dead_letters();
+-- the same event twice
+CREATE TABLE event (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id text, n int);
+SELECT djkafka_subscribe('event', 'event', operation => 'insert', filter => $$NOT EXISTS (SELECT FROM reads.event e WHERE e.event_id = value->>'event_id')$$, columns => '{"n": "(SELECT coalesce(max(n), 0) + 1 FROM reads.event)"}');
+SELECT give('[{"topic": "event", "value": {"event_id": "x"}}, {"topic": "event", "value": {"event_id": "x"}}, {"topic": "event", "value": {"event_id": "y"}}, {"topic": "event", "value": {"event_id": "z"}}]');
+SELECT event_id, n FROM event ORDER BY id;
+-- by a view, by functions, by what a trigger or a cascade writes, by a table that has partitions
+CREATE TABLE part (id int PRIMARY KEY, seen int) PARTITION BY RANGE (id);
+CREATE TABLE part_low PARTITION OF part FOR VALUES FROM (0) TO (100);
+CREATE VIEW counted AS SELECT count(*)::int AS n FROM part;
+CREATE FUNCTION count_part() RETURNS int STABLE LANGUAGE sql AS 'SELECT count(*)::int FROM reads.part';
+SELECT djkafka_subscribe('by_view', 'part', columns => '{"seen": "(SELECT n FROM reads.counted)"}');
+SELECT djkafka_subscribe('by_function', 'part', columns => '{"seen": "reads.count_part()"}');
+SELECT djkafka_subscribe('by_leaf', 'part', columns => '{"seen": "(SELECT count(*)::int FROM reads.part_low)"}');
+SELECT give('[{"topic": "by_view", "value": {"id": 1}}, {"topic": "by_view", "value": {"id": 2}}, {"topic": "by_function", "value": {"id": 3}}, {"topic": "by_function", "value": {"id": 4}}, {"topic": "by_leaf", "value": {"id": 5}}, {"topic": "by_leaf", "value": {"id": 6}}]');
+TABLE part ORDER BY id;
+SELECT dead_letters();
+CREATE TABLE total (n int);
+INSERT INTO total VALUES (0);
+CREATE FUNCTION add() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN UPDATE reads.total SET n = n + 1; RETURN NULL; END';
+CREATE TABLE added (id int PRIMARY KEY, before int);
+CREATE TRIGGER add AFTER INSERT ON added FOR EACH ROW EXECUTE FUNCTION add();
+SELECT djkafka_subscribe('added', 'added', columns => '{"before": "(SELECT n FROM reads.total)"}');
+SELECT give('[{"topic": "added", "value": {"id": 1}}, {"topic": "added", "value": {"id": 2}}, {"topic": "added", "value": {"id": 3}}]');
+TABLE added ORDER BY id;
+CREATE TABLE child (id int PRIMARY KEY, customer_id int REFERENCES customer ON DELETE CASCADE);
+CREATE TABLE left_over (id int PRIMARY KEY, children int);
+INSERT INTO customer VALUES (9, 'i');
+INSERT INTO child VALUES (1, 9), (2, 9);
+SELECT djkafka_subscribe('left', 'left_over', columns => '{"children": "(SELECT count(*)::int FROM reads.child)"}');
+SELECT give('[{"topic": "left", "value": {"id": 1}}, {"topic": "customer", "key": 9}, {"topic": "left", "value": {"id": 2}}]');
+TABLE left_over ORDER BY id;
+-- several routes of one topic, the first of which reads
+CREATE TABLE first_seen (id int PRIMARY KEY);
+CREATE TABLE seen_again (n bigint GENERATED ALWAYS AS IDENTITY, id int);
+SELECT djkafka_subscribe('twice', 'first_seen', filter => $$NOT EXISTS (SELECT FROM reads.first_seen f WHERE f.id = (value->>'id')::int)$$);
+SELECT djkafka_subscribe('twice', 'seen_again', operation => 'insert', route_order => 1);
+SELECT give('[{"topic": "twice", "value": {"id": 1}}, {"topic": "twice", "value": {"id": 2}}, {"topic": "twice", "value": {"id": 1}}, {"topic": "twice", "value": {"id": 1}}]');
+SELECT (SELECT array_agg(id ORDER BY id) FROM first_seen), (SELECT array_agg(id ORDER BY n) FROM seen_again);
+
+SELECT djkafka_drop_consumer('default');
+RESET search_path;
+SET client_min_messages = warning;
+DROP SCHEMA reads CASCADE;
