@@ -234,6 +234,25 @@ value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded
 	return djk_convert(state->jsonb_converter, &field, value, isnull, error);
 }
 
+/* 'decoded' holds the value if an expression uses it. */
+static bool
+is_deletion(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded)
+{
+	DjkError	error = {0};
+
+	if (!state->codec->has_fields || state->target_sql == NULL)
+		return false;
+	if (message->value == NULL)
+		return true;
+	if (state->deleted_field_len < 0)
+		return false;
+	/* What cannot be decoded fails when the row is built, if this route takes it. */
+	if (!state->input_used[DJK_INPUT_VALUE] &&
+		!state->codec->decode(message->value, message->value_len, decoded, &error))
+		return false;
+	return djk_row_says_deleted(state, decoded);
+}
+
 static bool
 fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded *decoded,
 		   Datum *values, bool *nulls, DjkError *error)
@@ -272,6 +291,10 @@ fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded
 	if (state->input_used[DJK_INPUT_VALUE] &&
 		!value_datum(state, message, decoded, &values[DJK_INPUT_VALUE], &nulls[DJK_INPUT_VALUE], error))
 		return false;
+	values[DJK_INPUT_TOMBSTONE] = BoolGetDatum(message->value == NULL);
+	values[DJK_INPUT_DELETE] = BoolGetDatum(is_deletion(state, message, decoded));
+	nulls[DJK_INPUT_TOMBSTONE] = nulls[DJK_INPUT_DELETE] = false;
+	/* decodes anew */
 	if (state->input_used[DJK_INPUT_KEY] &&
 		!key_datum(state, message, decoded, &values[DJK_INPUT_KEY], &nulls[DJK_INPUT_KEY], error))
 		return false;

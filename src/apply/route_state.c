@@ -133,7 +133,7 @@ build_handler(DjkRouteState *state)
 /* ---------- the input relation ---------- */
 
 static const char *const input_names[DJK_INPUT_COLUMNS] = {
-	"djk_ord", "value", "key", "topic", "partition", "msg_offset", "msg_time", "headers", "djk_message"
+	"djk_ord", "value", "key", "topic", "partition", "msg_offset", "msg_time", "headers", "djk_message", "djk_delete", "djk_tombstone"
 };
 
 /* Whether an expression may read a column: a name in a comment counts too. */
@@ -160,7 +160,7 @@ build_input(DjkRouteState *state)
 	Oid			message_type = djk_catalog_type("djkafka_message");
 	Oid			types[DJK_INPUT_COLUMNS] = {
 		INT4OID, state->codec->value_type, JSONBOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID,
-		InvalidOid, message_type
+		InvalidOid, message_type, BOOLOID, BOOLOID
 	};
 
 	state->header_type = djk_catalog_type("djkafka_header");

@@ -40,6 +40,8 @@ enum
 	DJK_INPUT_TIME,
 	DJK_INPUT_HEADERS,
 	DJK_INPUT_MESSAGE,
+	DJK_INPUT_DELETE,			/* the message says that its row is gone */
+	DJK_INPUT_TOMBSTONE,		/* it has no value */
 	DJK_INPUT_COLUMNS
 };
 

@@ -99,22 +99,21 @@ is_excluded_column(const DjkRouteRow *route, const DjkField *field)
 }
 
 static inline bool
-is_deleted_field(const RowBuilder *builder, const DjkField *field)
+is_deleted_field(const DjkRouteState *state, const DjkField *field)
 {
-	return field->name_len == builder->state->deleted_field_len &&
-		memcmp(field->name, builder->state->route->deleted_field, field->name_len) == 0;
+	return field->name_len == state->deleted_field_len &&
+		memcmp(field->name, state->route->deleted_field, field->name_len) == 0;
 }
 
-/* Whether the message says that its row is gone; the last word counts. */
-static bool
-says_deleted(const RowBuilder *builder)
+bool
+djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *decoded)
 {
-	if (builder->state->deleted_field_len < 0)
+	if (state->deleted_field_len < 0 || !decoded->is_object)
 		return false;
-	for (int i = builder->decoded.nfields - 1; i >= 0; i--)
+	for (int i = decoded->nfields - 1; i >= 0; i--)
 	{
-		if (is_deleted_field(builder, &builder->decoded.fields[i]))
-			return is_true(&builder->decoded.fields[i]);
+		if (is_deleted_field(state, &decoded->fields[i]))
+			return is_true(&decoded->fields[i]);
 	}
 	return false;
 }
@@ -134,7 +133,7 @@ put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
 		const DjkField *field = &builder->decoded.fields[i];
 		DjkColumn  *column;
 
-		if (is_deleted_field(builder, field))
+		if (is_deleted_field(builder->state, field))
 			continue;
 		column = djk_route_state_column(builder->state, field->name, field->name_len, hint);
 		if (column == NULL)
@@ -413,7 +412,7 @@ decode_value(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErr
 		return false;
 	if (builder->decoded.is_object)
 	{
-		row->is_delete = says_deleted(builder);
+		row->is_delete = djk_row_says_deleted(builder->state, &builder->decoded);
 		return put_fields(builder, row, error);
 	}
 	if (builder->state->fields_optional)

@@ -285,8 +285,29 @@ column_of(const DjkRouteState *state, int expression)
 }
 
 /*
+ * When a column's expression counts.  Of a message that the filter leaves out,
+ * and of one that is a deletion but for the key, it must not fail the message,
+ * nor cost a number of a sequence.  (A tombstone of which the filter says
+ * nothing belongs to a mirror.)  NULL: always.
+ */
+static const char *
+expression_condition(const DjkRouteState *state, const DjkColumn *column)
+{
+	bool		mirror = state->route->operation == DJK_OPERATION_MIRROR;
+	bool		for_delete = mirror && column->is_key;
+
+	if (state->route->filter == NULL)
+		return for_delete ? NULL : "NOT djk_delete";
+	if (for_delete)
+		return "djk_filter OR djk_filter IS NULL AND djk_tombstone";
+	return mirror ? "(djk_filter OR djk_filter IS NULL AND djk_tombstone) AND NOT djk_delete" :
+		"djk_filter AND NOT djk_delete";
+}
+
+/*
  * Filter and expressions as one query.  The casts name types as those without a
  * typmod are named: "character" would be a character(1) and cut the value.
+ * OFFSET 0 keeps the planner from copying the filter to where it is used.
  */
 static char *
 build_evaluation(const DjkRouteState *state)
@@ -295,15 +316,23 @@ build_evaluation(const DjkRouteState *state)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	if (route->filter != NULL)
-		appendStringInfo(&sql, "SELECT djk_ord, (%s\n)", route->filter);
-	else
-		appendStringInfoString(&sql, "SELECT djk_ord, NULL::boolean");
+	appendStringInfo(&sql, "SELECT djk_ord, %s", route->filter ? "djk_filter" : "NULL::boolean");
 	for (int i = 0; i < route->ncolumns; i++)
-		appendStringInfo(&sql, ",\nCAST((%s\n) AS %s)", route->column_expressions[i],
-						 format_type_extended(column_of(state, i)->type, -1,
-											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-	appendStringInfo(&sql, "\nFROM %s", DJK_INPUT_RELATION);
+	{
+		const DjkColumn *column = column_of(state, i);
+		const char *condition = expression_condition(state, column);
+
+		appendStringInfo(&sql, ",\n%s%s%s CAST((%s\n) AS %s)%s",
+						 condition ? "CASE WHEN " : "", condition ? condition : "", condition ? " THEN" : "",
+						 route->column_expressions[i],
+						 format_type_extended(column->type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
+						 condition ? " END" : "");
+	}
+	if (route->filter != NULL)
+		appendStringInfo(&sql, "\nFROM (SELECT *, (%s\n) AS djk_filter FROM %s OFFSET 0) AS %s", route->filter,
+						 DJK_INPUT_RELATION, DJK_INPUT_RELATION);
+	else
+		appendStringInfo(&sql, "\nFROM %s", DJK_INPUT_RELATION);
 	return sql.data;
 }
 
@@ -324,6 +353,20 @@ build_call(const DjkRouteState *state)
 	pg_unreachable();
 }
 
+/* A SELECT of so many columns from one relation that gives a row for each of its rows. */
+static bool
+gives_row_for_row(const Query *query, int ncolumns)
+{
+	const RangeTblEntry *rte = query->rtable != NIL ? linitial(query->rtable) : NULL;
+
+	if (query->commandType != CMD_SELECT || list_length(query->targetList) != ncolumns || rte == NULL ||
+		query->jointree->quals != NULL || list_length(query->jointree->fromlist) != 1 ||
+		query->setOperations != NULL || query->limitCount != NULL || query->distinctClause != NIL ||
+		query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs)
+		return false;
+	return rte->rtekind != RTE_SUBQUERY || gives_row_for_row(rte->subquery, DJK_INPUT_COLUMNS + 1);
+}
+
 /*
  * An expression may be any SQL that gives one value a message.  A string that
  * closes the parenthesis, or what gives more or fewer rows, is refused.
@@ -333,13 +376,9 @@ require_one_row_each(SPIPlanPtr plan, int ncolumns)
 {
 	List	   *sources = SPI_plan_get_plan_sources(plan);
 	CachedPlanSource *source = linitial(sources);
-	Query	   *query = list_length(source->query_list) == 1 ? linitial(source->query_list) : NULL;
 
-	if (list_length(sources) != 1 || query == NULL || query->commandType != CMD_SELECT ||
-		list_length(query->targetList) != ncolumns || list_length(query->rtable) < 1 ||
-		query->jointree->quals != NULL || list_length(query->jointree->fromlist) != 1 ||
-		query->setOperations != NULL || query->limitCount != NULL || query->distinctClause != NIL ||
-		query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs)
+	if (list_length(sources) != 1 || list_length(source->query_list) != 1 ||
+		!gives_row_for_row(linitial(source->query_list), ncolumns))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("filter and columns must each be one SQL expression")));
@@ -351,12 +390,22 @@ tell_expression(void *what)
 	errcontext("%s of the route", (char *) what);
 }
 
+static void
+require_type(const char *what, Oid type, Oid required)
+{
+	if (getBaseType(type) != required)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s is of type %s, not %s", what, format_type_be(type), format_type_be(required)),
+				 errhint("Compare it with something, or cast it.")));
+}
+
 /*
  * Together with the others the server would name what stands beside an
  * aggregate, which is ours; so each is looked at alone first.
  */
 static void
-check_expression(const char *expression, char *what)
+check_expression(const char *expression, char *what, Oid required_type)
 {
 	ErrorContextCallback callback = {error_context_stack, tell_expression, what};
 	SPIPlanPtr	plan;
@@ -375,6 +424,8 @@ check_expression(const char *expression, char *what)
 				 errmsg("%s cannot contain aggregates, window functions or functions that return sets", what),
 				 errdetail("It is evaluated for each message alone."),
 				 errhint("Put them into a sub-select.")));
+	if (query != NULL && OidIsValid(required_type))
+		require_type(what, exprType((Node *) ((TargetEntry *) linitial(query->targetList))->expr), required_type);
 	error_context_stack = callback.previous;
 	SPI_freeplan(plan);
 }
@@ -384,10 +435,10 @@ check_expressions(const DjkRouteState *state)
 {
 	const DjkRouteRow *route = state->route;
 
-	check_expression(route->filter, pstrdup("filter"));
+	check_expression(route->filter, pstrdup("filter"), BOOLOID);
 	for (int i = 0; i < route->ncolumns; i++)
 		check_expression(route->column_expressions[i],
-						 psprintf("expression for column \"%s\"", route->column_names[i]));
+						 psprintf("expression for column \"%s\"", route->column_names[i]), InvalidOid);
 }
 
 /*
@@ -410,21 +461,6 @@ require_types(const DjkRouteState *state, TupleDesc desc)
 }
 
 static void
-require_boolean_filter(SPIPlanPtr plan)
-{
-	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
-	Query	   *query = linitial(source->query_list);
-	TargetEntry *filter = lsecond(query->targetList);
-	Oid			type = exprType((Node *) filter->expr);
-
-	if (getBaseType(type) != BOOLOID)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATATYPE_MISMATCH),
-				 errmsg("filter is of type %s, not boolean", format_type_be(type)),
-				 errhint("Compare it with something, or cast it.")));
-}
-
-static void
 collect_reads(DjkRouteState *state, SPIPlanPtr plan)
 {
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
@@ -444,7 +480,6 @@ prepare_input_plan(DjkRouteState *state)
 	check_expressions(state);
 	plan = prepare(build_evaluation(state));
 	require_one_row_each(plan, state->route->ncolumns + 2);
-	require_boolean_filter(plan);
 	state->input_plan = keep(state, plan);
 	collect_reads(state, plan);
 }

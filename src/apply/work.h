@@ -95,6 +95,8 @@ extern void djk_function_write(DjkApply *apply, DjkRouteState *state, const int 
  */
 extern void djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tuple,
 						  TupleDesc desc, MemoryContext context);
+/* Whether a message's value says that its row is gone; the last word counts. */
+extern bool djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *decoded);
 /* Makes equal sets of columns one pointer. */
 extern Bitmapset *djk_row_share_present(DjkApply *apply, Bitmapset *present);
 extern void djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);

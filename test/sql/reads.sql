@@ -67,6 +67,27 @@ SELECT djkafka_subscribe('twice', 'seen_again', operation => 'insert', route_ord
 SELECT give('[{"topic": "twice", "value": {"id": 1}}, {"topic": "twice", "value": {"id": 2}}, {"topic": "twice", "value": {"id": 1}}, {"topic": "twice", "value": {"id": 1}}]');
 SELECT (SELECT array_agg(id ORDER BY id) FROM first_seen), (SELECT array_agg(id ORDER BY n) FROM seen_again);
 
+-- columns of a message that the filter leaves out are not evaluated: it is the next route's
+CREATE TYPE mood AS ENUM ('good', 'bad');
+CREATE SEQUENCE numbers;
+CREATE TABLE number_of (id int PRIMARY KEY, x int, mood mood, n int);
+CREATE TABLE word_of (id int PRIMARY KEY, x text);
+SELECT djkafka_subscribe('mixed', 'number_of', filter => $$value->>'type' = 'number'$$, columns => '{"x": "(value->>''x'')::int", "n": "nextval(''reads.numbers'')"}');
+SELECT djkafka_subscribe('mixed', 'word_of', route_order => 1);
+SELECT give('[{"topic": "mixed", "value": {"id": 1, "type": "number", "x": "5"}}, {"topic": "mixed", "value": {"id": 2, "type": "word", "x": "five"}}, {"topic": "mixed", "value": {"id": 3, "x": "none"}}, {"topic": "mixed", "value": {"id": 4, "type": "number", "x": "6"}}]');
+SELECT id, x, n FROM number_of ORDER BY id;
+TABLE word_of ORDER BY id;
+-- a deletion needs its key alone, mapped or not; where nothing deletes it is left out
+SELECT djkafka_subscribe('moods', 'number_of', columns => '{"mood": "lower(value->>''status'')::reads.mood", "x": "(convert_from(djkafka_header(headers, ''x''), ''UTF8''))::int"}', deleted_field => '__deleted');
+SELECT djkafka_subscribe('keyed', 'number_of', columns => '{"id": "(key->>''k'')::int", "mood": "(value->>''status'')::reads.mood", "n": "(1 / (value->>''id'')::int)"}');
+SELECT djkafka_subscribe('kept', 'number_of', operation => 'upsert', columns => '{"mood": "(value->>''status'')::reads.mood", "n": "1 / length(key->>''k'')"}');
+INSERT INTO number_of SELECT i FROM generate_series(10, 19) i;
+SELECT give('[{"topic": "moods", "key": 10}, {"topic": "moods", "value": {"id": 11, "__deleted": "true", "status": ""}}, {"topic": "moods", "key": 12, "value": {"id": 12, "status": "", "__deleted": true}, "headers": {"x": "no number"}},
+              {"topic": "keyed", "key": {"k": 13}}, {"topic": "keyed", "key": {"k": 14}, "value": {"id": 0, "status": "x", "__deleted": "true"}},
+              {"topic": "kept", "key": {"k": ""}}, {"topic": "moods", "value": {"id": 15, "status": "worse"}}, {"topic": "moods", "value": {"id": 16, "status": "GOOD"}}]');
+SELECT id, mood FROM number_of WHERE id >= 10 ORDER BY id;
+SELECT dead_letters();
+
 SELECT djkafka_drop_consumer('default');
 RESET search_path;
 SET client_min_messages = warning;
