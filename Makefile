@@ -3,7 +3,7 @@
 #   make && make install     build and install with PGXS (PG_CONFIG=... picks the server)
 #   make demo                the main job in a throw-away server, installing what is missing
 #   make test                every suite but the long ones, with a real Apache Kafka
-#   make test-long           random faults and volumes, up to an hour
+#   make test-long           random faults, volumes, poisoned memory, up to two hours
 #
 # The last three are usable before PostgreSQL is installed, so they are answered
 # before PGXS is looked for.
