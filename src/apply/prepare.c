@@ -365,6 +365,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 {
 	MemoryContext attempt = CurrentMemoryContext;
 	Tuplestorestate *input;
+	bool	   *answered = palloc0(n * sizeof(bool));
 	int			nrows;
 	int			taken = 0;
 
@@ -385,6 +386,9 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 
 			if (isnull || ord < 0 || ord >= n)
 				elog(ERROR, "filter and columns gave a row for no message");
+			if (answered[ord])
+				djk_statement_throw_set(state);
+			answered[ord] = true;
 			i = indexes[ord];
 			matches = DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)) && !isnull;
 			if (isnull && apply->batch->messages[i].value == NULL)

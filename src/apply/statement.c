@@ -498,6 +498,20 @@ djk_statement_reads(DjkRouteState *state)
 	return &state->reads;
 }
 
+/*
+ * A plan that is made anew is not looked at again: a function may return a set
+ * by now, and its rows could be taken for those of other messages.
+ */
+pg_noreturn void
+djk_statement_throw_set(const DjkRouteState *state)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("filter and columns of route " INT64_FORMAT " do not give one row for each message",
+					state->route->id),
+			 errdetail("A function in them returns a set.")));
+}
+
 void
 djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows)
 {
@@ -509,10 +523,7 @@ djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows)
 	prepare_input_plan(state);
 	execute(state->input_plan, true);
 	if (SPI_processed != (uint64) nrows)
-		ereport(ERROR,
-				(errcode(ERRCODE_CARDINALITY_VIOLATION),
-				 errmsg("filter and columns of route " INT64_FORMAT " gave " UINT64_FORMAT " rows for %d messages",
-						state->route->id, SPI_processed, nrows)));
+		djk_statement_throw_set(state);
 	require_types(state, SPI_tuptable->tupdesc);
 	djk_route_state_leave(guc_level);
 }

@@ -11,6 +11,7 @@
 #include "base/djk.h"
 
 #include "apply/route_state.h"
+#include "base/compat.h"
 #include "utils/tuplestore.h"
 
 typedef enum DjkStatementKind
@@ -49,6 +50,9 @@ extern void djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input,
 
 /* What filter and expressions may read besides the message; may plan and run them, over nothing. */
 extern const DjkReads *djk_statement_reads(DjkRouteState *state);
+
+/* ERROR: an expression gave more or fewer rows than messages, or some message's twice. */
+pg_noreturn extern void djk_statement_throw_set(const DjkRouteState *state);
 
 /* Calls the handler for each message of 'input', or once for all of them. */
 extern void djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows);

@@ -235,3 +235,29 @@ def test_own_offsets(hostile: Database, kafka: Client, topic: str) -> None:
     assert hostile.query("SELECT count(*), min(id) FROM act") == [(20, 100)]
     assert_audit(hostile, len(records))
     wait_state(hostile, "running")
+
+
+@pytest.mark.parametrize("place", ["column", "filter"])
+@pytest.mark.parametrize("rows", [(2, 0), (0, 2), (2, 2)])
+def test_function_becomes_a_set(hostile: Database, kafka: Client, topic: str, place: str, rows: tuple[int, int]) -> None:
+    """A plan that is made anew gives no message the row of another."""
+    scalar = "CREATE FUNCTION pick(jsonb) RETURNS {} LANGUAGE plpgsql AS $$ BEGIN RETURN {}; END $$"
+    answer = ("text", "$1->>'name'") if place == "column" else ("boolean", "true")
+    hostile.query(scalar.format(*answer))
+    use = {"columns": to_json(name="pick(value)")} if place == "column" else {"filter": "pick(value)"}
+    hostile.query(f"SELECT djkafka_subscribe(%s, 'item', {next(iter(use))} => %s)", topic, next(iter(use.values())))
+    kafka.produce(topic, [Record(to_json(id=0, name="first"))])
+    wait_caught_up(hostile, kafka, topic)
+
+    count = f"CASE ($1->>'id')::int WHEN 1 THEN {rows[0]} ELSE {rows[1]} END"
+    hostile.query(
+        f"DROP FUNCTION pick; CREATE FUNCTION pick(jsonb) RETURNS SETOF {answer[0]} LANGUAGE plpgsql AS"
+        f" $$ BEGIN RETURN QUERY SELECT {answer[1]} FROM generate_series(1, {count}); END $$"
+    )
+    kafka.produce(topic, [Record(to_json(id=1, name="one")), Record(to_json(id=2, name="two"))])
+    assert "return sets" in wait_state(hostile, "broken")["reason"]
+    hostile.query("DROP FUNCTION pick; " + scalar.format(*answer))
+    wait_caught_up(hostile, kafka, topic)
+    assert hostile.query("SELECT id, name FROM item ORDER BY id") == [(0, "first"), (1, "one"), (2, "two")]
+    assert hostile.value("SELECT count(*) FROM djkafka_dead_letter") == 0
+    assert_audit(hostile, 3)
