@@ -441,6 +441,13 @@ check_expressions(const DjkRouteState *state)
 						 psprintf("expression for column \"%s\"", route->column_names[i]), InvalidOid);
 }
 
+/* CASE makes of a domain, whose value has passed its cast by then, the type that it is one of. */
+static bool
+is_value_of(Oid type, const DjkColumn *column)
+{
+	return type == column->type || type == getBaseType(column->type);
+}
+
 /*
  * The values are taken as what the casts of build_evaluation() make of them,
  * but the text of an expression may have closed its cast.  Looked at with each
@@ -453,7 +460,7 @@ require_types(const DjkRouteState *state, TupleDesc desc)
 		TupleDescAttr(desc, 0)->atttypid == INT4OID && TupleDescAttr(desc, 1)->atttypid == BOOLOID;
 
 	for (int i = 0; fits && i < state->route->ncolumns; i++)
-		fits = TupleDescAttr(desc, i + 2)->atttypid == column_of(state, i)->type;
+		fits = is_value_of(TupleDescAttr(desc, i + 2)->atttypid, column_of(state, i));
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),

@@ -148,6 +148,21 @@ SELECT regexp_replace(dead_letters(), '\n.*', '');
 SELECT id, day, at AT TIME ZONE 'UTC' AS at, span, n, bytes FROM timed ORDER BY id;
 SELECT djkafka_drop_consumer('default');
 
+-- a column whose type is a domain, checked, not null, of an array; a message that its filter leaves out, or that deletes, is not checked
+CREATE DOMAIN positive AS bigint NOT NULL CHECK (VALUE > 0);
+CREATE DOMAIN small AS positive CHECK (VALUE < 100);
+CREATE DOMAIN tags AS text[] CHECK (cardinality(VALUE) < 3);
+CREATE TABLE of_domains (id int PRIMARY KEY, a positive, b small, c tags);
+SELECT djkafka_subscribe('of_domains', 'of_domains', filter => $$value->>'skip' IS NULL$$,
+    columns => $${"a": "(value->>'a')::bigint", "b": "'7'", "c": "ARRAY[value->>'c']"}$$);
+SELECT give('[{"value": {"id": 1, "a": 5, "c": "x"}}, {"value": {"id": 2, "a": 0}}, {"value": {"id": 3}}, {"value": {"id": 4, "skip": 1}}, {"value": {"id": 5, "a": 6}}, {"value": {"id": 5, "__deleted": true}}]');
+SELECT dead_letters();
+UPDATE djkafka_route SET filter = NULL;
+SELECT give('[{"value": {"id": 6, "a": 6}}, {"value": {"id": 6, "__deleted": true}}, {"value": {"id": 7, "a": 7}}, {"key": {"id": 7}, "value": null}, {"value": {"id": 8, "a": -8}}]');
+SELECT dead_letters();
+SELECT * FROM of_domains ORDER BY id;
+SELECT djkafka_drop_consumer('default');
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA mapping, mapping_2 CASCADE;
