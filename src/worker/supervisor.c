@@ -329,14 +329,9 @@ supervise_child(Child *child, const Wanted *wanted)
 	DjkLeaving	leaving;
 
 	child->wanted = true;
+	/* The shortage is told once, and not of each that it leaves out. */
 	if (child->slot < 0)
 	{
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 wanted->kind == DJK_KIND_CONSUMER ?
-				 errmsg("djkafka has no free slot for worker %d of consumer \"%s\"", child->worker, wanted->name) :
-				 errmsg("djkafka has no free slot for a worker of the outbox"),
-				 errhint("Raise djkafka.max_workers.")));
 		child->next_start = djk_clock_now() + 1000 * (int64) LOOK_AGAIN_MS;
 		return;
 	}
@@ -428,7 +423,9 @@ supervise_outboxes(Supervisor *supervisor)
 static void
 tell_shortage(const Supervisor *supervisor)
 {
+	static const char hint[] = "Raise djkafka.max_workers and restart the server.";
 	int			missing = 0;
+	char	   *reason;
 	ListCell   *lc;
 
 	foreach(lc, supervisor->children)
@@ -438,12 +435,17 @@ tell_shortage(const Supervisor *supervisor)
 		missing += child->wanted && child->slot < 0;
 	}
 	if (missing == 0)
+	{
 		djk_slot_set_state(djk_slot_mine(), DJK_STATE_RUNNING, NULL, NULL);
-	else
-		djk_slot_set_state(djk_slot_mine(), DJK_STATE_NO_WORKER_SLOT,
-						   psprintf("all %d processes of djkafka.max_workers are in use, %d of this database are missing",
-									djk_max_workers, missing),
-						   "Raise djkafka.max_workers and restart the server.");
+		return;
+	}
+	reason = psprintf("all %d processes of djkafka.max_workers are in use, %d of this database are missing",
+					  djk_max_workers, missing);
+	if (djk_slot_set_state(djk_slot_mine(), DJK_STATE_NO_WORKER_SLOT, reason, hint) == DJK_CHANGE_STATE)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("djkafka supervisor: %s", reason),
+				 errhint("%s", hint)));
 }
 
 static void

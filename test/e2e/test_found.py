@@ -144,6 +144,11 @@ def test_max_workers_used_up(own_cluster, kafka: Client, topic: str, unique) -> 
     found = wait_state(db, "no_worker_slot", "second")
     assert "djkafka.max_workers" in found["reason"] and "Raise djkafka.max_workers" in found["hint"]
     assert db.query("SELECT consumer, verdict FROM djkafka_health()") == [("first", "ok"), ("second", "critical")]
+    # Who asks for very many does not fill the log.
+    db.query("UPDATE djkafka_consumer SET workers = 256 WHERE name = 'second'")
+    missing = "SELECT reason ~ '256 of this database' FROM djkafka_worker_status() WHERE kind = 'supervisor'"
+    wait_value(db, missing, True)
+    assert cluster.log().count("Raise djkafka.max_workers") == 1
     db.query("SELECT djkafka_drop_consumer('second')")
     wait_value(db, "SELECT state FROM djkafka_worker_status() WHERE kind = 'supervisor'", "running")
 
