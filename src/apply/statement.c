@@ -241,8 +241,9 @@ execute(SPIPlanPtr plan, bool keep_result)
 }
 
 uint64
-djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present,
-				  Tuplestorestate *rows, int nrows)
+djk_statement_run_told(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present,
+					   Tuplestorestate *rows, int nrows,
+					   void (*take) (HeapTuple tuple, TupleDesc desc, void *arg), void *arg)
 {
 	SPIPlanPtr	plan;
 	uint64		processed = 0;
@@ -259,8 +260,10 @@ djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *
 	{
 		if (order_is_seen(state, kind))
 			plan_in_order(plan);
-		execute(plan, false);
+		execute(plan, take != NULL);
 		processed = SPI_processed;
+		for (uint64 i = 0; take != NULL && i < processed; i++)
+			take(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, arg);
 	}
 	SPI_finish();
 	djk_route_state_leave(guc_level);

@@ -18,6 +18,7 @@ typedef enum DjkStatementKind
 {
 	DJK_STATEMENT_INSERT,		/* plain INSERT */
 	DJK_STATEMENT_INSERT_NEW,	/* … ON CONFLICT DO NOTHING */
+	DJK_STATEMENT_INSERT_TOLD,	/* the same, with the keys of what was inserted as its result */
 	DJK_STATEMENT_UPSERT,		/* … ON CONFLICT DO UPDATE */
 	DJK_STATEMENT_UPDATE,		/* UPDATE … FROM, by key */
 	DJK_STATEMENT_INSERT_MISSING,	/* INSERT of what UPDATE did not find */
@@ -29,10 +30,19 @@ typedef enum DjkStatementKind
 /*
  * Runs a statement over 'rows' (of state->rows_desc), all of which have the
  * same columns present; returns the number of rows processed.  Needs an active
- * snapshot; runs as the current user, under the route's search_path.
+ * snapshot; runs as the current user, under the route's search_path.  'take'
+ * gets each row of the result, and must not keep it; NULL: there is none.
  */
-extern uint64 djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present,
-								Tuplestorestate *rows, int nrows);
+extern uint64 djk_statement_run_told(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present,
+									 Tuplestorestate *rows, int nrows,
+									 void (*take) (HeapTuple tuple, TupleDesc desc, void *arg), void *arg);
+
+static inline uint64
+djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present,
+				  Tuplestorestate *rows, int nrows)
+{
+	return djk_statement_run_told(state, kind, present, rows, nrows, NULL, NULL);
+}
 
 /* Its text (statement_sql.c); NULL: there is nothing to do. */
 extern char *djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present);

@@ -117,6 +117,14 @@ append_on_conflict(StringInfo sql, const DjkRouteState *state, const Bitmapset *
 		appendStringInfoString(sql, "NOTHING");
 }
 
+static void
+append_returned_key(StringInfo sql, const DjkRouteState *state)
+{
+	for (int i = 0; i < state->nkeys; i++)
+		appendStringInfo(sql, "%s%s", i > 0 ? ", " : " RETURNING ",
+						 quote_identifier(state->columns[state->keys[i]].name));
+}
+
 char *
 djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
 {
@@ -129,9 +137,12 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 			append_insert(&sql, state, present);
 			break;
 		case DJK_STATEMENT_INSERT_NEW:
+		case DJK_STATEMENT_INSERT_TOLD:
 		case DJK_STATEMENT_UPSERT:
 			append_insert(&sql, state, present);
 			append_on_conflict(&sql, state, present, kind == DJK_STATEMENT_UPSERT);
+			if (kind == DJK_STATEMENT_INSERT_TOLD)
+				append_returned_key(&sql, state);
 			break;
 		case DJK_STATEMENT_UPDATE:
 			appendStringInfo(&sql, "UPDATE %s AS t SET ", state->target_sql);

@@ -18,121 +18,11 @@
  */
 #include "apply/work.h"
 
+#include "apply/key_table.h"
 #include "apply/statement.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
-#include "port/pg_bitutils.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
-
-/* A row to write: one message's, or several merged. */
-typedef struct Change
-{
-	DjkRow	   *row;			/* NULL: deleted and not written again */
-	DjkRow	   *key;			/* where the key's values are */
-	bool		delete_first;
-	int			position;		/* of the first message of 'row', among the batch's */
-	uint32		hash;
-} Change;
-
-/* Open addressing over changes by key. */
-typedef struct KeyTable
-{
-	DjkRouteState *state;
-	Change	   *changes;
-	int			nchanges;
-	int		   *buckets;		/* index into changes, -1 free */
-	uint32		mask;
-} KeyTable;
-
-/* ---------- keys ---------- */
-
-static void
-init_keys(KeyTable *table, DjkRouteState *state, int n)
-{
-	uint32		size = pg_nextpower2_32(Max(2 * n, 16));
-
-	table->state = state;
-	table->changes = palloc(Max(n, 1) * sizeof(Change));
-	table->nchanges = 0;
-	table->buckets = palloc(size * sizeof(int));
-	table->mask = size - 1;
-	memset(table->buckets, 0xff, size * sizeof(int));
-}
-
-static void
-reset_keys(KeyTable *table)
-{
-	memset(table->buckets, 0xff, (table->mask + 1) * sizeof(int));
-	table->nchanges = 0;
-}
-
-static bool
-can_hash(const DjkRouteState *state)
-{
-	for (int i = 0; i < state->nkeys; i++)
-	{
-		if (state->columns[state->keys[i]].hash == NULL)
-			return false;
-	}
-	return true;
-}
-
-static uint32
-hash_key(const DjkRouteState *state, const DjkRow *row)
-{
-	uint32		hash = 0;
-
-	for (int i = 0; i < state->nkeys; i++)
-	{
-		DjkColumn  *key = &state->columns[state->keys[i]];
-
-		hash = hash_combine(hash, DatumGetUInt32(FunctionCall1Coll(key->hash, key->collation,
-																   row->values[state->keys[i]])));
-	}
-	return hash;
-}
-
-static bool
-equal_keys(const DjkRouteState *state, const DjkRow *a, const DjkRow *b)
-{
-	for (int i = 0; i < state->nkeys; i++)
-	{
-		int			c = state->keys[i];
-		DjkColumn  *key = &state->columns[c];
-
-		if (!DatumGetBool(FunctionCall2Coll(key->equal, key->collation, a->values[c], b->values[c])))
-			return false;
-	}
-	return true;
-}
-
-/* The change of a row's key; a new one if *found is false. */
-static Change *
-enter_key(KeyTable *table, DjkRow *row, bool *found)
-{
-	uint32		hash = hash_key(table->state, row);
-	uint32		bucket = hash & table->mask;
-	Change	   *change;
-
-	for (; table->buckets[bucket] >= 0; bucket = (bucket + 1) & table->mask)
-	{
-		change = &table->changes[table->buckets[bucket]];
-		if (change->hash == hash && equal_keys(table->state, change->key, row))
-		{
-			*found = true;
-			return change;
-		}
-	}
-	table->buckets[bucket] = table->nchanges;
-	change = &table->changes[table->nchanges++];
-	change->hash = hash;
-	change->key = row;
-	change->row = NULL;
-	change->delete_first = false;
-	*found = false;
-	return change;
-}
 
 /* ---------- sets of columns ---------- */
 
@@ -212,19 +102,90 @@ even_out(DjkApply *apply, const DjkRouteState *state, DjkRow **rows, int n)
 /* ---------- running ---------- */
 
 /*
- * Whether rows may be written by one statement after another, what is there
- * updated and what is missing inserted: where order can be seen, only if all of
- * them are one or the other.
+ * Whether rows cannot be written together.  What is there is updated by one
+ * statement, what is missing inserted by another: where order can be seen, all
+ * of them must be one or the other.  And whose key was inserted is found by a
+ * hash.
  */
 static bool
-go_together(DjkRouteState *state, const Bitmapset *present, Tuplestorestate *store, int n)
+must_split(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present, Tuplestorestate *store, int n)
 {
 	uint64		there;
 
-	if (!state->ordered || n == 1)
-		return true;
+	if (n == 1)
+		return false;
+	if (kind == DJK_STATEMENT_INSERT_TOLD)
+		return !djk_key_table_serves(state);
+	if (kind != DJK_STATEMENT_UPSERT || !state->ordered || djk_statement_may_conflict(state, present))
+		return false;
 	there = djk_statement_run(state, DJK_STATEMENT_FIND, present, store, n);
-	return there == 0 || there == (uint64) n;
+	return there > 0 && there < (uint64) n;
+}
+
+typedef struct Told
+{
+	DjkKeyTable keys;			/* of the rows; position: the first one of its key */
+	DjkRow	  **rows;
+	int			unknown;		/* keys that none of them has */
+} Told;
+
+static void
+take_key(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	Told	   *told = arg;
+	const DjkRouteState *state = told->keys.state;
+	DjkRow	   *row = palloc0(sizeof(DjkRow));
+	DjkChange  *change;
+	bool		found = true;
+	bool		isnull = false;
+
+	row->values = palloc(state->ncolumns * sizeof(Datum));
+	for (int i = 0; i < state->nkeys && !isnull; i++)
+		row->values[state->keys[i]] = SPI_getbinval(tuple, desc, i + 1, &isnull);
+	change = isnull ? NULL : djk_key_table_enter(&told->keys, row, &found);
+	if (change != NULL && found && change->position >= 0)
+		told->rows[change->position]->is_new = true;
+	else
+		told->unknown++;
+	if (change != NULL)
+		change->position = -1;
+}
+
+/*
+ * INSERT … ON CONFLICT DO NOTHING that says which rows were inserted: of those
+ * with one key the first.  A trigger may have changed the key; then it is one of
+ * the others, and which one nobody can say.
+ */
+static uint64
+run_told(DjkRouteState *state, const Bitmapset *present, Tuplestorestate *store, DjkRow **rows, int n)
+{
+	Told		told = {.rows = rows};
+	uint64		processed;
+
+	if (n == 1)
+	{
+		processed = djk_statement_run(state, DJK_STATEMENT_INSERT_NEW, present, store, 1);
+		rows[0]->is_new = processed > 0;
+		return processed;
+	}
+	djk_key_table_init(&told.keys, state, 2 * n);
+	for (int i = 0; i < n; i++)
+	{
+		bool		found;
+		DjkChange  *change = djk_key_table_enter(&told.keys, rows[i], &found);
+
+		if (!found)
+			change->position = i;
+	}
+	processed = djk_statement_run_told(state, DJK_STATEMENT_INSERT_TOLD, present, store, n, take_key, &told);
+	for (int i = 0; i < n && told.unknown > 0; i++)
+	{
+		if (rows[i]->is_new)
+			continue;
+		rows[i]->is_new = true;
+		told.unknown--;
+	}
+	return processed;
 }
 
 /* Writes rows that have the same columns present. */
@@ -242,18 +203,20 @@ run(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n)
 	/* Whoever follows the table's changes is told before the row is gone. */
 	if (kind == DJK_STATEMENT_DELETE && state->route->skip_column != NULL)
 		(void) djk_statement_run(state, DJK_STATEMENT_SKIP, present, store, n);
-	if (kind != DJK_STATEMENT_UPSERT || djk_statement_may_conflict(state, present))
-		processed = djk_statement_run(state, kind, present, store, n);
-	else if (go_together(state, present, store, n))
+	if (must_split(state, kind, present, store, n))
+	{
+		processed = run(state, kind, rows, n / 2);
+		processed += run(state, kind, rows + n / 2, n - n / 2);
+	}
+	else if (kind == DJK_STATEMENT_INSERT_TOLD)
+		processed = run_told(state, present, store, rows, n);
+	else if (kind == DJK_STATEMENT_UPSERT && !djk_statement_may_conflict(state, present))
 	{
 		processed = djk_statement_run(state, DJK_STATEMENT_UPDATE, present, store, n);
 		processed += djk_statement_run(state, DJK_STATEMENT_INSERT_MISSING, present, store, n);
 	}
 	else
-	{
-		processed = run(state, kind, rows, n / 2);
-		processed += run(state, kind, rows + n / 2, n - n / 2);
-	}
+		processed = djk_statement_run(state, kind, present, store, n);
 	tuplestore_end(store);
 	return processed;
 }
@@ -373,7 +336,7 @@ merge_rows(DjkApply *apply, const DjkRouteState *state, DjkRow *into, const DjkR
 
 /* Writes what is merged so far: a row stands where its first message stood. */
 static void
-write_changes(DjkRouteState *state, const KeyTable *table, int first, int n)
+write_changes(DjkRouteState *state, const DjkKeyTable *table, int first, int n)
 {
 	DjkRow	  **deletes = palloc(Max(n, 1) * sizeof(DjkRow *));
 	DjkRow	  **upserts = palloc0(Max(n, 1) * sizeof(DjkRow *));
@@ -382,7 +345,7 @@ write_changes(DjkRouteState *state, const KeyTable *table, int first, int n)
 
 	for (int i = 0; i < table->nchanges; i++)
 	{
-		const Change *change = &table->changes[i];
+		const DjkChange *change = &table->changes[i];
 
 		if (change->delete_first)
 			deletes[ndeletes++] = change->key;
@@ -401,7 +364,7 @@ write_changes(DjkRouteState *state, const KeyTable *table, int first, int n)
 }
 
 static bool
-must_write_first(const DjkRouteState *state, const Change *change, const DjkRow *row)
+must_write_first(const DjkRouteState *state, const DjkChange *change, const DjkRow *row)
 {
 	if (change->row == NULL)
 		return false;
@@ -411,22 +374,22 @@ must_write_first(const DjkRouteState *state, const Change *change, const DjkRow 
 static void
 write_merged(DjkApply *apply, DjkRouteState *state, DjkRow **rows, int n)
 {
-	KeyTable	table;
+	DjkKeyTable table;
 	int			first = 0;
 
-	init_keys(&table, state, n);
+	djk_key_table_init(&table, state, n);
 	for (int i = 0; i < n; i++)
 	{
 		bool		found;
-		Change	   *change = enter_key(&table, rows[i], &found);
+		DjkChange  *change = djk_key_table_enter(&table, rows[i], &found);
 
 		if (must_write_first(state, change, rows[i]))
 		{
 			CHECK_FOR_INTERRUPTS();
 			write_changes(state, &table, first, i - first);
 			first = i;
-			reset_keys(&table);
-			change = enter_key(&table, rows[i], &found);
+			djk_key_table_reset(&table);
+			change = djk_key_table_enter(&table, rows[i], &found);
 		}
 		if (rows[i]->is_delete)
 		{
@@ -468,19 +431,19 @@ stands_alone(const DjkRouteState *state, const DjkRow *row)
 static void
 write_cut(DjkRouteState *state, DjkRow **rows, int n)
 {
-	KeyTable	table;
-	bool		hashable = can_hash(state);
+	DjkKeyTable table;
+	bool		hashable = djk_key_table_serves(state);
 	int			first = 0;
 
 	if (hashable)
-		init_keys(&table, state, n);
+		djk_key_table_init(&table, state, n);
 	for (int i = 0; i < n; i++)
 	{
 		bool		found = !hashable;
 
 		CHECK_FOR_INTERRUPTS();
 		if (hashable)
-			(void) enter_key(&table, rows[i], &found);
+			(void) djk_key_table_enter(&table, rows[i], &found);
 		if (i > first &&
 			(found || stands_alone(state, rows[i]) || rows[i]->is_delete != rows[first]->is_delete ||
 			 (!rows[i]->is_delete && rows[i]->present != rows[first]->present)))
@@ -489,8 +452,8 @@ write_cut(DjkRouteState *state, DjkRow **rows, int n)
 			first = i;
 			if (hashable)
 			{
-				reset_keys(&table);
-				(void) enter_key(&table, rows[i], &found);
+				djk_key_table_reset(&table);
+				(void) djk_key_table_enter(&table, rows[i], &found);
 			}
 		}
 	}
@@ -501,11 +464,13 @@ write_cut(DjkRouteState *state, DjkRow **rows, int n)
 
 /*
  * Rows that are there already are counted for their partition, so each
- * partition is a statement of its own.
+ * partition is a statement of its own.  Which ones they are is asked only where
+ * somebody is told.
  */
 static void
 write_new(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
+	bool		told = state->route->notify == DJK_NOTIFY_KEYS;
 	DjkRow	  **rows = palloc(n * sizeof(DjkRow *));
 	int		   *messages = palloc(n * sizeof(int));
 
@@ -525,9 +490,12 @@ write_new(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 			continue;
 		even_out(apply, state, rows, nrows);
 		/* In order always: of two with one key the first is the one that stays. */
-		inserted = run_groups(state, DJK_STATEMENT_INSERT_NEW, rows, nrows, true);
-		for (int i = (int) inserted; i < nrows; i++)
-			apply->work[messages[i]].fate = DJK_FATE_DUPLICATE;
+		inserted = run_groups(state, told ? DJK_STATEMENT_INSERT_TOLD : DJK_STATEMENT_INSERT_NEW, rows, nrows, true);
+		for (int i = 0; i < nrows; i++)
+		{
+			if (told ? !rows[i]->is_new : i >= (int) inserted)
+				apply->work[messages[i]].fate = DJK_FATE_DUPLICATE;
+		}
 	}
 }
 

@@ -39,6 +39,7 @@ typedef struct DjkRow
 	bool	   *nulls;
 	Bitmapset  *present;		/* shared: equal sets are one pointer within an attempt */
 	bool		is_delete;
+	bool		is_new;			/* by insert_new, where that is asked: it was inserted */
 } DjkRow;
 
 typedef struct DjkWork

@@ -5,6 +5,7 @@ it longer or shorter, DJK_APPLY_DIR says where the script of a case that differs
 DJK_APPLY_WITH lets in what lib/applying/shapes.py keeps out.
 """
 
+import json
 import os
 import random
 from collections.abc import Callable
@@ -41,11 +42,50 @@ def run_in_session(own_cluster: Own, part: int, cases: int) -> None:
     run(database, applying.InSession(), part, cases)
 
 
-def run_by_worker(own_cluster: Own, part: int, cases: int) -> None:
+def by_worker(own_cluster: Own) -> Database:
     database = Database(own_cluster(bindir=TEST_BINDIR, log_min_messages="log"), "db", listed=False)
     database.query("CREATE EXTENSION djkafka")
     database.query(applying.ByWorker.FUNCTION, user="postgres")
-    run(database, applying.ByWorker(), part, cases)
+    return database
+
+
+def run_by_worker(own_cluster: Own, part: int, cases: int) -> None:
+    run(by_worker(own_cluster), applying.ByWorker(), part, cases)
+
+
+def messages_of(keys: list[str]) -> str:
+    return json.dumps([{"topic": "t", "key": json.dumps({"k": key}), "value": {"v": n}} for n, key in enumerate(keys)])
+
+
+TELLING = {
+    "duplicates of each other": ("k text PRIMARY KEY", [], ["b", "b", "a", "b", "c"], ["b", "a", "c"]),
+    "rows that are there": ("k text PRIMARY KEY", ["a", "c"], ["a", "b", "c", "d"], ["b", "d"]),
+    "a key that cannot be hashed": ("k varbit PRIMARY KEY", ["1"], ["1", "10", "1", "0"], ["10", "0"]),
+    "keys that are equal and differ": ("k numeric PRIMARY KEY", [], ["1.0", "2", "1", "3"], ["1.0", "2", "3"]),
+    "rows that a trigger leaves out": ("k text PRIMARY KEY", [], ["x", "a", "x", "b"], ["a", "b"]),
+}
+
+
+@pytest.mark.parametrize("name", TELLING)
+def test_keys_of_new_rows_are_told(own_cluster: Own, name: str) -> None:
+    column, there, keys, wanted = TELLING[name]
+    database = by_worker(own_cluster)
+    database.query(f"CREATE TABLE t ({column}, v int)")
+    database.query(
+        "CREATE FUNCTION leave() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.k::text = 'x' THEN RETURN NULL; END IF; RETURN NEW; END $$"
+    )
+    database.query("CREATE TRIGGER leave BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION leave()")
+    database.query("SELECT djkafka_subscribe('t', 't', operation => 'insert_new')")
+    database.query("UPDATE djkafka_consumer SET notify = 'keys', enabled = false")
+    for key in there:
+        database.query(f"INSERT INTO t VALUES ('{key}')")
+    told: list = []
+    database.connection(database.owner).add_notify_handler(lambda notify: told.append(json.loads(notify.payload)))
+    database.query("LISTEN djkafka")
+    answer = database.value("SELECT djkafka_test_apply('default', ARRAY[%s])", messages_of(keys))
+    assert answer["counts"] == [len(wanted), 0, len(keys) - len(wanted), 0, 0]
+    assert [key["k"] for notice in told for key in notice.get("keys", [])] == wanted
 
 
 @pytest.mark.parametrize("part", range(PARTS))

@@ -42,7 +42,7 @@ TYPES: dict[str, tuple[list, list]] = {
     "varchar(3)": (["a", "b", "", "abc", 1], ["abcd", "\0"]),
     "char(2)": (["a", "a ", "b", "ab"], ["abc"]),
     "date": (["2024-01-01", "2024-02-29"], ["2023-02-29", "x", 5, "infinity"]),
-    "timestamptz": (["2024-01-01T00:00:00Z", "2024-01-01T02:00:00+02:00"], ["x", 1700000000, "now"]),
+    "timestamptz": (["2024-01-01T00:00:00Z", "2024-01-01T02:00:00+02:00"], ["x", 1700000000, "infinity"]),
     "time": (["10:00", "23:59:59.5"], ["24:00:00", "25:00", 5]),
     "interval": (["1 day", "PT1H"], ["x", 5, {"hours": 1}]),
     "uuid": (["00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-00000000000A"], ["x", 1]),
@@ -283,6 +283,8 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
         route["types"] = "postgres"
     if rnd.random() < 0.1:
         route["deleted_field"] = rnd.choice(["gone", None])
+    if rnd.random() < 0.35:
+        route["notify"] = rnd.choice(["keys", "keys", "batch"])
     if rnd.random() < 0.1:
         route["topic"] = "o"
     return route

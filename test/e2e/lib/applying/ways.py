@@ -105,7 +105,9 @@ class ByWorker(Way):
 
     def prepare(self, connection: psycopg.Connection) -> None:
         self.shape: Shape = {}
-        connection.execute("; ".join(COMMON))
+        self.told: list[dict[str, Any]] = []
+        connection.add_notify_handler(lambda notify: self.told.append(json.loads(notify.payload)))
+        connection.execute("; ".join(["LISTEN djkafka", *COMMON]))
 
     def make(self, connection: psycopg.Connection, shape: Shape) -> None:
         self.shape = shape
@@ -115,15 +117,26 @@ class ByWorker(Way):
         connection.execute("; ".join([*self.after(), *COMMON]))
 
     def apply(self, connection: psycopg.Connection, variant: Variant) -> dict[str, Any]:
+        self.told.clear()
         answer, seen = (rows[0][0] for rows in results(connection.execute("; ".join(self.statements(variant))))[1:3])
         seen["counts"] = answer["counts"]
         seen["counts"][3] -= seen.pop("poisons")
+        seen["told"] = self.sum_of_told()
         if answer["state"] != "done":
             seen["error"] = [answer["state"], answer["sqlstate"], answer["message"]]
         return seen
 
+    def sum_of_told(self) -> dict[str, list]:
+        """By topic: how many rows, and the keys in their order."""
+        made: dict[str, list] = {}
+        for told in self.told:
+            if "rows" in told:
+                rows, keys = made.get(told["topic"], (0, []))
+                made[told["topic"]] = [rows + told["rows"], keys + told.get("keys", [])]
+        return made
+
     def before(self, shape: Shape) -> list[str]:
-        return [self.FUNCTION, *COMMON, *ddl(shape)]
+        return ["LISTEN djkafka", self.FUNCTION, *COMMON, *ddl(shape)]
 
     def statements(self, variant: Variant) -> list[str]:
         batches = ", ".join(quote(json.dumps(batch)) for batch in variant.batches)

@@ -1,0 +1,97 @@
+/*-------------------------------------------------------------------------
+ *
+ * key_table.c
+ *	  Rows of a batch by their key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/key_table.h"
+
+#include "common/hashfn.h"
+#include "port/pg_bitutils.h"
+
+void
+djk_key_table_init(DjkKeyTable *table, DjkRouteState *state, int n)
+{
+	uint32		size = pg_nextpower2_32(Max(2 * n, 16));
+
+	table->state = state;
+	table->changes = palloc(Max(n, 1) * sizeof(DjkChange));
+	table->nchanges = 0;
+	table->buckets = palloc(size * sizeof(int));
+	table->mask = size - 1;
+	memset(table->buckets, 0xff, size * sizeof(int));
+}
+
+void
+djk_key_table_reset(DjkKeyTable *table)
+{
+	memset(table->buckets, 0xff, (table->mask + 1) * sizeof(int));
+	table->nchanges = 0;
+}
+
+bool
+djk_key_table_serves(const DjkRouteState *state)
+{
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		if (state->columns[state->keys[i]].hash == NULL)
+			return false;
+	}
+	return true;
+}
+
+static uint32
+hash_key(const DjkRouteState *state, const DjkRow *row)
+{
+	uint32		hash = 0;
+
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		DjkColumn  *key = &state->columns[state->keys[i]];
+
+		hash = hash_combine(hash, DatumGetUInt32(FunctionCall1Coll(key->hash, key->collation,
+																   row->values[state->keys[i]])));
+	}
+	return hash;
+}
+
+static bool
+equal_keys(const DjkRouteState *state, const DjkRow *a, const DjkRow *b)
+{
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		int			c = state->keys[i];
+		DjkColumn  *key = &state->columns[c];
+
+		if (!DatumGetBool(FunctionCall2Coll(key->equal, key->collation, a->values[c], b->values[c])))
+			return false;
+	}
+	return true;
+}
+
+DjkChange *
+djk_key_table_enter(DjkKeyTable *table, DjkRow *row, bool *found)
+{
+	uint32		hash = hash_key(table->state, row);
+	uint32		bucket = hash & table->mask;
+	DjkChange  *change;
+
+	for (; table->buckets[bucket] >= 0; bucket = (bucket + 1) & table->mask)
+	{
+		change = &table->changes[table->buckets[bucket]];
+		if (change->hash == hash && equal_keys(table->state, change->key, row))
+		{
+			*found = true;
+			return change;
+		}
+	}
+	table->buckets[bucket] = table->nchanges;
+	change = &table->changes[table->nchanges++];
+	change->hash = hash;
+	change->key = row;
+	change->row = NULL;
+	change->delete_first = false;
+	*found = false;
+	return change;
+}

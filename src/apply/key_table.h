@@ -1,0 +1,45 @@
+/*-------------------------------------------------------------------------
+ *
+ * key_table.h
+ *	  Rows of a batch by their key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_KEY_TABLE_H
+#define DJK_KEY_TABLE_H
+
+#include "apply/work.h"
+
+/* A row to write: one message's, or several merged. */
+typedef struct DjkChange
+{
+	DjkRow	   *row;			/* NULL: deleted and not written again */
+	DjkRow	   *key;			/* where the key's values are */
+	bool		delete_first;
+	int			position;		/* of the first message of 'row', among the batch's */
+	uint32		hash;
+} DjkChange;
+
+/* Open addressing over changes by key. */
+typedef struct DjkKeyTable
+{
+	DjkRouteState *state;
+	DjkChange  *changes;
+	int			nchanges;
+	int		   *buckets;		/* index into changes, -1 free */
+	uint32		mask;
+} DjkKeyTable;
+
+/* Room for n keys, in CurrentMemoryContext. */
+extern void djk_key_table_init(DjkKeyTable *table, DjkRouteState *state, int n);
+
+/* Forgets all keys. */
+extern void djk_key_table_reset(DjkKeyTable *table);
+
+/* Whether the route's key can be hashed. */
+extern bool djk_key_table_serves(const DjkRouteState *state);
+
+/* The change of a row's key; a new one if *found is false, which refers to the row. */
+extern DjkChange *djk_key_table_enter(DjkKeyTable *table, DjkRow *row, bool *found);
+
+#endif							/* DJK_KEY_TABLE_H */
