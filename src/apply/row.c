@@ -53,6 +53,9 @@ typedef struct RowBuilder
 	DjkRouteState *state;
 	DjkDecoded	decoded;
 	Bitmapset  *present;		/* scratch */
+	int		   *field_columns;	/* scratch, by field: the column that it fills, or -1 */
+	int			max_fields;
+	int		   *last_fields;	/* scratch, by column */
 	DjkError	error;			/* first one of a column that is not in the key */
 } RowBuilder;
 
@@ -118,39 +121,82 @@ djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *decoded)
 	return false;
 }
 
-/*
- * Of a delete the key alone: whatever else is wrong in it does not count, and
- * is not even looked at, since what looks may throw.
- */
 static bool
-put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
+refuse_unknown_field(const DjkField *field, DjkError *error)
 {
-	const DjkRouteRow *route = builder->state->route;
+	error->sqlstate = DJK_ERRCODE_UNKNOWN_FIELD;
+	error->message = psprintf("field \"%s\" has no column",
+							  pnstrdup(field->name, pg_mbcliplen(field->name, field->name_len, NAMEDATALEN - 1)));
+	error->hint = pstrdup("Add the column, or set unknown_fields of the route to \"ignore\".");
+	return false;
+}
+
+static void
+make_room(RowBuilder *builder, int nfields)
+{
+	if (nfields <= builder->max_fields)
+		return;
+	builder->max_fields = Max(nfields, 2 * builder->max_fields);
+	if (builder->field_columns != NULL)
+		pfree(builder->field_columns);
+	builder->field_columns = palloc_array(int, builder->max_fields);
+}
+
+/* Which column each field fills, -1 none; and the last field of each column that has one. */
+static bool
+find_columns(RowBuilder *builder, DjkError *error)
+{
+	DjkRouteState *state = builder->state;
 	int			hint = 0;
 
+	make_room(builder, builder->decoded.nfields);
 	for (int i = 0; i < builder->decoded.nfields; i++)
 	{
 		const DjkField *field = &builder->decoded.fields[i];
 		DjkColumn  *column;
+		int			c;
 
-		if (is_deleted_field(builder->state, field))
+		builder->field_columns[i] = -1;
+		if (is_deleted_field(state, field))
 			continue;
-		column = djk_route_state_column(builder->state, field->name, field->name_len, hint);
+		column = djk_route_state_column(state, field->name, field->name_len, hint);
 		if (column == NULL)
 		{
-			if (!route->unknown_fields_are_errors || is_excluded_column(route, field))
-				continue;
-			error->sqlstate = DJK_ERRCODE_UNKNOWN_FIELD;
-			error->message = psprintf("field \"%s\" has no column",
-									  pnstrdup(field->name, pg_mbcliplen(field->name, field->name_len, NAMEDATALEN - 1)));
-			error->hint = pstrdup("Add the column, or set unknown_fields of the route to \"ignore\".");
-			return false;
+			if (state->route->unknown_fields_are_errors && !is_excluded_column(state->route, field))
+				return refuse_unknown_field(field, error);
+			continue;
 		}
-		hint = column - builder->state->columns + 1;
-		if (hint >= builder->state->ncolumns)
-			hint = 0;
-		if (column->source == DJK_SOURCE_FIELD && (column->is_key || !row->is_delete) &&
-			!put_field(builder, row, column, field, error))
+		c = column - state->columns;
+		hint = c + 1 < state->ncolumns ? c + 1 : 0;
+		if (column->source == DJK_SOURCE_FIELD)
+		{
+			builder->field_columns[i] = c;
+			builder->last_fields[c] = i;
+		}
+	}
+	return true;
+}
+
+/*
+ * Of a delete the key alone, and of a name that is repeated the last: whatever
+ * is wrong in the others does not count, and is not even looked at, since what
+ * looks may throw.
+ */
+static bool
+put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
+{
+	if (!find_columns(builder, error))
+		return false;
+	for (int i = 0; i < builder->decoded.nfields; i++)
+	{
+		int			c = builder->field_columns[i];
+		DjkColumn  *column;
+
+		if (c < 0 || builder->last_fields[c] != i)
+			continue;
+		column = &builder->state->columns[c];
+		if ((column->is_key || !row->is_delete) &&
+			!put_field(builder, row, column, &builder->decoded.fields[i], error))
 			return false;
 	}
 	return true;
@@ -497,6 +543,7 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 	int			guc_level = djk_route_state_enter(state);	/* a time without a zone is in the route's */
 
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
+	builder.last_fields = palloc_array(int, Max(state->ncolumns, 1));
 	for (int i = 0; i < n; i++)
 	{
 		DjkError	error = {0};

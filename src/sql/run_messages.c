@@ -11,8 +11,25 @@
 #include "base/compat.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "state/catalog.h"
 #include "utils/builtins.h"
+#include "utils/hsearch.h"
 #include "utils/timestamp.h"
+
+/* Where the messages of a partition that this session was given have ended. */
+typedef struct GivenKey
+{
+	Oid			extension;
+	int32		partition;
+	int64		consumer_id;
+	char		topic[DJK_TOPIC_MAX + 1];
+} GivenKey;
+
+typedef struct GivenEnd
+{
+	GivenKey	key;
+	int64		next_offset;
+} GivenEnd;
 
 typedef struct GivenHeaders
 {
@@ -80,15 +97,40 @@ utf8_of(char *text, int *len)
 	return utf8;
 }
 
-/* A string is its own characters, null is null, all else is its JSON text. */
+/* {"base64": "AAE="} is bytes that no text can hold; NULL if it is something else. */
+static const char *
+base64_of(JsonbValue *value, int *len)
+{
+	JsonbValue *text;
+	bytea	   *bytes;
+
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data) ||
+		JsonContainerSize(value->val.binary.data) != 1)
+		return NULL;
+	text = field(value->val.binary.data, "base64");
+	if (text == NULL)
+		return NULL;
+	if (text->type != jbvString)
+		throw_invalid("A member \"base64\" alone must be a string.");
+	bytes = DatumGetByteaPP(DirectFunctionCall2(binary_decode,
+												PointerGetDatum(cstring_to_text_with_len(text->val.string.val, text->val.string.len)),
+												CStringGetTextDatum("base64")));
+	*len = VARSIZE_ANY_EXHDR(bytes);
+	return VARDATA_ANY(bytes);
+}
+
+/* A string is its own characters, null is null, all else but base64 is its JSON text. */
 static const char *
 bytes_of(JsonbValue *value, int *len)
 {
+	const char *bytes;
 	char	   *text;
 
 	*len = 0;
 	if (value == NULL || value->type == jbvNull)
 		return NULL;
+	if ((bytes = base64_of(value, len)) != NULL)
+		return bytes;
 	if (value->type == jbvString)
 	{
 		*len = value->val.string.len;
@@ -126,8 +168,10 @@ time_of(JsonbValue *value)
 {
 	if (value == NULL || value->type == jbvNull)
 		return djk_timestamp_to_kafka(GetCurrentTimestamp());
+	if (value->type == jbvNumeric)
+		return integer_of(value, 0, PG_INT64_MAX);
 	if (value->type != jbvString)
-		throw_invalid("A timestamp must be a string.");
+		throw_invalid("A timestamp must be a string, or a number of milliseconds since 1970.");
 	return djk_timestamp_to_kafka(DatumGetTimestampTz(
 		DirectFunctionCall3(timestamptz_in,
 							CStringGetDatum(pnstrdup(value->val.string.val, value->val.string.len)),
@@ -168,8 +212,36 @@ read_headers(JsonbValue *value, GivenHeaders *given)
 	}
 }
 
+static GivenEnd *
+given_end(const DjkConsumerRow *consumer, const char *topic, int partition)
+{
+	static HTAB *ends = NULL;
+	GivenKey	key;
+	GivenEnd   *end;
+	Oid			schema;
+	bool		found;
+
+	if (ends == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(GivenKey);
+		ctl.entrysize = sizeof(GivenEnd);
+		ends = hash_create("djkafka given messages", 16, &ctl, HASH_ELEM | HASH_BLOBS);
+	}
+	memset(&key, 0, sizeof(key));
+	(void) djk_catalog_find(&key.extension, &schema);
+	key.consumer_id = consumer->id;
+	key.partition = partition;
+	strlcpy(key.topic, topic, sizeof(key.topic));
+	end = hash_search(ends, &key, HASH_ENTER, &found);
+	if (!found)
+		end->next_offset = 0;
+	return end;
+}
+
 static int
-enter_partition(DjkBatch *batch, const char *topic, int number)
+enter_partition(DjkBatch *batch, const DjkConsumerRow *consumer, const char *topic, int number)
 {
 	DjkBatchPartition *partition;
 
@@ -183,6 +255,7 @@ enter_partition(DjkBatch *batch, const char *topic, int number)
 	partition->topic = topic;
 	partition->partition = number;
 	partition->high_watermark = -1;
+	partition->end_offset = given_end(consumer, topic, number)->next_offset;
 	return batch->npartitions++;
 }
 
@@ -212,7 +285,7 @@ read_message(DjkBatch *batch, JsonbContainer *object, const DjkConsumerRow *cons
 	DjkBatchPartition *partition;
 
 	require_known_members(object);
-	message->partition = enter_partition(batch, topic_of(field(object, "topic"), consumer),
+	message->partition = enter_partition(batch, consumer, topic_of(field(object, "topic"), consumer),
 										 (int) integer_of(field(object, "partition"), 0, PG_INT32_MAX));
 	partition = &batch->partitions[message->partition];
 	message->offset = integer_of(field(object, "offset"), partition->end_offset, PG_INT64_MAX - 1);
@@ -251,5 +324,7 @@ djk_run_messages_parse(Jsonb *messages, const DjkConsumerRow *consumer)
 			throw_invalid("Each message must be an object.");
 		read_message(batch, element.val.binary.data, consumer);
 	}
+	for (int i = 0; i < batch->npartitions; i++)
+		given_end(consumer, batch->partitions[i].topic, batch->partitions[i].partition)->next_offset = batch->partitions[i].end_offset;
 	return batch;
 }

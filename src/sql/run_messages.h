@@ -15,8 +15,9 @@
 /*
  * [{"topic": …, "key": …, "value": …, "headers": {…}, "partition": 0, "offset":
  * n, "timestamp": "…"}, …] as a detached batch in CurrentMemoryContext.  A
- * string is its own bytes, null is null, anything else is its JSON text; the
- * topic may be left out if the consumer has only one.  ERROR
+ * string is its own bytes, null is null, {"base64": …} is those bytes, anything
+ * else is its JSON text; the topic may be left out if the consumer has only one.
+ * An offset that is left out follows the last one that this session was given.  ERROR
  * invalid_parameter_value if it is something else.
  */
 extern DjkBatch *djk_run_messages_parse(Jsonb *messages, const DjkConsumerRow *consumer);

@@ -87,6 +87,17 @@ BEGIN READ ONLY;
 SELECT djkafka_run('default', messages => '[]');
 ROLLBACK;
 
+-- bytes that no text can hold, times in milliseconds, and offsets that go on from call to call
+CREATE TABLE given (topic text, key bytea, value bytea, headers djkafka_header[], "timestamp" timestamptz, "offset" bigint UNIQUE);
+SELECT djkafka_create_consumer('given', enabled => false);
+SELECT djkafka_subscribe('given', 'given', consumer => 'given', operation => 'insert', format => 'raw');
+SELECT give('[{"key": {"base64": "AAE="}, "value": {"base64": "/wD+"}, "headers": {"h": {"base64": "gA=="}, "o": {"base64": 1, "x": 2}}, "timestamp": 1769860800123}, {"value": {"base64": ""}}]', 'given');
+SELECT give('[{"value": {"base64": "AA==", "more": 1}}, {"value": "a", "offset": 9}, {"value": "b"}]', 'given');
+SELECT give('[{"value": "c"}]', 'given');
+SELECT key, value, headers, "offset", CASE WHEN key IS NOT NULL THEN "timestamp" AT TIME ZONE 'UTC' END FROM given ORDER BY "offset";
+SELECT refused($$SELECT give('[{"value": {"base64": "?"}}]', 'given')$$);
+SELECT refused($$SELECT give('[{"value": {"base64": 5}}]', 'given')$$);
+
 SELECT djkafka_drop_consumer('default');
 RESET search_path;
 SET client_min_messages = warning;

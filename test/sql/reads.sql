@@ -88,6 +88,21 @@ SELECT give('[{"topic": "moods", "key": 10}, {"topic": "moods", "value": {"id": 
 SELECT id, mood FROM number_of WHERE id >= 10 ORDER BY id;
 SELECT dead_letters();
 
+-- … be it of a domain that takes no null
+CREATE DOMAIN positive AS int NOT NULL CHECK (VALUE > 0);
+CREATE TABLE amount (id int PRIMARY KEY, n positive);
+SELECT djkafka_subscribe('amount', 'amount', filter => $$value->>'type' = 'number'$$, columns => '{"n": "(value->>''n'')::reads.positive"}');
+SELECT give('[{"topic": "amount", "value": {"id": 1, "type": "number", "n": 1}}, {"topic": "amount", "value": {"id": 2, "type": "word", "n": "x"}}, {"topic": "amount", "value": {"id": 3, "type": "number", "n": 0}}, {"topic": "amount", "key": 1}]');
+TABLE amount;
+SELECT dead_letters();
+-- of a name that is repeated the last counts, and is all that is looked at
+CREATE TABLE net (id int PRIMARY KEY, n int, at inet, m int);
+SELECT djkafka_subscribe('net', 'net');
+SELECT give('[{"topic": "net", "value": "{\"id\": 1, \"n\": \"x\", \"n\": 5}"}, {"topic": "net", "value": "{\"id\": \"y\", \"at\": \"nowhere\", \"id\": 2, \"m\": 1, \"at\": \"10.0.0.1\"}"},
+              {"topic": "net", "value": "{\"id\": 3, \"n\": 5, \"m\": \"z\", \"n\": \"x\", \"m\": 7}"}, {"topic": "net", "value": "{\"n\": \"x\", \"m\": \"x\", \"id\": 4, \"n\": 6, \"m\": \"y\"}"}]');
+TABLE net ORDER BY id;
+SELECT dead_letters();
+
 SELECT djkafka_drop_consumer('default');
 RESET search_path;
 SET client_min_messages = warning;
