@@ -31,8 +31,8 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-/* How often what is nobody's fault is tried again. */
-#define ATTEMPTS		10
+/* How often what may pass is tried again: longer than a worker needs to give up a message. */
+#define ATTEMPTS		100
 
 /* What an answer may take. */
 #define ANSWER_SIZE		4096
@@ -113,7 +113,7 @@ apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 		add(total, &result);
 		batch->messages += result.decided;
 		batch->nmessages -= result.decided;
-		if (result.status != DJK_APPLY_TRANSIENT)
+		if (result.status != DJK_APPLY_TRANSIENT && result.status != DJK_APPLY_DOUBTFUL)
 			return;
 	}
 }
@@ -121,7 +121,13 @@ apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 static void
 answer(Job *job, const DjkApplyResult *total)
 {
-	static const char *const states[] = {"done", "transient", "broken", "stopped"};
+	static const char *const states[] = {
+		[DJK_APPLY_DONE] = "done",
+		[DJK_APPLY_TRANSIENT] = "transient",
+		[DJK_APPLY_DOUBTFUL] = "doubtful",
+		[DJK_APPLY_BROKEN] = "broken",
+		[DJK_APPLY_STOPPED] = "stopped"
+	};
 	StringInfoData buf;
 
 	initStringInfo(&buf);

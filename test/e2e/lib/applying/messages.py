@@ -4,7 +4,7 @@ import json
 import random
 from typing import Any
 
-from .shapes import KEY_TYPES, TYPES, Shape, has_marks, marks
+from .shapes import KEY_TYPES, MARKS, TYPES, Shape, has_marks
 
 # A message: key (a JSON value, or None), value (None; a list of [field, value], so that a field
 # may be there twice; or a string, as it stands), topic, partition.
@@ -36,7 +36,7 @@ def make_fields(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> list
         if any(other.split("_")[0] == feature for other in shape["features"]) and rnd.random() >= style["partial"]:
             fields.append([name, make_reference(rnd)])
     if has_marks(shape) and rnd.random() < 0.2:
-        fields.append(["m", rnd.choice(marks()) if rnd.random() < 0.6 else rnd.choice(["", None])])
+        fields.append(["m", rnd.choice(MARKS) if rnd.random() < 0.6 else rnd.choice(["", None])])
     if shape["second"]:
         fields.append(["to", rnd.choice(["t", "u"])])
         if rnd.random() < 0.8:
@@ -54,7 +54,7 @@ def repeat_field(rnd: random.Random, shape: Shape, fields: list[list]) -> None:
     types = {column["name"]: column["type"] for column in shape["columns"]}
     value = make_value(rnd, types[name], 0.3) if name in types else rnd.choice([1, 2, None])
     if name == "m":
-        value = rnd.choice(marks())
+        value = rnd.choice(MARKS)
     fields.insert(rnd.randint(0, len(fields)), [name, value])
 
 
