@@ -47,6 +47,10 @@ end_process(int code, Datum arg)
 	_exit(code);
 }
 
+/*
+ * A process begins with the settings that the postmaster had when it forked,
+ * and ignores SIGHUP until here: what was reloaded meanwhile is read now.
+ */
 void
 djk_worker_init(void)
 {
@@ -56,6 +60,7 @@ djk_worker_init(void)
 	pqsignal(SIGTERM, die);
 	pqsignal(SIGINT, StatementCancelHandler);
 	BackgroundWorkerUnblockSignals();
+	ProcessConfigFile(PGC_SIGHUP);
 }
 
 DjkWorkerArgs

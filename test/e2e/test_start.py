@@ -34,3 +34,16 @@ def test_extension_in_listed_database(cluster: Cluster, kafka: Client, topic: st
         seconds.append(run())
     print(f"{[round(each, 3) for each in seconds]} s")
     assert min(seconds) < LIMIT
+
+
+def test_settings_reloaded_meanwhile(cluster: Cluster, unique) -> None:
+    """A process that starts while the settings change has the new ones, whether it is told of a reload or not."""
+    before = cluster.log_size()
+    db = Database(cluster, unique("db"))
+    wait_until(lambda: NO_EXTENSION in cluster.log(before), message="the first supervisor has left", interval=0.01)
+    listed = ",".join(name for name in cluster.databases if name != db.name)
+    cluster.configure(djkafka__databases=listed)  # and no reload
+    db.query("CREATE EXTENSION djkafka")
+    left = "supervisor leaves: the database is not in djkafka.databases"
+    wait_until(lambda: left in cluster.log(before), message=lambda: f"no supervisor has left: {cluster.log(before)}")
+    db.destroy()
