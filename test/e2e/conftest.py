@@ -22,6 +22,7 @@ from lib.wire import Wire  # noqa: E402
 from lib.wait import wait_until  # noqa: E402
 
 BROKER = "DJK_TEST_BROKER"
+SECURE = "DJK_TEST_SECURE"
 WIRE = "DJK_TEST_WIRE"
 
 # Kafka's controller lets a broker that was killed in again when its session is over, which takes 9 s otherwise.
@@ -42,8 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_xdist_worker(config) or config.option.collectonly or BROKER in os.environ:
         return
     shared_folder()
-    broker = Broker(far=True).start(wait=False)
+    broker = Broker(far=True, users={"app": "secret"}).start(wait=False)
     os.environ[BROKER] = broker.address
+    os.environ[SECURE] = broker.secure_address
     os.environ[WIRE] = broker.wire_ports
     config.add_cleanup(broker.destroy)
 
@@ -53,6 +55,12 @@ def kafka() -> Client:
     """A client of the broker that all tests share."""
     wait_for_broker(os.environ[BROKER])
     return Client(os.environ[BROKER])
+
+
+@pytest.fixture
+def secure_address(kafka: Client) -> str:
+    """Where the shared broker knows the user "app" with the password "secret", and lets it do what a test allows."""
+    return os.environ[SECURE]
 
 
 @pytest.fixture

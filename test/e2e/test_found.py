@@ -10,6 +10,7 @@ from lib.kafka import Client, Record
 from lib.postgres import Database
 from lib.process import stop_and_wait
 from lib.wait import stays_true, wait_until
+from lib.wire import Wire
 
 # Milliseconds of the first still fit into an int, but not with what is added; the last is all that an interval holds.
 LONG = ("24 days 20:31:23", "25 days", "1 year", "178000000 years")
@@ -32,11 +33,10 @@ def test_long_timeout(db: Database, kafka: Client, topic: str, timeout: str) -> 
             assert connection.execute(call, (first, timeout)).fetchall() == [(1,)]
 
 
-def test_long_timeout_can_be_cancelled(db: Database, own_broker) -> None:
-    broker = own_broker()
-    db.query(f"CREATE SERVER hanging FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{broker.address}')", user="postgres")
+def test_long_timeout_can_be_cancelled(db: Database, wire: Wire) -> None:
+    db.query(f"CREATE SERVER hanging FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{wire.address}')", user="postgres")
     db.query("GRANT USAGE ON FOREIGN SERVER hanging TO PUBLIC", user="postgres")
-    stop_and_wait(broker.process.pid)
+    stop_and_wait(wire.process.pid)
     with db.connect() as connection:
         connection.execute("SET statement_timeout = '500 ms'")
         start = time.monotonic()

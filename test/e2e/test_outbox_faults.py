@@ -220,108 +220,99 @@ def test_carrier_that_is_deleted(db: Database, kafka: Client, topic: str, unique
     assert outbox_server(db, server)["carrier_topic"] == topic
 
 
-def test_topic_without_rights(own_broker, db: Database) -> None:
+def test_topic_without_rights(db: Database, kafka: Client, secure_address: str, unique) -> None:
     """ACLs of a real broker: topics that may not be seen, or be seen and not be written to."""
-    broker = own_broker(users={"app": "secret", "admin": "admin-secret"})
-    client = Client(broker.address)
-    for name in ("mine", "hidden", "readonly"):
-        client.create_topic(name)
-    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.WRITE, AclOperation.DESCRIBE)
-    client.allow("app", ResourceType.TOPIC, "readonly", AclOperation.DESCRIBE)
+    mine, hidden, readonly = (kafka.create_topic(unique(name)) for name in ("mine", "hidden", "readonly"))
+    kafka.allow("app", ResourceType.TOPIC, mine, AclOperation.WRITE, AclOperation.DESCRIBE)
+    kafka.allow("app", ResourceType.TOPIC, readonly, AclOperation.DESCRIBE)
     secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
-    server = make_server(db, broker.secure_address, "at_least_once", **secure)
+    server = make_server(db, secure_address, "at_least_once", **secure)
     for user in (db.owner, "postgres"):
         db.query(
             f"CREATE USER MAPPING FOR {user} SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'secret')",
             user="postgres",
         )
     # more than a batch: the refusal comes when the next has been read
-    produce_numbers(db, ["mine", "readonly"], 1, 12_000, server)
-    produce_numbers(db, ["hidden"], 1, 210, server)
+    produce_numbers(db, [mine, readonly], 1, 12_000, server)
+    produce_numbers(db, [hidden], 1, 210, server)
     wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
-    assert_numbers(client, "mine", 12_000)
-    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox GROUP BY 1")) == {"hidden": 210, "readonly": 12_000}
+    assert_numbers(kafka, mine, 12_000)
+    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox GROUP BY 1")) == {hidden: 210, readonly: 12_000}
     assert "uthoriz" in outbox_worker(db, server)["last_error"]
     assert db.query(DEAD) == []
 
     # the right comes later
-    client.allow("app", ResourceType.TOPIC, "readonly", AclOperation.WRITE)
-    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE topic = 'readonly'", 0)
-    produce_numbers(db, ["hidden"], 211, 420, server)
-    produce_numbers(db, ["readonly"], 12_001, 12_210, server)
-    client.allow("app", ResourceType.TOPIC, "hidden", AclOperation.WRITE, AclOperation.DESCRIBE)
+    kafka.allow("app", ResourceType.TOPIC, readonly, AclOperation.WRITE)
+    wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE topic = %s", 0, readonly)
+    produce_numbers(db, [hidden], 211, 420, server)
+    produce_numbers(db, [readonly], 12_001, 12_210, server)
+    kafka.allow("app", ResourceType.TOPIC, hidden, AclOperation.WRITE, AclOperation.DESCRIBE)
     wait_sent(db)
-    assert_numbers(client, "readonly", 12_210)
-    assert_numbers(client, "hidden", 420)
+    assert_numbers(kafka, readonly, 12_210)
+    assert_numbers(kafka, hidden, 420)
 
 
-def test_wrong_password(own_broker, db: Database) -> None:
-    broker = own_broker(users={"app": "secret"})
-    client = Client(broker.address)
-    client.create_topic("mine")
-    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.WRITE, AclOperation.DESCRIBE)
+def test_wrong_password(db: Database, kafka: Client, secure_address: str, unique) -> None:
+    mine = kafka.create_topic(unique("mine"))
+    kafka.allow("app", ResourceType.TOPIC, mine, AclOperation.WRITE, AclOperation.DESCRIBE)
     secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
-    server = make_server(db, broker.secure_address, "at_least_once", **secure)
+    server = make_server(db, secure_address, "at_least_once", **secure)
     db.query("CREATE USER MAPPING FOR postgres SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'x')", user="postgres")
-    produce_numbers(db, ["mine"], 1, 7, server)
+    produce_numbers(db, [mine], 1, 7, server)
     found = wait_outbox_state(db, "broken", server)
     assert "uthentication" in found["reason"] and "user mapping" in found["hint"]
     db.query("ALTER USER MAPPING FOR postgres SERVER kafka OPTIONS (SET sasl_password 'secret')", user="postgres")
     wait_sent(db)
-    assert_numbers(client, "mine", 7)
+    assert_numbers(kafka, mine, 7)
     wait_outbox_state(db, "running", server)
 
 
-def test_right_that_transactions_need(own_broker, db: Database) -> None:
+def test_right_that_transactions_need(db: Database, kafka: Client, secure_address: str, unique) -> None:
     """Without READ on the topic no number can be committed: that is told, and not tried at full speed."""
-    broker = own_broker(users={"app": "secret"})
-    client = Client(broker.address)
-    client.create_topic("mine")
+    mine = kafka.create_topic(unique("mine"))
     secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
-    server = make_server(db, broker.secure_address, "exactly_once", **secure)
+    server = make_server(db, secure_address, "exactly_once", **secure)
     db.query("CREATE USER MAPPING FOR postgres SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'secret')", user="postgres")
     name = f"djkafka-outbox-{db.value('SELECT home FROM djkafka_home')}-1"
-    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.WRITE, AclOperation.DESCRIBE)
-    client.allow("app", ResourceType.TRANSACTIONAL_ID, name, AclOperation.WRITE, AclOperation.DESCRIBE)
-    client.allow("app", ResourceType.GROUP, name, AclOperation.READ)
-    produce_numbers(db, ["mine"], 1, 7, server)
+    kafka.allow("app", ResourceType.TOPIC, mine, AclOperation.WRITE, AclOperation.DESCRIBE)
+    kafka.allow("app", ResourceType.TRANSACTIONAL_ID, name, AclOperation.WRITE, AclOperation.DESCRIBE)
+    kafka.allow("app", ResourceType.GROUP, name, AclOperation.READ)
+    produce_numbers(db, [mine], 1, 7, server)
     state = "SELECT state FROM djkafka_outbox_status WHERE attempt > 5"
     wait_value(db, state, "backoff")
     assert "uthorization" in db.value("SELECT reason FROM djkafka_outbox_status")
     assert "rights" in db.value("SELECT hint FROM djkafka_outbox_status")
-    assert client.end_offsets("mine")[0] < 8 * 30
-    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.READ)
+    assert kafka.end_offsets(mine)[0] < 8 * 30
+    kafka.allow("app", ResourceType.TOPIC, mine, AclOperation.READ)
     wait_sent(db)
     wait_outbox_state(db, "running", server)
-    assert_numbers(client, "mine", 7)
+    assert_numbers(kafka, mine, 7)
 
 
-def test_topic_without_rights_in_a_transaction(own_broker, db: Database) -> None:
+def test_topic_without_rights_in_a_transaction(db: Database, kafka: Client, secure_address: str, unique) -> None:
     """Kafka takes it into no transaction: it is held, and the others flow."""
-    broker = own_broker(users={"app": "secret"})
-    client = Client(broker.address)
     secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
-    server = make_server(db, broker.secure_address, "exactly_once", **secure)
+    server = make_server(db, secure_address, "exactly_once", **secure)
     db.query("CREATE USER MAPPING FOR postgres SERVER kafka OPTIONS (sasl_username 'app', sasl_password 'secret')", user="postgres")
     name = f"djkafka-outbox-{db.value('SELECT home FROM djkafka_home')}-1"
-    for topic in ("mine", "readonly"):
-        client.create_topic(topic)
-        client.allow("app", ResourceType.TOPIC, topic, AclOperation.DESCRIBE)
+    mine, readonly = kafka.create_topic(unique("mine")), kafka.create_topic(unique("readonly"))
+    for topic in (mine, readonly):
+        kafka.allow("app", ResourceType.TOPIC, topic, AclOperation.DESCRIBE)
     # the first topic is to carry the batch's number, and cannot do that either
-    client.allow("app", ResourceType.TOPIC, "mine", AclOperation.WRITE, AclOperation.READ)
-    client.allow("app", ResourceType.TRANSACTIONAL_ID, name, AclOperation.WRITE, AclOperation.DESCRIBE)
-    client.allow("app", ResourceType.GROUP, name, AclOperation.READ)
+    kafka.allow("app", ResourceType.TOPIC, mine, AclOperation.WRITE, AclOperation.READ)
+    kafka.allow("app", ResourceType.TRANSACTIONAL_ID, name, AclOperation.WRITE, AclOperation.DESCRIBE)
+    kafka.allow("app", ResourceType.GROUP, name, AclOperation.READ)
     for first in (1, 101):
-        produce_numbers(db, ["readonly", "mine"], first, first + 99, server)
+        produce_numbers(db, [readonly, mine], first, first + 99, server)
         wait_value(db, "SELECT count(*) FROM djkafka_outbox WHERE state <> 'held'", 0)
-    assert_numbers(client, "mine", 200)
-    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox GROUP BY 1")) == {"readonly": 200}
+    assert_numbers(kafka, mine, 200)
+    assert dict(db.query("SELECT topic, count(*) FROM djkafka_outbox GROUP BY 1")) == {readonly: 200}
     wait_value(db, "SELECT state FROM djkafka_outbox_status", "running")
     assert "uthoriz" in outbox_worker(db, server)["last_error"]
-    client.allow("app", ResourceType.TOPIC, "readonly", AclOperation.WRITE)
+    kafka.allow("app", ResourceType.TOPIC, readonly, AclOperation.WRITE)
     wait_sent(db)
-    assert_numbers(client, "readonly", 200)
-    assert_numbers(client, "mine", 200)
+    assert_numbers(kafka, readonly, 200)
+    assert_numbers(kafka, mine, 200)
     assert db.query(DEAD) == []
 
 

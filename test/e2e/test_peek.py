@@ -10,6 +10,7 @@ from lib.kafka import Client, Record
 from lib.postgres import Database
 from lib.process import stop_and_wait
 from lib.wait import wait_until
+from lib.wire import Wire
 
 PEEK = "SELECT partition, \"offset\", convert_from(key, 'utf8'), convert_from(value, 'utf8') FROM djkafka_peek("
 
@@ -74,13 +75,12 @@ def test_latest_waits(db: Database, kafka: Client, topic: str) -> None:
     assert 0.9 < time.monotonic() - start < 4
 
 
-def test_interrupts(db: Database, own_broker) -> None:
+def test_interrupts(db: Database, wire: Wire) -> None:
     """A broker that hangs holds up neither a cancel nor the timeout, and the session goes on."""
-    broker = own_broker()
-    db.query(f"CREATE SERVER hanging FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{broker.address}')", user="postgres")
+    db.query(f"CREATE SERVER hanging FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{wire.address}')", user="postgres")
     db.query("GRANT USAGE ON FOREIGN SERVER hanging TO PUBLIC", user="postgres")
     db.query("SELECT * FROM djkafka_topics('hanging')")
-    process = broker.process
+    process = wire.process
     stop_and_wait(process.pid)
     try:
         start = time.monotonic()

@@ -6,7 +6,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable
@@ -27,7 +26,7 @@ from confluent_kafka.admin import (
 )
 
 from . import process
-from .once import made_once
+from .once import made_once, server_folder
 from .wait import wait_until
 
 LIBS = os.environ.get("DJK_KAFKA_LIBS", "")
@@ -140,12 +139,24 @@ class Client:
     def end_offsets(self, topic: str, isolation_level: str = "read_committed") -> dict[int, int]:
         """Partition → the offset after its last message; uncommitted: after what is in transactions, and their ends."""
         reader = self.consumer("djk-test-end-offsets", isolation_level=isolation_level)
-        try:
+
+        def ends() -> dict[int, int]:
             partitions = reader.list_topics(topic, timeout=20).topics[topic].partitions
             return {
                 number: reader.get_watermark_offsets(TopicPartition(topic, number), timeout=20)[1]
                 for number in partitions
             }
+
+        def ends_where_led() -> dict[int, int]:
+            try:
+                return ends()
+            except KafkaException as error:  # a leader that does not know yet that it is one
+                if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION:
+                    raise
+                return {}
+
+        try:
+            return wait_until(ends_where_led, message=f"each partition of {topic} has a leader")
         finally:
             reader.close()
 
@@ -258,7 +269,7 @@ class Broker:
         One that is far, too, tells whom a Wire leads to it that the wire's address is its own.
         """
         assert LIBS, "DJK_KAFKA_LIBS names no folder of Kafka's jars: run the tests by make test"
-        self.folder = Path(tempfile.mkdtemp(prefix="djk-kafka-"))
+        self.folder = server_folder("djk-kafka-")
         self.logfile = self.folder / "log"
         self.heap = heap
         self.process: subprocess.Popen | None = None

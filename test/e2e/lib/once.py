@@ -1,4 +1,4 @@
-"""What is made once for all processes of pytest: a JVM or initdb takes a second of a core each time."""
+"""Folders of servers; and what is made once for all processes of pytest: a JVM or initdb takes a second each time."""
 
 import atexit
 import contextlib
@@ -13,12 +13,17 @@ from pathlib import Path
 FOLDER = "DJK_TEST_SHARED"
 
 
+def server_folder(prefix: str) -> Path:
+    """A new folder, in memory where scripts/test says so: to make a file costs a tenth there."""
+    return Path(tempfile.mkdtemp(prefix=prefix, dir=os.environ.get("DJK_TEST_DATA")))
+
+
 @functools.cache
 def shared_folder() -> Path:
     """The folder of all processes of pytest; without one it is this process's own."""
     if FOLDER in os.environ:
         return Path(os.environ[FOLDER])
-    folder = Path(tempfile.mkdtemp(prefix="djk-shared-"))
+    folder = server_folder("djk-shared-")
     os.environ[FOLDER] = str(folder)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder

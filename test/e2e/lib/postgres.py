@@ -6,7 +6,6 @@ import select
 import shutil
 import signal
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from . import process
-from .once import made_once
+from .once import made_once, server_folder
 from .wait import wait_until
 
 BINDIR = Path(os.environ.get("DJK_BINDIR", "/usr/lib/postgresql/15/bin"))
@@ -54,7 +53,7 @@ class Cluster:
 
     def __init__(self, bindir: Path = BINDIR, **settings: Any):
         self.bindir = bindir
-        self.folder = Path(tempfile.mkdtemp(prefix="djk-pg-"))
+        self.folder = server_folder("djk-pg-")
         self.data = self.folder / "data"
         self.logfile = self.folder / "log"
         self.logfile.touch()
