@@ -261,3 +261,86 @@ def test_function_becomes_a_set(hostile: Database, kafka: Client, topic: str, pl
     assert hostile.query("SELECT id, name FROM item ORDER BY id") == [(0, "first"), (1, "one"), (2, "two")]
     assert hostile.value("SELECT count(*) FROM djkafka_dead_letter") == 0
     assert_audit(hostile, 3)
+
+
+def test_more_places(hostile: Database, kafka: Client, topic: str) -> None:
+    """Whatever else an owner can hang onto a table, its view or its partitions, and what a route or a publication names."""
+    lures = ("generated", "indexed", "checked", "viewed", "casting", "operating", "defining", "published")
+    for name in lures:
+        hostile.query(
+            f"CREATE FUNCTION {name}(text) RETURNS text LANGUAGE plpgsql IMMUTABLE"
+            f" AS $$ BEGIN PERFORM public.trap('{name}'); RETURN $1; END $$"
+        )
+    for statement in (
+        "CREATE TABLE root (id bigint PRIMARY KEY, name text CHECK (checked(name) = name),"
+        " g text GENERATED ALWAYS AS (generated(name)) STORED) PARTITION BY RANGE (id)",
+        "CREATE TABLE leaf PARTITION OF root FOR VALUES FROM (0) TO (1000)",
+        "CREATE INDEX ON root (indexed(name))",
+        "CREATE TRIGGER leaf AFTER INSERT OR UPDATE ON leaf FOR EACH ROW EXECUTE FUNCTION spring('leaf')",
+        "CREATE VIEW glass WITH (security_barrier) AS SELECT id, name FROM root WHERE viewed(name) = name",
+        "CREATE TABLE child (id bigint PRIMARY KEY REFERENCES root ON UPDATE CASCADE DEFERRABLE INITIALLY DEFERRED)",
+        "CREATE TYPE pair AS (a text, b text)",
+        "CREATE FUNCTION pair_text(pair) RETURNS text LANGUAGE sql AS $$ SELECT public.casting($1.a) $$",
+        "CREATE CAST (pair AS text) WITH FUNCTION pair_text(pair)",
+        "CREATE FUNCTION same(text, text) RETURNS boolean LANGUAGE sql AS $$ SELECT public.operating($1) = $2 $$",
+        "CREATE OPERATOR === (LEFTARG = text, RIGHTARG = text, FUNCTION = same)",
+        "ALTER FUNCTION defining(text) SECURITY DEFINER SET search_path = public",
+    ):
+        hostile.query(statement)
+    hostile.query(
+        "SELECT djkafka_subscribe(%s, 'glass', operation => 'upsert', key_columns => '{id}', columns => %s, filter => %s)",
+        topic,
+        to_json(name="ROW(value->>'name', 'x')::pair::text"),
+        "value->>'name' === 'x' AND defining('y') = 'y'",
+    )
+    hostile.query(
+        "SELECT djkafka_publish('root', %s, republish => true, columns => %s)", f"{topic}_out", to_json(x="published(name)")
+    )
+    kafka.produce(topic, [*messages(), *messages()])
+    wait_caught_up(hostile, kafka, topic)
+    assert hostile.value("SELECT count(*) FROM root") == 3, hostile.query("SELECT message FROM djkafka_dead_letter")
+    assert_harmless(hostile, "leaf", *lures)
+
+
+def test_role_that_stays_set(hostile: Database, kafka: Client, topic: str) -> None:
+    """What a handler leaves behind in the worker's session is not what the next batch begins with."""
+    mate = f"{hostile.name}_mate"
+    hostile.cluster.query(f"CREATE ROLE {mate}")
+    hostile.cluster.query(f"GRANT {mate} TO {hostile.owner}")
+    leave = (
+        f"SET ROLE {mate}",
+        "SET DateStyle = ''SQL, DMY''",
+        "SET IntervalStyle = sql_standard",
+        "SET default_transaction_read_only = on",
+        "SET default_transaction_isolation = serializable",
+        "SET search_path = pg_temp",
+        "SET TimeZone = ''Asia/Tokyo''",
+        "SET lock_timeout = 1",
+        "CREATE TEMP TABLE IF NOT EXISTS djkafka_offset (id bigint)",
+        "CREATE TEMP TABLE IF NOT EXISTS seen (a int)",
+        "SELECT pg_advisory_lock(1)",
+        "CLOSE ALL",
+        "DEALLOCATE ALL",
+        "DISCARD PLANS",
+        "RESET ALL",
+    )
+    hostile.query("CREATE TABLE seen (what text, who name, style text, zone text, isolation text, read_only text)")
+    hostile.query(
+        "CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen SELECT"
+        " $1->>'what', current_user, current_setting('DateStyle'), current_setting('TimeZone'),"
+        " current_setting('transaction_isolation'), current_setting('transaction_read_only'); EXECUTE $1->>'what'; END $$"
+    )
+    hostile.query("SELECT djkafka_create_consumer('default', batch_messages => 1)")
+    hostile.query("SELECT djkafka_subscribe(%s, handler => 'handle(jsonb)')", topic)
+    statements = [statement.replace("''", "'") for statement in leave]
+    kafka.produce(topic, [Record(to_json(what=statement)) for statement in [*statements, "SELECT 1", *statements, "SELECT 1"]])
+    try:
+        wait_caught_up(hostile, kafka, topic)
+        assert hostile.query("SELECT message FROM djkafka_dead_letter") == []
+        seen = hostile.query("SELECT DISTINCT who, style, zone, isolation, read_only FROM public.seen")
+        assert seen == [(hostile.owner, "ISO, MDY", "UTC", "read committed", "off")]
+        assert hostile.value("SELECT count(*) FROM public.seen") == 2 * len(leave) + 2
+        assert_audit(hostile, 2 * len(leave) + 2)
+    finally:
+        hostile.query("SELECT djkafka_drop_consumer('default')")
+        hostile.cluster.query(f"DROP ROLE {mate}")
