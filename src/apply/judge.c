@@ -61,9 +61,9 @@ djk_judge_describe(const ErrorData *edata, bool is_delete, MemoryContext context
 
 	error->name = NULL;
 	error->sqlstate = edata->sqlerrcode;
-	error->message = edata->message ? pstrdup(edata->message) : NULL;
-	error->detail = edata->detail ? pstrdup(edata->detail) : NULL;
-	error->hint = edata->hint ? pstrdup(edata->hint) : NULL;
+	error->message = djk_convert_shown(edata->message);
+	error->detail = djk_convert_shown(edata->detail);
+	error->hint = djk_convert_shown(edata->hint);
 
 	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION && edata->column_name)
 		error->hint = psprintf("Map the column with columns => '{\"%s\": …}', or give it a default in the database (Django: db_default).",
@@ -79,7 +79,7 @@ fail_message(DjkApply *apply, int message, const ErrorData *edata)
 	DjkError	error = {0};
 
 	djk_judge_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
-	djk_work_fail(apply, message, &error, edata->context);
+	djk_work_fail(apply, message, &error, djk_convert_shown(edata->context));
 }
 
 pg_noreturn static void
@@ -92,9 +92,9 @@ throw_broken(DjkApply *apply, int message, int route_index, const ErrorData *eda
 			(errcode(DJK_ERRCODE_BROKEN),
 			 errmsg("route " INT64_FORMAT " to %s is broken: %s", route->id,
 					route->handler ? route->handler : route->target_name ? route->target_name : "its target",
-					edata->message),
-			 edata->detail ? errdetail("%s", edata->detail) : 0,
-			 edata->hint ? errhint("%s", edata->hint) :
+					djk_convert_shown(edata->message)),
+			 edata->detail ? errdetail("%s", djk_convert_shown(edata->detail)) : 0,
+			 edata->hint ? errhint("%s", djk_convert_shown(edata->hint)) :
 			 errhint("Mend the table, function or right it speaks of (as role \"%s\"), or the route; the consumer then goes on by itself.",
 					 GetUserNameFromId(apply->consumer->owner, true))));
 }

@@ -91,9 +91,8 @@ djk_convert_field_text(const DjkField *field, DjkError *error)
 	return pnstrdup(field->text, field->len);
 }
 
-/* A copy of a string of an ErrorData, which may quote a value of megabytes. */
-static char *
-copy_shown(const char *string)
+char *
+djk_convert_shown(const char *string)
 {
 	int			len;
 
@@ -110,9 +109,9 @@ copy_error(const ErrorData *edata, DjkError *error)
 {
 	error->name = NULL;
 	error->sqlstate = edata->sqlerrcode;
-	error->message = copy_shown(edata->message);
-	error->detail = copy_shown(edata->detail);
-	error->hint = copy_shown(edata->hint);
+	error->message = djk_convert_shown(edata->message);
+	error->detail = djk_convert_shown(edata->detail);
+	error->hint = djk_convert_shown(edata->hint);
 	return false;
 }
 

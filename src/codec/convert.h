@@ -61,4 +61,11 @@ extern DjkConverter *djk_converter_create(Oid type, int32 typmod, const DjkConve
 extern bool djk_convert(DjkConverter *converter, const DjkField *field,
 						Datum *value, bool *isnull, DjkError *error);
 
+/*
+ * A copy of a text of an error, which may quote a value of megabytes, cut where
+ * it is longer than anybody reads: it goes into tables and, with each try, into
+ * the server's log.  NULL of NULL.
+ */
+extern char *djk_convert_shown(const char *string);
+
 #endif							/* DJK_CONVERT_H */

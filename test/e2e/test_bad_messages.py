@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import pytest
-from lib.djkafka import assert_audit, dead_letters, to_json, wait_caught_up, workers
+from lib.djkafka import assert_audit, dead_letters, to_json, wait_caught_up, wait_state, wait_value, workers
 from lib.kafka import Client, Record
 from lib.postgres import Database
 from lib.process import private_memory
@@ -150,3 +150,33 @@ def test_no_leak(table: Database, kafka: Client, topic: str) -> None:
         wait_caught_up(table, kafka, topic, timeout=120)
     assert workers(table) == before, "the worker was restarted"
     assert private_memory(pid) - start < 16 * 1024 * 1024
+
+
+def test_errors_that_quote_the_message(db: Database, kafka: Client, topic: str, cluster) -> None:
+    """The server's texts hold the value that they speak of; who sends it fills neither the tables twice nor the log."""
+    db.query("CREATE TYPE mood AS ENUM ('good')")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, r int4range, m mood, v int, w text)")
+    db.query(
+        "CREATE FUNCTION check_w() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF left(NEW.w, 1) = 'i' THEN EXECUTE format('SELECT %L::int', NEW.w); END IF;"
+        " RAISE EXCEPTION USING MESSAGE = 'no', DETAIL = NEW.w, HINT = NEW.w; END $$"
+    )
+    db.query(
+        "CREATE TRIGGER check_w BEFORE INSERT ON item FOR EACH ROW WHEN (NEW.w IS NOT NULL) EXECUTE FUNCTION check_w()"
+    )
+    db.query("SELECT djkafka_subscribe(%s, 'item', columns => %s)", topic, to_json(v="(value->>'v')::int"))
+    long = "é" * 200_000
+    fields: list[dict] = [{"r": long}, {"m": long}, {"v": long}, {"w": f"i{long}"}, {"w": f"x{long}"}]
+    before = cluster.log_size()
+    kafka.produce(topic, [Record(to_json(id=number, **each)) for number, each in enumerate(fields)])
+    wait_caught_up(db, kafka, topic)
+    assert db.value("SELECT count(*) FROM djkafka_dead_letter WHERE octet_length(value) > 400000") == len(fields)
+    longest = "max(octet_length(concat(message, detail, hint, context)))"
+    assert 1000 < db.value(f"SELECT {longest} FROM djkafka_dead_letter") < 10_000
+
+    db.query("UPDATE djkafka_route SET on_error = 'stop'")
+    kafka.produce(topic, [Record(to_json(id=9, v=long))])
+    wait_state(db, "broken")
+    wait_value(db, "SELECT max(attempt) >= 2 FROM djkafka_worker_status() WHERE kind = 'consumer'", True)
+    assert cluster.log_size() - before < 100_000
+    assert_audit(db)
