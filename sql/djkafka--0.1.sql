@@ -131,7 +131,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.include IS 'the only columns that ma
 COMMENT ON COLUMN @extschema@.djkafka_route.exclude IS 'columns that are never written';
 COMMENT ON COLUMN @extschema@.djkafka_route.filter IS 'boolean SQL expression over the same names as columns; a message for which it is not true goes to the next route';
 COMMENT ON COLUMN @extschema@.djkafka_route.deleted_field IS 'field whose true value deletes the row in a mirror; null: none';
-COMMENT ON COLUMN @extschema@.djkafka_route.unknown_fields IS 'ignore, or error: what a field without a column does';
+COMMENT ON COLUMN @extschema@.djkafka_route.unknown_fields IS 'ignore (one field at least must have a column), ignore_all, or error: what a field without a column does';
 COMMENT ON COLUMN @extschema@.djkafka_route.on_error IS 'overrides the consumer''s on_error';
 COMMENT ON COLUMN @extschema@.djkafka_route.notify IS 'overrides the consumer''s notify';
 COMMENT ON COLUMN @extschema@.djkafka_route.types IS 'strict, or postgres: whether a column takes only values that mean the same to everybody, or whatever PostgreSQL does';

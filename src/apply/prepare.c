@@ -200,7 +200,7 @@ value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded
 
 	*value = (Datum) 0;
 	*isnull = true;
-	if (message->value == NULL)
+	if (djk_row_is_tombstone(state, message))
 		return true;
 	if (state->codec->value_type == BYTEAOID)
 	{
@@ -242,7 +242,7 @@ is_deletion(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *d
 
 	if (!state->codec->has_fields || state->target_sql == NULL)
 		return false;
-	if (message->value == NULL)
+	if (djk_row_is_tombstone(state, message))
 		return true;
 	if (state->deleted_field_len < 0)
 		return false;
@@ -291,7 +291,7 @@ fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded
 	if (state->input_used[DJK_INPUT_VALUE] &&
 		!value_datum(state, message, decoded, &values[DJK_INPUT_VALUE], &nulls[DJK_INPUT_VALUE], error))
 		return false;
-	values[DJK_INPUT_TOMBSTONE] = BoolGetDatum(message->value == NULL);
+	values[DJK_INPUT_TOMBSTONE] = BoolGetDatum(djk_row_is_tombstone(state, message));
 	values[DJK_INPUT_DELETE] = BoolGetDatum(is_deletion(state, message, decoded));
 	nulls[DJK_INPUT_TOMBSTONE] = nulls[DJK_INPUT_DELETE] = false;
 	/* decodes anew */
@@ -391,7 +391,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 			answered[ord] = true;
 			i = indexes[ord];
 			matches = DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)) && !isnull;
-			if (isnull && apply->batch->messages[i].value == NULL)
+			if (isnull && djk_row_is_tombstone(state, &apply->batch->messages[i]))
 				matches = state->route->operation == DJK_OPERATION_MIRROR;
 			if (state->route->filter != NULL && !matches)
 				apply->work[i].route = -1;

@@ -11,6 +11,7 @@
 #include "apply/work.h"
 
 #include "apply/message_row.h"
+#include "apply/stranger.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
@@ -101,6 +102,26 @@ is_excluded_column(const DjkRouteRow *route, const DjkField *field)
 	return route->include != NULL;
 }
 
+bool
+djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
+{
+	const char *value = message->value;
+	int			len = message->value_len;
+
+	if (value == NULL)
+		return true;
+	if (!state->codec->has_fields || state->target_sql == NULL)
+		return false;
+	while (len > 0 && strchr(" \t\r\n", *value) != NULL && *value != '\0')
+	{
+		value++;
+		len--;
+	}
+	while (len > 0 && strchr(" \t\r\n", value[len - 1]) != NULL && value[len - 1] != '\0')
+		len--;
+	return len == 4 && memcmp(value, "null", 4) == 0;
+}
+
 static inline bool
 is_deleted_field(const DjkRouteState *state, const DjkField *field)
 {
@@ -148,6 +169,8 @@ find_columns(RowBuilder *builder, DjkError *error)
 {
 	DjkRouteState *state = builder->state;
 	int			hint = 0;
+	bool		stranger = builder->decoded.nfields > 0 && state->route->ncolumns == 0 &&
+		!state->route->strangers_are_ignored;
 
 	make_room(builder, builder->decoded.nfields);
 	for (int i = 0; i < builder->decoded.nfields; i++)
@@ -158,14 +181,20 @@ find_columns(RowBuilder *builder, DjkError *error)
 
 		builder->field_columns[i] = -1;
 		if (is_deleted_field(state, field))
+		{
+			stranger = false;
 			continue;
+		}
 		column = djk_route_state_column(state, field->name, field->name_len, hint);
 		if (column == NULL)
 		{
-			if (state->route->unknown_fields_are_errors && !is_excluded_column(state->route, field))
+			if (is_excluded_column(state->route, field))
+				stranger = false;
+			else if (state->route->unknown_fields_are_errors)
 				return refuse_unknown_field(field, error);
 			continue;
 		}
+		stranger = false;
 		c = column - state->columns;
 		hint = c + 1 < state->ncolumns ? c + 1 : 0;
 		if (column->source == DJK_SOURCE_FIELD)
@@ -174,7 +203,7 @@ find_columns(RowBuilder *builder, DjkError *error)
 			builder->last_fields[c] = i;
 		}
 	}
-	return true;
+	return !stranger || djk_stranger_refuse(state, &builder->decoded, error);
 }
 
 /*
@@ -449,7 +478,7 @@ decode_value(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErr
 	if (!builder->state->codec->has_fields)
 		return put_envelope(builder, row, message, error);
 
-	if (message->value == NULL)
+	if (djk_row_is_tombstone(builder->state, message))
 	{
 		row->is_delete = true;
 		return true;

@@ -96,6 +96,8 @@ extern void djk_function_write(DjkApply *apply, DjkRouteState *state, const int 
  */
 extern void djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tuple,
 						  TupleDesc desc, MemoryContext context);
+/* Whether a message has no value, as that of a table: SQL's null, or JSON's. */
+extern bool djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message);
 /* Whether a message's value says that its row is gone; the last word counts. */
 extern bool djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *decoded);
 /* Makes equal sets of columns one pointer. */

@@ -32,6 +32,7 @@
 #define DJK_ERRCODE_NO_KEY				MAKE_SQLSTATE('K', 'F', '0', '1', '2')	/* neither value nor key fill a key column */
 #define DJK_ERRCODE_TOO_SLOW			MAKE_SQLSTATE('K', 'F', '0', '1', '3')	/* one message alone hit the batch's time limit */
 #define DJK_ERRCODE_CRASHED				MAKE_SQLSTATE('K', 'F', '0', '1', '4')	/* the server went down whenever the message was applied */
+#define DJK_ERRCODE_NO_COLUMN			MAKE_SQLSTATE('K', 'F', '0', '1', '5')	/* no field of a value has a column */
 #define DJK_ERRCODE_NOT_PRELOADED		MAKE_SQLSTATE('K', 'F', '0', '2', '0')	/* shared_preload_libraries lacks djkafka */
 #define DJK_ERRCODE_NEEDS_DECISION		MAKE_SQLSTATE('K', 'F', '0', '2', '2')	/* a partition stopped for a person */
 #define DJK_ERRCODE_BROKEN				MAKE_SQLSTATE('K', 'F', '0', '2', '3')	/* definition no longer fits the database */

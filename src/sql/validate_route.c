@@ -142,7 +142,7 @@ static void
 check_words(const DjkTriggerRow *row)
 {
 	static const char *const key_formats[] = {"auto", "json", "text", "raw", NULL};
-	static const char *const unknown_fields[] = {"ignore", "error", NULL};
+	static const char *const unknown_fields[] = {"ignore", "ignore_all", "error", NULL};
 	static const char *const types[] = {"strict", "postgres", NULL};
 	const char *format = djk_trigger_row_require_text(row, "format");
 	const char *zone = djk_trigger_row_require_text(row, "time_zone");

@@ -134,6 +134,7 @@ fill_route(DjkRouteRow *route, int row, MemoryContext context)
 	route->skip_column = djk_row_text(row, 21, context);
 	route->strict_types = djk_row_bool(row, 22);
 	route->time_unit = djk_row_text(row, 23, context);
+	route->strangers_are_ignored = djk_row_bool(row, 24);
 }
 
 static void
@@ -146,7 +147,7 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 		" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(r.columns) e),"
 		" r.include, r.exclude, r.filter, r.deleted_field, r.unknown_fields = 'error',"
 		" coalesce(r.on_error, c.on_error), coalesce(r.notify, c.notify), r.time_zone, r.search_path, r.skip_column,"
-		" r.types = 'strict', r.time_unit"
+		" r.types = 'strict', r.time_unit, r.unknown_fields = 'ignore_all'"
 		" FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id"
 		" WHERE r.consumer_id = $1 ORDER BY r.route_order, r.id",
 		.nargs = 1,

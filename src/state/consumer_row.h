@@ -57,6 +57,7 @@ typedef struct DjkRouteRow
 	char	   *filter;			/* NULL: none */
 	char	   *deleted_field;	/* NULL: none */
 	bool		unknown_fields_are_errors;
+	bool		strangers_are_ignored;	/* a value may have no field with a column */
 	DjkOnError	on_error;		/* the consumer's, if the route has none */
 	DjkNotify	notify;
 	bool		strict_types;	/* see convert_strict.c */

@@ -103,6 +103,22 @@ SELECT give('[{"topic": "net", "value": "{\"id\": 1, \"n\": \"x\", \"n\": 5}"}, 
 TABLE net ORDER BY id;
 SELECT dead_letters();
 
+-- a value that has nothing to do with the table says what it looks like; JSON's null is no value
+CREATE TABLE person (id int PRIMARY KEY, first_name text, "lastName" text);
+SELECT djkafka_subscribe('person', 'person');
+INSERT INTO person VALUES (1, 'Ada', 'L'), (2, 'Bo', 'M'), (3, 'Cy', 'N');
+SELECT give('[{"topic": "person", "key": 1, "value": {"before": null, "after": {"id": 1}, "source": {}, "op": "u"}}, {"topic": "person", "key": 1, "value": {"schema": {"type": "struct"}, "payload": {"id": 1}}},
+              {"topic": "person", "key": 1, "value": {"database": "d", "table": "t", "type": "insert", "data": {"id": 1}}}, {"topic": "person", "key": 1, "value": {"specversion": "1.0", "type": "a", "source": "b", "data": {}}},
+              {"topic": "person", "key": 1, "value": {"firstName": "Eve"}}, {"topic": "person", "key": 1, "value": {"last-name": "Eve"}}, {"topic": "person", "key": 1, "value": {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6, "g": 7, "h": 8, "i": 9}},
+              {"topic": "person", "key": 1, "value": {"first_name": "Eve", "more": 1}}, {"topic": "person", "key": 4, "value": {}}, {"topic": "person", "key": 2, "value": "null"}, {"topic": "person", "key": 3, "value": " null\n"}]');
+TABLE person ORDER BY id;
+SELECT dead_letters();
+UPDATE djkafka_route SET unknown_fields = 'ignore_all' WHERE topic = 'person';
+SELECT give('[{"topic": "person", "key": 5, "value": {"a": 1}}]');
+UPDATE djkafka_route SET unknown_fields = 'ignore', filter = $$value->>'x' = 'y'$$ WHERE topic = 'person';
+SELECT give('[{"topic": "person", "key": 5, "value": "null"}, {"topic": "person", "key": 1, "value": {"x": "z"}}]');
+TABLE person ORDER BY id;
+
 SELECT djkafka_drop_consumer('default');
 RESET search_path;
 SET client_min_messages = warning;
