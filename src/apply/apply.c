@@ -35,6 +35,7 @@
 #include "apply/work.h"
 #include "base/clock.h"
 #include "miscadmin.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
