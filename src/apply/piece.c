@@ -48,13 +48,36 @@ write_route(DjkApply *apply, int route, const int *indexes, int n)
 }
 
 /*
+ * Whether messages of one topic have taken several routes, of whose targets one
+ * refers to others, or has triggers that may.  Between topics there is no order.
+ */
+static bool
+tables_meet(const DjkApply *apply, const Bitmapset *routes)
+{
+	int			ntables = 0;
+	bool		meet = false;
+	int			route = -1;
+
+	while ((route = bms_next_member(routes, route)) >= 0)
+	{
+		/* One that has no state yet has no messages here. */
+		if (apply->states[route] == NULL)
+			continue;
+		ntables++;
+		meet |= apply->states[route]->meets;
+	}
+	return ntables > 1 && meet;
+}
+
+/*
  * Whether routes may be written one after the other: not if two share a
  * target, or one is a handler, which may see what another has written.
  */
 static bool
-routes_are_independent(const DjkApply *apply)
+routes_are_independent(DjkApply *apply)
 {
 	const DjkConsumerRow *consumer = apply->consumer;
+	const DjkBatch *batch = apply->batch;
 
 	for (int a = 0; a < consumer->nroutes; a++)
 	{
@@ -65,6 +88,11 @@ routes_are_independent(const DjkApply *apply)
 			if (consumer->routes[a].target == consumer->routes[b].target)
 				return false;
 		}
+	}
+	for (int p = 0; p < batch->npartitions && consumer->nroutes > 1; p++)
+	{
+		if (tables_meet(apply, djk_work_routes(apply, batch->partitions[p].topic)))
+			return false;
 	}
 	return true;
 }

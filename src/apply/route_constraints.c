@@ -107,6 +107,7 @@ constrain_by_references(DjkRouteState *state, Relation rel)
 		for (int i = 0; i < key->nkeys; i++)
 			constrain(state, rel, key->conkey[i]);
 		state->alone |= key->confrelid == RelationGetRelid(rel);
+		state->meets = true;
 	}
 }
 

@@ -103,6 +103,7 @@ typedef struct DjkRouteState
 	bool		merge;			/* several messages of a key may become one row */
 	bool		ordered;		/* somebody could see the order of rows: triggers, constraints */
 	bool		cascades;		/* a row that goes or changes its key takes others along */
+	bool		meets;			/* it looks for rows of other tables, or others may see its own */
 	bool		alone;			/* rows may depend on each other: a statement each */
 	bool		constrained;	/* so is some column, written by the route or not */
 	bool		counting_excluded;	/* a column with such a default is not in columns */

@@ -581,7 +581,7 @@ djk_route_target_build(DjkRouteState *state)
 												   RelationGetRelationName(rel));
 	require_relkind(state, rel);
 	djk_route_target_require_rights(route);
-	state->ordered = may_see_order(rel);
+	state->ordered = state->meets = may_see_order(rel);
 	state->cascades = takes_others_along(rel);
 	build_columns(state, rel);
 	djk_route_constraints_build(state, rel);

@@ -230,6 +230,22 @@ SELECT give('[{"topic": "all-nodes", "value": {"id": 4, "up": 5}}, {"topic": "al
 SELECT * FROM node ORDER BY id;
 SELECT dead_letters();
 
+-- routes of one topic are written in the order of its messages where their tables meet
+CREATE TABLE mother (id int PRIMARY KEY, v text);
+CREATE TABLE daughter (id int PRIMARY KEY, mother int REFERENCES mother);
+CREATE TABLE seen (id int PRIMARY KEY);
+CREATE TRIGGER watch AFTER INSERT ON mother FOR EACH ROW EXECUTE FUNCTION watch();
+CREATE TRIGGER watch AFTER INSERT ON seen FOR EACH ROW EXECUTE FUNCTION watch();
+SELECT djkafka_create_route('default', 'family', 'mother', filter => 'value ? ''m''');
+SELECT djkafka_create_route('default', '^family$', 'daughter', filter => 'value ? ''mother''', route_order => 1);
+SELECT djkafka_create_route('default', '^famil.$', 'seen', route_order => 2);
+TRUNCATE log RESTART IDENTITY;
+SELECT give('[{"topic": "family", "value": {"id": 1, "mother": 1}}, {"topic": "family", "value": {"id": 7}}, {"topic": "family", "value": {"id": 1, "m": 1}},
+              {"topic": "family", "value": {"id": 8}}, {"topic": "family", "value": {"id": 2, "m": 1}}, {"topic": "family", "value": {"id": 2, "mother": 2}}]');
+SELECT * FROM daughter;
+SELECT what FROM log ORDER BY n;
+SELECT dead_letters();
+
 -- one batch over many tables, and a table without any column of the message
 SELECT give('[{"topic": "k", "value": {"id": 301, "nothing": 1}}, {"topic": "code", "key": "c", "value": {}}, {"topic": "k", "value": {"id": 302}}]');
 SELECT * FROM k WHERE id > 300;
