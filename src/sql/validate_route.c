@@ -16,7 +16,9 @@
 #include "apply/route_state.h"
 #include "apply/statement.h"
 #include "base/topic.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "fmgr.h"
@@ -275,6 +277,47 @@ check_duplicate(const DjkTriggerRow *row)
 				 errhint("Change the existing row of djkafka_route, or drop it with djkafka_drop_route.")));
 }
 
+/*
+ * Whoever owns the target or the handler decides what runs with the rights of
+ * the consumer's owner: triggers, defaults, the function's body.
+ */
+static void
+warn_of_superuser(const char *what, Oid object_owner, Oid owner)
+{
+	const char *name;
+
+	if (!superuser_arg(owner) || superuser_arg(object_owner))
+		return;
+	name = quote_identifier(GetUserNameFromId(object_owner, false));
+	ereport(WARNING,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("role %s can make itself a superuser by this route", name),
+			 errdetail("It owns the %s, and code of its own will run with the rights of the consumer's owner, who is a superuser.", what),
+			 errhint("UPDATE djkafka_consumer SET owner = '%s', or make the consumer with owner => '%s'.", name, name)));
+}
+
+static void
+check_trust(const DjkTriggerRow *row, Oid owner)
+{
+	bool		isnull;
+	Oid			target = DatumGetObjectId(djk_trigger_row_get(row, "target", &isnull));
+	char	   *handler = djk_trigger_row_text(row, "handler");
+	HeapTuple	tuple;
+
+	tuple = isnull ? NULL : SearchSysCache1(RELOID, ObjectIdGetDatum(target));
+	if (HeapTupleIsValid(tuple))
+	{
+		warn_of_superuser("target", ((Form_pg_class) GETSTRUCT(tuple))->relowner, owner);
+		ReleaseSysCache(tuple);
+	}
+	tuple = handler == NULL ? NULL : SearchSysCache1(PROCOID, DirectFunctionCall1(regprocedurein, CStringGetDatum(handler)));
+	if (HeapTupleIsValid(tuple))
+	{
+		warn_of_superuser("handler", ((Form_pg_proc) GETSTRUCT(tuple))->proowner, owner);
+		ReleaseSysCache(tuple);
+	}
+}
+
 /* ---------- the deep check ---------- */
 
 static void
@@ -374,7 +417,10 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 	check_one_destination(&row);
 	check_duplicate(&row);
 	if (consumer.is_home)
+	{
 		check_deeply(&row, consumer.owner);
+		check_trust(&row, consumer.owner);
+	}
 	return PointerGetDatum(row.tuple);
 }
 

@@ -362,6 +362,21 @@ SELECT * FROM attack.traces();
 SELECT attack.risen();
 
 --
+-- A superuser who subscribes another's table, or has another's function called, is told what that means
+--
+
+SELECT djkafka_create_consumer('trusting', enabled => false) > 0;
+CREATE FUNCTION attack_own.handle(jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM attack.probe('handler'); END $$;
+SELECT djkafka_create_route('trusting', 't', 'attack.secret') > 0, djkafka_create_route('trusting', 'u', handler => 'attack_own.handle(jsonb)') > 0;
+ALTER FUNCTION attack_own.handle OWNER TO attack_owner;
+SELECT djkafka_create_route('trusting', 't', 'attack_own.fed') > 0;
+UPDATE djkafka_route SET on_error = 'skip' WHERE topic = 'u';
+-- not where the rights are its owner's own
+SELECT djkafka_create_consumer('careful', enabled => false, owner => 'attack_owner') > 0;
+SELECT djkafka_create_route('careful', 't', 'attack_own.fed') > 0, djkafka_create_route('careful', 'u', handler => 'attack_own.handle(jsonb)') > 0;
+SELECT djkafka_drop_consumer('trusting'), djkafka_drop_consumer('careful');
+
+--
 -- Numbers that are used again: the dead letters of a consumer that is gone
 --
 
