@@ -311,7 +311,11 @@ def make_shape(rnd: random.Random) -> Shape:
     shape["routes"] = [make_route(rnd, shape)]
     while rnd.random() < 0.2 and len(shape["routes"]) < 4:
         shape["routes"].append(make_route(rnd, shape))
-    make_features(rnd, shape)
+    features = make_features(rnd, shape)
+    second = shape["second"]
+    kids = any(name.startswith("kid") for name in features)
+    if second and (len(shape["key"]) > 1 or "heap" in features or (kids and second["relation"] == "parent")):
+        second["relation"] = "none"
     # Which partition comes first is nobody's to say, and shows where keys are not the same.
     if all(route["operation"] != "insert_new" for route in shape["routes"]) and rnd.random() < 0.25:
         shape["partitions"] = rnd.randint(2, 3)
