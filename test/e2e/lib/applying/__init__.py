@@ -10,6 +10,26 @@ as small as can be (shrink.py) and written out as a psql script.
 There are two ways to apply (ways.py).  djkafka_run in one session costs some milliseconds a
 case; a process that goes through the batches as a worker does, with transactions of its own,
 costs ten times as much, and the server of the test build.
+
+What it catches: faults put into src/apply by hand, and how many cases it took with two seeds.
+
+    merging forgets NOT NULL                                  732    232
+    merging forgets CHECK and foreign keys                    182     98
+    merging forgets that a row lacks a column                1661    231
+    a deletion forgets what came before it unjudged           188    183
+    a deletion before a merged row is left out                223     13
+    a merged row stands where its key was first seen          844     16
+    rows are inserted in the order of their sets of columns   760   2443
+    insert_new does so                                       1764   1077
+    what is there is updated before the rest is inserted      751   1397
+    the order of UPDATE and DELETE is the planner's          > 2500 with both
+    rows of a table that refers to itself go together          31     71
+    other unique constraints show no order                   2380   1377
+    triggers show no order                                     69    122
+    two routes to one table are written one after the other    33      1
+    duplicates are one too few                                 21    148
+    duplicates stay counted when a piece is tried again       540  > 2500
+    a default that is filled in is null                        84    102
 """
 
 import os

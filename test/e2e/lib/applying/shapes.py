@@ -316,6 +316,9 @@ def make_shape(rnd: random.Random) -> Shape:
     kids = any(name.startswith("kid") for name in features)
     if second and (len(shape["key"]) > 1 or "heap" in features or (kids and second["relation"] == "parent")):
         second["relation"] = "none"
+    # Between topics there is no order.
+    if second and {route.get("topic", "t") for route in shape["routes"]} != {second["topic"]}:
+        second["relation"] = "none"
     # Which partition comes first is nobody's to say, and shows where keys are not the same.
     if all(route["operation"] != "insert_new" for route in shape["routes"]) and rnd.random() < 0.25:
         shape["partitions"] = rnd.randint(2, 3)
