@@ -62,12 +62,13 @@ SELECT djkafka_subscribe('typed', 'typed');
 SELECT give(format('[{"topic": "typed", "value": %s}]', value)::jsonb) FROM unnest(ARRAY[
     '{"id": 1, "q": "a &"}', '{"id": 2, "path": "$["}', '{"id": 3, "class": "no_such"}', '{"id": 4, "role": "no_such"}',
     '{"id": 5, "note": "42501"}', '{"id": 6, "note": "42P01"}', '{"id": 7, "note": "XX000"}', '{"id": 8, "note": "0A000"}', '{"id": 9, "note": "55000"}', '{"id": 10, "note": "25001"}']) value;
-SELECT dead_letters();
+-- 15 does not name the column where it cannot catch what its input function says
+SELECT regexp_replace(dead_letters(), 'column "(q|path|class|role)": ', '', 'g');
 -- … in the midst of others, several in one batch
 SELECT give('[{"topic": "typed", "value": {"id": 11, "note": "good"}}, {"topic": "typed", "value": {"id": 12, "note": "42501"}}, {"topic": "typed", "value": {"id": 13, "q": "&"}},
               {"topic": "typed", "value": {"id": 14, "note": "XX999"}}, {"topic": "typed", "value": {"id": 15, "note": "good"}}]');
 SELECT id FROM typed ORDER BY id;
-SELECT dead_letters();
+SELECT regexp_replace(dead_letters(), 'column "q": ', '');
 -- … in an expression
 SELECT djkafka_drop_route(id) FROM djkafka_route WHERE topic = 'typed';
 SELECT djkafka_subscribe('typed', 'typed', columns => '{"q": "(value->>''query'')::tsquery"}');
