@@ -44,6 +44,8 @@ typedef struct Backlog
 	int			npartitions;	/* that are given to us */
 	int			busy;			/* that could fill their share */
 	int			large;			/* that could for a while */
+	int64		bytes;			/* of all, each as far as its share goes */
+	int64		rest;			/* of these, what is not of the busy ones */
 } Backlog;
 
 static int
@@ -105,8 +107,11 @@ measure(const DjkShare *share, const DjkPositions *positions, Backlog *backlog)
 			continue;
 		behind = djk_consumer_high_watermark(positions->kafka, position->key.topic, position->key.partition) -
 			position->expected;
+		backlog->bytes += Min(Max(behind, 0), messages) * share->message_bytes;
 		if (behind >= messages)
 			backlog->busy++;
+		else
+			backlog->rest += Max(behind, 0) * share->message_bytes;
 		if (behind / WORTHWHILE_SHARES >= messages)
 			backlog->large++;
 	}
@@ -121,11 +126,13 @@ choose(DjkShare *share, const Backlog *backlog, bool waited)
 
 	if (answer > ANSWER_TOO_MANY)
 		return clamp(bytes * ANSWER_MESSAGES / answer);
-	if (bytes * backlog->busy > DJK_ANSWER_BYTES)
+	/* A message more than a share is counted of each. */
+	if (backlog->bytes > DJK_ANSWER_BYTES + (int64) backlog->busy * share->message_bytes)
 		return clamp(SUM_BEGIN_BYTES / backlog->npartitions);
 
 	/* Where it waits the queue is empty before an answer comes. */
-	more = Min(bytes * GROWTH, SUM_MAX_BYTES / Max(backlog->busy, 1));
+	more = Min(SUM_MAX_BYTES, Max(DJK_ANSWER_BYTES - backlog->rest, 0)) / Max(backlog->busy, 1);
+	more = Min(bytes * GROWTH, more);
 	more = clamp(Min(more, bytes * ANSWER_MESSAGES / Max(share->most_queued, 1)));
 	if (waited && backlog->large > 0 && more >= bytes * 2)
 		share->hungry++;

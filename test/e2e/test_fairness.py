@@ -158,7 +158,8 @@ def test_backlog_that_spreads(db: Database, kafka: Client, wire: Wire, unique, r
     know_partitions(db, busy, partitions)
     send(producer, busy, (Record(VALUE % number, partition=0) for number in range(BACKLOG)))
 
-    wire.set_round_trip(2)
+    wire.set_round_trip(10)
+    log = db.cluster.log_size()
     start = time.monotonic()
     work_on(db, busy)
     wait_for_another(db, workers(db))
@@ -168,6 +169,8 @@ def test_backlog_that_spreads(db: Database, kafka: Client, wire: Wire, unique, r
     slow, fast = before / (now - start), (BACKLOG - before) / (time.monotonic() - now)
     print(f"one of {partitions} partitions: {slow:,.0f}/s, then {fast:,.0f}/s")
     assert fast > 2 * slow
+    most = "it asks for 1024 kB of a partition at once from now on"
+    assert most in db.cluster.log(log), "more than any partition holds from now on"
 
     wire.set_round_trip(0)
     probing = connect(Client(wire.address), quiet)
