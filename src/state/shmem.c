@@ -475,15 +475,11 @@ djk_slot_failed_before(int slot)
 	return failed;
 }
 
+/* Without the lock: whoever sets a flag sets the latch after it. */
 bool
 djk_slot_leave_asked(int slot)
 {
-	bool		asked;
-
-	LWLockAcquire(shared->lock, LW_SHARED);
-	asked = shared->slots[slot].leave_asked;
-	LWLockRelease(shared->lock);
-	return asked;
+	return *(volatile bool *) &shared->slots[slot].leave_asked;
 }
 
 /* ---------- waking ---------- */
@@ -541,6 +537,12 @@ void
 djk_wake_launcher(void)
 {
 	wake_matching(InvalidOid);
+}
+
+bool
+djk_wake_waits(void)
+{
+	return *(volatile bool *) &shared->slots[my_slot].wake;
 }
 
 bool

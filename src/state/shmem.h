@@ -150,6 +150,8 @@ extern void djk_wake_outbox(Oid database);
 extern void djk_wake_launcher(void);
 /* True once for each wake since the last call, for the process's own slot. */
 extern bool djk_wake_taken(void);
+/* Whether there is one that was not taken yet. */
+extern bool djk_wake_waits(void);
 
 /* --- the embedded broker --- */
 

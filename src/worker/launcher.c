@@ -224,7 +224,7 @@ run_launcher(void *arg)
 			woken = true;
 		again = reconcile(woken, &known);
 		djk_worker_report_idle(NULL);
-		djk_worker_wait(-1, again ? START_AGAIN_MS : LOOK_AGAIN_MS, "DjkafkaLauncher");
+		djk_worker_rest(-1, again ? START_AGAIN_MS : LOOK_AGAIN_MS, "DjkafkaLauncher");
 	}
 }
 

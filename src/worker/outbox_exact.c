@@ -59,11 +59,11 @@ stop(DjkSender *sender, DjkState state, const char *reason, const char *hint)
 	djk_sender_set_state(sender, state, reason, hint);
 	for (;;)
 	{
-		djk_worker_report_idle("stopped");
-		djk_worker_wait(-1, STOPPED_WAIT_MS, "DjkafkaStopped");
 		djk_sender_housekeep(sender);
 		if (djk_wake_taken() && is_decided(sender))
 			djk_sender_leave(sender, "a person has decided about the batch");
+		djk_worker_report_idle("stopped");
+		djk_worker_rest(-1, STOPPED_WAIT_MS, "DjkafkaStopped");
 	}
 }
 

@@ -388,7 +388,7 @@ wait_idle(DjkSender *sender)
 	}
 	is_busy = false;
 	djk_worker_report_idle("waiting for messages");
-	djk_worker_wait(sender->producer ? djk_producer_fd(sender->producer) : -1,
+	djk_worker_rest(sender->producer ? djk_producer_fd(sender->producer) : -1,
 					Min(held_wait_ms(sender), sender->tidied < 2 ? due - idle + 1 : IDLE_WAIT_MS), "DjkafkaOutbox");
 	if (sender->producer)
 		djk_sender_take_events(sender);

@@ -537,7 +537,7 @@ run_supervisor(void *arg)
 			forget_failures(&supervisor);
 		reconcile(&supervisor);
 		djk_worker_report_idle(NULL);
-		djk_worker_wait(-1, next_look_ms(&supervisor), "DjkafkaSupervisor");
+		djk_worker_rest(-1, next_look_ms(&supervisor), "DjkafkaSupervisor");
 	}
 }
 

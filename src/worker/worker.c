@@ -206,6 +206,12 @@ djk_worker_wait(int fd, long timeout_ms, const char *event)
 	CHECK_FOR_INTERRUPTS();
 }
 
+void
+djk_worker_rest(int fd, long timeout_ms, const char *event)
+{
+	djk_worker_wait(fd, djk_wake_waits() || ConfigReloadPending ? 0 : timeout_ms, event);
+}
+
 /* The context that djk_worker_begin() came from. */
 static MemoryContext outer_context = NULL;
 

@@ -61,6 +61,14 @@ extern bool djk_worker_is_listed(void);
 extern void djk_worker_wait(int fd, long timeout_ms, const char *event);
 
 /*
+ * The same at the end of a turn that has begun with djk_wake_taken() and
+ * djk_worker_housekeep(): not at all if another wake-up or SIGHUP has come since.
+ * The latch does not tell, for whatever else waits in between, such as for a
+ * lock, resets it.
+ */
+extern void djk_worker_rest(int fd, long timeout_ms, const char *event);
+
+/*
  * Notices from here on that a server (NULL: none, the settings) or the mapping
  * of a role for it is changed or dropped; to be called once, in a transaction,
  * before the connection is read.  Changes of other servers do not count.

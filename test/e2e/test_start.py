@@ -1,5 +1,6 @@
 """What is made begins to work at once."""
 
+import threading
 import time
 
 from lib.djkafka import to_json, wait_count
@@ -47,3 +48,33 @@ def test_settings_reloaded_meanwhile(cluster: Cluster, unique) -> None:
     left = "supervisor leaves: the database is not in djkafka.databases"
     wait_until(lambda: left in cluster.log(before), message=lambda: f"no supervisor has left: {cluster.log(before)}")
     db.destroy()
+
+
+def test_extension_while_the_launcher_waits(own_cluster, kafka: Client, unique) -> None:
+    """What wakes it while it waits for something else, here a lock, is not lost."""
+    # The timer of a wait that lasts sets the latch, too: it must be over before.
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, deadlock_timeout="10ms")
+    db = Database(cluster, unique("db"))
+    wait_until(lambda: NO_EXTENSION in cluster.log(), message="the first supervisor has left")
+    launcher = db.value("SELECT pid FROM pg_stat_activity WHERE backend_type = 'djkafka launcher'", user="postgres")
+    creator, blocker, looker = db.connect(), db.connect("postgres"), db.connect("postgres")
+    creator.execute("BEGIN")
+    creator.execute("CREATE EXTENSION djkafka")
+    # It waits for the creator, and the launcher's look behind it.
+    blocked = threading.Thread(target=blocker.execute, args=("LOCK TABLE pg_database IN ACCESS EXCLUSIVE MODE",))
+    waiting = "SELECT FROM pg_locks WHERE pid = %s AND waitstart < clock_timestamp() - interval '100 ms'"
+
+    def wait_waiting(pid: int) -> None:
+        wait_until(lambda: looker.execute(waiting, (pid,)).rowcount > 0, message="it waits")
+
+    blocker.execute("BEGIN")
+    blocked.start()
+    wait_waiting(blocker.info.backend_pid)
+    looker.execute("SELECT pg_log_backend_memory_contexts(%s)", (launcher,))  # a look that nothing has caused
+    wait_waiting(launcher)
+    creator.execute("COMMIT")
+    blocked.join()
+    blocker.execute("COMMIT")
+    wait_until(lambda: db.workers("djkafka supervisor"), 10, "the database has its supervisor")
+    for each in (creator, blocker, looker):
+        each.close()
