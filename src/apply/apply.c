@@ -419,24 +419,44 @@ count_result(const DjkApply *apply, DjkApplyResult *result)
 	}
 }
 
-/*
- * Counts the batches in a row that came to nothing; returns how many more there
- * may be before a message is given up, 0 if none is.
- */
-static int
-note_fruit(DjkApply *apply, const DjkApplyResult *result)
+/* Counts a try in vain for each partition of [from, to). */
+static void
+count_vain(DjkApply *apply, int from, int to)
 {
-	int			tries = result->status == DJK_APPLY_DOUBTFUL ? DJK_TRIES_DOUBTFUL : DJK_TRIES_TRANSIENT;
+	bool	   *counted = MemoryContextAllocZero(apply->batch_context, Max(apply->batch->npartitions, 1) * sizeof(bool));
 
-	if (result->status != DJK_APPLY_DOUBTFUL && result->status != DJK_APPLY_TRANSIENT)
+	for (int i = from; i < to; i++)
 	{
-		apply->fruitless = 0;
-		return 0;
+		int			p = apply->batch->messages[i].partition;
+
+		if (!counted[p])
+			apply->batch->partitions[p].vain++;
+		counted[p] = true;
 	}
-	apply->fruitless = result->decided > 0 ? 1 : apply->fruitless + 1;
-	if (result->status == DJK_APPLY_DOUBTFUL)
+}
+
+/*
+ * What a batch that waits says of its partitions: those of its last transaction,
+ * which ended before 'end', or that of the message that is known to have failed.
+ * It is their tries that are counted and not the batches': what others bring
+ * meanwhile must neither hold the message up for ever, nor cost it its patience.
+ */
+static void
+note_tries(DjkApply *apply, int end, DjkApplyResult *result)
+{
+	bool		doubtful = result->status == DJK_APPLY_DOUBTFUL;
+	int			from = doubtful ? result->failed_at : result->decided;
+
+	if (!doubtful && result->status != DJK_APPLY_TRANSIENT)
+		return;
+	if (doubtful)
+	{
 		forget_states(apply);
-	return Max(tries + 1 - apply->fruitless, 1);
+		end = from + 1;
+	}
+	count_vain(apply, from, end);
+	result->tries_left = Max((doubtful ? DJK_TRIES_DOUBTFUL : DJK_TRIES_TRANSIENT) + 1 -
+							 djk_judge_vain(apply, from, end), 1);
 }
 
 void
@@ -444,11 +464,12 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 {
 	Progress	progress = {0};
 	bool		going = true;
+	int			end = 0;
 
 	Assert(!IsTransactionState());
 	memset(result, 0, sizeof(*result));
 	take_batch(apply, batch);
-	progress.isolate = apply->fruitless >= DJK_TRIES_TRANSIENT;
+	progress.isolate = djk_judge_vain(apply, 0, batch->nmessages) >= DJK_TRIES_TRANSIENT;
 	while (going)
 	{
 		int			n = progress.single ? 1 : apply->chunk_messages;
@@ -459,13 +480,14 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 		n = Min(n, batch->nmessages - progress.from);
 		to = djk_condemn_begin(apply, progress.from, progress.from + n);
 		n = to - progress.from;
+		end = to;
 		outcome = transact(apply, progress.from, &to, progress.isolate, &result->error);
 		djk_condemn_end(apply);
 		going = follow_up(apply, &progress, outcome, n, to, result) && progress.from < batch->nmessages;
 	}
 	result->decided = progress.from;
 	result->failed_at = apply->failed_at;
-	result->tries_left = note_fruit(apply, result);
+	note_tries(apply, end, result);
 	count_result(apply, result);
 }
 

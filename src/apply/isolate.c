@@ -171,7 +171,7 @@ split(Isolation *isolation, int from, int to, int *decided)
 		djk_judge_note_applied(&isolation->judge, from, *decided);
 		return *decided == to;
 	}
-	if (djk_judge_is_transient(apply, edata))
+	if (djk_judge_is_transient(apply, from, to, edata))
 		ReThrowError(edata);
 
 	if (to - from == 1)
@@ -317,7 +317,7 @@ try_together(Isolation *isolation, Bitmapset *chosen)
 	}
 	CHECK_FOR_INTERRUPTS();
 	edata = try_piece(isolation, from, to, &deferred);
-	if (edata != NULL && djk_judge_is_transient(apply, edata))
+	if (edata != NULL && djk_judge_is_transient(apply, from, to, edata))
 		ReThrowError(edata);
 
 	foreach(lc, isolation->waiting)

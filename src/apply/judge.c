@@ -153,11 +153,21 @@ djk_judge_begin(DjkJudge *judge, DjkApply *apply)
 		judge->empty[route] = EMPTY_UNKNOWN;
 }
 
+int
+djk_judge_vain(const DjkApply *apply, int from, int to)
+{
+	int			most = 0;
+
+	for (int i = from; i < to; i++)
+		most = Max(most, apply->batch->partitions[apply->batch->messages[i].partition].vain);
+	return most;
+}
+
 bool
-djk_judge_is_transient(const DjkApply *apply, const ErrorData *edata)
+djk_judge_is_transient(const DjkApply *apply, int from, int to, const ErrorData *edata)
 {
 	return djk_retry_verdict(edata->sqlerrcode) == DJK_VERDICT_TRANSIENT &&
-		apply->fruitless < DJK_TRIES_TRANSIENT;
+		djk_judge_vain(apply, from, to) < DJK_TRIES_TRANSIENT;
 }
 
 /* A route whose state cannot be made fails before it has taken the message. */
@@ -298,7 +308,7 @@ djk_judge_settle(DjkJudge *judge, int from, int decided, int *condemned)
 		return decided;
 	if (first->message > from)
 		return first->message;
-	if (judge->apply->fruitless < DJK_TRIES_DOUBTFUL)
+	if (djk_judge_vain(judge->apply, first->message, first->message + 1) < DJK_TRIES_DOUBTFUL)
 		throw_doubtful(judge->apply, first);
 	*condemned = first->message;
 	return from + 1;

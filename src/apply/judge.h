@@ -10,7 +10,7 @@
 
 #include "apply/work.h"
 
-/* Batches in a row that came to nothing, before a lone message is given up. */
+/* Tries in a row at a partition that came to nothing, before a lone message of it is given up. */
 #define DJK_TRIES_DOUBTFUL	5
 #define DJK_TRIES_TRANSIENT 20
 
@@ -28,8 +28,11 @@ extern void djk_judge_describe(const ErrorData *edata, bool is_delete, MemoryCon
 
 extern void djk_judge_begin(DjkJudge *judge, DjkApply *apply);
 
-/* Whether an error is to be waited out: it is nobody's, and patience has not ended. */
-extern bool djk_judge_is_transient(const DjkApply *apply, const ErrorData *edata);
+/* The most tries in vain of the partitions that [from, to) is of. */
+extern int	djk_judge_vain(const DjkApply *apply, int from, int to);
+
+/* Whether an error of [from, to) is to be waited out: it is nobody's, and patience has not ended. */
+extern bool djk_judge_is_transient(const DjkApply *apply, int from, int to, const ErrorData *edata);
 
 /*
  * A message of its own has failed, in its deferred constraints or before.  It

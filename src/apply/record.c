@@ -294,8 +294,12 @@ djk_record_committed(DjkApply *apply, const DjkOffsetAdvance *advances, int n)
 	{
 		for (int p = 0; p < apply->batch->npartitions; p++)
 		{
-			if (apply->batch->partitions[p].offset_id == advances[i].id)
-				apply->batch->partitions[p].next_offset = advances[i].next_offset;
+			DjkBatchPartition *partition = &apply->batch->partitions[p];
+
+			if (partition->offset_id != advances[i].id)
+				continue;
+			partition->next_offset = advances[i].next_offset;
+			partition->vain = 0;
 		}
 	}
 }

@@ -73,7 +73,6 @@ typedef struct DjkApply
 
 	/* whose fault an error is: judge.c */
 	bool		inside;			/* in the caller's transaction: djkafka_run */
-	int			fruitless;		/* batches in a row that waited and came to nothing */
 	bool	   *worked;			/* by route: has applied a message since this was made */
 	int		   *doubtful_in_row;	/* by route: messages given up since then */
 	bool		doubtful;		/* what is thrown as broken may be one message's fault: */

@@ -56,6 +56,7 @@ typedef struct DjkBatchPartition
 	int64		end_offset;		/* where the row goes if all is applied */
 	int64		high_watermark; /* as last seen, -1 unknown */
 	bool		lost;			/* set by apply: the row is no longer ours */
+	int			vain;			/* tries in a row at what comes next that came to nothing; kept by apply */
 } DjkBatchPartition;
 
 typedef struct DjkBatch DjkBatch;

@@ -76,6 +76,7 @@ enter_partition(DjkCollector *collector, DjkPosition *position)
 	partition->generation = position->generation;
 	partition->next_offset = position->next_offset;
 	partition->high_watermark = -1;
+	partition->vain = position->vain;
 }
 
 /* ---------- events ---------- */

@@ -35,6 +35,7 @@ typedef struct DjkPosition
 	bool		stopped;		/* needs_decision */
 	bool		verified;		/* a jump of this assignment has been seen twice */
 	int64		jump_to;		/* the jump seen once, -1: none */
+	int			vain;			/* see DjkBatchPartition */
 	int			batch_index;	/* in the batch being collected, -1: not in it */
 } DjkPosition;
 

@@ -306,6 +306,12 @@ djk_consumer_is_cooperative(DjkConsumer *consumer)
 	return consumer->cooperative;
 }
 
+bool
+djk_consumer_is_revoking(DjkConsumer *consumer)
+{
+	return consumer->revoking;
+}
+
 void
 djk_consumer_decline(DjkConsumer *consumer, rd_kafka_event_t *event)
 {

@@ -143,6 +143,9 @@ extern bool djk_consumer_decline_all(DjkConsumer *consumer);
 /* True if the assignor in use is cooperative: assign and revoke are increments then. */
 extern bool djk_consumer_is_cooperative(DjkConsumer *consumer);
 
+/* True while the group waits for us to give back what it has taken: by an assign, or an assign_less. */
+extern bool djk_consumer_is_revoking(DjkConsumer *consumer);
+
 /*
  * Sets what is fetched, each partition from its offset.  The first replaces
  * all (eager, or manual assignment), the others change a part (cooperative).

@@ -372,6 +372,7 @@ settle_positions(DjkMember *worker)
 		DjkPosition *position = worker->collector.positions[i];
 
 		position->next_offset = partition->next_offset;
+		position->vain = partition->vain;
 		if (partition->lost)
 			djk_positions_reload(worker->positions, position);
 	}
@@ -405,6 +406,7 @@ static void
 retry_now(DjkMember *worker)
 {
 	worker->retry_at = 0;
+	worker->proof_from = djk_clock_now();
 	djk_slot_set_retry(djk_slot_mine(), worker->attempt, 0);
 	djk_member_load_and_fetch(worker);
 }
@@ -433,6 +435,9 @@ finish_batch(DjkMember *worker, const DjkApplyResult *result)
 	switch (result->status)
 	{
 		case DJK_APPLY_DONE:
+			/* What has failed may not have been in it. */
+			if (djk_positions_in_vain(worker->positions))
+				break;
 			worker->attempt = 0;
 			worker->proving = false;
 			djk_member_set_running(worker);
@@ -485,12 +490,12 @@ idle_wait_ms(const DjkMember *worker)
 	return wait;
 }
 
-/* With nothing to do a while after the assignment, the fault seems to be gone. */
+/* With nothing to do a while after the assignment or a retry, the fault seems to be gone. */
 static void
 end_proof(DjkMember *worker)
 {
-	if (!worker->proving || worker->assigned_at == 0 ||
-		!TimestampDifferenceExceeds(worker->assigned_at, djk_clock_now(), PROOF_MS))
+	if (!worker->proving || worker->proof_from == 0 || worker->retry_at != 0 ||
+		!TimestampDifferenceExceeds(worker->proof_from, djk_clock_now(), PROOF_MS))
 		return;
 	worker->proving = false;
 	djk_member_set_running(worker);
@@ -502,7 +507,7 @@ wait_for_messages(DjkMember *worker)
 	TimestampTz started = djk_clock_now();
 
 	djk_worker_report_idle("waiting for messages");
-	djk_worker_wait(djk_consumer_fd(worker->kafka), idle_wait_ms(worker), "DjkafkaFetch");
+	djk_worker_rest(djk_consumer_fd(worker->kafka), idle_wait_ms(worker), "DjkafkaFetch");
 	djk_share_note_wait(&worker->share, djk_clock_now() - started);
 }
 

@@ -41,6 +41,8 @@ fetch_and_tell(DjkMember *worker)
 {
 	if (worker->retry_at == 0)
 		djk_positions_fetch(worker->positions);
+	else
+		djk_positions_settle(worker->positions);
 	djk_positions_publish(worker->positions, worker->args.worker);
 	if (worker->positions->trouble != NULL)
 		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, worker->positions->trouble,
@@ -97,7 +99,7 @@ take_assignment(DjkMember *worker, const DjkConsumerEvent *event)
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\", worker %d, was assigned %d partitions",
 					worker->row->name, worker->args.worker, event->npartitions)));
-	worker->assigned_at = djk_clock_now();
+	worker->assigned_at = worker->proof_from = djk_clock_now();
 	djk_coverage_doubt(worker);
 	/* The embedded broker cannot be asked. */
 	worker->covered = worker->connection.embedded;

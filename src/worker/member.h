@@ -59,6 +59,7 @@ typedef struct DjkMember
 	 * or there is nothing to do for a while.
 	 */
 	bool		proving;
+	TimestampTz proof_from;		/* since when nothing has failed; 0: nothing was read yet */
 	TimestampTz assigned_at;
 
 	bool		unreachable;	/* all brokers are gone, as far as is known */

@@ -251,6 +251,18 @@ djk_positions_fetch(DjkPositions *positions)
 }
 
 void
+djk_positions_settle(DjkPositions *positions)
+{
+	if (!positions->unanswered)
+		return;
+	positions->unanswered = false;
+	if (djk_consumer_is_cooperative(positions->kafka))
+		djk_consumer_assign_more(positions->kafka, NULL, 0);
+	else
+		djk_consumer_assign(positions->kafka, NULL, 0);
+}
+
+void
 djk_positions_suspend(DjkPositions *positions)
 {
 	int			n;
@@ -258,7 +270,8 @@ djk_positions_suspend(DjkPositions *positions)
 
 	if (!djk_consumer_is_cooperative(positions->kafka))
 		djk_consumer_assign(positions->kafka, NULL, 0);
-	else if (n > 0)
+	/* The group waits for our answer even where nothing is assigned. */
+	else if (n > 0 || djk_consumer_is_revoking(positions->kafka))
 		djk_consumer_assign_less(positions->kafka, list, n);
 	pfree(list);
 	mark(positions, false, true);
@@ -273,6 +286,19 @@ djk_positions_rewind(DjkPositions *positions)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 		position->expected = position->next_offset;
+}
+
+bool
+djk_positions_in_vain(const DjkPositions *positions)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	bool		found = false;
+
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+		found = found || (position->vain > 0 && !position->stopped);
+	return found;
 }
 
 void
@@ -299,6 +325,7 @@ djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 		djk_partition_withdraw(MyDatabaseId, position->offset_id);
 	position->offset_id = 0;
 	position->question = 0;
+	position->vain = 0;
 	position->fetching = false;
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
 	positions->unresolved = true;

@@ -72,11 +72,16 @@ extern void djk_positions_tell(DjkPositions *positions, const DjkPosition *posit
  * not what it fetches already.
  */
 extern void djk_positions_fetch(DjkPositions *positions);
+/* Answers a rebalance with nothing, if one was not answered: the group does not wait for us. */
+extern void djk_positions_settle(DjkPositions *positions);
 /* The library fetches nothing; membership stays. */
 extern void djk_positions_suspend(DjkPositions *positions);
 
 /* All positions back to what their rows say, after a batch that was thrown away. */
 extern void djk_positions_rewind(DjkPositions *positions);
+
+/* Whether what comes next of some partition has been tried in vain, and will be again. */
+extern bool djk_positions_in_vain(const DjkPositions *positions);
 
 /* Stops one partition until a person decides. */
 extern void djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *reason);

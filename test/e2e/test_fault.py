@@ -1,5 +1,6 @@
 """Whose fault an error is: what a worker finds out by trying, not by the class of the error."""
 
+import threading
 import time
 
 import pytest
@@ -125,6 +126,71 @@ def test_all_of_a_batch_fail(db: Database, kafka: Client, topic: str) -> None:
     assert not dead_letters(db, topic)
 
 
+def test_each_of_a_batch_has_its_tries(db: Database, kafka: Client, topic: str) -> None:
+    """When patience with the first message has ended it has not ended with those behind it."""
+    make_item(db)
+    db.query("CREATE FUNCTION absent() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM no_such(); RETURN NEW; END'")
+    db.query("CREATE TRIGGER absent BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION absent()")
+    kafka.produce(topic, [Record(to_json(id=number), partition=0) for number in range(20)])
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    wait_dead(db, topic, [0], timeout=60)
+    found = wait_state(db, "broken")
+    assert "partition 0, offset 1: " in found["reason"], found
+    db.query("CREATE FUNCTION no_such() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    wait_count(db, "item", 19, timeout=60)
+    wait_dead(db, topic, [0])
+    wait_state(db, "running")
+
+
+class Flow:
+    """Messages of another topic, one after the other, until it ends."""
+
+    def __init__(self, kafka: Client, topic: str):
+        self.kafka = Client(kafka.address)
+        self.topic = topic
+        self.number = 0
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.run, daemon=True)
+
+    def run(self) -> None:
+        while not self.ended.wait(0.01):
+            self.kafka.produce(self.topic, [Record(to_json(id=self.number))])
+            self.number += 1
+
+    def __enter__(self) -> "Flow":
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.ended.set()
+        self.thread.join()
+
+
+@pytest.mark.parametrize("code", ["XX000", "42501", "55000"])
+def test_message_beside_the_flow_of_another_topic(db: Database, kafka: Client, topic: str, unique, code: str) -> None:
+    """What others bring between its tries neither holds it up for ever, nor says that all is well."""
+    make_item(db)
+    db.query("CREATE TABLE other (id bigint)")
+    other = kafka.create_topic(unique("topic"))
+    db.query("SELECT djkafka_subscribe(%s, 'other', operation => 'insert')", other)
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    with Flow(kafka, other) as flow:
+        wait_until(lambda: db.value("SELECT count(*) FROM other") > 10, message="messages flow")
+        kafka.produce(topic, [Record(to_json(id=1, code=code), partition=0)])
+        wait_state(db, "broken")
+        wait_dead(db, topic, [0], timeout=60)
+    wait_count(db, "other", flow.number)
+    wait_state(db, "running")
+    assert was_broken(db) > 0
+    between = """
+        SELECT count(*) FROM djkafka_event e WHERE e.kind = 'state' AND e.state = 'running'
+           AND e.id BETWEEN (SELECT min(id) FROM djkafka_event WHERE state = 'broken')
+                        AND (SELECT max(id) FROM djkafka_event WHERE state = 'broken')
+    """
+    assert db.value(between) == 0, db.query("SELECT created_at, kind, state, reason FROM djkafka_event ORDER BY id")
+    assert_audit(db, flow.number + 1)
+
+
 def test_definition_whose_error_is_of_another_class(db: Database, kafka: Client, topic: str) -> None:
     """No replica identity is 55000: the table's fault, which waits until it is mended."""
     db.query("CREATE TABLE item (id bigint NOT NULL, n int)")
@@ -201,3 +267,38 @@ def test_lock_is_never_a_message_s_fault(db: Database, kafka: Client, topic: str
     blocker.execute("COMMIT")
     blocker.close()
     wait_count(db, "item", 2)
+
+
+def wait_share(kafka: Client, group: str, name: str, topic: str) -> list[int]:
+    """Joins a group under a name, until it has given us partitions, and leaves."""
+    shares: list[list[int]] = []
+    member = kafka.consumer(group, partition_assignment_strategy="range", client_id=name)
+    member.subscribe([topic], on_assign=lambda _member, share: shares.append([each.partition for each in share]))
+    try:
+        wait_until(lambda: member.poll(0.1) is None and any(shares), 60, f"{name} has a share")
+    finally:
+        member.close()
+    return shares[-1]
+
+
+def test_group_does_not_wait_for_a_worker_that_waits(db: Database, kafka: Client, unique) -> None:
+    """It answers each rebalance at once, though it takes nothing until it tries again."""
+    topic = kafka.create_topic(unique("topic"), 2)
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query(f"ALTER ROLE {db.owner} SET lock_timeout = '20ms'")
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    wait_state(db, "running")
+    blocker = db.connect()
+    blocker.execute("BEGIN")
+    blocker.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
+    kafka.produce(topic, [Record(to_json(id=number), partition=number % 2) for number in range(20)])
+    wait_until(lambda: (status(db)["attempt"] or 0) >= 8, message="it waits for ten seconds")
+    waits_until = status(db)["next_retry"]
+    group = db.value("SELECT group_id FROM djkafka_consumer")
+    for number in (2, 3):
+        assert wait_share(kafka, group, f"djkafka-default-{number}", topic)
+    assert db.value("SELECT now()") < waits_until
+    blocker.execute("COMMIT")
+    blocker.close()
+    wait_count(db, "item", 20, timeout=60)
+    wait_state(db, "running")
