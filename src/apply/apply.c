@@ -151,11 +151,11 @@ error_context(void *arg)
 
 /* After an ERROR: whose fault it was; *error is described in batch_context. */
 static Outcome
-recover(DjkApply *apply, bool committing, TimestampTz started, int limit_ms, DjkError *error)
+recover(DjkApply *apply, bool committing, DjkError *error)
 {
 	ErrorData  *edata;
 	DjkVerdict	verdict;
-	long		elapsed_ms = (djk_clock_now() - started) / 1000;
+	bool		is_over = djk_span_is_over(apply);
 
 	MemoryContextSwitchTo(apply->batch_context);
 	edata = CopyErrorData();
@@ -165,10 +165,8 @@ recover(DjkApply *apply, bool committing, TimestampTz started, int limit_ms, Djk
 	MemoryContextSwitchTo(apply->batch_context);
 
 	djk_judge_describe(edata, false, apply->batch_context, error);
-	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && limit_ms > 0 && elapsed_ms >= limit_ms)
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && is_over)
 		return OUTCOME_TIMEOUT;
-	if (edata->sqlerrcode == DJK_ERRCODE_STOPPED)
-		return OUTCOME_STOPPED;
 
 	verdict = djk_retry_verdict(edata->sqlerrcode);
 	if (verdict == DJK_VERDICT_TRANSIENT)
@@ -207,11 +205,9 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 {
 	ErrorContextCallback callback = {error_context_stack, error_context, apply};
 	MemoryContext context = CurrentMemoryContext;
-	TimestampTz started = djk_clock_now();
 	volatile Outcome outcome = OUTCOME_DONE;
 	volatile bool committing = false;
 	volatile int end = *to;
-	volatile int limit_ms = 0;
 	DjkFate    *fates = save_fates(apply, from, *to);
 
 	error_context_stack = &callback;
@@ -220,10 +216,8 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 	{
 		DjkOffsetAdvance *volatile advances = NULL;
 		int			nadvances = 0;
-		int			limit;
 
-		djk_span_begin(apply, &limit);
-		limit_ms = limit;
+		djk_span_begin(apply);
 		if (!djk_record_fence(apply))
 			outcome = OUTCOME_LOST;
 		else
@@ -236,7 +230,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 			}
 			else if (end > from)
 				end = djk_piece_apply(apply, from, end);
-			djk_piece_check_constraints();
+			djk_piece_set_constraints(false);
 			advances = djk_record_write(apply, from, end, &nadvances);
 		}
 		committing = true;
@@ -250,7 +244,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 	PG_CATCH();
 	{
 		error_context_stack = callback.previous;
-		outcome = recover(apply, committing, started, limit_ms, error);
+		outcome = recover(apply, committing, error);
 		/* What was found out about a message went with the transaction. */
 		restore_fates(apply, from, *to, fates);
 		end = from;
@@ -334,7 +328,7 @@ separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, 
 		shrink_chunk(apply, n / 2);
 	else
 		progress->single = true;
-	progress->isolate = false;
+	progress->isolate = djk_judge_is_impatient(apply);
 	return true;
 }
 
@@ -356,7 +350,7 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 				grow_chunk(apply);
 			else if (to - from < n)
 				shrink_chunk(apply, CHUNK_AFTER_POISON);
-			progress->isolate = progress->single;
+			progress->isolate = progress->single || djk_judge_is_impatient(apply);
 			return true;
 		case OUTCOME_MESSAGE:
 			if (progress->isolate)
@@ -469,7 +463,7 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	Assert(!IsTransactionState());
 	memset(result, 0, sizeof(*result));
 	take_batch(apply, batch);
-	progress.isolate = djk_judge_vain(apply, 0, batch->nmessages) >= DJK_TRIES_TRANSIENT;
+	progress.isolate = djk_judge_is_impatient(apply);
 	while (going)
 	{
 		int			n = progress.single ? 1 : apply->chunk_messages;

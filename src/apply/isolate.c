@@ -14,6 +14,9 @@
  * looked for in a rehearsal that is undone too: here each piece is checked, what
  * fails waits, and is tried again behind all others until that helps none, a
  * few of them by twos and together too, since rows may refer to each other.
+ * Constraints that have been checked there need no second look, as they would
+ * after a check that is undone: what passes need not be seen again.  For that
+ * all that can be deferred is, which is undone with the rehearsal.
  * What fails even then has nothing in this batch to wait for.  With its fate
  * settled, the others are applied again in their order.  To keep what the
  * rehearsal has applied instead would apply a message behind later ones of its
@@ -31,7 +34,6 @@
 #include "apply/piece.h"
 #include "base/compat.h"
 #include "miscadmin.h"
-#include "nodes/bitmapset.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
@@ -76,6 +78,16 @@ checks_pieces(const Isolation *isolation)
 	return isolation->mode == MODE_REHEARSAL || isolation->mode == MODE_EACH;
 }
 
+/* In the rehearsal: what a piece has left to check is checked, and what follows deferred again. */
+static void
+check_and_defer(volatile bool *checking)
+{
+	*checking = true;
+	djk_piece_set_constraints(false);
+	*checking = false;
+	djk_piece_set_constraints(true);
+}
+
 /* NULL if the piece could be applied; else its error, and nothing of it stays. */
 static ErrorData *
 try_piece(Isolation *isolation, int from, int to, bool *deferred)
@@ -83,17 +95,19 @@ try_piece(Isolation *isolation, int from, int to, bool *deferred)
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
 	ErrorData  *volatile edata = NULL;
+	volatile bool checking = false;
 
-	*deferred = false;
 	isolation->subtransactions++;
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
 		(void) djk_piece_apply(isolation->apply, from, to);
-		if (checks_pieces(isolation))
+		if (isolation->mode == MODE_REHEARSAL)
+			check_and_defer(&checking);
+		else if (isolation->mode == MODE_EACH)
 			edata = djk_piece_find_violation(isolation->apply->batch_context);
-		*deferred = edata != NULL;
+		checking |= edata != NULL;
 	}
 	PG_CATCH();
 	{
@@ -108,6 +122,7 @@ try_piece(Isolation *isolation, int from, int to, bool *deferred)
 		RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
+	*deferred = checking;
 	return edata;
 }
 
@@ -180,6 +195,7 @@ split(Isolation *isolation, int from, int to, int *decided)
 		*decided = djk_piece_first_stop(apply, from, to);
 		return going;
 	}
+	FreeErrorData(edata);
 	middle = from + (to - from) / 2;
 	return split(isolation, from, middle, decided) && split(isolation, middle, to, decided);
 }
@@ -250,6 +266,17 @@ fix_fate(Isolation *isolation, int message)
 	isolation->fates[message - isolation->from] = isolation->apply->work[message].fate;
 }
 
+/* Whether what is pending violates deferred constraints. */
+static bool
+is_violated(const Isolation *isolation)
+{
+	ErrorData  *edata = djk_piece_find_violation(isolation->apply->batch_context);
+
+	if (edata != NULL && djk_judge_is_transient(isolation->apply, isolation->from, isolation->to, edata))
+		ReThrowError(edata);
+	return edata != NULL;
+}
+
 /*
  * Applies what is left of [from, to) and keeps it if all is well; *end is then
  * the end of it.  Else nothing stays: *end is where the next attempt has to
@@ -271,8 +298,7 @@ attempt(Isolation *isolation, AttemptMode mode, int *end, bool *violated)
 
 		*end = djk_judge_settle(&isolation->judge, isolation->from, decided, &message);
 		condemned = message;
-		*violated = *end == decided && !checks_pieces(isolation) &&
-			djk_piece_find_violation(isolation->apply->batch_context) != NULL;
+		*violated = *end == decided && !checks_pieces(isolation) && is_violated(isolation);
 		keep = *end == decided && !*violated;
 	}
 	PG_CATCH();
@@ -289,71 +315,65 @@ attempt(Isolation *isolation, AttemptMode mode, int *end, bool *violated)
 /* ---------- the rehearsal ---------- */
 
 /*
- * Tries those of 'waiting' together that 'chosen' names, in their order and
- * behind all that is applied.  If it helps they wait no longer.
+ * Tries messages of 'waiting' together, in their order and behind all that is
+ * applied: numbers of it, 'chosen'.  If it helps they wait no longer.
  */
 static bool
-try_together(Isolation *isolation, Bitmapset *chosen)
+try_together(Isolation *isolation, const int *chosen, int n)
 {
 	DjkApply   *apply = isolation->apply;
-	List	   *others = NIL;
-	ListCell   *lc;
-	ErrorData  *edata;
-	bool		deferred;
 	int			from = isolation->to;
 	int			to = isolation->from;
+	ErrorData  *edata;
+	bool		deferred;
 
-	foreach(lc, isolation->waiting)
-	{
-		Waiting    *waiting = lfirst(lc);
-		bool		is_chosen = bms_is_member(foreach_current_index(lc), chosen);
-
-		apply->work[waiting->message].fate = is_chosen ? DJK_FATE_PENDING : DJK_FATE_LOST;
-		if (is_chosen)
-		{
-			from = Min(from, waiting->message);
-			to = Max(to, waiting->message + 1);
-		}
-	}
 	CHECK_FOR_INTERRUPTS();
+	for (int i = 0; i < n; i++)
+	{
+		Waiting    *waiting = list_nth(isolation->waiting, chosen[i]);
+
+		apply->work[waiting->message].fate = DJK_FATE_PENDING;
+		from = Min(from, waiting->message);
+		to = Max(to, waiting->message + 1);
+	}
 	edata = try_piece(isolation, from, to, &deferred);
 	if (edata != NULL && djk_judge_is_transient(apply, from, to, edata))
 		ReThrowError(edata);
 
-	foreach(lc, isolation->waiting)
+	for (int i = n - 1; i >= 0; i--)
 	{
-		Waiting    *waiting = lfirst(lc);
-		bool		is_chosen = bms_is_member(foreach_current_index(lc), chosen);
+		Waiting    *waiting = list_nth(isolation->waiting, chosen[i]);
 
-		if (is_chosen && edata != NULL && bms_num_members(chosen) == 1)
+		apply->work[waiting->message].fate = DJK_FATE_LOST;
+		if (edata == NULL)
+			isolation->waiting = list_delete_nth_cell(isolation->waiting, chosen[i]);
+		else if (n == 1)
 		{
-			waiting->deferred = deferred;
+			FreeErrorData(waiting->edata);
 			waiting->edata = edata;
+			waiting->deferred = deferred;
 		}
-		if (is_chosen && edata == NULL)
-			apply->work[waiting->message].fate = DJK_FATE_LOST;
-		else
-			others = lappend(others, waiting);
+		else if (i == 0)
+			FreeErrorData(edata);
 	}
-	isolation->waiting = others;
 	return edata == NULL;
 }
 
-/* Each alone, once; the next is in the place of one that waits no longer. */
+/* Each alone, once, from the first or from the last: a chain may lie either way. */
 static bool
-try_each(Isolation *isolation)
+try_each(Isolation *isolation, bool backwards)
 {
-	bool		helped = false;
-	int			i = 0;
+	int			n = list_length(isolation->waiting);
+	int			at = 0;
 
-	while (i < list_length(isolation->waiting))
+	for (int i = 0; i < n; i++)
 	{
-		if (try_together(isolation, bms_make_singleton(i)))
-			helped = true;
-		else
-			i++;
+		int			chosen = backwards ? n - 1 - i : at;
+
+		if (!try_together(isolation, &chosen, 1))
+			at++;
 	}
-	return helped;
+	return list_length(isolation->waiting) < n;
 }
 
 /* Two that need each other: rows that refer to each other, or change places. */
@@ -366,7 +386,9 @@ try_pairs(Isolation *isolation)
 	{
 		for (int b = a + 1; b < n; b++)
 		{
-			if (try_together(isolation, bms_add_member(bms_make_singleton(a), b)))
+			int			chosen[] = {a, b};
+
+			if (try_together(isolation, chosen, 2))
 				return true;
 		}
 	}
@@ -378,12 +400,18 @@ static bool
 try_all_but_one(Isolation *isolation)
 {
 	int			n = list_length(isolation->waiting);
+	int			chosen[TOGETHER_MAX];
 
-	for (int a = 0; a < n; a++)
+	for (int a = 0; n > 3 && a < n; a++)
 	{
-		Bitmapset  *chosen = bms_del_member(bms_add_range(NULL, 0, n - 1), a);
+		int			nchosen = 0;
 
-		if (n > 3 && try_together(isolation, chosen))
+		for (int i = 0; i < n; i++)
+		{
+			if (i != a)
+				chosen[nchosen++] = i;
+		}
+		if (try_together(isolation, chosen, nchosen))
 			return true;
 	}
 	return false;
@@ -393,16 +421,18 @@ try_all_but_one(Isolation *isolation)
 static void
 settle_waiting(Isolation *isolation, int end)
 {
-	MemoryContext old = MemoryContextSwitchTo(isolation->apply->batch_context);
+	bool		backwards = true;
 
 	/* What is applied is not to be applied again. */
 	for (int i = isolation->from; i < end; i++)
 		isolation->apply->work[i].fate = DJK_FATE_LOST;
-	while (try_each(isolation) ||
-		   (list_length(isolation->waiting) <= TOGETHER_MAX &&
-			(try_pairs(isolation) || try_all_but_one(isolation))))
-		;
-	MemoryContextSwitchTo(old);
+	do
+	{
+		/* What helped none one way helps none the other way: nothing has changed. */
+		while (try_each(isolation, backwards))
+			backwards = !backwards;
+	} while (list_length(isolation->waiting) <= TOGETHER_MAX &&
+			 (try_pairs(isolation) || try_all_but_one(isolation)));
 }
 
 /* What the caller of djkafka_run has left pending is not our messages' fault. */
@@ -413,6 +443,8 @@ refuse_violated(DjkApply *apply)
 
 	if (edata == NULL)
 		return;
+	if (djk_judge_is_transient(apply, 0, 0, edata))
+		ReThrowError(edata);
 	ereport(ERROR,
 			(errcode(edata->sqlerrcode),
 			 errmsg("%s", edata->message),
@@ -429,6 +461,7 @@ rehearse(Isolation *isolation)
 
 	PG_TRY();
 	{
+		djk_piece_set_constraints(true);
 		end = split_all(isolation);
 		settle_waiting(isolation, end);
 	}

@@ -8,11 +8,12 @@
  * likes for one row; and a table without a replica identity says what one
  * message might have said.  So it is found out what else fails:
  *
- *	  no message		The route's statement is run over no rows.  If it fails in
- *						the same way, no message is to blame.
+ *	  no message		The statement that failed is run over no rows.  If it fails
+ *						in the same way, no message is to blame.
  *	  other messages	If the route could apply another one, this one is to blame.
  *	  a value			What fails while a field is turned into its column's type
- *						is that field's.
+ *						is that field's; unless a null, which nobody brought, fails
+ *						there too: a domain whose check has lost what it reads.
  *	  repetition		Where nothing else tells: a route that has applied messages
  *						before may give up two in a row so; the third, or the first
  *						of a route that has applied none, makes it wait as if it
@@ -34,6 +35,7 @@
 
 #include "access/xact.h"
 #include "apply/retry.h"
+#include "apply/span.h"
 #include "apply/statement.h"
 #include "base/compat.h"
 #include "miscadmin.h"
@@ -43,7 +45,15 @@
 /* Messages in a row, with nothing applied between, whose route is called broken. */
 #define SUSPECTS_ENOUGH		3
 
-#define EMPTY_UNKNOWN		(-1)
+/* What became of a route's statement when it was run over no message. */
+typedef struct DjkEmptiness
+{
+	bool		known;
+	bool		in_value;		/* what was run: a column's type, */
+	int			kind;			/* … or a DjkStatementKind; -1: what comes before all */
+	Bitmapset  *present;		/* … for a row of these columns */
+	int			sqlstate;		/* 0: it goes */
+} DjkEmptiness;
 
 typedef struct Suspect
 {
@@ -101,41 +111,100 @@ throw_broken(DjkApply *apply, int message, int route_index, const ErrorData *eda
 
 /* ---------- without any message ---------- */
 
-/* With what SQLSTATE the route fails if it is given nothing; 0: it does not. */
-static int
-try_empty(DjkApply *apply, int route)
+/* Turns a null into each column's type; throws what the type then throws. */
+static void
+try_nulls(DjkRouteState *state)
+{
+	int			guc_level = djk_route_state_enter(state);
+
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		DjkField	null = {.kind = DJK_FIELD_NULL};
+		DjkError	refused = {0};
+		Datum		value;
+		bool		isnull;
+
+		(void) djk_convert(state->columns[c].converter, &null, &value, &isnull, &refused);
+	}
+	djk_route_state_leave(guc_level);
+}
+
+/* With what the route fails if it is given nothing; NULL: it does not. */
+static ErrorData *
+try_empty(DjkApply *apply, int route, bool in_value)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
-	volatile int sqlstate = 0;
+	ErrorData  *volatile edata = NULL;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		djk_statement_try_empty(djk_work_state(apply, route));
+		DjkRouteState *state = djk_work_state(apply, route);
+
+		if (in_value)
+			try_nulls(state);
+		else
+			djk_statement_try_empty(state);
 	}
 	PG_CATCH();
 	{
-		sqlstate = geterrcode();
-		MemoryContextSwitchTo(context);
+		MemoryContextSwitchTo(apply->batch_context);
+		edata = CopyErrorData();
 		FlushErrorState();
 	}
 	PG_END_TRY();
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(context);
 	CurrentResourceOwner = owner;
-	return sqlstate;
+	return edata;
 }
 
-static bool
-fails_without_messages(DjkJudge *judge, int route, int sqlstate)
+/* What would be run without a message; with 'known' unset. */
+static DjkEmptiness
+describe_empty(const DjkApply *apply, int route, bool in_value)
 {
-	if (route < 0)
-		return false;
-	if (judge->empty[route] == EMPTY_UNKNOWN)
-		judge->empty[route] = try_empty(judge->apply, route);
-	return judge->empty[route] == sqlstate;
+	const DjkRouteState *state = apply->states[route];
+	DjkEmptiness empty = {0};
+
+	empty.in_value = in_value;
+	empty.kind = -1;
+	if (!in_value && state != NULL && state->running)
+	{
+		empty.kind = state->running_kind;
+		empty.present = unconstify(Bitmapset *, state->running_present);
+	}
+	return empty;
+}
+
+/*
+ * Whether the route fails as it has with the message: the statement that it
+ * failed in, or what makes of a column's null a value of its type.
+ */
+static bool
+fails_without_messages(DjkJudge *judge, int route, const ErrorData *edata, bool in_value)
+{
+	DjkEmptiness *known = &judge->empty[route];
+	DjkEmptiness empty = describe_empty(judge->apply, route, in_value);
+
+	if (!known->known || known->in_value != in_value || known->kind != empty.kind ||
+		!bms_equal(known->present, empty.present))
+	{
+		MemoryContext old = MemoryContextSwitchTo(judge->apply->batch_context);
+		ErrorData  *found;
+
+		empty.present = bms_copy(empty.present);
+		found = try_empty(judge->apply, route, in_value);
+		/* What is nobody's fault tells nothing: it is waited for. */
+		if (found != NULL && djk_retry_verdict(found->sqlerrcode) == DJK_VERDICT_TRANSIENT)
+			ReThrowError(found);
+		empty.known = true;
+		empty.sqlstate = found != NULL ? found->sqlerrcode : 0;
+		*known = empty;
+		MemoryContextSwitchTo(old);
+	}
+	return known->sqlstate == edata->sqlerrcode;
 }
 
 /* ---------- one message ---------- */
@@ -148,9 +217,7 @@ djk_judge_begin(DjkJudge *judge, DjkApply *apply)
 	judge->apply = apply;
 	judge->suspects = NIL;
 	judge->applied = MemoryContextAllocZero(apply->batch_context, nroutes * sizeof(int64));
-	judge->empty = MemoryContextAlloc(apply->batch_context, nroutes * sizeof(int));
-	for (int route = 0; route < nroutes; route++)
-		judge->empty[route] = EMPTY_UNKNOWN;
+	judge->empty = MemoryContextAllocZero(apply->batch_context, nroutes * sizeof(DjkEmptiness));
 }
 
 int
@@ -164,10 +231,19 @@ djk_judge_vain(const DjkApply *apply, int from, int to)
 }
 
 bool
+djk_judge_is_impatient(const DjkApply *apply)
+{
+	return djk_judge_vain(apply, 0, apply->batch->nmessages) >= DJK_TRIES_TRANSIENT;
+}
+
+bool
 djk_judge_is_transient(const DjkApply *apply, int from, int to, const ErrorData *edata)
 {
-	return djk_retry_verdict(edata->sqlerrcode) == DJK_VERDICT_TRANSIENT &&
-		djk_judge_vain(apply, from, to) < DJK_TRIES_TRANSIENT;
+	if (djk_retry_verdict(edata->sqlerrcode) != DJK_VERDICT_TRANSIENT)
+		return false;
+	/* Our own limit does not strike twice: what went on would have none. */
+	return djk_judge_vain(apply, from, to) < DJK_TRIES_TRANSIENT ||
+		(edata->sqlerrcode == ERRCODE_QUERY_CANCELED && djk_span_is_over(apply));
 }
 
 /* A route whose state cannot be made fails before it has taken the message. */
@@ -192,6 +268,17 @@ suspect(DjkJudge *judge, int message, int route, ErrorData *edata)
 	MemoryContextSwitchTo(old);
 }
 
+/* Whether an error is the definition's: it comes without the message too. */
+static bool
+is_definition(DjkJudge *judge, int route, const ErrorData *edata, bool deferred, bool in_value)
+{
+	if (deferred || route < 0)
+		return false;
+	if (in_value && djk_retry_verdict(edata->sqlerrcode) != DJK_VERDICT_DOUBTFUL)
+		return false;
+	return fails_without_messages(judge, route, edata, in_value);
+}
+
 void
 djk_judge_message(DjkJudge *judge, int message, ErrorData *edata, bool deferred)
 {
@@ -200,13 +287,8 @@ djk_judge_message(DjkJudge *judge, int message, ErrorData *edata, bool deferred)
 	int			route = route_at_work(apply, message);
 	bool		in_value = !deferred && apply->current == message;
 
-	if (verdict == DJK_VERDICT_DEFINITION ||
-		(!deferred && !in_value && fails_without_messages(judge, route, edata->sqlerrcode)))
-	{
-		if (verdict == DJK_VERDICT_TRANSIENT)
-			ReThrowError(edata);
+	if (is_definition(judge, route, edata, deferred, in_value))
 		throw_broken(apply, message, route, edata);
-	}
 	if (apply->work[message].route < 0)
 		apply->work[message].route = route;
 	fail_message(apply, message, edata);
@@ -274,8 +356,6 @@ is_convicted(const DjkJudge *judge, const Suspect *suspect)
 pg_noreturn static void
 throw_doubtful(DjkApply *apply, const Suspect *suspect)
 {
-	if (djk_retry_verdict(suspect->edata->sqlerrcode) == DJK_VERDICT_TRANSIENT)
-		ReThrowError(suspect->edata);
 	apply->doubtful = true;
 	throw_broken(apply, suspect->message, suspect->route, suspect->edata);
 }

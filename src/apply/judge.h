@@ -18,9 +18,9 @@
 typedef struct DjkJudge
 {
 	DjkApply   *apply;
-	List	   *suspects;		/* messages (int) whose error may be the definition's */
+	List	   *suspects;		/* messages whose error may be the definition's */
 	int64	   *applied;		/* messages, by route */
-	int		   *empty;			/* SQLSTATE of the route without any message, by route; 0: it goes, -1: not tried */
+	struct DjkEmptiness *empty; /* what became of the route without any message, by route */
 } DjkJudge;
 
 /* A caught error as a value, with the hints that djkafka can add; strings in 'context'. */
@@ -30,6 +30,9 @@ extern void djk_judge_begin(DjkJudge *judge, DjkApply *apply);
 
 /* The most tries in vain of the partitions that [from, to) is of. */
 extern int	djk_judge_vain(const DjkApply *apply, int from, int to);
+
+/* Whether a partition of the batch had so many that what is transient is judged too. */
+extern bool djk_judge_is_impatient(const DjkApply *apply);
 
 /* Whether an error of [from, to) is to be waited out: it is nobody's, and patience has not ended. */
 extern bool djk_judge_is_transient(const DjkApply *apply, int from, int to, const ErrorData *edata);

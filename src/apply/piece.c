@@ -301,12 +301,12 @@ djk_piece_apply(DjkApply *apply, int from, int to)
 /* ---------- constraints ---------- */
 
 void
-djk_piece_check_constraints(void)
+djk_piece_set_constraints(bool deferred)
 {
 	ConstraintsSetStmt *stmt = makeNode(ConstraintsSetStmt);
 
 	stmt->constraints = NIL;
-	stmt->deferred = false;
+	stmt->deferred = deferred;
 	AfterTriggerSetState(stmt);
 }
 
@@ -320,7 +320,7 @@ djk_piece_find_violation(MemoryContext error_context)
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		djk_piece_check_constraints();
+		djk_piece_set_constraints(false);
 	}
 	PG_CATCH();
 	{

@@ -23,8 +23,8 @@ extern bool djk_piece_reset(DjkApply *apply, int from, int to);
 /* The first message of [from, to) that stops its consumer, or 'to'. */
 extern int	djk_piece_first_stop(const DjkApply *apply, int from, int to);
 
-/* Deferred constraints are checked now, and from now on: SET CONSTRAINTS ALL IMMEDIATE. */
-extern void djk_piece_check_constraints(void);
+/* SET CONSTRAINTS ALL: what is pending is checked now, and from now on; or nothing that can be deferred is. */
+extern void djk_piece_set_constraints(bool deferred);
 
 /*
  * The same in a subtransaction that is always rolled back, because a released

@@ -24,9 +24,10 @@ djk_retry_verdict(int sqlstate)
 		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
 		case ERRCODE_STATEMENT_TOO_COMPLEX:
 			return DJK_VERDICT_MESSAGE;
+			/* What djkafka says of a definition; or a trigger that calls it, or says so itself. */
 		case DJK_ERRCODE_BROKEN:
 		case DJK_ERRCODE_PROPERTY:
-			return DJK_VERDICT_DEFINITION;
+			return DJK_VERDICT_DOUBTFUL;
 		default:
 			break;
 	}

@@ -14,7 +14,6 @@ typedef enum DjkVerdict
 {
 	DJK_VERDICT_MESSAGE,		/* speaks of a value: isolate it */
 	DJK_VERDICT_DOUBTFUL,		/* speaks of names or rights: a value's or the route's, see judge.c */
-	DJK_VERDICT_DEFINITION,		/* djkafka itself says that the route does not fit */
 	DJK_VERDICT_TRANSIENT		/* nobody's: wait and try again */
 } DjkVerdict;
 

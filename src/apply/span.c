@@ -8,6 +8,8 @@
 #include "apply/span.h"
 
 #include "access/xact.h"
+#include "apply/judge.h"
+#include "base/clock.h"
 #include "base/compat.h"
 #include "base/transaction.h"
 #include "miscadmin.h"
@@ -47,15 +49,32 @@ time_limit(const DjkApply *apply, const char **setting)
 }
 
 /*
+ * How long to wait for a lock, 0 for ever: it ends before the time limit could
+ * blame a message.  Where one row that stays locked is looked for by halves,
+ * each half that holds it waits, and all of them must fit.
+ */
+static int
+lock_limit(const DjkApply *apply, int limit_ms)
+{
+	int			lock_ms = djk_transaction_session_limits().lock_ms;
+	int			longest_ms = Max(limit_ms / (djk_judge_is_impatient(apply) ? 32 : 2), 1);
+
+	return limit_ms > 0 && (lock_ms == 0 || lock_ms > longest_ms) ? longest_ms : lock_ms;
+}
+
+/*
  * What the worker's correctness needs is set with every transaction, because
  * user code may have changed it for the session; all else stays the owner's.
  */
 void
-djk_span_begin(DjkApply *apply, int *limit_ms)
+djk_span_begin(DjkApply *apply)
 {
+	TimestampTz started = djk_clock_now();
 	const char *setting;
-	int			lock_ms = djk_transaction_session_limits().lock_ms;
+	int			limit_ms;
+	int			lock_ms;
 
+	apply->limit_at = 0;
 	djk_transaction_start();
 	djk_span_set_local("role", "none");
 	djk_span_set_local("DateStyle", "ISO");
@@ -67,18 +86,22 @@ djk_span_begin(DjkApply *apply, int *limit_ms)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the worker's session user is not the consumer's owner any more")));
 
-	/*
-	 * A wait for a lock is nobody's fault and ends in lock_timeout, before the
-	 * time limit could blame a message.
-	 */
-	*limit_ms = time_limit(apply, &setting);
-	if (*limit_ms > 0 && (lock_ms == 0 || lock_ms > *limit_ms / 2))
-		lock_ms = Max(*limit_ms / 2, 1);
+	limit_ms = time_limit(apply, &setting);
+	lock_ms = lock_limit(apply, limit_ms);
 	if (lock_ms > 0)
 		djk_span_set_local("lock_timeout", psprintf("%d", lock_ms));
-	if (*limit_ms > 0)
-		enable_timeout_after(STATEMENT_TIMEOUT, *limit_ms);
+	if (limit_ms > 0)
+	{
+		apply->limit_at = started + (TimestampTz) limit_ms * 1000;
+		enable_timeout_after(STATEMENT_TIMEOUT, limit_ms);
+	}
 	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+bool
+djk_span_is_over(const DjkApply *apply)
+{
+	return apply->limit_at != 0 && djk_clock_now() >= apply->limit_at;
 }
 
 /*

@@ -15,11 +15,14 @@ extern void djk_span_set_local(const char *name, const char *value);
 
 /*
  * Begins a transaction with an active snapshot, as the consumer's owner.  FATAL
- * (42501) if the session's user is somebody else by now.  *limit_ms is how long
- * it may last, 0 for ever; then it is cancelled.
+ * (42501) if the session's user is somebody else by now.  At apply->limit_at it
+ * is cancelled.
  */
-extern void djk_span_begin(DjkApply *apply, int *limit_ms);
+extern void djk_span_begin(DjkApply *apply);
 extern void djk_span_commit(void);
+
+/* Whether its limit is reached: what is cancelled now is so by it. */
+extern bool djk_span_is_over(const DjkApply *apply);
 
 /* Ends the limit, also after an ERROR. */
 extern void djk_span_disarm(void);

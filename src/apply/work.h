@@ -17,6 +17,7 @@
 #include "base/message.h"
 
 #include "apply/route_state.h"
+#include "datatype/timestamp.h"
 #include "state/consumer_row.h"
 #include "utils/tuplestore.h"
 
@@ -70,6 +71,7 @@ typedef struct DjkApply
 	int			chunk_messages; /* most in one transaction, less than the batch after a time-out */
 	int			chunk_successes;
 	int			time_limit_ms;	/* of one transaction; 0 none */
+	TimestampTz limit_at;		/* when the one at hand has reached its limit; 0: it has none */
 
 	/* whose fault an error is: judge.c */
 	bool		inside;			/* in the caller's transaction: djkafka_run */

@@ -96,9 +96,7 @@ djk_worker_register(const char *main_function, const char *name, const char *typ
 static bool
 names_definition(int sqlstate)
 {
-	DjkVerdict	verdict = djk_retry_verdict(sqlstate);
-
-	return verdict == DJK_VERDICT_DEFINITION || verdict == DJK_VERDICT_DOUBTFUL;
+	return djk_retry_verdict(sqlstate) == DJK_VERDICT_DOUBTFUL;
 }
 
 static void

@@ -302,3 +302,33 @@ def test_group_does_not_wait_for_a_worker_that_waits(db: Database, kafka: Client
     blocker.close()
     wait_count(db, "item", 20, timeout=60)
     wait_state(db, "running")
+
+
+@pytest.mark.parametrize("code", ["42501", pytest.param("40P01", marks=pytest.mark.long)])
+def test_lone_message_beside_busy_topics(own_cluster, kafka: Client, topic: str, unique, code: str) -> None:
+    """What other routes apply meanwhile does not make its tries begin anew."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__max_retry_interval="1s")
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    make_item(db)
+    db.query("CREATE TABLE busy (id bigint, topic text)")
+    others = [f"{topic}_{number}" for number in range(6)]
+    for other in others:
+        kafka.create_topic(other)
+        db.query("SELECT djkafka_subscribe(%s, 'busy', operation => 'insert')", other)
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    wait_state(db, "running")
+    kafka.produce(topic, [Record(to_json(id=1, code=code), partition=0)])
+
+    def is_given_up() -> bool:
+        for other in others:
+            kafka.produce(other, [Record(to_json(id=1))])
+        return list(dead_letters(db, topic)) == [(0, 0)]
+
+    wait_until(is_given_up, 75, lambda: f"the message is given up: {status(db)}", 0.2)
+    kafka.produce(topic, [Record(to_json(id=2), partition=0)])
+    wait_count(db, "item", 1)
+    for other in others:
+        wait_caught_up(db, kafka, other)
+    assert_audit(db)
+    db.destroy()

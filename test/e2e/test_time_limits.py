@@ -112,3 +112,52 @@ def test_batch_is_halved(name: str, unlimited, db: Database, kafka: Client, topi
     assert (letter["offset"], letter["sqlstate"]) == (20, "KF013")
     assert "longer than 500 ms" in letter["message"]
     assert name in letter["hint"] and "max.poll" not in letter["hint"]
+
+
+TOOK = """
+    CREATE TABLE took (ms float);
+    CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_sleep(0.03);
+        INSERT INTO took VALUES (extract(epoch FROM clock_timestamp() - transaction_timestamp()) * 1000);
+        RETURN NULL;
+    END $$
+"""
+
+
+def test_limit_of_deferred_constraints(unlimited, db: Database, kafka: Client, topic: str) -> None:
+    """It holds while they are checked in a batch that is taken apart: what takes too long is no violation."""
+    db.query(f"ALTER ROLE {db.owner} SET statement_timeout = '500ms'", user="postgres")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, v text NOT NULL)")
+    db.query(TOOK)
+    db.query(
+        "CREATE CONSTRAINT TRIGGER note AFTER INSERT ON item DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION note()"
+    )
+    values = [f'{{"id": {number}, "v": {"null" if number == 25 else 1}}}' for number in range(40)]
+    kafka.produce(topic, [Record(value, partition=0) for value in values])
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    wait_count(db, "item", 39)
+    assert db.query('SELECT "offset", sqlstate FROM djkafka_dead_letter') == [(25, "23502")]
+    assert db.value("SELECT max(ms) FROM took") < 900
+
+
+@pytest.mark.long
+def test_limit_where_a_row_stays_locked(unlimited, own_cluster, kafka: Client, topic: str, unique) -> None:
+    """The one message is found within the limits, however long each of the others takes."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__max_retry_interval="1s")
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query(f"ALTER ROLE {db.owner} SET statement_timeout = '500ms'", user="postgres")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, v text)")
+    db.query("INSERT INTO item VALUES (3, 'locked')")
+    db.query(TOOK)
+    db.query("CREATE TRIGGER note AFTER INSERT ON item FOR EACH ROW EXECUTE FUNCTION note()")
+    with db.connect() as holder:
+        holder.execute("BEGIN; SELECT FROM item FOR UPDATE")
+        kafka.produce(topic, [Record(f'{{"id": {number}, "v": "new"}}', partition=0) for number in range(40)])
+        db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+        wait_count(db, "item", 40, timeout=120)
+    assert db.query('SELECT "offset", sqlstate FROM djkafka_dead_letter') == [(3, "55P03")]
+    assert db.value("SELECT max(ms) FROM took") < 900
+    db.destroy()

@@ -54,6 +54,30 @@ SELECT give('[{"topic": "rank", "value": {"id": 1, "place": 2}}, {"topic": "rank
 TABLE rank ORDER BY id;
 SELECT dead_letters();
 
+-- what it costs grows with the batch and not with its square, in subtransactions and in looks at what is there already
+CREATE SEQUENCE looks;
+CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('isolate.looks'); RETURN NULL; END $$;
+CREATE TABLE link (id bigint PRIMARY KEY, next bigint REFERENCES link DEFERRABLE INITIALLY DEFERRED);
+CREATE CONSTRAINT TRIGGER look AFTER INSERT OR UPDATE ON link DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION look();
+SELECT djkafka_subscribe('link', 'link');
+CREATE FUNCTION give_links(next text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE given jsonb; outcome text;
+BEGIN
+    EXECUTE format('SELECT jsonb_agg(jsonb_build_object(''topic'', ''link'', ''value'', jsonb_build_object(''id'', i, ''next'', %s)) ORDER BY i) FROM generate_series(1, 200) i', next) INTO given;
+    PERFORM setval('isolate.looks', 1);
+    outcome := give(given);
+    DELETE FROM djkafka_dead_letter;
+    RETURN outcome || CASE WHEN nextval('isolate.looks') > 20 * 200 THEN ', after ' || currval('isolate.looks') || ' looks' ELSE '' END;
+END $$;
+SELECT pg_snapshot_xmax(pg_current_snapshot()) AS xid \gset
+SELECT give_links('CASE WHEN i % 2 = 0 THEN -1 END');
+TRUNCATE link;
+SELECT give_links('CASE i WHEN 200 THEN NULL WHEN 7 THEN -1 ELSE i + 1 END');
+TRUNCATE link;
+SELECT give_links('CASE i WHEN 1 THEN 200 WHEN 2 THEN NULL WHEN 190 THEN -1 ELSE i - 1 END');
+SELECT count(*), min(id), max(id) FROM link;
+SELECT CASE WHEN pg_snapshot_xmax(pg_current_snapshot())::text::bigint - :xid > 3 * 5 * 200 THEN 'after ' || pg_snapshot_xmax(pg_current_snapshot())::text::bigint - :xid || ' subtransactions' ELSE 'all is well' END;
+
 -- what a value's type or the target says of one message is its own, whatever its class
 CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.note ~ '^[0-9A-Z]{5}$' THEN RAISE EXCEPTION 'refused with %', NEW.note USING ERRCODE = NEW.note; END IF; RETURN NEW; END $$;
 CREATE TABLE typed (id bigint PRIMARY KEY, q tsquery, path jsonpath, class regclass, role regrole, note text);
@@ -64,6 +88,9 @@ SELECT give(format('[{"topic": "typed", "value": %s}]', value)::jsonb) FROM unne
     '{"id": 5, "note": "42501"}', '{"id": 6, "note": "42P01"}', '{"id": 7, "note": "XX000"}', '{"id": 8, "note": "0A000"}', '{"id": 9, "note": "55000"}', '{"id": 10, "note": "25001"}']) value;
 -- 15 does not name the column where it cannot catch what its input function says
 SELECT regexp_replace(dead_letters(), 'column "(q|path|class|role)": ', '', 'g');
+-- … djkafka's own words for a definition too, which a trigger may pass on
+SELECT give('[{"topic": "typed", "value": {"id": 17, "note": "KF002"}}, {"topic": "typed", "value": {"id": 18, "note": "KF023"}}, {"topic": "typed", "value": {"id": 19, "note": "KF024"}}, {"topic": "typed", "value": {"id": 10, "note": "good"}}]');
+SELECT dead_letters();
 -- … in the midst of others, several in one batch
 SELECT give('[{"topic": "typed", "value": {"id": 11, "note": "good"}}, {"topic": "typed", "value": {"id": 12, "note": "42501"}}, {"topic": "typed", "value": {"id": 13, "q": "&"}},
               {"topic": "typed", "value": {"id": 14, "note": "XX999"}}, {"topic": "typed", "value": {"id": 15, "note": "good"}}]');
@@ -94,6 +121,35 @@ SELECT regexp_replace(refused($$SELECT give('[{"topic": "plain", "value": {"id":
 DROP PUBLICATION isolate_all;
 SELECT give('[{"topic": "plain", "value": {"id": 1, "v": "b"}}]');
 TABLE plain;
+-- … a DELETE that it could not follow, where another message's own statement goes
+CREATE TABLE gone (id bigint, n int NOT NULL);
+CREATE UNIQUE INDEX ON gone (id);
+SELECT djkafka_subscribe('gone', 'gone', operation => 'mirror', key_columns => '{id}');
+INSERT INTO gone VALUES (1, 1);
+SET client_min_messages = error;
+CREATE PUBLICATION isolate_deletes FOR TABLE gone WITH (publish = 'delete');
+RESET client_min_messages;
+SELECT regexp_replace(refused($$SELECT give('[{"topic": "gone", "value": {"id": 2, "n": null}}, {"topic": "gone", "key": 1}, {"topic": "gone", "value": {"id": 3, "n": 1}}]')$$), 'route \d+', 'route N');
+DROP PUBLICATION isolate_deletes;
+SELECT give('[{"topic": "gone", "value": {"id": 2, "n": null}}, {"topic": "gone", "key": 1}, {"topic": "gone", "value": {"id": 3, "n": 1}}]');
+TABLE gone;
+DELETE FROM djkafka_dead_letter;
+-- … a type whose check has lost what it reads, or may not be called; and one that refuses a value in such words
+CREATE TABLE allowed (code text);
+INSERT INTO allowed VALUES ('a');
+CREATE FUNCTION is_allowed(text) RETURNS bool LANGUAGE plpgsql STABLE AS $$ BEGIN IF $1 = 'secret' THEN RAISE 'not for you' USING ERRCODE = '42501'; END IF; RETURN EXISTS (SELECT FROM isolate.allowed WHERE code = $1); END $$;
+CREATE DOMAIN code AS text CHECK (isolate.is_allowed(value) OR value IS NULL);
+CREATE TABLE coded (id bigint PRIMARY KEY, code code, n int);
+SELECT djkafka_subscribe('coded', 'coded');
+SELECT give('[{"topic": "coded", "value": {"id": 1, "code": "a"}}, {"topic": "coded", "value": {"id": 2, "code": "b"}}, {"topic": "coded", "value": {"id": 3, "code": "secret"}}]');
+SELECT give('[{"topic": "coded", "value": {"id": 3, "code": "secret"}}]');
+SELECT dead_letters();
+ALTER TABLE allowed RENAME TO away;
+SELECT regexp_replace(refused($$SELECT give('[{"topic": "coded", "value": {"id": 4, "code": "a"}}, {"topic": "coded", "value": {"id": 5, "n": 1}}]')$$), 'route \d+', 'route N');
+SELECT regexp_replace(refused($$SELECT give('[{"topic": "coded", "value": {"id": 3, "n": "x"}}, {"topic": "coded", "value": {"id": 4, "code": "a"}}]')$$), 'route \d+', 'route N');
+ALTER TABLE away RENAME TO allowed;
+SELECT give('[{"topic": "coded", "value": {"id": 4, "code": "a"}}, {"topic": "coded", "value": {"id": 5, "n": 1}}]');
+SELECT dead_letters();
 -- a handler of all messages at once is not called for none
 CREATE TABLE calls (n int);
 CREATE FUNCTION handle(messages djkafka_message[]) RETURNS void LANGUAGE plpgsql AS $$
