@@ -160,6 +160,19 @@ has_index_expressions(Relation rel)
 	return found;
 }
 
+/* A rule makes of a statement what it likes: neither rows nor their number are what was asked for. */
+static void
+require_no_rules(const DjkRouteState *state, Relation rel)
+{
+	if (state->is_view || rel->rd_rules == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+			 errmsg("\"%s\" has a rule", state->target_sql),
+			 errdetail("It rewrites what would be written."),
+			 errhint("Make a trigger of it, or name another target.")));
+}
+
 /*
  * Which columns a constraint may refuse for their value: a value that a later
  * message of the batch replaces must be judged nevertheless.
@@ -170,11 +183,14 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 	TupleDesc	desc = RelationGetDescr(rel);
 	TupleConstr *constr = desc->constr;
 
+	require_no_rules(state, rel);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
 
-		if (!att->attisdropped && att->attgenerated == '\0' && !state->is_view)
+		if (!att->attisdropped && att->attgenerated != '\0')
+			state->generated = lappend(state->generated, pstrdup(NameStr(att->attname)));
+		else if (!att->attisdropped && !state->is_view)
 			fill_default(state, rel, att);
 	}
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)

@@ -89,11 +89,20 @@ is_named(const DjkField *field, const char *name)
 	return name != NULL && (int) strlen(name) == field->name_len && memcmp(name, field->name, field->name_len) == 0;
 }
 
+/* Whether a field without a column is known nevertheless. */
 static bool
-is_excluded_column(const DjkRouteRow *route, const DjkField *field)
+is_excluded_column(const DjkRouteState *state, const DjkField *field)
 {
+	const DjkRouteRow *route = state->route;
+	ListCell   *lc;
+
 	if (is_named(field, route->skip_column))
 		return true;
+	foreach(lc, state->generated)
+	{
+		if (is_named(field, lfirst(lc)))
+			return true;
+	}
 	for (int i = 0; i < route->nexclude; i++)
 	{
 		if (is_named(field, route->exclude[i]))
@@ -188,7 +197,7 @@ find_columns(RowBuilder *builder, DjkError *error)
 		column = djk_route_state_column(state, field->name, field->name_len, hint);
 		if (column == NULL)
 		{
-			if (is_excluded_column(state->route, field))
+			if (is_excluded_column(state, field))
 				stranger = false;
 			else if (state->route->unknown_fields_are_errors)
 				return refuse_unknown_field(field, error);

@@ -119,6 +119,20 @@ UPDATE djkafka_route SET unknown_fields = 'ignore', filter = $$value->>'x' = 'y'
 SELECT give('[{"topic": "person", "key": 5, "value": "null"}, {"topic": "person", "key": 1, "value": {"x": "z"}}]');
 TABLE person ORDER BY id;
 
+-- a generated column is known, and never written; a table with a rule is no target
+CREATE TABLE made (id int PRIMARY KEY, a int, b int GENERATED ALWAYS AS (a * 2) STORED);
+SELECT djkafka_subscribe('made', 'made', unknown_fields => 'error');
+SELECT give('[{"topic": "made", "value": {"id": 1, "a": 2, "b": 9}}, {"topic": "made", "key": 2, "value": {"b": 9}}, {"topic": "made", "value": {"id": 3, "c": 9}}]');
+TABLE made ORDER BY id;
+SELECT dead_letters();
+CREATE TABLE ruled (id int PRIMARY KEY);
+CREATE RULE elsewhere AS ON INSERT TO ruled DO INSTEAD INSERT INTO person VALUES (NEW.id);
+SELECT refused($$SELECT djkafka_subscribe('ruled', 'ruled')$$);
+DROP RULE elsewhere ON ruled;
+SELECT djkafka_subscribe('ruled', 'ruled');
+CREATE RULE elsewhere AS ON INSERT TO ruled DO ALSO INSERT INTO person VALUES (NEW.id);
+SELECT regexp_replace(refused($$SELECT give('[{"topic": "ruled", "value": {"id": 1}}]')$$), 'route \d+', 'route N');
+
 SELECT djkafka_drop_consumer('default');
 RESET search_path;
 SET client_min_messages = warning;
