@@ -44,6 +44,9 @@ djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *
 	return djk_statement_run_told(state, kind, present, rows, nrows, NULL, NULL);
 }
 
+/* A plan, not kept; SPI is connected. */
+extern SPIPlanPtr djk_statement_prepare(const char *sql);
+
 /* Its text (statement_sql.c); NULL: there is nothing to do. */
 extern char *djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present);
 

@@ -1,0 +1,219 @@
+/*-------------------------------------------------------------------------
+ *
+ * expression.c
+ *	  The filter and the mapped columns of a route as one query.
+ *
+ * They are evaluated together, over all candidates of a batch (statement.c).
+ * Each of them is looked at alone first: what is wrong is then told by its
+ * name, and a string that is more than one expression is refused.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/expression.h"
+
+#include "apply/statement.h"
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "nodes/nodeFuncs.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/plancache.h"
+
+/* ---------- the query ---------- */
+
+/* The column that an expression fills. */
+static const DjkColumn *
+column_of(const DjkRouteState *state, int expression)
+{
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		if (state->columns[c].expression == expression)
+			return &state->columns[c];
+	}
+	elog(ERROR, "no column for expression %d", expression);
+}
+
+/*
+ * When a column's expression counts.  Of a message that the filter leaves out,
+ * and of one that is a deletion but for the key, it must not fail the message,
+ * nor cost a number of a sequence.  (A tombstone of which the filter says
+ * nothing belongs to a mirror.)  NULL: always.
+ */
+static const char *
+expression_condition(const DjkRouteState *state, const DjkColumn *column)
+{
+	bool		mirror = state->route->operation == DJK_OPERATION_MIRROR;
+	bool		for_delete = mirror && column->is_key;
+
+	if (state->route->filter == NULL)
+		return for_delete ? NULL : "NOT djk_delete";
+	if (for_delete)
+		return "djk_filter OR djk_filter IS NULL AND djk_tombstone";
+	return mirror ? "(djk_filter OR djk_filter IS NULL AND djk_tombstone) AND NOT djk_delete" :
+		"djk_filter AND NOT djk_delete";
+}
+
+/*
+ * Filter and expressions as one query.  The casts name types as those without a
+ * typmod are named: "character" would be a character(1) and cut the value.
+ * OFFSET 0 keeps the planner from copying the filter to where it is used.
+ */
+static char *
+build_evaluation(const DjkRouteState *state)
+{
+	const DjkRouteRow *route = state->route;
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfo(&sql, "SELECT djk_ord, %s", route->filter ? "djk_filter" : "NULL::boolean");
+	for (int i = 0; i < route->ncolumns; i++)
+	{
+		const DjkColumn *column = column_of(state, i);
+		const char *condition = expression_condition(state, column);
+
+		appendStringInfo(&sql, ",\n%s%s%s CAST((%s\n) AS %s)%s",
+						 condition ? "CASE WHEN " : "", condition ? condition : "", condition ? " THEN" : "",
+						 route->column_expressions[i],
+						 format_type_extended(column->type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
+						 condition ? " END" : "");
+	}
+	if (route->filter != NULL)
+		appendStringInfo(&sql, "\nFROM (SELECT *, (%s\n) AS djk_filter FROM %s OFFSET 0) AS %s", route->filter,
+						 DJK_INPUT_RELATION, DJK_INPUT_RELATION);
+	else
+		appendStringInfo(&sql, "\nFROM %s", DJK_INPUT_RELATION);
+	return sql.data;
+}
+
+/* ---------- what is refused ---------- */
+
+/* A SELECT of so many columns from one relation that gives a row for each of its rows. */
+static bool
+gives_row_for_row(const Query *query, int ncolumns)
+{
+	const RangeTblEntry *rte = query->rtable != NIL ? linitial(query->rtable) : NULL;
+
+	if (query->commandType != CMD_SELECT || list_length(query->targetList) != ncolumns || rte == NULL ||
+		query->jointree->quals != NULL || list_length(query->jointree->fromlist) != 1 ||
+		query->setOperations != NULL || query->limitCount != NULL || query->distinctClause != NIL ||
+		query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs)
+		return false;
+	return rte->rtekind != RTE_SUBQUERY || gives_row_for_row(rte->subquery, DJK_INPUT_COLUMNS + 1);
+}
+
+/*
+ * An expression may be any SQL that gives one value a message.  A string that
+ * closes the parenthesis, or what gives more or fewer rows, is refused.
+ */
+static void
+require_one_row_each(SPIPlanPtr plan, int ncolumns)
+{
+	List	   *sources = SPI_plan_get_plan_sources(plan);
+	CachedPlanSource *source = linitial(sources);
+
+	if (list_length(sources) != 1 || list_length(source->query_list) != 1 ||
+		!gives_row_for_row(linitial(source->query_list), ncolumns))
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("filter and columns must each be one SQL expression")));
+}
+
+static void
+tell_expression(void *what)
+{
+	errcontext("%s of the route", (char *) what);
+}
+
+static void
+require_type(const char *what, Oid type, Oid required)
+{
+	if (getBaseType(type) != required)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATATYPE_MISMATCH),
+				 errmsg("%s is of type %s, not %s", what, format_type_be(type), format_type_be(required)),
+				 errhint("Compare it with something, or cast it.")));
+}
+
+/*
+ * Together with the others the server would name what stands beside an
+ * aggregate, which is ours; so each is looked at alone first.
+ */
+static void
+check_expression(const char *expression, char *what, Oid required_type)
+{
+	ErrorContextCallback callback = {error_context_stack, tell_expression, what};
+	SPIPlanPtr	plan;
+	CachedPlanSource *source;
+	Query	   *query;
+
+	if (expression == NULL)
+		return;
+	error_context_stack = &callback;
+	plan = djk_statement_prepare(psprintf("SELECT (%s\n) FROM %s", expression, DJK_INPUT_RELATION));
+	source = linitial(SPI_plan_get_plan_sources(plan));
+	query = list_length(source->query_list) == 1 ? linitial(source->query_list) : NULL;
+	if (query != NULL && (query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("%s cannot contain aggregates, window functions or functions that return sets", what),
+				 errdetail("It is evaluated for each message alone."),
+				 errhint("Put them into a sub-select.")));
+	if (query != NULL && OidIsValid(required_type))
+		require_type(what, exprType((Node *) ((TargetEntry *) linitial(query->targetList))->expr), required_type);
+	error_context_stack = callback.previous;
+	SPI_freeplan(plan);
+}
+
+static void
+check_expressions(const DjkRouteState *state)
+{
+	const DjkRouteRow *route = state->route;
+
+	check_expression(route->filter, pstrdup("filter"), BOOLOID);
+	for (int i = 0; i < route->ncolumns; i++)
+		check_expression(route->column_expressions[i],
+						 psprintf("expression for column \"%s\"", route->column_names[i]), InvalidOid);
+}
+
+/* CASE makes of a domain, whose value has passed its cast by then, the type that it is one of. */
+static bool
+is_value_of(Oid type, const DjkColumn *column)
+{
+	return type == column->type || type == getBaseType(column->type);
+}
+
+/*
+ * The values are taken as what the casts of build_evaluation() make of them,
+ * but the text of an expression may have closed its cast.  Looked at with each
+ * result, because a plan may be made anew with other types.
+ */
+void
+djk_expressions_require_types(const DjkRouteState *state, TupleDesc desc)
+{
+	bool		fits = desc->natts == state->route->ncolumns + 2 &&
+		TupleDescAttr(desc, 0)->atttypid == INT4OID && TupleDescAttr(desc, 1)->atttypid == BOOLOID;
+
+	for (int i = 0; fits && i < state->route->ncolumns; i++)
+		fits = is_value_of(TupleDescAttr(desc, i + 2)->atttypid, column_of(state, i));
+	if (!fits)
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("filter and columns must each be one SQL expression")));
+}
+
+SPIPlanPtr
+djk_expressions_prepare(DjkRouteState *state)
+{
+	SPIPlanPtr	plan;
+	CachedPlanSource *source;
+	MemoryContext old;
+
+	check_expressions(state);
+	plan = djk_statement_prepare(build_evaluation(state));
+	require_one_row_each(plan, state->route->ncolumns + 2);
+	source = linitial(SPI_plan_get_plan_sources(plan));
+	old = MemoryContextSwitchTo(state->context);
+	djk_reads_collect(linitial(source->query_list), &state->reads);
+	MemoryContextSwitchTo(old);
+	return plan;
+}

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * expression.h
+ *	  The filter and the mapped columns of a route as one query.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_EXPRESSION_H
+#define DJK_EXPRESSION_H
+
+#include "base/djk.h"
+
+#include "apply/route_state.h"
+
+/*
+ * The plan that evaluates them over DJK_INPUT_RELATION, which is registered,
+ * and what they may read (state->reads).  ERROR for what is not one expression
+ * each.  SPI is connected; the plan is not kept.
+ */
+extern SPIPlanPtr djk_expressions_prepare(DjkRouteState *state);
+
+/*
+ * ERROR unless a result is of the types that the columns have.  Looked at with
+ * each result, because a plan may be made anew with other types.
+ */
+extern void djk_expressions_require_types(const DjkRouteState *state, TupleDesc desc);
+
+#endif							/* DJK_EXPRESSION_H */
