@@ -13,6 +13,7 @@
 #include "apply/work.h"
 
 #include "apply/message_row.h"
+#include "apply/root.h"
 #include "apply/route_target.h"
 #include "apply/statement.h"
 #include "base/clock.h"
@@ -250,7 +251,7 @@ is_deletion(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *d
 	if (!state->input_used[DJK_INPUT_VALUE] &&
 		!state->codec->decode(message->value, message->value_len, decoded, &error))
 		return false;
-	return djk_row_says_deleted(state, decoded);
+	return decoded->is_object && djk_root_enter(state, decoded, &error) && djk_row_says_deleted(state, decoded);
 }
 
 static bool

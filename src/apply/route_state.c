@@ -10,6 +10,7 @@
  */
 #include "apply/route_state.h"
 
+#include "apply/root.h"
 #include "apply/route_target.h"
 #include "apply/statement.h"
 #include "catalog/pg_proc.h"
@@ -229,6 +230,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 
 	guc_level = djk_route_state_enter(state);
 	build_input(state);
+	djk_root_build(state);
 	if (route->handler != NULL)
 		build_handler(state);
 	else
@@ -267,22 +269,6 @@ djk_route_state_same_shape(const DjkRouteState *a, const DjkRouteState *b)
 			return false;
 	}
 	return true;
-}
-
-DjkColumn *
-djk_route_state_column(DjkRouteState *state, const char *name, int len, int hint)
-{
-	/* Fields mostly come in one order: look where the next one should be. */
-	for (int i = 0; i < state->ncolumns; i++)
-	{
-		int			c = hint + i;
-
-		if (c >= state->ncolumns)
-			c -= state->ncolumns;
-		if (state->columns[c].name_len == len && memcmp(state->columns[c].name, name, len) == 0)
-			return &state->columns[c];
-	}
-	return NULL;
 }
 
 int

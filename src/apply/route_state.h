@@ -63,6 +63,8 @@ typedef struct DjkColumn
 {
 	char	   *name;
 	int			name_len;
+	char	   *folded;			/* the name as the route's naming compares it */
+	int			folded_len;		/* -1: by the name alone */
 	Oid			type;
 	int32		typmod;
 	Oid			collation;
@@ -96,6 +98,8 @@ typedef struct DjkRouteState
 	bool		valid;
 	const DjkCodec *codec;
 	int			deleted_field_len;	/* of route->deleted_field; -1: none */
+	char	  **root;			/* names that lead to the object whose fields count */
+	int			nroot;
 
 	/* a table or view */
 	char	   *target_sql;		/* qualified and quoted */
@@ -157,9 +161,6 @@ extern bool djk_route_state_same_shape(const DjkRouteState *a, const DjkRouteSta
 
 /* Marks states whose target was invalidated since they were built. */
 extern void djk_route_state_init(void);
-
-/* The column of a field's name, or NULL; 'hint' is where it was last time. */
-extern DjkColumn *djk_route_state_column(DjkRouteState *state, const char *name, int len, int hint);
 
 /* SET LOCAL search_path and TimeZone of the route; undone by AtEOXact_GUC. */
 extern int	djk_route_state_enter(const DjkRouteState *state);

@@ -9,6 +9,7 @@
 
 #include "access/genam.h"
 #include "access/relation.h"
+#include "apply/naming.h"
 #include "base/operator.h"
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
@@ -584,6 +585,7 @@ djk_route_target_build(DjkRouteState *state)
 	state->ordered = state->meets = may_see_order(rel);
 	state->cascades = takes_others_along(rel);
 	build_columns(state, rel);
+	djk_naming_build(state);
 	djk_route_constraints_build(state, rel);
 	build_key(state, rel);
 	build_rows_desc(state);

@@ -11,7 +11,8 @@
 #include "apply/work.h"
 
 #include "apply/message_row.h"
-#include "apply/stranger.h"
+#include "apply/root.h"
+#include "apply/row_fields.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
@@ -48,69 +49,6 @@ is_true(const DjkField *field)
 		field->len == 4 && pg_strncasecmp(field->text, "true", 4) == 0;
 }
 
-typedef struct RowBuilder
-{
-	DjkApply   *apply;
-	DjkRouteState *state;
-	DjkDecoded	decoded;
-	Bitmapset  *present;		/* scratch */
-	int		   *field_columns;	/* scratch, by field: the column that it fills, or -1 */
-	int			max_fields;
-	int		   *last_fields;	/* scratch, by column */
-	DjkError	error;			/* first one of a column that is not in the key */
-} RowBuilder;
-
-static bool
-put_field(RowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkField *field, DjkError *error)
-{
-	int			c = column - builder->state->columns;
-	DjkError	refused = {0};
-
-	if (djk_convert(column->converter, field, &row->values[c], &row->nulls[c], &refused))
-	{
-		builder->present = bms_add_member(builder->present, c);
-		return true;
-	}
-	builder->present = bms_del_member(builder->present, c);
-	refused.message = psprintf("column \"%s\": %s", column->name, refused.message);
-	if (column->is_key)
-	{
-		*error = refused;
-		return false;
-	}
-	if (builder->error.sqlstate == 0)
-		builder->error = refused;
-	return true;
-}
-
-static bool
-is_named(const DjkField *field, const char *name)
-{
-	return name != NULL && (int) strlen(name) == field->name_len && memcmp(name, field->name, field->name_len) == 0;
-}
-
-/* Whether a field without a column is known nevertheless. */
-static bool
-is_excluded_column(const DjkRouteState *state, const DjkField *field)
-{
-	const DjkRouteRow *route = state->route;
-	ListCell   *lc;
-
-	if (is_named(field, route->skip_column))
-		return true;
-	foreach(lc, state->generated)
-	{
-		if (is_named(field, lfirst(lc)))
-			return true;
-	}
-	for (int i = 0; i < route->nexclude; i++)
-	{
-		if (is_named(field, route->exclude[i]))
-			return true;
-	}
-	return route->include != NULL;
-}
-
 bool
 djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
 {
@@ -131,13 +69,6 @@ djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
 	return len == 4 && memcmp(value, "null", 4) == 0;
 }
 
-static inline bool
-is_deleted_field(const DjkRouteState *state, const DjkField *field)
-{
-	return field->name_len == state->deleted_field_len &&
-		memcmp(field->name, state->route->deleted_field, field->name_len) == 0;
-}
-
 bool
 djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *decoded)
 {
@@ -145,99 +76,10 @@ djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *decoded)
 		return false;
 	for (int i = decoded->nfields - 1; i >= 0; i--)
 	{
-		if (is_deleted_field(state, &decoded->fields[i]))
+		if (djk_row_is_deleted_field(state, &decoded->fields[i]))
 			return is_true(&decoded->fields[i]);
 	}
 	return false;
-}
-
-static bool
-refuse_unknown_field(const DjkField *field, DjkError *error)
-{
-	error->sqlstate = DJK_ERRCODE_UNKNOWN_FIELD;
-	error->message = psprintf("field \"%s\" has no column",
-							  pnstrdup(field->name, pg_mbcliplen(field->name, field->name_len, NAMEDATALEN - 1)));
-	error->hint = pstrdup("Add the column, or set unknown_fields of the route to \"ignore\".");
-	return false;
-}
-
-static void
-make_room(RowBuilder *builder, int nfields)
-{
-	if (nfields <= builder->max_fields)
-		return;
-	builder->max_fields = Max(nfields, 2 * builder->max_fields);
-	if (builder->field_columns != NULL)
-		pfree(builder->field_columns);
-	builder->field_columns = palloc_array(int, builder->max_fields);
-}
-
-/* Which column each field fills, -1 none; and the last field of each column that has one. */
-static bool
-find_columns(RowBuilder *builder, DjkError *error)
-{
-	DjkRouteState *state = builder->state;
-	int			hint = 0;
-	bool		stranger = builder->decoded.nfields > 0 && state->route->ncolumns == 0 &&
-		!state->route->strangers_are_ignored;
-
-	make_room(builder, builder->decoded.nfields);
-	for (int i = 0; i < builder->decoded.nfields; i++)
-	{
-		const DjkField *field = &builder->decoded.fields[i];
-		DjkColumn  *column;
-		int			c;
-
-		builder->field_columns[i] = -1;
-		if (is_deleted_field(state, field))
-		{
-			stranger = false;
-			continue;
-		}
-		column = djk_route_state_column(state, field->name, field->name_len, hint);
-		if (column == NULL)
-		{
-			if (is_excluded_column(state, field))
-				stranger = false;
-			else if (state->route->unknown_fields_are_errors)
-				return refuse_unknown_field(field, error);
-			continue;
-		}
-		stranger = false;
-		c = column - state->columns;
-		hint = c + 1 < state->ncolumns ? c + 1 : 0;
-		if (column->source == DJK_SOURCE_FIELD)
-		{
-			builder->field_columns[i] = c;
-			builder->last_fields[c] = i;
-		}
-	}
-	return !stranger || djk_stranger_refuse(state, &builder->decoded, error);
-}
-
-/*
- * Of a delete the key alone, and of a name that is repeated the last: whatever
- * is wrong in the others does not count, and is not even looked at, since what
- * looks may throw.
- */
-static bool
-put_fields(RowBuilder *builder, DjkRow *row, DjkError *error)
-{
-	if (!find_columns(builder, error))
-		return false;
-	for (int i = 0; i < builder->decoded.nfields; i++)
-	{
-		int			c = builder->field_columns[i];
-		DjkColumn  *column;
-
-		if (c < 0 || builder->last_fields[c] != i)
-			continue;
-		column = &builder->state->columns[c];
-		if ((column->is_key || !row->is_delete) &&
-			!put_field(builder, row, column, &builder->decoded.fields[i], error))
-			return false;
-	}
-	return true;
 }
 
 /* ---------- parts of the message ---------- */
@@ -305,7 +147,7 @@ headers_json(const DjkHeader *headers, int nheaders)
 }
 
 static bool
-headers_field(RowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkMessage *message, DjkError *error)
+headers_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkMessage *message, DjkError *error)
 {
 	DjkHeader  *headers = NULL;
 	int			nheaders = 0;
@@ -324,12 +166,12 @@ headers_field(RowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkMess
 	field.kind = DJK_FIELD_OBJECT;
 	field.raw = field.text = headers_json(headers, nheaders);
 	field.raw_len = field.len = strlen(field.text);
-	return put_field(builder, row, column, &field, error);
+	return djk_row_put_field(builder, row, column, &field, error);
 }
 
 /* Key or value as a field: bytes for a bytea column, else as the format reads it. */
 static bool
-part_field(RowBuilder *builder, DjkColumn *column, const DjkMessage *message, DjkField *field, DjkError *error)
+part_field(DjkRowBuilder *builder, DjkColumn *column, const DjkMessage *message, DjkField *field, DjkError *error)
 {
 	bool		is_key = column->source == DJK_SOURCE_KEY;
 	const char *bytes = is_key ? message->key : message->value;
@@ -358,7 +200,7 @@ part_field(RowBuilder *builder, DjkColumn *column, const DjkMessage *message, Dj
 
 /* Columns that are parts of the message, in the formats text and raw. */
 static bool
-put_envelope(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
+put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
 {
 	const DjkBatchPartition *partition = &builder->apply->batch->partitions[message->partition];
 	char		number[32];
@@ -406,7 +248,7 @@ put_envelope(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErr
 			case DJK_SOURCE_EXPRESSION:
 				continue;
 		}
-		if (!put_field(builder, row, column, &field, error))
+		if (!djk_row_put_field(builder, row, column, &field, error))
 			return false;
 	}
 	return true;
@@ -415,7 +257,7 @@ put_envelope(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErr
 /* ---------- the key ---------- */
 
 static bool
-key_is_present(const RowBuilder *builder, const DjkRow *row)
+key_is_present(const DjkRowBuilder *builder, const DjkRow *row)
 {
 	for (int i = 0; i < builder->state->nkeys; i++)
 	{
@@ -429,7 +271,7 @@ key_is_present(const RowBuilder *builder, const DjkRow *row)
 
 /* Fills key columns that the value lacks from the message's key. */
 static bool
-put_key(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
+put_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
 {
 	DjkRouteState *state = builder->state;
 
@@ -447,20 +289,16 @@ put_key(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *e
 			continue;
 		if (!builder->decoded.is_object && state->nkeys == 1)
 			field = &builder->decoded.bare;
-		for (int f = 0; builder->decoded.is_object && f < builder->decoded.nfields; f++)
-		{
-			if (builder->decoded.fields[f].name_len == column->name_len &&
-				memcmp(builder->decoded.fields[f].name, column->name, column->name_len) == 0)
-				field = &builder->decoded.fields[f];
-		}
-		if (field != NULL && !put_field(builder, row, column, field, error))
+		if (builder->decoded.is_object && !djk_row_find_field(builder, column, &field, error))
+			return false;
+		if (field != NULL && !djk_row_put_field(builder, row, column, field, error))
 			return false;
 	}
 	return true;
 }
 
 static bool
-require_key(const RowBuilder *builder, const DjkRow *row, DjkError *error)
+require_key(const DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 {
 	const DjkRouteState *state = builder->state;
 
@@ -482,7 +320,7 @@ require_key(const RowBuilder *builder, const DjkRow *row, DjkError *error)
 /* ---------- the whole ---------- */
 
 static bool
-decode_value(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
+decode_value(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
 {
 	if (!builder->state->codec->has_fields)
 		return put_envelope(builder, row, message, error);
@@ -496,8 +334,10 @@ decode_value(RowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErr
 		return false;
 	if (builder->decoded.is_object)
 	{
+		if (!djk_root_enter(builder->state, &builder->decoded, error))
+			return false;
 		row->is_delete = djk_row_says_deleted(builder->state, &builder->decoded);
-		return put_fields(builder, row, error);
+		return djk_row_put_fields(builder, row, error);
 	}
 	if (builder->state->fields_optional)
 		return true;
@@ -543,7 +383,7 @@ djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tupl
  * needs its key alone, so an error of another column does not count there.
  */
 static bool
-build_row(RowBuilder *builder, int message, bool *filtered, DjkError *error)
+build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 {
 	DjkRouteState *state = builder->state;
 	DjkRow	   *row = &builder->apply->work[message].row;
@@ -577,11 +417,10 @@ build_row(RowBuilder *builder, int message, bool *filtered, DjkError *error)
 void
 djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
-	RowBuilder	builder = {.apply = apply, .state = state};
+	DjkRowBuilder	builder = {.apply = apply, .state = state};
 	int			guc_level = djk_route_state_enter(state);	/* a time without a zone is in the route's */
 
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
-	builder.last_fields = palloc_array(int, Max(state->ncolumns, 1));
 	for (int i = 0; i < n; i++)
 	{
 		DjkError	error = {0};

@@ -11,27 +11,30 @@
  */
 #include "apply/stranger.h"
 
+#include "apply/naming.h"
 #include "mb/pg_wchar.h"
 
 /* Names that are told of a value at most. */
 #define NAMES_MAX	8
 
+/* Fields at most that are compared with each column. */
+#define FIELDS_COMPARED	100
+
 typedef struct Envelope
 {
 	const char *fields[3];
 	const char *looks_like;
-	const char *hint;
+	const char *root;			/* where its fields are */
+	const char *other;			/* what else would do */
 } Envelope;
 
 static const Envelope envelopes[] = {
-	{{"schema", "payload", NULL}, "JSON of Kafka Connect with its schema",
-	"Let the producer leave the schema out (schemas.enable=false), or map the columns with expressions over value->'payload'."},
-	{{"before", "after", "op"}, "an envelope of Debezium",
-	"Let the connector unwrap it (ExtractNewRecordState), or map the columns with expressions over value->'after'."},
-	{{"database", "table", "data"}, "a change of Maxwell's",
-	"Map the columns with expressions over value->'data'."},
-	{{"specversion", "type", "data"}, "a CloudEvent",
-	"Map the columns with expressions over value->'data'."}
+	{{"schema", "payload", NULL}, "JSON of Kafka Connect with its schema", "payload",
+	", or let the producer leave the schema out (schemas.enable=false)"},
+	{{"before", "after", "op"}, "an envelope of Debezium", "after",
+	", or let the connector unwrap it (ExtractNewRecordState)"},
+	{{"database", "table", "data"}, "a change of Maxwell's", "data", ""},
+	{{"specversion", "type", "data"}, "a CloudEvent", "data", ""}
 };
 
 static bool
@@ -62,25 +65,6 @@ find_envelope(const DjkDecoded *decoded)
 	return NULL;
 }
 
-/* Whether names differ in case, and in signs between words, alone. */
-static bool
-is_spelt_like(const DjkField *field, const char *name)
-{
-	int			i = 0;
-
-	for (;; i++, name++)
-	{
-		while (i < field->name_len && (field->name[i] == '_' || field->name[i] == '-' || field->name[i] == '.'))
-			i++;
-		while (*name == '_')
-			name++;
-		if (i >= field->name_len || *name == '\0')
-			return i >= field->name_len && *name == '\0';
-		if (pg_ascii_tolower((unsigned char) field->name[i]) != pg_ascii_tolower((unsigned char) *name))
-			return false;
-	}
-}
-
 static char *
 name_of(const DjkField *field)
 {
@@ -91,12 +75,12 @@ name_of(const DjkField *field)
 static const DjkField *
 find_spelling(const DjkRouteState *state, const DjkDecoded *decoded, const char **column)
 {
-	for (int i = 0; i < decoded->nfields; i++)
+	for (int i = 0; i < Min(decoded->nfields, FIELDS_COMPARED); i++)
 	{
 		for (int c = 0; c < state->ncolumns; c++)
 		{
 			*column = state->columns[c].name;
-			if (is_spelt_like(&decoded->fields[i], *column))
+			if (djk_naming_is_same(DJK_NAMING_INSENSITIVE, &decoded->fields[i], *column))
 				return &decoded->fields[i];
 		}
 	}
@@ -116,6 +100,19 @@ list_names(const DjkDecoded *decoded)
 	return buf.data;
 }
 
+/* The root that leads to an object within the one that the route's leads to. */
+static char *
+inner_root(const DjkRouteState *state, const char *name)
+{
+	const char *root = state->route->root;
+
+	if (root == NULL)
+		return pstrdup(name);
+	if (root[0] == '{')
+		return psprintf("%.*s,%s}", (int) (strrchr(root, '}') - root), root, name);
+	return psprintf("%s.%s", root, name);
+}
+
 bool
 djk_stranger_refuse(const DjkRouteState *state, const DjkDecoded *decoded, DjkError *error)
 {
@@ -128,12 +125,13 @@ djk_stranger_refuse(const DjkRouteState *state, const DjkDecoded *decoded, DjkEr
 	if (envelope != NULL)
 	{
 		error->detail = psprintf("It looks like %s.", envelope->looks_like);
-		error->hint = pstrdup(envelope->hint);
+		error->hint = psprintf("Set root of the route to \"%s\"%s.", inner_root(state, envelope->root), envelope->other);
 	}
 	else if ((field = find_spelling(state, decoded, &column)) != NULL)
 	{
 		error->detail = psprintf("Field \"%s\" looks like column \"%s\".", name_of(field), column);
-		error->hint = psprintf("Map it, as with columns => '{\"%s\": \"value->>''%s''\"}'.", column, name_of(field));
+		error->hint = psprintf("Set naming of the route to \"%s\", or map the columns with columns.",
+							   djk_naming_is_same(DJK_NAMING_SNAKE_CASE, field, column) ? "snake_case" : "insensitive");
 	}
 	else
 	{

@@ -99,8 +99,16 @@ extern void djk_row_start(DjkApply *apply, DjkRouteState *state, int message, He
 						  TupleDesc desc, MemoryContext context);
 /* Whether a message has no value, as that of a table: SQL's null, or JSON's. */
 extern bool djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message);
-/* Whether a message's value says that its row is gone; the last word counts. */
+/* Whether a message's value, its root entered, says that its row is gone; the last word counts. */
 extern bool djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *decoded);
+
+static inline bool
+djk_row_is_deleted_field(const DjkRouteState *state, const DjkField *field)
+{
+	return field->name_len == state->deleted_field_len &&
+		memcmp(field->name, state->route->deleted_field, field->name_len) == 0;
+}
+
 /* Makes equal sets of columns one pointer. */
 extern Bitmapset *djk_row_share_present(DjkApply *apply, Bitmapset *present);
 extern void djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);

@@ -159,6 +159,7 @@ check_words(const DjkTriggerRow *row)
 	check_word(row, "unknown_fields", unknown_fields);
 	check_word(row, "types", types);
 	(void) djk_operation_parse(djk_trigger_row_require_text(row, "operation"));
+	(void) djk_naming_parse(djk_trigger_row_require_text(row, "naming"));
 	if ((word = djk_trigger_row_text(row, "on_error")) != NULL)
 		(void) djk_on_error_parse(word);
 	if ((word = djk_trigger_row_text(row, "notify")) != NULL)
@@ -341,6 +342,8 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->nexclude = djk_trigger_row_names(row, "exclude", &route->exclude);
 	route->filter = djk_trigger_row_text(row, "filter");
 	route->deleted_field = djk_trigger_row_text(row, "deleted_field");
+	route->naming = djk_naming_parse(djk_trigger_row_text(row, "naming"));
+	route->root = djk_trigger_row_text(row, "root");
 	route->strict_types = strcmp(djk_trigger_row_text(row, "types"), "strict") == 0;
 	route->time_zone = djk_trigger_row_text(row, "time_zone");
 	route->time_unit = djk_trigger_row_text(row, "time_unit");

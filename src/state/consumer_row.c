@@ -21,6 +21,7 @@
 static const char *const on_error_words[] = {"dead_letter", "skip", "stop", NULL};
 static const char *const notify_words[] = {"off", "batch", "keys", NULL};
 static const char *const operation_words[] = {"insert", "insert_new", "upsert", "mirror", NULL};
+static const char *const naming_words[] = {"exact", "snake_case", "insensitive", NULL};
 
 static int
 parse_word(const char *what, const char *word, const char *const *words)
@@ -58,6 +59,12 @@ DjkOperation
 djk_operation_parse(const char *word)
 {
 	return (DjkOperation) parse_word("operation", word, operation_words);
+}
+
+DjkNaming
+djk_naming_parse(const char *word)
+{
+	return (DjkNaming) parse_word("naming", word, naming_words);
 }
 
 /* ---------- topics ---------- */
@@ -135,6 +142,8 @@ fill_route(DjkRouteRow *route, int row, MemoryContext context)
 	route->strict_types = djk_row_bool(row, 22);
 	route->time_unit = djk_row_text(row, 23, context);
 	route->strangers_are_ignored = djk_row_bool(row, 24);
+	route->naming = djk_naming_parse(djk_row_text(row, 25, context));
+	route->root = djk_row_text(row, 26, context);
 }
 
 static void
@@ -147,7 +156,7 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 		" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(r.columns) e),"
 		" r.include, r.exclude, r.filter, r.deleted_field, r.unknown_fields = 'error',"
 		" coalesce(r.on_error, c.on_error), coalesce(r.notify, c.notify), r.time_zone, r.search_path, r.skip_column,"
-		" r.types = 'strict', r.time_unit, r.unknown_fields = 'ignore_all'"
+		" r.types = 'strict', r.time_unit, r.unknown_fields = 'ignore_all', r.naming, r.root"
 		" FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id"
 		" WHERE r.consumer_id = $1 ORDER BY r.route_order, r.id",
 		.nargs = 1,

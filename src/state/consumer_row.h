@@ -32,6 +32,14 @@ typedef enum DjkOperation
 	DJK_OPERATION_MIRROR
 } DjkOperation;
 
+/* Which column a field's name means, beside the one of that very name. */
+typedef enum DjkNaming
+{
+	DJK_NAMING_EXACT,
+	DJK_NAMING_SNAKE_CASE,
+	DJK_NAMING_INSENSITIVE
+} DjkNaming;
+
 /* A route's time_zone that is none: what has no zone is refused. */
 #define DJK_TIME_ZONE_ERROR	"error"
 
@@ -56,6 +64,8 @@ typedef struct DjkRouteRow
 	int			nexclude;
 	char	   *filter;			/* NULL: none */
 	char	   *deleted_field;	/* NULL: none */
+	DjkNaming	naming;
+	char	   *root;			/* where the fields are within the value; NULL: they are the value's */
 	bool		unknown_fields_are_errors;
 	bool		strangers_are_ignored;	/* a value may have no field with a column */
 	DjkOnError	on_error;		/* the consumer's, if the route has none */
@@ -126,5 +136,6 @@ extern bool djk_consumer_row_reads_internal(const DjkConsumerRow *consumer);
 extern DjkOnError djk_on_error_parse(const char *word);
 extern DjkNotify djk_notify_parse(const char *word);
 extern DjkOperation djk_operation_parse(const char *word);
+extern DjkNaming djk_naming_parse(const char *word);
 
 #endif							/* DJK_CONSUMER_ROW_H */

@@ -37,6 +37,8 @@ VALUES = {
     "time_zone": "Europe/Vienna",
     "types": "strict",
     "time_unit": "ms",
+    "naming": "snake_case",
+    "root": "after",
     "start_at": "earliest",
     "partition": 0,
     "max_messages": 1,

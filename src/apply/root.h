@@ -1,0 +1,27 @@
+/*-------------------------------------------------------------------------
+ *
+ * root.h
+ *	  The object within a value whose fields fill the columns.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_ROOT_H
+#define DJK_ROOT_H
+
+#include "apply/route_state.h"
+
+/*
+ * Reads a route's root, names with dots between them or an array of names, into
+ * state->root; in CurrentMemoryContext.  ERROR invalid_parameter_value if it is
+ * neither, or the route has no fields.
+ */
+extern void djk_root_build(DjkRouteState *state);
+
+/*
+ * Makes of a value that was decoded the object that the root leads to; it stays
+ * as it is where the route has no root.  False and *error (KF016 if there is no
+ * object) otherwise.
+ */
+extern bool djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error);
+
+#endif							/* DJK_ROOT_H */

@@ -1,0 +1,231 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_fields.c
+ *	  The fields of a value become columns of a row.
+ *
+ * Which field fills a column is decided before any is converted: of a delete
+ * the key alone counts, and of a name that is repeated the last, and whatever is
+ * wrong in the others is not even looked at, since what looks may throw.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/row_fields.h"
+
+#include "apply/naming.h"
+#include "apply/stranger.h"
+#include "mb/pg_wchar.h"
+
+bool
+djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkField *field, DjkError *error)
+{
+	int			c = column - builder->state->columns;
+	DjkError	refused = {0};
+
+	if (djk_convert(column->converter, field, &row->values[c], &row->nulls[c], &refused))
+	{
+		builder->present = bms_add_member(builder->present, c);
+		return true;
+	}
+	builder->present = bms_del_member(builder->present, c);
+	refused.message = psprintf("column \"%s\": %s", column->name, refused.message);
+	if (column->is_key)
+	{
+		*error = refused;
+		return false;
+	}
+	if (builder->error.sqlstate == 0)
+		builder->error = refused;
+	return true;
+}
+
+/* ---------- fields without a column ---------- */
+
+/* Whether a field without a column is known nevertheless. */
+static bool
+is_excluded_column(const DjkRouteState *state, const DjkField *field)
+{
+	const DjkRouteRow *route = state->route;
+	ListCell   *lc;
+
+	if (route->skip_column != NULL && djk_naming_fits(state, field, route->skip_column))
+		return true;
+	foreach(lc, state->generated)
+	{
+		if (djk_naming_fits(state, field, lfirst(lc)))
+			return true;
+	}
+	for (int i = 0; i < route->nexclude; i++)
+	{
+		if (djk_naming_fits(state, field, route->exclude[i]))
+			return true;
+	}
+	return route->include != NULL;
+}
+
+static char *
+shown_name(const DjkField *field)
+{
+	return pnstrdup(field->name, pg_mbcliplen(field->name, field->name_len, NAMEDATALEN - 1));
+}
+
+static bool
+refuse_unknown_field(const DjkField *field, DjkError *error)
+{
+	error->sqlstate = DJK_ERRCODE_UNKNOWN_FIELD;
+	error->message = psprintf("field \"%s\" has no column", shown_name(field));
+	error->hint = pstrdup("Add the column, or set unknown_fields of the route to \"ignore\".");
+	return false;
+}
+
+/* ---------- which field fills a column ---------- */
+
+static bool
+refuse_two_fields(const DjkColumn *column, const DjkField *a, const DjkField *b, DjkError *error)
+{
+	error->sqlstate = DJK_ERRCODE_TWO_FIELDS;
+	error->message = psprintf("column \"%s\" has two fields, \"%s\" and \"%s\"", column->name,
+							  shown_name(a), shown_name(b));
+	error->hint = psprintf("A field that is named \"%s\" itself would win; else map the column with columns.", column->name);
+	return false;
+}
+
+static bool
+same_name(const DjkField *a, const DjkField *b)
+{
+	return a->name_len == b->name_len && memcmp(a->name, b->name, a->name_len) == 0;
+}
+
+/*
+ * A field has been found that may fill a column, for which *last is known
+ * already, -1 if none is.  The exact name wins; of one name the last; another
+ * that is left is remembered in *other.
+ */
+static void
+choose_field(const DjkField *fields, const DjkColumn *column, int field, int *last, int *other)
+{
+	bool		last_is_exact = *last >= 0 && djk_naming_is_exact(&fields[*last], column);
+
+	if (last_is_exact && !djk_naming_is_exact(&fields[field], column))
+		return;
+	if (*last >= 0 && !same_name(&fields[*last], &fields[field]))
+		*other = *last;
+	*last = field;
+}
+
+/* Whether *other leaves it open which field was meant. */
+static bool
+check_choice(const DjkField *fields, const DjkColumn *column, int last, int other, DjkError *error)
+{
+	return other < 0 || djk_naming_is_exact(&fields[last], column) ||
+		refuse_two_fields(column, &fields[other], &fields[last], error);
+}
+
+bool
+djk_row_find_field(const DjkRowBuilder *builder, const DjkColumn *column, const DjkField **field, DjkError *error)
+{
+	const DjkField *fields = builder->decoded.fields;
+	int			last = -1;
+	int			other = -1;
+
+	*field = NULL;
+	for (int i = 0; i < builder->decoded.nfields; i++)
+	{
+		if (djk_naming_is_exact(&fields[i], column) || djk_naming_fits(builder->state, &fields[i], column->name))
+			choose_field(fields, column, i, &last, &other);
+	}
+	if (!check_choice(fields, column, last, other, error))
+		return false;
+	if (last >= 0)
+		*field = &fields[last];
+	return true;
+}
+
+/* ---------- all fields ---------- */
+
+static void
+make_room(DjkRowBuilder *builder, int nfields)
+{
+	int			ncolumns = Max(builder->state->ncolumns, 1);
+
+	if (builder->last_fields == NULL)
+	{
+		builder->last_fields = palloc_array(int, ncolumns);
+		builder->other_fields = palloc_array(int, ncolumns);
+	}
+	memset(builder->last_fields, 0xff, ncolumns * sizeof(int));
+	memset(builder->other_fields, 0xff, ncolumns * sizeof(int));
+	if (nfields <= builder->max_fields)
+		return;
+	builder->max_fields = Max(nfields, 2 * builder->max_fields);
+	if (builder->field_columns != NULL)
+		pfree(builder->field_columns);
+	builder->field_columns = palloc_array(int, builder->max_fields);
+}
+
+/* Which column each field fills, -1 none; and the field of each column that has one. */
+static bool
+find_columns(DjkRowBuilder *builder, DjkError *error)
+{
+	DjkRouteState *state = builder->state;
+	const DjkField *fields = builder->decoded.fields;
+	int			hint = 0;
+	bool		stranger = builder->decoded.nfields > 0 && state->route->ncolumns == 0 &&
+		!state->route->strangers_are_ignored;
+
+	make_room(builder, builder->decoded.nfields);
+	for (int i = 0; i < builder->decoded.nfields; i++)
+	{
+		const DjkField *field = &fields[i];
+		DjkColumn  *column;
+		int			c;
+
+		builder->field_columns[i] = -1;
+		if (djk_row_is_deleted_field(state, field))
+		{
+			stranger = false;
+			continue;
+		}
+		column = djk_naming_find(state, field, hint);
+		if (column == NULL)
+		{
+			if (is_excluded_column(state, field))
+				stranger = false;
+			else if (state->route->unknown_fields_are_errors)
+				return refuse_unknown_field(field, error);
+			continue;
+		}
+		stranger = false;
+		c = column - state->columns;
+		hint = c + 1 < state->ncolumns ? c + 1 : 0;
+		if (column->source == DJK_SOURCE_FIELD)
+		{
+			builder->field_columns[i] = c;
+			choose_field(fields, column, i, &builder->last_fields[c], &builder->other_fields[c]);
+		}
+	}
+	return !stranger || djk_stranger_refuse(state, &builder->decoded, error);
+}
+
+bool
+djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
+{
+	const DjkField *fields = builder->decoded.fields;
+
+	if (!find_columns(builder, error))
+		return false;
+	for (int i = 0; i < builder->decoded.nfields; i++)
+	{
+		int			c = builder->field_columns[i];
+		DjkColumn  *column;
+
+		if (c < 0 || builder->last_fields[c] != i)
+			continue;
+		column = &builder->state->columns[c];
+		if (!column->is_key && row->is_delete)
+			continue;
+		if (!check_choice(fields, column, i, builder->other_fields[c], error) ||
+			!djk_row_put_field(builder, row, column, &fields[i], error))
+			return false;
+	}
+	return true;
+}

@@ -1,0 +1,43 @@
+/*-------------------------------------------------------------------------
+ *
+ * row_fields.h
+ *	  The fields of a value become columns of a row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_ROW_FIELDS_H
+#define DJK_ROW_FIELDS_H
+
+#include "apply/work.h"
+
+typedef struct DjkRowBuilder
+{
+	DjkApply   *apply;
+	DjkRouteState *state;
+	DjkDecoded	decoded;
+	Bitmapset  *present;		/* scratch */
+	int		   *field_columns;	/* scratch, by field: the column that it fills, or -1 */
+	int			max_fields;
+	int		   *last_fields;	/* scratch, by column: the field that fills it, or -1 */
+	int		   *other_fields;	/* scratch, by column: one that would as well, or -1 */
+	DjkError	error;			/* first one of a column that is not in the key */
+} DjkRowBuilder;
+
+/*
+ * Puts a field into its column.  False and *error if a column of the key does
+ * not take it; what another does not take is kept in builder->error.
+ */
+extern bool djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column,
+							  const DjkField *field, DjkError *error);
+
+/* Puts the fields of builder->decoded, which is an object. */
+extern bool djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *error);
+
+/*
+ * The field of builder->decoded, an object, that fills a column; NULL if none
+ * does.  False and *error if it is not clear which.
+ */
+extern bool djk_row_find_field(const DjkRowBuilder *builder, const DjkColumn *column,
+							   const DjkField **field, DjkError *error);
+
+#endif							/* DJK_ROW_FIELDS_H */

@@ -1,0 +1,131 @@
+-- Shapes of values: names written in other ways, fields within an inner object.
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set start :abs_srcdir '/sql/include/start.sql'
+\set ECHO none
+\i :start
+\set ECHO all
+\pset format unaligned
+\pset tuples_only on
+
+CREATE SCHEMA shapes;
+SET search_path = shapes, public;
+CREATE TABLE person (id int PRIMARY KEY, first_name text, http_status int, address2 text, line_1 text, "lastName" text, "größe" int, total int GENERATED ALWAYS AS (id * 2) STORED);
+
+-- naming: the very name, unless the route says otherwise; the hint says which naming would do
+SELECT djkafka_subscribe('people', 'person');
+SELECT give('[{"key": "1", "value": {"firstName": "Ada", "HTTPStatus": 200}}, {"key": "1", "value": {"FIRSTNAME": "Ada"}}]');
+SELECT dead_letters();
+
+-- snake_case: words begin where capital letters do, and at signs; no word begins at a digit
+UPDATE djkafka_route SET naming = 'snake_case';
+SELECT give('[{"value": {"id": 1, "firstName": "a", "HTTPStatus": 1, "address2": "a", "line1": "a", "lastName": "a"}},
+              {"value": {"ID": 2, "FirstName": "b", "httpStatus": 2, "address_2": "b", "line_1": "b", "last_name": "b"}},
+              {"value": {"Id": 3, "first-name": "c", "HttpStatus": 3, "Address2": "c", "Line1": "c", "LastName": "c"}},
+              {"value": {"id": 4, "First Name": "d", "http.status": 4, "Address-2": "d", "LINE_1": "d", "last.name": "d"}},
+              {"value": {"id": 5, "first_name": "e", "HTTP_STATUS": 5, "größe": 5}},
+              {"key": "6", "value": {"FIRSTNAME": "no", "firstname": "no", "f_irst_name": "no", "Größe": 6}}]');
+TABLE person ORDER BY id;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+-- insensitive to case and signs
+UPDATE djkafka_route SET naming = 'insensitive';
+SELECT give('[{"value": {"_id": 7, "FIRSTNAME": "f", "httpstatus": 7, "ADDRESS_2": "f", "line1": "f", "LASTNAME": "f"}},
+              {"value": {"id": 8, "f_irst_name": "g", "H-T-T-P Status": 8, "GRÖßE": 8}}]');
+SELECT * FROM person WHERE id > 6 ORDER BY id;
+
+-- two fields of one column: the exact one wins wherever it stands, of one name the last
+SELECT give('[{"value": {"id": 10, "firstName": "x", "first_name": "exact"}}, {"value": {"id": 11, "first_name": "exact", "firstName": "x"}},
+              {"value": {"id": 12, "firstName": "x", "FIRST_NAME": "y"}}, {"value": {"id": 13, "firstName": "x", "FIRST_NAME": "y", "first_name": "exact"}},
+              {"value": "{\"id\": 14, \"firstName\": \"x\", \"firstName\": \"last\"}"}, {"value": {"id": 15, "firstName": "x", "first_name": null}},
+              {"value": {"ID": 16, "Id": 17, "first_name": "x"}}]');
+SELECT id, first_name FROM person WHERE id > 9 ORDER BY id;
+SELECT dead_letters();
+-- … of a deletion only the key's
+SELECT give('[{"value": {"id": 10, "firstName": "x", "FIRST_NAME": "y", "__deleted": true}}, {"value": {"ID": 11, "Id": 11, "__deleted": true}}]');
+SELECT id, first_name FROM person WHERE id IN (10, 11) ORDER BY id;
+SELECT dead_letters();
+-- and of the message's key; what is excluded or generated is known by its other names too
+TRUNCATE person;
+UPDATE djkafka_route SET unknown_fields = 'error', exclude = '{http_status}';
+SELECT give('[{"key": {"Id": 1}, "value": {"firstName": "by key", "HTTPStatus": 5, "Total": 9}}, {"key": {"ID": 1, "Id": 2}, "value": {"firstName": "x"}},
+              {"key": {"ID": 1, "id": 2}, "value": {"firstName": "exact key"}}, {"value": {"id": 3, "nickName": "x"}}, {"value": {"id": 4, "_-_": "x"}}]');
+SELECT id, first_name, http_status, total FROM person ORDER BY id;
+SELECT dead_letters();
+-- columns that naming would take for one
+ALTER TABLE person ADD firstname text;
+SELECT refused($$UPDATE djkafka_route SET naming = 'insensitive'$$);
+UPDATE djkafka_route SET naming = 'snake_case';
+SELECT refused($$UPDATE djkafka_route SET exclude = '{firstname}', naming = 'insensitive'$$);
+SELECT give('[{"value": {"id": 5, "FirstName": "one is excluded"}}]');
+SELECT id, first_name, firstname FROM person WHERE id = 5;
+SELECT refused($$UPDATE djkafka_route SET naming = 'camelCase'$$);
+SELECT refused($$UPDATE djkafka_route SET naming = NULL$$);
+SELECT djkafka_drop_consumer('default');
+
+-- root: fields come from within, absent is absent, the whole value is there for expressions
+CREATE TABLE account (id int PRIMARY KEY, owner text DEFAULT 'nobody', balance int, op text);
+SELECT djkafka_subscribe('accounts', 'account', root => 'after', columns => '{"op": "value->>''op''"}');
+SELECT give('[{"value": {"before": null, "after": {"id": 1, "owner": "Ada", "balance": 5}, "op": "c"}},
+              {"value": {"before": {"id": 9, "owner": "no"}, "after": {"id": 1, "balance": null}, "op": "u", "id": 7, "owner": "no"}},
+              {"key": {"id": 2}, "value": {"after": {"balance": 2}, "op": "u"}},
+              {"key": "3", "value": {"op": "r", "after": {}}},
+              {"value": "{\"after\": {\"id\": 4}, \"op\": \"c\", \"\\u0061fter\": {\"id\": 5, \"owner\": \"last \\u0041fter\"}}"}]');
+TABLE account ORDER BY id;
+-- no object there is an error of its own, unless the message is a deletion
+SELECT give('[{"key": "1", "value": {"before": {"id": 1}, "after": null, "op": "d"}}, {"key": "1", "value": {"op": "d"}}, {"key": "1", "value": {"after": 5}},
+              {"key": "1", "value": {"after": [{"id": 1}]}}, {"key": "1", "value": {"after": "{}"}}, {"key": "1", "value": 5}, {"key": "1", "value": {}},
+              {"key": "1", "value": {"after": {"id": 1, "__deleted": "true"}}}, {"key": "2", "value": null}, {"key": "3", "value": "null"}]');
+SELECT id, op FROM account ORDER BY id;
+SELECT dead_letters();
+-- deeper, and by names that have dots
+TRUNCATE account;
+UPDATE djkafka_route SET root = 'payload.after', columns = NULL;
+SELECT give('[{"value": {"schema": {}, "payload": {"after": {"id": 1, "owner": "dots"}}}}, {"key": "1", "value": {"payload": null}}, {"key": "1", "value": {"payload": {"after": null}}},
+              {"key": "1", "value": {"payload.after": {"id": 1}}}, {"value": {"payload": {"after": {"schema": {}, "payload": {"id": 1}}}}}]');
+UPDATE djkafka_route SET root = '{payload.after, "in, side"}';
+SELECT give('[{"value": {"payload.after": {"in, side": {"id": 2, "owner": "array"}}}}, {"value": {"payload.after": {"in, side": {"schema": 0, "payload": 0}}}}]');
+TABLE account ORDER BY id;
+SELECT dead_letters();
+-- with naming, and unknown fields within alone
+UPDATE djkafka_route SET root = 'data', naming = 'snake_case', unknown_fields = 'error';
+SELECT give('[{"value": {"type": "x", "data": {"ID": 3, "Owner": "named"}}}, {"value": {"data": {"id": 4, "type": "x"}}}]');
+SELECT * FROM account WHERE id > 2;
+SELECT dead_letters();
+-- what it may be
+CREATE FUNCTION try(root text, more text = '') RETURNS text LANGUAGE sql AS
+    $$ SELECT refused(format('UPDATE djkafka_route SET root = %L%s', root, more)) $$;
+SELECT try('');
+SELECT try('a..b');
+SELECT try('.a');
+SELECT try('a.');
+SELECT try('{}');
+SELECT try('{a,NULL}');
+SELECT try('{{a},{b}}');
+SELECT try('{a');
+SELECT try('a', ', format = ''text''');
+CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
+SELECT try('a', ', target = NULL, handler = ''handle(jsonb)''');
+
+-- envelopes, by the root that their hint names
+CREATE TABLE envelope (name text, value jsonb);
+INSERT INTO envelope VALUES
+    ('connect', '{"schema": {}, "payload": {"id": 1, "owner": "connect"}}'), ('debezium', '{"before": null, "after": {"id": 2, "owner": "debezium"}, "op": "c"}'),
+    ('maxwell', '{"database": "d", "table": "t", "data": {"id": 3, "owner": "maxwell"}}'),
+    ('cloudevent', '{"specversion": "1.0", "type": "t", "data": {"id": 4, "owner": "cloudevent"}}');
+UPDATE djkafka_route SET root = NULL, unknown_fields = 'ignore', naming = 'exact', exclude = NULL;
+TRUNCATE account;
+ALTER TABLE account DROP op;
+SELECT give(jsonb_agg(jsonb_build_object('key', '1', 'value', value))) FROM envelope;
+CREATE TABLE letter AS SELECT message, detail, hint, value FROM djkafka_dead_letter ORDER BY id;
+SELECT detail, hint FROM letter;
+CREATE FUNCTION give_by_root(value jsonb, root text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE djkafka_route SET root = give_by_root.root;
+    RETURN give(jsonb_build_array(jsonb_build_object('value', value)));
+END $$;
+SELECT give_by_root(convert_from(value, 'UTF8')::jsonb, substring(hint FROM '"(.*?)"')) FROM letter;
+SELECT id, owner FROM account ORDER BY id;
+SELECT djkafka_drop_consumer('default');
+
+RESET search_path;
+SET client_min_messages = warning;
+DROP SCHEMA shapes CASCADE;
