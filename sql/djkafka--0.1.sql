@@ -1084,12 +1084,12 @@ SELECT s.server,
        CASE WHEN NOT @extschema@.djkafka_is_home(s.home) THEN 'foreign_home'
             WHEN sys.state IS NOT NULL THEN sys.state
             WHEN NOT s.enabled THEN CASE WHEN w.pid IS NULL THEN 'paused' ELSE 'stopping' END
-            ELSE coalesce(w.state, 'starting') END AS state,
+            ELSE coalesce(w.state, short.state, 'starting') END AS state,
        CASE WHEN NOT @extschema@.djkafka_is_home(s.home) THEN 'the row belongs to another database, of which this one is a copy'
-            ELSE coalesce(sys.reason, w.reason) END AS reason,
+            ELSE coalesce(sys.reason, w.reason, short.reason) END AS reason,
        CASE WHEN NOT @extschema@.djkafka_is_home(s.home)
             THEN 'A copy sends nothing. To let it send what is produced in it, a superuser throws away what came with it: see "Dump and restore" in the documentation.'
-            ELSE coalesce(sys.hint, w.hint) END AS hint,
+            ELSE coalesce(sys.hint, w.hint, short.hint) END AS hint,
        w.since,
        coalesce(o.delivery, pg_catalog.current_setting('djkafka.delivery', true)) AS delivery,
        d.depth,
@@ -1114,6 +1114,11 @@ SELECT s.server,
  CROSS JOIN LATERAL @extschema@.djkafka_outbox_waiting(s.id) d
   LEFT JOIN @extschema@.djkafka_worker_status() w
     ON w.kind OPERATOR(pg_catalog.=) 'outbox' AND w.consumer_id OPERATOR(pg_catalog.=) s.id
+  LEFT JOIN (
+        SELECT x.state, x.reason, x.hint
+          FROM @extschema@.djkafka_worker_status() x
+         WHERE x.kind OPERATOR(pg_catalog.=) 'supervisor' AND x.state OPERATOR(pg_catalog.=) 'no_worker_slot'
+       ) short ON s.enabled AND w.state IS NULL
   LEFT JOIN LATERAL (
         SELECT v.option_value AS delivery
           FROM pg_catalog.pg_foreign_server f, pg_catalog.pg_options_to_table(f.srvoptions) v

@@ -152,6 +152,15 @@ def test_max_workers_used_up(own_cluster, kafka: Client, topic: str, unique) -> 
     db.query("SELECT djkafka_drop_consumer('second')")
     wait_value(db, "SELECT state FROM djkafka_worker_status() WHERE kind = 'supervisor'", "running")
 
+    # The outbox finds no place either, and says so.
+    db.query("SELECT djkafka_produce(%s, 'value')", topic)
+    wait_value(db, "SELECT state FROM djkafka_outbox_status", "no_worker_slot")
+    reason, hint = db.query("SELECT reason, hint FROM djkafka_outbox_status")[0]
+    assert "djkafka.max_workers" in reason and "Raise djkafka.max_workers" in hint
+    assert ("critical", "settings") in db.query("SELECT verdict, outbox FROM djkafka_health()")
+    db.query("UPDATE djkafka_outbox_server SET enabled = false")
+    assert db.query("SELECT state, reason, hint FROM djkafka_outbox_status") == [("paused", None, None)]
+
     cluster.configure(djkafka__max_workers=1)
     db.disconnect()
     cluster.restart()
