@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * expression.c
- *	  The filter and the mapped columns of a route as one query.
+ *	  The filter, deleted_when and the mapped columns of a route as one query.
  *
  * They are evaluated together, over all candidates of a batch (statement.c).
  * Each of them is looked at alone first: what is wrong is then told by its
@@ -34,29 +34,65 @@ column_of(const DjkRouteState *state, int expression)
 }
 
 /*
+ * Which messages are the route's.  A tombstone of which the filter says nothing
+ * belongs to a mirror.  NULL: all.
+ */
+static const char *
+taken_condition(const DjkRouteState *state)
+{
+	if (state->route->filter == NULL)
+		return NULL;
+	return state->route->operation == DJK_OPERATION_MIRROR ?
+		"djk_filter OR djk_filter IS NULL AND djk_tombstone" : "djk_filter";
+}
+
+/* The name of what says that a message deletes its row. */
+static const char *
+deletion(const DjkRouteState *state)
+{
+	return state->route->deleted_when != NULL ? "djk_gone" : "djk_delete";
+}
+
+/*
  * When a column's expression counts.  Of a message that the filter leaves out,
  * and of one that is a deletion but for the key, it must not fail the message,
- * nor cost a number of a sequence.  (A tombstone of which the filter says
- * nothing belongs to a mirror.)  NULL: always.
+ * nor cost a number of a sequence.  NULL: always.
  */
 static const char *
 expression_condition(const DjkRouteState *state, const DjkColumn *column)
 {
-	bool		mirror = state->route->operation == DJK_OPERATION_MIRROR;
-	bool		for_delete = mirror && column->is_key;
+	const char *taken = taken_condition(state);
+	const char *deleted = deletion(state);
 
-	if (state->route->filter == NULL)
-		return for_delete ? NULL : "NOT djk_delete";
-	if (for_delete)
-		return "djk_filter OR djk_filter IS NULL AND djk_tombstone";
-	return mirror ? "(djk_filter OR djk_filter IS NULL AND djk_tombstone) AND NOT djk_delete" :
-		"djk_filter AND NOT djk_delete";
+	if (state->route->operation == DJK_OPERATION_MIRROR && column->is_key)
+		return taken;
+	return taken == NULL ? psprintf("NOT %s", deleted) : psprintf("(%s) AND NOT %s", taken, deleted);
+}
+
+/*
+ * What the expressions are evaluated over: the messages, with what the filter
+ * and then deleted_when say of each.  OFFSET 0 keeps the planner from copying
+ * them to where they are used.
+ */
+static char *
+build_source(const DjkRouteState *state)
+{
+	const DjkRouteRow *route = state->route;
+	const char *taken = taken_condition(state);
+	char	   *source = DJK_INPUT_RELATION;
+
+	if (route->filter != NULL)
+		source = psprintf("(SELECT *, (%s\n) AS djk_filter FROM %s OFFSET 0) AS %s", route->filter,
+						  source, DJK_INPUT_RELATION);
+	if (route->deleted_when != NULL)
+		source = psprintf("(SELECT *, CASE WHEN djk_delete THEN true WHEN %s THEN (%s\n) IS TRUE ELSE false END AS djk_gone FROM %s OFFSET 0) AS %s",
+						  taken ? taken : "true", route->deleted_when, source, DJK_INPUT_RELATION);
+	return source;
 }
 
 /*
  * Filter and expressions as one query.  The casts name types as those without a
  * typmod are named: "character" would be a character(1) and cut the value.
- * OFFSET 0 keeps the planner from copying the filter to where it is used.
  */
 static char *
 build_evaluation(const DjkRouteState *state)
@@ -65,7 +101,7 @@ build_evaluation(const DjkRouteState *state)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfo(&sql, "SELECT djk_ord, %s", route->filter ? "djk_filter" : "NULL::boolean");
+	appendStringInfo(&sql, "SELECT djk_ord, %s, %s", route->filter ? "djk_filter" : "NULL::boolean", deletion(state));
 	for (int i = 0; i < route->ncolumns; i++)
 	{
 		const DjkColumn *column = column_of(state, i);
@@ -77,19 +113,18 @@ build_evaluation(const DjkRouteState *state)
 						 format_type_extended(column->type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
 						 condition ? " END" : "");
 	}
-	if (route->filter != NULL)
-		appendStringInfo(&sql, "\nFROM (SELECT *, (%s\n) AS djk_filter FROM %s OFFSET 0) AS %s", route->filter,
-						 DJK_INPUT_RELATION, DJK_INPUT_RELATION);
-	else
-		appendStringInfo(&sql, "\nFROM %s", DJK_INPUT_RELATION);
+	appendStringInfo(&sql, "\nFROM %s", build_source(state));
 	return sql.data;
 }
 
 /* ---------- what is refused ---------- */
 
-/* A SELECT of so many columns from one relation that gives a row for each of its rows. */
+/*
+ * A SELECT of so many columns from one relation that gives a row for each of its
+ * rows, so many such SELECTs deep.
+ */
 static bool
-gives_row_for_row(const Query *query, int ncolumns)
+gives_row_for_row(const Query *query, int ncolumns, int depth)
 {
 	const RangeTblEntry *rte = query->rtable != NIL ? linitial(query->rtable) : NULL;
 
@@ -98,7 +133,10 @@ gives_row_for_row(const Query *query, int ncolumns)
 		query->setOperations != NULL || query->limitCount != NULL || query->distinctClause != NIL ||
 		query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs)
 		return false;
-	return rte->rtekind != RTE_SUBQUERY || gives_row_for_row(rte->subquery, DJK_INPUT_COLUMNS + 1);
+	if (depth == 0)
+		return rte->rtekind != RTE_SUBQUERY;
+	return rte->rtekind == RTE_SUBQUERY &&
+		gives_row_for_row(rte->subquery, DJK_INPUT_COLUMNS + depth, depth - 1);
 }
 
 /*
@@ -106,16 +144,18 @@ gives_row_for_row(const Query *query, int ncolumns)
  * closes the parenthesis, or what gives more or fewer rows, is refused.
  */
 static void
-require_one_row_each(SPIPlanPtr plan, int ncolumns)
+require_one_row_each(const DjkRouteState *state, SPIPlanPtr plan)
 {
+	const DjkRouteRow *route = state->route;
+	int			depth = (route->filter != NULL) + (route->deleted_when != NULL);
 	List	   *sources = SPI_plan_get_plan_sources(plan);
 	CachedPlanSource *source = linitial(sources);
 
 	if (list_length(sources) != 1 || list_length(source->query_list) != 1 ||
-		!gives_row_for_row(linitial(source->query_list), ncolumns))
+		!gives_row_for_row(linitial(source->query_list), DJK_RESULT_EXPRESSIONS - 1 + route->ncolumns, depth))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("filter and columns must each be one SQL expression")));
+				 errmsg("filter, deleted_when and columns must each be one SQL expression")));
 }
 
 static void
@@ -170,6 +210,7 @@ check_expressions(const DjkRouteState *state)
 	const DjkRouteRow *route = state->route;
 
 	check_expression(route->filter, pstrdup("filter"), BOOLOID);
+	check_expression(route->deleted_when, pstrdup("deleted_when"), BOOLOID);
 	for (int i = 0; i < route->ncolumns; i++)
 		check_expression(route->column_expressions[i],
 						 psprintf("expression for column \"%s\"", route->column_names[i]), InvalidOid);
@@ -190,15 +231,17 @@ is_value_of(Oid type, const DjkColumn *column)
 void
 djk_expressions_require_types(const DjkRouteState *state, TupleDesc desc)
 {
-	bool		fits = desc->natts == state->route->ncolumns + 2 &&
-		TupleDescAttr(desc, 0)->atttypid == INT4OID && TupleDescAttr(desc, 1)->atttypid == BOOLOID;
+	bool		fits = desc->natts == DJK_RESULT_EXPRESSIONS - 1 + state->route->ncolumns &&
+		TupleDescAttr(desc, DJK_RESULT_ORD - 1)->atttypid == INT4OID &&
+		TupleDescAttr(desc, DJK_RESULT_FILTER - 1)->atttypid == BOOLOID &&
+		TupleDescAttr(desc, DJK_RESULT_DELETE - 1)->atttypid == BOOLOID;
 
 	for (int i = 0; fits && i < state->route->ncolumns; i++)
-		fits = is_value_of(TupleDescAttr(desc, i + 2)->atttypid, column_of(state, i));
+		fits = is_value_of(TupleDescAttr(desc, DJK_RESULT_EXPRESSIONS - 1 + i)->atttypid, column_of(state, i));
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("filter and columns must each be one SQL expression")));
+				 errmsg("filter, deleted_when and columns must each be one SQL expression")));
 }
 
 SPIPlanPtr
@@ -210,7 +253,7 @@ djk_expressions_prepare(DjkRouteState *state)
 
 	check_expressions(state);
 	plan = djk_statement_prepare(build_evaluation(state));
-	require_one_row_each(plan, state->route->ncolumns + 2);
+	require_one_row_each(state, plan);
 	source = linitial(SPI_plan_get_plan_sources(plan));
 	old = MemoryContextSwitchTo(state->context);
 	djk_reads_collect(linitial(source->query_list), &state->reads);

@@ -12,6 +12,15 @@
 
 #include "apply/route_state.h"
 
+/* Columns of the result, from 1. */
+enum
+{
+	DJK_RESULT_ORD = 1,
+	DJK_RESULT_FILTER,			/* null if there is none */
+	DJK_RESULT_DELETE,			/* the message deletes its row, by what djk_delete or deleted_when says */
+	DJK_RESULT_EXPRESSIONS		/* as many as the route has columns */
+};
+
 /*
  * The plan that evaluates them over DJK_INPUT_RELATION, which is registered,
  * and what they may read (state->reads).  ERROR for what is not one expression

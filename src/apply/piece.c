@@ -212,7 +212,7 @@ find_readers(DjkApply *apply, int from, int to)
 	{
 		const DjkRouteRow *row = &apply->consumer->routes[route];
 
-		if (row->filter == NULL && row->ncolumns == 0)
+		if (row->filter == NULL && row->deleted_when == NULL && row->ncolumns == 0)
 			continue;
 		apply->current_route = route;
 		if (reads_batch(apply, route, all))

@@ -12,6 +12,7 @@
  */
 #include "apply/work.h"
 
+#include "apply/expression.h"
 #include "apply/message_row.h"
 #include "apply/root.h"
 #include "apply/route_target.h"
@@ -381,7 +382,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 			HeapTuple	tuple = SPI_tuptable->vals[row];
 			TupleDesc	desc = SPI_tuptable->tupdesc;
 			bool		isnull;
-			int			ord = DatumGetInt32(SPI_getbinval(tuple, desc, 1, &isnull));
+			int			ord = DatumGetInt32(SPI_getbinval(tuple, desc, DJK_RESULT_ORD, &isnull));
 			int			i;
 			bool		matches;
 
@@ -391,7 +392,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 				djk_statement_throw_set(state);
 			answered[ord] = true;
 			i = indexes[ord];
-			matches = DatumGetBool(SPI_getbinval(tuple, desc, 2, &isnull)) && !isnull;
+			matches = DatumGetBool(SPI_getbinval(tuple, desc, DJK_RESULT_FILTER, &isnull)) && !isnull;
 			if (isnull && djk_row_is_tombstone(state, &apply->batch->messages[i]))
 				matches = state->route->operation == DJK_OPERATION_MIRROR;
 			if (state->route->filter != NULL && !matches)

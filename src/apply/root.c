@@ -113,7 +113,7 @@ refuse_value(const DjkRouteState *state, int depth, const DjkField *field, DjkEr
 	error->message = psprintf("the value has no object at its root \"%s\"", state->route->root);
 	error->detail = psprintf("Field \"%s\" is %s.", state->root[depth],
 							 field == NULL ? "absent" : field->kind == DJK_FIELD_NULL ? "null" : "not an object");
-	error->hint = pstrdup("Set root of the route to where the fields of its messages are, or leave such messages out with filter.");
+	error->hint = pstrdup("Set root of the route to where the fields of its messages are; such a message may be a deletion by deleted_when, or be left out by filter.");
 	return false;
 }
 

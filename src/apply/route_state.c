@@ -111,6 +111,11 @@ build_handler(DjkRouteState *state)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a handler has no skip_column"),
 				 errhint("Leave skip_column null, or name a target.")));
+	if (state->route->deleted_when != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a handler has no deleted_when"),
+				 errhint("Leave deleted_when null, or name a target.")));
 	if (state->route->ncolumns > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -177,9 +182,10 @@ build_input(DjkRouteState *state)
 
 	state->input_used[DJK_INPUT_ORD] = true;
 	mark_used(state, route->filter);
+	mark_used(state, route->deleted_when);
 	for (int i = 0; i < route->ncolumns; i++)
 		mark_used(state, route->column_expressions[i]);
-	state->has_expressions = route->filter != NULL || route->ncolumns > 0;
+	state->has_expressions = route->filter != NULL || route->deleted_when != NULL || route->ncolumns > 0;
 }
 
 /* ---------- the whole ---------- */

@@ -10,6 +10,7 @@
  */
 #include "apply/work.h"
 
+#include "apply/expression.h"
 #include "apply/message_row.h"
 #include "apply/root.h"
 #include "apply/row_fields.h"
@@ -319,6 +320,16 @@ require_key(const DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 
 /* ---------- the whole ---------- */
 
+/* What deleted_when deletes may have no fields: its key is the message's then. */
+static bool
+forgive_root(const DjkRow *row, DjkError *error)
+{
+	if (!row->is_delete || error->sqlstate != DJK_ERRCODE_NO_ROOT)
+		return false;
+	memset(error, 0, sizeof(*error));
+	return true;
+}
+
 static bool
 decode_value(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
 {
@@ -335,11 +346,11 @@ decode_value(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, Djk
 	if (builder->decoded.is_object)
 	{
 		if (!djk_root_enter(builder->state, &builder->decoded, error))
-			return false;
-		row->is_delete = djk_row_says_deleted(builder->state, &builder->decoded);
+			return forgive_root(row, error);
+		row->is_delete |= djk_row_says_deleted(builder->state, &builder->decoded);
 		return djk_row_put_fields(builder, row, error);
 	}
-	if (builder->state->fields_optional)
+	if (builder->state->fields_optional || row->is_delete)
 		return true;
 	error->sqlstate = DJK_ERRCODE_MALFORMED;
 	error->message = pstrdup("the value of the message is not a JSON object");
@@ -355,6 +366,15 @@ allocate_row(DjkRow *row, int ncolumns)
 	memset(row->nulls, true, ncolumns * sizeof(bool));
 }
 
+static bool
+result_is_true(HeapTuple tuple, TupleDesc desc, int column)
+{
+	bool		isnull;
+	Datum		value = SPI_getbinval(tuple, desc, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
 void
 djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tuple, TupleDesc desc,
 			  MemoryContext context)
@@ -363,13 +383,14 @@ djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tupl
 	MemoryContext old = MemoryContextSwitchTo(context);
 
 	allocate_row(row, state->ncolumns);
+	row->is_delete = result_is_true(tuple, desc, DJK_RESULT_DELETE);
 	for (int c = 0; c < state->ncolumns; c++)
 	{
 		DjkColumn  *column = &state->columns[c];
 
 		if (column->source == DJK_SOURCE_EXPRESSION)
 		{
-			Datum		value = SPI_getbinval(tuple, desc, column->expression + 3, &row->nulls[c]);
+			Datum		value = SPI_getbinval(tuple, desc, DJK_RESULT_EXPRESSIONS + column->expression, &row->nulls[c]);
 
 			if (!row->nulls[c])
 				row->values[c] = datumCopy(value, get_typbyval(column->type), get_typlen(column->type));

@@ -164,13 +164,13 @@ make_room(DjkRowBuilder *builder, int nfields)
 
 /* Which column each field fills, -1 none; and the field of each column that has one. */
 static bool
-find_columns(DjkRowBuilder *builder, DjkError *error)
+find_columns(DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 {
 	DjkRouteState *state = builder->state;
 	const DjkField *fields = builder->decoded.fields;
 	int			hint = 0;
 	bool		stranger = builder->decoded.nfields > 0 && state->route->ncolumns == 0 &&
-		!state->route->strangers_are_ignored;
+		!row->is_delete && !state->route->strangers_are_ignored;
 
 	make_room(builder, builder->decoded.nfields);
 	for (int i = 0; i < builder->decoded.nfields; i++)
@@ -211,7 +211,7 @@ djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
 {
 	const DjkField *fields = builder->decoded.fields;
 
-	if (!find_columns(builder, error))
+	if (!find_columns(builder, row, error))
 		return false;
 	for (int i = 0; i < builder->decoded.nfields; i++)
 	{

@@ -32,7 +32,7 @@ static const Envelope envelopes[] = {
 	{{"schema", "payload", NULL}, "JSON of Kafka Connect with its schema", "payload",
 	", or let the producer leave the schema out (schemas.enable=false)"},
 	{{"before", "after", "op"}, "an envelope of Debezium", "after",
-	", or let the connector unwrap it (ExtractNewRecordState)"},
+	" and deleted_when to \"value->>'op' = 'd'\", or let the connector unwrap it (ExtractNewRecordState)"},
 	{{"database", "table", "data"}, "a change of Maxwell's", "data", ""},
 	{{"specversion", "type", "data"}, "a CloudEvent", "data", ""}
 };

@@ -39,6 +39,7 @@ VALUES = {
     "time_unit": "ms",
     "naming": "snake_case",
     "root": "after",
+    "deleted_when": "value->>'op' = 'd'",
     "start_at": "earliest",
     "partition": 0,
     "max_messages": 1,

@@ -117,6 +117,7 @@ ALTER TABLE account DROP op;
 SELECT give(jsonb_agg(jsonb_build_object('key', '1', 'value', value))) FROM envelope;
 CREATE TABLE letter AS SELECT message, detail, hint, value FROM djkafka_dead_letter ORDER BY id;
 SELECT detail, hint FROM letter;
+DELETE FROM djkafka_dead_letter;
 CREATE FUNCTION give_by_root(value jsonb, root text) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     UPDATE djkafka_route SET root = give_by_root.root;
@@ -125,6 +126,56 @@ END $$;
 SELECT give_by_root(convert_from(value, 'UTF8')::jsonb, substring(hint FROM '"(.*?)"')) FROM letter;
 SELECT id, owner FROM account ORDER BY id;
 SELECT djkafka_drop_consumer('default');
+
+-- deleted_when: an expression says what is a deletion; the key is the value's or the message's
+CREATE TABLE stock (id int PRIMARY KEY, qty int NOT NULL CHECK (qty > 0), note text);
+SELECT djkafka_subscribe('stock', 'stock', root => 'after', deleted_when => $$value->>'op' = 'd'$$);
+SELECT give('[{"value": {"after": {"id": 1, "qty": 1}, "op": "c"}}, {"value": {"after": {"id": 2, "qty": 2}, "op": "c"}}, {"value": {"after": {"id": 3, "qty": 3}}}, {"value": {"after": {"id": 4, "qty": 4}, "op": null}}]');
+SELECT give('[{"key": {"id": 1}, "value": {"before": {"id": 9}, "after": null, "op": "d"}}, {"key": {"id": 1}, "value": null}, {"key": "2", "value": {"op": "d"}},
+              {"value": {"after": {"id": 3, "qty": "no number"}, "op": "d"}}, {"value": {"before": {"id": 4}, "after": null, "op": "d"}}, {"key": "4", "value": {"after": null, "op": "u"}}]');
+TABLE stock;
+SELECT dead_letters();
+-- in the order of the messages, merged or not, and beside deleted_field; without a root a value may be the deletion alone
+UPDATE djkafka_route SET root = NULL, deleted_when = $$value->>'action' = 'deleted'$$;
+SELECT give('[{"key": "5", "value": {"qty": 5}}, {"key": "5", "value": {"action": "deleted"}}, {"key": "6", "value": {"qty": 6, "action": "created"}}, {"key": "6", "value": {"action": "deleted"}}, {"key": "6", "value": {"qty": 7}},
+              {"key": "7", "value": {"qty": 7}}, {"key": "7", "value": {"__deleted": true}}, {"value": {"id": 4, "qty": -1, "action": "deleted"}}, {"value": {"action": "deleted"}}, {"key": "8", "value": {"action": "gone"}}, {"key": "9", "value": "deleted"}]');
+TABLE stock;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+-- a value that is no object
+UPDATE djkafka_route SET deleted_when = $$value = '"deleted"'$$;
+SELECT give('[{"key": "6", "value": "\"deleted\""}, {"key": "6", "value": "\"other\""}]');
+TABLE stock;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+-- expressions of a deletion are evaluated for the key alone; deleted_when for what the filter takes, and what it raises is the message's
+UPDATE djkafka_route SET filter = $$value->>'kind' = 'x'$$, deleted_when = $$(value->>'gone')::boolean$$, columns = '{"id": "(value->>''n'')::int", "qty": "10 / (value->>''d'')::int"}';
+SELECT give('[{"value": {"kind": "x", "n": 1, "d": 5}}, {"value": {"kind": "x", "n": 2, "d": 5}}, {"value": {"kind": "y", "n": 1, "gone": "maybe"}}, {"value": {"kind": "x", "n": 1, "d": 0, "gone": "yes"}},
+              {"value": {"kind": "x", "n": 3, "d": 1, "gone": "maybe"}}, {"key": "2", "value": null}, {"value": {"kind": "x", "n": 4, "d": 2, "gone": null}}]');
+TABLE stock;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+SELECT applied, filtered, dead FROM djkafka_run('default', messages => '[{"value": {"kind": "x", "n": 4, "gone": true}}, {"value": {"kind": "z", "n": 4, "gone": true}}]');
+-- where nothing is deleted it is counted as filtered
+UPDATE djkafka_route SET operation = 'upsert';
+SELECT applied, filtered, dead FROM djkafka_run('default', messages => '[{"value": {"kind": "x", "n": 5, "d": 1}}, {"value": {"kind": "x", "n": 5, "gone": true}}]');
+TABLE stock;
+-- what stands in the table may decide
+UPDATE djkafka_route SET operation = 'mirror', filter = NULL, columns = NULL, deleted_when = $$(SELECT s.qty FROM stock s WHERE s.id = (value->>'id')::int) = (value->>'qty')::int$$;
+SELECT give('[{"value": {"id": 5, "qty": 11}}, {"value": {"id": 5, "qty": 11}}, {"value": {"id": 5, "qty": 11}}, {"value": {"id": 6, "qty": 6}}, {"value": {"id": 6, "qty": 6}}]');
+TABLE stock;
+-- by key in the other formats too
+CREATE TABLE line (key text PRIMARY KEY, value text);
+SELECT djkafka_subscribe('lines', 'line', format => 'text', deleted_when => $$value = 'gone'$$, consumer => 'lines');
+SELECT give('[{"key": "a", "value": "1"}, {"key": "b", "value": "2"}, {"key": "a", "value": "gone"}, {"key": "b", "value": null}]', 'lines');
+TABLE line;
+CREATE FUNCTION try_deleted(expression text, more text = '') RETURNS text LANGUAGE sql AS
+    $$ SELECT refused(format('UPDATE djkafka_route SET deleted_when = %L%s WHERE topic = ''stock''', expression, more)) $$;
+SELECT try_deleted($$value->>'op'$$);
+SELECT try_deleted('no_such_name');
+SELECT try_deleted('generate_series(1, 2) = 1');
+SELECT try_deleted('true) OR (true');
+SELECT try_deleted('true), (true');
+SELECT try_deleted('true) IS TRUE END AS djk_gone FROM djkafka_input, (VALUES (1), (2)) v WHERE ((true');
+SELECT try_deleted('true', ', target = NULL, handler = ''handle(jsonb)''');
+SELECT djkafka_drop_consumer('default'), djkafka_drop_consumer('lines');
 
 RESET search_path;
 SET client_min_messages = warning;
