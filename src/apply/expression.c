@@ -248,15 +248,34 @@ SPIPlanPtr
 djk_expressions_prepare(DjkRouteState *state)
 {
 	SPIPlanPtr	plan;
-	CachedPlanSource *source;
-	MemoryContext old;
 
 	check_expressions(state);
 	plan = djk_statement_prepare(build_evaluation(state));
 	require_one_row_each(state, plan);
-	source = linitial(SPI_plan_get_plan_sources(plan));
+	return plan;
+}
+
+bool
+djk_expressions_are_planned(const DjkRouteState *state)
+{
+	const CachedPlanSource *source;
+
+	if (state->input_plan == NULL)
+		return false;
+	source = linitial(SPI_plan_get_plan_sources(state->input_plan));
+	return source->is_valid && source->gplan != NULL && source->gplan->is_valid;
+}
+
+void
+djk_expressions_note_reads(DjkRouteState *state)
+{
+	const CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(state->input_plan));
+	MemoryContext old;
+
+	if (source->generation == state->reads_generation)
+		return;
 	old = MemoryContextSwitchTo(state->context);
 	djk_reads_collect(linitial(source->query_list), &state->reads);
 	MemoryContextSwitchTo(old);
-	return plan;
+	state->reads_generation = source->generation;
 }

@@ -22,11 +22,17 @@ enum
 };
 
 /*
- * The plan that evaluates them over DJK_INPUT_RELATION, which is registered,
- * and what they may read (state->reads).  ERROR for what is not one expression
- * each.  SPI is connected; the plan is not kept.
+ * The plan that evaluates them over DJK_INPUT_RELATION, which is registered.
+ * ERROR for what is not one expression each.  SPI is connected; the plan is not
+ * kept.
  */
 extern SPIPlanPtr djk_expressions_prepare(DjkRouteState *state);
+
+/* Whether there is a plan, and nothing that it was made of has changed. */
+extern bool djk_expressions_are_planned(const DjkRouteState *state);
+
+/* Looks what the plan may read (state->reads), if it is another one than the last time. */
+extern void djk_expressions_note_reads(DjkRouteState *state);
 
 /*
  * ERROR unless a result is of the types that the columns have.  Looked at with

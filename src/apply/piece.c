@@ -149,16 +149,20 @@ djk_piece_first_stop(const DjkApply *apply, int from, int to)
 
 /* ---------- what must see its predecessors ---------- */
 
-/* Whether a route writes, or has written by others, one of the tables that are read. */
+/*
+ * Whether a route writes, or has written by others, one of the tables that a
+ * reader reads.  The reader's own state may have been invalidated since; to ask
+ * for it would build another, and take away 'reads'.
+ */
 static bool
-may_write(DjkApply *apply, int route, const DjkReads *reads)
+may_write(DjkApply *apply, int route, int reader, const DjkReads *reads)
 {
 	const DjkRouteRow *row = &apply->consumer->routes[route];
 	const DjkRouteState *state;
 
 	if (row->handler != NULL || list_member_oid(reads->tables, row->target))
 		return true;
-	state = djk_work_state(apply, route);
+	state = route == reader ? apply->states[reader] : djk_work_state(apply, route);
 	return state->ordered || state->cascades || state->is_view;
 }
 
@@ -172,7 +176,7 @@ reads_batch(DjkApply *apply, int route, const Bitmapset *writers)
 		return true;
 	while (reads->tables != NIL && (writer = bms_next_member(writers, writer)) >= 0)
 	{
-		if (may_write(apply, writer, reads))
+		if (may_write(apply, writer, route, reads))
 			return true;
 	}
 	return false;

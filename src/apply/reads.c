@@ -9,43 +9,89 @@
  * (piece.c).  That is slower by far, so it is found out which expressions can
  * read at all: those that name a table, and those that call a function which
  * might.  A function is believed to be IMMUTABLE if it says so; of the server's
- * own, those that run queries are known.
+ * own, those that are volatile may see what is written (currval, query_to_xml),
+ * but for a few.
  *
  *-------------------------------------------------------------------------
  */
 #include "apply/reads.h"
 
+#include "access/htup_details.h"
 #include "access/transam.h"
+#include "catalog/pg_aggregate.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+/* Of the server's own that are volatile: what gives numbers or a time, or changes settings, which last as long as the evaluation. */
+static bool
+is_blind(Oid function)
+{
+	static const char *const blind[] = {
+		"nextval", "random", "random_normal", "gen_random_uuid", "uuidv4", "uuidv7", "clock_timestamp",
+		"timeofday", "set_config"
+	};
+	const char *name = get_func_name(function);
+
+	for (int i = 0; name != NULL && i < lengthof(blind); i++)
+	{
+		if (strcmp(name, blind[i]) == 0)
+			return true;
+	}
+	return false;
+}
 
 static bool
-may_read(Oid function, void *context)
+may_read_plainly(Oid function)
 {
 	switch (function)
 	{
-		case F_QUERY_TO_XML:
-		case F_QUERY_TO_XML_AND_XMLSCHEMA:
+			/* They say that they are stable. */
 		case F_TABLE_TO_XML:
 		case F_TABLE_TO_XML_AND_XMLSCHEMA:
 		case F_SCHEMA_TO_XML:
 		case F_SCHEMA_TO_XML_AND_XMLSCHEMA:
 		case F_DATABASE_TO_XML:
 		case F_DATABASE_TO_XML_AND_XMLSCHEMA:
-		case F_CURSOR_TO_XML:
-		case F_TS_STAT_TEXT:
-		case F_TS_STAT_TEXT_TEXT:
-		case F_TS_REWRITE_TSQUERY_TEXT:
-		case F_LO_GET_OID:
-		case F_LO_GET_OID_INT8_INT4:
 			return true;
 		default:
-			return function >= FirstUnpinnedObjectId && func_volatile(function) != PROVOLATILE_IMMUTABLE;
+			break;
 	}
+	if (!OidIsValid(function))
+		return false;
+	if (function >= FirstUnpinnedObjectId)
+		return func_volatile(function) != PROVOLATILE_IMMUTABLE;
+	return func_volatile(function) == PROVOLATILE_VOLATILE && !is_blind(function);
+}
+
+/* An aggregate itself is always said to be immutable. */
+static bool
+aggregate_may_read(Oid aggregate)
+{
+	HeapTuple	tuple = SearchSysCache1(AGGFNOID, ObjectIdGetDatum(aggregate));
+	Form_pg_aggregate form;
+	bool		found;
+
+	if (!HeapTupleIsValid(tuple))
+		return true;
+	form = (Form_pg_aggregate) GETSTRUCT(tuple);
+	found = may_read_plainly(form->aggtransfn) || may_read_plainly(form->aggfinalfn) ||
+		may_read_plainly(form->aggmtransfn) || may_read_plainly(form->aggminvtransfn) ||
+		may_read_plainly(form->aggmfinalfn);
+	ReleaseSysCache(tuple);
+	return found;
+}
+
+static bool
+may_read(Oid function, void *context)
+{
+	if (function >= FirstUnpinnedObjectId && get_func_prokind(function) == PROKIND_AGGREGATE)
+		return aggregate_may_read(function);
+	return may_read_plainly(function);
 }
 
 static void
@@ -93,5 +139,8 @@ collect(Node *node, void *context)
 void
 djk_reads_collect(Query *query, DjkReads *reads)
 {
+	list_free(reads->tables);
+	reads->tables = NIL;
+	reads->anything = false;
 	(void) collect((Node *) query, reads);
 }

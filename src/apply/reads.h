@@ -18,7 +18,7 @@ typedef struct DjkReads
 	bool		anything;		/* it calls what may read whatever it likes */
 } DjkReads;
 
-/* Adds what an analyzed and rewritten query may read. */
+/* What an analyzed and rewritten query may read, in place of what was there. */
 extern void djk_reads_collect(Query *query, DjkReads *reads);
 
 #endif							/* DJK_READS_H */

@@ -136,7 +136,8 @@ typedef struct DjkRouteState
 	TupleDesc	message_desc;	/* djkafka_message */
 	Oid			header_type;
 	SPIPlanPtr	input_plan;		/* filter and expressions: */
-	DjkReads	reads;			/* what they may read, once they are planned */
+	DjkReads	reads;			/* what they may read, once they are planned, */
+	int			reads_generation;	/* … by which plan; 0: none */
 	SPIPlanPtr	call_plan;		/* the handler */
 	HTAB	   *statements;		/* see statement.c */
 	List	   *plans;			/* all that must be freed with the context */

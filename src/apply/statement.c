@@ -302,14 +302,17 @@ prepare_input_plan(DjkRouteState *state)
 const DjkReads *
 djk_statement_reads(DjkRouteState *state)
 {
-	Tuplestorestate *empty;
-
-	if (!state->has_expressions || state->input_plan != NULL)
+	if (!state->has_expressions)
 		return &state->reads;
-	empty = tuplestore_begin_heap(false, false, 64);
-	djk_statement_evaluate(state, empty, 0);
-	SPI_finish();
-	tuplestore_end(empty);
+	if (!djk_expressions_are_planned(state))
+	{
+		Tuplestorestate *empty = tuplestore_begin_heap(false, false, 64);
+
+		djk_statement_evaluate(state, empty, 0);
+		SPI_finish();
+		tuplestore_end(empty);
+	}
+	djk_expressions_note_reads(state);
 	return &state->reads;
 }
 

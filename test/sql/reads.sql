@@ -59,6 +59,48 @@ INSERT INTO child VALUES (1, 9), (2, 9);
 SELECT djkafka_subscribe('left', 'left_over', columns => '{"children": "(SELECT count(*)::int FROM reads.child)"}');
 SELECT give('[{"topic": "left", "value": {"id": 1}}, {"topic": "customer", "key": 9}, {"topic": "left", "value": {"id": 2}}]');
 TABLE left_over ORDER BY id;
+-- aggregates of one's own, numbers that were given out
+CREATE FUNCTION count_more(int, int) RETURNS int STABLE LANGUAGE sql AS 'SELECT $1 + $2 * count(*)::int FROM reads.added';
+CREATE AGGREGATE counted_sum(int) (sfunc = count_more, stype = int, initcond = '0');
+CREATE TABLE numbered (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, kind text, before bigint);
+TRUNCATE added;
+SELECT djkafka_subscribe('summed', 'added', columns => '{"before": "(SELECT reads.counted_sum(x) FROM generate_series(1, 2) x)"}');
+SELECT djkafka_subscribe('numbered', 'numbered', operation => 'insert', filter => $$value->>'kind' = 'first'$$);
+SELECT djkafka_subscribe('numbered', 'numbered', operation => 'insert', route_order => 1, columns => '{"before": "currval(''reads.numbered_id_seq'')"}');
+SELECT give('[{"topic": "summed", "value": {"id": 1}}, {"topic": "summed", "value": {"id": 2}}, {"topic": "summed", "value": {"id": 3}}]');
+TABLE added ORDER BY id;
+SELECT give('[{"topic": "numbered", "value": {"kind": "first"}}, {"topic": "numbered", "value": {}}, {"topic": "numbered", "value": {"kind": "first"}}, {"topic": "numbered", "value": {}}]');
+SELECT id, kind, before FROM numbered ORDER BY id;
+
+-- what is read is looked at again when a view or a function is another one than in the batch before
+CREATE TABLE changing (id int PRIMARY KEY, seen int, called int);
+CREATE TABLE change (id int PRIMARY KEY);
+CREATE VIEW looking AS SELECT 0 AS n;
+CREATE FUNCTION looked() RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT 0';
+CREATE FUNCTION change() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  CREATE OR REPLACE VIEW reads.looking AS SELECT count(*)::int AS n FROM reads.changing;
+  CREATE OR REPLACE FUNCTION reads.looked() RETURNS int STABLE LANGUAGE sql AS 'SELECT count(*)::int FROM reads.changing';
+  RETURN NULL; END $$;
+CREATE TRIGGER change AFTER INSERT ON change FOR EACH ROW EXECUTE FUNCTION change();
+SELECT djkafka_create_consumer('changing', enabled => false, batch_messages => 3) > 0;
+SELECT djkafka_create_route('changing', 'view', 'changing', columns => '{"seen": "(SELECT n FROM reads.looking)"}') > 0,
+    djkafka_create_route('changing', 'function', 'changing', columns => '{"called": "reads.looked()"}') > 0,
+    djkafka_create_route('changing', 'change', 'change') > 0;
+SELECT give('[{"topic": "view", "value": {"id": 1}}, {"topic": "function", "value": {"id": 2}}, {"topic": "change", "value": {"id": 1}},
+              {"topic": "view", "value": {"id": 3}}, {"topic": "view", "value": {"id": 4}}, {"topic": "view", "value": {"id": 5}},
+              {"topic": "function", "value": {"id": 6}}, {"topic": "function", "value": {"id": 7}}, {"topic": "function", "value": {"id": 8}}]', 'changing');
+TABLE changing ORDER BY id;
+-- … and is not forgotten where the target is altered while it is looked at
+CREATE TABLE looked_at (id int PRIMARY KEY);
+CREATE FUNCTION alter_changing() RETURNS boolean LANGUAGE plpgsql AS 'BEGIN ALTER TABLE reads.changing SET (fillfactor = 90); RETURN true; END';
+CREATE FUNCTION altered(text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT reads.alter_changing()); END';
+SELECT djkafka_create_route('changing', 'altered', 'changing', filter => $$reads.altered('a')$$, columns => '{"seen": "(SELECT count(*)::int FROM reads.looked_at)"}') > 0,
+    djkafka_create_route('changing', 'looked_at', 'looked_at') > 0;
+TRUNCATE changing;
+SELECT give('[{"topic": "looked_at", "value": {"id": 1}}, {"topic": "altered", "value": {"id": 1}}, {"topic": "looked_at", "value": {"id": 2}}]', 'changing');
+TABLE changing;
+SELECT djkafka_drop_consumer('changing');
+
 -- several routes of one topic, the first of which reads
 CREATE TABLE first_seen (id int PRIMARY KEY);
 CREATE TABLE seen_again (n bigint GENERATED ALWAYS AS IDENTITY, id int);
