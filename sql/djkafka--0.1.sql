@@ -114,6 +114,7 @@ CREATE TABLE @extschema@.djkafka_route (
     naming text NOT NULL DEFAULT 'exact',
     root text,
     deleted_when text,
+    unchanged_value text DEFAULT '__debezium_unavailable_value',
     search_path text NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now()
@@ -144,6 +145,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.skip_column IS 'boolean column of th
 COMMENT ON COLUMN @extschema@.djkafka_route.naming IS 'which column a field fills beside the one of its very name: exact (no other), snake_case (firstName: first_name) or insensitive to case and separators';
 COMMENT ON COLUMN @extschema@.djkafka_route.root IS 'where in the value the object is whose fields fill the columns: names with dots between them, or an array; null: it is the value';
 COMMENT ON COLUMN @extschema@.djkafka_route.deleted_when IS 'boolean SQL expression over the same names as columns; a message for which it is true deletes its row in a mirror; null: none';
+COMMENT ON COLUMN @extschema@.djkafka_route.unchanged_value IS 'value of a field that stands for one that was not sent and leaves its column alone, in the forms that Debezium gives it for bytea, hstore and arrays too; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.search_path IS 'search_path at creation, under which expressions and handlers run';
 
 CREATE TABLE @extschema@.djkafka_offset (
@@ -692,18 +694,19 @@ CREATE FUNCTION @extschema@.djkafka_create_route(
     time_unit text DEFAULT NULL,
     naming text DEFAULT 'exact',
     root text DEFAULT NULL,
-    deleted_when text DEFAULT NULL
+    deleted_when text DEFAULT NULL,
+    unchanged_value text DEFAULT '__debezium_unavailable_value'
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_route AS r
         (consumer_id, topic, target, handler, operation, format, key_format, key_columns, columns,
          include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify, time_zone, skip_column,
-         types, time_unit, naming, root, deleted_when)
+         types, time_unit, naming, root, deleted_when, unchanged_value)
     VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8, $9,
-            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)
+            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
     RETURNING r.id;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text)
+COMMENT ON FUNCTION @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text)
     IS 'creates a route of a consumer and returns its id';
 
 CREATE FUNCTION @extschema@.djkafka_subscribe(
@@ -730,15 +733,16 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     time_unit text DEFAULT NULL,
     naming text DEFAULT 'exact',
     root text DEFAULT NULL,
-    deleted_when text DEFAULT NULL
+    deleted_when text DEFAULT NULL,
+    unchanged_value text DEFAULT '__debezium_unavailable_value'
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer (name) VALUES ($19) ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $20, $21, $22, $23, $24);
+        $20, $21, $22, $23, $24, $25);
     SELECT $19;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text)
+COMMENT ON FUNCTION @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text)
     IS 'keeps a table in sync with a topic, or calls a function for its messages; makes the consumer at first use and returns its name';
 
 CREATE FUNCTION @extschema@.djkafka_drop_consumer(name text) RETURNS void
@@ -1332,8 +1336,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_target_dropped(),
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
     @extschema@.djkafka_consumer_id(text),
-    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text),
-    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text),
+    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text),
+    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
     @extschema@.djkafka_dead_letter_retry(bigint),
@@ -1354,8 +1358,8 @@ REVOKE ALL ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
     @extschema@.djkafka_consumer_id(text),
-    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text),
-    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text),
+    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text),
+    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
     @extschema@.djkafka_dead_letter_retry(bigint),

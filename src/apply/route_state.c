@@ -13,6 +13,7 @@
 #include "apply/root.h"
 #include "apply/route_target.h"
 #include "apply/statement.h"
+#include "apply/unchanged.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
@@ -237,6 +238,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 	guc_level = djk_route_state_enter(state);
 	build_input(state);
 	djk_root_build(state);
+	state->unchanged = djk_unchanged_create(route);
 	if (route->handler != NULL)
 		build_handler(state);
 	else

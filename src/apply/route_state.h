@@ -66,6 +66,7 @@ typedef struct DjkColumn
 	char	   *folded;			/* the name as the route's naming compares it */
 	int			folded_len;		/* -1: by the name alone */
 	Oid			type;
+	Oid			base_type;		/* of a domain */
 	int32		typmod;
 	Oid			collation;
 	DjkSource	source;
@@ -84,6 +85,8 @@ typedef struct DjkColumn
 	char	   *equal_operator;	/* OPERATOR(schema.=) */
 } DjkColumn;
 
+typedef struct DjkUnchanged DjkUnchanged;
+
 typedef enum DjkHandlerKind
 {
 	DJK_HANDLER_JSONB,
@@ -100,6 +103,7 @@ typedef struct DjkRouteState
 	int			deleted_field_len;	/* of route->deleted_field; -1: none */
 	char	  **root;			/* names that lead to the object whose fields count */
 	int			nroot;
+	DjkUnchanged *unchanged;	 /* the value of a field that was not sent; NULL: none */
 
 	/* a table or view */
 	char	   *target_sql;		/* qualified and quoted */

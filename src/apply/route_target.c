@@ -120,6 +120,7 @@ fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 	column->name = pstrdup(NameStr(att->attname));
 	column->name_len = strlen(column->name);
 	column->type = att->atttypid;
+	column->base_type = getBaseType(att->atttypid);
 	column->typmod = att->atttypmod;
 	column->collation = att->attcollation;
 	column->not_null = att->attnotnull;

@@ -13,6 +13,7 @@
 
 #include "apply/naming.h"
 #include "apply/stranger.h"
+#include "apply/unchanged.h"
 #include "mb/pg_wchar.h"
 
 bool
@@ -221,7 +222,8 @@ djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
 		if (c < 0 || builder->last_fields[c] != i)
 			continue;
 		column = &builder->state->columns[c];
-		if (!column->is_key && row->is_delete)
+		if ((!column->is_key && row->is_delete) ||
+			djk_unchanged_is(builder->state->unchanged, column, &fields[i]))
 			continue;
 		if (!check_choice(fields, column, i, builder->other_fields[c], error) ||
 			!djk_row_put_field(builder, row, column, &fields[i], error))

@@ -344,6 +344,7 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->deleted_field = djk_trigger_row_text(row, "deleted_field");
 	route->naming = djk_naming_parse(djk_trigger_row_text(row, "naming"));
 	route->root = djk_trigger_row_text(row, "root");
+	route->unchanged_value = djk_trigger_row_text(row, "unchanged_value");
 	route->deleted_when = djk_trigger_row_text(row, "deleted_when");
 	route->strict_types = strcmp(djk_trigger_row_text(row, "types"), "strict") == 0;
 	route->time_zone = djk_trigger_row_text(row, "time_zone");

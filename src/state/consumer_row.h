@@ -66,6 +66,7 @@ typedef struct DjkRouteRow
 	char	   *deleted_field;	/* NULL: none */
 	DjkNaming	naming;
 	char	   *deleted_when;	/* an expression; NULL: none */
+	char	   *unchanged_value;	/* a field's that leaves its column alone; NULL: none */
 	char	   *root;			/* where the fields are within the value; NULL: they are the value's */
 	bool		unknown_fields_are_errors;
 	bool		strangers_are_ignored;	/* a value may have no field with a column */

@@ -39,6 +39,7 @@ VALUES = {
     "time_unit": "ms",
     "naming": "snake_case",
     "root": "after",
+    "unchanged_value": "?",
     "deleted_when": "value->>'op' = 'd'",
     "start_at": "earliest",
     "partition": 0,

@@ -177,6 +177,50 @@ SELECT try_deleted('true) IS TRUE END AS djk_gone FROM djkafka_input, (VALUES (1
 SELECT try_deleted('true', ', target = NULL, handler = ''handle(jsonb)''');
 SELECT djkafka_drop_consumer('default'), djkafka_drop_consumer('lines');
 
+-- unchanged_value: what the source did not send is absent, in each form that Debezium has for it
+CREATE DOMAIN photo AS bytea;
+CREATE TABLE document (id int PRIMARY KEY, t text DEFAULT 'default', v varchar(20), j jsonb, raw json, b bytea, p photo, n numeric, ts timestamptz,
+    ta text[], ia int[], la bigint[], ba bytea[], ua uuid[], ja jsonb[], h jsonb, x text DEFAULT 'x');
+SELECT djkafka_subscribe('documents', 'document');
+CREATE FUNCTION doc(id int, value text) RETURNS jsonb LANGUAGE sql AS
+    $$ SELECT jsonb_build_array(jsonb_build_object('value', format('{"id": %s, %s}', id, (SELECT string_agg(format('"%s": %s', c, value), ', ') FROM regexp_split_to_table('t v j raw b p n ts ta ia la ba ua ja h', ' ') c)))) $$;
+SELECT give('[{"value": {"id": 1, "t": "t", "v": "v", "j": {"a": 1}, "raw": [1], "b": "\\x01", "p": "\\x02", "n": 5, "ts": "2026-01-01T00:00:00Z",
+    "ta": ["a"], "ia": [1], "la": [2], "ba": ["\\x03"], "ua": ["00000000-0000-0000-0000-000000000000"], "ja": [{}], "h": {"k": "v"}}}]');
+CREATE TABLE document_before AS TABLE document;
+SELECT give(doc(1, '"__debezium_unavailable_value"'));
+SELECT give(doc(1, '"\u005f_debezium_unavailable_value"'));
+SELECT give(doc(1, '["__debezium_unavailable_value"]'));
+SELECT give(doc(1, '[ "__debezium_unavailable_value" ]'));
+SELECT give(doc(1, '{"__debezium_unavailable_value": "__debezium_unavailable_value"}'));
+SELECT give(doc(1, '"{\"__debezium_unavailable_value\":\"__debezium_unavailable_value\"}"'));
+SELECT give(doc(1, '[95, 95, 100, 101, 98, 101, 122, 105, 117, 109, 95, 117, 110, 97, 118, 97, 105, 108, 97, 98, 108, 101, 95, 118, 97, 108, 117, 101]'));
+CREATE FUNCTION bytes(form text) RETURNS text LANGUAGE sql AS
+    $$ SELECT give(format('[{"value": {"id": 1, "b": "%1$s", "p": "%1$s", "ba": ["%1$s"]}}]', form)::jsonb) $$;
+SELECT bytes(encode('__debezium_unavailable_value', 'base64')), bytes(rtrim(encode('__debezium_unavailable_value', 'base64'), '=')),
+       bytes(encode('__debezium_unavailable_value', 'hex')), bytes('\\x' || encode('__debezium_unavailable_value', 'hex')), bytes(upper(encode('__debezium_unavailable_value', 'hex')));
+SELECT give(format('[{"value": {"id": 1, "ua": ["%s"]}}]', overlay(overlay(md5('__debezium_unavailable_value') PLACING '3' FROM 13) PLACING to_hex((('x' || substr(md5('__debezium_unavailable_value'), 17, 1))::bit(4)::int & 3) | 8) FROM 17)::uuid)::jsonb);
+SELECT (SELECT d::text FROM document d) = (SELECT d::text FROM document_before d) AS unchanged;
+SELECT dead_letters();
+-- what only looks like it is a value
+SELECT give('[{"value": {"id": 2, "t": "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==", "v": "__debezium", "j": ["__debezium_unavailable_value", 1], "raw": {"__debezium_unavailable_value": 1}, "b": "X19kZWJleml1bQ==",
+    "ta": ["__debezium_unavailable_value", "b"], "ia": [95, 95, 100], "la": [95], "h": {"__debezium_unavailable_value": "x", "y": "z"}, "x": "__debezium_unavailable_value "}}, {"value": {"id": 3, "ia": [], "ja": [[], "__debezium_unavailable_value"]}}]');
+SELECT id, t, v, j, raw, encode(b, 'escape') AS b, ta, ia, la, ja, h, '<' || x || '>' AS x FROM document WHERE id > 1 ORDER BY id;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+-- a row that is not there gets defaults; in the order of the messages, merged or not; the key is the message's
+SELECT give('[{"value": {"id": 4, "t": "__debezium_unavailable_value", "x": null}}, {"value": {"id": 5, "t": "a"}}, {"value": {"id": 5, "t": "__debezium_unavailable_value", "x": "b"}}, {"value": {"id": 5, "__deleted": true}},
+              {"value": {"id": 5, "t": "__debezium_unavailable_value", "x": "c"}}, {"value": {"id": 6, "t": "a"}}, {"value": {"id": 6, "t": "__debezium_unavailable_value"}}, {"key": "7", "value": {"id": "__debezium_unavailable_value", "t": "by key"}},
+              {"value": {"id": "__debezium_unavailable_value", "t": "no key"}}, {"value": "{\"id\": 8, \"t\": \"first\", \"t\": \"__debezium_unavailable_value\"}"}]');
+SELECT id, t, x FROM document WHERE id > 3 ORDER BY id;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+-- another one, or none
+UPDATE djkafka_route SET unchanged_value = '(nicht geändert)';
+SELECT give('[{"value": {"id": 4, "t": "(nicht geändert)", "x": "__debezium_unavailable_value", "b": "KG5pY2h0IGdlw6RuZGVydCk=", "ia": [40,110,105,99,104,116,32,103,101,-61,-92,110,100,101,114,116,41]}}]');
+UPDATE djkafka_route SET unchanged_value = NULL;
+SELECT give('[{"value": {"id": 5, "t": "__debezium_unavailable_value", "j": "(nicht geändert)"}}]');
+SELECT id, t, x, b, ia, j FROM document WHERE id IN (4, 5) ORDER BY id;
+SELECT refused($$UPDATE djkafka_route SET unchanged_value = ''$$);
+SELECT djkafka_drop_consumer('default');
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA shapes CASCADE;
