@@ -196,7 +196,10 @@ part_field(DjkRowBuilder *builder, DjkColumn *column, const DjkMessage *message,
 	}
 	/* A text column takes the key as it was sent, whatever it looks like. */
 	field->kind = DJK_FIELD_STRING;
-	return djk_codec_to_server_text(bytes, len, builder->decoded.context, &field->text, &field->len, error);
+	if (djk_codec_to_server_text(bytes, len, builder->decoded.context, &field->text, &field->len, error))
+		return true;
+	djk_codec_blame_key(error, builder->decoded.context);
+	return false;
 }
 
 /* Columns that are parts of the message, in the formats text and raw. */
@@ -212,6 +215,7 @@ put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, Djk
 		DjkField	field = {0};
 
 		field.kind = DJK_FIELD_NULL;
+		builder->in_key = column->source == DJK_SOURCE_KEY;
 		switch (column->source)
 		{
 			case DJK_SOURCE_TOPIC:
@@ -252,10 +256,18 @@ put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, Djk
 		if (!djk_row_put_field(builder, row, column, &field, error))
 			return false;
 	}
+	builder->in_key = false;
 	return true;
 }
 
 /* ---------- the key ---------- */
+
+/* Of what is thrown where a value of the key is converted. */
+static void
+tell_key(void *arg)
+{
+	errcontext("key of the message");
+}
 
 static bool
 key_is_present(const DjkRowBuilder *builder, const DjkRow *row)
@@ -272,12 +284,10 @@ key_is_present(const DjkRowBuilder *builder, const DjkRow *row)
 
 /* Fills key columns that the value lacks from the message's key. */
 static bool
-put_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
+fill_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
 {
 	DjkRouteState *state = builder->state;
 
-	if (message->key == NULL || key_is_present(builder, row))
-		return true;
 	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, &builder->decoded, error))
 		return false;
 
@@ -296,6 +306,21 @@ put_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError
 			return false;
 	}
 	return true;
+}
+
+static bool
+put_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
+{
+	ErrorContextCallback callback = {error_context_stack, tell_key, NULL};
+	bool		filled;
+
+	if (message->key == NULL || key_is_present(builder, row))
+		return true;
+	builder->in_key = true;
+	error_context_stack = &callback;
+	filled = fill_key(builder, row, message, error);
+	error_context_stack = callback.previous;
+	return filled;
 }
 
 static bool
@@ -413,6 +438,7 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 
 	bms_free(builder->present);
 	builder->present = bms_copy(state->expression_columns);
+	builder->in_key = false;
 	memset(&builder->error, 0, sizeof(DjkError));
 	if (row->values == NULL)
 		allocate_row(row, state->ncolumns);

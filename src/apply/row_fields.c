@@ -28,7 +28,8 @@ djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column, const 
 		return true;
 	}
 	builder->present = bms_del_member(builder->present, c);
-	refused.message = psprintf("column \"%s\": %s", column->name, refused.message);
+	refused.message = psprintf("%scolumn \"%s\": %s", builder->in_key ? "key of the message: " : "",
+							   column->name, refused.message);
 	if (column->is_key)
 	{
 		*error = refused;
@@ -135,7 +136,10 @@ djk_row_find_field(const DjkRowBuilder *builder, const DjkColumn *column, const 
 			choose_field(fields, column, i, &last, &other);
 	}
 	if (!check_choice(fields, column, last, other, error))
+	{
+		error->message = psprintf("key of the message: %s", error->message);
 		return false;
+	}
 	if (last >= 0)
 		*field = &fields[last];
 	return true;

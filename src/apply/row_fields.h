@@ -20,6 +20,7 @@ typedef struct DjkRowBuilder
 	int			max_fields;
 	int		   *last_fields;	/* scratch, by column: the field that fills it, or -1 */
 	int		   *other_fields;	/* scratch, by column: one that would as well, or -1 */
+	bool		in_key;			/* what is put comes from the message's key */
 	DjkError	error;			/* first one of a column that is not in the key */
 } DjkRowBuilder;
 
@@ -34,8 +35,8 @@ extern bool djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *co
 extern bool djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *error);
 
 /*
- * The field of builder->decoded, an object, that fills a column; NULL if none
- * does.  False and *error if it is not clear which.
+ * The field of builder->decoded, the message's key and an object, that fills a
+ * column; NULL if none does.  False and *error if it is not clear which.
  */
 extern bool djk_row_find_field(const DjkRowBuilder *builder, const DjkColumn *column,
 							   const DjkField **field, DjkError *error);

@@ -113,5 +113,17 @@ djk_codec_decode_key(const char *key_format, const char *bytes, int len,
 		error->hint = MemoryContextStrdup(out->context, "Key formats are auto, json, text and raw.");
 		return false;
 	}
-	return codec->decode(bytes, len, out, error);
+	if (codec->decode(bytes, len, out, error))
+		return true;
+	djk_codec_blame_key(error, out->context);
+	return false;
+}
+
+void
+djk_codec_blame_key(DjkError *error, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	error->message = psprintf("key of the %s", error->message);
+	MemoryContextSwitchTo(old);
 }

@@ -89,6 +89,9 @@ extern void djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, 
 extern bool djk_codec_decode_key(const char *key_format, const char *bytes, int len,
 								 DjkDecoded *out, DjkError *error);
 
+/* Makes of what is wrong with a message, by its format, what is wrong with its key. */
+extern void djk_codec_blame_key(DjkError *error, MemoryContext context);
+
 /*
  * Checks (UTF-8 -> server encoding) and returns text valid in the server's
  * encoding without NUL: 'bytes' itself where nothing has to change.  false and

@@ -103,7 +103,7 @@ report_fault(const DjkJsonScan *scan, MemoryContext context, DjkError *error)
 	error->sqlstate = DJK_ERRCODE_MALFORMED;
 	error->message = pstrdup("message is not valid JSON");
 	if (scan->end == scan->start)
-		error->detail = pstrdup("The message is empty.");
+		error->detail = pstrdup("It is empty.");
 	else
 		error->detail = psprintf("%s %s.", fault_text(scan->fault), place);
 	error->hint = NULL;
