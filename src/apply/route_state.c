@@ -12,6 +12,7 @@
 
 #include "apply/root.h"
 #include "apply/route_target.h"
+#include "apply/row_types.h"
 #include "apply/statement.h"
 #include "apply/unchanged.h"
 #include "catalog/pg_proc.h"
@@ -39,7 +40,7 @@ invalidate_relation(Datum arg, Oid relid)
 	{
 		DjkRouteState *state = lfirst(lc);
 
-		if (!OidIsValid(relid) || state->route->target == relid)
+		if (!OidIsValid(relid) || state->route->target == relid || djk_row_types_have(state->row_types, relid))
 			state->valid = false;
 	}
 }
@@ -247,6 +248,8 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 
 	state->valid = true;
 	register_state(state);
+	/* What was altered while it was built has not reached it. */
+	state->valid = djk_row_types_are_current(state->row_types);
 	MemoryContextSwitchTo(old);
 	return state;
 }
@@ -260,7 +263,7 @@ djk_route_state_destroy(DjkRouteState *state)
 bool
 djk_route_state_same_shape(const DjkRouteState *a, const DjkRouteState *b)
 {
-	if (a->ncolumns != b->ncolumns || a->nkeys != b->nkeys)
+	if (a->ncolumns != b->ncolumns || a->nkeys != b->nkeys || !djk_row_types_equal(a->row_types, b->row_types))
 		return false;
 	for (int c = 0; c < a->ncolumns; c++)
 	{

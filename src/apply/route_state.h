@@ -128,6 +128,7 @@ typedef struct DjkRouteState
 	bool		has_checks;		/* constraints, perhaps a partition's or a policy's, that only the whole row can satisfy */
 	Bitmapset  *expression_columns;	/* present in every row */
 	TupleDesc	rows_desc;
+	List	   *row_types;		/* of its columns (row_types.h) */
 
 	/* a handler */
 	DjkHandlerKind handler_kind;

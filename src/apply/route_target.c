@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "apply/naming.h"
+#include "apply/row_types.h"
 #include "base/operator.h"
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
@@ -585,6 +586,7 @@ djk_route_target_build(DjkRouteState *state)
 	djk_route_target_require_rights(route);
 	state->ordered = state->meets = may_see_order(rel);
 	state->cascades = takes_others_along(rel);
+	state->row_types = djk_row_types_of(RelationGetDescr(rel));
 	build_columns(state, rel);
 	djk_naming_build(state);
 	djk_route_constraints_build(state, rel);

@@ -271,6 +271,35 @@ SET client_min_messages = warning;
 DROP SCHEMA route_ddl_2 CASCADE;
 SELECT topic, target, target_name FROM djkafka_route WHERE topic = 'b';
 
+-- a type that is altered between two batches, which touches no table that has columns of it
+CREATE TYPE point_of AS (x int, y int);
+CREATE TYPE line_of AS (a point_of, b point_of);
+CREATE DOMAIN checked_point AS point_of CHECK ((VALUE).x > 0);
+CREATE TABLE drawn (id int PRIMARY KEY, p point_of, ps point_of[], l line_of, d checked_point);
+CREATE TABLE more (id int PRIMARY KEY);
+CREATE FUNCTION more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  ALTER TYPE route_ddl.point_of ADD ATTRIBUTE z int;
+  ALTER TYPE route_ddl.point_of DROP ATTRIBUTE y;
+  RETURN NULL; END $$;
+CREATE TRIGGER more AFTER INSERT ON more FOR EACH ROW EXECUTE FUNCTION more();
+SELECT djkafka_create_consumer('altered', enabled => false, batch_messages => 2) > 0;
+SELECT djkafka_create_route('altered', 'strict', 'drawn') > 0, djkafka_create_route('altered', 'postgres', 'drawn', types => 'postgres') > 0,
+    djkafka_create_route('altered', 'more', 'more') > 0;
+SELECT give(format('[{"topic": "strict", "value": {"id": 1, %1$s}}, {"topic": "postgres", "value": {"id": 2, %1$s}},
+    {"topic": "more", "value": {"id": 1}}, {"topic": "more", "value": {"id": "x"}},
+    {"topic": "strict", "value": {"id": 3, %2$s}}, {"topic": "postgres", "value": {"id": 4, %2$s}}]',
+    '"p": {"x": 1, "y": 2}, "ps": [{"x": 1, "y": 2}], "l": {"a": {"x": 1, "y": 2}}, "d": {"x": 1, "y": 2}',
+    '"p": {"x": 1, "z": 3}, "ps": [{"x": 1, "z": 3}], "l": {"a": {"x": 1, "z": 3}}, "d": {"x": 1, "z": 3}')::jsonb, 'altered');
+TABLE drawn ORDER BY id;
+-- … and within one, for rows that are made already
+CREATE FUNCTION less(jsonb) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
+  IF $1 ? 'less' THEN ALTER TYPE route_ddl.point_of DROP ATTRIBUTE IF EXISTS z; END IF;
+  RETURN ($1->>'id')::int; END $$;
+SELECT djkafka_create_route('altered', 'less', 'drawn', columns => '{"id": "route_ddl.less(value)"}') > 0;
+SELECT give('[{"topic": "less", "value": {"id": 5, "p": {"x": 1, "z": 3}}}, {"topic": "less", "value": {"id": 6, "less": true, "p": {"x": 1, "z": 3}}}]', 'altered');
+SELECT id, p FROM drawn WHERE id > 4 ORDER BY id;
+SELECT dead_letters();
+
 SELECT djkafka_drop_consumer(name) FROM djkafka_consumer;
 RESET search_path;
 DROP SCHEMA route_ddl CASCADE;
