@@ -6,8 +6,9 @@
  * djkafka_produce checks what the tables cannot, above all the right to use the
  * server, and writes without triggers.  So whatever comes here was not
  * produced; nor was it refused by Kafka, and whoever sends what was refused again
- * would lend his rights to it.  A dump brings the outbox of another home, and then no server that
- * it names belongs to this one yet; nothing of it is sent.
+ * would lend his rights to it.  A dump brings the outbox of another home, and
+ * then no server that it names belongs to this one yet; nothing of it is sent.
+ * One that is to belong to it waits until the dump is in.
  *
  * Nor may a server's row be deleted while messages wait for it, those of open
  * transactions included: the position of the row that the next message makes is
@@ -39,6 +40,7 @@ is_own_server(const char *server)
 	bool		own;
 
 	djk_catalog_enter(&identity);
+	djk_outbox_lock_name(server, ShareLock);
 	own = djk_outbox_is_own_server(server);
 	djk_catalog_leave(&identity);
 	return own;
@@ -103,6 +105,7 @@ djkafka_outbox_server_guard(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	DjkTriggerRow row;
+	char	   *server;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_outbox_server_guard must be called as a trigger");
@@ -117,6 +120,9 @@ djkafka_outbox_server_guard(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	}
 	row = djk_trigger_row(trigdata, "server");
-	require_sent(djk_trigger_row_text(&row, "server"));
+	server = djk_trigger_row_text(&row, "server");
+	require_sent(server);
+	/* What lies in tables that were not truncated yet goes with the row. */
+	djk_outbox_remove_sent(server);
 	return PointerGetDatum(row.tuple);
 }

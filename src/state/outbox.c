@@ -264,7 +264,7 @@ djk_outbox_is_own_server(const char *server)
 	char		null[2] = " ";
 
 	value = djk_text_datum(server, &null[0]);
-	return djk_catalog_execute(&select_own, &value, null) > 0;
+	return djk_catalog_query_latest(&select_own, &value, null) > 0;
 }
 
 /* ---------- a person's decision ---------- */

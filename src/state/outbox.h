@@ -26,6 +26,7 @@
 
 #include "datatype/timestamp.h"
 #include "storage/itemptr.h"
+#include "storage/lockdefs.h"
 
 /* What the sending library may hold, and so the largest message. */
 #define DJK_OUTBOX_QUEUE_KBYTES	(64 * 1024)
@@ -65,6 +66,14 @@ extern int64 djk_outbox_write(const DjkOutboxMessage *message);
  * that has written, and lets none write until this one has ended.
  */
 extern void djk_outbox_lock_out_writers(void);
+/* And takes along its messages, all of which have been sent: without the row they would look as if they waited. */
+extern void djk_outbox_remove_sent(const char *server);
+
+/*
+ * Until the transaction's end.  ExclusiveLock: makes a server's row; ShareLock:
+ * writes what is not produced.  Neither sees what the other has not committed.
+ */
+extern void djk_outbox_lock_name(const char *server, LOCKMODE mode);
 
 /* Forgets what is remembered of the current transaction: at its end. */
 extern void djk_outbox_end_transaction(void);
@@ -198,7 +207,7 @@ extern void djk_outbox_trim_delivery(int retention_s);
  */
 extern void djk_outbox_rotate(int at_least_kb);
 
-/* Whether the server has a row of this home. */
+/* Whether the server has a row of this home, as of now. */
 extern bool djk_outbox_is_own_server(const char *server);
 
 /* Decides about a claimed batch that its worker could not; false if none is undecided. */

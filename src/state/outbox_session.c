@@ -12,8 +12,10 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "commands/sequence.h"
 #include "fmgr.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -37,15 +39,28 @@ has_server(const char *server)
 }
 
 /*
+ * Two servers whose names have one hash only wait for each other.  A lock on
+ * the table would keep its worker from the row.
+ */
+void
+djk_outbox_lock_name(const char *server, LOCKMODE mode)
+{
+	uint32		hash = server == NULL ? 0 : hash_bytes((const unsigned char *) server, strlen(server));
+
+	LockDatabaseObject(djk_catalog_table("djkafka_outbox_server"), hash, 0, mode);
+}
+
+/*
  * Nothing that was committed before can be for this server (no row that was
- * here before may be deleted while messages wait for it), so its position is
- * now; but only what has ended is behind it.  A snapshot does not count its own
- * transaction as running, and would tell of its messages that they were sent:
- * only its xmin is taken.  The id is read first: the transactions that are not
- * in sight yet when done_next is read draw theirs later.
+ * here before may be deleted while messages wait for it, and those that were
+ * sent go with it), so its position is now; but only what has ended is behind
+ * it.  A snapshot does not count its own transaction as running, and would tell
+ * of its messages that they were sent: only its xmin is taken.  The id is read
+ * first: the transactions that are not in sight yet when done_next is read draw
+ * theirs later.
  */
 static bool
-insert_server(const char *server)
+insert_server(const char *server, uint64 *oldest)
 {
 	static DjkStatement insert = {
 		.sql = "INSERT INTO @.djkafka_outbox_server (server, home, done, done_next, done_id, done_floor)"
@@ -63,7 +78,8 @@ insert_server(const char *server)
 	PushActiveSnapshot(GetLatestSnapshot());
 	xmin = OidFunctionCall1(F_PG_SNAPSHOT_XMIN, OidFunctionCall0(F_PG_CURRENT_SNAPSHOT));
 	PopActiveSnapshot();
-	values[1] = CStringGetTextDatum(psprintf(UINT64_FORMAT, DatumGetUInt64(xmin)));
+	*oldest = DatumGetUInt64(xmin);
+	values[1] = CStringGetTextDatum(psprintf(UINT64_FORMAT, *oldest));
 	values[2] = UInt64GetDatum(U64FromFullTransactionId(ReadNextFullTransactionId()));
 	return djk_catalog_execute(&insert, values, nulls) > 0;
 }
@@ -72,10 +88,11 @@ insert_server(const char *server)
  * What waits for a server that has no row was not produced here: it is what a
  * dump brought, or somebody who may restore one wrote.  With the row it would be
  * sent, whether he may use the server or not: what is held, and what says to be
- * of a transaction that is still to come.  All else is behind the row's position.
+ * of a transaction that has not ended, or is still to come.  All else is behind
+ * the row's position.  The lock on the name has waited for what is not committed.
  */
 static void
-require_nothing_waits(const char *server)
+require_nothing_waits(const char *server, uint64 oldest)
 {
 	static DjkStatement select_waiting = {
 		.sql = "SELECT FROM @.djkafka_outbox_held WHERE server IS NOT DISTINCT FROM $1"
@@ -89,7 +106,7 @@ require_nothing_waits(const char *server)
 	Datum		values[2];
 
 	values[0] = djk_text_datum(server, &nulls[0]);
-	values[1] = UInt64GetDatum(U64FromFullTransactionId(ReadNextFullTransactionId()));
+	values[1] = UInt64GetDatum(oldest);
 	if (djk_catalog_query_latest(&select_waiting, values, nulls) == 0)
 		return;
 	ereport(ERROR,
@@ -104,10 +121,15 @@ bool
 djk_outbox_require_server(const char *server)
 {
 	DjkIdentity identity;
-	bool		made;
+	uint64		oldest = 0;
+	bool		made = false;
 
 	djk_catalog_enter(&identity);
-	made = !has_server(server) && insert_server(server);
+	if (!has_server(server))
+	{
+		djk_outbox_lock_name(server, ExclusiveLock);
+		made = insert_server(server, &oldest);
+	}
 	/* Another's row is there, or what is written now would never be sent. */
 	if (!made && !has_server(server))
 		ereport(ERROR,
@@ -116,7 +138,7 @@ djk_outbox_require_server(const char *server)
 				 errmsg("the outbox does not know its database"),
 				 errdetail("Table djkafka_home is empty, or the extension is younger than the transaction.")));
 	if (made)
-		require_nothing_waits(server);
+		require_nothing_waits(server, oldest);
 	djk_catalog_leave(&identity);
 	return made;
 }
@@ -138,6 +160,25 @@ djk_outbox_has_unsent(const char *server)
 	found = djk_catalog_query_latest(&select_unsent, &value, &null) > 0;
 	djk_catalog_leave(&identity);
 	return found;
+}
+
+void
+djk_outbox_remove_sent(const char *server)
+{
+	static DjkStatement delete_sent[DJK_OUTBOX_TABLES] = {
+		{.sql = "DELETE FROM @.djkafka_outbox_0 WHERE server IS NOT DISTINCT FROM $1", .nargs = 1, .argtypes = {TEXTOID}},
+		{.sql = "DELETE FROM @.djkafka_outbox_1 WHERE server IS NOT DISTINCT FROM $1", .nargs = 1, .argtypes = {TEXTOID}},
+		{.sql = "DELETE FROM @.djkafka_outbox_2 WHERE server IS NOT DISTINCT FROM $1", .nargs = 1, .argtypes = {TEXTOID}}
+	};
+	DjkIdentity identity;
+	char		null[2] = " ";
+	Datum		value;
+
+	djk_catalog_enter(&identity);
+	value = djk_text_datum(server, &null[0]);
+	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
+		(void) djk_catalog_execute(&delete_sent[i], &value, null);
+	djk_catalog_leave(&identity);
 }
 
 /* ---------- what became of messages ---------- */

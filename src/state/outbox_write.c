@@ -13,7 +13,8 @@
  *
  * Whoever deletes the row of a server waits for the writers of all three tables
  * and then holds off others until his transaction's end.  So he sees all that
- * was written by who knew the row, and who writes later looks for it anew.
+ * was written by who knew the row, and who writes later looks for it anew.  One
+ * at a time: he deletes from these tables, too.
  *
  * A transaction's id is assigned before its message ids are drawn.  The worker
  * relies on it: a transaction that began after it has looked has higher ids.
@@ -207,9 +208,9 @@ djk_outbox_lock_out_writers(void)
 		SET_LOCKTAG_RELATION(*tag, MyDatabaseId, tables[i]);
 		tags = lappend(tags, tag);
 	}
-	WaitForLockersMultiple(tags, ShareLock, false);
+	WaitForLockersMultiple(tags, ShareRowExclusiveLock, false);
 	for (int i = 0; i < DJK_OUTBOX_TABLES; i++)
-		LockRelationOid(tables[i], ShareLock);
+		LockRelationOid(tables[i], ShareRowExclusiveLock);
 	list_free_deep(tags);
 }
 

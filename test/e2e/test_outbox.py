@@ -251,6 +251,10 @@ def test_row_made_anew(db: Database, kafka: Client, topic: str, server: str, uni
             return False
         return True
 
+    # The row that is made anew is not behind what has ended since this began.
+    holder = db.connect()
+    holder.execute("BEGIN")
+    holder.execute("SELECT pg_current_xact_id()")
     db.query(produce, topic, "before", server)
     connection = db.connect()
     with connection.transaction():
@@ -258,9 +262,11 @@ def test_row_made_anew(db: Database, kafka: Client, topic: str, server: str, uni
         with pytest.raises(psycopg.errors.LockNotAvailable):
             db.query("SET lock_timeout = '500ms'; DELETE FROM djkafka_outbox_server", user="postgres")
     wait_until(deleted, message="nothing waits for the row")
+    assert not db.query("SELECT id FROM djkafka_outbox")
     connection.execute(produce, (topic, "after", server))
     connection.close()
     wait_sent(db)
+    holder.close()
     assert values(read_topic(kafka, topic)) == ["before", "open", "after"]
     db.query(produce, unique("no-such-topic"), "held", server)
     wait_value(db, "SELECT count(*) FROM djkafka_outbox_held", 1)

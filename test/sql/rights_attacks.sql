@@ -437,6 +437,11 @@ INSERT INTO djkafka_outbox_1 (id, txid, message_time, topic, server) VALUES (200
 CREATE SERVER attack_elsewhere FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
 SELECT refused($$SELECT djkafka_produce('t', 'v', server => 'attack_elsewhere')$$);
 DELETE FROM djkafka_outbox_1 WHERE topic = 'later';
+-- nor to one that has not ended
+BEGIN;
+INSERT INTO djkafka_outbox_1 (id, txid, message_time, topic, server) VALUES (2000, pg_current_xact_id(), now(), 'now', 'attack_elsewhere');
+SELECT refused($$SELECT djkafka_produce('t', 'v', server => 'attack_elsewhere')$$);
+ROLLBACK;
 DROP SERVER attack_elsewhere;
 SELECT djkafka_produce('t', 'v', server => 'attack_future') IS NOT NULL;
 -- what was forged in the other tables lies behind the position that the row begins with
