@@ -115,6 +115,7 @@ CREATE TABLE @extschema@.djkafka_route (
     root text,
     deleted_when text,
     unchanged_value text DEFAULT '__debezium_unavailable_value',
+    version_column text,
     search_path text NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now()
@@ -146,6 +147,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.naming IS 'which column a field fill
 COMMENT ON COLUMN @extschema@.djkafka_route.root IS 'where in the value the object is whose fields fill the columns: names with dots between them, or an array; null: it is the value';
 COMMENT ON COLUMN @extschema@.djkafka_route.deleted_when IS 'boolean SQL expression over the same names as columns; a message for which it is true deletes its row in a mirror; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.unchanged_value IS 'value of a field that stands for one that was not sent and leaves its column alone, in the forms that Debezium gives it for bytea, hstore and arrays too; null: none';
+COMMENT ON COLUMN @extschema@.djkafka_route.version_column IS 'column that orders what is said of a row: a message whose value of it is not greater than the row''s changes nothing and is counted as stale; null: the last message wins';
 COMMENT ON COLUMN @extschema@.djkafka_route.search_path IS 'search_path at creation, under which expressions and handlers run';
 
 CREATE TABLE @extschema@.djkafka_offset (
@@ -160,6 +162,7 @@ CREATE TABLE @extschema@.djkafka_offset (
     applied bigint NOT NULL DEFAULT 0,
     filtered bigint NOT NULL DEFAULT 0,
     duplicates bigint NOT NULL DEFAULT 0,
+    stale bigint NOT NULL DEFAULT 0,
     dead bigint NOT NULL DEFAULT 0,
     parked bigint NOT NULL DEFAULT 0,
     gaps bigint NOT NULL DEFAULT 0,
@@ -185,6 +188,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.next_offset IS 'the next offset to 
 COMMENT ON COLUMN @extschema@.djkafka_offset.applied IS 'messages applied, those superseded within their batch included';
 COMMENT ON COLUMN @extschema@.djkafka_offset.filtered IS 'messages that no route took, and tombstones outside mirror';
 COMMENT ON COLUMN @extschema@.djkafka_offset.duplicates IS 'messages whose row was there already (operation insert_new)';
+COMMENT ON COLUMN @extschema@.djkafka_offset.stale IS 'messages that were not newer than their row (version_column)';
 COMMENT ON COLUMN @extschema@.djkafka_offset.dead IS 'messages in djkafka_dead_letter';
 COMMENT ON COLUMN @extschema@.djkafka_offset.parked IS 'messages set aside behind an earlier one of their key';
 COMMENT ON COLUMN @extschema@.djkafka_offset.gaps IS 'offsets that hold no message: compacted away, transaction markers, aborted';
@@ -695,18 +699,19 @@ CREATE FUNCTION @extschema@.djkafka_create_route(
     naming text DEFAULT 'exact',
     root text DEFAULT NULL,
     deleted_when text DEFAULT NULL,
-    unchanged_value text DEFAULT '__debezium_unavailable_value'
+    unchanged_value text DEFAULT '__debezium_unavailable_value',
+    version_column text DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_route AS r
         (consumer_id, topic, target, handler, operation, format, key_format, key_columns, columns,
          include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify, time_zone, skip_column,
-         types, time_unit, naming, root, deleted_when, unchanged_value)
+         types, time_unit, naming, root, deleted_when, unchanged_value, version_column)
     VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8, $9,
-            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)
+            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)
     RETURNING r.id;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text)
+COMMENT ON FUNCTION @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text)
     IS 'creates a route of a consumer and returns its id';
 
 CREATE FUNCTION @extschema@.djkafka_subscribe(
@@ -734,15 +739,16 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     naming text DEFAULT 'exact',
     root text DEFAULT NULL,
     deleted_when text DEFAULT NULL,
-    unchanged_value text DEFAULT '__debezium_unavailable_value'
+    unchanged_value text DEFAULT '__debezium_unavailable_value',
+    version_column text DEFAULT NULL
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer (name) VALUES ($19) ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $20, $21, $22, $23, $24, $25);
+        $20, $21, $22, $23, $24, $25, $26);
     SELECT $19;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text)
+COMMENT ON FUNCTION @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text)
     IS 'keeps a table in sync with a topic, or calls a function for its messages; makes the consumer at first use and returns its name';
 
 CREATE FUNCTION @extschema@.djkafka_drop_consumer(name text) RETURNS void
@@ -779,6 +785,7 @@ CREATE FUNCTION @extschema@.djkafka_run(
     OUT applied bigint,
     OUT filtered bigint,
     OUT duplicates bigint,
+    OUT stale bigint,
     OUT dead bigint,
     OUT skipped bigint,
     OUT reason text
@@ -931,7 +938,7 @@ SELECT c.name AS consumer,
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
        o.updated_at,
-       o.applied, o.filtered, o.duplicates, o.dead, o.parked, o.gaps, o.skipped,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped,
        o.start_at,
        o.generation,
        o.consumer_id,
@@ -1002,7 +1009,7 @@ SELECT c.name AS consumer,
        o.partitions,
        o.lag,
        w.rows_per_second,
-       o.applied, o.filtered, o.duplicates, o.dead, o.parked, o.gaps, o.skipped,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped,
        w.batches,
        w.last_batch_at,
        w.last_error,
@@ -1056,6 +1063,7 @@ SELECT c.name AS consumer,
                pg_catalog.sum(p.applied)::bigint AS applied,
                pg_catalog.sum(p.filtered)::bigint AS filtered,
                pg_catalog.sum(p.duplicates)::bigint AS duplicates,
+               pg_catalog.sum(p.stale)::bigint AS stale,
                pg_catalog.sum(p.dead)::bigint AS dead,
                pg_catalog.sum(p.parked)::bigint AS parked,
                pg_catalog.sum(p.gaps)::bigint AS gaps,
@@ -1151,11 +1159,11 @@ BEGIN ATOMIC
       FROM @extschema@.djkafka_offset o
       JOIN @extschema@.djkafka_consumer c ON c.id OPERATOR(pg_catalog.=) o.consumer_id
      CROSS JOIN LATERAL (SELECT o.applied OPERATOR(pg_catalog.+) o.filtered OPERATOR(pg_catalog.+) o.duplicates
-                                OPERATOR(pg_catalog.+) o.dead OPERATOR(pg_catalog.+) o.parked
+                                OPERATOR(pg_catalog.+) o.stale OPERATOR(pg_catalog.+) o.dead OPERATOR(pg_catalog.+) o.parked
                                 OPERATOR(pg_catalog.+) o.gaps OPERATOR(pg_catalog.+) o.skipped AS accounted) a
      ORDER BY c.name, o.topic, o.partition;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_audit() IS 'the accounting identity of every partition: next_offset - first_offset = applied + filtered + duplicates + dead + parked + gaps + skipped';
+COMMENT ON FUNCTION @extschema@.djkafka_audit() IS 'the accounting identity of every partition: next_offset - first_offset = applied + filtered + duplicates + stale + dead + parked + gaps + skipped';
 
 CREATE FUNCTION @extschema@.djkafka_health(
     OUT verdict text,
@@ -1336,8 +1344,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_target_dropped(),
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
     @extschema@.djkafka_consumer_id(text),
-    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text),
-    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text),
+    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text),
+    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
     @extschema@.djkafka_dead_letter_retry(bigint),
@@ -1358,8 +1366,8 @@ REVOKE ALL ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
     @extschema@.djkafka_consumer_id(text),
-    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text),
-    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text),
+    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text),
+    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
     @extschema@.djkafka_dead_letter_retry(bigint),

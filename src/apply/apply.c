@@ -401,6 +401,9 @@ count_result(const DjkApply *apply, DjkApplyResult *result)
 			case DJK_FATE_DUPLICATE:
 				result->duplicates++;
 				break;
+			case DJK_FATE_STALE:
+				result->stale++;
+				break;
 			case DJK_FATE_DEAD:
 				result->dead++;
 				break;

@@ -32,6 +32,7 @@ typedef struct DjkApplyResult
 	int64		applied;
 	int64		filtered;
 	int64		duplicates;
+	int64		stale;
 	int64		dead;
 	int64		skipped;
 	DjkError	error;			/* unless DONE; lives until the next batch */

@@ -64,7 +64,7 @@ expression_condition(const DjkRouteState *state, const DjkColumn *column)
 	const char *taken = taken_condition(state);
 	const char *deleted = deletion(state);
 
-	if (state->route->operation == DJK_OPERATION_MIRROR && column->is_key)
+	if (state->route->operation == DJK_OPERATION_MIRROR && column->for_delete)
 		return taken;
 	return taken == NULL ? psprintf("NOT %s", deleted) : psprintf("(%s) AND NOT %s", taken, deleted);
 }

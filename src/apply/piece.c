@@ -27,7 +27,8 @@ djk_piece_reset(DjkApply *apply, int from, int to)
 	{
 		DjkFate    *fate = &apply->work[i].fate;
 
-		if (*fate == DJK_FATE_APPLIED || *fate == DJK_FATE_FILTERED || *fate == DJK_FATE_DUPLICATE)
+		if (*fate == DJK_FATE_APPLIED || *fate == DJK_FATE_FILTERED || *fate == DJK_FATE_DUPLICATE ||
+			*fate == DJK_FATE_STALE)
 			*fate = DJK_FATE_PENDING;
 		pending |= *fate == DJK_FATE_PENDING;
 	}

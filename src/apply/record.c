@@ -112,6 +112,9 @@ count_fate(DjkOffsetAdvance *advance, DjkFate fate)
 		case DJK_FATE_DUPLICATE:
 			advance->duplicates++;
 			break;
+		case DJK_FATE_STALE:
+			advance->stale++;
+			break;
 		case DJK_FATE_DEAD:
 			advance->dead++;
 			break;

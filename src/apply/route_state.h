@@ -83,6 +83,7 @@ typedef struct DjkColumn
 	FmgrInfo   *hash;			/* of key columns; NULL: the type has none */
 	FmgrInfo   *equal;
 	char	   *equal_operator;	/* OPERATOR(schema.=) */
+	bool		for_delete;		/* a deletion needs it too: the key, the version */
 } DjkColumn;
 
 typedef struct DjkUnchanged DjkUnchanged;
@@ -119,6 +120,9 @@ typedef struct DjkRouteState
 	int			ncolumns;
 	int		   *keys;			/* indexes into columns */
 	int			nkeys;
+	int			version;		/* index of the version_column; -1: none */
+	FmgrInfo   *version_compare;
+	char	   *version_less;	/* OPERATOR(schema.<) */
 	bool		has_expressions;	/* expressions or a filter: the input relation is evaluated */
 	bool		fields_optional;	/* every column may be filled without fields */
 	Bitmapset  *needed;			/* columns (indexes) whose absence forbids INSERT … ON CONFLICT */

@@ -28,8 +28,8 @@
 
 /* ---------- columns ---------- */
 
-static bool
-is_listed(const char *name, char **names, int n)
+bool
+djk_route_names(const char *name, char **names, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
@@ -42,14 +42,14 @@ is_listed(const char *name, char **names, int n)
 static bool
 is_writable(const DjkRouteRow *route, const char *name)
 {
-	if (is_listed(name, route->key_columns, route->nkey_columns))
+	if (djk_route_names(name, route->key_columns, route->nkey_columns))
 		return true;
 	if (route->skip_column != NULL && strcmp(name, route->skip_column) == 0)
 		return false;
-	if (route->include != NULL && !is_listed(name, route->include, route->ninclude) &&
-		!is_listed(name, route->column_names, route->ncolumns))
+	if (route->include != NULL && !djk_route_names(name, route->include, route->ninclude) &&
+		!djk_route_names(name, route->column_names, route->ncolumns))
 		return false;
-	return !is_listed(name, route->exclude, route->nexclude);
+	return !djk_route_names(name, route->exclude, route->nexclude);
 }
 
 static DjkSource
@@ -138,8 +138,8 @@ fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 	column->converter = djk_converter_create(column->type, column->typmod, &options);
 }
 
-static void
-require_columns(const DjkRouteState *state, char **names, int n, const char *what)
+void
+djk_route_require_columns(const DjkRouteState *state, char **names, int n, const char *what)
 {
 	for (int i = 0; i < n; i++)
 	{
@@ -161,7 +161,7 @@ static bool
 is_skip_column(const DjkRouteRow *route, Form_pg_attribute att)
 {
 	return route->skip_column != NULL && strcmp(NameStr(att->attname), route->skip_column) == 0 &&
-		!is_listed(route->skip_column, route->key_columns, route->nkey_columns);
+		!djk_route_names(route->skip_column, route->key_columns, route->nkey_columns);
 }
 
 static void
@@ -180,8 +180,8 @@ require_skip_column(const DjkRouteState *state, Relation rel)
 				 errmsg("\"%s\" is not a boolean column of \"%s\"", name, state->target_sql),
 				 errdetail("It is the skip_column of the route."),
 				 errhint("Add the column to the table, or set skip_column of the route to null.")));
-	if (is_listed(name, state->route->key_columns, state->route->nkey_columns) ||
-		is_listed(name, state->route->column_names, state->route->ncolumns))
+	if (djk_route_names(name, state->route->key_columns, state->route->nkey_columns) ||
+		djk_route_names(name, state->route->column_names, state->route->ncolumns))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("skip_column \"%s\" is neither mapped nor part of the key", name)));
@@ -235,167 +235,10 @@ build_columns(DjkRouteState *state, Relation rel)
 	require_existing(rel, route->key_columns, route->nkey_columns, "key_columns");
 	ntimed = djk_route_timed_columns(route, &timed);
 	require_existing(rel, timed, ntimed, "time_unit");
-	require_columns(state, route->column_names, route->ncolumns, "columns");
-	require_columns(state, route->key_columns, route->nkey_columns, "key_columns");
-}
-
-/* ---------- the key ---------- */
-
-static void
-add_key(DjkRouteState *state, const char *name)
-{
-	for (int i = 0; i < state->ncolumns; i++)
-	{
-		DjkColumn  *column = &state->columns[i];
-		TypeCacheEntry *type;
-
-		if (strcmp(column->name, name) != 0)
-			continue;
-		type = lookup_type_cache(column->type, TYPECACHE_HASH_PROC_FINFO | TYPECACHE_EQ_OPR_FINFO);
-		if (!OidIsValid(type->eq_opr))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_FUNCTION),
-					 errmsg("key column \"%s\" is of type %s, which has no equality operator", name,
-							format_type_be(column->type))));
-		column->is_key = true;
-		column->equal = &type->eq_opr_finfo;
-		column->hash = OidIsValid(type->hash_proc_finfo.fn_oid) ? &type->hash_proc_finfo : NULL;
-		column->equal_operator = djk_operator_sql(type->eq_opr);
-		state->keys[state->nkeys++] = i;
-		return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-			 errmsg("key column \"%s\" of \"%s\" cannot be written by the route", name, state->target_sql),
-			 errhint("Add it to include, take it out of exclude, or name other key_columns.")));
-}
-
-static bool
-index_matches(Relation rel, Form_pg_index index, char **names, int n)
-{
-	if (index->indnkeyatts != n)
-		return false;
-	for (int i = 0; i < n; i++)
-	{
-		AttrNumber	attnum = index->indkey.values[i];
-
-		if (attnum <= 0 ||
-			!is_listed(NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname), names, n))
-			return false;
-	}
-	return true;
-}
-
-/*
- * Looks at the unique indexes: finds the one of the wanted key (by names, or
- * the primary key), and counts the others, which forbid merging.  *unfit is one
- * of that key by which PostgreSQL resolves no conflict, or InvalidOid.
- */
-static void
-scan_indexes(DjkRouteState *state, Relation rel, bool *found, Oid *unfit, int *others)
-{
-	const DjkRouteRow *route = state->route;
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-
-	*found = false;
-	*unfit = InvalidOid;
-	*others = 0;
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-		Form_pg_index form = index->rd_index;
-		bool		plain = form->indisunique && form->indisvalid &&
-			RelationGetIndexPredicate(index) == NIL && RelationGetIndexExpressions(index) == NIL;
-		bool		is_key;
-
-		if (route->nkey_columns > 0)
-			is_key = plain && index_matches(rel, form, route->key_columns, route->nkey_columns);
-		else
-			is_key = form->indisprimary;
-
-		/* Unique and an exclusion constraint: WITHOUT OVERLAPS. */
-		if (is_key && (!form->indimmediate || form->indisexclusion))
-			*unfit = form->indexrelid;
-		else if (is_key && !*found)
-		{
-			*found = true;
-			for (int i = 0; i < form->indnkeyatts && state->nkeys == i; i++)
-				add_key(state, NameStr(TupleDescAttr(RelationGetDescr(rel),
-													 form->indkey.values[i] - 1)->attname));
-		}
-		if (!is_key && (form->indisunique || form->indisexclusion))
-			(*others)++;
-		index_close(index, AccessShareLock);
-	}
-	list_free(indexes);
-}
-
-static void
-refuse_key(const DjkRouteState *state, Oid index)
-{
-	Relation	rel = index_open(index, AccessShareLock);
-	bool		deferrable = !rel->rd_index->indimmediate;
-
-	index_close(rel, AccessShareLock);
-	if (deferrable)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 errmsg("the key of \"%s\" is a deferrable constraint", state->target_sql),
-				 errdetail("PostgreSQL cannot resolve conflicts by a deferrable constraint."),
-				 errhint("Name other key_columns, or make the constraint NOT DEFERRABLE.")));
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-			 errmsg("the key of \"%s\" is a constraint WITHOUT OVERLAPS", state->target_sql),
-			 errdetail("PostgreSQL cannot resolve conflicts by a constraint WITHOUT OVERLAPS."),
-			 errhint("Name other key_columns, or use operation => 'insert'.")));
-}
-
-static void
-build_key(DjkRouteState *state, Relation rel)
-{
-	const DjkRouteRow *route = state->route;
-	bool		found;
-	Oid			unfit;
-	int			other_unique;
-
-	state->keys = palloc0(INDEX_MAX_KEYS * sizeof(int));
-	if (state->is_view)
-	{
-		for (int i = 0; i < route->nkey_columns; i++)
-			add_key(state, route->key_columns[i]);
-		if (state->nkeys == 0 && route->operation != DJK_OPERATION_INSERT)
-			ereport(ERROR,
-					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-					 errmsg("\"%s\" is not a table, so it has no primary key", state->target_sql),
-					 errhint("Name the columns that identify a row with key_columns.")));
-		return;
-	}
-
-	if (route->operation == DJK_OPERATION_INSERT)
-	{
-		for (int i = 0; i < route->nkey_columns; i++)
-			add_key(state, route->key_columns[i]);
-		return;
-	}
-
-	scan_indexes(state, rel, &found, &unfit, &other_unique);
-	if (!found && OidIsValid(unfit))
-		refuse_key(state, unfit);
-	if (!found)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
-				 route->nkey_columns > 0 ?
-				 errmsg("\"%s\" has no unique constraint on exactly the given key_columns", state->target_sql) :
-				 errmsg("\"%s\" has no primary key", state->target_sql),
-				 errhint("Add a unique constraint, name other key_columns, or use operation => 'insert'.")));
-	state->ordered |= other_unique > 0;
-	state->merge = !state->ordered && !state->alone;
-	for (int i = 0; i < state->nkeys; i++)
-	{
-		if (state->columns[state->keys[i]].hash == NULL)
-			state->merge = false;
-	}
+	if (route->version_column != NULL)
+		require_existing(rel, (char **) &route->version_column, 1, "version_column");
+	djk_route_require_columns(state, route->column_names, route->ncolumns, "columns");
+	djk_route_require_columns(state, route->key_columns, route->nkey_columns, "key_columns");
 }
 
 /* ---------- rights ---------- */
@@ -590,7 +433,8 @@ djk_route_target_build(DjkRouteState *state)
 	build_columns(state, rel);
 	djk_naming_build(state);
 	djk_route_constraints_build(state, rel);
-	build_key(state, rel);
+	djk_route_key_build(state, rel);
+	djk_route_version_build(state);
 	build_rows_desc(state);
 	relation_close(rel, AccessShareLock);
 }

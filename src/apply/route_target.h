@@ -32,4 +32,16 @@ extern int	djk_route_timed_columns(const DjkRouteRow *route, char ***names);
 /* Fills in what the columns of 'state' have as defaults and constraints. */
 extern void djk_route_constraints_build(DjkRouteState *state, Relation rel);
 
+/* Finds the key of the target; ERROR if the operation needs one and there is none that fits. */
+extern void djk_route_key_build(DjkRouteState *state, Relation rel);
+
+/* Finds the version_column, after the key; ERROR if it cannot be one. */
+extern void djk_route_version_build(DjkRouteState *state);
+
+/* Whether a name is one of those given. */
+extern bool djk_route_names(const char *name, char **names, int n);
+
+/* ERROR unless the route may write all of these; 'what' names the option. */
+extern void djk_route_require_columns(const DjkRouteState *state, char **names, int n, const char *what);
+
 #endif							/* DJK_ROUTE_TARGET_H */

@@ -343,6 +343,20 @@ require_key(const DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 	return true;
 }
 
+/* A deletion may be without one: then it deletes whatever is there. */
+static bool
+require_version(const DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
+{
+	const DjkRouteState *state = builder->state;
+
+	if (bms_is_member(state->version, builder->present) && !row->nulls[state->version])
+		return true;
+	error->sqlstate = DJK_ERRCODE_NO_VERSION;
+	error->message = psprintf("nothing in the message fills version_column \"%s\"", state->columns[state->version].name);
+	error->hint = pstrdup("Send it as a field, or map the column with columns, such as to msg_offset or msg_time.");
+	return false;
+}
+
 /* ---------- the whole ---------- */
 
 /* What deleted_when deletes may have no fields: its key is the message's then. */
@@ -451,6 +465,8 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 	if (state->nkeys > 0 && !put_key(builder, row, m, error))
 		return false;
 	if (by_key && !require_key(builder, row, error))
+		return false;
+	if (state->version >= 0 && !row->is_delete && !require_version(builder, row, error))
 		return false;
 	if (!row->is_delete && builder->error.sqlstate != 0)
 	{

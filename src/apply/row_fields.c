@@ -30,7 +30,7 @@ djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column, const 
 	builder->present = bms_del_member(builder->present, c);
 	refused.message = psprintf("%scolumn \"%s\": %s", builder->in_key ? "key of the message: " : "",
 							   column->name, refused.message);
-	if (column->is_key)
+	if (column->for_delete)
 	{
 		*error = refused;
 		return false;
@@ -226,7 +226,7 @@ djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
 		if (c < 0 || builder->last_fields[c] != i)
 			continue;
 		column = &builder->state->columns[c];
-		if ((!column->is_key && row->is_delete) ||
+		if ((!column->for_delete && row->is_delete) ||
 			djk_unchanged_is(builder->state->unchanged, column, &fields[i]))
 			continue;
 		if (!check_choice(fields, column, i, builder->other_fields[c], error) ||

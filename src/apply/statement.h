@@ -24,7 +24,8 @@ typedef enum DjkStatementKind
 	DJK_STATEMENT_INSERT_MISSING,	/* INSERT of what UPDATE did not find */
 	DJK_STATEMENT_DELETE,		/* DELETE … USING, by key */
 	DJK_STATEMENT_SKIP,			/* UPDATE … SET skip_column, before it */
-	DJK_STATEMENT_FIND			/* SELECT what UPDATE would find */
+	DJK_STATEMENT_FIND,			/* SELECT what UPDATE would find */
+	DJK_STATEMENT_VERSIONS		/* SELECT key and version of it, locked */
 } DjkStatementKind;
 
 /*

@@ -72,6 +72,32 @@ append_key_match(StringInfo sql, const DjkRouteState *state)
 	}
 }
 
+/*
+ * Only what is newer than the row.  The version has been compared already; this
+ * is about a row that another session has made since.
+ */
+static void
+append_version_guard(StringInfo sql, const DjkRouteState *state, const char *before, const char *other)
+{
+	const char *name;
+
+	if (state->version < 0)
+		return;
+	name = quote_identifier(state->columns[state->version].name);
+	appendStringInfo(sql, "%s (t.%s IS NULL OR %s IS NULL OR t.%s %s %s)", before, name, other, name,
+					 state->version_less, other);
+}
+
+/* The version of the row at hand: of EXCLUDED, or of the batch's. */
+static const char *
+version_name(const DjkRouteState *state, bool excluded)
+{
+	if (state->version < 0)
+		return "";
+	return excluded ? psprintf("EXCLUDED.%s", quote_identifier(state->columns[state->version].name)) :
+		psprintf("r.djk_%d", state->version + 1);
+}
+
 static void
 append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *present)
 {
@@ -83,7 +109,7 @@ append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *prese
 	while ((c = bms_next_member(present, c)) >= 0)
 		override |= state->columns[c].always_identity;
 
-	appendStringInfo(sql, "INSERT INTO %s", state->target_sql);
+	appendStringInfo(sql, "INSERT INTO %s AS t", state->target_sql);
 	if (!bms_is_empty(present) || skip != NULL)
 	{
 		appendStringInfoString(sql, " (");
@@ -112,7 +138,10 @@ append_on_conflict(StringInfo sql, const DjkRouteState *state, const Bitmapset *
 		appendStringInfo(sql, "%s%s", i > 0 ? ", " : "", quote_identifier(state->columns[state->keys[i]].name));
 	appendStringInfoString(sql, ") DO ");
 	if (update && append_assignments(&assignments, state, present, true))
+	{
 		appendStringInfo(sql, "UPDATE SET %s", assignments.data);
+		append_version_guard(sql, state, " WHERE", version_name(state, true));
+	}
 	else
 		appendStringInfoString(sql, "NOTHING");
 }
@@ -123,6 +152,20 @@ append_returned_key(StringInfo sql, const DjkRouteState *state)
 	for (int i = 0; i < state->nkeys; i++)
 		appendStringInfo(sql, "%s%s", i > 0 ? ", " : " RETURNING ",
 						 quote_identifier(state->columns[state->keys[i]].name));
+}
+
+/* Locked, but for what may not be a table: nobody else makes a row newer before it is written. */
+static void
+append_versions(StringInfo sql, const DjkRouteState *state)
+{
+	appendStringInfoString(sql, "SELECT ");
+	for (int i = 0; i < state->nkeys; i++)
+		appendStringInfo(sql, "r.djk_%d, ", state->keys[i] + 1);
+	appendStringInfo(sql, "t.%s FROM %s r JOIN %s AS t ON ", quote_identifier(state->columns[state->version].name),
+					 DJK_ROWS_RELATION, state->target_sql);
+	append_key_match(sql, state);
+	if (!state->is_view)
+		appendStringInfoString(sql, " FOR NO KEY UPDATE OF t");
 }
 
 char *
@@ -150,6 +193,7 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 				return NULL;
 			appendStringInfo(&sql, " FROM %s r WHERE ", DJK_ROWS_RELATION);
 			append_key_match(&sql, state);
+			append_version_guard(&sql, state, " AND", version_name(state, false));
 			break;
 		case DJK_STATEMENT_INSERT_MISSING:
 			append_insert(&sql, state, present);
@@ -162,17 +206,22 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 		case DJK_STATEMENT_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s AS t USING %s r WHERE ", state->target_sql, DJK_ROWS_RELATION);
 			append_key_match(&sql, state);
+			append_version_guard(&sql, state, " AND", version_name(state, false));
 			break;
 		case DJK_STATEMENT_SKIP:
 			appendStringInfo(&sql, "UPDATE %s AS t SET %s = true FROM %s r WHERE ", state->target_sql,
 							 quote_identifier(state->route->skip_column), DJK_ROWS_RELATION);
 			append_key_match(&sql, state);
+			append_version_guard(&sql, state, " AND", version_name(state, false));
 			break;
 		case DJK_STATEMENT_FIND:
 			appendStringInfo(&sql, "SELECT FROM %s r WHERE EXISTS (SELECT FROM %s AS t WHERE ",
 							 DJK_ROWS_RELATION, state->target_sql);
 			append_key_match(&sql, state);
 			appendStringInfoChar(&sql, ')');
+			break;
+		case DJK_STATEMENT_VERSIONS:
+			append_versions(&sql, state);
 			break;
 	}
 	return sql.data;

@@ -20,6 +20,7 @@
 
 #include "apply/key_table.h"
 #include "apply/statement.h"
+#include "apply/version.h"
 #include "miscadmin.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -101,21 +102,35 @@ even_out(DjkApply *apply, const DjkRouteState *state, DjkRow **rows, int n)
 
 /* ---------- running ---------- */
 
+static bool
+keys_repeat(DjkRouteState *state, DjkRow **rows, int n)
+{
+	DjkKeyTable keys;
+	bool		repeat = false;
+
+	djk_key_table_init(&keys, state, n);
+	for (int i = 0; i < n && !repeat; i++)
+		(void) djk_key_table_enter(&keys, rows[i], &repeat);
+	return repeat;
+}
+
 /*
  * Whether rows cannot be written together.  What is there is updated by one
  * statement, what is missing inserted by another: where order can be seen, all
  * of them must be one or the other.  And whose key was inserted is found by a
- * hash.
+ * hash; of several with one key it is the first, unless a trigger may have left
+ * that one out.
  */
 static bool
-must_split(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present, Tuplestorestate *store, int n)
+must_split(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present, Tuplestorestate *store,
+		   DjkRow **rows, int n)
 {
 	uint64		there;
 
 	if (n == 1)
 		return false;
 	if (kind == DJK_STATEMENT_INSERT_TOLD)
-		return !djk_key_table_serves(state);
+		return !djk_key_table_serves(state) || (state->meets && keys_repeat(state, rows, n));
 	if (kind != DJK_STATEMENT_UPSERT || !state->ordered || djk_statement_may_conflict(state, present))
 		return false;
 	there = djk_statement_run(state, DJK_STATEMENT_FIND, present, store, n);
@@ -203,7 +218,7 @@ run(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n)
 	/* Whoever follows the table's changes is told before the row is gone. */
 	if (kind == DJK_STATEMENT_DELETE && state->route->skip_column != NULL)
 		(void) djk_statement_run(state, DJK_STATEMENT_SKIP, present, store, n);
-	if (must_split(state, kind, present, store, n))
+	if (must_split(state, kind, present, store, rows, n))
 	{
 		processed = run(state, kind, rows, n / 2);
 		processed += run(state, kind, rows + n / 2, n - n / 2);
@@ -499,6 +514,39 @@ write_new(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 	}
 }
 
+/* ---------- the whole ---------- */
+
+static void
+write_by_key(DjkApply *apply, DjkRouteState *state, DjkRow **rows, int n)
+{
+	if (state->merge)
+		write_merged(apply, state, rows, n);
+	else
+		write_cut(state, rows, n);
+}
+
+/* With a version_column: without the messages that come too late. */
+static void
+write_newer(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
+{
+	DjkRow	  **rows = palloc(n * sizeof(DjkRow *));
+	int		   *newer = palloc(n * sizeof(int));
+	int			stretch;
+
+	for (int first = 0; first < n; first += stretch)
+	{
+		int			nnewer;
+
+		stretch = djk_version_stretch(apply, state, indexes + first, n - first);
+		memcpy(newer, indexes + first, stretch * sizeof(int));
+		nnewer = djk_version_drop_stale(apply, state, newer, stretch);
+		for (int i = 0; i < nnewer; i++)
+			rows[i] = &apply->work[newer[i]].row;
+		if (nnewer > 0)
+			write_by_key(apply, state, rows, nnewer);
+	}
+}
+
 void
 djk_table_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
@@ -520,10 +568,10 @@ djk_table_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 			break;
 		case DJK_OPERATION_UPSERT:
 		case DJK_OPERATION_MIRROR:
-			if (state->merge)
-				write_merged(apply, state, rows, n);
+			if (state->version >= 0)
+				write_newer(apply, state, indexes, n);
 			else
-				write_cut(state, rows, n);
+				write_by_key(apply, state, rows, n);
 			break;
 	}
 }

@@ -28,6 +28,7 @@ typedef enum DjkFate
 	DJK_FATE_APPLIED,			/* superseded within its batch included */
 	DJK_FATE_FILTERED,
 	DJK_FATE_DUPLICATE,
+	DJK_FATE_STALE,				/* its row is as new, or newer */
 	DJK_FATE_DEAD,
 	DJK_FATE_SKIPPED,
 	DJK_FATE_STOP,				/* failed under on_error = stop */

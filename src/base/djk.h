@@ -35,6 +35,7 @@
 #define DJK_ERRCODE_NO_COLUMN			MAKE_SQLSTATE('K', 'F', '0', '1', '5')	/* no field of a value has a column */
 #define DJK_ERRCODE_NO_ROOT				MAKE_SQLSTATE('K', 'F', '0', '1', '6')	/* a value has no object at its route's root */
 #define DJK_ERRCODE_TWO_FIELDS			MAKE_SQLSTATE('K', 'F', '0', '1', '7')	/* two fields of a value are for one column */
+#define DJK_ERRCODE_NO_VERSION			MAKE_SQLSTATE('K', 'F', '0', '1', '8')	/* nothing fills the version_column */
 #define DJK_ERRCODE_NOT_PRELOADED		MAKE_SQLSTATE('K', 'F', '0', '2', '0')	/* shared_preload_libraries lacks djkafka */
 #define DJK_ERRCODE_NEEDS_DECISION		MAKE_SQLSTATE('K', 'F', '0', '2', '2')	/* a partition stopped for a person */
 #define DJK_ERRCODE_BROKEN				MAKE_SQLSTATE('K', 'F', '0', '2', '3')	/* definition no longer fits the database */

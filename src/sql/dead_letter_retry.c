@@ -184,6 +184,8 @@ describe(const DjkApplyResult *result)
 		return "skipped";
 	if (result->filtered > 0)
 		return "filtered";
+	if (result->stale > 0)
+		return "stale";
 	return result->duplicates > 0 ? "duplicate" : "applied";
 }
 

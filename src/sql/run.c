@@ -428,6 +428,7 @@ apply_batch(Run *run, DjkBatch *batch)
 	run->total.applied += result.applied;
 	run->total.filtered += result.filtered;
 	run->total.duplicates += result.duplicates;
+	run->total.stale += result.stale;
 	run->total.dead += result.dead;
 	run->total.skipped += result.skipped;
 	if (result.status == DJK_APPLY_STOPPED)
@@ -531,15 +532,15 @@ consume(Run *run, const Interval *timeout)
 
 /*
  * (name, max_messages, until, idle, timeout, messages)
- * -> (applied, filtered, duplicates, dead, skipped, reason)
+ * -> (applied, filtered, duplicates, stale, dead, skipped, reason)
  */
 Datum
 djkafka_run(PG_FUNCTION_ARGS)
 {
 	Run			run = {0};
 	TupleDesc	desc;
-	Datum		values[6];
-	bool		nulls[6] = {false};
+	Datum		values[7];
+	bool		nulls[7] = {false};
 	const char *reason;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -558,8 +559,9 @@ djkafka_run(PG_FUNCTION_ARGS)
 	values[0] = Int64GetDatum(run.total.applied);
 	values[1] = Int64GetDatum(run.total.filtered);
 	values[2] = Int64GetDatum(run.total.duplicates);
-	values[3] = Int64GetDatum(run.total.dead);
-	values[4] = Int64GetDatum(run.total.skipped);
-	values[5] = CStringGetTextDatum(reason);
+	values[3] = Int64GetDatum(run.total.stale);
+	values[4] = Int64GetDatum(run.total.dead);
+	values[5] = Int64GetDatum(run.total.skipped);
+	values[6] = CStringGetTextDatum(reason);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

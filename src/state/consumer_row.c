@@ -146,6 +146,7 @@ fill_route(DjkRouteRow *route, int row, MemoryContext context)
 	route->root = djk_row_text(row, 26, context);
 	route->deleted_when = djk_row_text(row, 27, context);
 	route->unchanged_value = djk_row_text(row, 28, context);
+	route->version_column = djk_row_text(row, 29, context);
 }
 
 static void
@@ -158,7 +159,8 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 		" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(r.columns) e),"
 		" r.include, r.exclude, r.filter, r.deleted_field, r.unknown_fields = 'error',"
 		" coalesce(r.on_error, c.on_error), coalesce(r.notify, c.notify), r.time_zone, r.search_path, r.skip_column,"
-		" r.types = 'strict', r.time_unit, r.unknown_fields = 'ignore_all', r.naming, r.root, r.deleted_when, r.unchanged_value"
+		" r.types = 'strict', r.time_unit, r.unknown_fields = 'ignore_all', r.naming, r.root, r.deleted_when, r.unchanged_value,"
+		" r.version_column"
 		" FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id"
 		" WHERE r.consumer_id = $1 ORDER BY r.route_order, r.id",
 		.nargs = 1,

@@ -76,6 +76,7 @@ typedef struct DjkRouteRow
 	char	   *time_zone;		/* or "error": a time without a zone is refused */
 	char	   *time_unit;		/* a unit, or an object of column -> unit; NULL: none */
 	char	   *skip_column;	/* NULL: none */
+	char	   *version_column; /* NULL: none */
 	char	   *search_path;
 } DjkRouteRow;
 

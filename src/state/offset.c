@@ -177,7 +177,7 @@ djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
 	static DjkStatement update_reincarnate = {
 		.sql = "UPDATE @.djkafka_offset SET first_offset = 0, next_offset = 0, start_at = NULL,"
 		" generation = generation + 1, state = 'ok', reason = NULL, incarnation = $2,"
-		" applied = 0, filtered = 0, duplicates = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
+		" applied = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
 		" high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
 		.nargs = 2,
 		.argtypes = {INT8OID, UUIDOID}
@@ -237,25 +237,25 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 	static DjkStatement update_advance = {
 		.sql = "UPDATE @.djkafka_offset o SET next_offset = b.next_offset,"
 		" applied = o.applied + b.applied, filtered = o.filtered + b.filtered,"
-		" duplicates = o.duplicates + b.duplicates, dead = o.dead + b.dead,"
+		" duplicates = o.duplicates + b.duplicates, stale = o.stale + b.stale, dead = o.dead + b.dead,"
 		" gaps = o.gaps + b.gaps, skipped = o.skipped + b.skipped,"
 		" high_watermark = coalesce(b.high_watermark, o.high_watermark),"
 		" last_message_at = coalesce(b.last_message_at, o.last_message_at),"
 		" updated_at = clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS b(id, next_offset, applied,"
-		" filtered, duplicates, dead, gaps, skipped, from_offset, generation, high_watermark, last_message_at)"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS b(id, next_offset, applied,"
+		" filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation, high_watermark, last_message_at)"
 		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation",
-		.nargs = 12,
+		.nargs = 13,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
 	};
-	Datum		values[12];
-	Datum	   *columns[12];
+	Datum		values[13];
+	Datum	   *columns[13];
 	bool	   *nulls[2];
 	int			dims[1] = {n};
 	int			lbs[1] = {1};
 
-	for (int c = 0; c < 12; c++)
+	for (int c = 0; c < 13; c++)
 		columns[c] = palloc(n * sizeof(Datum));
 	nulls[0] = palloc(n * sizeof(bool));
 	nulls[1] = palloc(n * sizeof(bool));
@@ -268,21 +268,22 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		columns[2][i] = Int64GetDatum(a->applied);
 		columns[3][i] = Int64GetDatum(a->filtered);
 		columns[4][i] = Int64GetDatum(a->duplicates);
-		columns[5][i] = Int64GetDatum(a->dead);
-		columns[6][i] = Int64GetDatum(a->gaps);
-		columns[7][i] = Int64GetDatum(a->skipped);
-		columns[8][i] = Int64GetDatum(a->from_offset);
-		columns[9][i] = Int64GetDatum(a->generation);
+		columns[5][i] = Int64GetDatum(a->stale);
+		columns[6][i] = Int64GetDatum(a->dead);
+		columns[7][i] = Int64GetDatum(a->gaps);
+		columns[8][i] = Int64GetDatum(a->skipped);
+		columns[9][i] = Int64GetDatum(a->from_offset);
+		columns[10][i] = Int64GetDatum(a->generation);
 		nulls[0][i] = a->high_watermark < 0;
-		columns[10][i] = Int64GetDatum(a->high_watermark);
+		columns[11][i] = Int64GetDatum(a->high_watermark);
 		nulls[1][i] = a->last_timestamp_ms < 0;
-		columns[11][i] = nulls[1][i] ? (Datum) 0 : TimestampTzGetDatum(djk_timestamp_from_kafka(a->last_timestamp_ms));
+		columns[12][i] = nulls[1][i] ? (Datum) 0 : TimestampTzGetDatum(djk_timestamp_from_kafka(a->last_timestamp_ms));
 	}
-	for (int c = 0; c < 10; c++)
+	for (int c = 0; c < 11; c++)
 		values[c] = int8_array(columns[c], n);
-	values[10] = PointerGetDatum(construct_md_array(columns[10], nulls[0], 1, dims, lbs, INT8OID, 8,
+	values[11] = PointerGetDatum(construct_md_array(columns[11], nulls[0], 1, dims, lbs, INT8OID, 8,
 													FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[11] = PointerGetDatum(construct_md_array(columns[11], nulls[1], 1, dims, lbs, TIMESTAMPTZOID, 8,
+	values[12] = PointerGetDatum(construct_md_array(columns[12], nulls[1], 1, dims, lbs, TIMESTAMPTZOID, 8,
 													FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 
 	if (djk_catalog_execute(&update_advance, values, NULL) != (uint64) n)
@@ -320,7 +321,7 @@ djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char 
 		"  ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE)"
 		" UPDATE @.djkafka_offset o SET start_at = $4, first_offset = NULL, next_offset = NULL,"
 		" generation = o.generation + 1, state = 'ok', reason = NULL,"
-		" applied = 0, filtered = 0, duplicates = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
+		" applied = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
 		" updated_at = clock_timestamp()"
 		" FROM locked WHERE o.id = locked.id",
 		.nargs = 4,

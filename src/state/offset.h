@@ -38,6 +38,7 @@ typedef struct DjkOffsetAdvance
 	int64		applied;
 	int64		filtered;
 	int64		duplicates;
+	int64		stale;
 	int64		dead;
 	int64		gaps;
 	int64		skipped;

@@ -40,6 +40,7 @@ VALUES = {
     "naming": "snake_case",
     "root": "after",
     "unchanged_value": "?",
+    "version_column": "note",
     "deleted_when": "value->>'op' = 'd'",
     "start_at": "earliest",
     "partition": 0,

@@ -95,6 +95,7 @@ add(DjkApplyResult *total, const DjkApplyResult *result)
 	total->applied += result->applied;
 	total->filtered += result->filtered;
 	total->duplicates += result->duplicates;
+	total->stale += result->stale;
 	total->dead += result->dead;
 	total->skipped += result->skipped;
 	total->status = result->status;
@@ -132,8 +133,8 @@ answer(Job *job, const DjkApplyResult *total)
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "{\"counts\": [" INT64_FORMAT ", " INT64_FORMAT ", " INT64_FORMAT ", " INT64_FORMAT ", "
-					 INT64_FORMAT "], \"state\": \"%s\"", total->applied, total->filtered, total->duplicates,
-					 total->dead, total->skipped, states[total->status]);
+					 INT64_FORMAT ", " INT64_FORMAT "], \"state\": \"%s\"", total->applied, total->filtered, total->duplicates,
+					 total->stale, total->dead, total->skipped, states[total->status]);
 	if (total->status != DJK_APPLY_DONE)
 	{
 		appendStringInfo(&buf, ", \"sqlstate\": \"%s\", \"message\": ", unpack_sql_state(total->error.sqlstate));

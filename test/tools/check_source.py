@@ -30,7 +30,7 @@ CONFINED = {
 }
 
 FUNCTION_LINES = 100
-FILE_LINES = 600
+FILE_LINES = 800
 
 SYMBOLS = re.compile(r"_PG_init|Pg_magic_func|pg_finfo_djkafka_\w+|djkafka_\w+")
 

@@ -32,7 +32,7 @@ def may_stop(shape: Shape) -> bool:
 
 
 def fails_some(seen: dict[str, Any]) -> bool:
-    return "error" in seen or seen["counts"][3] + seen["counts"][4] > 0
+    return "error" in seen or seen["counts"][4] + seen["counts"][5] > 0
 
 
 class Difference(Exception):

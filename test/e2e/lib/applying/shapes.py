@@ -202,6 +202,7 @@ def make_features(rnd: random.Random, shape: Shape) -> list[str]:
     if "heap" in names and rnd.random() < 0.5:
         for route in shape["routes"]:
             route["operation"] = "insert"
+            route.pop("version_column", None)
     if "skip_column" in names and "log" not in names and rnd.random() < 0.7:
         names.append("log")
     for group in ALTERNATIVES:
@@ -250,6 +251,19 @@ def make_mapping(rnd: random.Random, shape: Shape) -> dict[str, str]:
     return {column["name"]: rnd.choice(given)}
 
 
+def make_version(rnd: random.Random, shape: Shape, route: dict[str, Any]) -> str | None:
+    """A column that orders what is said of a row; most messages are newer."""
+    names = [column["name"] for column in shape["columns"] if column["type"] != "pair"]
+    names = [name for name in names if name not in route.get("exclude", []) + route.get("key_columns", [])]
+    names = [name for name in names if name in route.get("include", names)]
+    if route["operation"] not in ("upsert", "mirror") or not names:
+        return None
+    name = rnd.choice(names)
+    if "int" in [column["type"] for column in shape["columns"] if column["name"] == name] and rnd.random() < 0.4:
+        route["columns"] = {name: rnd.choice(["msg_offset::int", "(msg_offset % 3)::int"])}
+    return name
+
+
 def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
     route: dict[str, Any] = {"operation": rnd.choice(["insert", "insert_new", "upsert", "mirror", "mirror", "mirror"])}
     names = [column["name"] for column in shape["columns"]]
@@ -264,6 +278,9 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
         route["exclude"] = [rnd.choice([name for name in names if name not in route.get("columns", {})])]
     if unique and rnd.random() < 0.2 and not {"include", "exclude"} & set(route):
         route["key_columns"] = [rnd.choice(unique)]
+    version = make_version(rnd, shape, route) if rnd.random() < 0.15 else None
+    if version:
+        route["version_column"] = version
     if rnd.random() < 0.1:
         route["unknown_fields"] = "error"
     if rnd.random() < 0.15:

@@ -75,8 +75,8 @@ class InSession(Way):
             connection.execute("ROLLBACK TO v")
             return {"error": [error.diag.sqlstate, error.diag.message_primary]}
         seen = made[-2][0][0]
-        seen["counts"] = [sum(row[0][0][n] for row in made[2:-2]) for n in range(5)]
-        seen["counts"][3] -= seen.pop("poisons")
+        seen["counts"] = [sum(row[0][0][n] for row in made[2:-2]) for n in range(6)]
+        seen["counts"][4] -= seen.pop("poisons")
         return seen
 
     def before(self, shape: Shape) -> list[str]:
@@ -120,7 +120,7 @@ class ByWorker(Way):
         self.told.clear()
         answer, seen = (rows[0][0] for rows in results(connection.execute("; ".join(self.statements(variant))))[1:3])
         seen["counts"] = answer["counts"]
-        seen["counts"][3] -= seen.pop("poisons")
+        seen["counts"][4] -= seen.pop("poisons")
         seen["told"] = self.sum_of_told()
         if answer["state"] != "done":
             seen["error"] = [answer["state"], answer["sqlstate"], answer["message"]]

@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * version.h
+ *	  Messages that are not newer than their row.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_VERSION_H
+#define DJK_VERSION_H
+
+#include "apply/work.h"
+
+/*
+ * How many of the messages, from the first, can be looked at together: their
+ * versions are compared before any of them is written.
+ */
+extern int	djk_version_stretch(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
+
+/*
+ * Takes out of 'indexes' the messages that are stale, which is their fate then;
+ * returns how many stay.  Locks the rows that the others will write.
+ */
+extern int	djk_version_drop_stale(DjkApply *apply, DjkRouteState *state, int *indexes, int n);
+
+#endif							/* DJK_VERSION_H */

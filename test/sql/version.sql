@@ -1,0 +1,109 @@
+-- version_column: the greatest version of a row wins, not the last message.
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set start :abs_srcdir '/sql/include/start.sql'
+\set ECHO none
+\i :start
+\set ECHO all
+\pset format unaligned
+\pset tuples_only on
+
+CREATE SCHEMA version;
+SET search_path = version, public;
+SET TimeZone = 'UTC';
+-- Values, or whole messages where they have an offset, of one topic.
+CREATE FUNCTION run(topic text, VARIADIC vals jsonb[]) RETURNS text LANGUAGE sql AS $$
+    SELECT format('applied %s, stale %s, dead %s', r.applied, r.stale, r.dead)
+      FROM djkafka_run('default', messages => (SELECT jsonb_agg(jsonb_build_object('topic', topic) || CASE WHEN v ? 'offset' THEN v ELSE jsonb_build_object('value', v) END ORDER BY n)
+                                                 FROM unnest(vals) WITH ORDINALITY u (v, n))) r
+$$;
+CREATE TABLE item (id int PRIMARY KEY, version int, name text, extra text DEFAULT 'none');
+SELECT djkafka_subscribe('item', 'item', version_column => 'version');
+-- in one batch, in several, and where both are the same
+SELECT run('item', '{"id": 1, "version": 2, "name": "two"}', '{"id": 1, "version": 1, "name": "one"}');
+SELECT run('item', '{"id": 1, "version": 1, "name": "one"}', '{"id": 1, "version": 2, "name": "again"}');
+TABLE item ORDER BY id;
+SELECT run('item', '{"id": 1, "version": 3, "name": "three"}', '{"id": 1, "version": 3, "name": "again", "extra": "x"}',
+           '{"id": 1, "version": 4, "extra": "four"}', '{"id": 1, "version": 2, "extra": "late"}', '{"id": 2, "version": -1, "name": "minus"}');
+TABLE item ORDER BY id;
+-- what is merged is only what is newer than the row
+SELECT run('item', '{"id": 1, "version": 1, "name": "late"}', '{"id": 1, "version": 5, "extra": "five"}');
+TABLE item ORDER BY id;
+-- a row without one is older than any; a message without one is an error of its own
+INSERT INTO item VALUES (3, NULL, 'mine');
+SELECT run('item', '{"id": 3, "version": -5, "name": "theirs"}', '{"id": 4, "name": "no version"}', '{"id": 5, "version": null}', '{"id": 6, "version": "x"}', '{"id": 7, "version": 1}');
+TABLE item ORDER BY id;
+SELECT dead_letters();
+-- deletions: by a field, later and too late; a tombstone says nothing of a version
+SELECT run('item', '{"id": 1, "version": 4, "__deleted": true}', '{"id": 2, "version": 0, "__deleted": true}', '{"id": 3, "__deleted": true}', '{"offset": 60, "key": "7", "value": null}',
+           '{"id": 9, "version": 9, "__deleted": "true"}', '{"id": 10, "version": "x", "__deleted": true}');
+SELECT dead_letters();
+TABLE item ORDER BY id;
+SELECT run('item', '{"id": 1, "version": 6, "__deleted": true}', '{"id": 1, "version": 5, "name": "old"}', '{"id": 1, "version": 4, "name": "older"}', '{"id": 1, "version": 7, "name": "new"}');
+TABLE item ORDER BY id;
+-- the one that fails is as if it had not been
+ALTER TABLE item ADD CHECK (name <> 'bad');
+SELECT run('item', '{"id": 1, "version": 20, "name": "bad"}', '{"id": 1, "version": 19, "name": "good"}', '{"id": 1, "version": 18, "name": "late"}', '{"id": 1, "version": 21, "name": "better"}');
+TABLE item ORDER BY id;
+SELECT dead_letters();
+-- by the message's time or offset: a tombstone has these too
+CREATE TABLE seen (id text PRIMARY KEY, at timestamptz, o bigint, v text);
+SELECT djkafka_subscribe('seen', 'seen', version_column => 'at', columns => '{"at": "msg_time", "o": "msg_offset"}');
+SELECT run('seen', '{"offset": 1, "key": "a", "timestamp": "2026-01-02T00:00:00Z", "value": {"v": "later"}}', '{"offset": 2, "key": "a", "timestamp": "2026-01-01T00:00:00Z", "value": {"v": "earlier"}}',
+           '{"offset": 3, "key": "a", "timestamp": "2026-01-01T12:00:00Z", "value": null}', '{"offset": 4, "key": "b", "timestamp": "2026-01-01T00:00:00Z", "value": {"v": "b"}}',
+           '{"offset": 5, "key": "b", "timestamp": "2026-01-01T00:00:01Z", "value": null}', '{"offset": 6, "key": "c", "timestamp": "2026-01-01T00:00:01Z", "value": {"v": "c"}}');
+TABLE seen ORDER BY id;
+UPDATE djkafka_route SET version_column = 'o' WHERE topic = 'seen';
+SELECT run('seen', '{"offset": 7, "key": "a", "timestamp": "2026-01-01T00:00:00Z", "value": {"v": "seven"}}', '{"offset": 7, "key": "a", "value": {"v": "again"}}');
+TABLE seen ORDER BY id;
+-- upsert, where deletions do not count; numbers as text compare as text does
+CREATE TABLE word (id int PRIMARY KEY, version text, n numeric);
+SELECT djkafka_subscribe('word', 'word', operation => 'upsert', version_column => 'version');
+SELECT run('word', '{"id": 1, "version": "9", "n": 1}', '{"id": 1, "version": "10", "n": 2}', '{"id": 1, "version": "99", "__deleted": true}');
+TABLE word;
+UPDATE djkafka_route SET version_column = 'n' WHERE topic = 'word';
+SELECT run('word', '{"id": 1, "version": "x", "n": 1.00}', '{"id": 1, "version": "y", "n": 1.01}', '{"id": 1, "version": "z", "n": 1.001}');
+TABLE word;
+
+-- targets that are not written by merging: other unique indexes, columns that must be there, triggers, partitions, views
+CREATE TABLE uniq (id int PRIMARY KEY, version int, code text UNIQUE, needed text NOT NULL CHECK (needed <> ''));
+SELECT djkafka_subscribe('uniq', 'uniq', version_column => 'version');
+SELECT run('uniq', '{"id": 1, "version": 1, "code": "a", "needed": "x"}', '{"id": 2, "version": 1, "code": "b", "needed": "x"}', '{"id": 1, "version": 2, "code": "c"}', '{"id": 2, "version": 2, "code": "a"}',
+           '{"id": 1, "version": 1, "code": "late"}', '{"id": 2, "version": 3, "needed": ""}', '{"id": 2, "version": 2, "needed": "late"}', '{"id": 2, "version": 3, "needed": "y"}');
+TABLE uniq ORDER BY id;
+SELECT dead_letters();
+CREATE TABLE bumped (id int PRIMARY KEY, version int, v text);
+CREATE FUNCTION bump() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.version := NEW.version * 10; RETURN NEW; END $$;
+CREATE TRIGGER bump BEFORE INSERT ON bumped FOR EACH ROW EXECUTE FUNCTION bump();
+SELECT djkafka_subscribe('bumped', 'bumped', version_column => 'version');
+SELECT run('bumped', '{"id": 1, "version": 2, "v": "a"}', '{"id": 1, "version": 19, "v": "b"}', '{"id": 1, "version": 21, "v": "c"}');
+TABLE bumped;
+CREATE TABLE part (id int, version int, v text, PRIMARY KEY (id)) PARTITION BY HASH (id);
+CREATE TABLE part_0 PARTITION OF part FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TABLE part_1 PARTITION OF part FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+SELECT djkafka_subscribe('part', 'part', version_column => 'version');
+SELECT run('part', '{"id": 1, "version": 2, "v": "a"}', '{"id": 2, "version": 2, "v": "a"}', '{"id": 1, "version": 1, "v": "b"}', '{"id": 2, "version": 3, "v": "b"}');
+TABLE part ORDER BY id;
+CREATE VIEW shown AS SELECT id, version, v FROM bumped WHERE id > 0;
+SELECT djkafka_subscribe('shown', 'shown', key_columns => '{id}', version_column => 'version');
+SELECT run('shown', '{"id": 1, "version": 20, "v": "late"}', '{"id": 2, "version": 1, "v": "new"}', '{"id": 2, "version": 9, "v": "late"}', '{"id": 1, "version": 22, "v": "d"}');
+TABLE bumped ORDER BY id;
+-- a key of several columns, one of which is no number, and one that cannot be hashed
+CREATE TABLE pair (a int, b tsquery, version int, "V" text, PRIMARY KEY (a, b));
+SELECT djkafka_subscribe('pair', 'pair', version_column => 'version');
+SELECT run('pair', '{"a": 1, "b": "x", "version": 2, "V": "a"}', '{"a": 1, "b": "y", "version": 1, "V": "b"}', '{"a": 1, "b": "x", "version": 1, "V": "c"}', '{"a": 1, "b": "y", "version": 2, "V": "d"}');
+TABLE pair ORDER BY b;
+
+-- what cannot be a version
+SELECT djkafka_subscribe('x', 'item', version_column => 'nowhere');
+SELECT djkafka_subscribe('x', 'item', version_column => 'id');
+SELECT djkafka_subscribe('x', 'item', version_column => 'version', exclude => '{version}');
+SELECT djkafka_subscribe('x', 'item', version_column => 'version', operation => 'insert_new');
+CREATE FUNCTION h(jsonb) RETURNS void LANGUAGE sql AS '';
+SELECT djkafka_subscribe('x', handler => 'version.h(jsonb)', version_column => 'version');
+CREATE TABLE pointed (id int PRIMARY KEY, at point);
+SELECT djkafka_subscribe('x', 'pointed', version_column => 'at');
+
+SELECT djkafka_drop_consumer('default');
+\set VERBOSITY terse
+SET client_min_messages = warning;
+DROP SCHEMA version CASCADE;
