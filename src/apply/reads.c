@@ -21,6 +21,7 @@
 #include "catalog/pg_aggregate.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/fmgroids.h"
@@ -143,4 +144,55 @@ djk_reads_collect(Query *query, DjkReads *reads)
 	reads->tables = NIL;
 	reads->anything = false;
 	(void) collect((Node *) query, reads);
+}
+
+/* ---------- expressions of the target ---------- */
+
+/* Functions in C make numbers and names; those that read tables are written in SQL. */
+static bool
+is_in_c(Oid function)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
+	bool		in_c = HeapTupleIsValid(tuple) && ((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId;
+
+	if (HeapTupleIsValid(tuple))
+		ReleaseSysCache(tuple);
+	return in_c;
+}
+
+/* One that is stable is given the snapshot of its statement. */
+static bool
+see_by_function(Oid function, void *context)
+{
+	DjkSight   *sight = context;
+
+	if (!may_read(function, NULL) || is_in_c(function))
+		return false;
+	*sight = Max(*sight, func_volatile(function) == PROVOLATILE_STABLE ? DJK_SIGHT_STATEMENT : DJK_SIGHT_ROWS);
+	return false;
+}
+
+static bool
+see(Node *node, void *context)
+{
+	DjkSight   *sight = context;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+	{
+		*sight = Max(*sight, DJK_SIGHT_ROWS);
+		return query_tree_walker((Query *) node, see, context, 0);
+	}
+	(void) check_functions_in_node(node, see_by_function, context);
+	return expression_tree_walker(node, see, context);
+}
+
+DjkSight
+djk_reads_sight(Node *expression)
+{
+	DjkSight	sight = DJK_SIGHT_NONE;
+
+	(void) see(expression, &sight);
+	return sight;
 }

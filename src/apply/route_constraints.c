@@ -18,8 +18,10 @@
 #include "optimizer/optimizer.h"
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
+#include "rewrite/rowsecurity.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/syscache.h"
 
 static DjkColumn *
@@ -33,6 +35,39 @@ column_by_name(DjkRouteState *state, const char *name)
 	return NULL;
 }
 
+/*
+ * What the table computes by itself may look at rows: then nobody's may change
+ * places, and where it sees none of its own statement, each is a statement.
+ */
+static void
+look(DjkRouteState *state, Node *expression)
+{
+	DjkSight	sight = djk_reads_sight(expression);
+
+	if (sight == DJK_SIGHT_NONE)
+		return;
+	state->ordered = state->meets = true;
+	state->alone |= sight == DJK_SIGHT_STATEMENT;
+}
+
+/* Whether each message that is not just inserted brings the column. */
+static bool
+is_of_key(const DjkRouteState *state, Relation rel, Form_pg_attribute att)
+{
+	const DjkRouteRow *route = state->route;
+	Bitmapset  *key;
+
+	for (int i = 0; i < route->nkey_columns; i++)
+	{
+		if (strcmp(route->key_columns[i], NameStr(att->attname)) == 0)
+			return true;
+	}
+	if (route->nkey_columns > 0 || route->operation == DJK_OPERATION_INSERT)
+		return false;
+	key = RelationGetIndexAttrBitmap(rel, INDEX_ATTR_BITMAP_PRIMARY_KEY);
+	return bms_is_member(att->attnum - FirstLowInvalidHeapAttributeNumber, key);
+}
+
 /* What an INSERT puts where a column is absent. */
 static void
 fill_default(DjkRouteState *state, Relation rel, Form_pg_attribute att)
@@ -41,6 +76,8 @@ fill_default(DjkRouteState *state, Relation rel, Form_pg_attribute att)
 	Node	   *expression = build_column_default(rel, att->attnum);
 	bool		counting = expression != NULL && contain_volatile_functions(expression);
 
+	if (!is_of_key(state, rel, att))
+		look(state, expression);
 	if (column == NULL)
 	{
 		state->counting_excluded |= counting;
@@ -74,10 +111,12 @@ constrain(DjkRouteState *state, Relation rel, AttrNumber attnum)
 static void
 constrain_by_check(DjkRouteState *state, Relation rel, const char *expression)
 {
+	Node	   *check = stringToNode(expression);
 	Bitmapset  *attributes = NULL;
 	int			x = -1;
 
-	pull_varattnos(stringToNode(expression), 1, &attributes);
+	look(state, check);
+	pull_varattnos(check, 1, &attributes);
 	while ((x = bms_next_member(attributes, x)) >= 0)
 		constrain(state, rel, x + FirstLowInvalidHeapAttributeNumber);
 }
@@ -173,6 +212,23 @@ require_no_rules(const DjkRouteState *state, Relation rel)
 			 errhint("Make a trigger of it, or name another target.")));
 }
 
+/* Policies, where they are in force for the consumer's owner. */
+static void
+look_by_policies(DjkRouteState *state, Relation rel)
+{
+	ListCell   *lc;
+
+	if (rel->rd_rsdesc == NULL || check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED)
+		return;
+	foreach(lc, rel->rd_rsdesc->policies)
+	{
+		const RowSecurityPolicy *policy = lfirst(lc);
+
+		look(state, (Node *) policy->qual);
+		look(state, (Node *) policy->with_check_qual);
+	}
+}
+
 /*
  * Which columns a constraint may refuse for their value: a value that a later
  * message of the batch replaces must be judged nevertheless.
@@ -198,6 +254,7 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 	if (rel->rd_rel->relrowsecurity || (constr != NULL && constr->has_generated_stored) ||
 		has_index_expressions(rel))
 		constrain(state, rel, InvalidAttrNumber);
+	look_by_policies(state, rel);
 	for (int c = 0; c < state->ncolumns; c++)
 	{
 		/* The cast to the column's length is the statement's. */

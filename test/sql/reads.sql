@@ -101,6 +101,31 @@ SELECT give('[{"topic": "looked_at", "value": {"id": 1}}, {"topic": "altered", "
 TABLE changing;
 SELECT djkafka_drop_consumer('changing');
 
+-- what the target computes by itself may read too: defaults, constraints
+CREATE TABLE stock (id int PRIMARY KEY, n int, total int, place int);
+CREATE FUNCTION stock_total() RETURNS int LANGUAGE sql AS 'SELECT coalesce(sum(n), 0)::int FROM reads.stock';
+CREATE FUNCTION stock_place() RETURNS int STABLE LANGUAGE sql AS 'SELECT count(*)::int + 1 FROM reads.stock';
+ALTER TABLE stock ALTER total SET DEFAULT reads.stock_total();
+SELECT djkafka_subscribe('stock', 'stock'), djkafka_subscribe('stock_new', 'stock', operation => 'insert_new');
+SELECT give('[{"topic": "stock", "value": {"id": 1, "n": 5}}, {"topic": "stock", "value": {"id": 2, "n": 1}}, {"topic": "stock", "value": {"id": 1, "n": 7}}, {"topic": "stock", "value": {"id": 3, "n": 1}}]');
+ALTER TABLE stock ALTER place SET DEFAULT reads.stock_place();
+SELECT give('[{"topic": "stock", "value": {"id": 4}}, {"topic": "stock", "value": {"id": 5, "n": 1}}, {"topic": "stock_new", "value": {"id": 6, "n": 1}}, {"topic": "stock_new", "value": {"id": 7}}, {"topic": "stock_new", "value": {"id": 7}}]');
+TABLE stock ORDER BY id;
+CREATE TABLE quota (id int PRIMARY KEY);
+CREATE FUNCTION quota_left() RETURNS boolean STABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) < 2 FROM reads.quota); END';
+ALTER TABLE quota ADD CHECK (reads.quota_left());
+SELECT djkafka_subscribe('quota', 'quota');
+SELECT give('[{"topic": "quota", "value": {"id": 1}}, {"topic": "quota", "value": {"id": 2}}, {"topic": "quota", "value": {"id": 3}}, {"topic": "quota", "value": {"id": 4}}]');
+SELECT count(*) FROM dead_letters();
+-- … tables of other routes of the topic
+CREATE TABLE head (id int PRIMARY KEY);
+CREATE FUNCTION last_head() RETURNS int LANGUAGE sql AS 'SELECT max(id) FROM reads.head';
+CREATE TABLE line (id int PRIMARY KEY, head int DEFAULT reads.last_head());
+SELECT djkafka_create_consumer('heads', enabled => false) > 0, djkafka_create_route('heads', 'heads', 'head', filter => $$value->>'type' = 'head'$$) > 0, djkafka_create_route('heads', 'heads', 'line', route_order => 1) > 0;
+SELECT give('[{"topic": "heads", "value": {"type": "head", "id": 1}}, {"topic": "heads", "value": {"id": 1}}, {"topic": "heads", "value": {"type": "head", "id": 2}}, {"topic": "heads", "value": {"id": 2}}]', 'heads');
+SELECT djkafka_drop_consumer('heads');
+TABLE line ORDER BY id;
+
 -- several routes of one topic, the first of which reads
 CREATE TABLE first_seen (id int PRIMARY KEY);
 CREATE TABLE seen_again (n bigint GENERATED ALWAYS AS IDENTITY, id int);
@@ -176,6 +201,24 @@ CREATE RULE elsewhere AS ON INSERT TO ruled DO ALSO INSERT INTO person VALUES (N
 SELECT regexp_replace(refused($$SELECT give('[{"topic": "ruled", "value": {"id": 1}}]')$$), 'route \d+', 'route N');
 
 SELECT djkafka_drop_consumer('default');
+
+-- a policy, for an owner whom it concerns
+CREATE ROLE reads_owner LOGIN;
+GRANT USAGE ON SCHEMA reads TO reads_owner;
+TRUNCATE quota;
+ALTER TABLE quota DROP CONSTRAINT quota_check, ENABLE ROW LEVEL SECURITY;
+CREATE POLICY quota ON quota USING (true) WITH CHECK (reads.quota_left());
+ALTER FUNCTION quota_left SECURITY DEFINER;
+GRANT SELECT, INSERT, UPDATE, DELETE ON quota TO reads_owner;
+GRANT EXECUTE ON FUNCTION djkafka_run, djkafka_use_settings TO reads_owner;
+SELECT djkafka_create_consumer('limited', enabled => false, owner => 'reads_owner') > 0, djkafka_create_route('limited', 'quota', 'quota') > 0;
+\set super :USER
+\c - reads_owner
+SELECT applied, dead FROM djkafka_run('limited', messages => '[{"value": {"id": 1}}, {"value": {"id": 2}}, {"value": {"id": 3}}, {"value": {"id": 4}}]');
+\c - :super
+SELECT djkafka_drop_consumer('limited');
+REVOKE EXECUTE ON FUNCTION djkafka_run, djkafka_use_settings FROM reads_owner;
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA reads CASCADE;
+DROP ROLE reads_owner;
