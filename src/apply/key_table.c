@@ -48,10 +48,13 @@ hash_key(const DjkRouteState *state, const DjkRow *row)
 
 	for (int i = 0; i < state->nkeys; i++)
 	{
-		DjkColumn  *key = &state->columns[state->keys[i]];
+		int			c = state->keys[i];
+		DjkColumn  *key = &state->columns[c];
+		uint32		of_key = 0;
 
-		hash = hash_combine(hash, DatumGetUInt32(FunctionCall1Coll(key->hash, key->collation,
-																   row->values[state->keys[i]])));
+		if (!row->nulls[c])
+			of_key = DatumGetUInt32(FunctionCall1Coll(key->hash, key->collation, row->values[c]));
+		hash = hash_combine(hash, of_key);
 	}
 	return hash;
 }
@@ -64,7 +67,10 @@ equal_keys(const DjkRouteState *state, const DjkRow *a, const DjkRow *b)
 		int			c = state->keys[i];
 		DjkColumn  *key = &state->columns[c];
 
-		if (!DatumGetBool(FunctionCall2Coll(key->equal, key->collation, a->values[c], b->values[c])))
+		if (a->nulls[c] != b->nulls[c])
+			return false;
+		if (!a->nulls[c] &&
+			!DatumGetBool(FunctionCall2Coll(key->equal, key->collation, a->values[c], b->values[c])))
 			return false;
 	}
 	return true;

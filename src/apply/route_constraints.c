@@ -87,7 +87,11 @@ fill_default(DjkRouteState *state, Relation rel, Form_pg_attribute att)
 	if (expression != NULL)
 		expression = eval_const_expressions(NULL, expression);
 	if (get_typtype(att->atttypid) == TYPTYPE_DOMAIN || (expression != NULL && !IsA(expression, Const)))
+	{
+		if (!counting)
+			column->stable_default = (Expr *) expression;
 		return;
+	}
 	column->constant_default = true;
 	column->default_is_null = expression == NULL || ((Const *) expression)->constisnull;
 	if (!column->default_is_null)

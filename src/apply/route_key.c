@@ -73,6 +73,7 @@ scan_indexes(DjkRouteState *state, Relation rel, bool *found, Oid *unfit, int *o
 	const DjkRouteRow *route = state->route;
 	List	   *indexes = RelationGetIndexList(rel);
 	ListCell   *lc;
+	bool		nulls_are_keys = false;
 
 	*found = false;
 	*unfit = InvalidOid;
@@ -96,6 +97,7 @@ scan_indexes(DjkRouteState *state, Relation rel, bool *found, Oid *unfit, int *o
 		else if (is_key && !*found)
 		{
 			*found = true;
+			nulls_are_keys = form->indnullsnotdistinct;
 			for (int i = 0; i < form->indnkeyatts && state->nkeys == i; i++)
 				add_key(state, NameStr(TupleDescAttr(RelationGetDescr(rel),
 													 form->indkey.values[i] - 1)->attname));
@@ -105,6 +107,8 @@ scan_indexes(DjkRouteState *state, Relation rel, bool *found, Oid *unfit, int *o
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
+	for (int i = 0; i < state->nkeys; i++)
+		state->columns[state->keys[i]].null_is_key = nulls_are_keys && !state->columns[state->keys[i]].not_null;
 }
 
 static void

@@ -21,6 +21,7 @@
 #include "executor/spi.h"
 #include "fmgr.h"
 #include "nodes/bitmapset.h"
+#include "nodes/primnodes.h"
 #include "state/consumer_row.h"
 #include "utils/hsearch.h"
 
@@ -72,6 +73,7 @@ typedef struct DjkColumn
 	DjkSource	source;
 	int			expression;		/* index into the route's expressions */
 	bool		is_key;
+	bool		null_is_key;	/* of a NULLS NOT DISTINCT key: null identifies a row as any value does */
 	bool		always_identity;	/* needs OVERRIDING SYSTEM VALUE, cannot be updated */
 	bool		not_null;
 	bool		constrained;	/* a value may be refused when it is written */
@@ -79,6 +81,7 @@ typedef struct DjkColumn
 	bool		constant_default;	/* its default is known: */
 	bool		default_is_null;
 	Datum		default_value;
+	Expr	   *stable_default; /* it is one value within a transaction; NULL: it is constant, differs, or is none */
 	DjkConverter *converter;
 	FmgrInfo   *hash;			/* of key columns; NULL: the type has none */
 	FmgrInfo   *equal;

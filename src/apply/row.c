@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
+#include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -270,13 +271,17 @@ tell_key(void *arg)
 }
 
 static bool
-key_is_present(const DjkRowBuilder *builder, const DjkRow *row)
+is_given(const DjkRowBuilder *builder, const DjkRow *row, int c)
+{
+	return bms_is_member(c, builder->present) && (!row->nulls[c] || builder->state->columns[c].null_is_key);
+}
+
+static bool
+key_is_given(const DjkRowBuilder *builder, const DjkRow *row)
 {
 	for (int i = 0; i < builder->state->nkeys; i++)
 	{
-		int			c = builder->state->keys[i];
-
-		if (!bms_is_member(c, builder->present) || row->nulls[c])
+		if (!is_given(builder, row, builder->state->keys[i]))
 			return false;
 	}
 	return true;
@@ -296,7 +301,7 @@ fill_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErro
 		DjkColumn  *column = &state->columns[state->keys[i]];
 		const DjkField *field = NULL;
 
-		if (bms_is_member(state->keys[i], builder->present) && !row->nulls[state->keys[i]])
+		if (is_given(builder, row, state->keys[i]))
 			continue;
 		if (!builder->decoded.is_object && state->nkeys == 1)
 			field = &builder->decoded.bare;
@@ -314,13 +319,54 @@ put_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError
 	ErrorContextCallback callback = {error_context_stack, tell_key, NULL};
 	bool		filled;
 
-	if (message->key == NULL || key_is_present(builder, row))
+	if (message->key == NULL || key_is_given(builder, row))
 		return true;
 	builder->in_key = true;
 	error_context_stack = &callback;
 	filled = fill_key(builder, row, message, error);
 	error_context_stack = callback.previous;
 	return filled;
+}
+
+/* A default that is one value within a transaction; needs a transaction. */
+static Datum
+evaluate_default(const DjkColumn *column, bool *isnull)
+{
+	EState	   *estate = CreateExecutorState();
+	ExprState  *expression = ExecPrepareExpr(column->stable_default, estate);
+	Datum		value = ExecEvalExprSwitchContext(expression, GetPerTupleExprContext(estate), isnull);
+
+	if (!*isnull)
+		value = datumCopy(value, get_typbyval(column->type), get_typlen(column->type));
+	FreeExecutorState(estate);
+	return value;
+}
+
+/*
+ * A key column of which the message does not speak takes its default, if that
+ * identifies a row: one that differs from row to row does not.
+ */
+static void
+put_default_key(DjkRowBuilder *builder, DjkRow *row)
+{
+	for (int i = 0; i < builder->state->nkeys; i++)
+	{
+		int			c = builder->state->keys[i];
+		const DjkColumn *column = &builder->state->columns[c];
+
+		if (bms_is_member(c, builder->present))
+			continue;
+		if (column->constant_default && !column->default_is_null)
+		{
+			row->values[c] = column->default_value;
+			row->nulls[c] = false;
+		}
+		else if (column->stable_default != NULL)
+			row->values[c] = evaluate_default(column, &row->nulls[c]);
+		else
+			continue;
+		builder->present = bms_add_member(builder->present, c);
+	}
 }
 
 static bool
@@ -332,11 +378,13 @@ require_key(const DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 	{
 		int			c = state->keys[i];
 
-		if (bms_is_member(c, builder->present) && !row->nulls[c])
+		if (is_given(builder, row, c))
 			continue;
 		error->sqlstate = DJK_ERRCODE_NO_KEY;
 		error->message = psprintf("neither the value nor the key of the message fill key column \"%s\"",
 								  state->columns[c].name);
+		if (state->columns[c].counting_default)
+			error->detail = pstrdup("Its default differs from row to row, so it does not identify one.");
 		error->hint = pstrdup("Send it as a field or as the message's key, or map it with columns.");
 		return false;
 	}
@@ -464,6 +512,8 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 		return true;
 	if (state->nkeys > 0 && !put_key(builder, row, m, error))
 		return false;
+	if (by_key)
+		put_default_key(builder, row);
 	if (by_key && !require_key(builder, row, error))
 		return false;
 	if (state->version >= 0 && !row->is_delete && !require_version(builder, row, error))

@@ -60,16 +60,76 @@ append_assignments(StringInfo sql, const DjkRouteState *state, const Bitmapset *
 	return any;
 }
 
+/* Key columns that may be null, whose combinations are spelt out. */
+#define NULL_KEYS_SPELT		4
+
+static void
+append_equal(StringInfo sql, const DjkRouteState *state, int key)
+{
+	const DjkColumn *column = &state->columns[state->keys[key]];
+
+	appendStringInfo(sql, "t.%s %s r.djk_%d", quote_identifier(column->name), column->equal_operator,
+					 state->keys[key] + 1);
+}
+
+static void
+append_both_null(StringInfo sql, const DjkRouteState *state, int key)
+{
+	const DjkColumn *column = &state->columns[state->keys[key]];
+
+	appendStringInfo(sql, "t.%s IS NULL AND r.djk_%d IS NULL", quote_identifier(column->name), state->keys[key] + 1);
+}
+
+/*
+ * Of key columns that may be null all combinations, each of which an index
+ * serves as a whole; an OR for each column would be served by its first column
+ * alone, and IS NOT DISTINCT FROM not at all.
+ */
+static void
+append_null_match(StringInfo sql, const DjkRouteState *state, const int *keys, int nkeys)
+{
+	for (int nulls = 0; nulls < 1 << nkeys; nulls++)
+	{
+		appendStringInfoString(sql, nulls > 0 ? " OR " : "(");
+		for (int i = 0; i < nkeys; i++)
+		{
+			appendStringInfoString(sql, i > 0 ? " AND " : "");
+			if (nulls & (1 << i))
+				append_both_null(sql, state, keys[i]);
+			else
+				append_equal(sql, state, keys[i]);
+		}
+	}
+	appendStringInfoChar(sql, ')');
+}
+
 static void
 append_key_match(StringInfo sql, const DjkRouteState *state)
 {
+	int			spelt[NULL_KEYS_SPELT];
+	int			nspelt = 0;
+	bool		any = false;
+
 	for (int i = 0; i < state->nkeys; i++)
 	{
-		DjkColumn  *key = &state->columns[state->keys[i]];
+		const DjkColumn *column = &state->columns[state->keys[i]];
 
-		appendStringInfo(sql, "%st.%s %s r.djk_%d", i > 0 ? " AND " : "",
-						 quote_identifier(key->name), key->equal_operator, state->keys[i] + 1);
+		if (column->null_is_key && nspelt < NULL_KEYS_SPELT)
+		{
+			spelt[nspelt++] = i;
+			continue;
+		}
+		appendStringInfoString(sql, any ? " AND " : "");
+		if (column->null_is_key)
+			append_null_match(sql, state, &i, 1);
+		else
+			append_equal(sql, state, i);
+		any = true;
 	}
+	if (nspelt == 0)
+		return;
+	appendStringInfoString(sql, any ? " AND " : "");
+	append_null_match(sql, state, spelt, nspelt);
 }
 
 /*

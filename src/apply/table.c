@@ -151,19 +151,18 @@ take_key(HeapTuple tuple, TupleDesc desc, void *arg)
 	const DjkRouteState *state = told->keys.state;
 	DjkRow	   *row = palloc0(sizeof(DjkRow));
 	DjkChange  *change;
-	bool		found = true;
-	bool		isnull = false;
+	bool		found;
 
 	row->values = palloc(state->ncolumns * sizeof(Datum));
-	for (int i = 0; i < state->nkeys && !isnull; i++)
-		row->values[state->keys[i]] = SPI_getbinval(tuple, desc, i + 1, &isnull);
-	change = isnull ? NULL : djk_key_table_enter(&told->keys, row, &found);
-	if (change != NULL && found && change->position >= 0)
+	row->nulls = palloc(state->ncolumns * sizeof(bool));
+	for (int i = 0; i < state->nkeys; i++)
+		row->values[state->keys[i]] = SPI_getbinval(tuple, desc, i + 1, &row->nulls[state->keys[i]]);
+	change = djk_key_table_enter(&told->keys, row, &found);
+	if (found && change->position >= 0)
 		told->rows[change->position]->is_new = true;
 	else
 		told->unknown++;
-	if (change != NULL)
-		change->position = -1;
+	change->position = -1;
 }
 
 /*

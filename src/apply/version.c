@@ -90,11 +90,15 @@ take_version(HeapTuple tuple, TupleDesc desc, void *arg)
 
 	/* It stays, should its type's equality say that it does not equal itself. */
 	row->values = palloc(state->ncolumns * sizeof(Datum));
+	row->nulls = palloc(state->ncolumns * sizeof(bool));
 	for (int i = 0; i < state->nkeys; i++)
 	{
-		const FormData_pg_attribute *key = TupleDescAttr(state->rows_desc, state->keys[i]);
+		int			c = state->keys[i];
+		const FormData_pg_attribute *key = TupleDescAttr(state->rows_desc, c);
 
-		row->values[state->keys[i]] = datumCopy(SPI_getbinval(tuple, desc, i + 1, &isnull), key->attbyval, key->attlen);
+		row->values[c] = SPI_getbinval(tuple, desc, i + 1, &row->nulls[c]);
+		if (!row->nulls[c])
+			row->values[c] = datumCopy(row->values[c], key->attbyval, key->attlen);
 	}
 	version = version_of(versions, row, &found);
 	value = SPI_getbinval(tuple, desc, state->nkeys + 1, &isnull);
