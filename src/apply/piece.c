@@ -11,7 +11,7 @@
 #include "apply/piece.h"
 
 #include "access/xact.h"
-#include "apply/statement.h"
+#include "apply/stretch.h"
 #include "base/compat.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
@@ -148,104 +148,6 @@ djk_piece_first_stop(const DjkApply *apply, int from, int to)
 	return to;
 }
 
-/* ---------- what must see its predecessors ---------- */
-
-/*
- * Whether a route writes, or has written by others, one of the tables that a
- * reader reads.  The reader's own state may have been invalidated since; to ask
- * for it would build another, and take away 'reads'.
- */
-static bool
-may_write(DjkApply *apply, int route, int reader, const DjkReads *reads)
-{
-	const DjkRouteRow *row = &apply->consumer->routes[route];
-	const DjkRouteState *state;
-
-	if (row->handler != NULL || list_member_oid(reads->tables, row->target))
-		return true;
-	state = route == reader ? apply->states[reader] : djk_work_state(apply, route);
-	return state->ordered || state->cascades || state->is_view;
-}
-
-static bool
-reads_batch(DjkApply *apply, int route, const Bitmapset *writers)
-{
-	const DjkReads *reads = djk_statement_reads(djk_work_state(apply, route));
-	int			writer = -1;
-
-	if (reads->anything)
-		return true;
-	while (reads->tables != NIL && (writer = bms_next_member(writers, writer)) >= 0)
-	{
-		if (may_write(apply, writer, route, reads))
-			return true;
-	}
-	return false;
-}
-
-/* The routes that may take one of the messages. */
-static Bitmapset *
-routes_of_messages(DjkApply *apply, int from, int to)
-{
-	Bitmapset  *routes = NULL;
-	int			last = -1;
-
-	for (int i = from; i < to; i++)
-	{
-		int			partition = apply->batch->messages[i].partition;
-
-		if (apply->work[i].fate != DJK_FATE_PENDING || partition == last)
-			continue;
-		routes = bms_add_members(routes, djk_work_routes(apply, apply->batch->partitions[partition].topic));
-		last = partition;
-	}
-	return routes;
-}
-
-/*
- * The routes among those of the piece whose expressions may read what the batch
- * writes.  Their messages must be evaluated when those before them are written.
- */
-static Bitmapset *
-find_readers(DjkApply *apply, int from, int to)
-{
-	Bitmapset  *all = routes_of_messages(apply, from, to);
-	Bitmapset  *readers = NULL;
-	int			route = -1;
-
-	while ((route = bms_next_member(all, route)) >= 0)
-	{
-		const DjkRouteRow *row = &apply->consumer->routes[route];
-
-		if (row->filter == NULL && row->deleted_when == NULL && row->ncolumns == 0)
-			continue;
-		apply->current_route = route;
-		if (reads_batch(apply, route, all))
-			readers = bms_add_member(readers, route);
-		apply->current_route = -1;
-	}
-	return readers;
-}
-
-/* What may be prepared together with the message at 'from': up to the next that reads. */
-static int
-stretch_end(DjkApply *apply, const Bitmapset *readers, int from, int to)
-{
-	int			i;
-
-	if (readers == NULL)
-		return to;
-	for (i = from + 1; i < to; i++)
-	{
-		const DjkMessage *message = &apply->batch->messages[i];
-
-		if (apply->work[i].fate == DJK_FATE_PENDING &&
-			bms_overlap(readers, djk_work_routes(apply, apply->batch->partitions[message->partition].topic)))
-			break;
-	}
-	return i;
-}
-
 /* ---------- a piece ---------- */
 
 static void
@@ -282,17 +184,17 @@ int
 djk_piece_apply(DjkApply *apply, int from, int to)
 {
 	MemoryContext old;
-	Bitmapset  *readers;
+	DjkStretches *stretches;
 	int		   *indexes;
 	int			done = from;
 
 	begin_piece(apply, from, to);
 	old = MemoryContextSwitchTo(apply->attempt_context);
-	readers = find_readers(apply, from, to);
+	stretches = djk_stretches_find(apply, from, to);
 	indexes = palloc(Max(to - from, 1) * sizeof(int));
 	while (done < to)
 	{
-		int			end = stretch_end(apply, readers, done, to);
+		int			end = djk_stretch_end(apply, stretches, done, to);
 
 		CHECK_FOR_INTERRUPTS();
 		done = apply_stretch(apply, done, end, indexes);

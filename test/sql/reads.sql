@@ -28,6 +28,12 @@ SELECT give('[{"topic": "customer", "value": {"id": 1, "code": "a"}}, {"topic": 
               {"topic": "orders", "value": {"id": 3, "customer": "c"}}, {"topic": "customer", "value": {"id": 3, "code": "c"}}]');
 TABLE orders ORDER BY id;
 SELECT count(*) FROM dead_letters();
+-- parents and children in turn, some without a parent
+SELECT give((SELECT jsonb_agg(CASE WHEN n % 10 < 4 THEN jsonb_build_object('topic', 'customer', 'value', jsonb_build_object('id', 100 + n, 'code', 'c' || n))
+                                   ELSE jsonb_build_object('topic', 'orders', 'value', jsonb_build_object('id', 100 + n, 'customer', 'c' || n / 10 * 10 + n % 5)) END ORDER BY n) FROM generate_series(10, 59) n));
+SELECT o.id, c.code FROM orders o JOIN customer c ON c.id = o.customer_id WHERE o.id > 100 ORDER BY 1 LIMIT 5;
+SELECT count(*), sum(customer_id) FROM orders WHERE id > 100;
+SELECT count(*) FROM dead_letters();
 -- the same event twice
 CREATE TABLE event (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, event_id text, n int);
 SELECT djkafka_subscribe('event', 'event', operation => 'insert', filter => $$NOT EXISTS (SELECT FROM reads.event e WHERE e.event_id = value->>'event_id')$$, columns => '{"n": "(SELECT coalesce(max(n), 0) + 1 FROM reads.event)"}');
