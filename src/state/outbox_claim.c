@@ -27,6 +27,36 @@
 
 /* ---------- new messages ---------- */
 
+/*
+ * Somebody has set the sequence back; a dump that is restored over a database in
+ * use does.  What was produced since then may lie below all floors and would
+ * never be found, so there are none, once, and ids go on where they were.  True
+ * if that is to be stored.
+ */
+static bool
+was_set_back(DjkOutbox *outbox)
+{
+	static DjkStatement set_forward = {
+		.sql = "SELECT pg_catalog.setval($1, GREATEST($2, pg_catalog.pg_sequence_last_value($1)))",
+		.nargs = 2,
+		.argtypes = {REGCLASSOID, INT8OID}
+	};
+	int64		last_id = djk_outbox_last_id();
+	Datum		values[2];
+
+	if (last_id >= outbox->done->last_id)
+		return false;
+	ereport(WARNING,
+			(errmsg("the sequence of djkafka's outbox was set back from " INT64_FORMAT " to " INT64_FORMAT,
+					outbox->done->last_id, last_id),
+			 errdetail("It goes on from where it was; a message that has been produced since may have the id of an earlier one.")));
+	values[0] = ObjectIdGetDatum(djk_catalog_table("djkafka_outbox_id_seq"));
+	values[1] = Int64GetDatum(outbox->done->last_id);
+	(void) djk_catalog_execute(&set_forward, values, NULL);
+	djk_outbox_mark_forget_ids(outbox->done);
+	return true;
+}
+
 /* The next snapshot to reach; false if it would hold nothing new. */
 static bool
 take_target(DjkOutbox *outbox)
@@ -78,6 +108,8 @@ djk_outbox_claim(DjkOutbox *outbox, const DjkOutboxLimits *limits,
 		/* A target that was begun earlier may be at its end, and a new one worth a look. */
 		if (outbox->target == NULL)
 		{
+			if (was_set_back(outbox))
+				return true;
 			if (fresh || !take_target(outbox))
 				return false;
 			fresh = true;

@@ -137,3 +137,10 @@ djk_outbox_mark_succeed(DjkOutboxMark *after, const DjkOutboxMark *before)
 	for (int i = 0; i < after->nxip; i++)
 		after->floors[i] = floor_of(after, before, after->xip[i]);
 }
+
+void
+djk_outbox_mark_forget_ids(DjkOutboxMark *mark)
+{
+	mark->last_id = mark->floor = 0;
+	memset(mark->floors, 0, mark->nxip * sizeof(int64));
+}

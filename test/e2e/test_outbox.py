@@ -276,6 +276,31 @@ def test_row_made_anew(db: Database, kafka: Client, topic: str, server: str, uni
     assert deleted()
 
 
+@pytest.mark.parametrize("back", ["SELECT setval('djkafka_outbox_id_seq', 3)", "ALTER SEQUENCE djkafka_outbox_id_seq RESTART"])
+def test_sequence_set_back(db: Database, kafka: Client, topic: str, server: str, back: str) -> None:
+    produce = "SELECT djkafka_produce(%s, %s, key => 'k', server => %s)"
+    for i in range(20):
+        db.query(produce, topic, str(i), server)
+    wait_sent(db)
+    db.query(back, user="postgres")
+    for i in range(20, 23):
+        db.query(produce, topic, str(i), server)
+    assert db.value("SELECT djkafka_flush('30 s')")
+    wait_sent(db)
+    # Also that of a transaction which was open when the worker noticed.
+    connection = db.connect()
+    with connection.transaction():
+        db.query(back, user="postgres")
+        connection.execute(produce, (topic, "23", server))
+        db.query(produce, topic, "beside", server)
+        assert db.value("SELECT djkafka_flush('30 s')")
+    connection.close()
+    wait_sent(db)
+    assert db.value(produce, topic, "24", server) > 20
+    wait_sent(db)
+    assert values(read_topic(kafka, topic)) == [str(i) for i in range(23)] + ["beside", "23", "24"]
+
+
 def switches(pid: int) -> int:
     """How often the main thread has gone to sleep."""
     return int(process.status(Path(f"/proc/{pid}/task/{pid}/status"))["voluntary_ctxt_switches"])
