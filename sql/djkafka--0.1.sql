@@ -540,9 +540,12 @@ COMMENT ON FUNCTION @extschema@.djkafka_wake_trigger() IS 'trigger: wakes the da
 
 CREATE TRIGGER djkafka_consumer_validate BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.djkafka_consumer
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_consumer_validate();
+CREATE TRIGGER djkafka_consumer_taken AFTER INSERT ON @extschema@.djkafka_consumer
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_consumer_validate();
 CREATE TRIGGER djkafka_consumer_wake AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.djkafka_consumer
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.djkafka_wake_trigger();
 ALTER TABLE @extschema@.djkafka_consumer ENABLE ALWAYS TRIGGER djkafka_consumer_validate;
+ALTER TABLE @extschema@.djkafka_consumer ENABLE ALWAYS TRIGGER djkafka_consumer_taken;
 ALTER TABLE @extschema@.djkafka_consumer ENABLE ALWAYS TRIGGER djkafka_consumer_wake;
 
 CREATE TRIGGER djkafka_route_validate BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.djkafka_route

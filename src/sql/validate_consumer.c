@@ -283,28 +283,38 @@ check_values(const DjkTriggerRow *row)
 	check_assignment(row);
 }
 
+static void
+require_same_id(const DjkTriggerRow *row, const DjkTriggerRow *old)
+{
+	bool		isnull;
+
+	if (DatumGetInt64(djk_trigger_row_get(old, "id", &isnull)) == DatumGetInt64(djk_trigger_row_get(row, "id", &isnull)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+			 errmsg("id of a consumer cannot be changed"),
+			 errhint("Create another consumer.")));
+}
+
 /*
  * Dead letters outlive their consumer and are applied again by that of its id:
  * under an id that was somebody else's they would be given to whoever takes it.
+ * Asked when the id is ours, and so its last owner has ended, and as of then.
  * A dump brings both, and in a copy nothing is applied again.
  */
 static void
-check_id(const DjkTriggerRow *row, const DjkTriggerRow *old, bool is_home)
+require_no_letters(const DjkTriggerRow *row)
 {
 	bool		isnull;
 	int64		id = DatumGetInt64(djk_trigger_row_get(row, "id", &isnull));
+	Datum		row_home = djk_trigger_row_get(row, "home", &isnull);
 	DjkIdentity identity;
+	DjkHome		home;
 	bool		is_left;
 
-	if (old != NULL && DatumGetInt64(djk_trigger_row_get(old, "id", &isnull)) != id)
-		ereport(ERROR,
-				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-				 errmsg("id of a consumer cannot be changed"),
-				 errhint("Create another consumer.")));
-	if (old != NULL || !is_home)
-		return;
 	djk_catalog_enter(&identity);
-	is_left = djk_dead_letter_is_left(id);
+	djk_home_load(&home);
+	is_left = memcmp(DatumGetUUIDP(row_home), &home.id, sizeof(pg_uuid_t)) == 0 && djk_dead_letter_is_left(id);
 	djk_catalog_leave(&identity);
 	if (is_left)
 		ereport(ERROR,
@@ -350,6 +360,11 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 	row = djk_trigger_row(trigdata, "consumer");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
+	if (TRIGGER_FIRED_AFTER(trigdata->tg_event))
+	{
+		require_no_letters(&row);
+		return PointerGetDatum(NULL);
+	}
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 	{
 		require_member(DatumGetObjectId(djk_trigger_row_get(&row, "owner", &isnull)));
@@ -363,7 +378,8 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 	is_home = check_identity(&row, trigdata);
 	is_update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
 	old = (DjkTriggerRow) {trigdata->tg_trigtuple, row.desc, row.what};
-	check_id(&row, is_update ? &old : NULL, is_home);
+	if (is_update)
+		require_same_id(&row, &old);
 	if (is_home)
 	{
 		Oid			owner = DatumGetObjectId(djk_trigger_row_get(&row, "owner", &isnull));

@@ -147,5 +147,5 @@ djk_dead_letter_is_left(int64 consumer_id)
 	};
 	Datum		values[1] = {Int64GetDatum(consumer_id)};
 
-	return djk_catalog_execute(&select_any, values, NULL) > 0;
+	return djk_catalog_query_latest(&select_any, values, NULL) > 0;
 }

@@ -43,7 +43,7 @@ extern void djk_dead_letter_delete(int64 id);
 /* Gives the newest row of the same message, which has failed again, the id of the first. */
 extern void djk_dead_letter_replace(const DjkDeadLetter *letter);
 
-/* Whether a consumer of this id, which may be gone, has left any; between enter and leave. */
+/* Whether a consumer of this id, which may be gone, has left any, as of now; between enter and leave. */
 extern bool djk_dead_letter_is_left(int64 consumer_id);
 
 #endif							/* DJK_DEAD_LETTER_H */

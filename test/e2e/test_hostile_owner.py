@@ -3,9 +3,11 @@
 Each trick leaves a trace of who it ran as.  The owner's own name is the only one that may be found.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import psycopg
 import pytest
-from lib.djkafka import assert_audit, to_json, wait_caught_up, wait_state
+from lib.djkafka import assert_audit, to_json, wait_caught_up, wait_state, wait_value
 from lib.kafka import Client, Record
 from lib.postgres import Database
 
@@ -344,3 +346,51 @@ def test_role_that_stays_set(hostile: Database, kafka: Client, topic: str) -> No
     finally:
         hostile.query("SELECT djkafka_drop_consumer('default')")
         hostile.cluster.query(f"DROP ROLE {mate}")
+
+
+# -- the number of a consumer that is gone, under which its dead letters are
+
+LETTER = """SELECT djkafka_run('theirs', messages => '[{"topic": "t", "value": {"id": "secret"}}]')"""
+TAKE = "INSERT INTO djkafka_consumer (id, name, enabled) VALUES (%s, 'mine', false)"
+TAKEN = "was another consumer's, which has left dead letters"
+
+
+@pytest.fixture
+def theirs(db: Database) -> int:
+    """A consumer that reads the messages given to it."""
+    db.query("CREATE TABLE account (id int PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('theirs', enabled => false)")
+    db.query("SELECT djkafka_create_route('theirs', 't', 'account')")
+    return db.value("SELECT djkafka_consumer_id('theirs')")
+
+
+@pytest.mark.parametrize("level", ["REPEATABLE READ", "SERIALIZABLE"])
+def test_number_taken_under_an_old_snapshot(db: Database, theirs: int, level: str) -> None:
+    with db.connect() as taker:
+        taker.execute(f"BEGIN ISOLATION LEVEL {level}")
+        taker.execute("SELECT count(*) FROM djkafka_dead_letter")
+        db.query(LETTER)
+        db.query("SELECT djkafka_drop_consumer('theirs')")
+        with pytest.raises(psycopg.errors.UniqueViolation, match=TAKEN):
+            taker.execute(TAKE, (theirs,))
+        taker.rollback()
+
+
+def test_number_taken_while_it_is_given_up(db: Database, theirs: int) -> None:
+    """Who takes it has looked for letters, and waits for who drops the consumer, when one comes."""
+    with db.connect() as reader, db.connect() as dropper, db.connect() as taker, ThreadPoolExecutor() as pool:
+        reader.execute("BEGIN")
+        reader.execute(LETTER)
+        dropper.execute("BEGIN")
+        dropper.execute("SELECT djkafka_drop_consumer('theirs')")
+        taken = pool.submit(taker.execute, TAKE, (theirs,))
+        wait_value(db, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", "Lock", taker.info.backend_pid)
+        reader.execute("COMMIT")
+        dropper.execute("COMMIT")
+        with pytest.raises(psycopg.errors.UniqueViolation, match=TAKEN):
+            taken.result(30)
+
+
+def test_number_without_letters(db: Database, theirs: int) -> None:
+    db.query("SELECT djkafka_drop_consumer('theirs')")
+    db.query(TAKE, theirs)
