@@ -139,6 +139,11 @@ djk_route_key_build(DjkRouteState *state, Relation rel)
 	Oid			unfit;
 	int			other_unique;
 
+	if (route->partial_deletes && (route->operation != DJK_OPERATION_MIRROR || route->version_column != NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partial_deletes needs operation \"mirror\" and no version_column"),
+				 errhint("Set partial_deletes of the route to false.")));
 	state->keys = palloc0(INDEX_MAX_KEYS * sizeof(int));
 	if (state->is_view)
 	{
@@ -170,7 +175,7 @@ djk_route_key_build(DjkRouteState *state, Relation rel)
 				 errmsg("\"%s\" has no primary key", state->target_sql),
 				 errhint("Add a unique constraint, name other key_columns, or use operation => 'insert'.")));
 	state->ordered |= other_unique > 0;
-	state->merge = !state->ordered && !state->alone;
+	state->merge = !state->ordered && !state->alone && !route->partial_deletes;
 	for (int i = 0; i < state->nkeys; i++)
 	{
 		if (state->columns[state->keys[i]].hash == NULL)

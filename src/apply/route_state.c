@@ -113,6 +113,11 @@ build_handler(DjkRouteState *state)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a handler has no skip_column"),
 				 errhint("Leave skip_column null, or name a target.")));
+	if (state->route->partial_deletes)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a handler has no partial_deletes"),
+				 errhint("Leave partial_deletes false, or name a target.")));
 	if (state->route->version_column != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

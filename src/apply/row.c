@@ -369,6 +369,22 @@ put_default_key(DjkRowBuilder *builder, DjkRow *row)
 	}
 }
 
+/* The key columns that a deletion has, if a part of them will do. */
+static Bitmapset *
+given_part(const DjkRowBuilder *builder, const DjkRow *row)
+{
+	Bitmapset  *part = NULL;
+
+	for (int i = 0; i < builder->state->nkeys; i++)
+	{
+		int			c = builder->state->keys[i];
+
+		if (is_given(builder, row, c))
+			part = bms_add_member(part, c);
+	}
+	return part;
+}
+
 static bool
 require_key(const DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 {
@@ -385,7 +401,9 @@ require_key(const DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 								  state->columns[c].name);
 		if (state->columns[c].counting_default)
 			error->detail = pstrdup("Its default differs from row to row, so it does not identify one.");
-		error->hint = pstrdup("Send it as a field or as the message's key, or map it with columns.");
+		error->hint = psprintf("Send it as a field or as the message's key, or map it with columns%s.",
+							   row->is_delete && given_part(builder, row) != NULL ?
+							   "; with partial_deletes a part of the key will do" : "");
 		return false;
 	}
 	return true;
@@ -512,7 +530,17 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 		return true;
 	if (state->nkeys > 0 && !put_key(builder, row, m, error))
 		return false;
-	if (by_key)
+	if (row->is_delete && state->route->partial_deletes)
+	{
+		Bitmapset  *part = given_part(builder, row);
+
+		if (part != NULL)
+		{
+			row->present = djk_row_share_present(builder->apply, part);
+			return true;
+		}
+	}
+	else if (by_key)
 		put_default_key(builder, row);
 	if (by_key && !require_key(builder, row, error))
 		return false;

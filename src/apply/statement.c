@@ -135,11 +135,11 @@ djk_statements_free(DjkRouteState *state)
 }
 
 static void
-make_key(StatementKey *key, DjkStatementKind kind, const Bitmapset *present)
+make_key(StatementKey *key, const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
 {
 	memset(key, 0, sizeof(*key));
 	key->kind = kind;
-	if (present != NULL && kind < DJK_STATEMENT_DELETE)
+	if (present != NULL && (kind < DJK_STATEMENT_DELETE || state->route->partial_deletes))
 	{
 		key->nwords = present->nwords;
 		memcpy(key->words, present->words, present->nwords * sizeof(bitmapword));
@@ -175,7 +175,7 @@ get_plan(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
 		state->rows_at_plan = state->rows_written;
 	}
 
-	make_key(&key, kind, present);
+	make_key(&key, state, kind, present);
 	entry = hash_search(state->statements, &key, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry->plan;

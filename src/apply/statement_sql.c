@@ -103,8 +103,9 @@ append_null_match(StringInfo sql, const DjkRouteState *state, const int *keys, i
 	appendStringInfoChar(sql, ')');
 }
 
+/* By the columns of the key that are in 'part'; NULL: by all. */
 static void
-append_key_match(StringInfo sql, const DjkRouteState *state)
+append_part_match(StringInfo sql, const DjkRouteState *state, const Bitmapset *part)
 {
 	int			spelt[NULL_KEYS_SPELT];
 	int			nspelt = 0;
@@ -114,6 +115,8 @@ append_key_match(StringInfo sql, const DjkRouteState *state)
 	{
 		const DjkColumn *column = &state->columns[state->keys[i]];
 
+		if (part != NULL && !bms_is_member(state->keys[i], part))
+			continue;
 		if (column->null_is_key && nspelt < NULL_KEYS_SPELT)
 		{
 			spelt[nspelt++] = i;
@@ -130,6 +133,12 @@ append_key_match(StringInfo sql, const DjkRouteState *state)
 		return;
 	appendStringInfoString(sql, any ? " AND " : "");
 	append_null_match(sql, state, spelt, nspelt);
+}
+
+static void
+append_key_match(StringInfo sql, const DjkRouteState *state)
+{
+	append_part_match(sql, state, NULL);
 }
 
 /*
@@ -265,13 +274,13 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 			break;
 		case DJK_STATEMENT_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s AS t USING %s r WHERE ", state->target_sql, DJK_ROWS_RELATION);
-			append_key_match(&sql, state);
+			append_part_match(&sql, state, state->route->partial_deletes ? present : NULL);
 			append_version_guard(&sql, state, " AND", version_name(state, false));
 			break;
 		case DJK_STATEMENT_SKIP:
 			appendStringInfo(&sql, "UPDATE %s AS t SET %s = true FROM %s r WHERE ", state->target_sql,
 							 quote_identifier(state->route->skip_column), DJK_ROWS_RELATION);
-			append_key_match(&sql, state);
+			append_part_match(&sql, state, state->route->partial_deletes ? present : NULL);
 			append_version_guard(&sql, state, " AND", version_name(state, false));
 			break;
 		case DJK_STATEMENT_FIND:

@@ -460,7 +460,7 @@ write_cut(DjkRouteState *state, DjkRow **rows, int n)
 			(void) djk_key_table_enter(&table, rows[i], &found);
 		if (i > first &&
 			(found || stands_alone(state, rows[i]) || rows[i]->is_delete != rows[first]->is_delete ||
-			 (!rows[i]->is_delete && rows[i]->present != rows[first]->present)))
+			 ((!rows[i]->is_delete || state->route->partial_deletes) && rows[i]->present != rows[first]->present)))
 		{
 			flush(state, rows + first, i - first);
 			first = i;

@@ -350,6 +350,7 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->time_zone = djk_trigger_row_text(row, "time_zone");
 	route->time_unit = djk_trigger_row_text(row, "time_unit");
 	route->skip_column = djk_trigger_row_text(row, "skip_column");
+	route->partial_deletes = DatumGetBool(djk_trigger_row_get(row, "partial_deletes", &isnull));
 	route->version_column = djk_trigger_row_text(row, "version_column");
 	route->search_path = djk_trigger_row_text(row, "search_path");
 }

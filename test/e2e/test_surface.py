@@ -41,6 +41,7 @@ VALUES = {
     "root": "after",
     "unchanged_value": "?",
     "version_column": "note",
+    "partial_deletes": False,
     "deleted_when": "value->>'op' = 'd'",
     "start_at": "earliest",
     "partition": 0,

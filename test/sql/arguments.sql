@@ -23,9 +23,9 @@ SELECT djkafka_create_consumer(name => 'c', group_id => 'g', server => NULL, wor
 SELECT djkafka_consumer_id(name => 'c');
 SELECT djkafka_create_route(consumer => 'c', topic => 'arguments.1', target => 'item', handler => NULL, operation => 'upsert', format => 'json', key_format => 'json', key_columns => '{id}',
     columns => '{"note": "upper(value->>''x'')"}', include => '{id,note}', exclude => '{name}', filter => 'true', route_order => 7, deleted_field => 'gone', unknown_fields => 'error',
-    on_error => 'stop', notify => 'keys', time_zone => 'Europe/Vienna', skip_column => NULL, types => 'strict', time_unit => 'ms', naming => 'snake_case', root => 'after', deleted_when => 'false', unchanged_value => '?', version_column => 'note') AS route \gset
+    on_error => 'stop', notify => 'keys', time_zone => 'Europe/Vienna', skip_column => NULL, types => 'strict', time_unit => 'ms', naming => 'snake_case', root => 'after', deleted_when => 'false', unchanged_value => '?', version_column => 'note', partial_deletes => false) AS route \gset
 SELECT djkafka_subscribe(topic => 'arguments.2', target => NULL, handler => 'handle(jsonb)', operation => 'insert', format => 'json', key_format => 'text', key_columns => NULL,
-    columns => NULL, include => NULL, exclude => NULL, filter => 'true', route_order => 1, deleted_field => NULL, unknown_fields => 'ignore', on_error => 'skip', notify => 'off', time_zone => 'UTC', skip_column => NULL, consumer => 'c', types => 'postgres', time_unit => NULL, naming => 'exact', root => NULL, deleted_when => NULL, unchanged_value => NULL, version_column => NULL);
+    columns => NULL, include => NULL, exclude => NULL, filter => 'true', route_order => 1, deleted_field => NULL, unknown_fields => 'ignore', on_error => 'skip', notify => 'off', time_zone => 'UTC', skip_column => NULL, consumer => 'c', types => 'postgres', time_unit => NULL, naming => 'exact', root => NULL, deleted_when => NULL, unchanged_value => NULL, version_column => NULL, partial_deletes => false);
 SELECT * FROM djkafka_run(name => 'c', max_messages => 1, until => 'eof', idle => '1 s', timeout => '5 s', messages => NULL);
 SELECT refused('SELECT djkafka_dead_letter_retry(id => 1)');
 SELECT djkafka_seek(name => 'c', topic => 'arguments.1', start_at => 'earliest', partition => 0);

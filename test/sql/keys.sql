@@ -108,6 +108,35 @@ TABLE distinct_slot;
 SELECT dead_letters();
 SELECT djkafka_drop_consumer('default');
 
+-- a deletion by a part of the key, if the route says so
+CREATE TABLE reading (id int, day date DEFAULT CURRENT_DATE, n int, skip boolean NOT NULL DEFAULT false, PRIMARY KEY (id, day)) PARTITION BY RANGE (day);
+CREATE TABLE reading_1 PARTITION OF reading FOR VALUES FROM ('2026-01-01') TO ('2026-02-01');
+CREATE TABLE reading_2 PARTITION OF reading FOR VALUES FROM ('2026-02-01') TO ('2026-03-01');
+INSERT INTO reading SELECT id, day, id FROM generate_series(1, 9) id, (VALUES (date '2026-01-05'), ('2026-02-05')) d (day);
+SELECT djkafka_subscribe('readings', 'reading');
+ALTER TABLE reading ALTER day DROP DEFAULT;
+SELECT give('[{"key": {"id": 1}, "value": null}]');
+SELECT dead_letters();
+UPDATE djkafka_route SET partial_deletes = true;
+SELECT give('[{"key": "1", "value": null}, {"key": {"id": 1}, "value": null}, {"key": {"id": 2, "day": "2026-01-05"}, "value": null}, {"key": {"id": 3}, "value": {"__deleted": true}}, {"value": {"id": 4, "day": null, "n": 1, "__deleted": true}},
+              {"value": {"id": 5, "day": "2026-02-06", "n": 50}}, {"key": {"id": 5}, "value": null}, {"value": {"id": 5, "day": "2026-02-07", "n": 51}}, {"value": {"id": 6, "day": "2026-01-05", "n": 60}}, {"key": {"n": 6}, "value": null},
+              {"key": {"day": "2026-02-05"}, "value": null}, {"key": {"id": 7}, "value": null}, {"key": {"id": 8, "day": "2026-01-05"}, "value": null}]');
+SELECT id, to_char(day, 'YYYY-MM-DD') AS day, n FROM reading ORDER BY 1, 2;
+SELECT dead_letters();
+-- with a skip_column, and a default that fills no part of a deletion's key
+ALTER TABLE reading ALTER day SET DEFAULT '2026-01-05';
+UPDATE djkafka_route SET skip_column = 'skip';
+SELECT give('[{"value": {"id": 1, "n": 1}}, {"value": {"id": 1, "day": "2026-02-05"}}, {"value": {"id": 2}}, {"key": {"id": 1}, "value": null}, {"key": {"id": 9}, "value": null}, {"value": {"id": 9, "n": 1}}]');
+SELECT id, to_char(day, 'YYYY-MM-DD') AS day, n, skip FROM reading ORDER BY 1, 2;
+-- any table; messages of one key that would be merged
+CREATE TABLE pair (a int, b int, n int, PRIMARY KEY (a, b));
+UPDATE djkafka_route SET target = 'pair', skip_column = NULL;
+SELECT give('[{"value": {"a": 1, "b": 1, "n": 1}}, {"value": {"a": 1, "b": 2, "n": 2}}, {"value": {"a": 2, "b": 2, "n": 3}}, {"key": {"a": 1}, "value": null}, {"value": {"a": 1, "b": 1, "n": 4}}, {"key": {"b": 2}, "value": null}, {"value": {"a": 3, "b": 2, "n": 5}}]');
+SELECT * FROM pair ORDER BY a, b;
+SELECT refused($$UPDATE djkafka_route SET operation = 'upsert'$$);
+SELECT refused($$UPDATE djkafka_route SET version_column = 'n'$$);
+SELECT djkafka_drop_consumer('default');
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA keys CASCADE;
