@@ -132,7 +132,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.operation IS 'insert, insert_new, up
 COMMENT ON COLUMN @extschema@.djkafka_route.format IS 'format of the value: json, text or raw';
 COMMENT ON COLUMN @extschema@.djkafka_route.key_format IS 'format of the key: auto, json, text or raw';
 COMMENT ON COLUMN @extschema@.djkafka_route.key_columns IS 'columns that identify a row; null: the primary key';
-COMMENT ON COLUMN @extschema@.djkafka_route.columns IS 'column -> SQL expression over value, key, topic, partition, msg_offset, msg_time, headers';
+COMMENT ON COLUMN @extschema@.djkafka_route.columns IS 'column -> SQL expression over value, key, topic, partition, msg_offset, msg_time, headers, which depends on the fields of value that it names; or an object of field (a path), value, insert, always';
 COMMENT ON COLUMN @extschema@.djkafka_route.include IS 'the only columns that may be written; null: all';
 COMMENT ON COLUMN @extschema@.djkafka_route.exclude IS 'columns that are never written';
 COMMENT ON COLUMN @extschema@.djkafka_route.filter IS 'boolean SQL expression over the same names as columns; a message for which it is not true goes to the next route';

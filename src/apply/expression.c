@@ -27,7 +27,7 @@ column_of(const DjkRouteState *state, int expression)
 {
 	for (int c = 0; c < state->ncolumns; c++)
 	{
-		if (state->columns[c].expression == expression)
+		if (state->columns[c].source == DJK_SOURCE_EXPRESSION && state->columns[c].expression == expression)
 			return &state->columns[c];
 	}
 	elog(ERROR, "no column for expression %d", expression);
@@ -59,7 +59,7 @@ deletion(const DjkRouteState *state)
  * nor cost a number of a sequence.  NULL: always.
  */
 static const char *
-expression_condition(const DjkRouteState *state, const DjkColumn *column)
+row_condition(const DjkRouteState *state, const DjkColumn *column)
 {
 	const char *taken = taken_condition(state);
 	const char *deleted = deletion(state);
@@ -90,6 +90,18 @@ build_source(const DjkRouteState *state)
 	return source;
 }
 
+/* The same, and that the message speaks of the column: else it may have nothing for the expression. */
+static const char *
+expression_condition(const DjkRouteState *state, const DjkColumn *column)
+{
+	const char *condition = row_condition(state, column);
+
+	if (!djk_mapping_is_conditional(column->mapping))
+		return condition;
+	return psprintf("%s%s%s%s.djk_given[%d]", condition ? "(" : "", condition ? condition : "",
+					condition ? ") AND " : "", DJK_INPUT_RELATION, column->expression + 1);
+}
+
 /*
  * Filter and expressions as one query.  The casts name types as those without a
  * typmod are named: "character" would be a character(1) and cut the value.
@@ -102,14 +114,14 @@ build_evaluation(const DjkRouteState *state)
 
 	initStringInfo(&sql);
 	appendStringInfo(&sql, "SELECT djk_ord, %s, %s", route->filter ? "djk_filter" : "NULL::boolean", deletion(state));
-	for (int i = 0; i < route->ncolumns; i++)
+	for (int i = 0; i < state->nexpressions; i++)
 	{
 		const DjkColumn *column = column_of(state, i);
 		const char *condition = expression_condition(state, column);
 
 		appendStringInfo(&sql, ",\n%s%s%s CAST((%s\n) AS %s)%s",
 						 condition ? "CASE WHEN " : "", condition ? condition : "", condition ? " THEN" : "",
-						 route->column_expressions[i],
+						 state->expressions[i]->expression,
 						 format_type_extended(column->type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
 						 condition ? " END" : "");
 	}
@@ -152,7 +164,7 @@ require_one_row_each(const DjkRouteState *state, SPIPlanPtr plan)
 	CachedPlanSource *source = linitial(sources);
 
 	if (list_length(sources) != 1 || list_length(source->query_list) != 1 ||
-		!gives_row_for_row(linitial(source->query_list), DJK_RESULT_EXPRESSIONS - 1 + route->ncolumns, depth))
+		!gives_row_for_row(linitial(source->query_list), DJK_RESULT_EXPRESSIONS - 1 + state->nexpressions, depth))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("filter, deleted_when and columns must each be one SQL expression")));
@@ -174,20 +186,38 @@ require_type(const char *what, Oid type, Oid required)
 				 errhint("Compare it with something, or cast it.")));
 }
 
+/* In the state's context, which SPI does not leave in place. */
+static void
+collect_uses(DjkRouteState *state, Query *query, DjkUses *uses)
+{
+	MemoryContext old = MemoryContextSwitchTo(state->context);
+
+	memset(uses, 0, sizeof(*uses));
+	if (query != NULL && list_length(query->rtable) == 1)
+		djk_uses_collect(query, DJK_INPUT_VALUE, uses);
+	else						/* it will be refused, or takes what it likes */
+	{
+		uses->columns = bms_add_range(NULL, 0, DJK_INPUT_COLUMNS - 1);
+		uses->whole = true;
+	}
+	djk_uses_add(&state->uses, uses);
+	for (int i = 0; i < DJK_INPUT_COLUMNS; i++)
+		state->input_used[i] |= bms_is_member(i, uses->columns);
+	MemoryContextSwitchTo(old);
+}
+
 /*
  * Together with the others the server would name what stands beside an
  * aggregate, which is ours; so each is looked at alone first.
  */
 static void
-check_expression(const char *expression, char *what, Oid required_type)
+check_expression(DjkRouteState *state, const char *expression, char *what, Oid required_type, DjkUses *uses)
 {
 	ErrorContextCallback callback = {error_context_stack, tell_expression, what};
 	SPIPlanPtr	plan;
 	CachedPlanSource *source;
 	Query	   *query;
 
-	if (expression == NULL)
-		return;
 	error_context_stack = &callback;
 	plan = djk_statement_prepare(psprintf("SELECT (%s\n) FROM %s", expression, DJK_INPUT_RELATION));
 	source = linitial(SPI_plan_get_plan_sources(plan));
@@ -201,19 +231,26 @@ check_expression(const char *expression, char *what, Oid required_type)
 	if (query != NULL && OidIsValid(required_type))
 		require_type(what, exprType((Node *) ((TargetEntry *) linitial(query->targetList))->expr), required_type);
 	error_context_stack = callback.previous;
+	collect_uses(state, query, uses);
 	SPI_freeplan(plan);
 }
 
 static void
-check_expressions(const DjkRouteState *state)
+check_expressions(DjkRouteState *state)
 {
-	const DjkRouteRow *route = state->route;
+	DjkUses		ignored;
 
-	check_expression(route->filter, pstrdup("filter"), BOOLOID);
-	check_expression(route->deleted_when, pstrdup("deleted_when"), BOOLOID);
-	for (int i = 0; i < route->ncolumns; i++)
-		check_expression(route->column_expressions[i],
-						 psprintf("expression for column \"%s\"", route->column_names[i]), InvalidOid);
+	if (state->route->filter != NULL)
+		check_expression(state, state->route->filter, pstrdup("filter"), BOOLOID, &ignored);
+	if (state->route->deleted_when != NULL)
+		check_expression(state, state->route->deleted_when, pstrdup("deleted_when"), BOOLOID, &ignored);
+	for (int i = 0; i < state->nexpressions; i++)
+	{
+		DjkMapping *mapping = state->expressions[i];
+
+		check_expression(state, mapping->expression, psprintf("expression for column \"%s\"", mapping->column),
+						 InvalidOid, &mapping->uses);
+	}
 }
 
 /* CASE makes of a domain, whose value has passed its cast by then, the type that it is one of. */
@@ -231,12 +268,12 @@ is_value_of(Oid type, const DjkColumn *column)
 void
 djk_expressions_require_types(const DjkRouteState *state, TupleDesc desc)
 {
-	bool		fits = desc->natts == DJK_RESULT_EXPRESSIONS - 1 + state->route->ncolumns &&
+	bool		fits = desc->natts == DJK_RESULT_EXPRESSIONS - 1 + state->nexpressions &&
 		TupleDescAttr(desc, DJK_RESULT_ORD - 1)->atttypid == INT4OID &&
 		TupleDescAttr(desc, DJK_RESULT_FILTER - 1)->atttypid == BOOLOID &&
 		TupleDescAttr(desc, DJK_RESULT_DELETE - 1)->atttypid == BOOLOID;
 
-	for (int i = 0; fits && i < state->route->ncolumns; i++)
+	for (int i = 0; fits && i < state->nexpressions; i++)
 		fits = is_value_of(TupleDescAttr(desc, DJK_RESULT_EXPRESSIONS - 1 + i)->atttypid, column_of(state, i));
 	if (!fits)
 		ereport(ERROR,

@@ -18,7 +18,7 @@ enum
 	DJK_RESULT_ORD = 1,
 	DJK_RESULT_FILTER,			/* null if there is none */
 	DJK_RESULT_DELETE,			/* the message deletes its row, by what djk_delete or deleted_when says */
-	DJK_RESULT_EXPRESSIONS		/* as many as the route has columns */
+	DJK_RESULT_EXPRESSIONS		/* as many as the state has */
 };
 
 /*

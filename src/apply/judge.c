@@ -76,7 +76,7 @@ djk_judge_describe(const ErrorData *edata, bool is_delete, MemoryContext context
 	error->hint = djk_convert_shown(edata->hint);
 
 	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION && edata->column_name)
-		error->hint = psprintf("Map the column with columns => '{\"%s\": …}', or give it a default in the database (Django: db_default).",
+		error->hint = psprintf("Give it a default in the database (Django: db_default), or fill it in new rows alone with columns => '{\"%s\": {\"insert\": …}}'.",
 							   edata->column_name);
 	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION && is_delete)
 		error->hint = pstrdup("Other rows still reference the deleted one: Django's on_delete=CASCADE lives in Python. Delete them first, or declare ON DELETE in the database.");

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "state/catalog.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -236,23 +237,70 @@ value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded
 	return djk_convert(state->jsonb_converter, &field, value, isnull, error);
 }
 
-/* 'decoded' holds the value if an expression uses it. */
 static bool
-is_deletion(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded)
+has_conditions(const DjkRouteState *state)
 {
-	DjkError	error = {0};
+	for (int i = 0; i < state->nexpressions; i++)
+	{
+		if (djk_mapping_is_conditional(state->expressions[i]))
+			return true;
+	}
+	return false;
+}
 
-	if (!state->codec->has_fields || state->target_sql == NULL)
-		return false;
-	if (djk_row_is_tombstone(state, message))
-		return true;
-	if (state->deleted_field_len < 0)
-		return false;
-	/* What cannot be decoded fails when the row is built, if this route takes it. */
-	if (!state->input_used[DJK_INPUT_VALUE] &&
-		!state->codec->decode(message->value, message->value_len, decoded, &error))
-		return false;
-	return decoded->is_object && djk_root_enter(state, decoded, &error) && djk_row_says_deleted(state, decoded);
+/*
+ * Makes sure that 'decoded' holds the value, as it does if an expression uses it.
+ * What cannot be decoded fails when the row is built, if this route takes it.
+ */
+static bool
+hold_value(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded)
+{
+	DjkError	ignored = {0};
+
+	return state->input_used[DJK_INPUT_VALUE] ||
+		state->codec->decode(message->value, message->value_len, decoded, &ignored);
+}
+
+/* Of which columns that an expression fills the message speaks, of those with a path or without. */
+static void
+find_given(const DjkRouteState *state, const DjkDecoded *decoded, bool by_path, Datum *given)
+{
+	for (int i = 0; i < state->nexpressions; i++)
+	{
+		if ((state->expressions[i]->path != NULL) == by_path)
+			given[i] = BoolGetDatum(djk_mapping_is_given(state->expressions[i], decoded));
+	}
+}
+
+/*
+ * What is known of a message without its expressions, which depend on it: that
+ * it deletes, and of which columns it speaks.  Enters the root.
+ */
+static void
+fill_signs(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded, Datum *values, bool *nulls)
+{
+	bool		fields = state->codec->has_fields && state->target_sql != NULL;
+	bool		tombstone = djk_row_is_tombstone(state, message);
+	bool		conditions = has_conditions(state);
+	bool		held = fields && !tombstone && (conditions || state->deleted_field_len >= 0) &&
+		hold_value(state, message, decoded);
+	Datum	   *given = conditions ? palloc0(state->nexpressions * sizeof(Datum)) : NULL;
+	DjkError	ignored = {0};
+	bool		rooted;
+
+	if (conditions)
+		find_given(state, held ? decoded : NULL, false, given);
+	rooted = held && decoded->is_object && djk_root_enter(state, decoded, &ignored);
+	if (conditions)
+	{
+		find_given(state, rooted ? decoded : NULL, true, given);
+		values[DJK_INPUT_GIVEN] = PointerGetDatum(construct_array(given, state->nexpressions, BOOLOID, 1, true,
+																  TYPALIGN_CHAR));
+		nulls[DJK_INPUT_GIVEN] = false;
+	}
+	values[DJK_INPUT_TOMBSTONE] = BoolGetDatum(tombstone);
+	values[DJK_INPUT_DELETE] = BoolGetDatum(fields && (tombstone || (rooted && djk_row_says_deleted(state, decoded))));
+	nulls[DJK_INPUT_TOMBSTONE] = nulls[DJK_INPUT_DELETE] = false;
 }
 
 static bool
@@ -293,9 +341,7 @@ fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded
 	if (state->input_used[DJK_INPUT_VALUE] &&
 		!value_datum(state, message, decoded, &values[DJK_INPUT_VALUE], &nulls[DJK_INPUT_VALUE], error))
 		return false;
-	values[DJK_INPUT_TOMBSTONE] = BoolGetDatum(djk_row_is_tombstone(state, message));
-	values[DJK_INPUT_DELETE] = BoolGetDatum(is_deletion(state, message, decoded));
-	nulls[DJK_INPUT_TOMBSTONE] = nulls[DJK_INPUT_DELETE] = false;
+	fill_signs(state, message, decoded, values, nulls);
 	/* decodes anew */
 	if (state->input_used[DJK_INPUT_KEY] &&
 		!key_datum(state, message, decoded, &values[DJK_INPUT_KEY], &nulls[DJK_INPUT_KEY], error))
@@ -312,6 +358,8 @@ djk_prepare_input(DjkApply *apply, DjkRouteState *state, const int *indexes, int
 	MemoryContext old = CurrentMemoryContext;
 	DjkDecoded	decoded;
 
+	if (state->input_plan == NULL)
+		(void) djk_statement_reads(state);
 	djk_decoded_init(&decoded, old, row_context);
 	*nrows = 0;
 	for (int i = 0; i < n; i++)

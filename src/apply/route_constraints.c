@@ -259,12 +259,6 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 		has_index_expressions(rel))
 		constrain(state, rel, InvalidAttrNumber);
 	look_by_policies(state, rel);
-	for (int c = 0; c < state->ncolumns; c++)
-	{
-		/* The cast to the column's length is the statement's. */
-		if (state->columns[c].source == DJK_SOURCE_EXPRESSION)
-			state->columns[c].constrained = state->constrained = true;
-	}
 	constrain_by_references(state, rel);
 	find_self_references(state, rel);
 }

@@ -19,7 +19,6 @@
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
-#include "utils/formatting.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
@@ -140,6 +139,7 @@ build_handler(DjkRouteState *state)
 	{
 		case DJK_HANDLER_JSONB:
 			state->input_used[DJK_INPUT_VALUE] = true;
+			state->uses.whole = true;
 			break;
 		case DJK_HANDLER_MESSAGE:
 		case DJK_HANDLER_MESSAGES:
@@ -151,34 +151,17 @@ build_handler(DjkRouteState *state)
 /* ---------- the input relation ---------- */
 
 static const char *const input_names[DJK_INPUT_COLUMNS] = {
-	"djk_ord", "value", "key", "topic", "partition", "msg_offset", "msg_time", "headers", "djk_message", "djk_delete", "djk_tombstone"
+	"djk_ord", "value", "key", "topic", "partition", "msg_offset", "msg_time", "headers", "djk_message", "djk_delete", "djk_tombstone",
+	"djk_given"
 };
-
-/* Whether an expression may read a column: a name in a comment counts too. */
-static void
-mark_used(DjkRouteState *state, const char *expression)
-{
-	for (int i = 0; i < DJK_INPUT_MESSAGE; i++)
-	{
-		if (expression != NULL && pg_strcasecmp(input_names[i], "djk_ord") != 0)
-		{
-			char	   *lower = asc_tolower(expression, strlen(expression));
-
-			if (strstr(lower, input_names[i]) != NULL)
-				state->input_used[i] = true;
-			pfree(lower);
-		}
-	}
-}
 
 static void
 build_input(DjkRouteState *state)
 {
-	const DjkRouteRow *route = state->route;
 	Oid			message_type = djk_catalog_type("djkafka_message");
 	Oid			types[DJK_INPUT_COLUMNS] = {
 		INT4OID, state->codec->value_type, JSONBOID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID,
-		InvalidOid, message_type, BOOLOID, BOOLOID
+		InvalidOid, message_type, BOOLOID, BOOLOID, BOOLARRAYOID
 	};
 
 	state->header_type = djk_catalog_type("djkafka_header");
@@ -193,11 +176,7 @@ build_input(DjkRouteState *state)
 	state->jsonb_converter = djk_converter_create(JSONBOID, -1, &djk_convert_lenient);
 
 	state->input_used[DJK_INPUT_ORD] = true;
-	mark_used(state, route->filter);
-	mark_used(state, route->deleted_when);
-	for (int i = 0; i < route->ncolumns; i++)
-		mark_used(state, route->column_expressions[i]);
-	state->has_expressions = route->filter != NULL || route->deleted_when != NULL || route->ncolumns > 0;
+	state->has_expressions = state->route->filter != NULL || state->route->deleted_when != NULL || state->nexpressions > 0;
 }
 
 /* ---------- the whole ---------- */
@@ -247,6 +226,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 				 errhint("Valid formats are \"json\", \"text\" and \"raw\".")));
 
 	guc_level = djk_route_state_enter(state);
+	djk_route_mappings_build(state);
 	build_input(state);
 	djk_root_build(state);
 	state->unchanged = djk_unchanged_create(route);

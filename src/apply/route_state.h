@@ -15,7 +15,9 @@
 #include "base/djk.h"
 
 #include "access/tupdesc.h"
+#include "apply/mapping.h"
 #include "apply/reads.h"
+#include "apply/uses.h"
 #include "codec/codec.h"
 #include "codec/convert.h"
 #include "executor/spi.h"
@@ -43,10 +45,11 @@ enum
 	DJK_INPUT_MESSAGE,
 	DJK_INPUT_DELETE,			/* the message says that its row is gone */
 	DJK_INPUT_TOMBSTONE,		/* it has no value */
+	DJK_INPUT_GIVEN,			/* boolean[], by expression: whether the message speaks of its column */
 	DJK_INPUT_COLUMNS
 };
 
-/* What fills a column where no expression does. */
+/* What fills a column. */
 typedef enum DjkSource
 {
 	DJK_SOURCE_FIELD,			/* the field of its name */
@@ -57,6 +60,7 @@ typedef enum DjkSource
 	DJK_SOURCE_KEY,
 	DJK_SOURCE_VALUE,
 	DJK_SOURCE_HEADERS,
+	DJK_SOURCE_PATH,			/* the field that its mapping names */
 	DJK_SOURCE_EXPRESSION
 } DjkSource;
 
@@ -71,7 +75,9 @@ typedef struct DjkColumn
 	int32		typmod;
 	Oid			collation;
 	DjkSource	source;
-	int			expression;		/* index into the route's expressions */
+	const DjkMapping *mapping;	/* NULL: none */
+	int			expression;		/* index into the state's expressions */
+	bool		insert_only;	/* never updated */
 	bool		is_key;
 	bool		null_is_key;	/* of a NULLS NOT DISTINCT key: null identifies a row as any value does */
 	bool		always_identity;	/* needs OVERRIDING SYSTEM VALUE, cannot be updated */
@@ -133,7 +139,7 @@ typedef struct DjkRouteState
 	List	   *generated;		/* names (char *) of generated columns: known, and never written */
 	bool		excludes_columns;	/* the table has columns that are not in columns */
 	bool		has_checks;		/* constraints, perhaps a partition's or a policy's, that only the whole row can satisfy */
-	Bitmapset  *expression_columns;	/* present in every row */
+	Bitmapset  *mapped_columns;
 	TupleDesc	rows_desc;
 	List	   *row_types;		/* of its columns (row_types.h) */
 
@@ -142,6 +148,10 @@ typedef struct DjkRouteState
 	char	   *handler_sql;
 
 	/* both */
+	DjkMapping *mappings;		/* as many as the route has */
+	DjkMapping **expressions;	/* those that SQL evaluates */
+	int			nexpressions;
+	DjkUses		uses;			/* of filter and expressions, once they are planned */
 	TupleDesc	input_desc;
 	bool		input_used[DJK_INPUT_COLUMNS];
 	DjkConverter *jsonb_converter;

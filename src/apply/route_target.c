@@ -73,17 +73,6 @@ envelope_source(const char *name)
 	return DJK_SOURCE_FIELD;
 }
 
-static int
-find_name(const char *name, char **names, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (strcmp(names[i], name) == 0)
-			return i;
-	}
-	return -1;
-}
-
 static bool
 has_column(TupleDesc desc, const char *name)
 {
@@ -126,13 +115,8 @@ fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 	column->collation = att->attcollation;
 	column->not_null = att->attnotnull;
 	column->always_identity = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
-	column->expression = find_name(column->name, route->column_names, route->ncolumns);
-	if (column->expression >= 0)
-	{
-		column->source = DJK_SOURCE_EXPRESSION;
-		column->typmod = -1;
-	}
-	else
+	djk_route_mapping_apply(state, column);
+	if (column->mapping == NULL)
 		column->source = state->codec->has_fields ? DJK_SOURCE_FIELD : envelope_source(column->name);
 	options = djk_route_convert_options(route, column->name);
 	column->converter = djk_converter_create(column->type, column->typmod, &options);
@@ -217,16 +201,17 @@ build_columns(DjkRouteState *state, Relation rel)
 		if (required || get_typtype(att->atttypid) == TYPTYPE_DOMAIN)
 			state->needed = bms_add_member(state->needed, state->ncolumns);
 		fill_column(state, &state->columns[state->ncolumns], att);
-		if (state->columns[state->ncolumns].source == DJK_SOURCE_EXPRESSION)
-			state->expression_columns = bms_add_member(state->expression_columns, state->ncolumns);
-		if (required && state->columns[state->ncolumns].source == DJK_SOURCE_FIELD)
+		if (state->columns[state->ncolumns].mapping != NULL)
+			state->mapped_columns = bms_add_member(state->mapped_columns, state->ncolumns);
+		if (required && (state->columns[state->ncolumns].source == DJK_SOURCE_FIELD ||
+						 state->columns[state->ncolumns].source == DJK_SOURCE_PATH))
 			all_optional = false;
 		state->ncolumns++;
 	}
 	/* A partition has constraints of its own, and may get some unseen. */
 	state->has_checks = (desc->constr != NULL && desc->constr->num_check > 0) ||
 		rel->rd_rel->relrowsecurity || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
-	state->fields_optional = all_optional && route->ncolumns > 0;
+	state->fields_optional = all_optional && state->nexpressions > 0;
 
 	require_skip_column(state, rel);
 	require_existing(rel, route->include, route->ninclude, "include");

@@ -23,6 +23,12 @@ extern void djk_route_target_build(DjkRouteState *state);
  */
 extern void djk_route_target_require_rights(const DjkRouteRow *route);
 
+/* Reads the route's mappings; ERROR for what cannot be one. */
+extern void djk_route_mappings_build(DjkRouteState *state);
+
+/* What fills a column that is mapped; its type has been filled in. */
+extern void djk_route_mapping_apply(DjkRouteState *state, DjkColumn *column);
+
 /* How a column's values are converted; in CurrentMemoryContext.  ERROR for a time_unit that is none. */
 extern DjkConvertOptions djk_route_convert_options(const DjkRouteRow *route, const char *column);
 

@@ -61,6 +61,11 @@ is_excluded_column(const DjkRouteState *state, const DjkField *field)
 		if (djk_naming_fits(state, field, route->exclude[i]))
 			return true;
 	}
+	for (int i = 0; i < route->ncolumns; i++)
+	{
+		if (djk_mapping_takes(&state->mappings[i], field, state->nroot == 0))
+			return true;
+	}
 	return route->include != NULL;
 }
 
@@ -132,7 +137,8 @@ djk_row_find_field(const DjkRowBuilder *builder, const DjkColumn *column, const 
 	*field = NULL;
 	for (int i = 0; i < builder->decoded.nfields; i++)
 	{
-		if (djk_naming_is_exact(&fields[i], column) || djk_naming_fits(builder->state, &fields[i], column->name))
+		if (djk_naming_is_exact(&fields[i], column) || djk_naming_fits(builder->state, &fields[i], column->name) ||
+			(column->mapping != NULL && djk_mapping_is_field(column->mapping, &fields[i])))
 			choose_field(fields, column, i, &last, &other);
 	}
 	if (!check_choice(fields, column, last, other, error))
@@ -142,6 +148,47 @@ djk_row_find_field(const DjkRowBuilder *builder, const DjkColumn *column, const 
 	}
 	if (last >= 0)
 		*field = &fields[last];
+	return true;
+}
+
+/* ---------- mapped columns ---------- */
+
+void
+djk_row_mark_given(DjkRowBuilder *builder, const DjkDecoded *value)
+{
+	DjkRouteState *state = builder->state;
+	int			c = -1;
+
+	while ((c = bms_next_member(state->mapped_columns, c)) >= 0)
+	{
+		const DjkMapping *mapping = state->columns[c].mapping;
+
+		if (mapping->path == NULL && djk_mapping_is_given(mapping, value))
+			builder->present = bms_add_member(builder->present, c);
+	}
+}
+
+/* Columns that are mapped from a field by its path. */
+static bool
+put_paths(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
+{
+	DjkRouteState *state = builder->state;
+	int			c = -1;
+
+	while ((c = bms_next_member(state->mapped_columns, c)) >= 0)
+	{
+		DjkColumn  *column = &state->columns[c];
+		DjkField	field;
+
+		if (column->mapping->path == NULL || (row->is_delete && !column->for_delete) ||
+			!djk_codec_find_field(&builder->decoded, column->mapping->path, column->mapping->npath, &field) ||
+			djk_unchanged_is(state->unchanged, column, &field))
+			continue;
+		if (column->source == DJK_SOURCE_EXPRESSION)
+			builder->present = bms_add_member(builder->present, c);
+		else if (!djk_row_put_field(builder, row, column, &field, error))
+			return false;
+	}
 	return true;
 }
 
@@ -233,5 +280,5 @@ djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
 			!djk_row_put_field(builder, row, column, &fields[i], error))
 			return false;
 	}
-	return true;
+	return put_paths(builder, row, error);
 }

@@ -41,4 +41,15 @@ extern bool djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *er
 extern bool djk_row_find_field(const DjkRowBuilder *builder, const DjkColumn *column,
 							   const DjkField **field, DjkError *error);
 
+/*
+ * Marks the columns as present that an expression has filled, and of which the
+ * message speaks; but for those that depend on a field by its path, which is one
+ * of djk_row_put_fields().  'value' is the whole value, NULL if there is none.
+ */
+extern void djk_row_mark_given(DjkRowBuilder *builder, const DjkDecoded *value);
+
+/* Puts columns that are parts of the message, in the formats text and raw (row_envelope.c). */
+extern bool djk_row_put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message,
+								 DjkError *error);
+
 #endif							/* DJK_ROW_FIELDS_H */

@@ -61,7 +61,10 @@ extern bool djk_statement_may_conflict(const DjkRouteState *state, const Bitmaps
  */
 extern void djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows);
 
-/* What filter and expressions may read besides the message; may plan and run them, over nothing. */
+/*
+ * What filter and expressions may read besides the message; makes known what they
+ * take of it, too.  May plan and run them, over nothing.
+ */
 extern const DjkReads *djk_statement_reads(DjkRouteState *state);
 
 /* ERROR: an expression gave more or fewer rows than messages, or some message's twice. */

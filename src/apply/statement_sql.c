@@ -43,7 +43,7 @@ append_assignments(StringInfo sql, const DjkRouteState *state, const Bitmapset *
 	{
 		const char *name = quote_identifier(state->columns[c].name);
 
-		if (state->columns[c].is_key || state->columns[c].always_identity)
+		if (state->columns[c].is_key || state->columns[c].always_identity || state->columns[c].insert_only)
 			continue;
 		appendStringInfo(sql, "%s%s = ", any ? ", " : "", name);
 		if (excluded)

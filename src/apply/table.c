@@ -317,6 +317,9 @@ may_merge(const DjkRouteState *state, const DjkRow *into, const DjkRow *row)
 			continue;
 		if (given && state->columns[c].not_null && into->nulls[c])
 			return false;
+		/* It is inserted before it is found to be there. */
+		if (state->columns[c].insert_only && state->columns[c].not_null && row->nulls[c])
+			return false;
 		if (state->columns[c].constrained && !(given && same_value(state, c, into, row)))
 			return false;
 	}
@@ -331,21 +334,26 @@ may_forget(const DjkRouteState *state, const DjkRow *row)
 		!breaks_not_null(state, row);
 }
 
-/* Later columns win, absent ones stay; the key is the one that was there first. */
+/* Later columns win, absent ones stay; key and what is for new rows alone are those that were there first. */
 static void
 merge_rows(DjkApply *apply, const DjkRouteState *state, DjkRow *into, const DjkRow *row)
 {
+	Bitmapset  *present = NULL;
 	int			c = -1;
 
+	if (into->present != row->present)
+		present = bms_copy(into->present);
 	while ((c = bms_next_member(row->present, c)) >= 0)
 	{
-		if (state->columns[c].is_key)
+		if (state->columns[c].is_key || state->columns[c].insert_only)
 			continue;
 		into->values[c] = row->values[c];
 		into->nulls[c] = row->nulls[c];
+		if (into->present != row->present)
+			present = bms_add_member(present, c);
 	}
 	if (into->present != row->present)
-		into->present = djk_row_share_present(apply, bms_union(into->present, row->present));
+		into->present = djk_row_share_present(apply, present);
 }
 
 /* Writes what is merged so far: a row stands where its first message stood. */

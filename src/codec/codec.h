@@ -77,6 +77,13 @@ typedef struct DjkCodec
 /* NULL if there is no such format. */
 extern const DjkCodec *djk_codec_find(const char *name);
 
+/*
+ * A field by its path: names of fields within fields; the last of those that
+ * are repeated.  One within JSON's null is null.  Memory comes from
+ * decoded->context.
+ */
+extern bool djk_codec_find_field(const DjkDecoded *decoded, char *const *path, int npath, DjkField *field);
+
 extern void djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContext context);
 
 /*

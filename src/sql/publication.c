@@ -39,7 +39,7 @@ djk_publication_fill(const DjkTriggerRow *row, DjkPublicationRow *publication)
 	publication->enabled = get_bool(row, "enabled");
 	publication->nkey_columns = djk_trigger_row_names(row, "key_columns", &publication->key_columns);
 	publication->key_is_text = strcmp(djk_trigger_row_require_text(row, "key_format"), "text") == 0;
-	publication->ncolumns = djk_trigger_row_object(row, "columns", &publication->column_names,
+	publication->ncolumns = djk_trigger_row_object(row, "columns", false, &publication->column_names,
 												   &publication->column_expressions);
 	publication->ninclude = djk_trigger_row_names(row, "include", &publication->include);
 	publication->nexclude = djk_trigger_row_names(row, "exclude", &publication->exclude);

@@ -128,7 +128,8 @@ scalar_text(const DjkTriggerRow *row, const char *column, const char *name, cons
 }
 
 int
-djk_trigger_row_object(const DjkTriggerRow *row, const char *column, char ***names, char ***values)
+djk_trigger_row_object(const DjkTriggerRow *row, const char *column, bool objects,
+					   char ***names, char ***values)
 {
 	bool		isnull;
 	Datum		datum = djk_trigger_row_get(row, column, &isnull);
@@ -155,7 +156,10 @@ djk_trigger_row_object(const DjkTriggerRow *row, const char *column, char ***nam
 			(*names)[n] = pnstrdup(value.val.string.val, value.val.string.len);
 		else if (token == WJB_VALUE)
 		{
-			(*values)[n] = scalar_text(row, column, (*names)[n], &value);
+			if (objects && value.type == jbvBinary && JsonContainerIsObject(value.val.binary.data))
+				(*values)[n] = JsonbToCString(NULL, value.val.binary.data, value.val.binary.len);
+			else
+				(*values)[n] = scalar_text(row, column, (*names)[n], &value);
 			n++;
 		}
 	}

@@ -33,8 +33,9 @@ extern char *djk_trigger_row_require_text(const DjkTriggerRow *row, const char *
 extern void djk_trigger_row_check_name(const DjkTriggerRow *row, const char *column, const char *name);
 /* text[] of names: n = 0 and NULL if null; ERROR if empty, with a null, or a name is too long */
 extern int	djk_trigger_row_names(const DjkTriggerRow *row, const char *column, char ***names);
-/* jsonb object of scalars: likewise; ERROR if it is something else */
-extern int	djk_trigger_row_object(const DjkTriggerRow *row, const char *column, char ***names, char ***values);
+/* jsonb object of scalars, or of objects too, as text: likewise; ERROR if it is something else */
+extern int	djk_trigger_row_object(const DjkTriggerRow *row, const char *column, bool objects,
+								   char ***names, char ***values);
 /* ERROR unless null or within the bounds */
 extern void djk_trigger_row_check_int(const DjkTriggerRow *row, const char *column, int min, int max);
 

@@ -240,7 +240,7 @@ check_options(const DjkTriggerRow *row)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("options of a consumer must not be null"),
 				 errhint("Use '{}' for none.")));
-	n = djk_trigger_row_object(row, "options", &names, &values);
+	n = djk_trigger_row_object(row, "options", false, &names, &values);
 	for (int i = 0; i < n; i++)
 	{
 		djk_property_require(names[i], values[i], DJK_PLACE_CONSUMER);

@@ -337,7 +337,7 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->format = djk_trigger_row_text(row, "format");
 	route->key_format = djk_trigger_row_text(row, "key_format");
 	route->nkey_columns = djk_trigger_row_names(row, "key_columns", &route->key_columns);
-	route->ncolumns = djk_trigger_row_object(row, "columns", &route->column_names, &route->column_expressions);
+	route->ncolumns = djk_trigger_row_object(row, "columns", true, &route->column_names, &route->column_mappings);
 	route->ninclude = djk_trigger_row_names(row, "include", &route->include);
 	route->nexclude = djk_trigger_row_names(row, "exclude", &route->exclude);
 	route->filter = djk_trigger_row_text(row, "filter");

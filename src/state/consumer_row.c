@@ -128,7 +128,7 @@ fill_route(DjkRouteRow *route, int row, MemoryContext context)
 	route->key_format = djk_row_text(row, 8, context);
 	route->nkey_columns = djk_row_text_array(row, 9, context, &route->key_columns);
 	route->ncolumns = djk_row_text_array(row, 10, context, &route->column_names);
-	(void) djk_row_text_array(row, 11, context, &route->column_expressions);
+	(void) djk_row_text_array(row, 11, context, &route->column_mappings);
 	route->ninclude = djk_row_text_array(row, 12, context, &route->include);
 	route->nexclude = djk_row_text_array(row, 13, context, &route->exclude);
 	route->filter = djk_row_text(row, 14, context);

@@ -55,8 +55,8 @@ typedef struct DjkRouteRow
 	char	   *key_format;
 	char	  **key_columns;	/* nkey_columns = 0: the primary key */
 	int			nkey_columns;
-	char	  **column_names;	/* mapped by expression */
-	char	  **column_expressions;
+	char	  **column_names;	/* mapped: */
+	char	  **column_mappings;	/* an expression, or an object that begins with { */
 	int			ncolumns;
 	char	  **include;		/* NULL: all */
 	int			ninclude;

@@ -245,10 +245,16 @@ EXPRESSIONS = {
 }
 
 
-def make_mapping(rnd: random.Random, shape: Shape) -> dict[str, str]:
-    column = rnd.choice(shape["columns"])
-    given = EXPRESSIONS.get(column["type"], []) + [f"CAST(value->>'a' AS {column['type']})"]
-    return {column["name"]: rnd.choice(given)}
+def make_mapping(rnd: random.Random, shape: Shape) -> dict[str, Any]:
+    """Some columns, from what their message has or whatever it has, for new rows alone or always."""
+    mapping: dict[str, Any] = {}
+    for column in rnd.sample(shape["columns"], rnd.randint(1, min(2, len(shape["columns"])))):
+        given = EXPRESSIONS.get(column["type"], []) + [f"CAST(value->>'a' AS {column['type']})"]
+        field = rnd.choice(["a", "b", column["name"], "c.x"])
+        expression = rnd.choice(given)
+        forms = [{"field": field}, {"field": field, "value": expression}, {"insert": expression}, {"always": expression}]
+        mapping[column["name"]] = rnd.choice([expression, expression, *forms])
+    return mapping
 
 
 def make_version(rnd: random.Random, shape: Shape, route: dict[str, Any]) -> str | None:
@@ -274,7 +280,7 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
         route["columns"] = make_mapping(rnd, shape)
     if rnd.random() < 0.08:
         route["include"] = [key["name"] for key in shape["key"]] + rnd.sample(names, rnd.randint(0, len(names)))
-    elif rnd.random() < 0.08 and len(names) > 1:
+    elif rnd.random() < 0.08 and len(names) > len(route.get("columns", {})):
         route["exclude"] = [rnd.choice([name for name in names if name not in route.get("columns", {})])]
     if unique and rnd.random() < 0.2 and not {"include", "exclude"} & set(route):
         route["key_columns"] = [rnd.choice(unique)]

@@ -1,0 +1,63 @@
+/*-------------------------------------------------------------------------
+ *
+ * route_mapping.c
+ *	  The mapped columns of a route: its 'columns'.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/route_target.h"
+
+void
+djk_route_mappings_build(DjkRouteState *state)
+{
+	const DjkRouteRow *route = state->route;
+
+	state->mappings = palloc0(Max(route->ncolumns, 1) * sizeof(DjkMapping));
+	state->expressions = palloc(Max(route->ncolumns, 1) * sizeof(DjkMapping *));
+	for (int i = 0; i < route->ncolumns; i++)
+	{
+		DjkMapping *mapping = &state->mappings[i];
+
+		djk_mapping_parse(route->column_names[i], route->column_mappings[i], mapping);
+		if (mapping->path != NULL && !state->codec->has_fields)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("column \"%s\" cannot be mapped from a field", mapping->column),
+					 errdetail("A message of format \"%s\" has none.", route->format),
+					 errhint("Use format => 'json', or an expression over \"value\".")));
+		if (mapping->expression != NULL)
+			state->expressions[state->nexpressions++] = mapping;
+	}
+}
+
+static const DjkMapping *
+find_mapping(const DjkRouteState *state, const char *column)
+{
+	for (int i = 0; i < state->route->ncolumns; i++)
+	{
+		if (strcmp(state->mappings[i].column, column) == 0)
+			return &state->mappings[i];
+	}
+	return NULL;
+}
+
+void
+djk_route_mapping_apply(DjkRouteState *state, DjkColumn *column)
+{
+	column->mapping = find_mapping(state, column->name);
+	if (column->mapping == NULL)
+		return;
+	column->insert_only = column->mapping->insert_only;
+	column->source = DJK_SOURCE_PATH;
+	for (int i = 0; i < state->nexpressions; i++)
+	{
+		if (state->expressions[i] != column->mapping)
+			continue;
+		/* The cast to the column's length is then the statement's, which may refuse. */
+		column->constrained = column->typmod != -1 || state->is_view;
+		state->constrained |= column->constrained;
+		column->source = DJK_SOURCE_EXPRESSION;
+		column->expression = i;
+		column->typmod = -1;
+	}
+}
