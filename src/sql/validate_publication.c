@@ -254,6 +254,8 @@ check_deeply(const DjkTriggerRow *row, Oid relation)
 	DjkPublicationRow publication;
 	Relation	rel = relation_open(relation, AccessShareLock);
 
+	/* From here on it stays whose it is. */
+	(void) require_owner(relation);
 	require_table(rel);
 	djk_publication_fill(row, &publication);
 	/* PostgreSQL would cut them, and two might then be one. */

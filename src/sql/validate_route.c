@@ -433,7 +433,8 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 
 /* ---------- after a change ---------- */
 
-static void
+/* False if the consumer is gone. */
+static bool
 raise_revision(int64 consumer_id)
 {
 	static DjkStatement update_revision = {
@@ -443,10 +444,20 @@ raise_revision(int64 consumer_id)
 	};
 	Datum		values[1] = {Int64GetDatum(consumer_id)};
 	DjkIdentity identity;
+	bool		found;
 
 	djk_catalog_enter(&identity);
-	(void) djk_catalog_execute(&update_revision, values, NULL);
+	found = djk_catalog_execute(&update_revision, values, NULL) > 0;
 	djk_catalog_leave(&identity);
+	return found;
+}
+
+/* Whoever owned the consumer when the route was checked may have lost it before its row was had. */
+static void
+note_change(int64 consumer_id, bool checks)
+{
+	if (raise_revision(consumer_id) && checks)
+		djk_require_consumer_owner(load_consumer(consumer_id).owner);
 }
 
 Datum
@@ -454,21 +465,23 @@ djkafka_route_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	DjkTriggerRow row;
+	bool		checks;
 	bool		isnull;
 	int64		id;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_route_changed must be called as a trigger");
 	row = djk_trigger_row(trigdata, "route");
+	checks = !djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner);
 	id = DatumGetInt64(djk_trigger_row_get(&row, "consumer_id", &isnull));
-	raise_revision(id);
+	note_change(id, checks);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
 		int64		old_id = DatumGetInt64(djk_trigger_row_get(&old, "consumer_id", &isnull));
 
 		if (old_id != id)
-			raise_revision(old_id);
+			note_change(old_id, checks);
 	}
 	return PointerGetDatum(NULL);
 }

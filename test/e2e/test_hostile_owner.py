@@ -394,3 +394,40 @@ def test_number_taken_while_it_is_given_up(db: Database, theirs: int) -> None:
 def test_number_without_letters(db: Database, theirs: int) -> None:
     db.query("SELECT djkafka_drop_consumer('theirs')")
     db.query(TAKE, theirs)
+
+
+# -- what somebody else takes over meanwhile
+
+
+def test_route_of_a_consumer_that_gets_another_owner(db: Database) -> None:
+    """Who adds the route was the owner when he began, and waits for the row of the consumer."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('c', enabled => false)")
+    add = "SELECT djkafka_create_route('c', %s, 'item')"
+    db.query(add, "first")
+    change = "UPDATE djkafka_route SET filter = 'true' WHERE topic = 'first'"
+    with db.connect("postgres") as taker, db.connect() as adder, db.connect() as changer, ThreadPoolExecutor() as pool:
+        taker.execute("BEGIN")
+        taker.execute("UPDATE djkafka_consumer SET owner = 'postgres'")
+        added = pool.submit(adder.execute, add, ("second",))
+        changed = pool.submit(changer.execute, change)
+        for each in (adder, changer):
+            wait_value(db, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", "Lock", each.info.backend_pid)
+        taker.execute("COMMIT")
+        for result in (added, changed):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="must be a member of role"):
+                result.result(30)
+    assert db.query("SELECT topic, filter FROM djkafka_route") == [("first", None)]
+
+
+def test_publication_of_a_table_that_gets_another_owner(db: Database) -> None:
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    with db.connect("postgres") as taker, db.connect() as publisher, ThreadPoolExecutor() as pool:
+        taker.execute("BEGIN")
+        taker.execute("ALTER TABLE item OWNER TO postgres")
+        published = pool.submit(publisher.execute, "SELECT djkafka_publish('item', 't')")
+        wait_value(db, "SELECT wait_event_type FROM pg_stat_activity WHERE pid = %s", "Lock", publisher.info.backend_pid)
+        taker.execute("COMMIT")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="must be owner"):
+            published.result(30)
+    assert not db.query("SELECT id FROM djkafka_publication")
