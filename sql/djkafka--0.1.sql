@@ -67,7 +67,8 @@ CREATE TABLE @extschema@.djkafka_consumer (
     synchronous_commit boolean NOT NULL DEFAULT false,
     revision bigint NOT NULL DEFAULT 1,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
-    updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now()
+    updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
+    UNIQUE NULLS NOT DISTINCT (server, group_id)
 );
 COMMENT ON TABLE @extschema@.djkafka_consumer IS 'one membership of this database in a Kafka consumer group';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.name IS 'how functions and views name the consumer; at most 63 bytes';

@@ -157,6 +157,7 @@ check_identity(DjkTriggerRow *row, TriggerData *trigdata)
 	return is_home;
 }
 
+/* Said better than by the unique constraint, which is left the race. */
 static void
 check_group(DjkTriggerRow *row)
 {
