@@ -88,7 +88,7 @@ fill_default(DjkRouteState *state, Relation rel, Form_pg_attribute att)
 		expression = eval_const_expressions(NULL, expression);
 	if (get_typtype(att->atttypid) == TYPTYPE_DOMAIN || (expression != NULL && !IsA(expression, Const)))
 	{
-		if (!counting)
+		if (!counting && djk_reads_sight(expression) == DJK_SIGHT_NONE)
 			column->stable_default = (Expr *) expression;
 		return;
 	}

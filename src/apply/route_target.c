@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "apply/naming.h"
+#include "apply/numbered.h"
 #include "apply/row_types.h"
 #include "base/operator.h"
 #include "catalog/catalog.h"
@@ -420,6 +421,7 @@ djk_route_target_build(DjkRouteState *state)
 	djk_route_constraints_build(state, rel);
 	djk_route_key_build(state, rel);
 	djk_route_version_build(state);
+	djk_numbered_build(state, rel);
 	build_rows_desc(state);
 	relation_close(rel, AccessShareLock);
 }

@@ -99,9 +99,9 @@ djk_statement_prepare(const char *sql)
 }
 
 static bool
-is_join(DjkStatementKind kind)
+is_join(const DjkRouteState *state, DjkStatementKind kind)
 {
-	return kind >= DJK_STATEMENT_UPDATE;
+	return kind >= DJK_STATEMENT_UPDATE || (kind != DJK_STATEMENT_INSERT && state->numbered != NIL);
 }
 
 static void
@@ -115,7 +115,7 @@ free_statements(DjkRouteState *state, bool joins_only)
 	hash_seq_init(&scan, state->statements);
 	while ((entry = hash_seq_search(&scan)) != NULL)
 	{
-		if (joins_only && !is_join(entry->key.kind))
+		if (joins_only && !is_join(state, entry->key.kind))
 			continue;
 		if (entry->plan != NULL)
 			forget(state, entry->plan);
@@ -196,13 +196,13 @@ order_is_seen(const DjkRouteState *state, DjkStatementKind kind)
 {
 	bool		seen = state->ordered;
 
-	if (kind == DJK_STATEMENT_INSERT_MISSING)
+	if (kind <= DJK_STATEMENT_UPSERT || kind == DJK_STATEMENT_INSERT_MISSING)
 	{
 		seen |= state->counting_excluded;
 		for (int c = 0; c < state->ncolumns; c++)
 			seen |= state->columns[c].counting_default;
 	}
-	return seen && is_join(kind);
+	return seen && is_join(state, kind);
 }
 
 /*

@@ -10,6 +10,7 @@
  */
 #include "apply/statement.h"
 
+#include "apply/numbered.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
@@ -167,13 +168,18 @@ version_name(const DjkRouteState *state, bool excluded)
 		psprintf("r.djk_%d", state->version + 1);
 }
 
+/*
+ * Columns of 'numbered' (DjkNumbered *) get the number that the row has, if it
+ * is there: numbered.c.
+ */
 static void
-append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *present)
+append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *present, const List *numbered)
 {
 	const char *skip = state->route->skip_column;
 	const char *comma = bms_is_empty(present) ? "" : ", ";
 	int			c = -1;
 	bool		override = false;
+	ListCell   *lc;
 
 	while ((c = bms_next_member(present, c)) >= 0)
 		override |= state->columns[c].always_identity;
@@ -185,6 +191,11 @@ append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *prese
 		append_columns(sql, state, present, "name");
 		if (skip != NULL)
 			appendStringInfo(sql, "%s%s", comma, quote_identifier(skip));
+		foreach(lc, numbered)
+		{
+			appendStringInfo(sql, ", %s", ((DjkNumbered *) lfirst(lc))->name);
+			override |= ((DjkNumbered *) lfirst(lc))->always_identity;
+		}
 		appendStringInfoChar(sql, ')');
 	}
 	if (override)
@@ -193,7 +204,13 @@ append_insert(StringInfo sql, const DjkRouteState *state, const Bitmapset *prese
 	append_columns(sql, state, present, "row");
 	if (skip != NULL)
 		appendStringInfo(sql, "%strue", comma);
+	foreach(lc, numbered)
+		appendStringInfo(sql, ", coalesce(t.%s, %s)", ((DjkNumbered *) lfirst(lc))->name, ((DjkNumbered *) lfirst(lc))->next);
 	appendStringInfo(sql, " FROM %s r", DJK_ROWS_RELATION);
+	if (numbered == NIL)
+		return;
+	appendStringInfo(sql, " LEFT JOIN %s AS t ON ", state->target_sql);
+	append_key_match(sql, state);
 }
 
 static void
@@ -246,12 +263,12 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 	switch (kind)
 	{
 		case DJK_STATEMENT_INSERT:
-			append_insert(&sql, state, present);
+			append_insert(&sql, state, present, NIL);
 			break;
 		case DJK_STATEMENT_INSERT_NEW:
 		case DJK_STATEMENT_INSERT_TOLD:
 		case DJK_STATEMENT_UPSERT:
-			append_insert(&sql, state, present);
+			append_insert(&sql, state, present, djk_numbered_absent(state, present));
 			append_on_conflict(&sql, state, present, kind == DJK_STATEMENT_UPSERT);
 			if (kind == DJK_STATEMENT_INSERT_TOLD)
 				append_returned_key(&sql, state);
@@ -265,7 +282,7 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 			append_version_guard(&sql, state, " AND", version_name(state, false));
 			break;
 		case DJK_STATEMENT_INSERT_MISSING:
-			append_insert(&sql, state, present);
+			append_insert(&sql, state, present, NIL);
 			appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM %s AS t WHERE ", state->target_sql);
 			append_key_match(&sql, state);
 			appendStringInfoChar(&sql, ')');

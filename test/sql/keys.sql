@@ -137,6 +137,33 @@ SELECT refused($$UPDATE djkafka_route SET operation = 'upsert'$$);
 SELECT refused($$UPDATE djkafka_route SET version_column = 'n'$$);
 SELECT djkafka_drop_consumer('default');
 
+-- an upsert that updates takes no number of a sequence; what it inserts takes the next ones, in order
+CREATE TABLE numbered (id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, code text UNIQUE, n int, s serial, seen int DEFAULT 0);
+CREATE FUNCTION last_numbers() RETURNS text LANGUAGE sql AS $$ SELECT pg_sequence_last_value('numbered_id_seq') || ' ' || pg_sequence_last_value('numbered_s_seq') $$;
+SELECT djkafka_subscribe('numbered', 'numbered', key_columns => '{code}');
+SELECT give('[{"value": {"code": "a", "n": 1}}, {"value": {"code": "b", "n": 2}}]');
+SELECT give('[{"value": {"code": "a", "n": 3}}, {"value": {"code": "c", "n": 4}}, {"value": {"code": "b", "n": 5}}, {"value": {"code": "d"}}, {"value": {"code": "a", "seen": 1}}, {"value": {"code": "e", "n": 6}}, {"value": {"code": "e", "n": 7}}]');
+SELECT last_numbers();
+TABLE numbered;
+-- one that comes with the message, or is not the route's; and where nothing is updated
+SELECT give('[{"value": {"code": "f", "s": 100}}, {"value": {"code": "a", "s": 101}}, {"value": {"code": "f", "s": null}}]');
+UPDATE djkafka_route SET exclude = '{id,s}';
+SELECT give('[{"value": {"code": "g", "id": 7}}, {"value": {"code": "a", "n": 8}}]');
+UPDATE djkafka_route SET exclude = NULL, operation = 'insert_new';
+SELECT applied, duplicates, dead FROM djkafka_run('default', messages => '[{"value": {"code": "g"}}, {"value": {"code": "a"}}, {"value": {"code": "h"}}, {"value": {"code": "b"}}]');
+UPDATE djkafka_route SET notify = 'keys';
+SELECT applied, duplicates, dead FROM djkafka_run('default', messages => '[{"value": {"code": "g"}}, {"value": {"code": "i"}}, {"value": {"code": "h"}}, {"value": {"code": "j"}}]');
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+SELECT last_numbers();
+SELECT * FROM numbered ORDER BY id;
+-- with a trigger that may change the key it does
+UPDATE djkafka_route SET operation = 'upsert';
+CREATE FUNCTION lower_code() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.code = lower(NEW.code); RETURN NEW; END $$;
+CREATE TRIGGER lower_code BEFORE INSERT ON numbered FOR EACH ROW EXECUTE FUNCTION lower_code();
+SELECT give('[{"value": {"code": "A", "n": 11}}, {"value": {"code": "J", "n": 12}}, {"value": {"code": "k", "n": 13}}]');
+SELECT id, code, n FROM numbered WHERE code IN ('a', 'j', 'k') ORDER BY id;
+SELECT djkafka_drop_consumer('default');
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA keys CASCADE;
