@@ -646,6 +646,17 @@ CREATE EVENT TRIGGER djkafka_column_renamed ON ddl_command_end
 ALTER EVENT TRIGGER djkafka_column_renamed ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER djkafka_column_renamed IS 'keeps the names of columns in publications';
 
+-- Statements that run as a superuser find their tables by the schema's name.
+CREATE FUNCTION @extschema@.djkafka_schema_renamed() RETURNS event_trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.djkafka_schema_renamed() IS 'event trigger: only a superuser renames the schema of djkafka';
+
+CREATE EVENT TRIGGER djkafka_schema_renamed ON ddl_command_end
+    WHEN TAG IN ('ALTER SCHEMA')
+    EXECUTE FUNCTION @extschema@.djkafka_schema_renamed();
+ALTER EVENT TRIGGER djkafka_schema_renamed ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER djkafka_schema_renamed IS 'keeps the name of the schema of djkafka';
+
 --
 -- Consumers and routes
 --
@@ -1488,6 +1499,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_publication_validate(),
     @extschema@.djkafka_publication_changed(),
     @extschema@.djkafka_column_renamed(),
+    @extschema@.djkafka_schema_renamed(),
     @extschema@.djkafka_publish(regclass, text, text[], text, jsonb, text[], text[], text, text, text, boolean, boolean),
     @extschema@.djkafka_publish_outbox(regclass, text, text, boolean, boolean, boolean),
     @extschema@.djkafka_unpublish(regclass, text)

@@ -26,10 +26,12 @@
 #include "commands/extension.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -63,10 +65,37 @@ djk_catalog_find(Oid *extension, Oid *schema)
 	return found;
 }
 
+/*
+ * Finds the extension and keeps it until the transaction ends.  Statements name
+ * their tables: where one waits for a table that is being dropped with the
+ * extension, it would be planned anew for whatever has that name then, and run
+ * by the tables' owner, who is a superuser, on tables that anybody has made.
+ * DROP EXTENSION locks the extension before anything that belongs to it.
+ */
+static bool
+find_and_keep(Oid *extension, Oid *schema)
+{
+	while (djk_catalog_find(extension, schema))
+	{
+		Oid			found = *extension;
+		LOCKTAG		tag;
+
+		CHECK_FOR_INTERRUPTS();
+		SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, found, 0);
+		if (LockAcquire(&tag, AccessShareLock, false, false) != LOCKACQUIRE_OK)
+			return true;		/* it was ours already */
+		AcceptInvalidationMessages();
+		if (djk_catalog_find(extension, schema) && *extension == found)
+			return true;
+		(void) LockRelease(&tag, AccessShareLock, false);
+	}
+	return false;
+}
+
 static void
 require_extension(Oid *extension, Oid *schema)
 {
-	if (!djk_catalog_find(extension, schema))
+	if (!find_and_keep(extension, schema))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("extension \"%s\" is not installed in this database", DJK_EXTENSION_NAME),

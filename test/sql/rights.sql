@@ -153,7 +153,8 @@ SELECT 2000 + row_number() OVER (), s.statement, replace(s.statement, '%', p.oid
 INSERT INTO attempt
 SELECT 3000 + row_number() OVER (), s, s FROM unnest(ARRAY['ALTER EXTENSION djkafka SET SCHEMA shop', 'ALTER EVENT TRIGGER djkafka_column_renamed DISABLE', 'ALTER EVENT TRIGGER djkafka_target_dropped OWNER TO rights_dba',
         'CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION djkafka_column_renamed()', 'ALTER FOREIGN DATA WRAPPER djkafka OPTIONS (x ''y'')', 'ALTER FOREIGN DATA WRAPPER djkafka OWNER TO rights_dba',
-        'ALTER TYPE djkafka_message ADD ATTRIBUTE x text', 'CREATE CAST (djkafka_message AS json) WITH INOUT', 'ALTER VIEW djkafka_status OWNER TO rights_dba']) s;
+        'ALTER TYPE djkafka_message ADD ATTRIBUTE x text', 'CREATE CAST (djkafka_message AS json) WITH INOUT', 'ALTER VIEW djkafka_status OWNER TO rights_dba',
+        'ALTER SCHEMA public RENAME TO elsewhere', 'ALTER EVENT TRIGGER djkafka_schema_renamed DISABLE']) s;
 \set ECHO all
 -- 2BP01: it needs them; 42830: no key to refer to
 SELECT template, count(*), string_agg(DISTINCT left(answer, 5), '; ') AS other_than_refused
