@@ -118,6 +118,7 @@ CREATE TABLE @extschema@.djkafka_route (
     unchanged_value text DEFAULT '__debezium_unavailable_value',
     version_column text,
     partial_deletes boolean NOT NULL DEFAULT false,
+    invalid_text text NOT NULL DEFAULT 'error',
     search_path text NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now()
@@ -150,6 +151,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.root IS 'where in the value the obje
 COMMENT ON COLUMN @extschema@.djkafka_route.deleted_when IS 'boolean SQL expression over the same names as columns; a message for which it is true deletes its row in a mirror; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.unchanged_value IS 'value of a field that stands for one that was not sent and leaves its column alone, in the forms that Debezium gives it for bytea, hstore and arrays too; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.version_column IS 'column that orders what is said of a row: a message whose value of it is not greater than the row''s changes nothing and is counted as stale; null: the last message wins';
+COMMENT ON COLUMN @extschema@.djkafka_route.invalid_text IS 'what becomes of what no text can hold (\u0000, half of a surrogate pair, bytes that are not UTF-8): error, where it is used, or replace, by U+FFFD';
 COMMENT ON COLUMN @extschema@.djkafka_route.partial_deletes IS 'true: a deletion that has a part of the key deletes all rows that have that part';
 COMMENT ON COLUMN @extschema@.djkafka_route.search_path IS 'search_path at creation, under which expressions and handlers run';
 
@@ -718,18 +720,20 @@ CREATE FUNCTION @extschema@.djkafka_create_route(
     deleted_when text DEFAULT NULL,
     unchanged_value text DEFAULT '__debezium_unavailable_value',
     version_column text DEFAULT NULL,
-    partial_deletes boolean DEFAULT false
+    partial_deletes boolean DEFAULT false,
+    invalid_text text DEFAULT 'error'
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_route AS r
         (consumer_id, topic, target, handler, operation, format, key_format, key_columns, columns,
          include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify, time_zone, skip_column,
-         types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes)
+         types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes,
+         invalid_text)
     VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8, $9,
-            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)
+            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
     RETURNING r.id;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean)
+COMMENT ON FUNCTION @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text)
     IS 'creates a route of a consumer and returns its id';
 
 CREATE FUNCTION @extschema@.djkafka_subscribe(
@@ -759,15 +763,16 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     deleted_when text DEFAULT NULL,
     unchanged_value text DEFAULT '__debezium_unavailable_value',
     version_column text DEFAULT NULL,
-    partial_deletes boolean DEFAULT false
+    partial_deletes boolean DEFAULT false,
+    invalid_text text DEFAULT 'error'
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer (name) VALUES ($19) ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $20, $21, $22, $23, $24, $25, $26, $27);
+        $20, $21, $22, $23, $24, $25, $26, $27, $28);
     SELECT $19;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean)
+COMMENT ON FUNCTION @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text)
     IS 'keeps a table in sync with a topic, or calls a function for its messages; makes the consumer at first use and returns its name';
 
 CREATE FUNCTION @extschema@.djkafka_drop_consumer(name text) RETURNS void
@@ -1363,8 +1368,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_target_dropped(),
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
     @extschema@.djkafka_consumer_id(text),
-    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean),
-    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean),
+    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
+    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
     @extschema@.djkafka_dead_letter_retry(bigint),
@@ -1385,8 +1390,8 @@ REVOKE ALL ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
     @extschema@.djkafka_consumer_id(text),
-    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean),
-    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean),
+    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
+    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
     @extschema@.djkafka_dead_letter_retry(bigint),

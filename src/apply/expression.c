@@ -188,7 +188,7 @@ require_type(const char *what, Oid type, Oid required)
 
 /* In the state's context, which SPI does not leave in place. */
 static void
-collect_uses(DjkRouteState *state, Query *query, DjkUses *uses)
+collect_uses(DjkRouteState *state, Query *query, bool decides, DjkUses *uses)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->context);
 
@@ -201,6 +201,8 @@ collect_uses(DjkRouteState *state, Query *query, DjkUses *uses)
 		uses->whole = true;
 	}
 	djk_uses_add(&state->uses, uses);
+	if (decides)
+		djk_uses_add(&state->deciding, uses);
 	for (int i = 0; i < DJK_INPUT_COLUMNS; i++)
 		state->input_used[i] |= bms_is_member(i, uses->columns);
 	MemoryContextSwitchTo(old);
@@ -211,7 +213,8 @@ collect_uses(DjkRouteState *state, Query *query, DjkUses *uses)
  * aggregate, which is ours; so each is looked at alone first.
  */
 static void
-check_expression(DjkRouteState *state, const char *expression, char *what, Oid required_type, DjkUses *uses)
+check_expression(DjkRouteState *state, const char *expression, char *what, Oid required_type, bool decides,
+				 DjkUses *uses)
 {
 	ErrorContextCallback callback = {error_context_stack, tell_expression, what};
 	SPIPlanPtr	plan;
@@ -231,7 +234,7 @@ check_expression(DjkRouteState *state, const char *expression, char *what, Oid r
 	if (query != NULL && OidIsValid(required_type))
 		require_type(what, exprType((Node *) ((TargetEntry *) linitial(query->targetList))->expr), required_type);
 	error_context_stack = callback.previous;
-	collect_uses(state, query, uses);
+	collect_uses(state, query, decides, uses);
 	SPI_freeplan(plan);
 }
 
@@ -241,15 +244,15 @@ check_expressions(DjkRouteState *state)
 	DjkUses		ignored;
 
 	if (state->route->filter != NULL)
-		check_expression(state, state->route->filter, pstrdup("filter"), BOOLOID, &ignored);
+		check_expression(state, state->route->filter, pstrdup("filter"), BOOLOID, true, &ignored);
 	if (state->route->deleted_when != NULL)
-		check_expression(state, state->route->deleted_when, pstrdup("deleted_when"), BOOLOID, &ignored);
+		check_expression(state, state->route->deleted_when, pstrdup("deleted_when"), BOOLOID, true, &ignored);
 	for (int i = 0; i < state->nexpressions; i++)
 	{
 		DjkMapping *mapping = state->expressions[i];
 
 		check_expression(state, mapping->expression, psprintf("expression for column \"%s\"", mapping->column),
-						 InvalidOid, &mapping->uses);
+						 InvalidOid, column_of(state, i)->for_delete, &mapping->uses);
 	}
 }
 

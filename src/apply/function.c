@@ -17,7 +17,7 @@ void
 djk_function_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
 	int			nrows;
-	Tuplestorestate *input = djk_prepare_input(apply, state, indexes, n, &nrows);
+	Tuplestorestate *input = djk_prepare_input(apply, state, indexes, n, false, &nrows);
 
 	if (nrows > 0)
 		djk_statement_call(state, input, nrows);

@@ -153,6 +153,7 @@ typedef struct DjkRouteState
 	DjkMapping **expressions;	/* those that SQL evaluates */
 	int			nexpressions;
 	DjkUses		uses;			/* of filter and expressions, once they are planned */
+	DjkUses		deciding;		/* of those that decide whether it is the route's, and which row */
 	TupleDesc	input_desc;
 	bool		input_used[DJK_INPUT_COLUMNS];
 	DjkConverter *jsonb_converter;

@@ -364,9 +364,9 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 		return false;
 	if (state->version >= 0 && !row->is_delete && !require_version(builder, row, error))
 		return false;
-	if (!row->is_delete && builder->error.sqlstate != 0)
+	if (!row->is_delete && (builder->error.sqlstate != 0 || row->refused != NULL))
 	{
-		*error = builder->error;
+		*error = builder->error.sqlstate != 0 ? builder->error : *row->refused;
 		return false;
 	}
 	row->present = djk_row_share_present(builder->apply, builder->present);
@@ -380,6 +380,7 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 	int			guc_level = djk_route_state_enter(state);	/* a time without a zone is in the route's */
 
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
+	builder.decoded.replace_invalid = state->route->replace_invalid_text;
 	for (int i = 0; i < n; i++)
 	{
 		DjkError	error = {0};

@@ -42,6 +42,7 @@ typedef struct DjkRow
 	Bitmapset  *present;		/* shared: equal sets are one pointer within an attempt */
 	bool		is_delete;
 	bool		is_new;			/* by insert_new, where that is asked: it was inserted */
+	const DjkError *refused;	/* of what an expression uses, unless the message deletes; NULL: none */
 } DjkRow;
 
 typedef struct DjkWork
@@ -125,8 +126,12 @@ extern DjkRouteState *djk_work_state_prepared(DjkApply *apply, int route);
 /* A message has failed: its fate by its route's policy; the error is copied. */
 extern void djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
 
-/* A tuplestore of the input relation for messages (djk_ord = index in 'indexes'); bad ones fail. */
+/*
+ * A tuplestore of the input relation for messages (djk_ord = index in 'indexes');
+ * bad ones fail (input.c).  'deciding': it is not known yet whether they are the
+ * route's, and what only its columns need is the row's to refuse.
+ */
 extern Tuplestorestate *djk_prepare_input(DjkApply *apply, DjkRouteState *state, const int *indexes,
-										  int n, int *nrows);
+										  int n, bool deciding, int *nrows);
 
 #endif							/* DJK_WORK_H */

@@ -33,12 +33,9 @@ set_bare(DjkDecoded *out, DjkFieldKind kind, const char *text, int len)
 static bool
 decode_text(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 {
-	const char *text;
-	int			text_len;
-
-	if (!djk_codec_to_server_text(bytes, len, out->context, &text, &text_len, error))
+	if (!djk_text_read(bytes, len, out, error))
 		return false;
-	set_bare(out, DJK_FIELD_STRING, text, text_len);
+	set_bare(out, DJK_FIELD_STRING, out->text, out->text_len);
 	return true;
 }
 
@@ -86,13 +83,18 @@ static bool
 decode_auto_key(const char *bytes, int len, DjkDecoded *out)
 {
 	DjkError	ignored = {0};
+	bool		replace = out->replace_invalid;
+	bool		is_text;
 
 	if (len > 0 && (bytes[0] == '{' || bytes[0] == '"') &&
 		djk_json_decode(bytes, len, out, &ignored) &&
 		(out->is_object || out->bare.text != NULL))
 		return true;
-	return decode_text(bytes, len, out, &ignored) ||
-		decode_raw(bytes, len, out, &ignored);
+	/* What is no text may be a serialized number. */
+	out->replace_invalid = false;
+	is_text = decode_text(bytes, len, out, &ignored) || decode_raw(bytes, len, out, &ignored);
+	out->replace_invalid = replace;
+	return is_text;
 }
 
 bool

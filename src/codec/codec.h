@@ -55,6 +55,7 @@ typedef struct DjkDecoded
 	int			fields_size;	/* allocated, in fields_context */
 	const char *text;			/* the whole value in the server's encoding (raw: its bytes) */
 	int			text_len;
+	bool		replace_invalid;	/* what no text can hold is replaced; the caller's, false at first */
 	MemoryContext fields_context;	/* lives as long as this struct */
 	MemoryContext context;		/* for what must be copied (unescaped strings, converted text, error strings) */
 } DjkDecoded;

@@ -86,8 +86,6 @@ fault_text(DjkJsonFault fault)
 			return "Nesting of more than " CppAsString2(DJK_JSON_MAX_DEPTH) " levels";
 		case DJK_JSON_TOO_MANY_FIELDS:
 			return "Object of more than " CppAsString2(DJK_JSON_MAX_FIELDS) " fields";
-		case DJK_JSON_BAD_NAME:
-			return "Field name that no text of this database can hold";
 	}
 	return "Fault";
 }
@@ -120,7 +118,7 @@ report_bad_escape(int sqlstate, const char *what, MemoryContext context, DjkErro
 		error->sqlstate = sqlstate;
 		error->message = MemoryContextStrdup(context, "unsupported Unicode escape sequence");
 		error->detail = MemoryContextStrdup(context, what);
-		error->hint = NULL;
+		error->hint = MemoryContextStrdup(context, "Set invalid_text of the route to \"replace\" to have U+FFFD in its place.");
 	}
 	return false;
 }
@@ -141,13 +139,8 @@ read_hex4(const char *digits)
 	return value;
 }
 
-/*
- * Reads the code point of a \u escape ('*at' on the backslash) with its second
- * half if it is a pair, and moves *at behind it.  0 for what is no character:
- * NUL or half of a pair.
- */
-static unsigned
-read_code_point(const char **at, const char *end)
+unsigned
+djk_json_read_code_point(const char **at, const char *end)
 {
 	unsigned	high = read_hex4(*at + 2);
 	unsigned	low;
@@ -214,7 +207,7 @@ djk_json_unescape(const char *content, int len, MemoryContext context,
 		else
 		{
 			const char *escape = at;
-			unsigned	code = read_code_point(&at, end);
+			unsigned	code = djk_json_read_code_point(&at, end);
 			int			written;
 
 			if (code == 0 && memcmp(escape, "\\u0000", 6) == 0)
@@ -246,6 +239,14 @@ unescape_field(DjkField *field, MemoryContext context)
 	(void) djk_json_unescape(field->text, field->len, context, &field->text, &field->len, NULL);
 }
 
+/* What no text can hold costs nothing in a name, which may be that of a field that nobody uses. */
+static void
+unescape_name(DjkJsonString *name, MemoryContext context)
+{
+	djk_json_mend(name->text, name->len, context, &name->text, &name->len);
+	(void) djk_json_unescape(name->text, name->len, context, &name->text, &name->len, NULL);
+}
+
 /* Makes room for one more field. */
 static bool
 grow_fields(DjkDecoded *out)
@@ -274,7 +275,6 @@ read_member(DjkJsonScan *scan, DjkDecoded *out)
 {
 	DjkJsonString name;
 	DjkField   *field;
-	const char *start = scan->at;
 	bool		escaped;
 
 	if (unlikely(out->nfields >= out->fields_size) && !grow_fields(out))
@@ -285,13 +285,8 @@ read_member(DjkJsonScan *scan, DjkDecoded *out)
 	field = &out->fields[out->nfields];
 	if (!djk_json_scan_name(scan, &name))
 		return false;
-	if (unlikely(name.escaped) &&
-		!djk_json_unescape(name.text, name.len, out->context, &name.text, &name.len, NULL))
-	{
-		scan->at = start;
-		scan->fault = DJK_JSON_BAD_NAME;
-		return false;
-	}
+	if (unlikely(name.escaped))
+		unescape_name(&name, out->context);
 	field->name = name.text;
 	field->name_len = name.len;
 	if (!djk_json_scan_value(scan, field, &escaped))
@@ -400,10 +395,12 @@ djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 	reset_decoded(out);
 	out->text = bytes;
 	out->text_len = len;
-	if (!is_utf8 &&
-		!djk_codec_to_server_text(bytes, len, out->context, &out->text, &out->text_len, error))
+	if ((!is_utf8 || out->replace_invalid) &&
+		!djk_text_read(bytes, len, out, error))
 		return false;
-	djk_json_scan_init(&scan, out->text, out->text_len, is_utf8);
+	if (out->replace_invalid)
+		djk_json_mend(out->text, out->text_len, out->context, &out->text, &out->text_len);
+	djk_json_scan_init(&scan, out->text, out->text_len, is_utf8 && !out->replace_invalid);
 	return decode_text(&scan, out, error);
 }
 

@@ -42,8 +42,7 @@ typedef enum DjkJsonFault
 	DJK_JSON_BAD_UTF8,
 	DJK_JSON_BYTE_ORDER_MARK,
 	DJK_JSON_TOO_DEEP,
-	DJK_JSON_TOO_MANY_FIELDS,
-	DJK_JSON_BAD_NAME			/* a name that no text of the database can hold */
+	DJK_JSON_TOO_MANY_FIELDS
 } DjkJsonFault;
 
 typedef struct DjkJsonScan

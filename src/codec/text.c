@@ -140,3 +140,15 @@ djk_codec_to_server_text(const char *bytes, int len, MemoryContext context,
 	*text_len = (int) strlen(buf);
 	return true;
 }
+
+bool
+djk_text_read(const char *bytes, int len, DjkDecoded *out, DjkError *error)
+{
+	if (djk_codec_to_server_text(bytes, len, out->context, &out->text, &out->text_len, error))
+		return true;
+	if (!out->replace_invalid)
+		return false;
+	memset(error, 0, sizeof(*error));
+	djk_text_mend(bytes, len, out->context, &out->text, &out->text_len);
+	return true;
+}

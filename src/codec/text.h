@@ -19,6 +19,9 @@ extern bool djk_text_server_takes_utf8(void);
  */
 extern int	djk_text_put_code_point(unsigned code, char *to, int size);
 
+/* Bytes as out->text; false and *error where they are none, and out->replace_invalid does not help. */
+extern bool djk_text_read(const char *bytes, int len, DjkDecoded *out, DjkError *error);
+
 /* How many bytes from the start are ASCII other than NUL. */
 extern int	djk_text_count_ascii(const char *bytes, int len);
 
@@ -28,5 +31,9 @@ extern int	djk_text_count_ascii(const char *bytes, int len);
  * Returns how many of the source's bytes were converted.
  */
 extern int	djk_text_convert(const char *from, int len, char *to, Size size);
+
+/* Text of the server's encoding, in which what it cannot hold is replaced (mend.c). */
+extern void djk_text_mend(const char *bytes, int len, MemoryContext context,
+						  const char **text, int *text_len);
 
 #endif							/* DJK_TEXT_H */

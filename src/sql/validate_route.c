@@ -146,6 +146,7 @@ check_words(const DjkTriggerRow *row)
 	static const char *const key_formats[] = {"auto", "json", "text", "raw", NULL};
 	static const char *const unknown_fields[] = {"ignore", "ignore_all", "error", NULL};
 	static const char *const types[] = {"strict", "postgres", NULL};
+	static const char *const invalid_text[] = {"error", "replace", NULL};
 	const char *format = djk_trigger_row_require_text(row, "format");
 	const char *zone = djk_trigger_row_require_text(row, "time_zone");
 	char	   *word;
@@ -158,6 +159,7 @@ check_words(const DjkTriggerRow *row)
 	check_word(row, "key_format", key_formats);
 	check_word(row, "unknown_fields", unknown_fields);
 	check_word(row, "types", types);
+	check_word(row, "invalid_text", invalid_text);
 	(void) djk_operation_parse(djk_trigger_row_require_text(row, "operation"));
 	(void) djk_naming_parse(djk_trigger_row_require_text(row, "naming"));
 	if ((word = djk_trigger_row_text(row, "on_error")) != NULL)
@@ -350,6 +352,7 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->time_zone = djk_trigger_row_text(row, "time_zone");
 	route->time_unit = djk_trigger_row_text(row, "time_unit");
 	route->skip_column = djk_trigger_row_text(row, "skip_column");
+	route->replace_invalid_text = strcmp(djk_trigger_row_text(row, "invalid_text"), "replace") == 0;
 	route->partial_deletes = DatumGetBool(djk_trigger_row_get(row, "partial_deletes", &isnull));
 	route->version_column = djk_trigger_row_text(row, "version_column");
 	route->search_path = djk_trigger_row_text(row, "search_path");

@@ -64,6 +64,7 @@ typedef struct DjkRouteRow
 	int			nexclude;
 	char	   *filter;			/* NULL: none */
 	char	   *deleted_field;	/* NULL: none */
+	bool		replace_invalid_text;	/* what no text can hold becomes U+FFFD */
 	bool		partial_deletes;	/* a deletion may have a part of the key alone */
 	DjkNaming	naming;
 	char	   *deleted_when;	/* an expression; NULL: none */

@@ -42,6 +42,7 @@ VALUES = {
     "unchanged_value": "?",
     "version_column": "note",
     "partial_deletes": False,
+    "invalid_text": "error",
     "deleted_when": "value->>'op' = 'd'",
     "start_at": "earliest",
     "partition": 0,
