@@ -130,7 +130,7 @@ def constraints(shape: Shape) -> list[str]:
 
 def table_sql(shape: Shape) -> list[str]:
     features, ints = shape["features"], of_type(shape, "int")
-    lines = [f"{key['name']} {key['type']}" for key in shape["key"]]
+    lines = [f"{key['name']} {key['type']}" + (f" DEFAULT {key['default']}" if "default" in key else "") for key in shape["key"]]
     lines += [column_sql(column) for column in shape["columns"]] + special_columns(shape) + constraints(shape)
     kind = " PARTITION BY HASH (k)" if "hash" in features else " PARTITION BY RANGE (k)" if "range" in features else ""
     sql = [f"CREATE TABLE t ({', '.join(lines)}){kind}"]

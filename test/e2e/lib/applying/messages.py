@@ -13,8 +13,14 @@ Message = dict[str, Any]
 MALFORMED = ["", "{", '{"k": 1', "[1]", "5", '"x"', "null", "{}", '{"k": tru}']
 
 
+# Of a value that was not sent.
+UNCHANGED = ["__debezium_unavailable_value", ["__debezium_unavailable_value"], "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="]
+
+
 def make_value(rnd: random.Random, kind: str, bad: float) -> Any:
     good, refused = TYPES[kind]
+    if rnd.random() < 0.03:
+        return rnd.choice(UNCHANGED)
     if refused and rnd.random() < bad:
         return rnd.choice(refused)
     return None if rnd.random() < 0.1 else rnd.choice(good)
@@ -61,6 +67,9 @@ def repeat_field(rnd: random.Random, shape: Shape, fields: list[list]) -> None:
 def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Message:
     key = {part["name"]: rnd.choice(KEY_TYPES[part["type"]]) for part in shape["key"]}
     message: Message = {"key": key if len(key) > 1 or rnd.random() < 0.1 else key["k"]}
+    if len(key) > 1 and rnd.random() < 0.2:
+        # the other part has a default, will do for a deletion, or is missing
+        message["key"] = {name: value for name, value in key.items() if name == rnd.choice(["k", "l"])}
     topics = {route.get("topic", "t") for route in shape["routes"]} | ({shape["second"]["topic"]} if shape["second"] else set())
     if len(topics) > 1 and rnd.random() < 0.4:
         message["topic"] = "o"
@@ -80,11 +89,15 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
         fields.append(["k", rnd.choice(["x", None])])
     if rnd.random() < 0.1:
         rnd.shuffle(fields)
+    if rnd.random() < style["renamed"]:
+        fields = [[name.upper() if rnd.random() < 0.5 else name, value] for name, value in fields]
     if fields and rnd.random() < style["repeated"]:
         repeat_field(rnd, shape, fields)
     if rnd.random() < 0.05:
         message["key"] = None
     message["value"] = fields
+    if any("root" in route for route in shape["routes"]) and rnd.random() < 0.8:
+        message["in"] = True
     return message
 
 
@@ -99,15 +112,18 @@ def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
         "partial": rnd.choice([0, 0.2, 0.5]),
         "malformed": rnd.choice([0, 0, 0.1]),
         "repeated": rnd.choice([0, 0, 0.2]),
+        "renamed": 0.5 if any("naming" in route for route in shape["routes"]) else 0,
     }
     return [make_message(rnd, shape, style) for _ in range(rnd.randint(2, rnd.choice([4, 8, 16])))]
 
 
-def text_of(value: Any) -> str | None:
+def text_of(message: Message) -> str | None:
     """The bytes of a message's value."""
+    value = message["value"]
     if not isinstance(value, list):
         return value
-    return "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(field)}" for name, field in value) + "}"
+    text = "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(field)}" for name, field in value) + "}"
+    return f'{{"in": {text}}}' if message.get("in") else text
 
 
 def given(messages: list[Message]) -> list[dict[str, Any]]:
@@ -122,7 +138,7 @@ def given(messages: list[Message]) -> list[dict[str, Any]]:
                 "offset": offset,
                 "timestamp": f"2024-01-01 00:00:{offset % 60:02}Z",
                 "key": key if key is None or isinstance(key, str) else json.dumps(key),
-                "value": text_of(message["value"]),
+                "value": text_of(message),
             }
         )
     return made

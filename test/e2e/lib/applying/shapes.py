@@ -203,6 +203,7 @@ def make_features(rnd: random.Random, shape: Shape) -> list[str]:
         for route in shape["routes"]:
             route["operation"] = "insert"
             route.pop("version_column", None)
+            route.pop("partial_deletes", None)
     if "skip_column" in names and "log" not in names and rnd.random() < 0.7:
         names.append("log")
     for group in ALTERNATIVES:
@@ -232,6 +233,15 @@ FILTERS = [
     "NOT EXISTS (SELECT FROM t o WHERE o.k::text = value->>'k')",
     "(SELECT count(*) FROM t) < 2",
     "(SELECT count(*) FROM log) % 2 = 0",
+]
+
+DELETIONS = [
+    "value->>'c' = 'a'",
+    "(value->>'a')::int = 2",
+    "value ? 'b' AND NOT value ? 'a'",
+    "marked(value->>'m') IS NULL",
+    "EXISTS (SELECT FROM t o WHERE o.k::text = value->>'k')",
+    "(SELECT count(*) FROM t) > 2",
 ]
 
 EXPRESSIONS = {
@@ -295,6 +305,14 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
         route["types"] = "postgres"
     if rnd.random() < 0.1:
         route["deleted_field"] = rnd.choice(["gone", None])
+    if rnd.random() < 0.1:
+        route["deleted_when"] = rnd.choice(DELETIONS)
+    if route["operation"] == "mirror" and not version and rnd.random() < (0.4 if len(shape["key"]) > 1 else 0.05):
+        route["partial_deletes"] = "true"
+    if rnd.random() < 0.1:
+        route["naming"] = rnd.choice(["snake_case", "insensitive"])
+    if rnd.random() < 0.08:
+        route["root"] = "in"
     if rnd.random() < 0.35:
         route["notify"] = rnd.choice(["keys", "keys", "batch"])
     if rnd.random() < 0.1:
@@ -319,6 +337,8 @@ def make_key(rnd: random.Random) -> list[dict[str, str]]:
     key = [{"name": "k", "type": kind}]
     if rnd.random() < 0.2:
         key.append({"name": "l", "type": "int" if rnd.random() < 0.7 else "text"})
+        if rnd.random() < 0.3:
+            key[1]["default"] = "'1'"
     return key
 
 
