@@ -70,7 +70,9 @@ djk_catalog_find(Oid *extension, Oid *schema)
  * their tables: where one waits for a table that is being dropped with the
  * extension, it would be planned anew for whatever has that name then, and run
  * by the tables' owner, who is a superuser, on tables that anybody has made.
- * DROP EXTENSION locks the extension before anything that belongs to it.
+ * So one of the extension's tables is locked before, by its number.  Not the
+ * extension itself: a DROP EXTENSION locks that before it is looked whether it is
+ * allowed, and whoever may connect could hold up everybody.
  */
 static bool
 find_and_keep(Oid *extension, Oid *schema)
@@ -78,14 +80,18 @@ find_and_keep(Oid *extension, Oid *schema)
 	while (djk_catalog_find(extension, schema))
 	{
 		Oid			found = *extension;
+		Oid			home = get_relname_relid("djkafka_home", *schema);
 		LOCKTAG		tag;
 
 		CHECK_FOR_INTERRUPTS();
-		SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, found, 0);
+		if (!OidIsValid(home))
+			return true;		/* it is just being made */
+		SET_LOCKTAG_RELATION(tag, MyDatabaseId, home);
 		if (LockAcquire(&tag, AccessShareLock, false, false) != LOCKACQUIRE_OK)
-			return true;		/* it was ours already */
+			return true;		/* it was locked before */
 		AcceptInvalidationMessages();
-		if (djk_catalog_find(extension, schema) && *extension == found)
+		if (djk_catalog_find(extension, schema) && *extension == found &&
+			get_relname_relid("djkafka_home", *schema) == home)
 			return true;
 		(void) LockRelease(&tag, AccessShareLock, false);
 	}
