@@ -44,13 +44,23 @@ invalidate_relation(Datum arg, Oid relid)
 	}
 }
 
+/* A schema that is renamed touches none of its tables, and its name may be another's now. */
+static void
+invalidate_names(Datum arg, int cacheid, uint32 hashvalue)
+{
+	invalidate_relation(arg, InvalidOid);
+}
+
 void
 djk_route_state_init(void)
 {
 	static bool registered = false;
 
 	if (!registered)
+	{
 		CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_names, (Datum) 0);
+	}
 	registered = true;
 }
 

@@ -47,6 +47,7 @@
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 #include "utils/varlena.h"
@@ -85,6 +86,13 @@ invalidate_relation(Datum arg, Oid relid)
 	}
 }
 
+/* A schema that is renamed touches none of its tables, and its name may be another's now. */
+static void
+invalidate_names(Datum arg, int cacheid, uint32 hashvalue)
+{
+	invalidate_relation(arg, InvalidOid);
+}
+
 static StateEntry *
 find_entry(int64 id)
 {
@@ -100,6 +108,7 @@ find_entry(int64 id)
 		ctl.hcxt = TopMemoryContext;
 		states = hash_create("djkafka publications", 32, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 		CacheRegisterRelcacheCallback(invalidate_relation, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, invalidate_names, (Datum) 0);
 	}
 	entry = hash_search(states, &id, HASH_ENTER, &found);
 	if (!found)

@@ -194,10 +194,28 @@ SELECT refused('TRUNCATE secret');
 CALL djkafka_snapshot('secret');
 SELECT key FROM values_of WHERE topic = 'secrets' ORDER BY id DESC LIMIT 1;
 
+-- what has the table's name after its schema was renamed is another's: neither published nor run as the table's owner
+CREATE SCHEMA moved CREATE TABLE item (id int PRIMARY KEY, v text);
+GRANT USAGE ON SCHEMA moved TO pub_owner;
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER nothing AFTER INSERT OR UPDATE ON moved.item FOR EACH ROW EXECUTE FUNCTION nothing();
+ALTER TABLE moved.item OWNER TO pub_owner;
+SELECT djkafka_publish('moved.item', 'moved') > 0;
+INSERT INTO moved.item VALUES (1, 'a');
+UPDATE moved.item SET v = 'b';
+ALTER SCHEMA moved RENAME TO moved_away;
+CREATE SCHEMA moved CREATE TABLE other (id int PRIMARY KEY, v text) CREATE VIEW item AS SELECT id, current_user::text AS v FROM other;
+INSERT INTO moved.other VALUES (1), (2);
+GRANT USAGE ON SCHEMA moved TO pub_owner;
+GRANT SELECT ON moved.item TO pub_owner;
+UPDATE moved_away.item SET v = 'c';
+INSERT INTO moved_away.item VALUES (2, 'd');
+SELECT value FROM values_of WHERE topic = 'moved' ORDER BY id;
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP VIEW values_of;
 DROP EXTENSION djkafka CASCADE;
-DROP SCHEMA rights, no_pg_temp CASCADE;
+DROP SCHEMA rights, no_pg_temp, moved, moved_away CASCADE;
 DROP OWNED BY pub_owner, pub_writer, pub_other;
 DROP ROLE pub_owner, pub_writer, pub_other;

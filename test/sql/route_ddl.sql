@@ -300,6 +300,21 @@ SELECT give('[{"topic": "less", "value": {"id": 5, "p": {"x": 1, "z": 3}}}, {"to
 SELECT id, p FROM drawn WHERE id > 4 ORDER BY id;
 SELECT dead_letters();
 
+-- a schema that gets another name between two batches, and its name another schema
+CREATE SCHEMA route_ddl_3 CREATE TABLE item (id int PRIMARY KEY);
+CREATE TABLE swap (id int PRIMARY KEY);
+CREATE FUNCTION swap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  ALTER SCHEMA route_ddl_3 RENAME TO route_ddl_4;
+  CREATE SCHEMA route_ddl_3 CREATE TABLE item (id int PRIMARY KEY);
+  RETURN NULL; END $$;
+CREATE TRIGGER swap AFTER INSERT ON swap FOR EACH ROW EXECUTE FUNCTION swap();
+SELECT djkafka_create_consumer('swapped', enabled => false, batch_messages => 1) > 0, djkafka_create_route('swapped', 'item', 'route_ddl_3.item') > 0,
+    djkafka_create_route('swapped', 'swap', 'swap') > 0;
+SELECT give('[{"topic": "item", "value": {"id": 1}}, {"topic": "swap", "value": {"id": 1}}, {"topic": "item", "value": {"id": 2}}]', 'swapped');
+SELECT tableoid::regclass, * FROM route_ddl_4.item UNION ALL SELECT tableoid::regclass, * FROM route_ddl_3.item ORDER BY 2;
+SET client_min_messages = warning;
+DROP SCHEMA route_ddl_3, route_ddl_4 CASCADE;
+
 SELECT djkafka_drop_consumer(name) FROM djkafka_consumer;
 RESET search_path;
 DROP SCHEMA route_ddl CASCADE;
