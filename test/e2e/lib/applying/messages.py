@@ -67,7 +67,8 @@ def repeat_field(rnd: random.Random, shape: Shape, fields: list[list]) -> None:
 def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Message:
     key = {part["name"]: rnd.choice(KEY_TYPES[part["type"]]) for part in shape["key"]}
     message: Message = {"key": key if len(key) > 1 or rnd.random() < 0.1 else key["k"]}
-    if len(key) > 1 and rnd.random() < 0.2:
+    by_part = len(key) > 1 and any("partial_deletes" in route for route in shape["routes"])
+    if len(key) > 1 and rnd.random() < (0.5 if by_part else 0.2):
         # the other part has a default, will do for a deletion, or is missing
         message["key"] = {name: value for name, value in key.items() if name == rnd.choice(["k", "l"])}
     topics = {route.get("topic", "t") for route in shape["routes"]} | ({shape["second"]["topic"]} if shape["second"] else set())
@@ -77,7 +78,7 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
         message["topic"] = "o"
     if shape["partitions"] > 1:
         message["partition"] = hash_of(key["k"]) % shape["partitions"]
-    if rnd.random() < 0.15:
+    if rnd.random() < (0.3 if by_part else 0.15):
         message["value"] = None
         return message
     if rnd.random() < style["malformed"]:

@@ -307,7 +307,7 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
         route["deleted_field"] = rnd.choice(["gone", None])
     if rnd.random() < 0.1:
         route["deleted_when"] = rnd.choice(DELETIONS)
-    if route["operation"] == "mirror" and not version and rnd.random() < (0.4 if len(shape["key"]) > 1 else 0.05):
+    if route["operation"] == "mirror" and not version and rnd.random() < (0.6 if len(shape["key"]) > 1 else 0.05):
         route["partial_deletes"] = "true"
     if rnd.random() < 0.1:
         route["naming"] = rnd.choice(["snake_case", "insensitive"])
