@@ -133,3 +133,30 @@ djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error)
 	}
 	return true;
 }
+
+/* ---------- the key ---------- */
+
+static bool
+is_key_column(const DjkRouteState *state, const char *name)
+{
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		if (strcmp(state->columns[state->keys[i]].name, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool
+djk_root_unwrap_key(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error)
+{
+	const DjkField *payload;
+	DjkField	inner;
+
+	if (!decoded->is_object || decoded->nfields != 2 || find_name(decoded, "schema") == NULL ||
+		(payload = find_name(decoded, "payload")) == NULL ||
+		is_key_column(state, "schema") || is_key_column(state, "payload"))
+		return true;
+	inner = *payload;			/* decoding overwrites the fields */
+	return djk_json_decode_part(&inner, decoded, error);
+}

@@ -24,4 +24,10 @@ extern void djk_root_build(DjkRouteState *state);
  */
 extern bool djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error);
 
+/*
+ * Makes of a key that Kafka Connect has written with its schema what is in it;
+ * any other stays as it is.
+ */
+extern bool djk_root_unwrap_key(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error);
+
 #endif							/* DJK_ROOT_H */

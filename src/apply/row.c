@@ -109,6 +109,8 @@ fill_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErro
 
 	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, &builder->decoded, error))
 		return false;
+	if (!djk_root_unwrap_key(state, &builder->decoded, error))
+		return false;
 
 	for (int i = 0; i < state->nkeys; i++)
 	{

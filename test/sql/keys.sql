@@ -164,6 +164,23 @@ SELECT give('[{"value": {"code": "A", "n": 11}}, {"value": {"code": "J", "n": 12
 SELECT id, code, n FROM numbered WHERE code IN ('a', 'j', 'k') ORDER BY id;
 SELECT djkafka_drop_consumer('default');
 
+-- a key that Kafka Connect has written with its schema
+CREATE TABLE wrapped (id int PRIMARY KEY, n int);
+CREATE TABLE two (a int, b text, n int, PRIMARY KEY (a, b));
+CREATE TABLE payloads (payload text PRIMARY KEY, n int);
+SELECT djkafka_subscribe('wrapped', 'wrapped', root => 'payload.after', deleted_when => $$value->'payload'->>'op' = 'd'$$);
+SELECT djkafka_subscribe('two', 'two');
+SELECT djkafka_subscribe('payloads', 'payloads');
+SELECT give('[{"topic": "wrapped", "key": {"schema": {"type": "struct"}, "payload": {"id": 1}}, "value": {"schema": {}, "payload": {"after": {"n": 1}, "op": "c"}}}, {"topic": "wrapped", "key": {"payload": 2, "schema": {"type": "int32"}}, "value": {"schema": {}, "payload": {"after": {"n": 2}, "op": "c"}}},
+              {"topic": "wrapped", "key": {"schema": {}, "payload": {"id": 3}}, "value": {"schema": {}, "payload": {"after": {"id": 3, "n": 3}, "op": "c"}}}, {"topic": "wrapped", "key": {"schema": {}, "payload": {"id": 3}}, "value": {"schema": {}, "payload": {"before": {}, "after": null, "op": "d"}}},
+              {"topic": "wrapped", "key": {"schema": {}, "payload": {"id": 1}}, "value": null}, {"topic": "wrapped", "key": {"schema": {}, "payload": null}, "value": null}, {"topic": "wrapped", "key": {"schema": {}, "payload": {"id": 2}, "more": 1}, "value": null},
+              {"topic": "two", "key": {"schema": {}, "payload": {"a": 1, "b": "x"}}, "value": {"n": 1}}, {"topic": "two", "key": {"schema": {}, "payload": 1}, "value": {"n": 1}}, {"topic": "payloads", "key": {"schema": "s", "payload": "p"}, "value": {"n": 1}}]');
+TABLE wrapped;
+TABLE two;
+TABLE payloads;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+SELECT djkafka_drop_consumer('default');
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA keys CASCADE;
