@@ -44,7 +44,8 @@ enum
 	SUSPECT_NONE,
 	SUSPECT_AMONG_MANY,
 	SUSPECT_AMONG_FEW,
-	SUSPECT_ALONE				/* and acquitted once: see has_partition_now() */
+	SUSPECT_ALONE,				/* and acquitted once: see judge_alone() */
+	AT_FAULT					/* a verdict, no suspicion any more */
 };
 
 #define SUSPECTS_AT_ONCE	32
@@ -360,21 +361,35 @@ tell_refusal(const DjkOutgoing *message)
 }
 
 /*
- * The library judges by what it knew of the topic when it asked last: partitions
- * may have been added since.  Asking tells it as well, so once is enough.
+ * A message that was refused alone.  The library judges by what it knew of the
+ * topic when it asked last: partitions may have been added since.  Asking tells
+ * it as well, so once is enough, if there is an answer.
  */
-static bool
-has_partition_now(DjkSender *sender, int i)
+static int
+judge_alone(DjkSender *sender, int i)
 {
 	const DjkOutgoing *message = &sender->batch.messages[i];
 	DjkTopicLook look;
 
 	if (sender->suspicion[i] == SUSPECT_ALONE || message->error.name == NULL ||
 		strcmp(message->error.name, "_UNKNOWN_PARTITION") != 0)
-		return false;
+		return AT_FAULT;
+	if (djk_producer_look_at_topic(sender->producer, message->topic, LOOK_MS, &look) == DJK_DELIVERY_FAILED)
+	{
+		djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &look.error);
+		return SUSPECT_AMONG_FEW;
+	}
 	/* Whether it has a leader by now is another matter. */
-	(void) djk_producer_look_at_topic(sender->producer, message->topic, LOOK_MS, &look);
-	return look.npartitions > message->partition;
+	return look.npartitions > message->partition ? SUSPECT_ALONE : AT_FAULT;
+}
+
+/* What is known against a message that was refused, as one of so many. */
+static int
+judge_refused(DjkSender *sender, int i, int n)
+{
+	if (n == 1)
+		return judge_alone(sender, i);
+	return n <= SUSPECTS_AT_ONCE ? SUSPECT_AMONG_FEW : SUSPECT_AMONG_MANY;
 }
 
 /* What the answers of a piece mean; true if all are DONE. */
@@ -386,6 +401,7 @@ judge(DjkSender *sender, int first, int end)
 	for (int i = first; i < end; i++)
 	{
 		DjkOutgoing *message = &sender->batch.messages[i];
+		int			verdict;
 
 		switch (message->delivery)
 		{
@@ -393,13 +409,13 @@ judge(DjkSender *sender, int first, int end)
 				break;
 			case DJK_DELIVERY_REFUSED:
 				all_done = false;
-				if (end - first == 1 && !has_partition_now(sender, i))
+				verdict = judge_refused(sender, i, end - first);
+				if (verdict == AT_FAULT)
 				{
 					tell_refusal(message);
 					break;
 				}
-				sender->suspicion[i] = end - first == 1 ? SUSPECT_ALONE :
-					end - first <= SUSPECTS_AT_ONCE ? SUSPECT_AMONG_FEW : SUSPECT_AMONG_MANY;
+				sender->suspicion[i] = verdict;
 				message->delivery = DJK_DELIVERY_PENDING;
 				break;
 			case DJK_DELIVERY_BLOCKED:

@@ -1,6 +1,8 @@
 """What Kafka cannot take: brokers that are away, topics that are not there or not ours, messages too large."""
 
+import os
 import re
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +22,7 @@ from lib.outbox import (
     wait_sent,
 )
 from lib.postgres import Database
-from lib.process import private_memory
+from lib.process import private_memory, stop_and_wait
 from lib.wait import stays_true, wait_until
 
 MODES = ("at_least_once", "exactly_once")
@@ -598,3 +600,25 @@ def test_numbers_that_kafka_has_already(own_broker, db: Database) -> None:
     wait_sent(db)
     wait_until(lambda: outbox_server(db, server)["confirmed"] == sent + 1, message="its number is above Kafka's")
     assert [int(value) for value in values(read_topic(client, topic))] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_new_partition_while_nobody_answers(own_broker, db: Database, unique, mode: str) -> None:
+    """The library does not know the partition yet, and Kafka is too busy to tell: that is no refusal."""
+    broker = own_broker()
+    kafka = Client(broker.address)
+    topic = kafka.create_topic(unique("topic"))
+    produce = "SELECT djkafka_produce(%s, %s, key => 'k', partition => %s, server => 'kafka')"
+    make_server(db, broker.address, mode, topic_metadata_refresh_interval_ms="3600000")
+    db.query(produce, topic, "first", 0)
+    wait_sent(db)
+    kafka.add_partitions(topic, 2)
+    wait_until(lambda: kafka.partitions(topic) == 2, message="the partition is there")
+    stop_and_wait(broker.process.pid)
+    db.query(produce, topic, "second", 1)
+    found = wait_outbox_state(db, "unreachable", "kafka", timeout=60)
+    assert db.query("SELECT error FROM djkafka_outbox_dead") == [], found
+    os.kill(broker.process.pid, signal.SIGCONT)
+    wait_sent(db)
+    assert db.query("SELECT error FROM djkafka_outbox_dead") == []
+    assert [(m.partition(), m.value()) for m in read_topic(kafka, topic)] == [(0, b"first"), (1, b"second")]
