@@ -191,15 +191,20 @@ static void
 collect_uses(DjkRouteState *state, Query *query, bool decides, DjkUses *uses)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->context);
+	DjkUses		key = {0};
 
 	memset(uses, 0, sizeof(*uses));
 	if (query != NULL && list_length(query->rtable) == 1)
+	{
 		djk_uses_collect(query, DJK_INPUT_VALUE, uses);
+		djk_uses_collect(query, DJK_INPUT_KEY, &key);
+	}
 	else						/* it will be refused, or takes what it likes */
 	{
 		uses->columns = bms_add_range(NULL, 0, DJK_INPUT_COLUMNS - 1);
-		uses->whole = true;
+		uses->whole = key.whole = true;
 	}
+	djk_uses_add(&state->key_uses, &key);
 	djk_uses_add(&state->uses, uses);
 	if (decides)
 		djk_uses_add(&state->deciding, uses);

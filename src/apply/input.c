@@ -24,39 +24,6 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* The key as jsonb: an object, a string, a number … as djk_codec_decode_key() reads it. */
-static bool
-key_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded,
-		  Datum *value, bool *isnull, DjkError *error)
-{
-	DjkField	field = {0};
-
-	*value = (Datum) 0;
-	*isnull = true;
-	if (message->key == NULL)
-		return true;
-	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, decoded, error))
-		return false;
-	if (decoded->is_object)
-	{
-		field.kind = DJK_FIELD_OBJECT;
-		field.raw = field.text = decoded->text;
-		field.raw_len = field.len = decoded->text_len;
-	}
-	else
-		field = decoded->bare;
-	if (field.kind == DJK_FIELD_BYTES)
-	{
-		/* as to_jsonb() has bytea: a string of \x and hexadecimal digits */
-		field.kind = DJK_FIELD_STRING;
-		field.text = DatumGetCString(DirectFunctionCall1(byteaout,
-														 djk_bytea_datum(message->key, message->key_len)));
-		field.len = strlen(field.text);
-		field.raw = NULL;
-	}
-	return djk_convert(state->jsonb_converter, &field, value, isnull, error);
-}
-
 /* The text of an object of those fields alone that are used. */
 static void
 append_used(StringInfo text, const DjkDecoded *decoded, const DjkUses *uses)
@@ -100,6 +67,42 @@ used_datum(DjkRouteState *state, const DjkDecoded *decoded, const DjkUses *uses,
 	field.text = field.raw;
 	field.len = field.raw_len;
 	return djk_convert(state->jsonb_converter, &field, value, isnull, error);
+}
+
+/* Says of an error that it is the key's; returns false for the caller. */
+static bool
+blame_key(DjkError *error)
+{
+	error->message = psprintf("key of the message: %s", error->message);
+	return false;
+}
+
+/* The key as jsonb: an object, a string, a number … as djk_codec_decode_key() reads it. */
+static bool
+key_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded,
+		  Datum *value, bool *isnull, DjkError *error)
+{
+	DjkField	field;
+
+	*value = (Datum) 0;
+	*isnull = true;
+	if (message->key == NULL)
+		return true;
+	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, decoded, error))
+		return false;
+	if (decoded->is_object)
+		return used_datum(state, decoded, &state->key_uses, value, isnull, error) || blame_key(error);
+	field = decoded->bare;
+	if (field.kind == DJK_FIELD_BYTES)
+	{
+		/* as to_jsonb() has bytea: a string of \x and hexadecimal digits */
+		field.kind = DJK_FIELD_STRING;
+		field.text = DatumGetCString(DirectFunctionCall1(byteaout,
+														 djk_bytea_datum(message->key, message->key_len)));
+		field.len = strlen(field.text);
+		field.raw = NULL;
+	}
+	return djk_convert(state->jsonb_converter, &field, value, isnull, error) || blame_key(error);
 }
 
 /*
@@ -183,10 +186,14 @@ hold_value(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *de
 static void
 find_given(const DjkRouteState *state, const DjkDecoded *decoded, bool by_path, Datum *given)
 {
-	for (int i = 0; i < state->nexpressions; i++)
+	int			c = -1;
+
+	while ((c = bms_next_member(state->mapped_columns, c)) >= 0)
 	{
-		if ((state->expressions[i]->path != NULL) == by_path)
-			given[i] = BoolGetDatum(djk_mapping_is_given(state->expressions[i], decoded));
+		const DjkColumn *column = &state->columns[c];
+
+		if (column->source == DJK_SOURCE_EXPRESSION && (column->mapping->path != NULL) == by_path)
+			given[column->expression] = BoolGetDatum(djk_route_state_is_given(state, column, decoded));
 	}
 }
 

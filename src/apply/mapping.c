@@ -157,27 +157,6 @@ djk_mapping_is_conditional(const DjkMapping *mapping)
 	return mapping->path != NULL || (mapping->uses.fields != NIL && !mapping->uses.whole && !mapping->uses.asks);
 }
 
-bool
-djk_mapping_is_given(const DjkMapping *mapping, const DjkDecoded *decoded)
-{
-	DjkField	field;
-
-	if (!djk_mapping_is_conditional(mapping))
-		return true;
-	if (decoded == NULL)
-		return false;
-	if (mapping->path != NULL)
-		return djk_codec_find_field(decoded, mapping->path, mapping->npath, &field);
-	if (!decoded->is_object)
-		return true;			/* its elements may have names like fields */
-	for (int i = 0; i < decoded->nfields; i++)
-	{
-		if (djk_uses_name(&mapping->uses, decoded->fields[i].name, decoded->fields[i].name_len))
-			return true;
-	}
-	return false;
-}
-
 static bool
 is_named(const DjkField *field, const char *name)
 {

@@ -35,13 +35,6 @@ extern void djk_mapping_parse(const char *column, const char *text, DjkMapping *
 extern bool djk_mapping_is_conditional(const DjkMapping *mapping);
 
 /*
- * Whether a message speaks of the column.  'decoded' is its value, or the object
- * at the route's root if the mapping has a path; NULL if there is none.  Memory
- * comes from decoded->context.
- */
-extern bool djk_mapping_is_given(const DjkMapping *mapping, const DjkDecoded *decoded);
-
-/*
  * Whether the mapping takes something of a field: by a path that begins with it
  * or, where 'top' says that it is one of the whole value, by its expression.
  */

@@ -205,11 +205,11 @@ djk_route_version_build(DjkRouteState *state)
 		state->version++;
 	column = &state->columns[state->version];
 	type = lookup_type_cache(column->type, TYPECACHE_CMP_PROC_FINFO | TYPECACHE_LT_OPR);
-	if (column->is_key || column->always_identity || !OidIsValid(type->cmp_proc_finfo.fn_oid) || !OidIsValid(type->lt_opr))
+	if (column->is_key || column->always_identity || column->insert_only || !OidIsValid(type->cmp_proc_finfo.fn_oid) || !OidIsValid(type->lt_opr))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("column \"%s\" of \"%s\" cannot be a version_column", name, state->target_sql),
-				 errdetail("It is in the key, is GENERATED ALWAYS AS IDENTITY, or its type %s has no order.",
+				 errdetail("It is in the key, is GENERATED ALWAYS AS IDENTITY, is mapped for new rows alone, or its type %s has no order.",
 						   format_type_be(column->type)),
 				 errhint("Name a column that grows with every change of its row, such as a number or a time.")));
 	column->for_delete = true;

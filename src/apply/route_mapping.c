@@ -7,6 +7,8 @@
  */
 #include "apply/route_target.h"
 
+#include "apply/unchanged.h"
+
 void
 djk_route_mappings_build(DjkRouteState *state)
 {
@@ -60,4 +62,38 @@ djk_route_mapping_apply(DjkRouteState *state, DjkColumn *column)
 		column->expression = i;
 		column->typmod = -1;
 	}
+}
+
+/* Whether a field is there, and was sent. */
+static bool
+has_field(const DjkRouteState *state, const DjkColumn *column, const DjkDecoded *decoded,
+		  char *const *path, int npath)
+{
+	DjkField	field;
+
+	return djk_codec_find_field(decoded, path, npath, &field) && !djk_unchanged_is(state->unchanged, column, &field);
+}
+
+bool
+djk_route_state_is_given(const DjkRouteState *state, const DjkColumn *column, const DjkDecoded *decoded)
+{
+	const DjkMapping *mapping = column->mapping;
+	ListCell   *lc;
+
+	if (!djk_mapping_is_conditional(mapping))
+		return true;
+	if (decoded == NULL)
+		return false;
+	if (mapping->path != NULL)
+		return has_field(state, column, decoded, mapping->path, mapping->npath);
+	if (!decoded->is_object)
+		return true;			/* its elements may have names like fields */
+	foreach(lc, mapping->uses.fields)
+	{
+		char	   *name = lfirst(lc);
+
+		if (has_field(state, column, decoded, &name, 1))
+			return true;
+	}
+	return false;
 }

@@ -153,6 +153,7 @@ typedef struct DjkRouteState
 	DjkMapping **expressions;	/* those that SQL evaluates */
 	int			nexpressions;
 	DjkUses		uses;			/* of filter and expressions, once they are planned */
+	DjkUses		key_uses;		/* their fields of 'key' */
 	DjkUses		deciding;		/* of those that decide whether it is the route's, and which row */
 	TupleDesc	input_desc;
 	bool		input_used[DJK_INPUT_COLUMNS];
@@ -186,6 +187,14 @@ extern bool djk_route_state_same_shape(const DjkRouteState *a, const DjkRouteSta
 
 /* Marks states whose target was invalidated since they were built. */
 extern void djk_route_state_init(void);
+
+/*
+ * Whether a message speaks of a mapped column (route_mapping.c).  'decoded' is
+ * its value, or the object at the route's root if the mapping has a path; NULL
+ * if there is none.  Memory comes from decoded->context.
+ */
+extern bool djk_route_state_is_given(const DjkRouteState *state, const DjkColumn *column,
+									 const DjkDecoded *decoded);
 
 /* SET LOCAL search_path and TimeZone of the route; undone by AtEOXact_GUC. */
 extern int	djk_route_state_enter(const DjkRouteState *state);

@@ -161,9 +161,9 @@ djk_row_mark_given(DjkRowBuilder *builder, const DjkDecoded *value)
 
 	while ((c = bms_next_member(state->mapped_columns, c)) >= 0)
 	{
-		const DjkMapping *mapping = state->columns[c].mapping;
+		const DjkColumn *column = &state->columns[c];
 
-		if (mapping->path == NULL && djk_mapping_is_given(mapping, value))
+		if (column->mapping->path == NULL && djk_route_state_is_given(state, column, value))
 			builder->present = bms_add_member(builder->present, c);
 	}
 }

@@ -26,7 +26,7 @@
 typedef struct Walk
 {
 	DjkUses    *uses;
-	AttrNumber	value;			/* number of the column */
+	AttrNumber	value;			/* number of the column whose fields are wanted */
 	int			ncolumns;		/* of the input relation */
 	int			depth;			/* queries round the node at hand */
 } Walk;
@@ -405,10 +405,10 @@ collect(Node *node, void *context)
 }
 
 void
-djk_uses_collect(Query *query, int value, DjkUses *uses)
+djk_uses_collect(Query *query, int column, DjkUses *uses)
 {
 	const RangeTblEntry *input = linitial(query->rtable);
-	Walk		walk = {uses, value + 1, list_length(input->eref->colnames), 0};
+	Walk		walk = {uses, column + 1, list_length(input->eref->colnames), 0};
 
 	(void) query_tree_walker(query, collect, &walk, QTW_EXAMINE_RTES_BEFORE);
 }

@@ -16,16 +16,17 @@
 typedef struct DjkUses
 {
 	Bitmapset  *columns;		/* of the input relation, by number from 0 */
-	List	   *fields;			/* names (char *) of fields of 'value' that it takes */
-	bool		whole;			/* it takes 'value' otherwise as well */
+	List	   *fields;			/* names (char *) of fields of one of them, 'value' or 'key', that it takes */
+	bool		whole;			/* it takes that otherwise as well */
 	bool		asks;			/* it asks whether a field is there */
 } DjkUses;
 
 /*
  * Adds what a query takes, in CurrentMemoryContext: an analyzed SELECT of one
- * expression from the input relation, whose column 'value' has this number.
+ * expression from the input relation; 'column' is the number of the one whose
+ * fields are wanted.
  */
-extern void djk_uses_collect(Query *query, int value, DjkUses *uses);
+extern void djk_uses_collect(Query *query, int column, DjkUses *uses);
 
 /* Adds what another one takes. */
 extern void djk_uses_add(DjkUses *uses, const DjkUses *other);

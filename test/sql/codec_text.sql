@@ -50,6 +50,7 @@ SELECT test_decode('text', '\x61e282ac'::bytea);
 SELECT test_decode('text', '\x61c3'::bytea);
 SELECT test_decode('json', '{"a":"' || '\xc3a9'::bytea || '","\\u00e9":"\\u00e8","b":"\\u20ac"}');
 SELECT test_decode('json', '{"a":"' || '\xe282ac'::bytea || '"}');
+SELECT test_decode('json', '{"a\\u20acb":1,"\\u0000":2,"\\u00e9":3}');
 SELECT test_decode('json', '{"a":"' || '\xc3'::bytea || '"}');
 SELECT test_convert('json', '["' || '\xc3a9'::bytea || '\\u00e8"]', 'jsonb');
 SELECT test_convert('json', '["\\u20ac"]', 'jsonb');

@@ -45,6 +45,15 @@ SELECT id, v FROM plain WHERE id > 30 ORDER BY id;
 SELECT dead_letters();
 SELECT djkafka_drop_consumer('default');
 
+-- of the key, too, the fields that are named
+SELECT djkafka_subscribe('keys', 'plain', columns => $${"id": "(key->>'id')::int", "name": "'by key'"}$$);
+SELECT give('[{"key": "{\"id\": 51, \"junk\": \"\\u0000\"}", "value": {"n": 1}}, {"key": "{\"id\": \"\\ud83d\"}", "value": {"n": 2}}, {"key": "{\"\\u0000\": 1, \"id\": 53}", "value": {"n": 3}}]');
+UPDATE djkafka_route SET columns = $${"id": "(key->>'id')::int", "v": "key"}$$;
+SELECT give('[{"key": "{\"id\": 54, \"junk\": \"\\u0000\"}", "value": {"n": 4}}, {"key": "{\"id\": 55, \"junk\": 0}", "value": {"n": 5}}]');
+SELECT id, name, n, v FROM plain WHERE id > 50 ORDER BY id;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
+SELECT djkafka_drop_consumer('default');
+
 -- replaced: in columns, in jsonb at any depth, in names, in arrays and composites, in bytes that are no UTF-8
 CREATE TYPE pair AS (x text, y jsonb);
 CREATE TABLE mended (id int PRIMARY KEY, t text, c varchar(8), j jsonb, js json, a text[], p pair, w jsonb);

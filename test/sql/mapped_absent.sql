@@ -65,6 +65,16 @@ SELECT id, name, city, dotted, loud FROM person WHERE id > 10 ORDER BY id;
 SELECT regexp_replace(dead_letters(), '\n.*', '');
 SELECT djkafka_drop_consumer('default');
 
+-- what was not sent is not there: for a path, for what an expression names, and for one of several
+CREATE TABLE document (id int PRIMARY KEY, body text DEFAULT 'no body', title text, file bytea, both_of text);
+SELECT djkafka_subscribe('documents', 'document', columns => $${"body": {"field": "content.body"}, "title": {"field": "name", "value": "upper(value->>'name')"},
+    "file": "decode(value->>'raw', 'base64')", "both_of": "concat(value->>'a', '+', value->>'b')"}$$);
+SELECT give($$[{"value": {"id": 1, "content": {"body": "x"}, "name": "n", "raw": "YWI=", "a": "a", "b": "b"}},
+    {"value": {"id": 1, "content": {"body": "__debezium_unavailable_value"}, "name": "__debezium_unavailable_value", "raw": "X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ==", "a": "__debezium_unavailable_value", "b": "__debezium_unavailable_value"}},
+    {"value": {"id": 2, "content": {"body": "__debezium_unavailable_value"}, "a": "__debezium_unavailable_value", "b": "c"}}]$$);
+SELECT * FROM document ORDER BY id;
+SELECT djkafka_drop_consumer('default');
+
 -- for new rows alone, and always
 CREATE TABLE dated (id int PRIMARY KEY, created timestamptz NOT NULL, updated timestamptz, origin varchar(5) DEFAULT 'none', n int);
 SELECT djkafka_subscribe('dated', 'dated', columns => $${"created": {"insert": "msg_time"}, "updated": "msg_time", "origin": {"insert": "value->>'by'"}, "n": {"always": "(value->>'n')::int"}}$$);
@@ -108,6 +118,9 @@ SELECT djkafka_subscribe('arrays', 'orders', columns => $${"id": "(value #>> '{0
 SELECT give('[{"value": [{"id": 60}, "one"]}, {"value": [{"id": 60}]}]');
 SELECT * FROM orders WHERE id = 60;
 SELECT djkafka_drop_consumer('default');
+
+-- a version is no value of new rows alone
+SELECT refused($$SELECT djkafka_subscribe('versions', 'orders', version_column => 'n', columns => '{"n": {"insert": "msg_offset::int"}}')$$);
 
 -- the forms are checked when the route is made
 CREATE FUNCTION refusal(columns jsonb, format text = 'json') RETURNS text LANGUAGE plpgsql AS $$
