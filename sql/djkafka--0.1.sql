@@ -65,6 +65,7 @@ CREATE TABLE @extschema@.djkafka_consumer (
     batch_messages integer,
     batch_bytes integer,
     synchronous_commit boolean NOT NULL DEFAULT false,
+    on_new_topic text NOT NULL DEFAULT 'needs_decision',
     revision bigint NOT NULL DEFAULT 1,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
@@ -86,6 +87,7 @@ COMMENT ON COLUMN @extschema@.djkafka_consumer.notify IS 'NOTIFY djkafka after a
 COMMENT ON COLUMN @extschema@.djkafka_consumer.batch_messages IS 'most messages in one transaction; null: the setting djkafka.batch_messages';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.batch_bytes IS 'most bytes in one transaction; null: the setting djkafka.batch_size';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.synchronous_commit IS 'true: a reader never sees a row that a crash could take back, at the price of a flush for each batch';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.on_new_topic IS 'what becomes of a topic that was deleted and made anew: needs_decision, or earliest (it is read from its beginning)';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.revision IS 'raised by every change of the consumer or its routes; workers of an older revision leave';
 
 CREATE TABLE @extschema@.djkafka_route (
@@ -181,8 +183,7 @@ CREATE TABLE @extschema@.djkafka_offset (
     incarnation uuid,
     topic_uuid text,
     anchor_offset bigint,
-    anchor_time timestamp with time zone,
-    anchor_hash bytea,
+    anchor_hash bigint,
     UNIQUE (consumer_id, topic, partition)
 ) WITH (fillfactor = 30);
 COMMENT ON TABLE @extschema@.djkafka_offset IS 'the next offset to read of each partition, moved in the transaction that writes the rows; written by workers and djkafka_seek only';
@@ -201,6 +202,8 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed un
 COMMENT ON COLUMN @extschema@.djkafka_offset.state IS 'ok or needs_decision';
 COMMENT ON COLUMN @extschema@.djkafka_offset.reason IS 'why the partition stopped, and the choices';
 COMMENT ON COLUMN @extschema@.djkafka_offset.high_watermark IS 'end of the partition as seen with the last batch';
+COMMENT ON COLUMN @extschema@.djkafka_offset.anchor_offset IS 'offset of the last message that was applied: by it the partition is known again';
+COMMENT ON COLUMN @extschema@.djkafka_offset.anchor_hash IS 'CRC-32C of that message''s time, key and value';
 COMMENT ON COLUMN @extschema@.djkafka_offset.incarnation IS 'of the embedded broker the offsets belong to';
 
 CREATE TABLE @extschema@.djkafka_dead_letter (
@@ -677,16 +680,17 @@ CREATE FUNCTION @extschema@.djkafka_create_consumer(
     batch_messages integer DEFAULT NULL,
     batch_bytes integer DEFAULT NULL,
     synchronous_commit boolean DEFAULT false,
-    owner text DEFAULT NULL
+    owner text DEFAULT NULL,
+    on_new_topic text DEFAULT 'needs_decision'
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer AS c
         (name, group_id, server, workers, start_from, enabled, options, on_error, notify,
-         assignment, batch_messages, batch_bytes, synchronous_commit, owner)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole)
+         assignment, batch_messages, batch_bytes, synchronous_commit, owner, on_new_topic)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole, $15)
     RETURNING c.id;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text)
+COMMENT ON FUNCTION @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text, text)
     IS 'creates a consumer and returns its id';
 
 CREATE FUNCTION @extschema@.djkafka_consumer_id(name text) RETURNS bigint
@@ -1366,7 +1370,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_outbox_guard(),
     @extschema@.djkafka_outbox_server_guard(),
     @extschema@.djkafka_target_dropped(),
-    @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
+    @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text, text),
     @extschema@.djkafka_consumer_id(text),
     @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
     @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
@@ -1388,7 +1392,7 @@ REVOKE ALL ON FUNCTION
   FROM PUBLIC;
 
 GRANT EXECUTE ON FUNCTION
-    @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text),
+    @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text, text),
     @extschema@.djkafka_consumer_id(text),
     @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
     @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),

@@ -149,16 +149,19 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 	DjkOffsetAdvance *all = MemoryContextAllocZero(apply->batch_context,
 												   Max(batch->npartitions, 1) * sizeof(DjkOffsetAdvance));
 	int64	   *counted = palloc0(Max(batch->npartitions, 1) * sizeof(int64));
+	int		   *last_counted = palloc(Max(batch->npartitions, 1) * sizeof(int));
 	int			n = 0;
 
 	for (int p = 0; p < batch->npartitions; p++)
 	{
+		last_counted[p] = -1;
 		all[p].id = batch->partitions[p].offset_id;
 		all[p].from_offset = batch->partitions[p].next_offset;
 		all[p].generation = batch->partitions[p].generation;
 		all[p].next_offset = batch->partitions[p].next_offset;
 		all[p].high_watermark = batch->partitions[p].high_watermark;
 		all[p].last_timestamp_ms = DJK_TIMESTAMP_NONE;
+		all[p].anchor.offset = -1;
 		if (last[p] < to && !batch->partitions[p].lost)
 			all[p].next_offset = Max(all[p].next_offset, batch->partitions[p].end_offset);
 	}
@@ -171,6 +174,7 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 			continue;
 		count_fate(advance, apply->work[i].fate);
 		counted[message->partition]++;
+		last_counted[message->partition] = i;
 		advance->next_offset = Max(advance->next_offset, message->offset + 1);
 		if (message->timestamp_ms >= 0)
 			advance->last_timestamp_ms = message->timestamp_ms;
@@ -182,6 +186,11 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 		if (moved <= 0)
 			continue;
 		all[p].gaps = moved - counted[p];
+		if (last_counted[p] >= 0)
+		{
+			all[p].anchor.offset = batch->messages[last_counted[p]].offset;
+			all[p].anchor.crc = djk_message_crc(&batch->messages[last_counted[p]]);
+		}
 		all[n++] = all[p];
 	}
 	*nadvances = n;
@@ -302,6 +311,8 @@ djk_record_committed(DjkApply *apply, const DjkOffsetAdvance *advances, int n)
 			if (partition->offset_id != advances[i].id)
 				continue;
 			partition->next_offset = advances[i].next_offset;
+			if (advances[i].anchor.offset >= 0)
+				partition->anchor = advances[i].anchor;
 			partition->vain = 0;
 		}
 	}

@@ -42,6 +42,19 @@ typedef struct DjkMessage
 } DjkMessage;
 
 /*
+ * The last message of a partition that was applied, by which the partition is
+ * known again: a topic that was deleted and made anew has another one there, or
+ * none.
+ */
+typedef struct DjkAnchor
+{
+	int64		offset;			/* -1: none */
+	uint32		crc;			/* CRC-32C of its time, key and value */
+} DjkAnchor;
+
+extern uint32 djk_message_crc(const DjkMessage *message);
+
+/*
  * One partition of a batch, and what its offset row must say for the batch to
  * be ours.  end_offset lies behind the last message; it is beyond last + 1
  * where Kafka told us that nothing (or only control records) stands between.
@@ -55,6 +68,7 @@ typedef struct DjkBatchPartition
 	int64		next_offset;	/* what the row must hold: where this batch starts */
 	int64		end_offset;		/* where the row goes if all is applied */
 	int64		high_watermark; /* as last seen, -1 unknown */
+	DjkAnchor	anchor;			/* of what was applied so far; kept by apply */
 	bool		lost;			/* set by apply: the row is no longer ours */
 	int			vain;			/* tries in a row at what comes next that came to nothing; kept by apply */
 } DjkBatchPartition;

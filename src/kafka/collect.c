@@ -16,6 +16,7 @@
  */
 #include "kafka/collect.h"
 
+#include "base/clock.h"
 #include "utils/memutils.h"
 
 void
@@ -36,7 +37,25 @@ djk_position_clear(DjkPosition *position)
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
 	position->high_watermark = -1;
 	position->jump_to = -1;
+	position->anchor.offset = -1;
 	position->batch_index = -1;
+}
+
+int64
+djk_position_start(const DjkPosition *position)
+{
+	bool		anchored = position->anchor.offset >= 0 && position->anchor.offset < position->expected;
+
+	return anchored ? position->anchor.offset : position->expected;
+}
+
+void
+djk_position_begin(DjkPosition *position)
+{
+	position->verified = position->reborn = false;
+	position->jump_to = -1;
+	position->short_since = 0;
+	position->anchoring = djk_position_start(position) < position->expected;
 }
 
 /* ---------- the batch's arrays ---------- */
@@ -77,16 +96,26 @@ enter_partition(DjkCollector *collector, DjkPosition *position)
 	partition->next_offset = position->next_offset;
 	partition->high_watermark = -1;
 	partition->vain = position->vain;
+	partition->anchor = position->anchor;
 }
 
 /* ---------- events ---------- */
+
+static void
+send_back(DjkCollector *collector, const DjkPosition *position, int64 offset)
+{
+	DjkTopicPartition where = {0};
+
+	where.topic = (char *) position->key.topic;
+	where.partition = position->key.partition;
+	where.offset = offset;
+	djk_consumer_seek(collector->kafka, &where, 1);
+}
 
 /* Whether what comes at 'offset' follows what was there; if it is a jump, the library is sent back. */
 static bool
 accept_offset(DjkCollector *collector, DjkPosition *position, int64 offset)
 {
-	DjkTopicPartition where = {0};
-
 	if (offset == position->expected || position->verified)
 		return true;
 	if (position->jump_to == offset)
@@ -95,11 +124,31 @@ accept_offset(DjkCollector *collector, DjkPosition *position, int64 offset)
 		return true;
 	}
 	position->jump_to = offset;
-	where.topic = position->key.topic;
-	where.partition = position->key.partition;
-	where.offset = position->expected;
-	djk_consumer_seek(collector->kafka, &where, 1);
+	send_back(collector, position, position->expected);
 	return false;
+}
+
+/*
+ * Whether an event is over with the anchor: what comes in its place shows
+ * whether the partition is the one that was read.  What comes behind it, twice,
+ * says that it is gone: compacted away, or too old.
+ */
+static bool
+is_about_anchor(DjkCollector *collector, DjkPosition *position, const DjkConsumerEvent *event)
+{
+	if (!position->anchoring || event->offset < position->anchor.offset)
+		return position->anchoring;
+	if (event->offset > position->anchor.offset && position->jump_to != event->offset)
+	{
+		position->jump_to = event->offset;
+		send_back(collector, position, position->anchor.offset);
+		return true;
+	}
+	position->anchoring = false;
+	if (event->offset > position->anchor.offset)
+		return false;
+	position->reborn = djk_message_crc(&event->message) != position->anchor.crc;
+	return true;
 }
 
 bool
@@ -108,7 +157,8 @@ djk_collect_message(DjkCollector *collector, DjkPosition *position, const DjkCon
 	DjkBatch   *batch = &collector->batch;
 	DjkMessage *message;
 
-	if (position == NULL || !position->fetching || event->offset < position->expected ||
+	if (position == NULL || !position->fetching || position->reborn ||
+		is_about_anchor(collector, position, event) || event->offset < position->expected ||
 		!accept_offset(collector, position, event->offset))
 	{
 		djk_consumer_release(event->message.source);
@@ -134,7 +184,12 @@ djk_collect_eof(DjkCollector *collector, DjkPosition *position, const DjkConsume
 	if (position == NULL || !position->fetching)
 		return false;
 	position->high_watermark = Max(position->high_watermark, event->offset);
-	if (event->offset <= position->expected || !accept_offset(collector, position, event->offset))
+	/* It may end there for a moment only, when it has just got another leader. */
+	if (position->anchoring && event->offset <= position->anchor.offset && position->short_since == 0)
+		position->short_since = djk_clock_now();
+	else if (event->offset > position->anchor.offset)
+		position->anchoring = false;
+	if (position->anchoring || position->reborn || event->offset <= position->expected || !accept_offset(collector, position, event->offset))
 		return false;
 	enter_partition(collector, position);
 	position->expected = event->offset;

@@ -11,6 +11,7 @@
 
 #include "base/djk.h"
 
+#include "datatype/timestamp.h"
 #include "kafka/consumer.h"
 
 typedef struct DjkPositionKey
@@ -35,6 +36,10 @@ typedef struct DjkPosition
 	bool		stopped;		/* needs_decision */
 	bool		verified;		/* a jump of this assignment has been seen twice */
 	int64		jump_to;		/* the jump seen once, -1: none */
+	DjkAnchor	anchor;			/* the last message that was applied */
+	bool		anchoring;		/* it is read from its anchor, which has not come yet */
+	bool		reborn;			/* another message has come in the anchor's place: nothing more is taken */
+	TimestampTz short_since;	/* the partition seems to end at or before the anchor; 0: it does not */
 	int			vain;			/* see DjkBatchPartition */
 	int			batch_index;	/* in the batch being collected, -1: not in it */
 } DjkPosition;
@@ -50,6 +55,11 @@ typedef struct DjkCollector
 } DjkCollector;
 
 extern void djk_position_make_key(DjkPositionKey *key, const char *topic, int partition);
+/* Where the library is to begin: at the anchor, if there is one. */
+extern int64 djk_position_start(const DjkPosition *position);
+/* It begins now. */
+extern void djk_position_begin(DjkPosition *position);
+
 /* All but the key as of a partition of which nothing is known yet. */
 extern void djk_position_clear(DjkPosition *position);
 

@@ -91,6 +91,17 @@ djk_conf_set_defaults(rd_kafka_conf_t *conf)
 }
 
 void
+djk_conf_add_debug(rd_kafka_conf_t *conf, const char *context)
+{
+	char		contexts[512] = "";
+	size_t		size = sizeof(contexts);
+
+	if (rd_kafka_conf_get(conf, "debug", contexts, &size) == RD_KAFKA_CONF_OK && contexts[0] != '\0')
+		context = psprintf("%s,%s", contexts, context);
+	djk_conf_set(conf, "debug", context);
+}
+
+void
 djk_conf_set_enforced(rd_kafka_conf_t *conf)
 {
 	djk_conf_set(conf, "log.queue", "true");

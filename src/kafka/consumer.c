@@ -66,6 +66,7 @@ static void
 set_enforced(rd_kafka_conf_t *conf, bool embedded)
 {
 	djk_conf_set_enforced(conf);
+	djk_conf_add_debug(conf, "topic");	/* see take_log() */
 	djk_conf_set(conf, "enable.auto.commit", "false");
 	djk_conf_set(conf, "enable.auto.offset.store", "false");
 	djk_conf_set(conf, "auto.offset.reset", "error");

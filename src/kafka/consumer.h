@@ -68,6 +68,7 @@ typedef enum DjkConsumerEventKind
 	DJK_EVENT_PARTITION_ERROR,	/* topic, partition, error; e.g. offset out of range.  partition
 								 * is -1 if the topic as a whole is meant: unknown, denied */
 	DJK_EVENT_ERROR,			/* error, error_class: the whole consumer; only FATAL needs a new one */
+	DJK_EVENT_DOUBT,			/* topic: it was gone for a moment, and may be another one now */
 	DJK_EVENT_LOG				/* a line of the library: log_level, log_text */
 } DjkConsumerEventKind;
 

@@ -291,6 +291,13 @@ take_commit(rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 	return true;
 }
 
+/*
+ * That a topic is gone the library tells when it has looked up all topics anew.
+ * One that was made anew by then is gone on with where the old one was, in
+ * silence.  That the leader of a partition does not know its topic any more it
+ * tells at once, but in its debugging log alone: that is what consumer.c has it
+ * write, of topics only.
+ */
 static bool
 take_log(rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 {
@@ -300,6 +307,16 @@ take_log(rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 
 	if (rd_kafka_event_log(rkev, &facility, &text, &level) != 0)
 		return false;
+	if (strcmp(facility, "BROKERUA") == 0 && strstr(text, "nknown topic") != NULL)
+	{
+		/* "[thrd:…]: topic [partition]: …" */
+		const char *topic = strstr(text, "]: ");
+
+		topic = topic ? topic + strlen("]: ") : text;
+		event->kind = DJK_EVENT_DOUBT;
+		event->topic = pnstrdup(topic, strcspn(topic, " "));
+		return true;
+	}
 	event->kind = DJK_EVENT_LOG;
 	event->log_level = level;
 	event->log_text = text;

@@ -161,6 +161,7 @@ add_partition(Run *run, const char *topic, const DjkOffsetRow *row)
 	partition->at.offset_id = row->id;
 	partition->at.generation = row->generation;
 	partition->at.next_offset = row->next_offset;
+	partition->at.anchor = row->anchor;
 }
 
 /* Resolves where a row starts, and stores it. */
@@ -258,6 +259,7 @@ load_topic(Run *run, const char *topic)
 			djk_catalog_leave(&identity);
 			partition->at.generation++;
 			partition->at.next_offset = 0;
+			partition->at.anchor.offset = -1;
 		}
 		else if (rows[i].next_offset == DJK_OFFSET_UNRESOLVED)
 			resolve(run, partition, rows[i].start_at);
@@ -292,10 +294,52 @@ load_pattern(Run *run, const char *pattern)
 	}
 }
 
+/* A partition is not the one that was read: this is for a worker, or for a person. */
+static void
+leave_out(Run *run, RunPartition *partition, const char *what)
+{
+	char	   *reason = psprintf("the topic was deleted and made anew, or has lost messages: %s", what);
+	DjkIdentity identity;
+
+	djk_catalog_enter(&identity);
+	if (run->consumer->new_topic_is_read)
+		(void) djk_offset_restart(partition->at.offset_id, partition->at.generation);
+	else
+		djk_offset_stop(partition->at.offset_id, partition->at.generation, reason);
+	djk_catalog_leave(&identity);
+	partition->at.fetching = partition->at.anchoring = false;
+	partition->end = partition->at.expected;
+	ereport(WARNING,
+			(errcode(DJK_ERRCODE_NEEDS_DECISION),
+			 errmsg("partition %d of topic \"%s\" is left out", partition->at.key.partition, partition->at.key.topic),
+			 errdetail_internal("%s", reason),
+			 run->consumer->new_topic_is_read ? errhint("The next one reads it from its beginning.") :
+			 errhint("Decide with djkafka_seek(consumer, topic, start_at, partition).")));
+}
+
+static void
+assign_all(Run *run)
+{
+	DjkTopicPartition *list = palloc0(run->npartitions * sizeof(DjkTopicPartition));
+	int			n = 0;
+
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		DjkPosition *position = &run->partitions[i].at;
+
+		if (!position->fetching)
+			continue;
+		djk_position_begin(position);
+		list[n].topic = position->key.topic;
+		list[n].partition = position->key.partition;
+		list[n++].offset = djk_position_start(position);
+	}
+	djk_consumer_assign(run->client.consumer, list, n);
+}
+
 static void
 start_fetching(Run *run)
 {
-	DjkTopicPartition *list;
 	DjkTopicPartition *ends;
 	DjkError	error = {0};
 
@@ -308,14 +352,14 @@ start_fetching(Run *run)
 		else if (!is_loaded(run, topic))
 			load_topic(run, topic);
 	}
-	list = palloc0(Max(run->npartitions, 1) * sizeof(DjkTopicPartition));
 	ends = palloc0(Max(run->npartitions, 1) * sizeof(DjkTopicPartition));
 	for (int i = 0; i < run->npartitions; i++)
 	{
-		list[i].topic = ends[i].topic = run->partitions[i].at.key.topic;
-		list[i].partition = ends[i].partition = run->partitions[i].at.key.partition;
-		list[i].offset = run->partitions[i].at.expected = run->partitions[i].at.next_offset;
+		ends[i].topic = run->partitions[i].at.key.topic;
+		ends[i].partition = run->partitions[i].at.key.partition;
+		run->partitions[i].at.expected = run->partitions[i].at.next_offset;
 		run->partitions[i].at.fetching = true;
+		djk_position_begin(&run->partitions[i].at);
 	}
 	if (run->npartitions > 0 &&
 		!djk_consumer_offsets_for_time(run->client.consumer, ends, run->npartitions, DJK_OFFSET_LATEST,
@@ -326,75 +370,16 @@ start_fetching(Run *run)
 		if (ends[i].error.sqlstate != 0)
 			djk_error_throw(&ends[i].error);
 		run->partitions[i].end = run->partitions[i].at.high_watermark = ends[i].offset;
+		if (ends[i].offset <= run->partitions[i].at.anchor.offset)
+			leave_out(run, &run->partitions[i],
+					  psprintf("it ends at offset " INT64_FORMAT ", and offset " INT64_FORMAT " has been applied",
+							   ends[i].offset, run->partitions[i].at.anchor.offset));
 	}
 	if (run->npartitions > 0)
-		djk_consumer_assign(run->client.consumer, list, run->npartitions);
+		assign_all(run);
 }
 
-/* ---------- reading ---------- */
-
-static RunPartition *
-find_partition(Run *run, const char *topic, int number)
-{
-	for (int i = 0; i < run->npartitions; i++)
-	{
-		if (run->partitions[i].at.key.partition == number && strcmp(run->partitions[i].at.key.topic, topic) == 0)
-			return &run->partitions[i];
-	}
-	return NULL;
-}
-
-/*
- * Until the end of what was there: whatever comes of later says that nothing is
- * left before.
- */
-static void
-take_end(Run *run, RunPartition *partition, const DjkConsumerEvent *event)
-{
-	DjkConsumerEvent end = *event;
-
-	if (run->until_eof && partition != NULL)
-		end.offset = Min(end.offset, partition->end);
-	(void) djk_collect_eof(&run->collector, partition ? &partition->at : NULL, &end);
-}
-
-static void
-take_message(Run *run, const DjkConsumerEvent *event)
-{
-	RunPartition *partition = find_partition(run, event->topic, event->partition);
-
-	if (run->until_eof && partition != NULL && event->offset >= partition->end)
-	{
-		take_end(run, partition, event);
-		djk_consumer_release(event->message.source);
-	}
-	else if (djk_collect_message(&run->collector, partition ? &partition->at : NULL, event))
-	{
-		run->taken++;
-		run->last_message_at = djk_clock_now();
-	}
-}
-
-static void
-take_event(Run *run, DjkConsumerEvent *event)
-{
-	switch (event->kind)
-	{
-		case DJK_EVENT_MESSAGE:
-			take_message(run, event);
-			break;
-		case DJK_EVENT_EOF:
-			take_end(run, find_partition(run, event->topic, event->partition), event);
-			break;
-		case DJK_EVENT_PARTITION_ERROR:
-		case DJK_EVENT_ERROR:
-			if (event->error_class != DJK_KAFKA_RETRIABLE && event->error_class != DJK_KAFKA_OTHER)
-				djk_error_throw(&event->error);
-			break;
-		default:
-			break;
-	}
-}
+/* ---------- batches ---------- */
 
 static bool
 is_full(const Run *run)
@@ -460,8 +445,98 @@ flush(Run *run)
 	djk_collect_close(collector);
 	apply_batch(run, &collector->batch);
 	for (int i = 0; i < collector->batch.npartitions; i++)
+	{
 		collector->positions[i]->next_offset = collector->batch.partitions[i].next_offset;
+		collector->positions[i]->anchor = collector->batch.partitions[i].anchor;
+	}
 	djk_collect_clear(collector);
+}
+
+/* ---------- reading ---------- */
+
+static RunPartition *
+find_partition(Run *run, const char *topic, int number)
+{
+	for (int i = 0; i < run->npartitions; i++)
+	{
+		if (run->partitions[i].at.key.partition == number && strcmp(run->partitions[i].at.key.topic, topic) == 0)
+			return &run->partitions[i];
+	}
+	return NULL;
+}
+
+/*
+ * Until the end of what was there: whatever comes of later says that nothing is
+ * left before.
+ */
+static void
+take_end(Run *run, RunPartition *partition, const DjkConsumerEvent *event)
+{
+	DjkConsumerEvent end = *event;
+
+	if (run->until_eof && partition != NULL)
+		end.offset = Min(end.offset, partition->end);
+	(void) djk_collect_eof(&run->collector, partition ? &partition->at : NULL, &end);
+}
+
+static void
+take_message(Run *run, const DjkConsumerEvent *event)
+{
+	RunPartition *partition = find_partition(run, event->topic, event->partition);
+
+	if (run->until_eof && partition != NULL && event->offset >= partition->end)
+	{
+		take_end(run, partition, event);
+		djk_consumer_release(event->message.source);
+	}
+	else if (djk_collect_message(&run->collector, partition ? &partition->at : NULL, event))
+	{
+		run->taken++;
+		run->last_message_at = djk_clock_now();
+	}
+	else if (partition != NULL && partition->at.reborn && partition->at.fetching)
+		leave_out(run, partition,
+				  psprintf("at offset " INT64_FORMAT " there is another message than the one that was applied",
+						   partition->at.anchor.offset));
+}
+
+/* The anchor is out of range, of which nobody says that it must be there still. */
+static bool
+forget_anchor(Run *run, const DjkConsumerEvent *event)
+{
+	RunPartition *partition = find_partition(run, event->topic, event->partition);
+
+	if (partition == NULL || !partition->at.anchoring)
+		return false;
+	flush(run);
+	partition->at.anchor.offset = -1;
+	for (int i = 0; i < run->npartitions; i++)
+		run->partitions[i].at.expected = run->partitions[i].at.next_offset;
+	assign_all(run);
+	return true;
+}
+
+static void
+take_event(Run *run, DjkConsumerEvent *event)
+{
+	switch (event->kind)
+	{
+		case DJK_EVENT_MESSAGE:
+			take_message(run, event);
+			break;
+		case DJK_EVENT_EOF:
+			take_end(run, find_partition(run, event->topic, event->partition), event);
+			break;
+		case DJK_EVENT_PARTITION_ERROR:
+		case DJK_EVENT_ERROR:
+			if (event->error_class == DJK_KAFKA_OUT_OF_RANGE && forget_anchor(run, event))
+				break;
+			if (event->error_class != DJK_KAFKA_RETRIABLE && event->error_class != DJK_KAFKA_OTHER)
+				djk_error_throw(&event->error);
+			break;
+		default:
+			break;
+	}
 }
 
 static bool
@@ -469,7 +544,7 @@ at_eof(const Run *run)
 {
 	for (int i = 0; i < run->npartitions; i++)
 	{
-		if (run->partitions[i].at.expected < run->partitions[i].end)
+		if (run->partitions[i].at.expected < run->partitions[i].end || run->partitions[i].at.anchoring)
 			return false;
 	}
 	return true;

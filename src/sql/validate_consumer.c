@@ -209,6 +209,18 @@ check_group(DjkTriggerRow *row)
 }
 
 static void
+check_on_new_topic(const DjkTriggerRow *row)
+{
+	const char *policy = djk_trigger_row_require_text(row, "on_new_topic");
+
+	if (strcmp(policy, "needs_decision") != 0 && strcmp(policy, "earliest") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for on_new_topic: \"%s\"", policy),
+				 errhint("Valid values are \"needs_decision\", \"earliest\".")));
+}
+
+static void
 check_assignment(const DjkTriggerRow *row)
 {
 	const char *assignment = djk_trigger_row_require_text(row, "assignment");
@@ -282,6 +294,7 @@ check_values(const DjkTriggerRow *row)
 	djk_trigger_row_check_int(row, "batch_messages", DJK_BATCH_MESSAGES_MIN, DJK_BATCH_MESSAGES_MAX);
 	djk_trigger_row_check_int(row, "batch_bytes", DJK_BATCH_SIZE_MIN * 1024, DJK_BATCH_SIZE_MAX / 2 * 1024);
 	check_assignment(row);
+	check_on_new_topic(row);
 }
 
 static void

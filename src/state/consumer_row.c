@@ -183,7 +183,7 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 	" c.server, c.group_id, c.workers, c.assignment, c.start_from, c.enabled," \
 	" (SELECT array_agg(e.key ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
 	" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
-	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision" \
+	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision, c.on_new_topic = 'earliest'" \
 	" FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h" \
 	" JOIN pg_database d ON d.datname = current_database()"
 
@@ -209,6 +209,7 @@ fill_consumer(MemoryContext context)
 	consumer->batch_bytes = (int) djk_row_int64(0, 14, Min((int64) djk_batch_size_kb * 1024, PG_INT32_MAX));
 	consumer->synchronous_commit = djk_row_bool(0, 15);
 	consumer->revision = djk_row_int64(0, 16, 0);
+	consumer->new_topic_is_read = djk_row_bool(0, 17);
 	load_routes(consumer, context);
 	return consumer;
 }

@@ -42,7 +42,7 @@ int8_array(const Datum *elements, int n)
 
 #define SELECT_OFFSETS \
 	"SELECT id, topic, partition, generation, next_offset, start_at," \
-	" state = 'needs_decision', incarnation, cluster_id" \
+	" state = 'needs_decision', incarnation, cluster_id, anchor_offset, anchor_hash" \
 	" FROM @.djkafka_offset WHERE consumer_id = $1 AND topic = $2 AND partition = ANY ($3)" \
 	" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE"
 
@@ -64,6 +64,8 @@ fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
 	if (!isnull)
 		row->incarnation = *DatumGetUUIDP(incarnation);
 	row->cluster_id = djk_row_text(i, 9, context);
+	row->anchor.offset = djk_row_int64(i, 10, -1);
+	row->anchor.crc = (uint32) djk_row_int64(i, 11, 0);
 }
 
 DjkOffsetRow *
@@ -178,7 +180,7 @@ djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
 		.sql = "UPDATE @.djkafka_offset SET first_offset = 0, next_offset = 0, start_at = NULL,"
 		" generation = generation + 1, state = 'ok', reason = NULL, incarnation = $2,"
 		" applied = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
-		" high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
+		" anchor_offset = NULL, anchor_hash = NULL, high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
 		.nargs = 2,
 		.argtypes = {INT8OID, UUIDOID}
 	};
@@ -231,9 +233,25 @@ djk_offset_fence(DjkBatch *batch)
 	return ours;
 }
 
+/* A column of what batches did; 'nulls' NULL: none of them is null. */
+static Datum
+advance_column(const Datum *elements, bool *nulls, int n, Oid type)
+{
+	int			dims[1] = {n};
+	int			lbs[1] = {1};
+
+	return PointerGetDatum(construct_md_array((Datum *) elements, nulls, 1, dims, lbs, type, 8,
+											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
 void
 djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 {
+	enum
+	{
+		ID, NEXT, APPLIED, FILTERED, DUPLICATES, STALE, DEAD, GAPS, SKIPPED, FROM, GENERATION,
+		HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, COLUMNS
+	};
 	static DjkStatement update_advance = {
 		.sql = "UPDATE @.djkafka_offset o SET next_offset = b.next_offset,"
 		" applied = o.applied + b.applied, filtered = o.filtered + b.filtered,"
@@ -241,50 +259,53 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		" gaps = o.gaps + b.gaps, skipped = o.skipped + b.skipped,"
 		" high_watermark = coalesce(b.high_watermark, o.high_watermark),"
 		" last_message_at = coalesce(b.last_message_at, o.last_message_at),"
+		" anchor_offset = coalesce(b.anchor_offset, o.anchor_offset),"
+		" anchor_hash = coalesce(b.anchor_hash, o.anchor_hash),"
 		" updated_at = clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS b(id, next_offset, applied,"
-		" filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation, high_watermark, last_message_at)"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+		" AS b(id, next_offset, applied, filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation,"
+		" high_watermark, last_message_at, anchor_offset, anchor_hash)"
 		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation",
-		.nargs = 13,
+		.nargs = COLUMNS,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID}
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
+			INT8ARRAYOID, INT8ARRAYOID}
 	};
-	Datum		values[13];
-	Datum	   *columns[13];
-	bool	   *nulls[2];
-	int			dims[1] = {n};
-	int			lbs[1] = {1};
+	Datum		values[COLUMNS];
+	Datum	   *columns[COLUMNS];
+	bool	   *nulls[COLUMNS];
 
-	for (int c = 0; c < 13; c++)
-		columns[c] = palloc(n * sizeof(Datum));
-	nulls[0] = palloc(n * sizeof(bool));
-	nulls[1] = palloc(n * sizeof(bool));
+	for (int c = 0; c < COLUMNS; c++)
+	{
+		columns[c] = palloc0(n * sizeof(Datum));
+		nulls[c] = palloc0(n * sizeof(bool));
+	}
 	for (int i = 0; i < n; i++)
 	{
 		const DjkOffsetAdvance *a = &advances[i];
 
-		columns[0][i] = Int64GetDatum(a->id);
-		columns[1][i] = Int64GetDatum(a->next_offset);
-		columns[2][i] = Int64GetDatum(a->applied);
-		columns[3][i] = Int64GetDatum(a->filtered);
-		columns[4][i] = Int64GetDatum(a->duplicates);
-		columns[5][i] = Int64GetDatum(a->stale);
-		columns[6][i] = Int64GetDatum(a->dead);
-		columns[7][i] = Int64GetDatum(a->gaps);
-		columns[8][i] = Int64GetDatum(a->skipped);
-		columns[9][i] = Int64GetDatum(a->from_offset);
-		columns[10][i] = Int64GetDatum(a->generation);
-		nulls[0][i] = a->high_watermark < 0;
-		columns[11][i] = Int64GetDatum(a->high_watermark);
-		nulls[1][i] = a->last_timestamp_ms < 0;
-		columns[12][i] = nulls[1][i] ? (Datum) 0 : TimestampTzGetDatum(djk_timestamp_from_kafka(a->last_timestamp_ms));
+		columns[ID][i] = Int64GetDatum(a->id);
+		columns[NEXT][i] = Int64GetDatum(a->next_offset);
+		columns[APPLIED][i] = Int64GetDatum(a->applied);
+		columns[FILTERED][i] = Int64GetDatum(a->filtered);
+		columns[DUPLICATES][i] = Int64GetDatum(a->duplicates);
+		columns[STALE][i] = Int64GetDatum(a->stale);
+		columns[DEAD][i] = Int64GetDatum(a->dead);
+		columns[GAPS][i] = Int64GetDatum(a->gaps);
+		columns[SKIPPED][i] = Int64GetDatum(a->skipped);
+		columns[FROM][i] = Int64GetDatum(a->from_offset);
+		columns[GENERATION][i] = Int64GetDatum(a->generation);
+		columns[HIGH][i] = Int64GetDatum(a->high_watermark);
+		nulls[HIGH][i] = a->high_watermark < 0;
+		nulls[LAST_AT][i] = a->last_timestamp_ms < 0;
+		if (!nulls[LAST_AT][i])
+			columns[LAST_AT][i] = TimestampTzGetDatum(djk_timestamp_from_kafka(a->last_timestamp_ms));
+		columns[ANCHOR][i] = Int64GetDatum(a->anchor.offset);
+		columns[ANCHOR_HASH][i] = Int64GetDatum((int64) a->anchor.crc);
+		nulls[ANCHOR][i] = nulls[ANCHOR_HASH][i] = a->anchor.offset < 0;
 	}
-	for (int c = 0; c < 11; c++)
-		values[c] = int8_array(columns[c], n);
-	values[11] = PointerGetDatum(construct_md_array(columns[11], nulls[0], 1, dims, lbs, INT8OID, 8,
-													FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-	values[12] = PointerGetDatum(construct_md_array(columns[12], nulls[1], 1, dims, lbs, TIMESTAMPTZOID, 8,
-													FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	for (int c = 0; c < COLUMNS; c++)
+		values[c] = advance_column(columns[c], nulls[c], n, c == LAST_AT ? TIMESTAMPTZOID : INT8OID);
 
 	if (djk_catalog_execute(&update_advance, values, NULL) != (uint64) n)
 		ereport(ERROR,
@@ -311,6 +332,23 @@ djk_offset_stop(int64 id, int64 generation, const char *reason)
 	(void) djk_catalog_execute(&update_stop, values, NULL);
 }
 
+bool
+djk_offset_restart(int64 id, int64 generation)
+{
+	static DjkStatement update_restart = {
+		.sql = "UPDATE @.djkafka_offset SET start_at = 'earliest', first_offset = NULL, next_offset = NULL,"
+		" generation = generation + 1, state = 'ok', reason = NULL,"
+		" applied = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
+		" anchor_offset = NULL, anchor_hash = NULL, updated_at = clock_timestamp()"
+		" WHERE id = $1 AND generation = $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(id), Int64GetDatum(generation)};
+
+	return djk_catalog_execute(&update_restart, values, NULL) == 1;
+}
+
 int
 djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char *start_at)
 {
@@ -322,7 +360,7 @@ djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char 
 		" UPDATE @.djkafka_offset o SET start_at = $4, first_offset = NULL, next_offset = NULL,"
 		" generation = o.generation + 1, state = 'ok', reason = NULL,"
 		" applied = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
-		" updated_at = clock_timestamp()"
+		" anchor_offset = NULL, anchor_hash = NULL, updated_at = clock_timestamp()"
 		" FROM locked WHERE o.id = locked.id",
 		.nargs = 4,
 		.argtypes = {INT8OID, TEXTOID, INT4OID, TEXTOID}

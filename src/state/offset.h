@@ -28,6 +28,7 @@ typedef struct DjkOffsetRow
 	bool		has_incarnation;
 	pg_uuid_t	incarnation;	/* of the embedded broker */
 	char	   *cluster_id;		/* NULL: not known yet */
+	DjkAnchor	anchor;
 } DjkOffsetRow;
 
 /* What one batch did to one partition. */
@@ -46,6 +47,7 @@ typedef struct DjkOffsetAdvance
 	int64		last_timestamp_ms;	/* DJK_TIMESTAMP_NONE: leave */
 	int64		from_offset;	/* what the row held when it was locked */
 	int64		generation;
+	DjkAnchor	anchor;			/* offset -1: leave */
 } DjkOffsetAdvance;
 
 /*
@@ -100,6 +102,9 @@ extern void djk_offset_stop(int64 id, int64 generation, const char *reason);
  * Stores a wish for the partitions of a topic (partition < 0: all known);
  * counters start anew.  Returns how many rows it changed.
  */
+/* Begins anew at the beginning, as a topic that was made anew is read; false if it was sought meanwhile. */
+extern bool djk_offset_restart(int64 id, int64 generation);
+
 extern int	djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char *start_at);
 
 #endif							/* DJK_OFFSET_H */

@@ -373,6 +373,7 @@ settle_positions(DjkMember *worker)
 
 		position->next_offset = partition->next_offset;
 		position->vain = partition->vain;
+		position->anchor = partition->anchor;
 		if (partition->lost)
 			djk_positions_reload(worker->positions, position);
 	}
@@ -543,6 +544,7 @@ run_loop(DjkMember *worker)
 		{
 			end_proof(worker);
 			djk_member_look_for_brokers(worker);
+			djk_member_look_for_short(worker);
 			wait_for_messages(worker);
 		}
 	}

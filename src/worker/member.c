@@ -150,6 +150,90 @@ djk_member_wait_for_topic(DjkMember *worker, const char *topic)
 			  "A topic that matches is picked up within seconds of its creation.");
 }
 
+/* What is fetched is fetched anew, from where the rows stand. */
+static void
+fetch_anew(DjkMember *worker)
+{
+	djk_collect_clear(&worker->collector);
+	djk_positions_rewind(worker->positions);
+	djk_positions_suspend(worker->positions);
+	djk_member_load_and_fetch(worker);
+}
+
+/* A partition is not the one that was read. */
+static void
+take_new_topic(DjkMember *worker, DjkPosition *position, const char *what)
+{
+	char	   *reason = psprintf("the topic was deleted and made anew, or has lost messages: %s", what);
+
+	if (worker->row->new_topic_is_read)
+		djk_positions_restart(worker->positions, position, reason);
+	else
+		djk_positions_stop(worker->positions, position, reason);
+	fetch_anew(worker);
+}
+
+/* Whether a partition ends before an offset, as far as Kafka answers at once. */
+static bool
+ends_before(DjkMember *worker, const DjkPosition *position, int64 offset, int64 *end)
+{
+	int64		low;
+	DjkError	error = {0};
+
+	return djk_consumer_watermarks(worker->kafka, position->key.topic, position->key.partition, &low, end,
+								   PROBE_TIMEOUT_MS, &error) && *end < offset;
+}
+
+void
+djk_member_look_for_short(DjkMember *worker)
+{
+	DjkPosition *position = djk_positions_find_short(worker->positions);
+	int64		end;
+
+	if (position == NULL)
+		return;
+	position->short_since = 0;
+	if (ends_before(worker, position, position->anchor.offset + 1, &end))
+		take_new_topic(worker, position,
+					   psprintf("it ends at offset " INT64_FORMAT ", and offset " INT64_FORMAT " has been applied", end,
+								position->anchor.offset));
+}
+
+/* An offset does not exist: of the anchor, of which nobody says that it still must, or what comes next. */
+static void
+take_out_of_range(DjkMember *worker, DjkPosition *position, const char *what)
+{
+	int64		end;
+
+	if (position->anchoring)
+	{
+		position->anchor.offset = -1;
+		fetch_anew(worker);
+	}
+	else if (ends_before(worker, position, position->expected, &end))
+		take_new_topic(worker, position,
+					   psprintf("it ends at offset " INT64_FORMAT ", and what comes next is offset " INT64_FORMAT, end,
+								position->expected));
+	else
+	{
+		djk_positions_stop(worker->positions, position,
+						   psprintf("offset " INT64_FORMAT " is not in the partition any more: %s",
+									position->expected, what));
+		fetch_anew(worker);
+	}
+}
+
+static void
+take_message(DjkMember *worker, const DjkConsumerEvent *event)
+{
+	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
+
+	if (!djk_collect_message(&worker->collector, position, event) && position != NULL && position->reborn)
+		take_new_topic(worker, position,
+					   psprintf("at offset " INT64_FORMAT " there is another message than the one that was applied",
+								position->anchor.offset));
+}
+
 static void
 take_partition_error(DjkMember *worker, const DjkConsumerEvent *event)
 {
@@ -160,15 +244,12 @@ take_partition_error(DjkMember *worker, const DjkConsumerEvent *event)
 		case DJK_KAFKA_OUT_OF_RANGE:
 			if (position == NULL || position->stopped || !position->fetching)
 				return;
-			djk_positions_stop(worker->positions, position,
-							   psprintf("offset " INT64_FORMAT " is not in the partition any more: %s",
-										position->expected, event->error.message));
-			djk_collect_clear(&worker->collector);
-			djk_positions_rewind(worker->positions);
-			djk_positions_suspend(worker->positions);
-			djk_positions_fetch(worker->positions);
+			take_out_of_range(worker, position, event->error.message);
 			break;
 		case DJK_KAFKA_UNKNOWN_TOPIC:
+			/* Should it come back, it may be another one. */
+			if (djk_positions_trust(worker->positions, event->topic))
+				fetch_anew(worker);
 			djk_member_wait_for_topic(worker, event->topic);
 			break;
 		default:
@@ -236,8 +317,7 @@ djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *event)
 	switch (event->kind)
 	{
 		case DJK_EVENT_MESSAGE:
-			(void) djk_collect_message(&worker->collector,
-									   djk_positions_find(worker->positions, event->topic, event->partition), event);
+			take_message(worker, event);
 			break;
 		case DJK_EVENT_EOF:
 			(void) djk_collect_eof(&worker->collector,
@@ -254,6 +334,10 @@ djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *event)
 			break;
 		case DJK_EVENT_ERROR:
 			take_error(worker, event);
+			break;
+		case DJK_EVENT_DOUBT:
+			if (djk_positions_trust(worker->positions, event->topic))
+				fetch_anew(worker);
 			break;
 		case DJK_EVENT_LOG:
 			ereport(event->log_level <= 3 ? LOG : DEBUG1,

@@ -79,6 +79,8 @@ extern void djk_member_take_answers(DjkMember *worker);
 
 /* With nothing to do and no broker: whether one is back, waiting for a second at most. */
 extern void djk_member_look_for_brokers(DjkMember *worker);
+/* The same of a partition that seems to end before what was applied of it: whether it does. */
+extern void djk_member_look_for_short(DjkMember *worker);
 
 /* The state that is shown; running only if nothing speaks against it. */
 extern void djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, const char *hint);

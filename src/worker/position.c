@@ -9,6 +9,7 @@
  */
 #include "worker/position.h"
 
+#include "base/clock.h"
 #include "miscadmin.h"
 #include "state/event.h"
 #include "state/offset.h"
@@ -17,6 +18,9 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/worker.h"
+
+/* A partition that has just got another leader may seem to end too early. */
+#define SHORT_MS		10000
 
 /* ---------- the table ---------- */
 
@@ -154,7 +158,7 @@ collect(DjkPositions *positions, bool (*wanted) (const DjkPosition *), int *n)
 			continue;
 		list[*n].topic = position->key.topic;
 		list[*n].partition = position->key.partition;
-		list[*n].offset = position->expected;
+		list[*n].offset = djk_position_start(position);
 		(*n)++;
 	}
 	return list;
@@ -186,8 +190,8 @@ mark(DjkPositions *positions, bool fetching, bool all)
 
 		if (now && (all || !position->fetching))
 		{
-			position->verified = false;
-			position->jump_to = -1;
+			djk_position_begin(position);
+			positions->anchoring |= position->anchoring;
 		}
 		position->fetching = position->assigned = now;
 	}
@@ -319,6 +323,59 @@ djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *r
 }
 
 void
+djk_positions_restart(DjkPositions *positions, DjkPosition *position, const char *reason)
+{
+	DjkIdentity identity;
+
+	djk_worker_begin(&identity);
+	if (djk_offset_restart(position->offset_id, position->generation))
+		djk_positions_tell(positions, position, "new_topic", "running", reason);
+	djk_worker_commit(&identity);
+	ereport(LOG,
+			(errmsg("partition %d of topic \"%s\" is read from its beginning: %s", position->key.partition,
+					position->key.topic, reason)));
+	djk_positions_reload(positions, position);
+}
+
+bool
+djk_positions_trust(const DjkPositions *positions, const char *topic)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	bool		found = false;
+
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+		found = found || (strcmp(position->key.topic, topic) == 0 && position->fetching && !position->anchoring &&
+						  position->anchor.offset >= 0);
+	return found;
+}
+
+DjkPosition *
+djk_positions_find_short(DjkPositions *positions)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	DjkPosition *found = NULL;
+	TimestampTz now = djk_clock_now();
+	bool		anchoring = false;
+
+	if (!positions->anchoring)
+		return NULL;
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		if (!position->fetching || !position->anchoring)
+			continue;
+		anchoring = true;
+		if (position->short_since != 0 && TimestampDifferenceExceeds(position->short_since, now, SHORT_MS))
+			found = position;
+	}
+	positions->anchoring = anchoring;
+	return found;
+}
+
+void
 djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 {
 	if (position->offset_id != 0)
@@ -326,6 +383,8 @@ djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 	position->offset_id = 0;
 	position->question = 0;
 	position->vain = 0;
+	position->anchor.offset = -1;
+	position->anchoring = position->reborn = false;
 	position->fetching = false;
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
 	positions->unresolved = true;

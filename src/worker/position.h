@@ -40,6 +40,7 @@ typedef struct DjkPositions
 	bool		unresolved;		/* something waits for Kafka: resolve again */
 	List	   *questions;		/* that Kafka was asked and has not answered */
 	int64		nquestions;		/* so far */
+	bool		anchoring;		/* something may be read from its anchor */
 	bool		unanswered;		/* a rebalance that was not answered yet */
 	const char *trouble;		/* why something is unresolved, or NULL */
 	char		trouble_text[512];
@@ -85,6 +86,14 @@ extern bool djk_positions_in_vain(const DjkPositions *positions);
 
 /* Stops one partition until a person decides. */
 extern void djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *reason);
+/* Begins at the beginning of one that was made anew. */
+extern void djk_positions_restart(DjkPositions *positions, DjkPosition *position, const char *reason);
+
+/* Whether something of a topic is fetched as if the topic were the one that was read. */
+extern bool djk_positions_trust(const DjkPositions *positions, const char *topic);
+/* One that seems to have ended before its anchor for a while, or NULL. */
+extern DjkPosition *djk_positions_find_short(DjkPositions *positions);
+
 /* Forgets a row that somebody else moved, so that it is loaded again. */
 extern void djk_positions_reload(DjkPositions *positions, DjkPosition *position);
 

@@ -96,8 +96,8 @@ take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row
 	position->generation = row->generation;
 	position->next_offset = position->expected = row->next_offset;
 	position->stopped = row->needs_decision;
-	position->verified = false;
-	position->jump_to = -1;
+	position->anchor = row->anchor;
+	djk_position_begin(position);
 
 	if (positions->embedded && row->has_incarnation && djk_embedded_incarnation(&incarnation) &&
 		memcmp(&incarnation, &row->incarnation, sizeof(incarnation)) != 0)
@@ -107,6 +107,7 @@ take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row
 					"the embedded broker is a new one: its partition is read from the beginning");
 		position->generation++;
 		position->next_offset = position->expected = 0;
+		position->anchor.offset = -1;
 		position->stopped = false;
 	}
 	else if (reason != NULL && !position->stopped)

@@ -20,6 +20,7 @@ VALUES = {
     "batch_messages": 100,
     "batch_bytes": 100_000,
     "synchronous_commit": True,
+    "on_new_topic": "earliest",
     "owner": None,
     "target": "item",
     "handler": None,

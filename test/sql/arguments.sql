@@ -19,7 +19,7 @@ CREATE SERVER arguments FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 
 CREATE TABLE item (id int PRIMARY KEY, name text, note text);
 CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
 SELECT djkafka_create_consumer(name => 'c', group_id => 'g', server => NULL, workers => 2, start_from => 'latest', enabled => false, options => '{"fetch.wait.max.ms": "100"}',
-    on_error => 'skip', notify => 'batch', assignment => 'roundrobin', batch_messages => 100, batch_bytes => 100000, synchronous_commit => true, owner => current_user);
+    on_error => 'skip', notify => 'batch', assignment => 'roundrobin', batch_messages => 100, batch_bytes => 100000, synchronous_commit => true, owner => current_user, on_new_topic => 'earliest');
 SELECT djkafka_consumer_id(name => 'c');
 SELECT djkafka_create_route(consumer => 'c', topic => 'arguments.1', target => 'item', handler => NULL, operation => 'upsert', format => 'json', key_format => 'json', key_columns => '{id}',
     columns => '{"note": "upper(value->>''x'')"}', include => '{id,note}', exclude => '{name}', filter => 'true', route_order => 7, deleted_field => 'gone', unknown_fields => 'error',

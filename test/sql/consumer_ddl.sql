@@ -59,6 +59,8 @@ SELECT refused($$SELECT djkafka_create_consumer('other', assignment => 'sticky')
 SELECT refused($$SELECT djkafka_create_consumer('other', assignment => NULL)$$);
 SELECT refused($$SELECT djkafka_create_consumer('other', enabled => NULL)$$);
 SELECT refused($$SELECT djkafka_create_consumer('other', synchronous_commit => NULL)$$);
+SELECT refused($$SELECT djkafka_create_consumer('other', on_new_topic => 'latest')$$);
+SELECT refused($$SELECT djkafka_create_consumer('other', on_new_topic => NULL)$$);
 
 -- where to start
 SELECT refused($$SELECT djkafka_create_consumer('other', start_from => 'beginning')$$);

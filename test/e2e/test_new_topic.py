@@ -1,0 +1,139 @@
+"""A topic that is deleted and made anew is another one, however many messages it has."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from confluent_kafka import TopicPartition
+from lib.djkafka import wait_count, wait_state, wait_value
+from lib.kafka import Client, Record
+from lib.postgres import Database
+from lib.wait import wait_until
+
+OLD = ["a", "b", "c"]
+
+
+def records(names: list[str]) -> list[Record]:
+    return [Record(f'{{"name": "{name}"}}') for name in names]
+
+
+def names(db: Database) -> list[str]:
+    return [name for (name,) in db.query("SELECT name FROM log ORDER BY id")]
+
+
+def wait_names(db: Database, wanted: list[str]) -> None:
+    wait_until(lambda: names(db) == wanted, 60, lambda: f"{names(db)} are {wanted}")
+
+
+def read_old(db: Database, kafka: Client, topic: str, **options: str) -> None:
+    db.query("CREATE TABLE log (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text)")
+    given = "".join(f", {name} => '{value}'" for name, value in options.items())
+    db.query(f"SELECT djkafka_create_consumer('c'{given})")
+    db.query("SELECT djkafka_create_route('c', %s, 'log', operation => 'insert')", topic)
+    kafka.produce(topic, records(OLD))
+    wait_count(db, "log", len(OLD))
+    wait_state(db, "running", "c")
+
+
+def make_anew(kafka: Client, topic: str, new: list[str]) -> None:
+    kafka.delete_topic(topic)
+
+    def created() -> bool:
+        try:
+            kafka.create_topic(topic)
+        except Exception as error:
+            assert "exists" in str(error).lower() or "marked for deletion" in str(error).lower(), error
+            return False
+        return True
+
+    wait_until(created, 60)
+    kafka.produce(topic, records(new))
+
+
+def paused(db: Database, change: Callable[[], None]) -> None:
+    db.query("SELECT djkafka_pause('c')")
+    wait_state(db, "paused", "c")
+    change()
+    db.query("SELECT djkafka_resume('c')")
+
+
+# What the new topic holds: more than the old one, as much, less, the same, nothing at first.
+NEW = {
+    "more": ["1", "2", "3", "4", "5"],
+    "as_many": ["1", "2", "3"],
+    "fewer": ["1", "2"],
+    "one": ["1"],
+    "the_same": [*OLD, "d"],
+}
+
+
+@pytest.mark.parametrize("when", ["running", "paused"])
+@pytest.mark.parametrize("what", NEW)
+def test_read_from_its_beginning(db: Database, kafka: Client, topic: str, what: str, when: str) -> None:
+    read_old(db, kafka, topic, on_new_topic="earliest")
+    if when == "running":
+        make_anew(kafka, topic, NEW[what])
+    else:
+        paused(db, lambda: make_anew(kafka, topic, NEW[what]))
+    wait_names(db, OLD + NEW[what])
+    wait_state(db, "running", "c")
+    assert db.query("SELECT kind, topic FROM djkafka_event WHERE kind = 'new_topic'") == [("new_topic", topic)]
+    assert db.query("SELECT holds, accounted FROM djkafka_audit()") == [(True, len(NEW[what]))]
+
+
+@pytest.mark.parametrize("when", ["running", "paused"])
+@pytest.mark.parametrize("what", ["more", "as_many", "fewer"])
+def test_a_person_decides(db: Database, kafka: Client, topic: str, what: str, when: str) -> None:
+    read_old(db, kafka, topic)
+    if when == "running":
+        make_anew(kafka, topic, NEW[what])
+    else:
+        paused(db, lambda: make_anew(kafka, topic, NEW[what]))
+    reason = wait_state(db, "needs_decision", "c")["reason"]
+    assert "made anew" in reason
+    assert names(db) == OLD
+    db.query("SELECT djkafka_seek('c', %s, 'earliest')", topic)
+    wait_names(db, OLD + NEW[what])
+
+
+def test_no_false_alarm(db: Database, kafka: Client, topic: str) -> None:
+    """Where the last message is too old, what comes next is read; in place of nothing nothing is missed."""
+    read_old(db, kafka, topic)
+
+    def forget_all() -> None:
+        kafka.admin.delete_records([TopicPartition(topic, 0, len(OLD))])[TopicPartition(topic, 0)].result(20)
+
+    paused(db, forget_all)
+    wait_state(db, "running", "c")
+    kafka.produce(topic, records(["d"]))
+    wait_names(db, [*OLD, "d"])
+    for _ in range(3):
+        db.query("SELECT djkafka_restart('c')")
+        wait_state(db, "running", "c")
+    kafka.produce(topic, records(["e"]))
+    wait_names(db, [*OLD, "d", "e"])
+
+
+def test_run(db: Database, kafka: Client, topic: str) -> None:
+    db.query("CREATE TABLE log (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text)")
+    db.query("SELECT djkafka_create_consumer('c', enabled => false)")
+    db.query("SELECT djkafka_create_route('c', %s, 'log', operation => 'insert')", topic)
+    kafka.produce(topic, records(OLD))
+
+    def run() -> int:
+        return db.value("SELECT applied FROM djkafka_run('c', until => 'eof')")
+
+    assert run() == 3
+    started = time.monotonic()
+    assert run() == 0
+    assert time.monotonic() - started < 5
+    make_anew(kafka, topic, NEW["as_many"])
+    assert run() == 0
+    wait_value(db, "SELECT state FROM djkafka_offset", "needs_decision")
+    db.query("UPDATE djkafka_consumer SET on_new_topic = 'earliest'")
+    db.query("SELECT djkafka_seek('c', %s, 'earliest')", topic)
+    assert run() == 3
+    make_anew(kafka, topic, NEW["fewer"])
+    assert run() == 0
+    assert run() == 2
+    assert names(db) == OLD + NEW["as_many"] + NEW["fewer"]
