@@ -168,19 +168,56 @@ table_of_view(Relation view)
 	return entry->rtekind == RTE_RELATION ? entry->relid : InvalidOid;
 }
 
-/* A table's rows may depend on each other through views as well. */
 static void
-find_self_references(DjkRouteState *state, Relation rel)
+look_by_policies(DjkRouteState *state, Relation rel)
+{
+	ListCell   *lc;
+
+	if (rel->rd_rsdesc == NULL)
+		return;
+	foreach(lc, rel->rd_rsdesc->policies)
+	{
+		const RowSecurityPolicy *policy = lfirst(lc);
+
+		look(state, (Node *) policy->qual);
+		look(state, (Node *) policy->with_check_qual);
+	}
+}
+
+static void
+look_by_defaults(DjkRouteState *state, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && att->attgenerated == '\0')
+			look(state, build_column_default(rel, att->attnum));
+	}
+}
+
+/* A table's rows may depend on each other, and on others, through views as well. */
+static void
+look_below_view(DjkRouteState *state, Relation rel)
 {
 	Oid			below = table_of_view(rel);
 	Relation	table;
+	TupleConstr *constr;
 
 	check_stack_depth();
 	if (!OidIsValid(below))
 		return;
+	look_by_defaults(state, rel);
 	table = relation_open(below, AccessShareLock);
+	constr = RelationGetDescr(table)->constr;
 	constrain_by_references(state, table);
-	find_self_references(state, table);
+	look_by_defaults(state, table);
+	look_by_policies(state, table);
+	for (int i = 0; constr != NULL && i < constr->num_check; i++)
+		look(state, stringToNode(constr->check[i].ccbin));
+	look_below_view(state, table);
 	relation_close(table, AccessShareLock);
 }
 
@@ -216,23 +253,6 @@ require_no_rules(const DjkRouteState *state, Relation rel)
 			 errhint("Make a trigger of it, or name another target.")));
 }
 
-/* Policies, where they are in force for the consumer's owner. */
-static void
-look_by_policies(DjkRouteState *state, Relation rel)
-{
-	ListCell   *lc;
-
-	if (rel->rd_rsdesc == NULL || check_enable_rls(RelationGetRelid(rel), InvalidOid, true) != RLS_ENABLED)
-		return;
-	foreach(lc, rel->rd_rsdesc->policies)
-	{
-		const RowSecurityPolicy *policy = lfirst(lc);
-
-		look(state, (Node *) policy->qual);
-		look(state, (Node *) policy->with_check_qual);
-	}
-}
-
 /*
  * Which columns a constraint may refuse for their value: a value that a later
  * message of the batch replaces must be judged nevertheless.
@@ -260,5 +280,5 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 		constrain(state, rel, InvalidAttrNumber);
 	look_by_policies(state, rel);
 	constrain_by_references(state, rel);
-	find_self_references(state, rel);
+	look_below_view(state, rel);
 }

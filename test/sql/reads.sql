@@ -117,6 +117,17 @@ SELECT give('[{"topic": "stock", "value": {"id": 1, "n": 5}}, {"topic": "stock",
 ALTER TABLE stock ALTER place SET DEFAULT reads.stock_place();
 SELECT give('[{"topic": "stock", "value": {"id": 4}}, {"topic": "stock", "value": {"id": 5, "n": 1}}, {"topic": "stock_new", "value": {"id": 6, "n": 1}}, {"topic": "stock_new", "value": {"id": 7}}, {"topic": "stock_new", "value": {"id": 7}}]');
 TABLE stock ORDER BY id;
+-- … of the table below a view, or the view
+CREATE VIEW stock_view AS SELECT id, n FROM stock;
+CREATE VIEW stock_views AS SELECT id, n, place FROM stock;
+ALTER TABLE stock ALTER total DROP DEFAULT;
+SELECT djkafka_subscribe('stock_view', 'stock_view', key_columns => '{id}');
+SELECT give('[{"topic": "stock_view", "value": {"id": 10}}, {"topic": "stock_view", "value": {"id": 11}}, {"topic": "stock_view", "value": {"id": 12}}]');
+ALTER TABLE stock ALTER place DROP DEFAULT;
+ALTER VIEW stock_views ALTER place SET DEFAULT reads.stock_place();
+SELECT djkafka_subscribe('stock_views', 'stock_views', key_columns => '{id}');
+SELECT give('[{"topic": "stock_views", "value": {"id": 13}}, {"topic": "stock_views", "value": {"id": 14}}, {"topic": "stock_views", "value": {"id": 15}}]');
+SELECT id, place FROM stock WHERE id > 9 ORDER BY id;
 CREATE TABLE quota (id int PRIMARY KEY);
 CREATE FUNCTION quota_left() RETURNS boolean STABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) < 2 FROM reads.quota); END';
 ALTER TABLE quota ADD CHECK (reads.quota_left());
