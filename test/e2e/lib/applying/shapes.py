@@ -264,7 +264,7 @@ def make_mapping(rnd: random.Random, shape: Shape) -> dict[str, Any]:
         field = rnd.choice(["a", "b", column["name"], "c.x"])
         expression = rnd.choice(given)
         forms = [{"field": field}, {"field": field, "value": expression}, {"insert": expression}, {"always": expression}]
-        mapping[column["name"]] = rnd.choice([expression, *forms])
+        mapping[column["name"]] = rnd.choice([expression, {"insert": expression}, *forms])
     return mapping
 
 
