@@ -121,6 +121,7 @@ CREATE TABLE @extschema@.djkafka_route (
     version_column text,
     partial_deletes boolean NOT NULL DEFAULT false,
     invalid_text text NOT NULL DEFAULT 'error',
+    renamed jsonb,
     search_path text NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now()
@@ -155,6 +156,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.unchanged_value IS 'value of a field
 COMMENT ON COLUMN @extschema@.djkafka_route.version_column IS 'column that orders what is said of a row: a message whose value of it is not greater than the row''s changes nothing and is counted as stale; null: the last message wins';
 COMMENT ON COLUMN @extschema@.djkafka_route.invalid_text IS 'what becomes of what no text can hold (\u0000, half of a surrogate pair, bytes that are not UTF-8): error, where it is used, or replace, by U+FFFD';
 COMMENT ON COLUMN @extschema@.djkafka_route.partial_deletes IS 'true: a deletion that has a part of the key deletes all rows that have that part';
+COMMENT ON COLUMN @extschema@.djkafka_route.renamed IS 'column of the target -> names that it had before, kept by ALTER TABLE … RENAME: a field of such a name fills the column, if no column has that name now; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.search_path IS 'search_path at creation, under which expressions and handlers run';
 
 CREATE TABLE @extschema@.djkafka_offset (
@@ -639,17 +641,17 @@ CREATE EVENT TRIGGER djkafka_target_dropped ON sql_drop
 ALTER EVENT TRIGGER djkafka_target_dropped ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER djkafka_target_dropped IS 'keeps the names of dropped targets of routes';
 
--- What a publication hides stays hidden under a new name.
+-- What a publication hides, or a route leaves out, stays so under a new name.
 CREATE FUNCTION @extschema@.djkafka_column_renamed() RETURNS event_trigger
 AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION @extschema@.djkafka_column_renamed() IS 'event trigger: publications name a renamed column by its new name';
+COMMENT ON FUNCTION @extschema@.djkafka_column_renamed() IS 'event trigger: publications and routes name a renamed column by its new name, routes a renamed target';
 
--- Each of these commands renames columns of whatever has columns.
+-- Each of these commands renames columns of whatever has columns, or what has them.
 CREATE EVENT TRIGGER djkafka_column_renamed ON ddl_command_end
-    WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE', 'ALTER TYPE')
+    WHEN TAG IN ('ALTER TABLE', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'ALTER FOREIGN TABLE', 'ALTER TYPE', 'ALTER SCHEMA')
     EXECUTE FUNCTION @extschema@.djkafka_column_renamed();
 ALTER EVENT TRIGGER djkafka_column_renamed ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER djkafka_column_renamed IS 'keeps the names of columns in publications';
+COMMENT ON EVENT TRIGGER djkafka_column_renamed IS 'keeps the names of columns in publications and routes, and of targets';
 
 -- Statements that run as a superuser find their tables by the schema's name.
 CREATE FUNCTION @extschema@.djkafka_schema_renamed() RETURNS event_trigger

@@ -5,7 +5,9 @@
  *
  * A field and a column that have one name belong together always.  Else both
  * names are folded as the route's naming says, and must be equal then.  Only
- * letters of ASCII have case here, whatever the database's locale.
+ * letters of ASCII have case here, whatever the database's locale.  A name that
+ * the column had before it was renamed is as good, unless another column has
+ * that name now.
  *
  * snake_case: a word begins with a capital letter behind anything else, or
  * before a small one (HTTPStatus: http_status), and at each of "_", "-", "." and
@@ -158,6 +160,11 @@ djk_naming_find(DjkRouteState *state, const DjkField *field, int hint)
 		if (has_fold(&state->columns[c], folded, len))
 			return &state->columns[c];
 		c = c + 1 < state->ncolumns ? c + 1 : 0;
+	}
+	for (c = 0; state->old_names != NIL && c < state->ncolumns; c++)
+	{
+		if (djk_renamed_is(state, field, state->columns[c].name))
+			return &state->columns[c];
 	}
 	return NULL;
 }

@@ -8,7 +8,7 @@
 #ifndef DJK_NAMING_H
 #define DJK_NAMING_H
 
-#include "apply/route_state.h"
+#include "apply/renamed.h"
 
 /*
  * Fills what columns are found by.  ERROR ambiguous_column if two of them could
@@ -16,7 +16,10 @@
  */
 extern void djk_naming_build(DjkRouteState *state);
 
-/* The column of a field, by its very name or else by the route's naming; 'hint' is where to look first. */
+/*
+ * The column of a field, by its very name, or else by the route's naming or a
+ * name that the column had before; 'hint' is where to look first.
+ */
 extern DjkColumn *djk_naming_find(DjkRouteState *state, const DjkField *field, int hint);
 
 /* Whether a field's name means the column of this name. */
@@ -25,7 +28,7 @@ extern bool djk_naming_is_same(DjkNaming naming, const DjkField *field, const ch
 static inline bool
 djk_naming_fits(const DjkRouteState *state, const DjkField *field, const char *name)
 {
-	return djk_naming_is_same(state->route->naming, field, name);
+	return djk_naming_is_same(state->route->naming, field, name) || djk_renamed_is(state, field, name);
 }
 
 static inline bool

@@ -137,6 +137,7 @@ typedef struct DjkRouteState
 	Bitmapset  *needed;			/* columns (indexes) whose absence forbids INSERT … ON CONFLICT */
 	bool		needed_excluded;	/* such a column is not in columns at all */
 	List	   *numbered;		/* DjkNumbered *: numbers of sequences that an upsert must not burn */
+	List	   *old_names;		/* DjkOldName *: what columns were named before (renamed.c) */
 	List	   *generated;		/* names (char *) of generated columns: known, and never written */
 	bool		excludes_columns;	/* the table has columns that are not in columns */
 	bool		has_checks;		/* constraints, perhaps a partition's or a policy's, that only the whole row can satisfy */

@@ -11,6 +11,7 @@
 #include "access/relation.h"
 #include "apply/naming.h"
 #include "apply/numbered.h"
+#include "apply/renamed.h"
 #include "apply/row_types.h"
 #include "base/operator.h"
 #include "catalog/catalog.h"
@@ -118,7 +119,7 @@ fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 	column->always_identity = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
 	djk_route_mapping_apply(state, column);
 	if (column->mapping == NULL)
-		column->source = state->codec->has_fields ? DJK_SOURCE_FIELD : envelope_source(column->name);
+		column->source = state->codec->has_fields ? DJK_SOURCE_FIELD : envelope_source(djk_renamed_first(state, column->name));
 	options = djk_route_convert_options(route, column->name);
 	column->converter = djk_converter_create(column->type, column->typmod, &options);
 }
@@ -181,6 +182,7 @@ build_columns(DjkRouteState *state, Relation rel)
 	char	  **timed;
 	int			ntimed;
 
+	djk_renamed_build(state, desc);
 	state->columns = palloc0(Max(desc->natts, 1) * sizeof(DjkColumn));
 	for (int i = 0; i < desc->natts; i++)
 	{

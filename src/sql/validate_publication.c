@@ -2,7 +2,7 @@
  *
  * validate_publication.c
  *	  The triggers that check rows of djkafka_publication, and keep the
- *	  triggers of published tables as they say; columns that are renamed.
+ *	  triggers of published tables as they say.
  *
  * A table is published by whoever owns it: all that a publication runs, runs
  * with its owner's rights.  A row that carries another home came with a
@@ -41,7 +41,6 @@
 
 PG_FUNCTION_INFO_V1(djkafka_publication_validate);
 PG_FUNCTION_INFO_V1(djkafka_publication_changed);
-PG_FUNCTION_INFO_V1(djkafka_column_renamed);
 PG_FUNCTION_INFO_V1(djkafka_unpublish);
 
 /* ---------- values ---------- */
@@ -357,53 +356,6 @@ djkafka_publication_changed(PG_FUNCTION_ARGS)
 		djk_publish_triggers_sync(&new, true);
 	invalidate(new.relation);
 	return PointerGetDatum(NULL);
-}
-
-/* ---------- columns that are renamed ---------- */
-
-/*
- * What a publication leaves out or has something else in place of must stay so
- * under the new name, and what it includes must not be left out in silence.  The
- * names of columns that were dropped are left alone: they may come again.
- * Columns are renamed with those of the parent, and of the type that a typed
- * table is made of.
- */
-Datum
-djkafka_column_renamed(PG_FUNCTION_ARGS)
-{
-	static DjkStatement update_publications = {
-		.sql = "WITH RECURSIVE tables AS (SELECT objid AS relation FROM pg_event_trigger_ddl_commands()"
-		" WHERE classid = 'pg_class'::regclass AND objsubid > 0"
-		" UNION SELECT child FROM tables JOIN (SELECT inhparent AS parent, inhrelid AS child FROM pg_inherits"
-		" UNION ALL SELECT typrelid, c.oid FROM pg_class c JOIN pg_type t ON t.oid = c.reloftype) d ON parent = relation)"
-		" UPDATE @.djkafka_publication SET key_columns = array_replace(key_columns, $1, $2),"
-		" include = array_replace(include, $1, $2), exclude = array_replace(exclude, $1, $2),"
-		" columns = CASE WHEN columns ? $1 AND NOT columns ? $2"
-		" THEN columns - $1 || jsonb_build_object($2, columns->$1) ELSE columns END"
-		" WHERE relation::oid IN (SELECT relation FROM tables)"
-		" AND ($1 = ANY (key_columns || include || exclude) OR columns ? $1)",
-		.nargs = 2,
-		.argtypes = {TEXTOID, TEXTOID}
-	};
-	RenameStmt *statement;
-	Oid			extension;
-	Oid			schema;
-	DjkIdentity identity;
-	Datum		values[2];
-
-	if (!CALLED_AS_EVENT_TRIGGER(fcinfo))
-		elog(ERROR, "djkafka_column_renamed must be called as an event trigger");
-	statement = (RenameStmt *) ((EventTriggerData *) fcinfo->context)->parsetree;
-	if (!IsA(statement, RenameStmt) ||
-		(statement->renameType != OBJECT_COLUMN && statement->renameType != OBJECT_ATTRIBUTE) ||
-		!djk_catalog_find(&extension, &schema) || !OidIsValid(djk_catalog_table("djkafka_publication")))
-		PG_RETURN_NULL();
-	values[0] = CStringGetTextDatum(statement->subname);
-	values[1] = CStringGetTextDatum(statement->newname);
-	djk_catalog_enter(&identity);
-	(void) djk_catalog_execute(&update_publications, values, NULL);
-	djk_catalog_leave(&identity);
-	PG_RETURN_NULL();
 }
 
 /* ---------- ending ---------- */

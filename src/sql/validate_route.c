@@ -229,6 +229,24 @@ check_handler(DjkTriggerRow *row, bool is_home)
 				 errhint("Name a function with its argument's type, such as 'app.on_order(jsonb)'.")));
 }
 
+/* Names that columns of another target had say nothing of this one. */
+static void
+forget_renamed(DjkTriggerRow *row, const DjkTriggerRow *old)
+{
+	static const char *const columns[] = {"target", "renamed"};
+	bool		same[lengthof(columns)];
+
+	for (int i = 0; i < lengthof(columns); i++)
+	{
+		const char *before = djk_trigger_row_text(old, columns[i]);
+		const char *after = djk_trigger_row_text(row, columns[i]);
+
+		same[i] = before == NULL || after == NULL ? before == after : strcmp(before, after) == 0;
+	}
+	if (!same[0] && same[1])
+		djk_trigger_row_set(row, "renamed", (Datum) 0, true);
+}
+
 static void
 check_one_destination(const DjkTriggerRow *row)
 {
@@ -355,6 +373,7 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->replace_invalid_text = strcmp(djk_trigger_row_text(row, "invalid_text"), "replace") == 0;
 	route->partial_deletes = DatumGetBool(djk_trigger_row_get(row, "partial_deletes", &isnull));
 	route->version_column = djk_trigger_row_text(row, "version_column");
+	route->renamed = djk_trigger_row_text(row, "renamed");
 	route->search_path = djk_trigger_row_text(row, "search_path");
 }
 
@@ -416,6 +435,7 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 
 		djk_require_consumer_owner(load_consumer(DatumGetInt64(djk_trigger_row_get(&old, "consumer_id", &isnull))).owner);
 		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+		forget_renamed(&row, &old);
 	}
 
 	if (djk_trigger_row_text(&row, "search_path") == NULL)

@@ -91,6 +91,23 @@ def test_table_renamed_and_altered(items: Database, kafka: Client, topic: str) -
     assert items.value("SELECT count(*) FROM thing WHERE extra = 'y'") == 10
 
 
+def test_columns_renamed(items: Database, kafka: Client, topic: str) -> None:
+    """While messages come: the route follows, and its producer may or may not."""
+    items.query("UPDATE djkafka_route SET columns = NULL, include = '{id,name,price}', unknown_fields = 'error'")
+    wait_state(items, "running")
+    first = 2
+    for old, new in (("name", "title"), ("price", "cost"), ("id", "code")):
+        kafka.produce(topic, [Record(to_json(id=first + number, name="x", price=1)) for number in range(50)])
+        items.query(f"ALTER TABLE item RENAME {old} TO {new}")
+        kafka.produce(topic, [Record(to_json(id=first + 50 + number, name="x", price=1)) for number in range(50)])
+        first += 100
+    kafka.produce(topic, [Record(to_json(code=5000, title="new", cost=7))])
+    wait_until(lambda: items.value("SELECT count(*) FROM item WHERE code = 5000") == 1, message="what is named anew has come")
+    assert items.query("SELECT count(*), count(title), count(cost) FROM item") == [(302, 302, 302)]
+    assert items.query("SELECT * FROM djkafka_dead_letter") == []
+    assert items.value("SELECT include FROM djkafka_route") == ["code", "title", "cost"]
+
+
 def test_transient_error_waits(items: Database, kafka: Client, topic: str) -> None:
     """A lock that is not to be had: visible attempts, no dead letter, and on it goes."""
     items.query(f"ALTER ROLE {items.owner} SET lock_timeout = '100ms'")
