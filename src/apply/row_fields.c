@@ -15,6 +15,7 @@
 #include "apply/stranger.h"
 #include "apply/unchanged.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 
 bool
 djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkField *field, DjkError *error)
@@ -180,6 +181,7 @@ put_paths(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
 		DjkColumn  *column = &state->columns[c];
 		DjkField	field;
 
+		CHECK_FOR_INTERRUPTS();
 		if (column->mapping->path == NULL || (row->is_delete && !column->for_delete) ||
 			!djk_codec_find_field(&builder->decoded, column->mapping->path, column->mapping->npath, &field) ||
 			djk_unchanged_is(state->unchanged, column, &field))

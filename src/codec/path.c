@@ -3,50 +3,108 @@
  * path.c
  *	  A field within the fields of a value.
  *
+ * A route may look for a field in the same object for each of its columns, so
+ * nothing is unescaped, and no memory used, but for the field that was found.
+ *
  *-------------------------------------------------------------------------
  */
 #include "codec/json.h"
 
-/* The last field of a name, which is the one that counts; NULL if there is none. */
-static const DjkField *
-last_field(const DjkDecoded *decoded, const char *name)
+static bool
+is_text(const char *text, int text_len, const char *name, int len)
+{
+	return text_len == len && memcmp(text, name, len) == 0;
+}
+
+/* Whether a name is this one; what it is unescaped into is given back. */
+static bool
+is_name(const DjkJsonString *scanned, const char *name, int len, MemoryContext context)
+{
+	const char *mended;
+	int			mended_len;
+	const char *text;
+	int			text_len;
+	bool		is;
+
+	if (!scanned->escaped)
+		return is_text(scanned->text, scanned->len, name, len);
+	djk_json_mend(scanned->text, scanned->len, context, &mended, &mended_len);
+	is = djk_json_unescape(mended, mended_len, context, &text, &text_len, NULL) &&
+		is_text(text, text_len, name, len);
+	if (text != NULL)
+		pfree(unconstify(char *, text));
+	if (mended != scanned->text)
+		pfree(unconstify(char *, mended));
+	return is;
+}
+
+/* The last field of a name, which is the one that counts, in an object that has been scanned before. */
+static bool
+find_in_object(const DjkField *object, const char *name, MemoryContext context, DjkField *field)
+{
+	DjkJsonScan scan;
+	DjkJsonString member;
+	DjkField	value;
+	int			len = strlen(name);
+	bool		escaped;
+	bool		found = false;
+	bool		found_escaped = false;
+
+	djk_json_scan_init(&scan, object->raw, object->raw_len, false);
+	for (;;)
+	{
+		scan.at++;				/* the brace, or the comma */
+		if (!djk_json_scan_name(&scan, &member) || !djk_json_scan_value(&scan, &value, &escaped))
+			break;
+		if (is_name(&member, name, len, context))
+		{
+			*field = value;
+			found_escaped = escaped;
+			found = true;
+		}
+		djk_json_scan_space(&scan);
+		if (scan.at >= scan.end || *scan.at != ',')
+			break;
+	}
+	if (found_escaped)
+		(void) djk_json_unescape(field->text, field->len, context, &field->text, &field->len, NULL);
+	field->name = name;
+	field->name_len = len;
+	return found;
+}
+
+/* The same of a value's own fields. */
+static bool
+find_in_decoded(const DjkDecoded *decoded, const char *name, DjkField *field)
 {
 	int			len = strlen(name);
 
-	for (int i = decoded->nfields - 1; i >= 0; i--)
+	for (int i = decoded->is_object ? decoded->nfields - 1 : -1; i >= 0; i--)
 	{
-		if (decoded->fields[i].name_len == len && memcmp(decoded->fields[i].name, name, len) == 0)
-			return &decoded->fields[i];
+		if (is_text(decoded->fields[i].name, decoded->fields[i].name_len, name, len))
+		{
+			*field = decoded->fields[i];
+			return true;
+		}
 	}
-	return NULL;
+	return false;
 }
 
 bool
 djk_codec_find_field(const DjkDecoded *decoded, char *const *path, int npath, DjkField *field)
 {
-	DjkDecoded	inner;
-	bool		found = false;
+	bool		found;
 
 	memset(field, 0, sizeof(*field));
-	djk_decoded_init(&inner, decoded->context, decoded->context);
-	for (int i = 0; i < npath; i++)
+	found = npath > 0 && find_in_decoded(decoded, path[0], field);
+	for (int i = 1; found && i < npath; i++)
 	{
-		const DjkField *last = decoded->is_object ? last_field(decoded, path[i]) : NULL;
-		DjkError	error = {0};
+		DjkField	object = *field;
 
-		found = last != NULL;
-		if (!found)
-			break;
-		*field = *last;
 		/* What is in nothing is nothing: it was spoken of. */
-		if (i + 1 == npath || field->kind == DJK_FIELD_NULL)
+		if (object.kind == DJK_FIELD_NULL)
 			break;
-		found = field->kind == DJK_FIELD_OBJECT && djk_json_decode_part(field, &inner, &error);
-		if (!found)
-			break;
-		decoded = &inner;
+		found = object.kind == DJK_FIELD_OBJECT && find_in_object(&object, path[i], decoded->context, field);
 	}
-	if (inner.fields != NULL)
-		pfree(inner.fields);
 	return found;
 }

@@ -79,6 +79,52 @@ check_field(const DjkField *field, const char *bytes, int len)
 	require(array.scan.at == array.scan.end - 1, "array ends before its end");
 }
 
+/* Each field is found again by its name; what is within it is looked for, and costs no memory but its own. */
+static void
+check_paths(const DjkDecoded *decoded)
+{
+	for (int i = 0; i < Min(decoded->nfields, 20); i++)
+	{
+		char	   *path[3];
+		DjkField	field;
+		size_t		before = shim_allocated();
+
+		path[0] = strndup(decoded->fields[i].name, decoded->fields[i].name_len);
+		path[1] = "no such name";
+		(void) djk_codec_find_field(decoded, path, 2, &field);
+		require(shim_allocated() == before, "looking in vain for a field uses memory");
+		path[1] = path[2] = path[0];
+		if ((int) strlen(path[0]) == decoded->fields[i].name_len)
+			require(djk_codec_find_field(decoded, path, 1, &field), "a field is not found by its name");
+		for (int depth = 2; depth <= 3; depth++)
+		{
+			if (djk_codec_find_field(decoded, path, depth, &field) && field.text != NULL)
+				add_to_hash(field.text, field.len);
+		}
+		free(path[0]);
+	}
+}
+
+/* With what no text can hold replaced. */
+static void
+check_mended(const char *bytes, int len)
+{
+	DjkDecoded	decoded;
+	DjkError	error = {0};
+
+	djk_decoded_init(&decoded, NULL, NULL);
+	decoded.replace_invalid = true;
+	if (djk_codec_find("json")->decode(bytes, len, &decoded, &error) && !decoded.is_object)
+		check_field(&decoded.bare, decoded.text, decoded.text_len);
+	for (int i = 0; i < decoded.nfields; i++)
+		check_field(&decoded.fields[i], decoded.text, decoded.text_len);
+	check_paths(&decoded);
+	require(djk_codec_find("text")->decode(bytes, len, &decoded, &error), "not all bytes can be mended");
+	require(pg_encoding_verifymbstr(PG_UTF8, decoded.text, decoded.text_len) == decoded.text_len,
+			"mended text is not UTF-8");
+	add_to_hash(decoded.text, decoded.text_len);
+}
+
 static bool
 check_message(const char *bytes, int len)
 {
@@ -101,6 +147,8 @@ check_message(const char *bytes, int len)
 	for (i = 0; i < decoded.nfields; i++)
 		check_field(&decoded.fields[i], bytes, len);
 	require(shim_allocated() <= 100 * (size_t) len + 100000, "memory is out of proportion");
+	check_paths(&decoded);
+	check_mended(bytes, len);
 	for (i = 0; i < lengthof(key_formats); i++)
 		djk_codec_decode_key(key_formats[i], bytes, len, &decoded, &error);
 	shim_free_all();
