@@ -727,7 +727,8 @@ CREATE FUNCTION @extschema@.djkafka_create_route(
     unchanged_value text DEFAULT '__debezium_unavailable_value',
     version_column text DEFAULT NULL,
     partial_deletes boolean DEFAULT false,
-    invalid_text text DEFAULT 'error'
+    invalid_text text DEFAULT 'error',
+    lookups jsonb DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_route AS r
@@ -735,11 +736,17 @@ BEGIN ATOMIC
          include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify, time_zone, skip_column,
          types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes,
          invalid_text)
-    VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8, $9,
+    VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8,
+            CASE WHEN $29 IS NULL THEN $9
+                 ELSE coalesce($9, '{}') OPERATOR(pg_catalog.||) (
+                      -- a column that is in both is refused with the rest of what is wrong in it
+                      SELECT coalesce(pg_catalog.jsonb_object_agg(l.key, pg_catalog.jsonb_strip_nulls(
+                                 pg_catalog.jsonb_build_object('lookup', l.value, 'value', $9 OPERATOR(pg_catalog.->) l.key))), '{}')
+                        FROM pg_catalog.jsonb_each($29) l) END,
             $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)
     RETURNING r.id;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text)
+COMMENT ON FUNCTION @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text, jsonb)
     IS 'creates a route of a consumer and returns its id';
 
 CREATE FUNCTION @extschema@.djkafka_subscribe(
@@ -770,15 +777,16 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     unchanged_value text DEFAULT '__debezium_unavailable_value',
     version_column text DEFAULT NULL,
     partial_deletes boolean DEFAULT false,
-    invalid_text text DEFAULT 'error'
+    invalid_text text DEFAULT 'error',
+    lookups jsonb DEFAULT NULL
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer (name) VALUES ($19) ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $20, $21, $22, $23, $24, $25, $26, $27, $28);
+        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29);
     SELECT $19;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text)
+COMMENT ON FUNCTION @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text, jsonb)
     IS 'keeps a table in sync with a topic, or calls a function for its messages; makes the consumer at first use and returns its name';
 
 CREATE FUNCTION @extschema@.djkafka_drop_consumer(name text) RETURNS void
@@ -1374,8 +1382,8 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_target_dropped(),
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text, text),
     @extschema@.djkafka_consumer_id(text),
-    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
-    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
+    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text, jsonb),
+    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text, jsonb),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
     @extschema@.djkafka_dead_letter_retry(bigint),
@@ -1396,8 +1404,8 @@ REVOKE ALL ON FUNCTION
 GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_create_consumer(text, text, text, integer, text, boolean, jsonb, text, text, text, integer, integer, boolean, text, text),
     @extschema@.djkafka_consumer_id(text),
-    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
-    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text),
+    @extschema@.djkafka_create_route(text, text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text, jsonb),
+    @extschema@.djkafka_subscribe(text, regclass, regprocedure, text, text, text, text[], jsonb, text[], text[], text, integer, text, text, text, text, text, text, text, text, text, text, text, text, text, text, boolean, text, jsonb),
     @extschema@.djkafka_drop_consumer(text),
     @extschema@.djkafka_drop_route(bigint),
     @extschema@.djkafka_dead_letter_retry(bigint),

@@ -81,6 +81,7 @@ djk_apply_create(const DjkConsumerRow *consumer, MemoryContext parent, int time_
 	apply->worked = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(bool));
 	apply->doubtful_in_row = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(int));
 	djk_route_state_init();
+	djk_order_begin(apply);
 	return apply;
 }
 
@@ -115,6 +116,7 @@ take_batch(DjkApply *apply, DjkBatch *batch)
 	MemoryContextReset(apply->batch_context);
 	MemoryContextReset(apply->attempt_context);
 	apply->batch = batch;
+	djk_order_batch(apply);
 	apply->work = MemoryContextAllocZero(apply->batch_context, Max(batch->nmessages, 1) * sizeof(DjkWork));
 	for (int i = 0; i < batch->nmessages; i++)
 		apply->work[i].route = -1;

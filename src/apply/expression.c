@@ -69,27 +69,6 @@ row_condition(const DjkRouteState *state, const DjkColumn *column)
 	return taken == NULL ? psprintf("NOT %s", deleted) : psprintf("(%s) AND NOT %s", taken, deleted);
 }
 
-/*
- * What the expressions are evaluated over: the messages, with what the filter
- * and then deleted_when say of each.  OFFSET 0 keeps the planner from copying
- * them to where they are used.
- */
-static char *
-build_source(const DjkRouteState *state)
-{
-	const DjkRouteRow *route = state->route;
-	const char *taken = taken_condition(state);
-	char	   *source = DJK_INPUT_RELATION;
-
-	if (route->filter != NULL)
-		source = psprintf("(SELECT *, (%s\n) AS djk_filter FROM %s OFFSET 0) AS %s", route->filter,
-						  source, DJK_INPUT_RELATION);
-	if (route->deleted_when != NULL)
-		source = psprintf("(SELECT *, CASE WHEN djk_delete THEN true WHEN %s THEN (%s\n) IS TRUE ELSE false END AS djk_gone FROM %s OFFSET 0) AS %s",
-						  taken ? taken : "true", route->deleted_when, source, DJK_INPUT_RELATION);
-	return source;
-}
-
 /* The same, and that the message speaks of the column: else it may have nothing for the expression. */
 static const char *
 expression_condition(const DjkRouteState *state, const DjkColumn *column)
@@ -102,9 +81,69 @@ expression_condition(const DjkRouteState *state, const DjkColumn *column)
 					condition ? ") AND " : "", DJK_INPUT_RELATION, column->expression + 1);
 }
 
+/* The value of an expression, of a type; null where it does not count. */
+static void
+append_value(StringInfo sql, const DjkRouteState *state, int expression, const char *type)
+{
+	const char *condition = expression_condition(state, column_of(state, expression));
+
+	appendStringInfo(sql, "%s%s%s CAST((%s\n) AS %s)%s",
+					 condition ? "CASE WHEN " : "", condition ? condition : "", condition ? " THEN" : "",
+					 state->expressions[expression]->expression, type, condition ? " END" : "");
+}
+
+/* What is looked up, as columns of a sub-select: djk_lookup_1, … */
+static void
+append_wanted(StringInfo sql, const DjkRouteState *state)
+{
+	for (int i = 0; i < state->nexpressions; i++)
+	{
+		const DjkLookup *lookup = state->expressions[i]->lookup;
+
+		if (lookup == NULL)
+			continue;
+		appendStringInfoString(sql, ",\n");
+		append_value(sql, state, i, lookup->type_sql);
+		appendStringInfo(sql, " AS djk_lookup_%d", lookup->number + 1);
+	}
+}
+
+static char *
+wanted_name(const DjkLookup *lookup)
+{
+	return psprintf("%s.djk_lookup_%d", DJK_INPUT_RELATION, lookup->number + 1);
+}
+
 /*
- * Filter and expressions as one query.  The casts name types as those without a
- * typmod are named: "character" would be a character(1) and cut the value.
+ * What the expressions are evaluated over: the messages, with what the filter
+ * and then deleted_when say of each, and then what is looked up.  OFFSET 0 keeps
+ * the planner from copying them to where they are used.
+ */
+static char *
+build_source(const DjkRouteState *state)
+{
+	const DjkRouteRow *route = state->route;
+	const char *taken = taken_condition(state);
+	char	   *source = DJK_INPUT_RELATION;
+	StringInfoData wanted;
+
+	if (route->filter != NULL)
+		source = psprintf("(SELECT *, (%s\n) AS djk_filter FROM %s OFFSET 0) AS %s", route->filter,
+						  source, DJK_INPUT_RELATION);
+	if (route->deleted_when != NULL)
+		source = psprintf("(SELECT *, CASE WHEN djk_delete THEN true WHEN %s THEN (%s\n) IS TRUE ELSE false END AS djk_gone FROM %s OFFSET 0) AS %s",
+						  taken ? taken : "true", route->deleted_when, source, DJK_INPUT_RELATION);
+	if (state->nlookups == 0)
+		return source;
+	initStringInfo(&wanted);
+	append_wanted(&wanted, state);
+	return psprintf("(SELECT *%s FROM %s OFFSET 0) AS %s", wanted.data, source, DJK_INPUT_RELATION);
+}
+
+/*
+ * Filter and expressions as one query, and as text what was looked up.  The
+ * casts name types as those without a typmod are named: "character" would be a
+ * character(1) and cut the value.
  */
 static char *
 build_evaluation(const DjkRouteState *state)
@@ -116,14 +155,20 @@ build_evaluation(const DjkRouteState *state)
 	appendStringInfo(&sql, "SELECT djk_ord, %s, %s", route->filter ? "djk_filter" : "NULL::boolean", deletion(state));
 	for (int i = 0; i < state->nexpressions; i++)
 	{
-		const DjkColumn *column = column_of(state, i);
-		const char *condition = expression_condition(state, column);
+		const DjkLookup *lookup = state->expressions[i]->lookup;
+		char	   *type = format_type_extended(column_of(state, i)->type, -1,
+												FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY);
 
-		appendStringInfo(&sql, ",\n%s%s%s CAST((%s\n) AS %s)%s",
-						 condition ? "CASE WHEN " : "", condition ? condition : "", condition ? " THEN" : "",
-						 state->expressions[i]->expression,
-						 format_type_extended(column->type, -1, FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY),
-						 condition ? " END" : "");
+		appendStringInfoString(&sql, ",\n");
+		if (lookup == NULL)
+			append_value(&sql, state, i, type);
+		else
+			appendStringInfo(&sql, "CAST((%s) AS %s)", djk_lookup_sql(lookup, wanted_name(lookup)), type);
+	}
+	for (int i = 0; i < state->nexpressions; i++)
+	{
+		if (state->expressions[i]->lookup != NULL)
+			appendStringInfo(&sql, ", CAST(%s AS pg_catalog.text)", wanted_name(state->expressions[i]->lookup));
 	}
 	appendStringInfo(&sql, "\nFROM %s", build_source(state));
 	return sql.data;
@@ -131,12 +176,18 @@ build_evaluation(const DjkRouteState *state)
 
 /* ---------- what is refused ---------- */
 
+static int
+result_width(const DjkRouteState *state)
+{
+	return DJK_RESULT_EXPRESSIONS - 1 + state->nexpressions + state->nlookups;
+}
+
 /*
  * A SELECT of so many columns from one relation that gives a row for each of its
- * rows, so many such SELECTs deep.
+ * rows, so many such SELECTs deep, whose columns are 'widths' from the innermost.
  */
 static bool
-gives_row_for_row(const Query *query, int ncolumns, int depth)
+gives_row_for_row(const Query *query, int ncolumns, const int *widths, int depth)
 {
 	const RangeTblEntry *rte = query->rtable != NIL ? linitial(query->rtable) : NULL;
 
@@ -148,7 +199,7 @@ gives_row_for_row(const Query *query, int ncolumns, int depth)
 	if (depth == 0)
 		return rte->rtekind != RTE_SUBQUERY;
 	return rte->rtekind == RTE_SUBQUERY &&
-		gives_row_for_row(rte->subquery, DJK_INPUT_COLUMNS + depth, depth - 1);
+		gives_row_for_row(rte->subquery, widths[depth - 1], widths, depth - 1);
 }
 
 /*
@@ -159,12 +210,20 @@ static void
 require_one_row_each(const DjkRouteState *state, SPIPlanPtr plan)
 {
 	const DjkRouteRow *route = state->route;
-	int			depth = (route->filter != NULL) + (route->deleted_when != NULL);
+	int			width = DJK_INPUT_COLUMNS;
+	int			widths[3];
+	int			depth = 0;
 	List	   *sources = SPI_plan_get_plan_sources(plan);
 	CachedPlanSource *source = linitial(sources);
 
+	if (route->filter != NULL)
+		widths[depth++] = ++width;
+	if (route->deleted_when != NULL)
+		widths[depth++] = ++width;
+	if (state->nlookups > 0)
+		widths[depth++] = width += state->nlookups;
 	if (list_length(sources) != 1 || list_length(source->query_list) != 1 ||
-		!gives_row_for_row(linitial(source->query_list), DJK_RESULT_EXPRESSIONS - 1 + state->nexpressions, depth))
+		!gives_row_for_row(linitial(source->query_list), result_width(state), widths, depth))
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("filter, deleted_when and columns must each be one SQL expression")));
@@ -261,6 +320,29 @@ check_expressions(DjkRouteState *state)
 	}
 }
 
+bool
+djk_expressions_check_lookups(const DjkRouteState *state, HeapTuple tuple, TupleDesc desc, DjkError *error)
+{
+	for (int i = 0; i < state->nexpressions; i++)
+	{
+		const DjkLookup *lookup = state->expressions[i]->lookup;
+		bool		found;
+		bool		isnull;
+		Datum		wanted;
+
+		if (lookup == NULL || lookup->missing_is_null)
+			continue;
+		(void) SPI_getbinval(tuple, desc, DJK_RESULT_EXPRESSIONS + i, &isnull);
+		found = !isnull;
+		wanted = SPI_getbinval(tuple, desc, DJK_RESULT_EXPRESSIONS + state->nexpressions + lookup->number, &isnull);
+		if (found || isnull)
+			continue;
+		djk_lookup_describe_missing(lookup, TextDatumGetCString(wanted), error);
+		return false;
+	}
+	return true;
+}
+
 /* CASE makes of a domain, whose value has passed its cast by then, the type that it is one of. */
 static bool
 is_value_of(Oid type, const DjkColumn *column)
@@ -276,13 +358,15 @@ is_value_of(Oid type, const DjkColumn *column)
 void
 djk_expressions_require_types(const DjkRouteState *state, TupleDesc desc)
 {
-	bool		fits = desc->natts == DJK_RESULT_EXPRESSIONS - 1 + state->nexpressions &&
+	bool		fits = desc->natts == result_width(state) &&
 		TupleDescAttr(desc, DJK_RESULT_ORD - 1)->atttypid == INT4OID &&
 		TupleDescAttr(desc, DJK_RESULT_FILTER - 1)->atttypid == BOOLOID &&
 		TupleDescAttr(desc, DJK_RESULT_DELETE - 1)->atttypid == BOOLOID;
 
 	for (int i = 0; fits && i < state->nexpressions; i++)
 		fits = is_value_of(TupleDescAttr(desc, DJK_RESULT_EXPRESSIONS - 1 + i)->atttypid, column_of(state, i));
+	for (int i = DJK_RESULT_EXPRESSIONS - 1 + state->nexpressions; fits && i < desc->natts; i++)
+		fits = TupleDescAttr(desc, i)->atttypid == TEXTOID;
 	if (!fits)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),

@@ -18,7 +18,7 @@ enum
 	DJK_RESULT_ORD = 1,
 	DJK_RESULT_FILTER,			/* null if there is none */
 	DJK_RESULT_DELETE,			/* the message deletes its row, by what djk_delete or deleted_when says */
-	DJK_RESULT_EXPRESSIONS		/* as many as the state has */
+	DJK_RESULT_EXPRESSIONS		/* as many as the state has, and then, as text, what each lookup looked for */
 };
 
 /*
@@ -39,5 +39,9 @@ extern void djk_expressions_note_reads(DjkRouteState *state);
  * each result, because a plan may be made anew with other types.
  */
 extern void djk_expressions_require_types(const DjkRouteState *state, TupleDesc desc);
+
+/* Whether a row of the result has found what it looked for; strings of *error in CurrentMemoryContext. */
+extern bool djk_expressions_check_lookups(const DjkRouteState *state, HeapTuple tuple, TupleDesc desc,
+										  DjkError *error);
 
 #endif							/* DJK_EXPRESSION_H */

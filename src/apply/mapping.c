@@ -8,6 +8,8 @@
  *	{"field": path, "value": "expression"}	depends on this field
  *	{"insert": "expression"}				for new rows alone
  *	{"always": "expression"}				whatever the message has
+ *	{"lookup": {"table": …, "column": …, "value" or "field": …}}
+ *											what a row of another table has (lookup.c)
  *
  * A column is absent where its message has none of the fields that it depends
  * on.  One would do, since coalesce(value->>'a', value->>'b') says something as
@@ -23,7 +25,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 
-#define FORMS_HINT "Write an SQL expression, or an object: {\"field\": \"a.b\"}, {\"field\": \"a.b\", \"value\": expression}, {\"insert\": expression} or {\"always\": expression}."
+#define FORMS_HINT "Write an SQL expression, or an object: {\"field\": \"a.b\"}, {\"field\": \"a.b\", \"value\": expression}, {\"insert\": expression}, {\"always\": expression} or {\"lookup\": {\"table\": name, \"column\": name, \"value\": expression}}."
 
 /* ---------- the forms ---------- */
 
@@ -98,12 +100,77 @@ read_field(DjkMapping *mapping, const JsonbValue *value)
 		split_path(mapping, string_of(mapping->column, "field", value));
 }
 
+static void read_member(DjkMapping *mapping, const char *key, const JsonbValue *value);
+
+/* Calls 'read' for each member. */
+static void
+read_members(DjkMapping *mapping, JsonbContainer *object,
+			 void (*read) (DjkMapping *mapping, const char *key, const JsonbValue *value))
+{
+	JsonbIterator *iterator = JsonbIteratorInit(object);
+	JsonbIteratorToken token;
+	JsonbValue	value;
+	char	   *key = NULL;
+
+	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
+	{
+		if (token == WJB_KEY)
+			key = pnstrdup(value.val.string.val, value.val.string.len);
+		else if (token == WJB_VALUE)
+			read(mapping, key, &value);
+	}
+}
+
+static void
+read_lookup_member(DjkMapping *mapping, const char *key, const JsonbValue *value)
+{
+	DjkLookup  *lookup = mapping->lookup;
+	const char *missing;
+
+	if (strcmp(key, "table") == 0)
+		lookup->table = string_of(mapping->column, key, value);
+	else if (strcmp(key, "column") == 0)
+		lookup->column = string_of(mapping->column, key, value);
+	else if (strcmp(key, "returns") == 0)
+		lookup->returns = string_of(mapping->column, key, value);
+	else if (strcmp(key, "missing") == 0)
+	{
+		missing = string_of(mapping->column, key, value);
+		lookup->missing_is_null = strcmp(missing, "null") == 0;
+		if (!lookup->missing_is_null && strcmp(missing, "error") != 0)
+			refuse(mapping->column, "\"missing\" is neither \"error\" nor \"null\".");
+	}
+	else if (strcmp(key, "value") == 0 || strcmp(key, "field") == 0)
+		read_member(mapping, key, value);
+	else
+		refuse(mapping->column, psprintf("Its lookup has \"%s\".", key));
+}
+
+static void
+read_lookup(DjkMapping *mapping, const JsonbValue *value)
+{
+	if (mapping->lookup != NULL || mapping->expression != NULL || mapping->path != NULL)
+		refuse(mapping->column, "\"lookup\" goes alone.");
+	if (value->type != jbvBinary || !JsonContainerIsObject(value->val.binary.data))
+		refuse(mapping->column, "\"lookup\" is not an object.");
+	mapping->lookup = palloc0(sizeof(DjkLookup));
+	read_members(mapping, value->val.binary.data, read_lookup_member);
+	if (mapping->lookup->table == NULL || mapping->lookup->column == NULL ||
+		(mapping->expression == NULL) == (mapping->path == NULL))
+		refuse(mapping->column, "Its lookup needs \"table\", \"column\", and one of \"value\" and \"field\".");
+}
+
 static void
 read_member(DjkMapping *mapping, const char *key, const JsonbValue *value)
 {
 	if (strcmp(key, "field") == 0)
 	{
 		read_field(mapping, value);
+		return;
+	}
+	if (strcmp(key, "lookup") == 0)
+	{
+		read_lookup(mapping, value);
 		return;
 	}
 	if (strcmp(key, "value") != 0 && strcmp(key, "insert") != 0 && strcmp(key, "always") != 0)
@@ -119,10 +186,6 @@ void
 djk_mapping_parse(const char *column, const char *text, DjkMapping *mapping)
 {
 	Jsonb	   *object;
-	JsonbIterator *iterator;
-	JsonbIteratorToken token;
-	JsonbValue	value;
-	char	   *key = NULL;
 
 	memset(mapping, 0, sizeof(*mapping));
 	mapping->column = column;
@@ -133,14 +196,7 @@ djk_mapping_parse(const char *column, const char *text, DjkMapping *mapping)
 		return;
 	}
 	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
-	iterator = JsonbIteratorInit(&object->root);
-	while ((token = JsonbIteratorNext(&iterator, &value, true)) != WJB_DONE)
-	{
-		if (token == WJB_KEY)
-			key = pnstrdup(value.val.string.val, value.val.string.len);
-		else if (token == WJB_VALUE)
-			read_member(mapping, key, &value);
-	}
+	read_members(mapping, &object->root, read_member);
 	if (mapping->expression == NULL && mapping->path == NULL)
 		refuse(column, "It is empty.");
 	if (mapping->path != NULL && (mapping->always || mapping->insert_only))

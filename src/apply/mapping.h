@@ -10,6 +10,7 @@
 
 #include "base/djk.h"
 
+#include "apply/lookup.h"
 #include "apply/uses.h"
 #include "codec/codec.h"
 
@@ -21,6 +22,7 @@ typedef struct DjkMapping
 	int			npath;
 	bool		always;			/* whatever fields the message has */
 	bool		insert_only;	/* for new rows alone */
+	DjkLookup  *lookup;			/* the expression says which row of another table fills it; NULL: it fills it */
 	DjkUses		uses;			/* of the expression, once it is planned */
 } DjkMapping;
 

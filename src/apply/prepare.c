@@ -200,6 +200,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 			int			ord = DatumGetInt32(SPI_getbinval(tuple, desc, DJK_RESULT_ORD, &isnull));
 			int			i;
 			bool		matches;
+			DjkError	error = {0};
 
 			if (isnull || ord < 0 || ord >= n)
 				elog(ERROR, "filter and columns gave a row for no message");
@@ -212,6 +213,8 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 				matches = state->route->operation == DJK_OPERATION_MIRROR;
 			if (state->route->filter != NULL && !matches)
 				apply->work[i].route = -1;
+			else if (!djk_expressions_check_lookups(state, tuple, desc, &error))
+				djk_work_fail(apply, i, &error, NULL);
 			else if (state->target_sql != NULL)
 				djk_row_start(apply, state, i, tuple, desc, attempt);
 		}

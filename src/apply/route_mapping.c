@@ -8,6 +8,38 @@
 #include "apply/route_target.h"
 
 #include "apply/unchanged.h"
+#include "lib/stringinfo.h"
+#include "utils/builtins.h"
+
+static void
+append_names(StringInfo sql, char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+		appendStringInfo(sql, "%s%s", sql->data[sql->len - 1] == '[' ? "" : ", ", quote_literal_cstr(names[i]));
+}
+
+/* The field that is looked up, as an expression over the whole value. */
+static char *
+field_expression(const DjkRouteState *state, const DjkMapping *mapping)
+{
+	StringInfoData sql;
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "value #>> ARRAY[");
+	append_names(&sql, state->root, state->nroot);
+	append_names(&sql, mapping->path, mapping->npath);
+	appendStringInfoString(&sql, "]::pg_catalog.text[]");
+	return sql.data;
+}
+
+static void
+build_lookup(DjkRouteState *state, DjkMapping *mapping)
+{
+	djk_lookup_resolve(mapping->lookup, mapping->column);
+	mapping->lookup->number = state->nlookups++;
+	if (mapping->expression == NULL)
+		mapping->expression = field_expression(state, mapping);
+}
 
 void
 djk_route_mappings_build(DjkRouteState *state)
@@ -27,6 +59,8 @@ djk_route_mappings_build(DjkRouteState *state)
 					 errmsg("column \"%s\" cannot be mapped from a field", mapping->column),
 					 errdetail("A message of format \"%s\" has none.", route->format),
 					 errhint("Use format => 'json', or an expression over \"value\".")));
+		if (mapping->lookup != NULL)
+			build_lookup(state, mapping);
 		if (mapping->expression != NULL)
 			state->expressions[state->nexpressions++] = mapping;
 	}

@@ -120,6 +120,7 @@ typedef struct DjkRouteState
 	bool		is_view;
 	bool		merge;			/* several messages of a key may become one row */
 	bool		ordered;		/* somebody could see the order of rows: triggers, constraints */
+	bool		has_policies;	/* which may hide rows from an UPDATE or a DELETE */
 	bool		cascades;		/* a row that goes or changes its key takes others along */
 	bool		meets;			/* it looks for rows of other tables, or others may see its own */
 	bool		alone;			/* rows may depend on each other: a statement each */
@@ -153,6 +154,7 @@ typedef struct DjkRouteState
 	DjkMapping *mappings;		/* as many as the route has */
 	DjkMapping **expressions;	/* those that SQL evaluates */
 	int			nexpressions;
+	int			nlookups;		/* of these, whose value is looked up */
 	DjkUses		uses;			/* of filter and expressions, once they are planned */
 	DjkUses		key_uses;		/* their fields of 'key' */
 	DjkUses		deciding;		/* of those that decide whether it is the route's, and which row */

@@ -416,6 +416,7 @@ djk_route_target_build(DjkRouteState *state)
 	require_relkind(state, rel);
 	djk_route_target_require_rights(route);
 	state->ordered = state->meets = may_see_order(rel);
+	state->has_policies = rel->rd_rel->relrowsecurity;
 	state->cascades = takes_others_along(rel);
 	state->row_types = djk_row_types_of(RelationGetDescr(rel));
 	build_columns(state, rel);

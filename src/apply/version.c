@@ -39,7 +39,7 @@ typedef struct Versions
 static bool
 rows_are_independent(const DjkRouteState *state)
 {
-	return !state->meets && !state->alone && !state->is_view && djk_key_table_serves(state);
+	return !state->meets && !state->alone && !state->is_view && !state->has_policies && djk_key_table_serves(state);
 }
 
 /*

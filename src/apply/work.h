@@ -84,6 +84,7 @@ typedef struct DjkApply
 
 	/* which routes a topic has: a cache */
 	HTAB	   *topics;
+	int		   *levels;			/* by route: see order.c; NULL: all are one */
 } DjkApply;
 
 /* Route and decode the pending messages of [from, to); may throw. */
@@ -117,6 +118,14 @@ extern void djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *ind
 
 /* The routes that may take messages of a topic, by index; lives as long as 'apply'. */
 extern Bitmapset *djk_work_routes(DjkApply *apply, const char *topic);
+
+/*
+ * Puts the batch's messages in the order in which parents come before those
+ * that look them up; those of a partition stay as they are.  djk_order_begin()
+ * finds out, once, which routes look up what others write.
+ */
+extern void djk_order_begin(DjkApply *apply);
+extern void djk_order_batch(DjkApply *apply);
 
 /* The state of a route, made at first use and when it was invalidated. */
 extern DjkRouteState *djk_work_state(DjkApply *apply, int route);

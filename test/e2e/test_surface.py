@@ -44,6 +44,7 @@ VALUES = {
     "version_column": "note",
     "partial_deletes": False,
     "invalid_text": "error",
+    "lookups": None,
     "deleted_when": "value->>'op' = 'd'",
     "start_at": "earliest",
     "partition": 0,

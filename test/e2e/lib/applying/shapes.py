@@ -264,8 +264,20 @@ def make_mapping(rnd: random.Random, shape: Shape) -> dict[str, Any]:
         field = rnd.choice(["a", "b", column["name"], "c.x"])
         expression = rnd.choice(given)
         forms = [{"field": field}, {"field": field, "value": expression}, {"insert": expression}, {"always": expression}]
-        mapping[column["name"]] = rnd.choice([expression, {"insert": expression}, *forms])
+        if column["type"] == "int" and rnd.random() < 0.3:
+            forms = [{"lookup": make_lookup(rnd, shape)}]
+        mapping[column["name"]] = rnd.choice([expression, {"insert": expression}, *forms, *forms])
     return mapping
+
+
+def make_lookup(rnd: random.Random, shape: Shape) -> dict[str, str]:
+    """In a table that is there, or in the one that the batch writes."""
+    lookup = {"table": "parent", "column": "id"}
+    if shape["columns"][0]["type"] == "int" and rnd.random() < 0.5:
+        lookup = {"table": "t", "column": rnd.choice(["k", "a"]), "returns": "a"}
+    lookup["missing"] = rnd.choice(["error", "null"])
+    lookup |= rnd.choice([{"field": "a"}, {"field": "k"}, {"value": "value->>'b'"}, {"value": "key #>> '{}'"}, {"value": "(value->>'a')::numeric"}])
+    return lookup
 
 
 def make_version(rnd: random.Random, shape: Shape, route: dict[str, Any]) -> str | None:
