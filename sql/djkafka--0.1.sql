@@ -156,7 +156,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.unchanged_value IS 'value of a field
 COMMENT ON COLUMN @extschema@.djkafka_route.version_column IS 'column that orders what is said of a row: a message whose value of it is not greater than the row''s changes nothing and is counted as stale; null: the last message wins';
 COMMENT ON COLUMN @extschema@.djkafka_route.invalid_text IS 'what becomes of what no text can hold (\u0000, half of a surrogate pair, bytes that are not UTF-8): error, where it is used, or replace, by U+FFFD';
 COMMENT ON COLUMN @extschema@.djkafka_route.partial_deletes IS 'true: a deletion that has a part of the key deletes all rows that have that part';
-COMMENT ON COLUMN @extschema@.djkafka_route.renamed IS 'column of the target -> names that it had before, kept by ALTER TABLE … RENAME: a field of such a name fills the column, if no column has that name now; null: none';
+COMMENT ON COLUMN @extschema@.djkafka_route.renamed IS 'column of the target -> names that it had before, kept by ALTER TABLE ... RENAME: a field of such a name fills the column, if no column has that name now; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.search_path IS 'search_path at creation, under which expressions and handlers run';
 
 CREATE TABLE @extschema@.djkafka_offset (
@@ -176,6 +176,7 @@ CREATE TABLE @extschema@.djkafka_offset (
     parked bigint NOT NULL DEFAULT 0,
     gaps bigint NOT NULL DEFAULT 0,
     skipped bigint NOT NULL DEFAULT 0,
+    key_only bigint NOT NULL DEFAULT 0,
     state text NOT NULL DEFAULT 'ok',
     reason text,
     high_watermark bigint,
@@ -201,6 +202,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.dead IS 'messages in djkafka_dead_l
 COMMENT ON COLUMN @extschema@.djkafka_offset.parked IS 'messages set aside behind an earlier one of their key';
 COMMENT ON COLUMN @extschema@.djkafka_offset.gaps IS 'offsets that hold no message: compacted away, transaction markers, aborted';
 COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed under on_error = skip';
+COMMENT ON COLUMN @extschema@.djkafka_offset.key_only IS 'those of applied no field of which has a column but the key''s: they can make a row, and change none';
 COMMENT ON COLUMN @extschema@.djkafka_offset.state IS 'ok or needs_decision';
 COMMENT ON COLUMN @extschema@.djkafka_offset.reason IS 'why the partition stopped, and the choices';
 COMMENT ON COLUMN @extschema@.djkafka_offset.high_watermark IS 'end of the partition as seen with the last batch';
@@ -826,6 +828,7 @@ CREATE FUNCTION @extschema@.djkafka_run(
     OUT stale bigint,
     OUT dead bigint,
     OUT skipped bigint,
+    OUT key_only bigint,
     OUT reason text
 ) RETURNS record
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
@@ -976,7 +979,7 @@ SELECT c.name AS consumer,
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
        o.updated_at,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped, o.key_only,
        o.start_at,
        o.generation,
        o.consumer_id,
@@ -1047,7 +1050,7 @@ SELECT c.name AS consumer,
        o.partitions,
        o.lag,
        w.rows_per_second,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped, o.key_only,
        w.batches,
        w.last_batch_at,
        w.last_error,
@@ -1105,7 +1108,8 @@ SELECT c.name AS consumer,
                pg_catalog.sum(p.dead)::bigint AS dead,
                pg_catalog.sum(p.parked)::bigint AS parked,
                pg_catalog.sum(p.gaps)::bigint AS gaps,
-               pg_catalog.sum(p.skipped)::bigint AS skipped
+               pg_catalog.sum(p.skipped)::bigint AS skipped,
+               pg_catalog.sum(p.key_only)::bigint AS key_only
           FROM @extschema@.djkafka_partition_status p
          WHERE p.consumer_id OPERATOR(pg_catalog.=) c.id
        ) o ON true

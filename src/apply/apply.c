@@ -396,6 +396,7 @@ count_result(const DjkApply *apply, DjkApplyResult *result)
 		{
 			case DJK_FATE_APPLIED:
 				result->applied++;
+				result->key_only += apply->work[i].key_only;
 				break;
 			case DJK_FATE_FILTERED:
 				result->filtered++;

@@ -30,6 +30,7 @@ typedef struct DjkApplyResult
 	int			failed_at;		/* the message at which the definition failed; -1: not known */
 	int			tries_left;		/* of DOUBTFUL and TRANSIENT, before a message gets its fate */
 	int64		applied;
+	int64		key_only;		/* … which had no field but the key */
 	int64		filtered;
 	int64		duplicates;
 	int64		stale;

@@ -99,12 +99,13 @@ tell_condemned(DjkApply *apply, int from, int to)
 /* ---------- counters ---------- */
 
 static void
-count_fate(DjkOffsetAdvance *advance, DjkFate fate)
+count_fate(DjkOffsetAdvance *advance, const DjkWork *work)
 {
-	switch (fate)
+	switch (work->fate)
 	{
 		case DJK_FATE_APPLIED:
 			advance->applied++;
+			advance->key_only += work->key_only;
 			break;
 		case DJK_FATE_FILTERED:
 			advance->filtered++;
@@ -172,7 +173,7 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 
 		if (apply->work[i].fate == DJK_FATE_LOST)
 			continue;
-		count_fate(advance, apply->work[i].fate);
+		count_fate(advance, &apply->work[i]);
 		counted[message->partition]++;
 		last_counted[message->partition] = i;
 		advance->next_offset = Max(advance->next_offset, message->offset + 1);

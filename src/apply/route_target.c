@@ -13,6 +13,7 @@
 #include "apply/numbered.h"
 #include "apply/renamed.h"
 #include "apply/row_types.h"
+#include "base/column.h"
 #include "base/operator.h"
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
@@ -99,7 +100,8 @@ require_existing(Relation rel, char **names, int n, const char *what)
 					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i],
 							RelationGetRelationName(rel)),
 					 errdetail("It is named in %s of the route.", what),
-					 errhint("Change %s of the route, or the table.", what)));
+					 errhint("%s", djk_column_hint(RelationGetDescr(rel), names[i],
+												   psprintf("Change %s of the route, or the table.", what)))));
 	}
 }
 
@@ -154,6 +156,7 @@ static void
 require_skip_column(const DjkRouteState *state, Relation rel)
 {
 	const char *name = state->route->skip_column;
+	const char *fix = "Add the column to the table, or set skip_column of the route to null.";
 	AttrNumber	attnum;
 
 	if (name == NULL)
@@ -165,7 +168,7 @@ require_skip_column(const DjkRouteState *state, Relation rel)
 				(errcode(ERRCODE_UNDEFINED_COLUMN),
 				 errmsg("\"%s\" is not a boolean column of \"%s\"", name, state->target_sql),
 				 errdetail("It is the skip_column of the route."),
-				 errhint("Add the column to the table, or set skip_column of the route to null.")));
+				 errhint("%s", attnum > 0 ? fix : djk_column_hint(RelationGetDescr(rel), name, fix))));
 	if (djk_route_names(name, state->route->key_columns, state->route->nkey_columns) ||
 		djk_route_names(name, state->route->column_names, state->route->ncolumns))
 		ereport(ERROR,

@@ -239,6 +239,27 @@ require_version(const DjkRowBuilder *builder, const DjkRow *row, DjkError *error
 	return false;
 }
 
+/* ---------- what a message says beside its key ---------- */
+
+/* None for an operation without a key, and where no other column depends on the message's fields. */
+static Bitmapset *
+telling_columns(const DjkRouteState *state)
+{
+	Bitmapset  *telling = NULL;
+
+	if (state->route->operation == DJK_OPERATION_INSERT || !state->codec->has_fields)
+		return NULL;
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		const DjkColumn *column = &state->columns[c];
+
+		if (!column->is_key && !column->insert_only &&
+			(column->mapping != NULL ? djk_mapping_is_conditional(column->mapping) : column->source == DJK_SOURCE_FIELD))
+			telling = bms_add_member(telling, c);
+	}
+	return telling;
+}
+
 /* ---------- the whole ---------- */
 
 /* What deleted_when deletes may have no fields: its key is the message's then. */
@@ -339,6 +360,7 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 	bms_free(builder->present);
 	builder->present = NULL;
 	builder->in_key = false;
+	builder->apply->work[message].key_only = false;
 	memset(&builder->error, 0, sizeof(DjkError));
 	if (row->values == NULL)
 		allocate_row(row, state->ncolumns);
@@ -371,6 +393,8 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 		*error = builder->error.sqlstate != 0 ? builder->error : *row->refused;
 		return false;
 	}
+	builder->apply->work[message].key_only = !row->is_delete && builder->telling != NULL &&
+		!bms_overlap(builder->present, builder->telling);
 	row->present = djk_row_share_present(builder->apply, builder->present);
 	return true;
 }
@@ -378,7 +402,7 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 void
 djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
-	DjkRowBuilder	builder = {.apply = apply, .state = state};
+	DjkRowBuilder	builder = {.apply = apply, .state = state, .telling = telling_columns(state)};
 	int			guc_level = djk_route_state_enter(state);	/* a time without a zone is in the route's */
 
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);

@@ -16,6 +16,7 @@ typedef struct DjkRowBuilder
 	DjkRouteState *state;
 	DjkDecoded	decoded;
 	Bitmapset  *present;		/* scratch */
+	Bitmapset  *telling;		/* columns by which a message says more than its key; NULL: it need not */
 	int		   *field_columns;	/* scratch, by field: the column that it fills, or -1 */
 	int			max_fields;
 	int		   *last_fields;	/* scratch, by column: the field that fills it, or -1 */

@@ -26,6 +26,7 @@
 #include "access/htup_details.h"
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "base/column.h"
 #include "base/compat.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_trigger.h"
@@ -139,7 +140,8 @@ require_key(DjkPublishTable *table)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of relation \"%s\" does not exist", table->keys[i], name),
 					 errdetail("It is named in key_columns of the publication."),
-					 errhint("Change djkafka_publication.key_columns, or end the publication with djkafka_unpublish.")));
+					 errhint("%s", djk_column_hint(RelationGetDescr(table->rel), table->keys[i],
+												   "Change djkafka_publication.key_columns, or end the publication with djkafka_unpublish."))));
 		if (!att->attnotnull)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
@@ -164,7 +166,8 @@ require_columns(Relation rel, const char *what, char *const *names, int n)
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i], RelationGetRelationName(rel)),
 					 errdetail("It is named in %s of the publication.", what),
-					 errhint("Change djkafka_publication.%s, or end the publication with djkafka_unpublish.", what)));
+					 errhint("%s", djk_column_hint(RelationGetDescr(rel), names[i],
+												   psprintf("Change djkafka_publication.%s, or end the publication with djkafka_unpublish.", what)))));
 	}
 }
 

@@ -416,6 +416,7 @@ apply_batch(Run *run, DjkBatch *batch)
 	run->total.stale += result.stale;
 	run->total.dead += result.dead;
 	run->total.skipped += result.skipped;
+	run->total.key_only += result.key_only;
 	if (result.status == DJK_APPLY_STOPPED)
 		djk_run_throw_stopped(&result);
 }
@@ -607,15 +608,15 @@ consume(Run *run, const Interval *timeout)
 
 /*
  * (name, max_messages, until, idle, timeout, messages)
- * -> (applied, filtered, duplicates, stale, dead, skipped, reason)
+ * -> (applied, filtered, duplicates, stale, dead, skipped, key_only, reason)
  */
 Datum
 djkafka_run(PG_FUNCTION_ARGS)
 {
 	Run			run = {0};
 	TupleDesc	desc;
-	Datum		values[7];
-	bool		nulls[7] = {false};
+	Datum		values[8];
+	bool		nulls[8] = {false};
 	const char *reason;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -637,6 +638,7 @@ djkafka_run(PG_FUNCTION_ARGS)
 	values[3] = Int64GetDatum(run.total.stale);
 	values[4] = Int64GetDatum(run.total.dead);
 	values[5] = Int64GetDatum(run.total.skipped);
-	values[6] = CStringGetTextDatum(reason);
+	values[6] = Int64GetDatum(run.total.key_only);
+	values[7] = CStringGetTextDatum(reason);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -226,7 +226,7 @@ check_handler(DjkTriggerRow *row, bool is_home)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("handler %s does not exist", handler),
-				 errhint("Name a function with its argument's type, such as 'app.on_order(jsonb)'.")));
+				 errhint("Name a function with its argument's type, such as 'app.on_order(jsonb)'; in double quotes what has capitals, 'app.\"onOrder\"(jsonb)'.")));
 }
 
 /* Names that columns of another target had say nothing of this one. */

@@ -179,7 +179,7 @@ djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
 	static DjkStatement update_reincarnate = {
 		.sql = "UPDATE @.djkafka_offset SET first_offset = 0, next_offset = 0, start_at = NULL,"
 		" generation = generation + 1, state = 'ok', reason = NULL, incarnation = $2,"
-		" applied = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
+		" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
 		" anchor_offset = NULL, anchor_hash = NULL, high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
 		.nargs = 2,
 		.argtypes = {INT8OID, UUIDOID}
@@ -249,12 +249,12 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 {
 	enum
 	{
-		ID, NEXT, APPLIED, FILTERED, DUPLICATES, STALE, DEAD, GAPS, SKIPPED, FROM, GENERATION,
+		ID, NEXT, APPLIED, KEY_ONLY, FILTERED, DUPLICATES, STALE, DEAD, GAPS, SKIPPED, FROM, GENERATION,
 		HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, COLUMNS
 	};
 	static DjkStatement update_advance = {
 		.sql = "UPDATE @.djkafka_offset o SET next_offset = b.next_offset,"
-		" applied = o.applied + b.applied, filtered = o.filtered + b.filtered,"
+		" applied = o.applied + b.applied, key_only = o.key_only + b.key_only, filtered = o.filtered + b.filtered,"
 		" duplicates = o.duplicates + b.duplicates, stale = o.stale + b.stale, dead = o.dead + b.dead,"
 		" gaps = o.gaps + b.gaps, skipped = o.skipped + b.skipped,"
 		" high_watermark = coalesce(b.high_watermark, o.high_watermark),"
@@ -262,13 +262,13 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		" anchor_offset = coalesce(b.anchor_offset, o.anchor_offset),"
 		" anchor_hash = coalesce(b.anchor_hash, o.anchor_hash),"
 		" updated_at = clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
-		" AS b(id, next_offset, applied, filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation,"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+		" AS b(id, next_offset, applied, key_only, filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation,"
 		" high_watermark, last_message_at, anchor_offset, anchor_hash)"
 		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation",
 		.nargs = COLUMNS,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
 			INT8ARRAYOID, INT8ARRAYOID}
 	};
 	Datum		values[COLUMNS];
@@ -287,6 +287,7 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		columns[ID][i] = Int64GetDatum(a->id);
 		columns[NEXT][i] = Int64GetDatum(a->next_offset);
 		columns[APPLIED][i] = Int64GetDatum(a->applied);
+		columns[KEY_ONLY][i] = Int64GetDatum(a->key_only);
 		columns[FILTERED][i] = Int64GetDatum(a->filtered);
 		columns[DUPLICATES][i] = Int64GetDatum(a->duplicates);
 		columns[STALE][i] = Int64GetDatum(a->stale);
@@ -338,7 +339,7 @@ djk_offset_restart(int64 id, int64 generation)
 	static DjkStatement update_restart = {
 		.sql = "UPDATE @.djkafka_offset SET start_at = 'earliest', first_offset = NULL, next_offset = NULL,"
 		" generation = generation + 1, state = 'ok', reason = NULL,"
-		" applied = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
+		" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
 		" anchor_offset = NULL, anchor_hash = NULL, updated_at = clock_timestamp()"
 		" WHERE id = $1 AND generation = $2",
 		.nargs = 2,
@@ -359,7 +360,7 @@ djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char 
 		"  ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE)"
 		" UPDATE @.djkafka_offset o SET start_at = $4, first_offset = NULL, next_offset = NULL,"
 		" generation = o.generation + 1, state = 'ok', reason = NULL,"
-		" applied = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
+		" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
 		" anchor_offset = NULL, anchor_hash = NULL, updated_at = clock_timestamp()"
 		" FROM locked WHERE o.id = locked.id",
 		.nargs = 4,

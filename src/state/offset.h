@@ -37,6 +37,7 @@ typedef struct DjkOffsetAdvance
 	int64		id;
 	int64		next_offset;
 	int64		applied;
+	int64		key_only;		/* … which had no field but the key */
 	int64		filtered;
 	int64		duplicates;
 	int64		stale;

@@ -108,6 +108,21 @@ def test_columns_renamed(items: Database, kafka: Client, topic: str) -> None:
     assert items.value("SELECT include FROM djkafka_route") == ["code", "title", "cost"]
 
 
+def test_fields_without_a_column(items: Database, kafka: Client, topic: str) -> None:
+    """A column is dropped, its messages go on: what had no field but the key is counted, and forgotten with a seek."""
+    items.query("UPDATE djkafka_route SET columns = NULL")
+    items.query("ALTER TABLE item DROP COLUMN name")
+    kafka.produce(topic, [Record(to_json(id=1, name="b")), Record(to_json(id=2, name="b")), Record(to_json(id=1, name="b", price=2))])
+    wait_caught_up(items, kafka, topic)
+    query = "SELECT applied, key_only FROM {}"
+    assert items.query(query.format("djkafka_offset")) == [(4, 2)]
+    assert items.query(query.format("djkafka_partition_status")) == [(4, 2)]
+    assert items.query(query.format("djkafka_status")) == [(4, 2)]
+    assert_audit(items, 4)
+    items.query("SELECT djkafka_seek('default', %s, 'latest')", topic)
+    wait_until(lambda: items.query(query.format("djkafka_offset")) == [(0, 0)], message="counters begin anew")
+
+
 def test_transient_error_waits(items: Database, kafka: Client, topic: str) -> None:
     """A lock that is not to be had: visible attempts, no dead letter, and on it goes."""
     items.query(f"ALTER ROLE {items.owner} SET lock_timeout = '100ms'")

@@ -141,5 +141,35 @@ ALTER TABLE public.ground SET SCHEMA renamed_2;
 ALTER SCHEMA renamed_2 RENAME TO renamed;
 SELECT djkafka_drop_consumer('default');
 
+-- messages that have no field but the key are counted
+CREATE TABLE thing (id int PRIMARY KEY, name text, price int, big text, seen timestamptz, made timestamptz);
+SELECT djkafka_subscribe('things', 'thing', columns => '{"seen": "msg_time", "made": {"insert": "msg_time"}, "price": {"field": "cost"}}');
+CREATE FUNCTION key_only(messages jsonb, name text = 'default') RETURNS text LANGUAGE sql AS
+    $$ SELECT format('%s applied, %s of these only by key, %s duplicates, %s dead', applied, key_only, duplicates, dead) FROM public.djkafka_run(name, messages => messages) $$;
+SELECT key_only('[{"value": {"id": 1, "name": "a", "cost": 1}}]');
+SELECT key_only('[{"value": {"id": 1}}, {"value": {"id": 1, "label": "b", "price": 2}}, {"key": 1, "value": {"label": "b"}}, {"key": 1, "value": {}},
+                  {"value": {"id": 1, "big": "__debezium_unavailable_value"}}, {"value": {"id": 2, "label": "b"}}]');
+-- … but not those that say something, if only null; nor deletions, nor what fails
+SELECT key_only('[{"value": {"id": 1, "name": null}}, {"key": 1, "value": {"cost": 2}}, {"key": 3, "value": null}, {"value": {"id": 3, "__deleted": true}}, {"value": {"id": "x"}}]');
+SELECT id, name, price, seen IS NOT NULL, made IS NOT NULL FROM thing ORDER BY id;
+ALTER TABLE thing DROP name;
+SELECT key_only('[{"key": 1, "value": {"name": "a"}}]');
+UPDATE djkafka_route SET operation = 'insert_new';
+SELECT key_only('[{"value": {"id": 4, "label": "b"}}, {"value": {"id": 4, "label": "b"}}]');
+UPDATE djkafka_route SET columns = '{"price": "(value->>''cost'')::int"}', operation = 'upsert';
+SELECT key_only('[{"value": {"id": 4, "label": "b"}}, {"value": {"id": 4, "cost": 5}}]');
+UPDATE djkafka_route SET columns = NULL, operation = 'insert';
+SELECT key_only('[{"value": {"id": 5, "label": "b"}}]');
+SELECT djkafka_drop_consumer('default');
+-- a table of keys has nothing else, a message log is filled in any case
+CREATE TABLE keys (a int, b int, PRIMARY KEY (a, b));
+SELECT djkafka_subscribe('keys', 'keys');
+SELECT key_only('[{"value": {"a": 1, "b": 1, "c": 1}}, {"value": {"a": 1, "b": 1}}]');
+SELECT djkafka_drop_consumer('default');
+CREATE TABLE places (topic text, "offset" bigint, note text, PRIMARY KEY (topic, "offset"));
+SELECT djkafka_subscribe('lines', 'places', format => 'raw', operation => 'insert_new');
+SELECT key_only('[{"key": "k", "value": "text", "offset": 7}]');
+SELECT djkafka_drop_consumer('default');
+
 SET client_min_messages = warning;
 DROP SCHEMA renamed CASCADE;

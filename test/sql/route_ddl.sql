@@ -102,6 +102,28 @@ SELECT try('t', $$target => 'item', columns => '{"name": null}'$$);
 SELECT try('t', $$target => 'item', exclude => '{id}'$$);
 SELECT try('t', $$target => 'item', include => '{name}'$$);
 
+-- names with capitals: a table is named as in SQL, its columns as they are
+CREATE TABLE "Item" ("Id" int PRIMARY KEY, "madeAt" timestamptz, "kafkaSkip" boolean, madeat int);
+SELECT try('t', $$target => 'Item'$$);
+SELECT try('t', $$target => '"Item"', key_columns => '{id}'$$);
+SELECT try('t', $$target => '"Item"', key_columns => ARRAY['"Id"']$$);
+SELECT try('t', $$target => '"Item"', include => '{Id,MADEAT}'$$);
+SELECT try('t', $$target => '"Item"', exclude => '{"\"kafkaSkip\""}'$$);
+SELECT try('t', $$target => '"Item"', columns => '{"MADEAT": "msg_time"}'$$);
+SELECT try('t', $$target => '"Item"', skip_column => 'kafkaskip'$$);
+SELECT try('t', $$target => '"Item"', skip_column => 'madeAt'$$);
+SELECT try('t', $$target => '"Item"', version_column => '"madeAt"'$$);
+SELECT try('t', $$target => '"Item"', time_unit => '{"\"madeAt\"": "s"}'$$);
+SELECT try('t', $$target => '"Item"', time_unit => '{"\"": "s"}'$$);
+SELECT refused($$SELECT djkafka_publish('"Item"', 't', key_columns => '{id}')$$);
+SELECT refused($$SELECT djkafka_publish('"Item"', 't', exclude => '{kafkaskip}')$$);
+SELECT djkafka_create_route('c', 't', '"Item"', key_columns => '{Id}', skip_column => 'kafkaSkip', version_column => 'madeAt', time_unit => '{"madeAt": "s"}') > 0;
+SELECT target, target_name FROM djkafka_route WHERE topic = 't';
+CREATE FUNCTION "onItem"(jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
+SELECT refused($$SELECT djkafka_create_route('c', 't', handler => 'onItem(jsonb)')$$);
+SELECT djkafka_create_route('c', 't', handler => '"onItem"(jsonb)') > 0;
+DELETE FROM djkafka_route WHERE topic = 't';
+
 -- expressions: one value for each message, and nothing else
 SELECT try('t', $$target => 'item', columns => '{"name": "colour"}'$$);
 SELECT try('t', $$target => 'item', columns => '{"name": "1 +"}'$$);

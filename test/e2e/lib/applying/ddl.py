@@ -40,7 +40,7 @@ COMMON = [
   FOR attempt IN 1..4 LOOP
     BEGIN
       SELECT * INTO r FROM djkafka_run(consumer, messages => messages);
-      RETURN jsonb_build_array(r.applied, r.filtered, r.duplicates, r.stale, r.dead, r.skipped);
+      RETURN jsonb_build_array(r.applied, r.filtered, r.duplicates, r.stale, r.dead, r.skipped, r.key_only);
     EXCEPTION WHEN serialization_failure THEN NULL; END;
   END LOOP;
   RAISE 'four attempts'; END $$""",
