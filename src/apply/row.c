@@ -174,7 +174,10 @@ put_default_key(DjkRowBuilder *builder, DjkRow *row)
 			continue;
 		if (column->constant_default && !column->default_is_null)
 		{
-			row->values[c] = column->default_value;
+			const FormData_pg_attribute *att = TupleDescAttr(builder->state->rows_desc, c);
+
+			/* The state may be built anew before the row is written. */
+			row->values[c] = datumCopy(column->default_value, att->attbyval, att->attlen);
 			row->nulls[c] = false;
 		}
 		else if (column->stable_default != NULL)

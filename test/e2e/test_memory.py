@@ -1,8 +1,10 @@
 """A cap on what is fetched ahead holds, whatever the number of partitions; one on what is sent at once, too."""
 
 import base64
+import json
 import random
 
+import pytest
 from lib.djkafka import explain, positions, wait_state, workers
 from lib.kafka import Client, Record
 from lib.postgres import Database
@@ -74,3 +76,30 @@ def test_outbox_of_large_headers(db: Database, kafka: Client, topic: str) -> Non
     print(f"RssAnon while sending headers: {peak / 2**20:.0f} MB")
     assert sum(kafka.end_offsets(topic).values()) == 1001
     assert peak < LIMIT
+
+
+@pytest.mark.parametrize(
+    ("column", "default"),
+    [
+        ("text", "repeat('main', 3000)"),
+        ("bytea", r"decode(repeat('00ff', 6000), 'hex')"),
+        ("varbit", "repeat('10', 80000)::varbit"),
+    ],
+)
+def test_default_of_a_key_is_the_rows_own(own_cluster, unique, monkeypatch, column: str, default: str) -> None:
+    """A route is built anew in the middle of a batch, here because of a schema: what is freed then is overwritten."""
+    monkeypatch.setenv("MALLOC_PERTURB_", "165")
+    db = Database(own_cluster(), unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE first (id int PRIMARY KEY)")
+    db.query(f"CREATE TABLE target (part {column} DEFAULT {default}, id int, PRIMARY KEY (part, id))")
+    db.query("""
+        CREATE FUNCTION make_schema() RETURNS trigger LANGUAGE plpgsql AS
+            'BEGIN CREATE SCHEMA meanwhile; DROP SCHEMA meanwhile; RETURN NEW; END';
+        CREATE TRIGGER make_schema BEFORE INSERT ON first FOR EACH ROW EXECUTE FUNCTION make_schema();
+        SELECT djkafka_create_consumer('c', enabled => false);
+        SELECT djkafka_create_route('c', 'first', 'first');
+        SELECT djkafka_create_route('c', 'target', 'target')""")
+    given = [{"topic": "first", "value": {"id": 1}}] + [{"topic": "target", "value": {"id": i}} for i in range(20)]
+    assert db.query("SELECT applied, dead FROM djkafka_run('c', messages => %s)", json.dumps(given)) == [(21, 0)]
+    assert db.query(f"SELECT count(*), bool_and(part = {default}) FROM target") == [(20, True)]
