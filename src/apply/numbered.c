@@ -23,7 +23,33 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
+
+static bool
+is_cast(Node *expression)
+{
+	return IsA(expression, FuncExpr) && (((FuncExpr *) expression)->funcformat == COERCE_EXPLICIT_CAST ||
+										 ((FuncExpr *) expression)->funcformat == COERCE_IMPLICIT_CAST);
+}
+
+/* What the number can stand beside in a coalesce(), and be assigned to, without any other cast of the default's. */
+static bool
+is_number(Oid type)
+{
+	switch (getBaseType(type))
+	{
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case NUMERICOID:
+		case FLOAT4OID:
+		case FLOAT8OID:
+			return true;
+		default:
+			return false;
+	}
+}
 
 /* The sequence that a default takes its number from; InvalidOid if it is another default. */
 static Oid
@@ -33,7 +59,7 @@ sequence_of(Node *expression)
 		return InvalidOid;
 	if (IsA(expression, NextValueExpr))
 		return ((NextValueExpr *) expression)->seqid;
-	if (IsA(expression, FuncExpr) && ((FuncExpr *) expression)->funcformat != COERCE_EXPLICIT_CALL)
+	if (is_cast(expression))
 		return sequence_of(linitial(((FuncExpr *) expression)->args));
 	if (IsA(expression, FuncExpr) && ((FuncExpr *) expression)->funcid == F_NEXTVAL)
 	{
@@ -77,7 +103,7 @@ djk_numbered_build(DjkRouteState *state, Relation rel)
 		DjkNumbered *numbered;
 		Oid			sequence;
 
-		if (att->attisdropped || att->attgenerated != '\0')
+		if (att->attisdropped || att->attgenerated != '\0' || !is_number(att->atttypid))
 			continue;
 		sequence = sequence_of(build_column_default(rel, att->attnum));
 		/* An identity's needs no right of its own; a call of nextval() does. */

@@ -164,6 +164,16 @@ SELECT give('[{"value": {"code": "A", "n": 11}}, {"value": {"code": "J", "n": 12
 SELECT id, code, n FROM numbered WHERE code IN ('a', 'j', 'k') ORDER BY id;
 SELECT djkafka_drop_consumer('default');
 
+-- a number that is cast to what is none
+CREATE SEQUENCE cast_numbers;
+CREATE TABLE cast_number (id int PRIMARY KEY, v int, m money DEFAULT nextval('cast_numbers')::money, b bit(8) DEFAULT nextval('cast_numbers')::bit(8), t bool DEFAULT nextval('cast_numbers')::int::bool, w text DEFAULT nextval('cast_numbers'),
+                          n numeric(5, 1) DEFAULT nextval('cast_numbers'), s smallint DEFAULT nextval('cast_numbers'));
+SELECT djkafka_subscribe('cast', 'cast_number');
+SELECT give('[{"value": {"id": 1, "v": 1}}]');
+SELECT give('[{"value": {"id": 1, "v": 2}}, {"value": {"id": 2, "v": 2}}]');
+SELECT id, v, num_nulls(m, b, t, w, n, s) AS nulls FROM cast_number ORDER BY id;
+SELECT djkafka_drop_consumer('default');
+
 -- a key that Kafka Connect has written with its schema
 CREATE TABLE wrapped (id int PRIMARY KEY, n int);
 CREATE TABLE two (a int, b text, n int, PRIMARY KEY (a, b));
