@@ -543,14 +543,16 @@ write_newer(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 	for (int first = 0; first < n; first += stretch)
 	{
 		int			nnewer;
+		DjkVersions *versions;
 
 		stretch = djk_version_stretch(apply, state, indexes + first, n - first);
 		memcpy(newer, indexes + first, stretch * sizeof(int));
-		nnewer = djk_version_drop_stale(apply, state, newer, stretch);
+		nnewer = djk_version_drop_stale(apply, state, newer, stretch, &versions);
 		for (int i = 0; i < nnewer; i++)
 			rows[i] = &apply->work[newer[i]].row;
 		if (nnewer > 0)
 			write_by_key(apply, state, rows, nnewer);
+		djk_version_remember(versions);
 	}
 }
 

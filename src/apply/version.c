@@ -8,6 +8,9 @@
  * the rows locked; then each message is compared with what its row would be
  * after those before it.  What is left is written as by any other route.
  *
+ * With remember_deleted the version of a row that is deleted is kept in
+ * djkafka_deleted, so that what was said of it before does not bring it back.
+ *
  * A row that is missing when it is asked for may be there when it is written, by
  * another session: the statements compare once more (statement_sql.c).
  *
@@ -17,22 +20,32 @@
 
 #include "apply/key_table.h"
 #include "apply/statement.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "state/catalog.h"
+#include "state/deleted.h"
 #include "utils/datum.h"
+#include "utils/guc.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
 
-/* The version of a row as the messages so far have made it. */
+/* A row as the messages so far have made it. */
 typedef struct Version
 {
-	bool		known;			/* the row is there, and has one */
+	bool		exists;
+	bool		known;			/* its version; of a row that is gone, the one that is remembered of it */
 	Datum		value;
+	bool		deleted;		/* by one of these messages, the last of which had, or found, this version: */
+	Datum		deleted_value;
 } Version;
 
-typedef struct Versions
+typedef struct DjkVersions
 {
 	DjkRouteState *state;
 	MemoryContext context;
 	DjkKeyTable keys;
 	Version    *versions;		/* by change of 'keys'; of the one row, if it cannot be hashed */
+	DjkRow	   *first;			/* of the one row */
 } Versions;
 
 /* Whether messages of several rows can be compared before the first is written. */
@@ -71,9 +84,27 @@ static Version *
 version_of(Versions *versions, DjkRow *row, bool *found)
 {
 	if (!djk_key_table_serves(versions->state))
+	{
+		*found = versions->first != NULL;
+		versions->first = row;
 		return &versions->versions[0];
+	}
 	return &versions->versions[djk_key_table_enter(&versions->keys, row, found) - versions->keys.changes];
 }
+
+static int
+count_rows(const Versions *versions)
+{
+	return djk_key_table_serves(versions->state) ? versions->keys.nchanges : 1;
+}
+
+static DjkRow *
+key_of(const Versions *versions, int i)
+{
+	return djk_key_table_serves(versions->state) ? versions->keys.changes[i].key : versions->first;
+}
+
+/* ---------- what is there ---------- */
 
 static void
 take_version(HeapTuple tuple, TupleDesc desc, void *arg)
@@ -102,6 +133,7 @@ take_version(HeapTuple tuple, TupleDesc desc, void *arg)
 	}
 	version = version_of(versions, row, &found);
 	value = SPI_getbinval(tuple, desc, state->nkeys + 1, &isnull);
+	version->exists = true;
 	version->known = !isnull;
 	if (!isnull)
 		version->value = datumCopy(value, att->attbyval, att->attlen);
@@ -128,6 +160,123 @@ look_up(DjkApply *apply, Versions *versions, const int *indexes, int n)
 	tuplestore_end(store);
 }
 
+/* ---------- what was there ---------- */
+
+/* Texts that do not depend on anybody's settings. */
+static int
+enter_formats(void)
+{
+	static const char *const formats[][2] = {
+		{"DateStyle", "ISO"}, {"IntervalStyle", "postgres"}, {"extra_float_digits", "1"}, {"bytea_output", "hex"}
+	};
+	int			guc_level = NewGUCNestLevel();
+
+	for (int i = 0; i < lengthof(formats); i++)
+		(void) set_config_option(formats[i][0], formats[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return guc_level;
+}
+
+static char *
+text_of(Oid type, Datum value)
+{
+	Oid			output;
+	bool		is_varlena;
+
+	getTypeOutputInfo(type, &output, &is_varlena);
+	return OidOutputFunctionCall(output, value);
+}
+
+/* A key as an array of JSON. */
+static char *
+key_text(const DjkRouteState *state, const DjkRow *row)
+{
+	StringInfoData text;
+
+	initStringInfo(&text);
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		int			c = state->keys[i];
+
+		appendStringInfoString(&text, i > 0 ? ", " : "[");
+		if (row->nulls[c])
+			appendStringInfoString(&text, "null");
+		else
+			escape_json(&text, text_of(state->columns[c].type, row->values[c]));
+	}
+	appendStringInfoChar(&text, ']');
+	return text.data;
+}
+
+/* Of rows that are not there, what is remembered of them. */
+static void
+recall(Versions *versions)
+{
+	DjkRouteState *state = versions->state;
+	int			total = count_rows(versions);
+	DjkDeleted *rows = palloc0(total * sizeof(DjkDeleted));
+	int		   *numbers = palloc(total * sizeof(int));
+	int			guc_level = enter_formats();
+	DjkIdentity identity;
+	Oid			input;
+	Oid			param;
+	int			n = 0;
+
+	for (int i = 0; i < total; i++)
+	{
+		if (versions->versions[i].exists)
+			continue;
+		numbers[n] = i;
+		rows[n++].key = key_text(state, key_of(versions, i));
+	}
+	djk_catalog_enter(&identity);
+	djk_deleted_find(state->route->id, rows, n, versions->context);
+	djk_catalog_leave(&identity);
+	getTypeInputInfo(state->columns[state->version].type, &input, &param);
+	for (int i = 0; i < n; i++)
+	{
+		Version    *version = &versions->versions[numbers[i]];
+
+		if (rows[i].version == NULL)
+			continue;
+		version->known = true;
+		version->value = OidInputFunctionCall(input, rows[i].version, param, -1);
+	}
+	AtEOXact_GUC(false, guc_level);
+}
+
+void
+djk_version_remember(DjkVersions *versions)
+{
+	DjkRouteState *state = versions->state;
+	int			total = count_rows(versions);
+	DjkDeleted *rows = palloc0(total * sizeof(DjkDeleted));
+	int			guc_level;
+	DjkIdentity identity;
+	int			n = 0;
+
+	if (state->route->remember_deleted_s < 0)
+		return;
+	guc_level = enter_formats();
+	for (int i = 0; i < total; i++)
+	{
+		const Version *version = &versions->versions[i];
+
+		if (!version->deleted)
+			continue;
+		rows[n].key = key_text(state, key_of(versions, i));
+		rows[n++].version = text_of(state->columns[state->version].type, version->deleted_value);
+	}
+	if (n > 0)
+	{
+		djk_catalog_enter(&identity);
+		djk_deleted_remember(state->route->id, rows, n, state->route->remember_deleted_s);
+		djk_catalog_leave(&identity);
+	}
+	AtEOXact_GUC(false, guc_level);
+}
+
+/* ---------- what comes ---------- */
+
 /* Whether a message comes too late; if not, it becomes what the next is compared with. */
 static bool
 is_stale(Versions *versions, DjkRow *row)
@@ -142,25 +291,41 @@ is_stale(Versions *versions, DjkRow *row)
 		DatumGetInt32(FunctionCall2Coll(state->version_compare, state->columns[c].collation,
 										row->values[c], version->value)) <= 0)
 		return true;
-	version->known = has_version && !row->is_delete;
-	version->value = row->values[c];
+	version->exists = !row->is_delete;
+	if (has_version)
+		version->value = row->values[c];
+	/* Of a row that is gone nothing is known, unless somebody remembers. */
+	if (row->is_delete && state->route->remember_deleted_s < 0)
+		version->known = false;
+	else
+		version->known |= has_version;
+	if (row->is_delete && version->known)
+	{
+		version->deleted = true;
+		version->deleted_value = version->value;
+	}
 	return false;
 }
 
 int
-djk_version_drop_stale(DjkApply *apply, DjkRouteState *state, int *indexes, int n)
+djk_version_drop_stale(DjkApply *apply, DjkRouteState *state, int *indexes, int n, DjkVersions **result)
 {
-	Versions	versions = {.state = state, .context = CurrentMemoryContext};
+	Versions   *versions = palloc0(sizeof(Versions));
 	int			nleft = 0;
 
-	versions.versions = palloc0_array(Version, 2 * n);
+	*result = versions;
+	versions->state = state;
+	versions->context = CurrentMemoryContext;
+	versions->versions = palloc0_array(Version, 2 * n);
 	if (djk_key_table_serves(state))
-		djk_key_table_init(&versions.keys, state, 2 * n);
-	look_up(apply, &versions, indexes, n);
+		djk_key_table_init(&versions->keys, state, 2 * n);
+	look_up(apply, versions, indexes, n);
+	if (state->route->remember_deleted_s >= 0)
+		recall(versions);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (is_stale(&versions, &apply->work[indexes[i]].row))
+		if (is_stale(versions, &apply->work[indexes[i]].row))
 			apply->work[indexes[i]].fate = DJK_FATE_STALE;
 		else
 			indexes[nleft++] = indexes[i];

@@ -179,6 +179,27 @@ check_words(const DjkTriggerRow *row)
 				 errhint("Name the zone in which times without one are read, or set types to \"strict\".")));
 }
 
+static void
+check_remember_deleted(const DjkTriggerRow *row)
+{
+	static const Interval none = {0};
+	bool		isnull;
+	Datum		interval = djk_trigger_row_get(row, "remember_deleted", &isnull);
+
+	if (isnull)
+		return;
+	if (djk_trigger_row_text(row, "version_column") == NULL ||
+		strcmp(djk_trigger_row_require_text(row, "operation"), "mirror") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("remember_deleted needs operation \"mirror\" and a version_column"),
+				 errhint("Leave remember_deleted null, or set the others.")));
+	if (DatumGetInt32(DirectFunctionCall2(interval_cmp, interval, IntervalPGetDatum(&none))) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("remember_deleted must be greater than zero")));
+}
+
 /* ---------- target and handler ---------- */
 
 static void
@@ -373,6 +394,8 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->replace_invalid_text = strcmp(djk_trigger_row_text(row, "invalid_text"), "replace") == 0;
 	route->partial_deletes = DatumGetBool(djk_trigger_row_get(row, "partial_deletes", &isnull));
 	route->version_column = djk_trigger_row_text(row, "version_column");
+	(void) djk_trigger_row_get(row, "remember_deleted", &isnull);
+	route->remember_deleted_s = isnull ? -1 : 0;
 	route->renamed = djk_trigger_row_text(row, "renamed");
 	route->search_path = djk_trigger_row_text(row, "search_path");
 }
@@ -442,6 +465,7 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 		djk_trigger_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
 	check_topic(djk_trigger_row_require_text(&row, "topic"));
 	check_words(&row);
+	check_remember_deleted(&row);
 	check_target(&row);
 	check_handler(&row, consumer.is_home);
 	check_one_destination(&row);

@@ -79,6 +79,7 @@ typedef struct DjkRouteRow
 	char	   *time_unit;		/* a unit, or an object of column -> unit; NULL: none */
 	char	   *skip_column;	/* NULL: none */
 	char	   *version_column; /* NULL: none */
+	int64		remember_deleted_s; /* versions of deleted rows, so long; -1: not at all */
 	char	   *renamed;		/* an object of column -> names that it had before; NULL: none */
 	char	   *search_path;
 } DjkRouteRow;

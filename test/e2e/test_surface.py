@@ -45,6 +45,7 @@ VALUES = {
     "partial_deletes": False,
     "invalid_text": "error",
     "lookups": None,
+    "remember_deleted": None,
     "deleted_when": "value->>'op' = 'd'",
     "start_at": "earliest",
     "partition": 0,

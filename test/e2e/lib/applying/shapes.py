@@ -274,7 +274,8 @@ def make_lookup(rnd: random.Random, shape: Shape) -> dict[str, str]:
     """In a table that is there, or in the one that the batch writes."""
     lookup = {"table": "parent", "column": "id"}
     if shape["columns"][0]["type"] == "int" and rnd.random() < 0.5:
-        lookup = {"table": "t", "column": rnd.choice(["k", "a"]), "returns": "a"}
+        # Written so that it is not taken for a route's target, whose topics would come first.
+        lookup = {"table": '"t"', "column": rnd.choice(["k", "a"]), "returns": "a"}
     lookup["missing"] = rnd.choice(["error", "null"])
     lookup |= rnd.choice([{"field": "a"}, {"field": "k"}, {"value": "value->>'b'"}, {"value": "key #>> '{}'"}, {"value": "(value->>'a')::numeric"}])
     return lookup
