@@ -7,8 +7,8 @@
  * upsert that updates would burn one each time, and an integer's numbers are
  * used up by two thousand million updates.  So such a statement looks for the
  * row first, and gives it the number that it has.  Only where nothing else could
- * come of it: not where a trigger may change the key before it is compared, or
- * rows may be hidden.
+ * come of it: not where a trigger may change the key before it is compared, rows
+ * may be hidden, or children have rows of the same key.
  *
  *-------------------------------------------------------------------------
  */
@@ -75,7 +75,7 @@ static bool
 may_look_first(const DjkRouteState *state, Relation rel)
 {
 	return state->route->operation != DJK_OPERATION_INSERT && state->nkeys > 0 && !state->is_view &&
-		rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relrowsecurity &&
+		rel->rd_rel->relkind == RELKIND_RELATION && !rel->rd_rel->relhassubclass && !rel->rd_rel->relrowsecurity &&
 		(rel->trigdesc == NULL || !rel->trigdesc->trig_insert_before_row) &&
 		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_INSERT) == ACLCHECK_OK &&
 		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK;

@@ -233,6 +233,7 @@ find_columns(DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 		DjkColumn  *column;
 		int			c;
 
+		CHECK_FOR_INTERRUPTS();
 		builder->field_columns[i] = -1;
 		if (djk_row_is_deleted_field(state, field))
 		{

@@ -174,6 +174,17 @@ SELECT give('[{"value": {"id": 1, "v": 2}}, {"value": {"id": 2, "v": 2}}]');
 SELECT id, v, num_nulls(m, b, t, w, n, s) AS nulls FROM cast_number ORDER BY id;
 SELECT djkafka_drop_consumer('default');
 
+-- children have rows of the same key
+CREATE TABLE parent (k int PRIMARY KEY, id serial, v text);
+CREATE TABLE first_child () INHERITS (parent);
+CREATE TABLE second_child () INHERITS (parent);
+INSERT INTO first_child VALUES (1, 100, 'first');
+INSERT INTO second_child VALUES (1, 200, 'second');
+SELECT djkafka_subscribe('parent', 'parent');
+SELECT give('[{"value": {"k": 1, "v": "own"}}, {"value": {"k": 2, "v": "own"}}]');
+SELECT tableoid::regclass, k, id < 100 AS own, v FROM parent ORDER BY k, v;
+SELECT djkafka_drop_consumer('default');
+
 -- a key that Kafka Connect has written with its schema
 CREATE TABLE wrapped (id int PRIMARY KEY, n int);
 CREATE TABLE two (a int, b text, n int, PRIMARY KEY (a, b));
