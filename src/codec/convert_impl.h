@@ -97,6 +97,9 @@ extern bool djk_convert_direct_numeric(const DjkConverter *, const DjkField *, D
 /* Strict types: 5.00 and 50e-1 are integers. */
 extern bool djk_convert_full_integer(DjkConverter *, const DjkField *, Datum *, DjkError *);
 
+/* Strict types: a number, whatever the locale's money looks like. */
+extern bool djk_convert_full_money(DjkConverter *, const DjkField *, Datum *, DjkError *);
+
 /* True if the literal is not as jsonb would print it (1e3, -0). */
 extern bool djk_convert_number_is_odd(const char *text, int len);
 

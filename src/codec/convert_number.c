@@ -328,3 +328,19 @@ djk_convert_normalize_number(const char *text, int len)
 								 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
 	return DatumGetCString(DirectFunctionCall1(numeric_out, number));
 }
+
+/*
+ * The type's input function reads by lc_monetary, where a point may separate
+ * thousands, takes an empty string for nothing, and (1) for -1.
+ */
+bool
+djk_convert_full_money(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+{
+	Datum		number;
+	bool		isnull;
+
+	if (!djk_convert(converter->inner, field, &number, &isnull, error))
+		return false;
+	*value = DirectFunctionCall1(numeric_cash, number);
+	return true;
+}

@@ -294,6 +294,23 @@ check_number(const DjkConverter *converter, const DjkField *field, DjkError *err
 		refuse_kind(converter, field, "Fill the column with an expression that makes a number of it.", error);
 }
 
+/* The input function takes -1 for the last one. */
+static bool
+check_oid(const DjkConverter *converter, const DjkField *field, DjkError *error)
+{
+	int			blanks = 0;
+
+	if (!check_number(converter, field, error))
+		return false;
+	while (field->text != NULL && blanks < field->len && field->text[blanks] == ' ')
+		blanks++;
+	if (field->text == NULL || blanks == field->len || field->text[blanks] != '-')
+		return true;
+	return djk_convert_refuse(error, ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE,
+							  psprintf("value out of range for type oid: %s", djk_convert_show(field->text, field->len)),
+							  "The route's types are strict.", NULL);
+}
+
 static bool
 check_bool(const DjkConverter *converter, const DjkField *field, DjkError *error)
 {
@@ -305,7 +322,8 @@ check_bool(const DjkConverter *converter, const DjkField *field, DjkError *error
 static bool
 is_checked(const DjkConverter *converter)
 {
-	if (converter->check_value != NULL || converter->check == check_range_of_time)
+	if (converter->check_value != NULL || converter->check == check_range_of_time ||
+		converter->full == djk_convert_full_bytea || converter->full == djk_convert_full_money)
 		return true;
 	if (converter->is_domain || converter->full == djk_convert_full_array)
 		return is_checked(converter->inner);
@@ -505,6 +523,14 @@ djk_convert_init_strict(DjkConverter *converter)
 		case INT8OID:
 			converter->check = check_number;
 			converter->full = djk_convert_full_integer;
+			break;
+		case OIDOID:
+			converter->check = check_oid;
+			break;
+		case CASHOID:
+			converter->check = check_number;
+			converter->full = djk_convert_full_money;
+			converter->inner = djk_converter_create(NUMERICOID, -1, &converter->options);
 			break;
 		case FLOAT4OID:
 		case FLOAT8OID:
