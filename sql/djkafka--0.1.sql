@@ -1140,6 +1140,30 @@ SELECT c.name AS consumer,
        ) s;
 COMMENT ON VIEW @extschema@.djkafka_status IS 'one row a consumer: wanted and actual state with its reason and fix, lag, rates, counters';
 
+CREATE FUNCTION @extschema@.djkafka_route_evaluation(
+    id bigint,
+    OUT evaluation text,
+    OUT reads text[],
+    OUT reason text
+) RETURNS record
+AS 'MODULE_PATHNAME' LANGUAGE C STRICT VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_route_evaluation(bigint) IS 'how a route''s filter and expressions are evaluated: set, stretches, single, or broken with its reason; nulls for a route of somebody else';
+
+CREATE VIEW @extschema@.djkafka_route_status AS
+SELECT r.id,
+       c.name AS consumer,
+       r.topic,
+       r.route_order,
+       coalesce(r.target_name, r.handler) AS destination,
+       r.operation,
+       e.evaluation,
+       e.reads,
+       e.reason
+  FROM @extschema@.djkafka_route r
+  JOIN @extschema@.djkafka_consumer c ON c.id OPERATOR(pg_catalog.=) r.consumer_id
+ CROSS JOIN LATERAL @extschema@.djkafka_route_evaluation(r.id) e;
+COMMENT ON VIEW @extschema@.djkafka_route_status IS 'one row a route: where its messages go, and how its expressions are evaluated';
+
 CREATE FUNCTION @extschema@.djkafka_outbox_waiting(
     server_id bigint,
     OUT depth bigint,
@@ -1369,6 +1393,7 @@ REVOKE ALL ON
     @extschema@.djkafka_dead_letter,
     @extschema@.djkafka_event,
     @extschema@.djkafka_status,
+    @extschema@.djkafka_route_status,
     @extschema@.djkafka_partition_status
   FROM PUBLIC;
 
@@ -1383,6 +1408,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON
   TO @extowner@ WITH GRANT OPTION;
 GRANT SELECT ON
     @extschema@.djkafka_status,
+    @extschema@.djkafka_route_status,
     @extschema@.djkafka_partition_status
   TO @extowner@ WITH GRANT OPTION;
 GRANT USAGE, SELECT, UPDATE ON
@@ -1415,6 +1441,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_seek(text, text, text, integer),
     @extschema@.djkafka_run(text, integer, text, interval, interval, jsonb),
     @extschema@.djkafka_worker_status(),
+    @extschema@.djkafka_route_evaluation(bigint),
     @extschema@.djkafka_partition_owner(),
     @extschema@.djkafka_is_home(uuid),
     @extschema@.djkafka_system_state(),
@@ -1437,6 +1464,7 @@ GRANT EXECUTE ON FUNCTION
     @extschema@.djkafka_seek(text, text, text, integer),
     @extschema@.djkafka_run(text, integer, text, interval, interval, jsonb),
     @extschema@.djkafka_worker_status(),
+    @extschema@.djkafka_route_evaluation(bigint),
     @extschema@.djkafka_partition_owner(),
     @extschema@.djkafka_is_home(uuid),
     @extschema@.djkafka_system_state(),

@@ -33,6 +33,7 @@ SELECT djkafka_pause(name => 'c'), djkafka_resume(name => 'c'), djkafka_restart(
 SELECT * FROM djkafka_peek(topic => 'arguments.1', max_messages => 1, partition => 0, start_at => 'latest', server => NULL, timeout => '1 s');
 SELECT count(*) FROM djkafka_topics(server => NULL, topic_name => 'arguments.1', timeout => '5 s');
 SELECT djkafka_header(headers => ARRAY[('a', 'x'), ('b', 'y'), ('a', 'z')]::djkafka_header[], name => 'a'), djkafka_header(headers => NULL, name => 'a'), djkafka_header(headers => '{}', name => 'a');
+SELECT * FROM djkafka_route_evaluation(id => :route);
 SELECT djkafka_is_home(home => '00000000-0000-0000-0000-000000000000');
 SELECT djkafka_consumer_state(enabled => true, is_home => true, wanted => 1, running => 1, states => '{running}', decisions => 0, not_running => NULL, routes => 1);
 SELECT djkafka_produce(topic => 't', value => 'v'::text, key => 'k'::text, headers => '{"a": "b"}', partition => 0, at_time => '2020-01-01', server => NULL),
