@@ -271,9 +271,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 typedef struct Progress
 {
 	int			from;			/* first message that is not committed */
-	bool		isolate;		/* the next transaction works by pieces */
-	bool		single;			/* … and holds one message only */
-	bool		rebuilt;		/* the routes' states are new already */
+	DjkManner	manner;
 } Progress;
 
 /* After success: larger transactions again. */
@@ -329,8 +327,8 @@ separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, 
 	else if (outcome == OUTCOME_TIMEOUT)
 		shrink_chunk(apply, n / 2);
 	else
-		progress->single = true;
-	progress->isolate = djk_judge_is_impatient(apply);
+		progress->manner.single = true;
+	progress->manner.isolate = djk_judge_is_impatient(apply);
 	return true;
 }
 
@@ -348,28 +346,28 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 	switch (outcome)
 	{
 		case OUTCOME_DONE:
-			if (!progress->isolate)
+			if (!progress->manner.isolate)
 				grow_chunk(apply);
 			else if (to - from < n)
 				shrink_chunk(apply, CHUNK_AFTER_POISON);
-			progress->isolate = progress->single || djk_judge_is_impatient(apply);
+			progress->manner.isolate = progress->manner.single || djk_judge_is_impatient(apply);
 			return true;
 		case OUTCOME_MESSAGE:
-			if (progress->isolate)
+			if (progress->manner.isolate)
 				return separate(apply, progress, from, n, outcome, result);
-			progress->isolate = true;
+			progress->manner.isolate = true;
 			return true;
 		case OUTCOME_DEFINITION:
-			if (progress->isolate)
+			if (progress->manner.isolate)
 			{
 				result->status = apply->doubtful ? DJK_APPLY_DOUBTFUL : DJK_APPLY_BROKEN;
 				return false;
 			}
-			if (progress->rebuilt)
-				progress->isolate = true;
+			if (progress->manner.rebuilt)
+				progress->manner.isolate = true;
 			else
 				forget_states(apply);
-			progress->rebuilt = true;
+			progress->manner.rebuilt = true;
 			return true;
 		case OUTCOME_TIMEOUT:
 		case OUTCOME_COMMIT:
@@ -459,9 +457,23 @@ note_tries(DjkApply *apply, int end, DjkApplyResult *result)
 							 djk_judge_vain(apply, from, end), 1);
 }
 
+/*
+ * Whether Kafka comes first: whom it has not heard for max.poll.interval.ms it
+ * expels, and a transaction, or a try in vain, takes a third of that.  So none
+ * begins after the first third; what has been found out is for the next batch.
+ * But the verdict on a message alone goes with this one.
+ */
+static bool
+has_to_pause(const DjkApply *apply, int from, TimestampTz started)
+{
+	return apply->time_limit_ms > 0 && apply->work[from].fate == DJK_FATE_PENDING &&
+		TimestampDifferenceExceeds(started, djk_clock_now(), apply->time_limit_ms);
+}
+
 void
 djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 {
+	TimestampTz started = djk_clock_now();
 	Progress	progress = {0};
 	bool		going = true;
 	int			end = 0;
@@ -469,10 +481,12 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	Assert(!IsTransactionState());
 	memset(result, 0, sizeof(*result));
 	take_batch(apply, batch);
-	progress.isolate = djk_judge_is_impatient(apply);
+	progress.manner = apply->manner;
+	progress.manner.isolate |= djk_judge_is_impatient(apply);
+	memset(&apply->manner, 0, sizeof(apply->manner));
 	while (going)
 	{
-		int			n = progress.single ? 1 : apply->chunk_messages;
+		int			n = progress.manner.single ? 1 : apply->chunk_messages;
 		int			to;
 		Outcome		outcome;
 
@@ -481,9 +495,15 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 		to = djk_condemn_begin(apply, progress.from, progress.from + n);
 		n = to - progress.from;
 		end = to;
-		outcome = transact(apply, progress.from, &to, progress.isolate, &result->error);
+		outcome = transact(apply, progress.from, &to, progress.manner.isolate, &result->error);
 		djk_condemn_end(apply);
 		going = follow_up(apply, &progress, outcome, n, to, result) && progress.from < batch->nmessages;
+		if (going && has_to_pause(apply, progress.from, started))
+		{
+			apply->manner = progress.manner;
+			result->status = DJK_APPLY_PAUSED;
+			going = false;
+		}
 	}
 	result->decided = progress.from;
 	result->failed_at = apply->failed_at;

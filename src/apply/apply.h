@@ -17,6 +17,7 @@ typedef struct DjkApply DjkApply;
 typedef enum DjkApplyStatus
 {
 	DJK_APPLY_DONE,
+	DJK_APPLY_PAUSED,			/* so far: Kafka is to be asked before the rest is fetched again */
 	DJK_APPLY_TRANSIENT,		/* what is left waits and is tried again */
 	DJK_APPLY_BROKEN,			/* the definition does not fit the database */
 	DJK_APPLY_DOUBTFUL,			/* the same, or one message: waits and is tried again */

@@ -55,6 +55,14 @@ typedef struct DjkWork
 	char	   *context;
 } DjkWork;
 
+/* How what comes next is applied. */
+typedef struct DjkManner
+{
+	bool		isolate;		/* the next transaction works by pieces */
+	bool		single;			/* … and holds one message only */
+	bool		rebuilt;		/* the routes' states are new already */
+} DjkManner;
+
 typedef struct DjkApply
 {
 	const DjkConsumerRow *consumer;
@@ -74,6 +82,7 @@ typedef struct DjkApply
 	int			chunk_messages; /* most in one transaction, less than the batch after a time-out */
 	int			chunk_successes;
 	int			time_limit_ms;	/* of one transaction; 0 none */
+	DjkManner	manner;			/* what a batch that had to pause had found out */
 	TimestampTz limit_at;		/* when the one at hand has reached its limit; 0: it has none */
 
 	/* whose fault an error is: judge.c */

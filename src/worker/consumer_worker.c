@@ -412,6 +412,15 @@ retry_now(DjkMember *worker)
 	djk_member_load_and_fetch(worker);
 }
 
+/* Before what is left of a batch is fetched again, Kafka hears of us. */
+static void
+fetch_again(DjkMember *worker)
+{
+	djk_positions_rewind(worker->positions);
+	djk_positions_suspend(worker->positions);
+	worker->retry_at = djk_clock_now();
+}
+
 pg_noreturn static void
 throw_result(const DjkMember *worker, const DjkApplyResult *result)
 {
@@ -435,6 +444,11 @@ finish_batch(DjkMember *worker, const DjkApplyResult *result)
 	}
 	switch (result->status)
 	{
+		case DJK_APPLY_PAUSED:
+			fetch_again(worker);
+			if (result->decided == 0)
+				break;
+			/* FALLTHROUGH */
 		case DJK_APPLY_DONE:
 			/* What has failed may not have been in it. */
 			if (djk_positions_in_vain(worker->positions))

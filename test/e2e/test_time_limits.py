@@ -114,6 +114,25 @@ def test_batch_is_halved(name: str, unlimited, db: Database, kafka: Client, topi
     assert name in letter["hint"] and "max.poll" not in letter["hint"]
 
 
+def test_slow_rows_do_not_cost_the_group(db: Database, kafka: Client, topic: str) -> None:
+    """A batch that takes longer than max.poll.interval.ms as a whole is no silence to Kafka, from the first one on."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.25); RETURN NEW; END $$")
+    db.query("CREATE TRIGGER slow BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION slow()")
+    kafka.produce(topic, [Record(f'{{"id": {number}}}', partition=0) for number in range(52)])
+    log = db.cluster.log_size()
+    db.query(
+        "SELECT djkafka_create_consumer('slow', options => %s)",
+        '{"max.poll.interval.ms": "10000", "session.timeout.ms": "10000"}',
+    )
+    db.query("SELECT djkafka_create_route('slow', %s, 'item')", topic)
+    wait_count(db, "item", 52, timeout=90)
+    assert db.cluster.log(log).count("was assigned") == 1
+    wait_value(db, "SELECT applied FROM djkafka_offset", 52)
+    assert db.value("SELECT count(*) FROM djkafka_dead_letter") == 0
+    assert db.value("SELECT batches FROM djkafka_status") > 1
+
+
 TOOK = """
     CREATE TABLE took (ms float);
     CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -124,6 +124,7 @@ answer(Job *job, const DjkApplyResult *total)
 {
 	static const char *const states[] = {
 		[DJK_APPLY_DONE] = "done",
+		[DJK_APPLY_PAUSED] = "paused",
 		[DJK_APPLY_TRANSIENT] = "transient",
 		[DJK_APPLY_DOUBTFUL] = "doubtful",
 		[DJK_APPLY_BROKEN] = "broken",
