@@ -939,8 +939,7 @@ CREATE FUNCTION @extschema@.djkafka_worker_status(
     OUT rows_per_second double precision,
     OUT last_batch_at timestamp with time zone,
     OUT last_error text,
-    OUT last_error_at timestamp with time zone,
-    OUT log_lines_dropped bigint
+    OUT last_error_at timestamp with time zone
 ) RETURNS SETOF record
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE ROWS 20;
 COMMENT ON FUNCTION @extschema@.djkafka_worker_status() IS 'djkafka''s processes of this database: one row for each worker that runs or should';

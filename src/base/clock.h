@@ -60,6 +60,13 @@ djk_clock_now(void)
 	return USECS_PER_DAY + (TimestampTz) now.tv_sec * USECS_PER_SEC + now.tv_nsec / 1000;
 }
 
+/* Its milliseconds; calls nothing of the server, so that any thread may ask. */
+static inline double
+djk_clock_ms(void)
+{
+	return djk_clock_now() / 1000.0;
+}
+
 /* The time of day at that moment, for people; 0 stays 0. */
 static inline TimestampTz
 djk_clock_to_timestamp(TimestampTz moment)

@@ -282,6 +282,5 @@ typedef struct DjkGroupLook DjkGroupLook;
 extern DjkGroupLook *djk_consumer_look_start(DjkConsumer *consumer, const char *group_id,
 											 const char *const *topics, int ntopics, int timeout_ms);
 extern DjkGroupView *djk_consumer_look_take(DjkGroupLook *look);
-extern void djk_consumer_look_forget(DjkGroupLook *look);
 
 #endif							/* DJK_KAFKA_CONSUMER_H */

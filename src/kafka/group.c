@@ -16,9 +16,9 @@
  */
 #include "kafka/consumer.h"
 
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "kafka/consumer_int.h"
 #include "kafka/error.h"
 
@@ -54,15 +54,6 @@ struct DjkGroupLook
 };
 
 /* ---------- in the thread ---------- */
-
-static double
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000.0 + ts.tv_nsec / 1000000.0;
-}
 
 static rd_kafka_resp_err_t
 ask_group(Look *look, int timeout_ms)
@@ -104,10 +95,10 @@ ask_until(Look *look, rd_kafka_resp_err_t (*ask) (Look *, int), double until)
 {
 	for (;;)
 	{
-		double		left = until - now_ms();
+		double		left = until - djk_clock_ms();
 		rd_kafka_resp_err_t code = ask(look, (int) Max(left, 1));
 
-		if (djk_kafka_error_classify(code) != DJK_KAFKA_RETRIABLE || until - now_ms() <= RETRY_US / 1000)
+		if (djk_kafka_error_classify(code) != DJK_KAFKA_RETRIABLE || until - djk_clock_ms() <= RETRY_US / 1000)
 			return code;
 		usleep(RETRY_US);
 	}
@@ -120,8 +111,8 @@ run_look(void *arg)
 	int			nasked = look->topics != NULL ? look->ntopics : Min(look->ntopics, 1);
 	double		until;
 
-	look->group_code = ask_until(look, ask_group, now_ms() + look->timeout_ms);
-	until = now_ms() + look->timeout_ms;
+	look->group_code = ask_until(look, ask_group, djk_clock_ms() + look->timeout_ms);
+	until = djk_clock_ms() + look->timeout_ms;
 	look->topics_code = look->group_code;
 	while (look->topics_code == RD_KAFKA_RESP_ERR_NO_ERROR && look->nmetadata < nasked)
 		look->topics_code = ask_until(look, ask_topic, until);
@@ -374,11 +365,4 @@ djk_consumer_look_take(DjkGroupLook *started)
 	view = read_look(look);
 	discard_look(look);
 	return view;
-}
-
-void
-djk_consumer_look_forget(DjkGroupLook *started)
-{
-	djk_call_forget(started->call);
-	pfree(started);
 }

@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "kafka/conf.h"
 #include "kafka/error.h"
 #include "miscadmin.h"
@@ -50,15 +51,6 @@ struct DjkCall
 };
 
 static bool leaves_hard = false;
-
-static double
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000.0 + ts.tv_nsec / 1000000.0;
-}
 
 static void
 leave_hard(int code, Datum arg)
@@ -172,7 +164,7 @@ static bool
 wait_call(DjkCall *call, double until_ms)
 {
 	DjkHandleShared *shared = call->shared;
-	double		slice = Min(until_ms, now_ms() + DJK_HANDLE_SLICE_MS);
+	double		slice = Min(until_ms, djk_clock_ms() + DJK_HANDLE_SLICE_MS);
 	struct timespec ts;
 	bool		done;
 
@@ -212,7 +204,7 @@ djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
 				void (*discard) (void *arg), void *arg, int timeout_ms)
 {
 	DjkCall	   *call = start_call(handle->shared, run, discard, arg, -1);
-	double		until = now_ms() + timeout_ms;
+	double		until = djk_clock_ms() + timeout_ms;
 	bool		done = false;
 
 	if (call == NULL)
@@ -225,7 +217,7 @@ djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
 
 	PG_TRY();
 	{
-		while (!(done = wait_call(call, until)) && now_ms() < until)
+		while (!(done = wait_call(call, until)) && djk_clock_ms() < until)
 			CHECK_FOR_INTERRUPTS();
 	}
 	PG_CATCH();
@@ -253,16 +245,6 @@ bool
 djk_call_ended(DjkCall *call)
 {
 	return wait_call(call, 0);
-}
-
-void
-djk_call_forget(DjkCall *call)
-{
-	void		(*discard) (void *arg) = call->discard;
-	void	   *arg = call->arg;
-
-	if (abandon_call(call))
-		discard(arg);
 }
 
 static void
@@ -383,12 +365,12 @@ typedef struct Burial
 static void
 close_consumer(Burial *burial)
 {
-	double		until = now_ms() + burial->close_ms;
+	double		until = djk_clock_ms() + burial->close_ms;
 	rd_kafka_error_t *error = rd_kafka_consumer_close_queue(burial->rk, burial->queue);
 
 	if (error != NULL)
 		rd_kafka_error_destroy(error);	/* closed already, or fatal: nothing to leave */
-	while (!rd_kafka_consumer_closed(burial->rk) && now_ms() < until)
+	while (!rd_kafka_consumer_closed(burial->rk) && djk_clock_ms() < until)
 	{
 		rd_kafka_event_t *event = rd_kafka_queue_poll(burial->queue, DJK_HANDLE_SLICE_MS);
 
@@ -430,7 +412,7 @@ static bool
 bury(DjkHandle *handle, int timeout_ms)
 {
 	Burial	   *burial = calloc(1, sizeof(Burial));
-	double		until = now_ms() + timeout_ms;
+	double		until = djk_clock_ms() + timeout_ms;
 	DjkCall	   *call;
 
 	if (burial == NULL)
@@ -450,7 +432,7 @@ bury(DjkHandle *handle, int timeout_ms)
 		return false;
 	}
 	while (!wait_call(call, until))
-		if (now_ms() >= until)
+		if (djk_clock_ms() >= until)
 		{
 			if (!abandon_call(call))
 				return false;

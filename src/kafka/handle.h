@@ -70,15 +70,13 @@ extern bool djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
 /*
  * The same without waiting: NULL if there is no memory or no thread ('arg' is
  * discarded then).  The wake pipe is written to when the call has ended; asking
- * whether it has then frees it, and 'arg' is the caller's again.  One that is
- * forgotten discards 'arg' when it ends.
+ * whether it has then frees it, and 'arg' is the caller's again.
  */
 typedef struct DjkCall DjkCall;
 
 extern DjkCall *djk_handle_start(DjkHandle *handle, void (*run) (void *arg),
 								 void (*discard) (void *arg), void *arg);
 extern bool djk_call_ended(DjkCall *call);
-extern void djk_call_forget(DjkCall *call);
 
 /* All signals off while the library makes threads, which inherit the mask. */
 static inline void

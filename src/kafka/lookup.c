@@ -14,9 +14,9 @@
  */
 #include "kafka/consumer.h"
 
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "kafka/consumer_int.h"
 #include "kafka/error.h"
 
@@ -41,15 +41,6 @@ struct Lookup
 	const struct rd_kafka_metadata *metadata;
 	char	   *cluster_id;
 };
-
-static double
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000.0 + ts.tv_nsec / 1000000.0;
-}
 
 static Lookup *
 create_lookup(DjkConsumer *consumer, rd_kafka_resp_err_t (*ask) (Lookup *, int), int timeout_ms)
@@ -86,15 +77,15 @@ static void
 run_lookup(void *arg)
 {
 	Lookup	   *lookup = arg;
-	double		until = now_ms() + lookup->timeout_ms;
+	double		until = djk_clock_ms() + lookup->timeout_ms;
 
 	for (;;)
 	{
-		double		left = until - now_ms();
+		double		left = until - djk_clock_ms();
 
 		lookup->code = lookup->ask(lookup, (int) Max(left, 1));
 		if (djk_kafka_error_classify(lookup->code) != DJK_KAFKA_RETRIABLE ||
-			until - now_ms() <= RETRY_US / 1000)
+			until - djk_clock_ms() <= RETRY_US / 1000)
 			break;
 		usleep(RETRY_US);
 	}
@@ -222,13 +213,13 @@ bool
 djk_consumer_offsets_for_time(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
 							  int64 timestamp_ms, int timeout_ms, DjkError *error)
 {
-	double		until = now_ms() + timeout_ms;
+	double		until = djk_clock_ms() + timeout_ms;
 
 	if (n == 0)
 		return true;
 	if (!look_up_offsets(consumer, partitions, n, timestamp_ms, timeout_ms, error))
 		return false;
-	return resolve_ends(consumer, partitions, n, (int) Max(until - now_ms(), 1), error);
+	return resolve_ends(consumer, partitions, n, (int) Max(until - djk_clock_ms(), 1), error);
 }
 
 bool
@@ -236,7 +227,7 @@ djk_consumer_watermarks(DjkConsumer *consumer, const char *topic, int partition,
 						int64 *low, int64 *high, int timeout_ms, DjkError *error)
 {
 	DjkTopicPartition wanted = {0};
-	double		until = now_ms() + timeout_ms;
+	double		until = djk_clock_ms() + timeout_ms;
 
 	*low = *high = DJK_OFFSET_UNKNOWN;
 	wanted.topic = pstrdup(topic);
@@ -247,7 +238,7 @@ djk_consumer_watermarks(DjkConsumer *consumer, const char *topic, int partition,
 	{
 		*low = wanted.offset;
 		if (!look_up_offsets(consumer, &wanted, 1, DJK_OFFSET_LATEST,
-							 (int) Max(until - now_ms(), 1), error))
+							 (int) Max(until - djk_clock_ms(), 1), error))
 			return false;
 		*high = wanted.offset;
 	}

@@ -96,9 +96,3 @@ djk_mock_log(DjkMock *mock, int *level)
 			return text;
 	}
 }
-
-void
-djk_mock_destroy(DjkMock *mock)
-{
-	djk_handle_destroy(mock->handle, DJK_HANDLE_RESET_MS);
-}

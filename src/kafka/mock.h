@@ -24,7 +24,4 @@ extern const char *djk_mock_bootstrap(const DjkMock *mock);
 /* The library's log lines: takes the next, or NULL.  Valid until the next call. */
 extern const char *djk_mock_log(DjkMock *mock, int *level);
 
-/* Ends it before its context does. */
-extern void djk_mock_destroy(DjkMock *mock);
-
 #endif							/* DJK_KAFKA_MOCK_H */

@@ -13,8 +13,7 @@
  */
 #include "kafka/producer.h"
 
-#include <time.h>
-
+#include "base/clock.h"
 #include "kafka/consumer.h"
 #include "kafka/error.h"
 #include "kafka/producer_int.h"
@@ -57,15 +56,6 @@ struct Question
 	bool		leaderless;
 };
 
-static double
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000.0 + ts.tv_nsec / 1000000.0;
-}
-
 static Question *
 create_question(DjkProducer *producer)
 {
@@ -97,7 +87,7 @@ discard_question(void *arg)
 static void
 pause_before_retry(double slice_start)
 {
-	double		spent = now_ms() - slice_start;
+	double		spent = djk_clock_ms() - slice_start;
 
 	if (spent < RETRY_MS)
 		pg_usleep((long) ((RETRY_MS - spent) * 1000));
@@ -172,12 +162,12 @@ look_once(DjkProducer *producer, const char *topic, int timeout_ms, DjkTopicLook
 static rd_kafka_resp_err_t
 wait_for_topic(DjkProducer *producer, const char *topic, int timeout_ms, DjkTopicLook *look)
 {
-	double		first = now_ms();
+	double		first = djk_clock_ms();
 	double		until = first + timeout_ms;
 
 	for (;;)
 	{
-		double		start = now_ms();
+		double		start = djk_clock_ms();
 		rd_kafka_resp_err_t code = look_once(producer, topic, (int) Min(Max(until - start, 1), SLICE_MS), look);
 
 		/* A broker that makes topics may say so first. */
@@ -185,7 +175,7 @@ wait_for_topic(DjkProducer *producer, const char *topic, int timeout_ms, DjkTopi
 			until = Min(until, first + MAKING_MS);
 		else if (djk_kafka_error_classify(code) != DJK_KAFKA_RETRIABLE)
 			return code;
-		if (until - now_ms() <= RETRY_MS)
+		if (until - djk_clock_ms() <= RETRY_MS)
 			return code;
 		pause_before_retry(start);
 	}
@@ -291,11 +281,11 @@ judge(const rd_kafka_error_t *error)
 static DjkTransactionResult
 ask_in_slices(DjkProducer *producer, Question *question, int timeout_ms, DjkError *error)
 {
-	double		until = now_ms() + timeout_ms;
+	double		until = djk_clock_ms() + timeout_ms;
 
 	for (;;)
 	{
-		double		start = now_ms();
+		double		start = djk_clock_ms();
 		DjkTransactionResult result;
 		int			slice = djk_producer_in_flight(producer) > 0 ? SHORT_SLICE_MS : SLICE_MS;
 
@@ -308,7 +298,7 @@ ask_in_slices(DjkProducer *producer, Question *question, int timeout_ms, DjkErro
 		}
 		djk_producer_take_reports(producer);
 		result = judge(question->error);
-		if (result != DJK_TRANSACTION_RETRY || now_ms() >= until)
+		if (result != DJK_TRANSACTION_RETRY || djk_clock_ms() >= until)
 		{
 			if (result != DJK_TRANSACTION_OK)
 				djk_kafka_error_fill(error, rd_kafka_error_code(question->error),
@@ -392,7 +382,7 @@ bool
 djk_producer_carried(DjkProducer *producer, const char *group, const char *topic, int partition,
 					 int64 *number, char **note, int timeout_ms, DjkError *error)
 {
-	double		until = now_ms() + timeout_ms;
+	double		until = djk_clock_ms() + timeout_ms;
 	MemoryContext context = AllocSetContextCreate(producer->context, "djkafka carried number",
 												  ALLOCSET_SMALL_SIZES);
 	DjkConsumerConfig config = {0};
@@ -414,7 +404,7 @@ djk_producer_carried(DjkProducer *producer, const char *group, const char *topic
 	PG_TRY();
 	{
 		consumer = djk_consumer_create(context, &config);
-		answered = djk_consumer_committed(consumer, &carrier, 1, (int) Max(until - now_ms(), 1), error);
+		answered = djk_consumer_committed(consumer, &carrier, 1, (int) Max(until - djk_clock_ms(), 1), error);
 		djk_consumer_destroy(consumer, GRACE_MS);
 	}
 	PG_FINALLY();

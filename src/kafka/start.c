@@ -12,9 +12,9 @@
  */
 #include "kafka/consumer.h"
 
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "kafka/consumer_int.h"
 #include "kafka/error.h"
 
@@ -45,26 +45,17 @@ struct DjkStartLook
 
 /* ---------- in the thread ---------- */
 
-static double
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return ts.tv_sec * 1000.0 + ts.tv_nsec / 1000000.0;
-}
-
 static int
 left_ms(const Look *look)
 {
-	return (int) Max(look->until - now_ms(), 1);
+	return (int) Max(look->until - djk_clock_ms(), 1);
 }
 
 /* Whether another try is worth it; waits before it. */
 static bool
 tries_again(const Look *look, rd_kafka_resp_err_t code)
 {
-	if (djk_kafka_error_classify(code) != DJK_KAFKA_RETRIABLE || look->until - now_ms() <= RETRY_US / 1000)
+	if (djk_kafka_error_classify(code) != DJK_KAFKA_RETRIABLE || look->until - djk_clock_ms() <= RETRY_US / 1000)
 		return false;
 	usleep(RETRY_US);
 	return true;
@@ -190,7 +181,7 @@ run_look(void *arg)
 {
 	Look	   *look = arg;
 
-	look->until = now_ms() + look->timeout_ms;
+	look->until = djk_clock_ms() + look->timeout_ms;
 	look->code = ask_start(look);
 }
 

@@ -112,8 +112,8 @@ note_lock(DjkSlotStatus *s)
 static void
 put_worker(ReturnSetInfo *rsinfo, const DjkSlotStatus *s)
 {
-	Datum		values[18];
-	bool		nulls[18] = {false};
+	Datum		values[17];
+	bool		nulls[17] = {false};
 
 	set_text(&values[0], &nulls[0], djk_kind_name(s->key.kind));
 	values[1] = Int64GetDatum(s->key.consumer_id);
@@ -138,7 +138,6 @@ put_worker(ReturnSetInfo *rsinfo, const DjkSlotStatus *s)
 	set_time(&values[14], &nulls[14], s->last_batch_at);
 	set_text(&values[15], &nulls[15], s->last_error);
 	set_time(&values[16], &nulls[16], s->last_error_at);
-	values[17] = Int64GetDatum(s->log_lines_dropped);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

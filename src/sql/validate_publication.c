@@ -371,11 +371,13 @@ djkafka_unpublish(PG_FUNCTION_ARGS)
 	};
 	Datum		values[2];
 	char		nulls[] = {' ', PG_ARGISNULL(1) ? 'n' : ' ', '\0'};
+	const char *name;
 
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"relation\" must not be null")));
+	name = get_rel_name(PG_GETARG_OID(0));
 	values[0] = PG_GETARG_DATUM(0);
 	values[1] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
 	if (SPI_connect() != SPI_OK_CONNECT)
@@ -383,7 +385,8 @@ djkafka_unpublish(PG_FUNCTION_ARGS)
 	if (djk_catalog_execute(&delete_publications, values, nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("table \"%s\" has no such publication", get_rel_name(PG_GETARG_OID(0))),
+				 name != NULL ? errmsg("table \"%s\" has no such publication", name) :
+				 errmsg("relation with OID %u does not exist", PG_GETARG_OID(0)),
 				 errhint("SELECT relation, topic FROM djkafka_publication shows those that exist.")));
 	SPI_finish();
 	PG_RETURN_VOID();

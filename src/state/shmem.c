@@ -422,14 +422,6 @@ djk_slot_add_batch(int slot, int64 messages)
 }
 
 void
-djk_slot_add_dropped_log(int slot, int64 lines)
-{
-	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	shared->slots[slot].status.log_lines_dropped += lines;
-	LWLockRelease(shared->lock);
-}
-
-void
 djk_slot_ask_leave(int slot, uint32 generation)
 {
 	Slot	   *s;
@@ -531,12 +523,6 @@ djk_wake_outbox(Oid database)
 		}
 	}
 	LWLockRelease(shared->lock);
-}
-
-void
-djk_wake_launcher(void)
-{
-	wake_matching(InvalidOid);
 }
 
 bool

@@ -79,7 +79,6 @@ typedef struct DjkSlotStatus
 	TimestampTz last_batch_at;
 	char		last_error[DJK_REASON_SIZE];
 	TimestampTz last_error_at;
-	int64		log_lines_dropped;
 } DjkSlotStatus;
 
 /* How a consumer worker ended, for its supervisor. */
@@ -128,7 +127,6 @@ extern void djk_slot_set_revision(int slot, int64 revision);
 extern void djk_slot_set_error(int slot, const char *message);
 extern void djk_slot_set_leaving(int slot, DjkLeaving leaving);
 extern void djk_slot_add_batch(int slot, int64 messages);
-extern void djk_slot_add_dropped_log(int slot, int64 lines);
 
 /* Asks a slot's process to leave for good (unsubscribing); cleared by attach. */
 extern void djk_slot_ask_leave(int slot, uint32 generation);
@@ -147,7 +145,6 @@ extern bool djk_slot_failed_before(int slot);
  */
 extern void djk_wake_database(Oid database);
 extern void djk_wake_outbox(Oid database);
-extern void djk_wake_launcher(void);
 /* True once for each wake since the last call, for the process's own slot. */
 extern bool djk_wake_taken(void);
 /* Whether there is one that was not taken yet. */

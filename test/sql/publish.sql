@@ -101,6 +101,8 @@ SELECT key FROM news();
 
 SELECT djkafka_unpublish('shop_sale');
 SELECT refused($$SELECT djkafka_unpublish('shop_sale')$$);
+SELECT refused($$SELECT djkafka_unpublish(0)$$);
+SELECT refused($$SELECT djkafka_unpublish(4294967295, 't')$$);
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'shop_sale'::regclass;
 INSERT INTO shop_sale (number) VALUES ('unpublished');
 SELECT * FROM news();
