@@ -48,9 +48,26 @@ write_route(DjkApply *apply, int route, const int *indexes, int n)
 	apply->current_route = -1;
 }
 
+/* Whether two tables count by the same: their numbers, or times, follow the order of messages. */
+static bool
+count_together(const DjkRouteState *a, const DjkRouteState *b)
+{
+	ListCell   *lc;
+
+	if (a->has_clock && b->has_clock)
+		return true;
+	foreach(lc, a->sequences)
+	{
+		if (list_member_oid(b->sequences, lfirst_oid(lc)))
+			return true;
+	}
+	return false;
+}
+
 /*
  * Whether messages of one topic have taken several routes, of whose targets one
- * refers to others, or has triggers that may.  Between topics there is no order.
+ * refers to others, or has triggers that may, or which count by the same.
+ * Between topics there is no order.
  */
 static bool
 tables_meet(const DjkApply *apply, const Bitmapset *routes)
@@ -58,6 +75,7 @@ tables_meet(const DjkApply *apply, const Bitmapset *routes)
 	int			ntables = 0;
 	bool		meet = false;
 	int			route = -1;
+	int			other;
 
 	while ((route = bms_next_member(routes, route)) >= 0)
 	{
@@ -66,6 +84,9 @@ tables_meet(const DjkApply *apply, const Bitmapset *routes)
 			continue;
 		ntables++;
 		meet |= apply->states[route]->meets;
+		other = -1;
+		while (!meet && (other = bms_next_member(routes, other)) >= 0 && other < route)
+			meet = apply->states[other] != NULL && count_together(apply->states[route], apply->states[other]);
 	}
 	return ntables > 1 && meet;
 }

@@ -123,6 +123,8 @@ typedef struct DjkRouteState
 	bool		has_policies;	/* which may hide rows from an UPDATE or a DELETE */
 	bool		cascades;		/* a row that goes or changes its key takes others along */
 	bool		meets;			/* it looks for rows of other tables, or others may see its own */
+	List	   *sequences;		/* (Oid) that defaults take numbers from */
+	bool		has_clock;		/* a default differs from call to call by what other tables may call too */
 	bool		alone;			/* rows may depend on each other: a statement each */
 	bool		constrained;	/* so is some column, written by the route or not */
 	bool		counting_excluded;	/* a column with such a default is not in columns */
