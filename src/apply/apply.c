@@ -122,6 +122,8 @@ take_batch(DjkApply *apply, DjkBatch *batch)
 		apply->work[i].route = -1;
 	apply->current = apply->current_route = apply->failed_at = -1;
 	apply->doubtful = false;
+	apply->parked_keys = NULL;
+	apply->park_room = -1;
 	apply->piece_from = 0;
 	apply->piece_to = batch->nmessages;
 }
@@ -302,7 +304,7 @@ fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error
 
 	if (outcome == OUTCOME_TIMEOUT)
 		djk_span_describe_limit(apply, "applying this one message", &too_slow);
-	djk_work_fail(apply, message, &too_slow, NULL);
+	djk_work_fail_for_good(apply, message, &too_slow, NULL);
 }
 
 /*
@@ -411,6 +413,9 @@ count_result(const DjkApply *apply, DjkApplyResult *result)
 			case DJK_FATE_SKIPPED:
 				result->skipped++;
 				break;
+			case DJK_FATE_PARKED:
+				result->parked++;
+				break;
 			default:
 				break;
 		}
@@ -477,6 +482,8 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	Progress	progress = {0};
 	bool		going = true;
 	int			end = 0;
+	int			chunk_messages = apply->chunk_messages;
+	int			chunk_successes = apply->chunk_successes;
 
 	Assert(!IsTransactionState());
 	memset(result, 0, sizeof(*result));
@@ -504,6 +511,12 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 			result->status = DJK_APPLY_PAUSED;
 			going = false;
 		}
+	}
+	/* That something waits in vain says nothing of what has not been tried. */
+	if (batch->again && result->status != DJK_APPLY_PAUSED)
+	{
+		apply->chunk_messages = chunk_messages;
+		apply->chunk_successes = chunk_successes;
 	}
 	result->decided = progress.from;
 	result->failed_at = apply->failed_at;

@@ -37,6 +37,7 @@ typedef struct DjkApplyResult
 	int64		stale;
 	int64		dead;
 	int64		skipped;
+	int64		parked;			/* that wait for a row they refer to */
 	DjkError	error;			/* unless DONE; lives until the next batch */
 } DjkApplyResult;
 

@@ -31,6 +31,7 @@
 
 #include "access/xact.h"
 #include "apply/judge.h"
+#include "apply/park.h"
 #include "apply/piece.h"
 #include "base/compat.h"
 #include "miscadmin.h"
@@ -143,6 +144,8 @@ wait_for_others(Isolation *isolation, int message, bool deferred, ErrorData *eda
 static bool
 take_failure(Isolation *isolation, int message, bool deferred, ErrorData *edata)
 {
+	/* While what was prepared of it is still there. */
+	djk_park_note_key(isolation->apply, message);
 	if (isolation->mode == MODE_REHEARSAL)
 	{
 		wait_for_others(isolation, message, deferred, edata);

@@ -34,6 +34,7 @@
 #include "apply/judge.h"
 
 #include "access/xact.h"
+#include "apply/park.h"
 #include "apply/retry.h"
 #include "apply/span.h"
 #include "apply/statement.h"
@@ -89,7 +90,10 @@ fail_message(DjkApply *apply, int message, const ErrorData *edata)
 	DjkError	error = {0};
 
 	djk_judge_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
-	djk_work_fail(apply, message, &error, djk_convert_shown(edata->context));
+	if (djk_park_is_missing_parent(edata))
+		(void) djk_park_fail(apply, message, &error, djk_convert_shown(edata->context));
+	else
+		djk_work_fail_for_good(apply, message, &error, djk_convert_shown(edata->context));
 }
 
 pg_noreturn static void

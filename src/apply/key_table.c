@@ -41,8 +41,8 @@ djk_key_table_serves(const DjkRouteState *state)
 	return true;
 }
 
-static uint32
-hash_key(const DjkRouteState *state, const DjkRow *row)
+uint32
+djk_key_hash(const DjkRouteState *state, const DjkRow *row)
 {
 	uint32		hash = 0;
 
@@ -79,7 +79,7 @@ equal_keys(const DjkRouteState *state, const DjkRow *a, const DjkRow *b)
 DjkChange *
 djk_key_table_enter(DjkKeyTable *table, DjkRow *row, bool *found)
 {
-	uint32		hash = hash_key(table->state, row);
+	uint32		hash = djk_key_hash(table->state, row);
 	uint32		bucket = hash & table->mask;
 	DjkChange  *change;
 

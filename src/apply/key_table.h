@@ -39,6 +39,9 @@ extern void djk_key_table_reset(DjkKeyTable *table);
 /* Whether the route's key can be hashed. */
 extern bool djk_key_table_serves(const DjkRouteState *state);
 
+/* Equal for rows of equal keys; for a key that can be hashed. */
+extern uint32 djk_key_hash(const DjkRouteState *state, const DjkRow *row);
+
 /* The change of a row's key; a new one if *found is false, which refers to the row. */
 extern DjkChange *djk_key_table_enter(DjkKeyTable *table, DjkRow *row, bool *found);
 

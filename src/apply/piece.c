@@ -11,6 +11,7 @@
 #include "apply/piece.h"
 
 #include "access/xact.h"
+#include "apply/park.h"
 #include "apply/stretch.h"
 #include "base/compat.h"
 #include "commands/trigger.h"
@@ -28,7 +29,7 @@ djk_piece_reset(DjkApply *apply, int from, int to)
 		DjkFate    *fate = &apply->work[i].fate;
 
 		if (*fate == DJK_FATE_APPLIED || *fate == DJK_FATE_FILTERED || *fate == DJK_FATE_DUPLICATE ||
-			*fate == DJK_FATE_STALE)
+			*fate == DJK_FATE_STALE || (*fate == DJK_FATE_PARKED && apply->work[i].error.sqlstate == 0))
 			*fate = DJK_FATE_PENDING;
 		pending |= *fate == DJK_FATE_PENDING;
 	}
@@ -185,6 +186,9 @@ begin_piece(DjkApply *apply, int from, int to)
 			apply->states[route]->running = false;
 	}
 	(void) djk_piece_reset(apply, from, to);
+	/* What was prepared is gone with its memory. */
+	for (int i = from; i < to; i++)
+		memset(&apply->work[i].row, 0, sizeof(DjkRow));
 }
 
 /* Returns the end of what was applied. */
@@ -192,6 +196,7 @@ static int
 apply_stretch(DjkApply *apply, int from, int to, int *indexes)
 {
 	djk_prepare(apply, from, to);
+	djk_park_followers(apply, from, to);
 	to = djk_piece_first_stop(apply, from, to);
 	if (routes_are_independent(apply))
 		write_by_route(apply, from, to, indexes);

@@ -13,6 +13,7 @@
 #include "apply/work.h"
 
 #include "apply/expression.h"
+#include "apply/park.h"
 #include "apply/route_target.h"
 #include "apply/statement.h"
 #include "base/compat.h"
@@ -75,6 +76,18 @@ copy_string(MemoryContext context, const char *s)
 
 void
 djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *context)
+{
+	if (error->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION)
+	{
+		djk_park_note_key(apply, message);
+		(void) djk_park_fail(apply, message, error, context);
+	}
+	else
+		djk_work_fail_for_good(apply, message, error, context);
+}
+
+void
+djk_work_fail_for_good(DjkApply *apply, int message, const DjkError *error, const char *context)
 {
 	static const DjkFate fates[] = {
 		[DJK_ON_ERROR_DEAD_LETTER] = DJK_FATE_DEAD,
@@ -173,6 +186,23 @@ find_candidates(DjkApply *apply, int route, int from, int to, int *indexes)
 	return n;
 }
 
+/* What a look-up has not found is refused with the row, whose key is known by then. */
+static void
+note_missing(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tuple, TupleDesc desc, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	DjkError	error = {0};
+
+	if (!djk_expressions_check_lookups(state, tuple, desc, &error))
+	{
+		DjkError   *refused = palloc(sizeof(DjkError));
+
+		*refused = error;
+		apply->work[message].row.refused = refused;
+	}
+	MemoryContextSwitchTo(old);
+}
+
 /*
  * Filter and expressions of a route, for candidates that may be its own.  A
  * tombstone about which the filter knows nothing belongs to a mirror.
@@ -200,7 +230,6 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 			int			ord = DatumGetInt32(SPI_getbinval(tuple, desc, DJK_RESULT_ORD, &isnull));
 			int			i;
 			bool		matches;
-			DjkError	error = {0};
 
 			if (isnull || ord < 0 || ord >= n)
 				elog(ERROR, "filter and columns gave a row for no message");
@@ -213,10 +242,11 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 				matches = state->route->operation == DJK_OPERATION_MIRROR;
 			if (state->route->filter != NULL && !matches)
 				apply->work[i].route = -1;
-			else if (!djk_expressions_check_lookups(state, tuple, desc, &error))
-				djk_work_fail(apply, i, &error, NULL);
 			else if (state->target_sql != NULL)
+			{
 				djk_row_start(apply, state, i, tuple, desc, attempt);
+				note_missing(apply, state, i, tuple, desc, attempt);
+			}
 		}
 		SPI_finish();
 	}

@@ -11,6 +11,7 @@
 #include "apply/record.h"
 
 #include "apply/message_row.h"
+#include "apply/park.h"
 #include "catalog/pg_type.h"
 #include "codec/codec.h"
 #include "mb/pg_wchar.h"
@@ -122,6 +123,9 @@ count_fate(DjkOffsetAdvance *advance, const DjkWork *work)
 		case DJK_FATE_SKIPPED:
 			advance->skipped++;
 			break;
+		case DJK_FATE_PARKED:
+			advance->parked++;
+			break;
 		case DJK_FATE_PENDING:
 		case DJK_FATE_STOP:
 		case DJK_FATE_LOST:
@@ -192,6 +196,40 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 			all[p].anchor.offset = batch->messages[last_counted[p]].offset;
 			all[p].anchor.crc = djk_message_crc(&batch->messages[last_counted[p]]);
 		}
+		all[n++] = all[p];
+	}
+	*nadvances = n;
+	return all;
+}
+
+/* The same of messages that waited: they leave one counter for another, and no offset moves. */
+static DjkOffsetAdvance *
+make_returns(DjkApply *apply, int from, int to, int *nadvances)
+{
+	DjkBatch   *batch = apply->batch;
+	DjkOffsetAdvance *all = MemoryContextAllocZero(apply->batch_context,
+												   Max(batch->npartitions, 1) * sizeof(DjkOffsetAdvance));
+	int			n = 0;
+
+	for (int i = from; i < to; i++)
+	{
+		DjkOffsetAdvance *advance = &all[batch->messages[i].partition];
+
+		if (apply->work[i].fate == DJK_FATE_LOST || apply->work[i].fate == DJK_FATE_PARKED)
+			continue;
+		count_fate(advance, &apply->work[i]);
+		advance->parked--;
+	}
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		if (all[p].parked == 0)
+			continue;
+		all[p].id = batch->partitions[p].offset_id;
+		all[p].from_offset = all[p].next_offset = batch->partitions[p].next_offset;
+		all[p].generation = batch->partitions[p].generation;
+		all[p].high_watermark = -1;
+		all[p].last_timestamp_ms = DJK_TIMESTAMP_NONE;
+		all[p].anchor.offset = -1;
 		all[n++] = all[p];
 	}
 	*nadvances = n;
@@ -287,12 +325,14 @@ notify_rows(DjkApply *apply, int from, int to)
 DjkOffsetAdvance *
 djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 {
-	DjkOffsetAdvance *advances = make_advances(apply, from, to, nadvances);
+	DjkOffsetAdvance *advances = apply->batch->again ? make_returns(apply, from, to, nadvances) :
+		make_advances(apply, from, to, nadvances);
 	DjkIdentity identity;
 
 	djk_catalog_enter(&identity);
 	write_dead_letters(apply, from, to);
 	tell_condemned(apply, from, to);
+	djk_park_write(apply, from, to);
 	if (*nadvances > 0 && !apply->batch->detached)
 		djk_offset_advance(advances, *nadvances);
 	djk_catalog_leave(&identity);
@@ -314,6 +354,7 @@ djk_record_committed(DjkApply *apply, const DjkOffsetAdvance *advances, int n)
 			partition->next_offset = advances[i].next_offset;
 			if (advances[i].anchor.offset >= 0)
 				partition->anchor = advances[i].anchor;
+			partition->parked += advances[i].parked;
 			partition->vain = 0;
 		}
 	}

@@ -348,6 +348,15 @@ djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tupl
 	MemoryContextSwitchTo(old);
 }
 
+/* It may be a column of the key that was looked up, and not found. */
+static bool
+blame_lookup(const DjkRow *row, DjkError *error)
+{
+	if (row->refused != NULL && row->refused->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION)
+		*error = *row->refused;
+	return false;
+}
+
 /*
  * Builds one row; false and *error if the message cannot become one.  A delete
  * needs its key alone, so an error of another column does not count there.
@@ -374,7 +383,7 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 	if (*filtered)
 		return true;
 	if (state->nkeys > 0 && !put_key(builder, row, m, error))
-		return false;
+		return blame_lookup(row, error);
 	if (row->is_delete && state->route->partial_deletes)
 	{
 		Bitmapset  *part = given_part(builder, row);
@@ -388,9 +397,11 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 	else if (by_key)
 		put_default_key(builder, row);
 	if (by_key && !require_key(builder, row, error))
-		return false;
+		return blame_lookup(row, error);
 	if (state->version >= 0 && !row->is_delete && !require_version(builder, row, error))
 		return false;
+	/* Also where it is refused now: its key is what others may have to wait behind. */
+	row->present = djk_row_share_present(builder->apply, builder->present);
 	if (!row->is_delete && (builder->error.sqlstate != 0 || row->refused != NULL))
 	{
 		*error = builder->error.sqlstate != 0 ? builder->error : *row->refused;
@@ -398,7 +409,6 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 	}
 	builder->apply->work[message].key_only = !row->is_delete && builder->telling != NULL &&
 		!bms_overlap(builder->present, builder->telling);
-	row->present = djk_row_share_present(builder->apply, builder->present);
 	return true;
 }
 

@@ -31,6 +31,7 @@ typedef enum DjkFate
 	DJK_FATE_STALE,				/* its row is as new, or newer */
 	DJK_FATE_DEAD,
 	DJK_FATE_SKIPPED,
+	DJK_FATE_PARKED,			/* waits for a row that it refers to, or behind one that does (park.c) */
 	DJK_FATE_STOP,				/* failed under on_error = stop */
 	DJK_FATE_LOST				/* its partition is not ours any more */
 } DjkFate;
@@ -51,8 +52,10 @@ typedef struct DjkWork
 	int			route;			/* index into the consumer's routes; -1 none yet */
 	bool		key_only;		/* no field of the message but those of its key has a column */
 	DjkRow		row;			/* of a table's route, within an attempt */
-	DjkError	error;			/* of DEAD, SKIPPED, STOP; in batch_context */
+	DjkError	error;			/* of DEAD, SKIPPED, STOP, PARKED; in batch_context */
 	char	   *context;
+	bool		has_key;		/* of its route, or the message's own; noted where it matters: park.c */
+	int64		key_hash;
 } DjkWork;
 
 /* How what comes next is applied. */
@@ -91,6 +94,10 @@ typedef struct DjkApply
 	int		   *doubtful_in_row;	/* by route: messages given up since then */
 	bool		doubtful;		/* what is thrown as broken may be one message's fault: */
 	int			failed_at;		/* this one, or -1 */
+
+	/* what waits: park.c */
+	HTAB	   *parked_keys;	/* of the batch at hand; NULL: none are known */
+	int64		park_room;		/* for messages more; -1: not known yet */
 
 	/* which routes a topic has: a cache */
 	HTAB	   *topics;
@@ -142,8 +149,13 @@ extern DjkRouteState *djk_work_state(DjkApply *apply, int route);
 /* The same between preparing and writing: ERROR if the rows' shape has changed. */
 extern DjkRouteState *djk_work_state_prepared(DjkApply *apply, int route);
 
-/* A message has failed: its fate by its route's policy; the error is copied. */
+/*
+ * A message has failed: its fate by its route's policy, unless it is for want of
+ * a row that it refers to, and may wait for that.  The error is copied.
+ */
 extern void djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
+/* The same, whatever it failed for. */
+extern void djk_work_fail_for_good(DjkApply *apply, int message, const DjkError *error, const char *context);
 
 /*
  * A tuplestore of the input relation for messages (djk_ord = index in 'indexes');

@@ -71,6 +71,7 @@ typedef struct DjkBatchPartition
 	DjkAnchor	anchor;			/* of what was applied so far; kept by apply */
 	bool		lost;			/* set by apply: the row is no longer ours */
 	int			vain;			/* tries in a row at what comes next that came to nothing; kept by apply */
+	int64		parked;			/* messages of it that wait for a parent; kept by apply */
 } DjkBatchPartition;
 
 typedef struct DjkBatch DjkBatch;
@@ -83,6 +84,7 @@ struct DjkBatch
 	int			nmessages;
 	Size		bytes;			/* of keys and values */
 	bool		detached;		/* not from Kafka: there are no offset rows to move */
+	bool		again;			/* messages that waited: no offset moves, and each source is a DjkParked */
 
 	/*
 	 * Headers are parsed on demand, most routes never look.  Returns the

@@ -25,6 +25,7 @@ bool		djk_embedded_broker = false;
 int			djk_max_workers = DJK_MAX_WORKERS_DEFAULT;
 int			djk_max_partitions = DJK_MAX_PARTITIONS_DEFAULT;
 int			djk_batch_messages = DJK_BATCH_MESSAGES_DEFAULT;
+int			djk_max_parked = DJK_MAX_PARKED_DEFAULT;
 int			djk_batch_size_kb = DJK_BATCH_SIZE_DEFAULT;
 int			djk_queue_size_kb = DJK_QUEUE_SIZE_DEFAULT;
 int			djk_max_retry_interval_s = 60;
@@ -260,6 +261,9 @@ define_consumer_settings(void)
 	define_int("djkafka.batch_size", "Most bytes of messages that are applied in one transaction.",
 			   &djk_batch_size_kb, DJK_BATCH_SIZE_DEFAULT,
 			   DJK_BATCH_SIZE_MIN, DJK_BATCH_SIZE_MAX, PGC_SIGHUP, GUC_UNIT_KB);
+	define_int("djkafka.max_parked", "Most messages of a consumer that wait for a parent.",
+			   &djk_max_parked, DJK_MAX_PARKED_DEFAULT,
+			   DJK_MAX_PARKED_MIN, DJK_MAX_PARKED_MAX, PGC_SIGHUP, 0);
 	define_int("djkafka.event_retention", "Age at which rows of djkafka_event are removed.",
 			   &djk_event_retention_s, 30 * 24 * 60 * 60, 60, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("djkafka.max_retry_interval", "Longest wait before a failed worker or batch is tried again.",

@@ -29,6 +29,9 @@
 #define DJK_MAX_WORKERS_DEFAULT		64
 #define DJK_MAX_WORKERS_MIN			1
 #define DJK_MAX_WORKERS_MAX			4096
+#define DJK_MAX_PARKED_DEFAULT		100000
+#define DJK_MAX_PARKED_MIN			0
+#define DJK_MAX_PARKED_MAX			10000000
 #define DJK_MAX_PARTITIONS_DEFAULT	4096
 #define DJK_MAX_PARTITIONS_MIN		16
 #define DJK_MAX_PARTITIONS_MAX		1000000
@@ -50,6 +53,7 @@ extern bool djk_embedded_broker;
 extern int	djk_max_workers;
 extern int	djk_max_partitions;
 extern int	djk_batch_messages;
+extern int	djk_max_parked;
 extern int	djk_batch_size_kb;
 extern int	djk_queue_size_kb;
 extern int	djk_max_retry_interval_s;

@@ -96,6 +96,7 @@ enter_partition(DjkCollector *collector, DjkPosition *position)
 	partition->next_offset = position->next_offset;
 	partition->high_watermark = -1;
 	partition->vain = position->vain;
+	partition->parked = position->parked;
 	partition->anchor = position->anchor;
 }
 

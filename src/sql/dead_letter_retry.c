@@ -11,20 +11,15 @@
  */
 #include "base/djk.h"
 
-#include "access/htup_details.h"
 #include "apply/apply.h"
 #include "fmgr.h"
-#include "funcapi.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "sql/run.h"
 #include "state/catalog.h"
 #include "state/dead_letter.h"
+#include "state/header.h"
 #include "tcop/utility.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/lsyscache.h"
-#include "utils/typcache.h"
 
 PG_FUNCTION_INFO_V1(djkafka_dead_letter_retry);
 
@@ -53,45 +48,6 @@ bytes_of(Datum bytea_datum, int *len)
 	return VARDATA_ANY(DatumGetPointer(bytea_datum));
 }
 
-/* As Kafka has them: names are UTF-8. */
-static void
-read_header(HeapTupleHeader row, TupleDesc desc, DjkHeader *header)
-{
-	HeapTupleData tuple = {0};
-	Datum		values[2];
-	bool		nulls[2];
-	char	   *name;
-
-	tuple.t_len = HeapTupleHeaderGetDatumLength(row);
-	tuple.t_data = row;
-	heap_deform_tuple(&tuple, desc, values, nulls);
-	name = nulls[0] ? pstrdup("") : TextDatumGetCString(values[0]);
-	header->name = pg_server_to_any(name, strlen(name), PG_UTF8);
-	header->name_len = strlen(header->name);
-	header->value = bytes_of(nulls[1] ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM(values[1])), &header->value_len);
-}
-
-static void
-read_headers(Datum array, LetterHeaders *given)
-{
-	Oid			type = djk_catalog_type("djkafka_header");
-	TupleDesc	desc;
-	Datum	   *elements;
-	int16		typlen;
-	bool		typbyval;
-	char		typalign;
-
-	if (array == (Datum) 0)
-		return;
-	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
-	deconstruct_array(DatumGetArrayTypeP(array), type, typlen, typbyval, typalign, &elements, NULL, &given->nheaders);
-	given->headers = palloc0(Max(given->nheaders, 1) * sizeof(DjkHeader));
-	desc = lookup_rowtype_tupdesc(type, -1);
-	for (int i = 0; i < given->nheaders; i++)
-		read_header(DatumGetHeapTupleHeader(elements[i]), desc, &given->headers[i]);
-	ReleaseTupleDesc(desc);
-}
-
 /* The letter as a batch of one, in CurrentMemoryContext. */
 static DjkBatch *
 batch_of(const DjkDeadLetter *letter)
@@ -99,7 +55,7 @@ batch_of(const DjkDeadLetter *letter)
 	DjkBatch   *batch = palloc0(sizeof(DjkBatch));
 	LetterHeaders *given = palloc0(sizeof(LetterHeaders));
 
-	read_headers(letter->headers, given);
+	given->nheaders = djk_headers_read(letter->headers, &given->headers);
 	batch->messages = palloc0(sizeof(DjkMessage));
 	batch->nmessages = 1;
 	batch->messages->offset = letter->offset;

@@ -162,6 +162,7 @@ add_partition(Run *run, const char *topic, const DjkOffsetRow *row)
 	partition->at.generation = row->generation;
 	partition->at.next_offset = row->next_offset;
 	partition->at.anchor = row->anchor;
+	partition->at.parked = row->parked;
 }
 
 /* Resolves where a row starts, and stores it. */
@@ -259,6 +260,7 @@ load_topic(Run *run, const char *topic)
 			djk_catalog_leave(&identity);
 			partition->at.generation++;
 			partition->at.next_offset = 0;
+			partition->at.parked = 0;
 			partition->at.anchor.offset = -1;
 		}
 		else if (rows[i].next_offset == DJK_OFFSET_UNRESOLVED)
@@ -308,6 +310,7 @@ leave_out(Run *run, RunPartition *partition, const char *what)
 		djk_offset_stop(partition->at.offset_id, partition->at.generation, reason);
 	djk_catalog_leave(&identity);
 	partition->at.fetching = partition->at.anchoring = false;
+	partition->at.parked = 0;
 	partition->end = partition->at.expected;
 	ereport(WARNING,
 			(errcode(DJK_ERRCODE_NEEDS_DECISION),
@@ -404,19 +407,19 @@ djk_run_throw_stopped(const DjkApplyResult *result)
 			 result->error.hint ? errhint("%s", result->error.hint) : 0));
 }
 
-static void
-apply_batch(Run *run, DjkBatch *batch)
+void
+djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 {
 	DjkApplyResult result;
 
-	djk_apply_inside(run->apply, batch, &result);
-	run->total.applied += result.applied;
-	run->total.filtered += result.filtered;
-	run->total.duplicates += result.duplicates;
-	run->total.stale += result.stale;
-	run->total.dead += result.dead;
-	run->total.skipped += result.skipped;
-	run->total.key_only += result.key_only;
+	djk_apply_inside(apply, batch, &result);
+	total->applied += result.applied;
+	total->filtered += result.filtered;
+	total->duplicates += result.duplicates;
+	total->stale += result.stale;
+	total->dead += result.dead;
+	total->skipped += result.skipped;
+	total->key_only += result.key_only;
 	if (result.status == DJK_APPLY_STOPPED)
 		djk_run_throw_stopped(&result);
 }
@@ -432,7 +435,7 @@ apply_messages(Run *run, const DjkBatch *all)
 		CHECK_FOR_INTERRUPTS();
 		batch.messages += from;
 		batch.nmessages = Min(run->consumer->batch_messages, all->nmessages - from);
-		apply_batch(run, &batch);
+		djk_run_apply(run->apply, &batch, &run->total);
 	}
 }
 
@@ -444,13 +447,27 @@ flush(Run *run)
 	if (collector->batch.npartitions == 0)
 		return;
 	djk_collect_close(collector);
-	apply_batch(run, &collector->batch);
+	djk_run_apply(run->apply, &collector->batch, &run->total);
 	for (int i = 0; i < collector->batch.npartitions; i++)
 	{
 		collector->positions[i]->next_offset = collector->batch.partitions[i].next_offset;
 		collector->positions[i]->anchor = collector->batch.partitions[i].anchor;
+		collector->positions[i]->parked = collector->batch.partitions[i].parked;
 	}
 	djk_collect_clear(collector);
+}
+
+/* What waits, also what did before this run. */
+static void
+try_again(Run *run)
+{
+	DjkPosition **positions = palloc(Max(run->npartitions, 1) * sizeof(DjkPosition *));
+
+	for (int i = 0; i < run->npartitions; i++)
+		positions[i] = &run->partitions[i].at;
+	djk_run_again(run->apply, positions, run->npartitions, run->consumer->batch_bytes, &run->total);
+	for (int i = 0; i < run->npartitions; i++)
+		run->total.parked += positions[i]->parked;
 }
 
 /* ---------- reading ---------- */
@@ -602,21 +619,22 @@ consume(Run *run, const Interval *timeout)
 			djk_client_wait(&run->client);
 	}
 	flush(run);
+	try_again(run);
 	djk_client_close(&run->client);
 	return reason;
 }
 
 /*
  * (name, max_messages, until, idle, timeout, messages)
- * -> (applied, filtered, duplicates, stale, dead, skipped, key_only, reason)
+ * -> (applied, filtered, duplicates, stale, dead, skipped, key_only, parked, reason)
  */
 Datum
 djkafka_run(PG_FUNCTION_ARGS)
 {
 	Run			run = {0};
 	TupleDesc	desc;
-	Datum		values[8];
-	bool		nulls[8] = {false};
+	Datum		values[9];
+	bool		nulls[9] = {false};
 	const char *reason;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -639,6 +657,7 @@ djkafka_run(PG_FUNCTION_ARGS)
 	values[4] = Int64GetDatum(run.total.dead);
 	values[5] = Int64GetDatum(run.total.skipped);
 	values[6] = Int64GetDatum(run.total.key_only);
-	values[7] = CStringGetTextDatum(reason);
+	values[7] = Int64GetDatum(run.total.parked);
+	values[8] = CStringGetTextDatum(reason);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -141,6 +141,22 @@ check_word(const DjkTriggerRow *row, const char *column, const char *const *word
 }
 
 static void
+check_timeout(const DjkTriggerRow *row)
+{
+	Interval	zero = {0};
+	bool		isnull;
+	Datum		timeout;
+
+	(void) djk_trigger_row_require_text(row, "parent_timeout");
+	timeout = djk_trigger_row_get(row, "parent_timeout", &isnull);
+	if (DatumGetBool(DirectFunctionCall2(interval_lt, timeout, IntervalPGetDatum(&zero))))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("parent_timeout must not be negative"),
+				 errhint("With 0 a message whose parent is missing fails at once.")));
+}
+
+static void
 check_words(const DjkTriggerRow *row)
 {
 	static const char *const key_formats[] = {"auto", "json", "text", "raw", NULL};
@@ -160,6 +176,7 @@ check_words(const DjkTriggerRow *row)
 	check_word(row, "unknown_fields", unknown_fields);
 	check_word(row, "types", types);
 	check_word(row, "invalid_text", invalid_text);
+	check_timeout(row);
 	(void) djk_operation_parse(djk_trigger_row_require_text(row, "operation"));
 	(void) djk_naming_parse(djk_trigger_row_require_text(row, "naming"));
 	if ((word = djk_trigger_row_text(row, "on_error")) != NULL)
@@ -551,6 +568,8 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 		return PointerGetDatum(row.tuple);
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 strcmp(RelationGetRelationName(trigdata->tg_relation), "djkafka_parked") == 0 ?
+			 errmsg("messages that wait are written by workers only") :
 			 errmsg("offsets are written by workers only"),
 			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
 }

@@ -151,6 +151,7 @@ fill_route(DjkRouteRow *route, int row, MemoryContext context)
 	route->replace_invalid_text = djk_row_bool(row, 31);
 	route->renamed = djk_row_text(row, 32, context);
 	route->remember_deleted_s = djk_row_int64(row, 33, -1);
+	route->parent_timeout_ms = djk_row_int64(row, 34, 0);
 }
 
 static void
@@ -165,7 +166,8 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 		" coalesce(r.on_error, c.on_error), coalesce(r.notify, c.notify), r.time_zone, r.search_path, r.skip_column,"
 		" r.types = 'strict', r.time_unit, r.unknown_fields = 'ignore_all', r.naming, r.root, r.deleted_when, r.unchanged_value,"
 		" r.version_column, r.partial_deletes, r.invalid_text = 'replace', r.renamed,"
-		" ceil(extract(epoch FROM r.remember_deleted))::bigint"
+		" ceil(extract(epoch FROM r.remember_deleted))::bigint,"
+		" (least(extract(epoch FROM r.parent_timeout), 1e9) * 1000)::bigint"
 		" FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id"
 		" WHERE r.consumer_id = $1 ORDER BY r.route_order, r.id",
 		.nargs = 1,

@@ -80,6 +80,7 @@ typedef struct DjkRouteRow
 	char	   *skip_column;	/* NULL: none */
 	char	   *version_column; /* NULL: none */
 	int64		remember_deleted_s; /* versions of deleted rows, so long; -1: not at all */
+	int64		parent_timeout_ms;	/* how long a message waits for a row that it refers to; 0: not at all */
 	char	   *renamed;		/* an object of column -> names that it had before; NULL: none */
 	char	   *search_path;
 } DjkRouteRow;

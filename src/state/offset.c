@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
+#include "state/parked.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -42,7 +43,7 @@ int8_array(const Datum *elements, int n)
 
 #define SELECT_OFFSETS \
 	"SELECT id, topic, partition, generation, next_offset, start_at," \
-	" state = 'needs_decision', incarnation, cluster_id, anchor_offset, anchor_hash" \
+	" state = 'needs_decision', incarnation, cluster_id, anchor_offset, anchor_hash, parked" \
 	" FROM @.djkafka_offset WHERE consumer_id = $1 AND topic = $2 AND partition = ANY ($3)" \
 	" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE"
 
@@ -66,6 +67,7 @@ fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
 	row->cluster_id = djk_row_text(i, 9, context);
 	row->anchor.offset = djk_row_int64(i, 10, -1);
 	row->anchor.crc = (uint32) djk_row_int64(i, 11, 0);
+	row->parked = djk_row_int64(i, 12, 0);
 }
 
 DjkOffsetRow *
@@ -187,6 +189,7 @@ djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
 	Datum		values[2] = {Int64GetDatum(id), UUIDPGetDatum(incarnation)};
 
 	(void) djk_catalog_execute(&update_reincarnate, values, NULL);
+	djk_parked_give_up(id);
 }
 
 /* ---------- a batch ---------- */
@@ -195,7 +198,7 @@ int
 djk_offset_fence(DjkBatch *batch)
 {
 	static DjkStatement select_fence = {
-		.sql = "SELECT id, next_offset, generation FROM @.djkafka_offset WHERE id = ANY ($1)"
+		.sql = "SELECT id, next_offset, generation, parked FROM @.djkafka_offset WHERE id = ANY ($1)"
 		" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE",
 		.nargs = 1,
 		.argtypes = {INT8ARRAYOID}
@@ -226,6 +229,7 @@ djk_offset_fence(DjkBatch *batch)
 				p->generation == djk_row_int64(row, 3, -1))
 			{
 				p->lost = false;
+				p->parked = djk_row_int64(row, 4, 0);
 				ours++;
 			}
 		}
@@ -250,26 +254,26 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 	enum
 	{
 		ID, NEXT, APPLIED, KEY_ONLY, FILTERED, DUPLICATES, STALE, DEAD, GAPS, SKIPPED, FROM, GENERATION,
-		HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, COLUMNS
+		HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, PARKED, COLUMNS
 	};
 	static DjkStatement update_advance = {
 		.sql = "UPDATE @.djkafka_offset o SET next_offset = b.next_offset,"
 		" applied = o.applied + b.applied, key_only = o.key_only + b.key_only, filtered = o.filtered + b.filtered,"
 		" duplicates = o.duplicates + b.duplicates, stale = o.stale + b.stale, dead = o.dead + b.dead,"
-		" gaps = o.gaps + b.gaps, skipped = o.skipped + b.skipped,"
+		" gaps = o.gaps + b.gaps, skipped = o.skipped + b.skipped, parked = o.parked + b.parked,"
 		" high_watermark = coalesce(b.high_watermark, o.high_watermark),"
 		" last_message_at = coalesce(b.last_message_at, o.last_message_at),"
 		" anchor_offset = coalesce(b.anchor_offset, o.anchor_offset),"
 		" anchor_hash = coalesce(b.anchor_hash, o.anchor_hash),"
 		" updated_at = clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 		" AS b(id, next_offset, applied, key_only, filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation,"
-		" high_watermark, last_message_at, anchor_offset, anchor_hash)"
+		" high_watermark, last_message_at, anchor_offset, anchor_hash, parked)"
 		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation",
 		.nargs = COLUMNS,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
-			INT8ARRAYOID, INT8ARRAYOID}
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 	};
 	Datum		values[COLUMNS];
 	Datum	   *columns[COLUMNS];
@@ -294,6 +298,7 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		columns[DEAD][i] = Int64GetDatum(a->dead);
 		columns[GAPS][i] = Int64GetDatum(a->gaps);
 		columns[SKIPPED][i] = Int64GetDatum(a->skipped);
+		columns[PARKED][i] = Int64GetDatum(a->parked);
 		columns[FROM][i] = Int64GetDatum(a->from_offset);
 		columns[GENERATION][i] = Int64GetDatum(a->generation);
 		columns[HIGH][i] = Int64GetDatum(a->high_watermark);
@@ -347,7 +352,10 @@ djk_offset_restart(int64 id, int64 generation)
 	};
 	Datum		values[2] = {Int64GetDatum(id), Int64GetDatum(generation)};
 
-	return djk_catalog_execute(&update_restart, values, NULL) == 1;
+	if (djk_catalog_execute(&update_restart, values, NULL) != 1)
+		return false;
+	djk_parked_give_up(id);
+	return true;
 }
 
 int
@@ -371,5 +379,8 @@ djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char 
 		Int32GetDatum(partition), CStringGetTextDatum(start_at)
 	};
 
-	return (int) djk_catalog_execute(&update_seek, values, NULL);
+	int			sought = (int) djk_catalog_execute(&update_seek, values, NULL);
+
+	djk_parked_give_up_topic(consumer_id, topic, partition);
+	return sought;
 }

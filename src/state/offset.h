@@ -29,6 +29,7 @@ typedef struct DjkOffsetRow
 	pg_uuid_t	incarnation;	/* of the embedded broker */
 	char	   *cluster_id;		/* NULL: not known yet */
 	DjkAnchor	anchor;
+	int64		parked;
 } DjkOffsetRow;
 
 /* What one batch did to one partition. */
@@ -44,6 +45,7 @@ typedef struct DjkOffsetAdvance
 	int64		dead;
 	int64		gaps;
 	int64		skipped;
+	int64		parked;			/* more, or fewer */
 	int64		high_watermark; /* -1: unknown */
 	int64		last_timestamp_ms;	/* DJK_TIMESTAMP_NONE: leave */
 	int64		from_offset;	/* what the row held when it was locked */

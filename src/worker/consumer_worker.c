@@ -19,12 +19,10 @@
 #include "base/djk.h"
 
 #include "access/xact.h"
-#include "apply/retry.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "base/transaction.h"
-#include "common/pg_prng.h"
 #include "kafka/pattern.h"
 #include "miscadmin.h"
 #include "state/crash_mark.h"
@@ -38,14 +36,12 @@
 #include "worker/failure.h"
 #include "worker/group.h"
 #include "worker/member.h"
+#include "worker/waiting.h"
 
 #define CLOSE_TIMEOUT_MS		3000
 #define LOOKUP_TIMEOUT_MS		5000
 #define IDLE_WAIT_MS			60000
 #define RETRY_SOON_MS			1000
-#define RETRY_BASE_MS			100
-#define RETRY_DOUBTFUL_MS		1000
-#define RETRY_DOUBTFUL_MAX_MS	5000	/* so that what is mended goes on soon */
 #define COLLECT_MS				50		/* a batch is not collected for longer */
 #define PUBLISH_EVERY_MS		500
 #define PROOF_MS				2000
@@ -374,43 +370,14 @@ settle_positions(DjkMember *worker)
 		position->next_offset = partition->next_offset;
 		position->vain = partition->vain;
 		position->anchor = partition->anchor;
+		position->parked = partition->parked;
+		worker->positions->waiting |= partition->parked > 0;
 		if (partition->lost)
 			djk_positions_reload(worker->positions, position);
 	}
 }
 
 /* ---------- batches that fail ---------- */
-
-static void
-wait_before_retry(DjkMember *worker, const DjkApplyResult *result)
-{
-	bool		doubtful = result->status == DJK_APPLY_DOUBTFUL;
-	int64		max_ms = (int64) djk_max_retry_interval_s * 1000;
-	int64		delay = djk_retry_delay_ms(++worker->attempt, doubtful ? RETRY_DOUBTFUL_MS : RETRY_BASE_MS,
-										   doubtful ? Min(max_ms, RETRY_DOUBTFUL_MAX_MS) : max_ms,
-										   pg_prng_double(&pg_global_prng_state));
-	char	   *reason = djk_failure_tell(worker, result);
-
-	worker->retry_at = djk_clock_now() + delay * 1000;
-	djk_positions_rewind(worker->positions);
-	djk_positions_suspend(worker->positions);
-	djk_slot_set_retry(djk_slot_mine(), worker->attempt, djk_clock_to_timestamp(worker->retry_at));
-	djk_slot_set_error(djk_slot_mine(), reason);
-	worker->proving = true;
-	djk_member_set_state(worker, doubtful ? DJK_STATE_BROKEN : DJK_STATE_BACKOFF, reason, djk_failure_remedy(worker, result));
-	ereport(LOG,
-			(errmsg("djkafka consumer \"%s\" waits " INT64_FORMAT " ms before it tries a batch again: %s",
-					worker->row->name, delay, reason)));
-}
-
-static void
-retry_now(DjkMember *worker)
-{
-	worker->retry_at = 0;
-	worker->proof_from = djk_clock_now();
-	djk_slot_set_retry(djk_slot_mine(), worker->attempt, 0);
-	djk_member_load_and_fetch(worker);
-}
 
 /* Before what is left of a batch is fetched again, Kafka hears of us. */
 static void
@@ -421,22 +388,12 @@ fetch_again(DjkMember *worker)
 	worker->retry_at = djk_clock_now();
 }
 
-pg_noreturn static void
-throw_result(const DjkMember *worker, const DjkApplyResult *result)
-{
-	char	   *hint = djk_failure_remedy(worker, result);
-
-	ereport(ERROR,
-			(errcode(DJK_ERRCODE_BROKEN),
-			 errmsg("%s", djk_failure_tell(worker, result)),
-			 result->error.detail ? errdetail("%s", result->error.detail) : 0,
-			 hint ? errhint("%s", hint) : 0));
-}
-
 static void
 finish_batch(DjkMember *worker, const DjkApplyResult *result)
 {
 	settle_positions(worker);
+	if (result->applied > 0)
+		djk_waiting_note_rows(worker);
 	if (result->decided > 0 || worker->collector.batch.nmessages == 0)
 	{
 		djk_slot_add_batch(djk_slot_mine(), result->decided);
@@ -459,11 +416,11 @@ finish_batch(DjkMember *worker, const DjkApplyResult *result)
 			break;
 		case DJK_APPLY_TRANSIENT:
 		case DJK_APPLY_DOUBTFUL:
-			wait_before_retry(worker, result);
+			djk_failure_wait(worker, &worker->collector.batch, result);
 			break;
 		case DJK_APPLY_BROKEN:
 		case DJK_APPLY_STOPPED:
-			throw_result(worker, result);
+			djk_failure_throw(worker, &worker->collector.batch, result);
 	}
 }
 
@@ -502,7 +459,7 @@ idle_wait_ms(const DjkMember *worker)
 		wait = Min(wait, RETRY_SOON_MS);
 	if (worker->retry_at != 0)
 		wait = Min(wait, Max((worker->retry_at - djk_clock_now()) / 1000, 0) + 1);
-	return wait;
+	return djk_waiting_ms(worker, wait);
 }
 
 /* With nothing to do a while after the assignment or a retry, the fault seems to be gone. */
@@ -529,6 +486,7 @@ wait_for_messages(DjkMember *worker)
 static void
 run_loop(DjkMember *worker)
 {
+	TimestampTz polled_at;
 	bool		more = true;
 	const char *reason;
 
@@ -538,14 +496,16 @@ run_loop(DjkMember *worker)
 		MemoryContextSwitchTo(worker->cycle);
 		housekeep(worker);
 		if (worker->retry_at != 0 && djk_clock_now() >= worker->retry_at)
-			retry_now(worker);
+			djk_failure_retry_now(worker);
 		else if (worker->positions->unresolved &&
 				 TimestampDifferenceExceeds(worker->resolved_at, djk_clock_now(), RETRY_SOON_MS))
 			djk_member_load_and_fetch(worker);
 
+		polled_at = djk_clock_now();
 		more = fetch(worker);
 		if (worker->collector.batch.npartitions > 0)
 			apply_batch(worker);
+		djk_waiting_turn(worker, polled_at);
 		if (djk_share_is_wrong(&worker->share, worker->positions))
 			leave(worker, false, psprintf("it asks for %d kB of a partition at once from now on",
 										  djk_slot_share(djk_slot_mine()) / 1024));

@@ -8,12 +8,15 @@
 #ifndef DJK_FAILURE_H
 #define DJK_FAILURE_H
 
+#include "base/compat.h"
 #include "worker/member.h"
 
-/* The error, and at which message of the batch at hand; palloc'd. */
-extern char *djk_failure_tell(const DjkMember *worker, const DjkApplyResult *result);
+/* A batch waits, and is tried again. */
+extern void djk_failure_wait(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result);
+/* Now. */
+extern void djk_failure_retry_now(DjkMember *worker);
 
-/* What to do about it, and what else will come of it; palloc'd, or NULL. */
-extern char *djk_failure_remedy(const DjkMember *worker, const DjkApplyResult *result);
+/* It is not tried again before the definition, the database or a person says so. */
+pg_noreturn extern void djk_failure_throw(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result);
 
 #endif							/* DJK_FAILURE_H */

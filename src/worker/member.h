@@ -11,6 +11,7 @@
 
 #include "base/djk.h"
 
+#include "apply/again.h"
 #include "apply/apply.h"
 #include "kafka/collect.h"
 #include "state/catalog.h"
@@ -40,6 +41,16 @@ typedef struct DjkMember
 	/* after a transient error */
 	int			attempt;
 	TimestampTz retry_at;		/* 0: not waiting */
+
+	/* what waits for rows that it refers to: waiting.c */
+	DjkAgainCursor waiting_at;	/* in the round */
+	TimestampTz waiting_round;	/* since when; 0: none is under way */
+	TimestampTz waiting_due;	/* of the next round */
+	TimestampTz waiting_pause;	/* no turn before */
+	bool		waiting_helped; /* the round has, so far */
+	bool		waiting_left;	/* something did wait in this round */
+	int			waiting_vain;	/* tries in a row that came to nothing */
+
 	TimestampTz published_at;
 	TimestampTz resolved_at;	/* last look at what is unresolved */
 	bool		subscribed;

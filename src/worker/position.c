@@ -383,6 +383,7 @@ djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 	position->offset_id = 0;
 	position->question = 0;
 	position->vain = 0;
+	position->parked = 0;
 	position->anchor.offset = -1;
 	position->anchoring = position->reborn = false;
 	position->fetching = false;

@@ -41,6 +41,7 @@ typedef struct DjkPositions
 	List	   *questions;		/* that Kafka was asked and has not answered */
 	int64		nquestions;		/* so far */
 	bool		anchoring;		/* something may be read from its anchor */
+	bool		waiting;		/* messages may wait for rows that they refer to */
 	bool		unanswered;		/* a rebalance that was not answered yet */
 	const char *trouble;		/* why something is unresolved, or NULL */
 	char		trouble_text[512];

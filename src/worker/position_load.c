@@ -97,6 +97,8 @@ take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row
 	position->next_offset = position->expected = row->next_offset;
 	position->stopped = row->needs_decision;
 	position->anchor = row->anchor;
+	position->parked = row->parked;
+	positions->waiting |= row->parked > 0;
 	djk_position_begin(position);
 
 	if (positions->embedded && row->has_incarnation && djk_embedded_incarnation(&incarnation) &&
@@ -108,6 +110,7 @@ take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row
 		position->generation++;
 		position->next_offset = position->expected = 0;
 		position->anchor.offset = -1;
+		position->parked = 0;
 		position->stopped = false;
 	}
 	else if (reason != NULL && !position->stopped)

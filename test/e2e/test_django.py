@@ -71,6 +71,7 @@ def test_orm_reads_what_kafka_held(project: Project, plain_db: Database, kafka: 
 def test_foreign_keys(project: Project, plain_db: Database, kafka: Client) -> None:
     """A child whose parent is missing, and a parent whose children remain, are dead with a hint."""
     customers, orders = project.topic_prefix + "customers", project.topic_prefix + "orders"
+    plain_db.query("UPDATE djkafka_route SET parent_timeout = '0'")
     kafka.produce(customers, [record(id=ADA, name="Ada")])
     wait_count(plain_db, "shop_customer", 1)
     kafka.produce(orders, [record(id=1, customer_id=ADA, **ORDER), record(id=2, customer_id=GRACE, **ORDER)])

@@ -118,6 +118,7 @@ def test_child_before_parent_beside_poison(db: Database, kafka: Client, topic: s
 def test_orphan_is_dead_alone(db: Database, kafka: Client, topic: str) -> None:
     """A violation that only the end of the transaction shows costs its own message alone."""
     make_family(db, topic)
+    db.query("UPDATE djkafka_route SET parent_timeout = '0'")
     records = []
     for number in range(200):
         records += [Record(to_json(id=number, n=1, parent_id=number)), Record(to_json(id=number))]

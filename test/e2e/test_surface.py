@@ -43,6 +43,7 @@ VALUES = {
     "unchanged_value": "?",
     "version_column": "note",
     "partial_deletes": False,
+    "parent_timeout": "10 s",
     "invalid_text": "error",
     "lookups": None,
     "remember_deleted": None,

@@ -264,7 +264,7 @@ def routes_sql(shape: Shape) -> list[str]:
             topic = f"^{topic}.{{0,{number}}}$" if number else topic
             options = "".join(f", {name} => {literal(value)}" for name, value in route.items() if name != "topic")
             sql.append(
-                f"SELECT djkafka_create_route('{consumer}', '{topic}', '{target}', route_order => {number}{options})"
+                f"SELECT djkafka_create_route('{consumer}', '{topic}', '{target}', route_order => {number}{options}, parent_timeout => '0')"
             )
     return sql
 

@@ -1,0 +1,29 @@
+/*-------------------------------------------------------------------------
+ *
+ * again.h
+ *	  A batch of messages that waited for a row they refer to.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_AGAIN_H
+#define DJK_AGAIN_H
+
+#include "base/djk.h"
+#include "base/message.h"
+
+/* Where the last batch of a round ended. */
+typedef struct DjkAgainCursor
+{
+	int64		offset_id;
+	int64		offset;
+} DjkAgainCursor;
+
+/*
+ * What waits of partitions, from the cursor on, as a batch in CurrentMemoryContext;
+ * its partitions are those given.  NULL: there is nothing more, and the cursor is
+ * at the beginning again.  Needs a transaction.
+ */
+extern DjkBatch *djk_again_load(DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *cursor,
+								int max_messages, Size max_bytes);
+
+#endif							/* DJK_AGAIN_H */

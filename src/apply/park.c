@@ -1,0 +1,397 @@
+/*-------------------------------------------------------------------------
+ *
+ * park.c
+ *	  Messages that wait for a row they refer to, and those behind them.
+ *
+ * Between topics there is no order, so a child may be read before its parent,
+ * by another worker too.  A message that fails for want of a parent alone is
+ * kept in djkafka_parked, in the transaction that moves its offset, and tried
+ * again (worker/waiting.c).  It has its route's parent_timeout for that, then it
+ * becomes what on_error says.
+ *
+ * The order of a key is kept: what comes behind one that waits, by the route's
+ * key in the same partition, waits behind it.  Where a route has no key columns
+ * it is the message's key that counts; without either there is no order to keep.
+ * Where a key cannot be hashed, or a deletion may name a part of it, the whole
+ * partition is one key.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/park.h"
+
+#include "apply/key_table.h"
+#include "apply/message_row.h"
+#include "base/settings.h"
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "state/catalog.h"
+#include "state/parked.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+
+/* A key of which a message waits. */
+typedef struct KeyEntry
+{
+	struct
+	{
+		int			partition;
+		int			route;
+		int64		hash;
+	}			key;
+	int			first;			/* its message in this batch; -1: one in djkafka_parked */
+} KeyEntry;
+
+/* ---------- keys ---------- */
+
+void
+djk_park_note_key(DjkApply *apply, int message)
+{
+	DjkWork    *work = &apply->work[message];
+	const DjkMessage *m = &apply->batch->messages[message];
+	const DjkRouteState *state = work->route >= 0 ? apply->states[work->route] : NULL;
+
+	work->has_key = false;
+	work->key_hash = 0;
+	if (state == NULL)
+		return;
+	if (state->nkeys == 0 || work->row.present == NULL)
+	{
+		work->has_key = m->key != NULL;
+		if (work->has_key)
+			work->key_hash = hash_bytes((const unsigned char *) m->key, m->key_len);
+		return;
+	}
+	work->has_key = true;
+	if (djk_key_table_serves(state) && !state->route->partial_deletes)
+		work->key_hash = djk_key_hash(state, &work->row);
+}
+
+static KeyEntry *
+enter_key(DjkApply *apply, int partition, int route, int64 hash, bool *found)
+{
+	KeyEntry	wanted = {0};
+
+	if (apply->parked_keys == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = sizeof(wanted.key);
+		ctl.entrysize = sizeof(KeyEntry);
+		ctl.hcxt = apply->batch_context;
+		apply->parked_keys = hash_create("djkafka parked keys", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	wanted.key.partition = partition;
+	wanted.key.route = route;
+	wanted.key.hash = hash;
+	return hash_search(apply->parked_keys, &wanted.key, HASH_ENTER, found);
+}
+
+/* An attempt that was undone leaves entries of messages that wait no longer. */
+static bool
+is_waiting(const DjkApply *apply, const KeyEntry *entry)
+{
+	return entry->first < 0 || apply->work[entry->first].fate == DJK_FATE_PARKED;
+}
+
+static void
+park(DjkApply *apply, int message)
+{
+	DjkWork    *work = &apply->work[message];
+	KeyEntry   *entry;
+	bool		found;
+
+	work->fate = DJK_FATE_PARKED;
+	if (!work->has_key)
+		return;
+	entry = enter_key(apply, apply->batch->messages[message].partition, work->route, work->key_hash, &found);
+	if (!found || !is_waiting(apply, entry) || entry->first > message)
+		entry->first = message;
+}
+
+/* ---------- whether it may wait ---------- */
+
+bool
+djk_park_is_missing_parent(const ErrorData *edata)
+{
+	/* The other message of a foreign key is about rows that refer to the one that goes. */
+	return edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		(edata->message_id == NULL || strncmp(edata->message_id, "update or delete on table", 25) != 0);
+}
+
+/* Whether one more message of the consumer may be kept, after those before it. */
+static bool
+is_room(DjkApply *apply, int message)
+{
+	int64		parked = 0;
+
+	if (apply->park_room < 0)
+	{
+		DjkIdentity identity;
+
+		djk_catalog_enter(&identity);
+		apply->park_room = Max(djk_max_parked - djk_parked_count(apply->consumer->id), 0);
+		djk_catalog_leave(&identity);
+	}
+	for (int i = 0; i < message; i++)
+		parked += apply->work[i].fate == DJK_FATE_PARKED;
+	return parked < apply->park_room;
+}
+
+static bool
+may_wait(DjkApply *apply, int message)
+{
+	const DjkWork *work = &apply->work[message];
+	int64		timeout_ms = work->route >= 0 ? apply->consumer->routes[work->route].parent_timeout_ms : 0;
+
+	if (apply->batch->detached || timeout_ms <= 0)
+		return false;
+	if (apply->batch->again)
+	{
+		const DjkParked *parked = apply->batch->messages[message].source;
+
+		return GetCurrentTimestamp() < TimestampTzPlusMilliseconds(parked->parked_at, timeout_ms);
+	}
+	return is_room(apply, message);
+}
+
+static void
+keep_error(DjkApply *apply, int message, const DjkError *error)
+{
+	DjkWork    *work = &apply->work[message];
+	MemoryContext old = MemoryContextSwitchTo(apply->batch_context);
+
+	memset(&work->error, 0, sizeof(work->error));
+	work->error.sqlstate = error->sqlstate;
+	work->error.message = error->message ? pstrdup(error->message) : NULL;
+	work->error.detail = error->detail ? pstrdup(error->detail) : NULL;
+	work->error.hint = error->hint ? pstrdup(error->hint) : NULL;
+	MemoryContextSwitchTo(old);
+}
+
+/* Why it waits no longer, or not at all, where the error has no hint of its own. */
+static const char *
+hint_of(const DjkApply *apply, int message)
+{
+	int			route = apply->work[message].route;
+
+	if (apply->batch->detached || route < 0 || apply->consumer->routes[route].parent_timeout_ms <= 0)
+		return NULL;
+	return apply->batch->again ?
+		"The row did not come within the route's parent_timeout. Once it is there, djkafka_dead_letter_retry(id) applies the message." :
+		"The message could not wait for the row: as many as djkafka.max_parked allows wait already.";
+}
+
+bool
+djk_park_fail(DjkApply *apply, int message, const DjkError *error, const char *context)
+{
+	if (!may_wait(apply, message))
+	{
+		DjkError	told = *error;
+
+		if (told.hint == NULL)
+			told.hint = unconstify(char *, hint_of(apply, message));
+		djk_work_fail_for_good(apply, message, &told, context);
+		return false;
+	}
+	keep_error(apply, message, error);
+	park(apply, message);
+	return true;
+}
+
+/* ---------- what is behind ---------- */
+
+static void
+park_behind(DjkApply *apply, int message)
+{
+	DjkError	error = {0};
+
+	if (apply->batch->again || is_room(apply, message))
+	{
+		memset(&apply->work[message].error, 0, sizeof(DjkError));
+		park(apply, message);
+		return;
+	}
+	error.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
+	error.message = pstrdup("an earlier message of the same key waits for a row that it refers to, and this one cannot wait behind it");
+	error.detail = psprintf("As many messages of the consumer wait as djkafka.max_parked allows: %d.", djk_max_parked);
+	error.hint = pstrdup("Raise djkafka.max_parked, and give the message again.");
+	djk_work_fail_for_good(apply, message, &error, NULL);
+}
+
+/* Whether messages of a partition that is ours may wait in djkafka_parked. */
+static bool
+any_stored(const DjkBatch *batch)
+{
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		if (batch->partitions[p].parked > 0)
+			return true;
+	}
+	return false;
+}
+
+static int
+route_of(const DjkApply *apply, int64 id)
+{
+	for (int r = 0; r < apply->consumer->nroutes; r++)
+	{
+		if (apply->consumer->routes[r].id == id)
+			return r;
+	}
+	return -1;
+}
+
+static void
+enter_stored(DjkApply *apply, const DjkParkedKey *stored)
+{
+	int			route = route_of(apply, stored->route_id);
+	bool		found;
+
+	for (int p = 0; p < apply->batch->npartitions; p++)
+	{
+		if (route >= 0 && apply->batch->partitions[p].offset_id == stored->offset_id)
+			enter_key(apply, p, route, stored->hash, &found)->first = -1;
+	}
+}
+
+/* Enters the keys of the messages given that are in djkafka_parked, before this batch. */
+static void
+find_stored(DjkApply *apply, const int64 *hashes, int nhashes)
+{
+	DjkBatch   *batch = apply->batch;
+	int64	   *ids = palloc(batch->npartitions * sizeof(int64));
+	int64	   *below = palloc(batch->npartitions * sizeof(int64));
+	MemoryContext context = CurrentMemoryContext;
+	DjkIdentity identity;
+	DjkParkedKey *keys;
+	int			nkeys;
+
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		ids[p] = batch->partitions[p].offset_id;
+		below[p] = PG_INT64_MAX;
+	}
+	for (int i = batch->nmessages - 1; i >= 0; i--)
+		below[batch->messages[i].partition] = batch->messages[i].offset;
+	djk_catalog_enter(&identity);
+	keys = djk_parked_keys(ids, below, batch->npartitions, hashes, nhashes, context, &nkeys);
+	djk_catalog_leave(&identity);
+	for (int k = 0; k < nkeys; k++)
+		enter_stored(apply, &keys[k]);
+}
+
+void
+djk_park_followers(DjkApply *apply, int from, int to)
+{
+	DjkBatch   *batch = apply->batch;
+	bool		stored = !batch->detached && any_stored(batch);
+	int64	   *hashes;
+	int			nhashes = 0;
+
+	if (!stored && apply->parked_keys == NULL)
+		return;
+	hashes = palloc(Max(to - from, 1) * sizeof(int64));
+	for (int i = from; i < to; i++)
+	{
+		if (apply->work[i].fate != DJK_FATE_PENDING)
+			continue;
+		djk_park_note_key(apply, i);
+		if (apply->work[i].has_key)
+			hashes[nhashes++] = apply->work[i].key_hash;
+	}
+	if (stored && nhashes > 0)
+		find_stored(apply, hashes, nhashes);
+	for (int i = from; i < to; i++)
+	{
+		const DjkWork *work = &apply->work[i];
+		KeyEntry	wanted = {0};
+		KeyEntry   *entry;
+
+		if (work->fate != DJK_FATE_PENDING || !work->has_key || apply->parked_keys == NULL)
+			continue;
+		wanted.key.partition = batch->messages[i].partition;
+		wanted.key.route = work->route;
+		wanted.key.hash = work->key_hash;
+		entry = hash_search(apply->parked_keys, &wanted.key, HASH_FIND, NULL);
+		if (entry != NULL && entry->first < i && is_waiting(apply, entry))
+			park_behind(apply, i);
+	}
+}
+
+/* ---------- writing ---------- */
+
+static int64
+route_id(const DjkApply *apply, const DjkWork *work)
+{
+	return work->route >= 0 ? apply->consumer->routes[work->route].id : 0;
+}
+
+static const DjkError *
+error_of(const DjkWork *work)
+{
+	return work->error.sqlstate != 0 ? &work->error : NULL;
+}
+
+static void
+write_new(DjkApply *apply, int from, int to)
+{
+	DjkBatch   *batch = apply->batch;
+	Oid			header_type = InvalidOid;
+
+	for (int i = from; i < to; i++)
+	{
+		const DjkWork *work = &apply->work[i];
+		const DjkMessage *message = &batch->messages[i];
+		DjkHeader  *headers = NULL;
+		int			nheaders = 0;
+
+		if (work->fate != DJK_FATE_PARKED)
+			continue;
+		if (!OidIsValid(header_type))
+			header_type = djk_catalog_type("djkafka_header");
+		if (batch->load_headers != NULL)
+			nheaders = batch->load_headers(batch, message, &headers);
+		djk_parked_write(apply->consumer->id, &batch->partitions[message->partition], message,
+						 djk_headers_datum(header_type, headers, nheaders), route_id(apply, work),
+						 work->has_key ? &work->key_hash : NULL, error_of(work));
+	}
+}
+
+/* One that goes on waiting: by another route or key perhaps, or now for itself. */
+static void
+write_changed(DjkApply *apply, const DjkWork *work, const DjkParked *parked)
+{
+	if (parked->key.route_id == route_id(apply, work) && parked->has_key == work->has_key &&
+		(!work->has_key || parked->key.hash == work->key_hash) && (parked->has_error || error_of(work) == NULL))
+		return;
+	djk_parked_update(parked->id, route_id(apply, work), work->has_key ? &work->key_hash : NULL, error_of(work));
+}
+
+static void
+write_again(DjkApply *apply, int from, int to)
+{
+	int64	   *gone = palloc(Max(to - from, 1) * sizeof(int64));
+	int			ngone = 0;
+
+	for (int i = from; i < to; i++)
+	{
+		const DjkWork *work = &apply->work[i];
+		const DjkParked *parked = apply->batch->messages[i].source;
+
+		if (work->fate == DJK_FATE_PARKED)
+			write_changed(apply, work, parked);
+		else if (work->fate != DJK_FATE_LOST)
+			gone[ngone++] = parked->id;
+	}
+	if (ngone > 0)
+		djk_parked_delete(gone, ngone);
+}
+
+void
+djk_park_write(DjkApply *apply, int from, int to)
+{
+	if (apply->batch->again)
+		write_again(apply, from, to);
+	else
+		write_new(apply, from, to);
+}

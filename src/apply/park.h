@@ -1,0 +1,35 @@
+/*-------------------------------------------------------------------------
+ *
+ * park.h
+ *	  Messages that wait for a row they refer to, and those behind them.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_PARK_H
+#define DJK_PARK_H
+
+#include "apply/work.h"
+#include "state/offset.h"
+
+/* Whether an error says that a row is missing which another one refers to. */
+extern bool djk_park_is_missing_parent(const ErrorData *edata);
+
+/* Remembers by what key a message that was just prepared is known, as long as the batch. */
+extern void djk_park_note_key(DjkApply *apply, int message);
+
+/*
+ * A message has failed for want of a parent alone: it waits for it, if its route
+ * and what waits already allow it.  False: it has its fate by the route's policy.
+ */
+extern bool djk_park_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
+
+/* Of prepared messages, those behind one of their key that waits wait too. */
+extern void djk_park_followers(DjkApply *apply, int from, int to);
+
+/*
+ * Writes what waits of [from, to), or, of a batch of those that waited, deletes
+ * what waits no longer; as the catalog's owner.
+ */
+extern void djk_park_write(DjkApply *apply, int from, int to);
+
+#endif							/* DJK_PARK_H */

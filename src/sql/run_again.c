@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * run_again.c
+ *	  djkafka_run() tries what waits for a row that it refers to.
+ *
+ * At its end, until a round helps none: nobody comes after it who would.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "base/djk.h"
+
+#include "apply/again.h"
+#include "miscadmin.h"
+#include "sql/run.h"
+
+#define BATCH_MESSAGES		1000
+
+static DjkBatchPartition *
+find_partitions(DjkPosition **positions, int npositions, DjkPosition ***waiting, int *n)
+{
+	DjkBatchPartition *partitions = palloc0(Max(npositions, 1) * sizeof(DjkBatchPartition));
+
+	*waiting = palloc(Max(npositions, 1) * sizeof(DjkPosition *));
+	*n = 0;
+	for (int i = 0; i < npositions; i++)
+	{
+		DjkBatchPartition *partition = &partitions[*n];
+
+		if (positions[i]->parked <= 0)
+			continue;
+		partition->topic = positions[i]->key.topic;
+		partition->partition = positions[i]->key.partition;
+		partition->offset_id = positions[i]->offset_id;
+		partition->generation = positions[i]->generation;
+		partition->next_offset = partition->end_offset = positions[i]->next_offset;
+		partition->high_watermark = -1;
+		partition->anchor = positions[i]->anchor;
+		partition->parked = positions[i]->parked;
+		(*waiting)[(*n)++] = positions[i];
+	}
+	return partitions;
+}
+
+/* Returns how many messages wait no longer. */
+static int64
+run_round(DjkApply *apply, DjkBatchPartition *partitions, int n, Size batch_bytes, DjkApplyResult *total)
+{
+	DjkAgainCursor cursor = {0};
+	DjkBatch   *batch;
+	int64		before = 0;
+
+	for (int p = 0; p < n; p++)
+		before += partitions[p].parked;
+	while ((batch = djk_again_load(partitions, n, &cursor, BATCH_MESSAGES, batch_bytes)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		djk_run_apply(apply, batch, total);
+	}
+	for (int p = 0; p < n; p++)
+		before -= partitions[p].parked;
+	return before;
+}
+
+void
+djk_run_again(DjkApply *apply, DjkPosition **positions, int npositions, Size batch_bytes, DjkApplyResult *total)
+{
+	DjkPosition **waiting;
+	int			n;
+	DjkBatchPartition *partitions = find_partitions(positions, npositions, &waiting, &n);
+
+	while (n > 0 && run_round(apply, partitions, n, batch_bytes, total) > 0)
+		;
+	for (int p = 0; p < n; p++)
+		waiting[p]->parked = partitions[p].parked;
+}

@@ -1,0 +1,285 @@
+/*-------------------------------------------------------------------------
+ *
+ * parked.c
+ *	  SQL on djkafka_parked.
+ *
+ * Whoever writes it holds the lock of the offset row, whose counter 'parked'
+ * says how many there are of its partition.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/parked.h"
+
+#include "base/clock.h"
+#include "base/compat.h"
+#include "catalog/pg_type.h"
+#include "state/catalog.h"
+#include "state/header.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+/* Messages may be large: no more of them than these are in memory twice. */
+#define FETCH_ROWS		16
+
+static Datum
+int8_array(const int64 *values, int n)
+{
+	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum(values[i]);
+	return PointerGetDatum(construct_array(elements, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* ---------- writing ---------- */
+
+static Datum
+bytes_datum(const char *bytes, int len, char *null)
+{
+	*null = bytes ? ' ' : 'n';
+	return bytes ? djk_bytea_datum(bytes, len) : (Datum) 0;
+}
+
+/* route_id, key_hash, sqlstate, message, detail, hint, from a place on. */
+static void
+put_state(Datum *values, char *nulls, int64 route_id, const int64 *key_hash, const DjkError *error)
+{
+	values[0] = Int64GetDatum(route_id);
+	nulls[1] = key_hash ? ' ' : 'n';
+	values[1] = Int64GetDatum(key_hash ? *key_hash : 0);
+	values[2] = djk_text_datum(error ? unpack_sql_state(error->sqlstate) : NULL, &nulls[2]);
+	values[3] = djk_text_datum(error ? error->message : NULL, &nulls[3]);
+	values[4] = djk_text_datum(error ? error->detail : NULL, &nulls[4]);
+	values[5] = djk_text_datum(error ? error->hint : NULL, &nulls[5]);
+}
+
+void
+djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
+				 Datum headers, int64 route_id, const int64 *key_hash, const DjkError *error)
+{
+	static DjkStatement insert_parked = {
+		.sql = "INSERT INTO @.djkafka_parked (consumer_id, offset_id, topic, partition, \"offset\", message_time,"
+		" key, value, headers, route_id, key_hash, sqlstate, message, detail, hint)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+		.nargs = 15,
+		.argtypes = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, InvalidOid,
+			INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[15];
+	char		nulls[16];
+
+	insert_parked.argtypes[8] = get_array_type(djk_catalog_type("djkafka_header"));
+	memset(nulls, ' ', sizeof(nulls));
+	nulls[15] = '\0';
+	values[0] = Int64GetDatum(consumer_id);
+	values[1] = Int64GetDatum(partition->offset_id);
+	values[2] = CStringGetTextDatum(partition->topic);
+	values[3] = Int32GetDatum(partition->partition);
+	values[4] = Int64GetDatum(message->offset);
+	nulls[5] = message->timestamp_ms >= 0 ? ' ' : 'n';
+	values[5] = TimestampTzGetDatum(djk_timestamp_from_kafka(Max(message->timestamp_ms, 0)));
+	values[6] = bytes_datum(message->key, message->key_len, &nulls[6]);
+	values[7] = bytes_datum(message->value, message->value_len, &nulls[7]);
+	nulls[8] = headers != (Datum) 0 ? ' ' : 'n';
+	values[8] = headers;
+	put_state(values + 9, nulls + 9, route_id, key_hash, error);
+	(void) djk_catalog_execute(&insert_parked, values, nulls);
+}
+
+void
+djk_parked_update(int64 id, int64 route_id, const int64 *key_hash, const DjkError *error)
+{
+	static DjkStatement update_parked = {
+		.sql = "UPDATE @.djkafka_parked SET route_id = $2, key_hash = $3, sqlstate = $4, message = $5,"
+		" detail = $6, hint = $7 WHERE id = $1",
+		.nargs = 7,
+		.argtypes = {INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[7];
+	char		nulls[8];
+
+	memset(nulls, ' ', sizeof(nulls));
+	nulls[7] = '\0';
+	values[0] = Int64GetDatum(id);
+	put_state(values + 1, nulls + 1, route_id, key_hash, error);
+	(void) djk_catalog_execute(&update_parked, values, nulls);
+}
+
+void
+djk_parked_delete(const int64 *ids, int n)
+{
+	static DjkStatement delete_parked = {
+		.sql = "DELETE FROM @.djkafka_parked WHERE id = ANY ($1)",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
+	};
+	Datum		values[1] = {int8_array(ids, n)};
+
+	if (djk_catalog_execute(&delete_parked, values, NULL) != (uint64) n)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("messages that waited for a parent were applied by somebody else")));
+}
+
+/* ---------- reading ---------- */
+
+int64
+djk_parked_count(int64 consumer_id)
+{
+	static DjkStatement count_parked = {
+		.sql = "SELECT coalesce(sum(parked), 0)::bigint FROM @.djkafka_offset WHERE consumer_id = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
+
+	(void) djk_catalog_execute(&count_parked, values, NULL);
+	return djk_row_int64(0, 1, 0);
+}
+
+DjkParkedKey *
+djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, const int64 *hashes, int nhashes,
+				MemoryContext context, int *nkeys)
+{
+	static DjkStatement select_keys = {
+		.sql = "SELECT DISTINCT p.offset_id, p.route_id, p.key_hash FROM unnest($1, $2) AS b(id, below)"
+		" JOIN @.djkafka_parked p ON p.offset_id = b.id AND p.\"offset\" < b.below WHERE p.key_hash = ANY ($3)",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+	};
+	Datum		values[3] = {int8_array(offset_ids, npartitions), int8_array(below, npartitions), int8_array(hashes, nhashes)};
+	int			n = (int) djk_catalog_execute(&select_keys, values, NULL);
+	DjkParkedKey *keys = MemoryContextAlloc(context, Max(n, 1) * sizeof(DjkParkedKey));
+
+	for (int i = 0; i < n; i++)
+	{
+		keys[i].offset_id = djk_row_int64(i, 1, 0);
+		keys[i].route_id = djk_row_int64(i, 2, 0);
+		keys[i].hash = djk_row_int64(i, 3, 0);
+	}
+	*nkeys = n;
+	return keys;
+}
+
+/* A column of bytes, copied to CurrentMemoryContext. */
+static const char *
+copy_bytes(int row, int column, int *len)
+{
+	bool		isnull;
+	Datum		datum = djk_row_datum(row, column, &isnull);
+	bytea	   *copy;
+
+	*len = 0;
+	if (isnull)
+		return NULL;
+	copy = DatumGetByteaPCopy(datum);
+	*len = VARSIZE_ANY_EXHDR(copy);
+	return VARDATA_ANY(copy);
+}
+
+/* In CurrentMemoryContext. */
+static DjkParked *
+read_parked(int row)
+{
+	DjkParked  *parked = palloc0(sizeof(DjkParked));
+	DjkMessage *message = &parked->message;
+	bool		isnull;
+	Datum		datum;
+
+	parked->id = djk_row_int64(row, 1, 0);
+	parked->key.offset_id = djk_row_int64(row, 2, 0);
+	message->offset = djk_row_int64(row, 3, 0);
+	datum = djk_row_datum(row, 4, &isnull);
+	message->timestamp_ms = isnull ? DJK_TIMESTAMP_NONE : djk_timestamp_to_kafka(DatumGetTimestampTz(datum));
+	message->key = copy_bytes(row, 5, &message->key_len);
+	message->value = copy_bytes(row, 6, &message->value_len);
+	datum = djk_row_datum(row, 7, &isnull);
+	if (!isnull)
+		parked->nheaders = djk_headers_read(PointerGetDatum(PG_DETOAST_DATUM_COPY(datum)), &parked->headers);
+	parked->key.route_id = djk_row_int64(row, 8, 0);
+	(void) djk_row_datum(row, 9, &isnull);
+	parked->has_key = !isnull;
+	parked->key.hash = djk_row_int64(row, 9, 0);
+	parked->parked_at = DatumGetTimestampTz(djk_row_datum(row, 10, &isnull));
+	parked->has_error = djk_row_bool(row, 11);
+	message->source = parked;
+	return parked;
+}
+
+List *
+djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 after_offset,
+				int max_messages, Size max_bytes, MemoryContext context)
+{
+	static DjkStatement select_parked = {
+		.sql = "SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, key_hash, parked_at,"
+		" sqlstate IS NOT NULL FROM @.djkafka_parked"
+		" WHERE offset_id = ANY ($1) AND (offset_id, \"offset\") > ($2, $3) ORDER BY offset_id, \"offset\"",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID}
+	};
+	Datum		values[3] = {int8_array(offset_ids, npartitions), Int64GetDatum(after_id), Int64GetDatum(after_offset)};
+	Portal		portal = djk_catalog_open(&select_parked, values, NULL);
+	List	   *list = NIL;
+	Size		bytes = 0;
+	uint64		fetched;
+
+	do
+	{
+		MemoryContext old;
+
+		SPI_cursor_fetch(portal, true, Min(FETCH_ROWS, max_messages - list_length(list)));
+		fetched = SPI_processed;
+		old = MemoryContextSwitchTo(context);
+		for (uint64 i = 0; i < fetched; i++)
+		{
+			DjkParked  *parked = read_parked((int) i);
+
+			list = lappend(list, parked);
+			bytes += parked->message.key_len + parked->message.value_len;
+		}
+		MemoryContextSwitchTo(old);
+		SPI_freetuptable(SPI_tuptable);
+	} while (fetched > 0 && list_length(list) < max_messages && bytes < max_bytes);
+	SPI_cursor_close(portal);
+	return list;
+}
+
+/* ---------- giving up ---------- */
+
+#define GIVE_UP(which) \
+	"WITH gone AS (DELETE FROM @.djkafka_parked p WHERE " which " RETURNING p.*)" \
+	" INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition, \"offset\"," \
+	" message_time, key, value, headers, sqlstate, message, detail, hint)" \
+	" SELECT g.consumer_id, c.name, g.route_id, g.topic, g.partition, g.\"offset\", g.message_time, g.key, g.value," \
+	" g.headers, coalesce(g.sqlstate, '23503'), coalesce(g.message, 'the message waited behind an earlier one of its key')," \
+	" 'Its partition was sought, or begins anew, while the message waited for a row that it refers to.'," \
+	" 'Unless it is read from Kafka again, give it once more with djkafka_dead_letter_retry(id).'" \
+	" FROM gone g JOIN @.djkafka_consumer c ON c.id = g.consumer_id ORDER BY g.topic, g.partition, g.\"offset\""
+
+void
+djk_parked_give_up(int64 offset_id)
+{
+	static DjkStatement give_up = {
+		.sql = GIVE_UP("p.offset_id = $1"),
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(offset_id)};
+
+	(void) djk_catalog_execute(&give_up, values, NULL);
+}
+
+void
+djk_parked_give_up_topic(int64 consumer_id, const char *topic, int partition)
+{
+	static DjkStatement give_up = {
+		.sql = GIVE_UP("p.consumer_id = $1 AND p.topic = $2 AND ($3 < 0 OR p.partition = $3)"),
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTOID, INT4OID}
+	};
+	Datum		values[3] = {Int64GetDatum(consumer_id), CStringGetTextDatum(topic), Int32GetDatum(partition)};
+
+	(void) djk_catalog_execute(&give_up, values, NULL);
+}

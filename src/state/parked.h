@@ -1,0 +1,75 @@
+/*-------------------------------------------------------------------------
+ *
+ * parked.h
+ *	  Rows of djkafka_parked: messages that wait for a row they refer to.
+ *
+ * Every function runs between djk_catalog_enter() and leave.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_PARKED_H
+#define DJK_PARKED_H
+
+#include "base/djk.h"
+#include "base/message.h"
+
+#include "datatype/timestamp.h"
+#include "nodes/pg_list.h"
+
+/* By what later messages are told to wait behind one that waits. */
+typedef struct DjkParkedKey
+{
+	int64		offset_id;
+	int64		route_id;
+	int64		hash;			/* equal for equal keys */
+} DjkParkedKey;
+
+typedef struct DjkParked
+{
+	int64		id;
+	bool		has_key;		/* else nothing waits behind it */
+	DjkParkedKey key;
+	TimestampTz parked_at;
+	bool		has_error;		/* it has failed; else it only waits behind another one */
+	DjkMessage	message;		/* its partition is not set */
+	DjkHeader  *headers;
+	int			nheaders;
+} DjkParked;
+
+/* Keeps a message; 'headers' is a djkafka_header[] Datum, or 0.  'error' is NULL for one that waits behind another. */
+extern void djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
+							 Datum headers, int64 route_id, const int64 *key_hash, const DjkError *error);
+
+/* What is known of one that goes on waiting has changed. */
+extern void djk_parked_update(int64 id, int64 route_id, const int64 *key_hash, const DjkError *error);
+
+/* ERROR serialization_failure if one of them was not there any more. */
+extern void djk_parked_delete(const int64 *ids, int n);
+
+/* How many messages of a consumer wait. */
+extern int64 djk_parked_count(int64 consumer_id);
+
+/*
+ * The keys, among those with one of the given hashes, that messages of partitions
+ * wait with, each below an offset of its partition.  In CurrentMemoryContext as
+ * it was before enter: 'context'.
+ */
+extern DjkParkedKey *djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions,
+									 const int64 *hashes, int nhashes, MemoryContext context, int *nkeys);
+
+/*
+ * What waits of these partitions behind a place (offset row, offset), in this
+ * order: DjkParked *, in 'context'.  At most so many messages, and no more once
+ * there are so many bytes.
+ */
+extern List *djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 after_offset,
+							 int max_messages, Size max_bytes, MemoryContext context);
+
+/*
+ * The position of partitions is moved away: what waits of them becomes dead
+ * letters.  Of an offset row; or of a topic, and all its partitions if negative.
+ */
+extern void djk_parked_give_up(int64 offset_id);
+extern void djk_parked_give_up_topic(int64 consumer_id, const char *topic, int partition);
+
+#endif							/* DJK_PARKED_H */

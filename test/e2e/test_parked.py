@@ -1,0 +1,363 @@
+"""A message that lacks nothing but a row that it refers to waits for it, and what is behind it of its key does too."""
+
+import time
+from collections.abc import Callable
+
+import pytest
+from lib.djkafka import (
+    assert_audit,
+    dead_letters,
+    explain,
+    status,
+    to_json,
+    wait_caught_up,
+    wait_count,
+    wait_state,
+    wait_value,
+    workers,
+)
+from lib.kafka import Client, Record
+from lib.postgres import Cluster, Database
+from lib.process import kill_and_wait
+from lib.wait import wait_until
+
+Own = Callable[..., Cluster]
+
+TABLES = [
+    "CREATE TABLE parent (id bigint PRIMARY KEY, v text)",
+    "CREATE TABLE child (id bigint PRIMARY KEY, parent_id bigint NOT NULL REFERENCES parent {deferrable}, v text)",
+    "CREATE TABLE written (n bigint GENERATED ALWAYS AS IDENTITY, id bigint, v text)",
+    "CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS"
+    " $$ BEGIN INSERT INTO written (id, v) VALUES (NEW.id, NEW.v); RETURN NULL; END $$",
+    "CREATE TRIGGER note AFTER INSERT OR UPDATE ON child FOR EACH ROW EXECUTE FUNCTION note()",
+]
+PARKED = "SELECT coalesce(sum(parked), 0)::bigint FROM djkafka_status"
+
+
+def make_tables(db: Database, deferrable: str = "") -> None:
+    for statement in TABLES:
+        db.query(statement.format(deferrable=deferrable))
+
+
+def subscribe(db: Database, topics: dict[str, str], **options: str) -> None:
+    """Table → topic; options of all routes."""
+    given = "".join(f", {name} => {value}" for name, value in options.items())
+    for table, topic in topics.items():
+        db.query(f"SELECT djkafka_subscribe(%s, '{table}'{given})", topic)
+
+
+def parents(ids: range) -> list[Record]:
+    return [Record(to_json(id=n, v="p"), str(n)) for n in ids]
+
+
+def children(ids: range) -> list[Record]:
+    return [Record(to_json(id=n, parent_id=n, v="c"), str(n)) for n in ids]
+
+
+def child(id: int, parent: int, v: str) -> Record:
+    return Record(to_json(id=id, parent_id=parent, v=v), str(id))
+
+
+def assert_all_once(db: Database, count: int) -> None:
+    """Each child was written once, nothing waits, and nothing is dead."""
+    wait_count(db, "child", count, timeout=90)
+    assert db.value("SELECT count(*) FROM written") == count
+    wait_value(db, PARKED, 0)
+    assert db.value("SELECT count(*) FROM djkafka_parked") == 0
+    assert db.value("SELECT count(*) FROM djkafka_dead_letter") == 0
+    assert_audit(db)
+
+
+@pytest.fixture
+def topics(kafka: Client, unique: Callable[[str], str]) -> dict[str, str]:
+    return {"parent": kafka.create_topic(unique("parent"), 2), "child": kafka.create_topic(unique("child"), 2)}
+
+
+@pytest.mark.parametrize("first", ["parent", "child"])
+@pytest.mark.parametrize("count", [1, 2], ids=["one-worker", "two-workers"])
+@pytest.mark.parametrize("deferrable", ["", "DEFERRABLE INITIALLY DEFERRED"], ids=["immediate", "deferred"])
+def test_backlog(
+    db: Database, kafka: Client, unique: Callable[[str], str], first: str, count: int, deferrable: str
+) -> None:
+    """Parents and children that were all sent before: none of them is lost, whichever topic comes first."""
+    second = "child" if first == "parent" else "parent"
+    topics = {first: kafka.create_topic(unique("a"), 2), second: kafka.create_topic(unique("b"), 2)}
+    kafka.produce(topics["parent"], parents(range(5000)))
+    kafka.produce(topics["child"], children(range(5000)))
+    make_tables(db, deferrable)
+    db.query("SELECT djkafka_create_consumer('default', workers => %s)", count)
+    subscribe(db, topics)
+    assert_all_once(db, 5000)
+    assert db.value("SELECT sum(applied) FROM djkafka_status") == 10000
+    assert_audit(db, 10000)
+
+
+def test_live(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """Pairs that are sent while they are read, the child before its parent."""
+    make_tables(db)
+    db.query("SELECT djkafka_create_consumer('default', workers => 2)")
+    subscribe(db, topics)
+    wait_state(db, "running")
+    for n in range(0, 1000, 10):
+        kafka.produce(topics["child"], children(range(n, n + 10)))
+        kafka.produce(topics["parent"], parents(range(n, n + 10)))
+    assert_all_once(db, 1000)
+
+
+def test_order_of_a_key(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """What is behind a message that waits is applied after it; what is not of its key at once."""
+    make_tables(db)
+    db.query("INSERT INTO parent VALUES (1, 'here')")
+    subscribe(db, topics)
+    wait_state(db, "running")
+    kafka.produce(topics["child"], [child(7, 99, "first"), child(8, 1, "other")])
+    wait_count(db, "child", 1)
+    # Of its key, in the same batch and in later ones; the second could be applied by itself.
+    kafka.produce(topics["child"], [child(7, 1, "second"), child(9, 1, "other")])
+    kafka.produce(topics["child"], [child(7, 99, "third")])
+    wait_value(db, PARKED, 3)
+    wait_count(db, "child", 2)
+    assert db.query("SELECT sqlstate FROM djkafka_parked ORDER BY id") == [("23503",), (None,), (None,)]
+    assert_audit(db)
+    kafka.produce(topics["parent"], parents(range(99, 100)))
+    wait_value(db, "SELECT v FROM child WHERE id = 7", "third")
+    assert [v for (v,) in db.query("SELECT v FROM written WHERE id = 7 ORDER BY n")] == ["first", "second", "third"]
+    wait_value(db, PARKED, 0)
+    assert_audit(db, 6)
+
+
+def test_look_up(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """What a look-up does not find is waited for too, and what is behind it of its row."""
+    make_tables(db)
+    db.query("INSERT INTO parent VALUES (1, 'here')")
+    subscribe(db, {"parent": topics["parent"]})
+    lookup = '{"parent_id": {"table": "parent", "column": "v", "field": "parent"}}'
+    subscribe(db, {"child": topics["child"]}, lookups=f"'{lookup}'")
+    wait_state(db, "running")
+    # The rows' keys are in the values alone.
+    given = [(7, "late", "first"), (8, "here", "other"), (7, "here", "second")]
+    kafka.produce(topics["child"], [Record(to_json(id=n, parent=p, v=v), partition=0) for n, p, v in given])
+    wait_count(db, "child", 1)
+    wait_value(db, PARKED, 2)
+    kafka.produce(topics["parent"], [Record(to_json(id=99, v="late"), "99")])
+    wait_value(db, "SELECT v FROM child WHERE id = 7", "second")
+    assert [v for (v,) in db.query("SELECT v FROM written WHERE id = 7 ORDER BY n")] == ["first", "second"]
+    assert_audit(db, 4)
+
+
+def test_handler(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """For a handler, which has no rows, it is the message's key that counts; one without is behind none."""
+    make_tables(db)
+    db.query(
+        "CREATE FUNCTION take(djkafka_message) RETURNS void LANGUAGE sql AS $$ INSERT INTO child"
+        " SELECT ($1).\"offset\", (v->>'parent')::int, v->>'v' FROM (SELECT convert_from(($1).value, 'UTF8')::jsonb) m (v) $$"
+    )
+    db.query("INSERT INTO parent VALUES (1, 'here')")
+    db.query("SELECT djkafka_subscribe(%s, handler => 'take(djkafka_message)')", topics["child"])
+    wait_state(db, "running")
+    given = [("a", 99, "a1"), ("b", 1, "b1"), ("a", 1, "a2"), (None, 99, "n1"), (None, 1, "n2")]
+    kafka.produce(topics["child"], [Record(to_json(parent=p, v=v), key, partition=0) for key, p, v in given])
+    wait_value(db, PARKED, 3)
+    assert [v for (v,) in db.query("SELECT v FROM written ORDER BY n")] == ["b1", "n2"]
+    db.query("INSERT INTO parent VALUES (99, 'late')")
+    wait_value(db, PARKED, 0)
+    assert [v for (v,) in db.query("SELECT v FROM written ORDER BY n")] == ["b1", "n2", "a1", "a2", "n1"]
+    assert_audit(db, 5)
+
+
+def test_deletion_waits_behind(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    make_tables(db)
+    subscribe(db, topics)
+    wait_state(db, "running")
+    kafka.produce(topics["child"], [child(7, 99, "first"), Record(None, "7"), child(8, 99, "stays")])
+    wait_value(db, PARKED, 3)
+    kafka.produce(topics["parent"], parents(range(99, 100)))
+    wait_value(db, PARKED, 0)
+    assert db.query("SELECT id, v FROM written ORDER BY n") == [(7, "first"), (8, "stays")]
+    assert db.query("SELECT id FROM child") == [(8,)]
+    assert_audit(db, 4)
+
+
+def test_parent_from_elsewhere(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """It need not be djkafka that brings the parent, and a worker that is started anew knows what waits."""
+    make_tables(db)
+    subscribe(db, topics)
+    kafka.produce(topics["child"], children(range(20)))
+    wait_value(db, PARKED, 20)
+    db.query("SELECT djkafka_pause('default')")
+    wait_state(db, "paused")
+    db.query("INSERT INTO parent SELECT g, 'p' FROM generate_series(0, 19) g")
+    assert db.value(PARKED) == 20
+    db.query("SELECT djkafka_resume('default')")
+    assert_all_once(db, 20)
+
+
+@pytest.mark.parametrize("timeout", ["'0'", "'1.5 s'"])
+def test_timeout(db: Database, kafka: Client, topics: dict[str, str], timeout: str) -> None:
+    """What waits in vain becomes a dead letter, and what is behind it is tried then."""
+    make_tables(db)
+    db.query("INSERT INTO parent VALUES (1, 'here')")
+    subscribe(db, topics, parent_timeout=timeout)
+    started = time.monotonic()
+    kafka.produce(topics["child"], [child(7, 99, "orphan"), child(7, 1, "second"), child(8, 98, "orphan")])
+    wait_value(db, "SELECT v FROM child WHERE id = 7", "second")
+    wait_value(db, "SELECT count(*) FROM djkafka_dead_letter", 2)
+    wait_value(db, PARKED, 0)
+    assert timeout == "'0'" or time.monotonic() - started >= 1.5
+    letters = dead_letters(db, topics["child"])
+    assert {letter["sqlstate"] for letter in letters.values()} == {"23503"}
+    assert {("parent_timeout" in (letter["hint"] or "")) for letter in letters.values()} == {timeout != "'0'"}
+    assert_audit(db, 3)
+
+
+def test_stop(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """Under on_error = stop a message waits too, and stops when it has waited in vain."""
+    make_tables(db)
+    subscribe(db, topics, parent_timeout="'1 s'", on_error="'stop'")
+    kafka.produce(topics["child"], children(range(1)))
+    shown = wait_state(db, "broken")
+    assert "foreign key" in shown["reason"]
+    assert "djkafka_seek" not in shown["hint"]
+    assert shown["parked"] == 1
+    db.query("INSERT INTO parent VALUES (0, 'late')")
+    db.query("SELECT djkafka_restart('default')")
+    assert_all_once(db, 1)
+
+
+def test_deletion_of_a_parent(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """That a parent has children still is no want of a parent."""
+    make_tables(db)
+    db.query("INSERT INTO parent VALUES (1, 'here')")
+    db.query("INSERT INTO child VALUES (1, 1, 'c')")
+    subscribe(db, topics)
+    kafka.produce(topics["parent"], [Record(None, "1")])
+    wait_value(db, "SELECT count(*) FROM djkafka_dead_letter", 1)
+    assert db.value(PARKED) == 0
+
+
+def test_bound(own_cluster: Own, kafka: Client, unique: Callable[[str], str], topics: dict[str, str]) -> None:
+    """No more than djkafka.max_parked wait; what is behind one of them and cannot wait is not applied before it."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__max_parked=10)
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    make_tables(db)
+    db.query("INSERT INTO parent VALUES (100, 'here')")
+    subscribe(db, topics)
+    # One partition: what comes first waits.
+    kafka.produce(topics["child"], [Record(to_json(id=n, parent_id=n, v="c"), "k") for n in range(12)])
+    kafka.produce(topics["child"], [Record(to_json(id=0, parent_id=100, v="behind"), "k")])
+    wait_value(db, "SELECT count(*) FROM djkafka_dead_letter", 3)
+    wait_value(db, PARKED, 10)
+    assert db.value("SELECT count(*) FROM child") == 0
+    states = db.query('SELECT sqlstate, hint FROM djkafka_dead_letter ORDER BY "offset"')
+    assert [sqlstate for sqlstate, _ in states] == ["23503", "23503", "53400"]
+    assert all("djkafka.max_parked" in hint for _, hint in states)
+    kafka.produce(topics["parent"], parents(range(12)))
+    wait_count(db, "child", 10)
+    wait_value(db, PARKED, 0)
+    assert_audit(db)
+
+
+def test_seek(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """A partition that is sought leaves what waited of it as dead letters: nothing is lost, and nothing applied twice."""
+    make_tables(db)
+    subscribe(db, topics)
+    kafka.produce(topics["child"], children(range(30)))
+    wait_value(db, PARKED, 30)
+    db.query("SELECT djkafka_seek('default', %s, 'latest')", topics["child"])
+    wait_value(db, "SELECT count(*) FROM djkafka_dead_letter", 30)
+    assert db.value("SELECT count(*) FROM djkafka_parked") == 0
+    assert "sought" in db.value("SELECT DISTINCT detail FROM djkafka_dead_letter")
+    kafka.produce(topics["parent"], parents(range(30)))
+    wait_count(db, "parent", 30)
+    wait_caught_up(db, kafka, topics["child"])
+    assert db.value("SELECT count(*) FROM child") == 0
+    db.query("SELECT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter", user=db.value("SELECT owner::text FROM djkafka_consumer"))
+    assert db.value("SELECT count(*) FROM child") == 30
+    assert_audit(db)
+
+
+def test_dropped(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """What waits goes with its consumer; of a dropped route it waits for another one."""
+    make_tables(db)
+    subscribe(db, topics)
+    kafka.produce(topics["child"], children(range(5)))
+    wait_value(db, PARKED, 5)
+    db.query("SELECT djkafka_drop_route(id) FROM djkafka_route WHERE topic = %s", topics["child"])
+    kafka.produce(topics["parent"], parents(range(5)))
+    wait_count(db, "parent", 5)
+    assert db.value(PARKED) == 5
+    subscribe(db, {"child": topics["child"]})
+    assert_all_once(db, 5)
+    kafka.produce(topics["child"], children(range(10, 15)))
+    wait_value(db, PARKED, 5)
+    db.query("SELECT djkafka_drop_consumer('default')")
+    assert db.value("SELECT count(*) FROM djkafka_parked") == 0
+
+
+def test_run(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """djkafka_run tries what waits at its end, and says what waits still."""
+    make_tables(db)
+    db.query("SELECT djkafka_create_consumer('default', enabled => false)")
+    subscribe(db, topics)
+    kafka.produce(topics["child"], children(range(3)))
+    owner = db.value("SELECT owner::text FROM djkafka_consumer")
+    run = "SELECT applied, dead, parked, reason FROM djkafka_run('default', until => 'eof')"
+    assert db.query(run, user=owner) == [(0, 0, 3, "eof")]
+    assert_audit(db, 3)
+    kafka.produce(topics["parent"], parents(range(2)))
+    assert db.query(run, user=owner) == [(4, 0, 1, "eof")]
+    assert db.query("SELECT id FROM child ORDER BY id") == [(0,), (1,)]
+    assert_audit(db, 5)
+
+
+@pytest.mark.parametrize("victim", ["worker", "server"])
+def test_kill(own_cluster: Own, kafka: Client, unique: Callable[[str], str], topics: dict[str, str], victim: str) -> None:
+    """Killed again and again while messages begin to wait and cease to: each child is written once."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address)
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    make_tables(db)
+    db.query("SELECT djkafka_create_consumer('default', workers => 2, batch_messages => 200)")
+    subscribe(db, topics, parent_timeout="'10 min'")
+    count = 2000
+    for n in range(0, count, 500):
+        kafka.produce(topics["child"], children(range(n, n + 500)))
+        kafka.produce(topics["parent"], parents(range(n, n + 500)))
+        wait_until(lambda: answering(db, "SELECT count(*) FROM child", n), 60, lambda: explain(db))
+        if victim == "server":
+            cluster.kill()
+            cluster.start()
+            db.disconnect()
+        else:
+            for pid in workers(db).values():
+                kill_and_wait(pid)
+                break
+            db.disconnect()
+    wait_until(lambda: answering(db, "SELECT count(*) FROM child", count - 1), 90, lambda: explain(db))
+    assert_all_once(db, count)
+
+
+def answering(db: Database, query: str, above: int) -> bool:
+    """Whether a value is above a limit, through restarts of the server."""
+    try:
+        return db.value(query) > above
+    except Exception:  # noqa: BLE001 - the server is down or restarts
+        db.disconnect()
+        return False
+
+
+def test_flow(db: Database, kafka: Client, topics: dict[str, str], unique: Callable[[str], str]) -> None:
+    """Many that wait in vain do not hold up what does not wait."""
+    make_tables(db)
+    other = kafka.create_topic(unique("other"))
+    db.query("CREATE TABLE other (id bigint PRIMARY KEY, v text)")
+    subscribe(db, {**topics, "other": other})
+    kafka.produce(topics["child"], children(range(3000)))
+    wait_value(db, PARKED, 3000)
+    started = time.monotonic()
+    kafka.produce(other, [Record(to_json(id=n, v="o"), str(n)) for n in range(50000)])
+    wait_count(db, "other", 50000, timeout=60)
+    print(f"50,000 messages beside 3,000 that wait: {time.monotonic() - started:.1f} s")
+    assert status(db)["parked"] == 3000
+    assert_audit(db)

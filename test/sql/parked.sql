@@ -1,0 +1,41 @@
+-- Messages that wait for a row that they refer to: what can be seen without a worker.
+\getenv abs_srcdir PG_ABS_SRCDIR
+\set start :abs_srcdir '/sql/include/start.sql'
+\set ECHO none
+\i :start
+\set ECHO all
+\pset format unaligned
+\pset tuples_only on
+
+CREATE SCHEMA parked;
+SET search_path = parked, public;
+CREATE TABLE parent (id bigint PRIMARY KEY);
+CREATE TABLE child (id bigint PRIMARY KEY, parent_id bigint NOT NULL REFERENCES parent);
+SELECT djkafka_create_consumer('c', enabled => false);
+
+-- how long: a minute, as the route says, not at all; nothing else
+SELECT djkafka_create_route('c', 'child', 'child');
+SELECT djkafka_create_route('c', 'parent', 'parent', parent_timeout => '1 h');
+SELECT topic, parent_timeout FROM djkafka_route ORDER BY id;
+SELECT refused($$UPDATE djkafka_route SET parent_timeout = '-1 s'$$);
+SELECT refused($$UPDATE djkafka_route SET parent_timeout = '1 month -40 days'$$);
+SELECT refused($$UPDATE djkafka_route SET parent_timeout = NULL$$);
+SELECT refused($$SELECT djkafka_subscribe('x', 'parent', parent_timeout => 'soon')$$);
+UPDATE djkafka_route SET parent_timeout = '0';
+UPDATE djkafka_route SET parent_timeout = '1000 years';
+SELECT topic, parent_timeout FROM djkafka_route ORDER BY id;
+
+-- messages that are given have no place in Kafka, so they do not wait
+SELECT applied, dead, parked FROM djkafka_run('c', messages => '[{"topic": "child", "value": {"id": 1, "parent_id": 1}}, {"topic": "parent", "value": {"id": 1}},
+    {"topic": "child", "value": {"id": 2, "parent_id": 1}}]');
+SELECT sqlstate, message, hint FROM djkafka_dead_letter WHERE consumer = 'c';
+SELECT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter WHERE consumer = 'c';
+TABLE child ORDER BY id;
+SELECT count(*) FROM djkafka_parked;
+
+-- nobody writes there but workers, and whoever restores a dump
+SELECT refused($$INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset")
+    SELECT id, 1, 1, 'child', 0, 0 FROM djkafka_consumer WHERE name = 'c'$$);
+
+SELECT djkafka_drop_consumer('c');
+DROP SCHEMA parked CASCADE;
