@@ -244,6 +244,24 @@ require_done(rd_kafka_error_t *error, const char *action)
 	djk_kafka_error_throw(code, text, action);
 }
 
+/*
+ * The library stops what is taken from it some time later, and aborts the process
+ * if a partition is given and taken again before that.  A stop is asked for and
+ * answered within its main thread, so after two questions that this thread has
+ * answered all are over.
+ */
+static void
+wait_for_stops(rd_kafka_t *rk)
+{
+	for (int i = 0; i < 2; i++)
+	{
+		rd_kafka_topic_partition_list_t *assigned = NULL;
+
+		if (rd_kafka_assignment(rk, &assigned) == RD_KAFKA_RESP_ERR_NO_ERROR)
+			rd_kafka_topic_partition_list_destroy(assigned);
+	}
+}
+
 void
 djk_consumer_assign(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n)
 {
@@ -260,6 +278,7 @@ djk_consumer_assign(DjkConsumer *consumer, const DjkTopicPartition *partitions, 
 	consumer->kick.nbrokers = 0;
 	consumer->kick.last_topic = NULL;
 	code = rd_kafka_assign(consumer->handle->rk, list);
+	wait_for_stops(consumer->handle->rk);
 	if (list != NULL)
 		rd_kafka_topic_partition_list_destroy(list);
 	if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
@@ -287,6 +306,7 @@ djk_consumer_assign_less(DjkConsumer *consumer, const DjkTopicPartition *partiti
 	consumer->kick.last_topic = NULL;
 	keep_assigned(consumer->handle->rk, list);
 	error = rd_kafka_incremental_unassign(consumer->handle->rk, list);
+	wait_for_stops(consumer->handle->rk);
 	rd_kafka_topic_partition_list_destroy(list);
 	require_done(error, "give back partitions");
 }

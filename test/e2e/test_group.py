@@ -1,4 +1,4 @@
-"""The look-up of a group's members, driven by hand through the functions of test/src/kafka_test.c."""
+"""The look-up of a group's members, and assignments, driven by hand through the functions of test/src/kafka_test.c."""
 
 import socket
 import threading
@@ -16,6 +16,8 @@ CREATE FUNCTION open(int, text, text, text, text, int, text[], text[]) RETURNS v
     AS 'djkafka', 'djkafka_test_kafka_open' LANGUAGE C;
 CREATE FUNCTION lookup(int, text, text, int, bigint, int, text) RETURNS text
     AS 'djkafka', 'djkafka_test_kafka_lookup' LANGUAGE C;
+CREATE FUNCTION assign(int, text, text, int[], bigint) RETURNS void
+    AS 'djkafka', 'djkafka_test_kafka_assign' LANGUAGE C;
 CREATE FUNCTION close(int, int, bool) RETURNS int
     AS 'djkafka', 'djkafka_test_kafka_close' LANGUAGE C;
 """
@@ -184,4 +186,15 @@ def test_broker_lost_meanwhile(driven: Cluster, own_broker, unique) -> None:
     killer.join()
     broker.start()
     wait_until(lambda: asker.members() == [], message="an answer again", timeout=60)
+    asker.close()
+
+
+def test_assignments_in_a_row(driven: Cluster, kafka: Client, unique: Any) -> None:
+    """The library aborts where it is to stop a partition that it is just stopping."""
+    topic = kafka.create_topic(unique("wide"), 50)
+    asker = Asker(driven, kafka.address, topic, timeout=10)
+    change = "assign(0, 'assign', %s, array(SELECT generate_series(0, {})), 0)"
+    changes = ", ".join(change.format(last) for last in (49, -1, 49, 29, -1))
+    for _ in range(3):
+        asker.connection.execute(f"SELECT {changes}", [topic] * 5)
     asker.close()
