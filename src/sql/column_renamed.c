@@ -18,11 +18,14 @@
  */
 #include "base/djk.h"
 
+#include "catalog/namespace.h"
 #include "commands/event_trigger.h"
 #include "fmgr.h"
 #include "nodes/parsenodes.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(djkafka_column_renamed);
 
@@ -83,6 +86,131 @@ rename_in_routes(Datum *names)
 	(void) djk_catalog_execute(&update_routes, names, NULL);
 }
 
+/* ---------- lookups, whose table is named as the route's session saw it ---------- */
+
+typedef struct Lookup
+{
+	int64		route;
+	char	   *column;			/* that is looked up */
+	char	   *search_path;
+	List	   *table;			/* its name */
+	char	   *option;			/* what is to be changed: column, returns or table */
+} Lookup;
+
+static List *
+read_oids(DjkStatement *statement)
+{
+	int			n = (int) djk_catalog_execute(statement, NULL, NULL);
+	List	   *oids = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+
+		oids = lappend_oid(oids, DatumGetObjectId(djk_row_datum(i, 1, &isnull)));
+	}
+	return oids;
+}
+
+/* Those of this database's consumers that have the name in one of two options. */
+static List *
+find_lookups(const char *name, const char *option, const char *or_option)
+{
+	static DjkStatement select_lookups = {
+		.sql = "SELECT r.id, l.key, r.search_path, l.value->'lookup'->>'table', o.key"
+		" FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id JOIN @.djkafka_home h ON h.home = c.home,"
+		" jsonb_each(r.columns) l, jsonb_each_text(l.value->'lookup') o"
+		" WHERE jsonb_typeof(l.value) = 'object' AND jsonb_typeof(l.value->'lookup') = 'object'"
+		" AND o.key IN ($2, $3) AND (o.value = $1 OR o.key = 'table')",
+		.nargs = 3,
+		.argtypes = {TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[3] = {CStringGetTextDatum(name), CStringGetTextDatum(option), CStringGetTextDatum(or_option)};
+	int			n = (int) djk_catalog_execute(&select_lookups, values, NULL);
+	List	   *lookups = NIL;
+
+	for (int i = 0; i < n; i++)
+	{
+		Lookup	   *lookup = palloc(sizeof(Lookup));
+
+		lookup->route = djk_row_int64(i, 1, 0);
+		lookup->column = djk_row_text(i, 2, CurrentMemoryContext);
+		lookup->search_path = djk_row_text(i, 3, CurrentMemoryContext);
+		lookup->table = textToQualifiedNameList(cstring_to_text(djk_row_text(i, 4, CurrentMemoryContext)));
+		lookup->option = djk_row_text(i, 5, CurrentMemoryContext);
+		lookups = lappend(lookups, lookup);
+	}
+	return lookups;
+}
+
+/* What the lookup's table is; nothing is run by that. */
+static Oid
+find_table(const Lookup *lookup)
+{
+	int			guc_level = NewGUCNestLevel();
+	Oid			table;
+
+	(void) set_config_option("search_path", lookup->search_path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+	table = RangeVarGetRelid(makeRangeVarFromNameList(lookup->table), NoLock, true);
+	AtEOXact_GUC(false, guc_level);
+	return table;
+}
+
+static void
+update_lookup(const Lookup *lookup, const char *value)
+{
+	static DjkStatement update_lookup = {
+		.sql = "UPDATE @.djkafka_route SET columns = jsonb_set(columns, ARRAY[$2, 'lookup', $3], to_jsonb($4)) WHERE id = $1",
+		.nargs = 4,
+		.argtypes = {INT8OID, TEXTOID, TEXTOID, TEXTOID}
+	};
+	Datum		values[4] = {
+		Int64GetDatum(lookup->route), CStringGetTextDatum(lookup->column),
+		CStringGetTextDatum(lookup->option), CStringGetTextDatum(value)
+	};
+
+	(void) djk_catalog_execute(&update_lookup, values, NULL);
+}
+
+static void
+rename_column_in_lookups(const RenameStmt *renaming)
+{
+	static DjkStatement select_tables = {.sql = RENAMED_TABLES " SELECT relation FROM tables"};
+	List	   *tables = read_oids(&select_tables);
+	ListCell   *lc;
+
+	foreach(lc, find_lookups(renaming->subname, "column", "returns"))
+	{
+		if (list_member_oid(tables, find_table(lfirst(lc))))
+			update_lookup(lfirst(lc), renaming->newname);
+	}
+}
+
+/* Whose table had the old name is found by the new one. */
+static void
+rename_table_in_lookups(const RenameStmt *renaming)
+{
+	static DjkStatement select_tables = {
+		.sql = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass AND objsubid = 0"
+	};
+	List	   *tables = read_oids(&select_tables);
+	ListCell   *lc;
+
+	foreach(lc, find_lookups("", "table", "table"))
+	{
+		Lookup	   *lookup = lfirst(lc);
+
+		if (strcmp(strVal(llast(lookup->table)), renaming->relation->relname) != 0)
+			continue;
+		llast(lookup->table) = makeString(pstrdup(renaming->newname));
+		if (list_member_oid(tables, find_table(lookup)))
+			update_lookup(lookup, NameListToQuotedString(lookup->table));
+	}
+}
+
+/* ---------- targets ---------- */
+
 /* A route knows its target by number; its name is for people, and for the day when it is dropped. */
 static void
 rename_targets(void)
@@ -112,12 +240,15 @@ follow(const Node *statement)
 	if (renaming->renameType != OBJECT_COLUMN && renaming->renameType != OBJECT_ATTRIBUTE)
 	{
 		rename_targets();
+		if (renaming->relation != NULL)
+			rename_table_in_lookups(renaming);
 		return;
 	}
 	names[0] = CStringGetTextDatum(renaming->subname);
 	names[1] = CStringGetTextDatum(renaming->newname);
 	rename_in_publications(names);
 	rename_in_routes(names);
+	rename_column_in_lookups(renaming);
 }
 
 Datum

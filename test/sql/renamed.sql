@@ -141,6 +141,34 @@ ALTER TABLE public.ground SET SCHEMA renamed_2;
 ALTER SCHEMA renamed_2 RENAME TO renamed;
 SELECT djkafka_drop_consumer('default');
 
+-- lookups: the column that is filled, those of the table that is looked in, under whatever search_path
+CREATE SCHEMA renamed_3 CREATE TABLE customer (code text);
+CREATE TABLE customer (id int PRIMARY KEY, code text, number int);
+INSERT INTO customer VALUES (17, 'x', 170);
+CREATE TABLE category (id int PRIMARY KEY, slug text, parent_id int, customer int, numbered int);
+SELECT djkafka_subscribe('categories', 'category', lookups => '{"parent_id": {"table": "category", "column": "slug", "field": "parent"},
+    "customer": {"table": "customer", "column": "code", "field": "customer"}, "numbered": {"table": "renamed.customer", "column": "code", "returns": "number", "field": "customer"}}');
+CREATE TABLE unmatched (code text);
+SET search_path = renamed_3, public;
+ALTER TABLE customer RENAME code TO other;
+ALTER TABLE renamed.unmatched RENAME code TO other;
+ALTER TABLE renamed.customer RENAME code TO sign;
+ALTER TABLE renamed.customer RENAME number TO "No";
+ALTER TABLE renamed.category RENAME slug TO label;
+ALTER TABLE renamed.category RENAME parent_id TO above;
+SET search_path = renamed, public;
+ALTER TABLE category RENAME TO "Category";
+ALTER TABLE renamed_3.customer RENAME TO nothing;
+ALTER TABLE customer RENAME TO client;
+ALTER TABLE "Category" RENAME CONSTRAINT category_pkey TO customer;
+SELECT jsonb_pretty(columns) FROM djkafka_route;
+SELECT give('[{"value": {"id": 1, "label": "top", "customer": "x"}}, {"value": {"id": 2, "slug": "below", "parent": "top"}}]');
+SELECT * FROM "Category" ORDER BY id;
+SELECT djkafka_drop_consumer('default');
+SET client_min_messages = warning;
+DROP SCHEMA renamed_3 CASCADE;
+RESET client_min_messages;
+
 -- messages that have no field but the key are counted
 CREATE TABLE thing (id int PRIMARY KEY, name text, price int, big text, seen timestamptz, made timestamptz);
 SELECT djkafka_subscribe('things', 'thing', columns => '{"seen": "msg_time", "made": {"insert": "msg_time"}, "price": {"field": "cost"}}');
