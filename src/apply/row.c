@@ -244,13 +244,13 @@ require_version(const DjkRowBuilder *builder, const DjkRow *row, DjkError *error
 
 /* ---------- what a message says beside its key ---------- */
 
-/* None for an operation without a key, and where no other column depends on the message's fields. */
+/* None for an operation that changes no row, and where no other column depends on the message's fields. */
 static Bitmapset *
 telling_columns(const DjkRouteState *state)
 {
 	Bitmapset  *telling = NULL;
 
-	if (state->route->operation == DJK_OPERATION_INSERT || !state->codec->has_fields)
+	if (state->route->operation < DJK_OPERATION_UPSERT || !state->codec->has_fields)
 		return NULL;
 	for (int c = 0; c < state->ncolumns; c++)
 	{

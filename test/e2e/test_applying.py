@@ -85,7 +85,7 @@ def test_keys_of_new_rows_are_told(own_cluster: Own, name: str) -> None:
     database.connection(database.owner).add_notify_handler(lambda notify: told.append(json.loads(notify.payload)))
     database.query("LISTEN djkafka")
     answer = database.value("SELECT djkafka_test_apply('default', ARRAY[%s])", messages_of(keys))
-    assert answer["counts"] == [len(wanted), 0, len(keys) - len(wanted), 0, 0, 0]
+    assert answer["counts"][:6] == [len(wanted), 0, len(keys) - len(wanted), 0, 0, 0]
     assert [key["k"] for notice in told for key in notice.get("keys", [])] == wanted
 
 

@@ -98,6 +98,7 @@ add(DjkApplyResult *total, const DjkApplyResult *result)
 	total->stale += result->stale;
 	total->dead += result->dead;
 	total->skipped += result->skipped;
+	total->key_only += result->key_only;
 	total->status = result->status;
 	total->error = result->error;
 }
@@ -134,8 +135,8 @@ answer(Job *job, const DjkApplyResult *total)
 
 	initStringInfo(&buf);
 	appendStringInfo(&buf, "{\"counts\": [" INT64_FORMAT ", " INT64_FORMAT ", " INT64_FORMAT ", " INT64_FORMAT ", "
-					 INT64_FORMAT ", " INT64_FORMAT "], \"state\": \"%s\"", total->applied, total->filtered, total->duplicates,
-					 total->stale, total->dead, total->skipped, states[total->status]);
+					 INT64_FORMAT ", " INT64_FORMAT ", " INT64_FORMAT "], \"state\": \"%s\"", total->applied, total->filtered, total->duplicates,
+					 total->stale, total->dead, total->skipped, total->key_only, states[total->status]);
 	if (total->status != DJK_APPLY_DONE)
 	{
 		appendStringInfo(&buf, ", \"sqlstate\": \"%s\", \"message\": ", unpack_sql_state(total->error.sqlstate));

@@ -75,7 +75,7 @@ class InSession(Way):
             connection.execute("ROLLBACK TO v")
             return {"error": [error.diag.sqlstate, error.diag.message_primary]}
         seen = made[-2][0][0]
-        seen["counts"] = [sum(row[0][0][n] for row in made[2:-2]) for n in range(6)]
+        seen["counts"] = [sum(row[0][0][n] for row in made[2:-2]) for n in range(7)]
         seen["counts"][4] -= seen.pop("poisons")
         return seen
 
