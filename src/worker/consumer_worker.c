@@ -457,6 +457,8 @@ idle_wait_ms(const DjkMember *worker)
 	wait = Min(wait, djk_coverage_wait_ms(worker));
 	if (worker->positions->unresolved || worker->proving || worker->unreachable)
 		wait = Min(wait, RETRY_SOON_MS);
+	if (worker->anew_since != 0)
+		wait = Min(wait, DJK_MEMBER_ANEW_MS);
 	if (worker->retry_at != 0)
 		wait = Min(wait, Max((worker->retry_at - djk_clock_now()) / 1000, 0) + 1);
 	return djk_waiting_ms(worker, wait);
@@ -506,6 +508,8 @@ run_loop(DjkMember *worker)
 		if (worker->collector.batch.npartitions > 0)
 			apply_batch(worker);
 		djk_waiting_turn(worker, polled_at);
+		djk_member_look_for_short(worker);
+		djk_member_fetch_anew(worker);
 		if (djk_share_is_wrong(&worker->share, worker->positions))
 			leave(worker, false, psprintf("it asks for %d kB of a partition at once from now on",
 										  djk_slot_share(djk_slot_mine()) / 1024));
@@ -518,7 +522,6 @@ run_loop(DjkMember *worker)
 		{
 			end_proof(worker);
 			djk_member_look_for_brokers(worker);
-			djk_member_look_for_short(worker);
 			wait_for_messages(worker);
 		}
 	}

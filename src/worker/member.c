@@ -56,6 +56,7 @@ djk_member_load_and_fetch(DjkMember *worker)
 {
 	djk_positions_load(worker->positions);
 	worker->resolved_at = djk_clock_now();
+	worker->anew_since = 0;
 	fetch_and_tell(worker);
 }
 
@@ -160,6 +161,23 @@ fetch_anew(DjkMember *worker)
 	djk_member_load_and_fetch(worker);
 }
 
+/* A partition does not go on here: what still comes of it is not taken. */
+static void
+leave_for_anew(DjkMember *worker, DjkPosition *position)
+{
+	position->fetching = false;
+	if (worker->anew_since == 0)
+		worker->anew_since = djk_clock_now();
+}
+
+void
+djk_member_fetch_anew(DjkMember *worker)
+{
+	if (worker->anew_since != 0 &&
+		TimestampDifferenceExceeds(worker->anew_since, djk_clock_now(), DJK_MEMBER_ANEW_MS))
+		fetch_anew(worker);
+}
+
 /* A partition is not the one that was read. */
 static void
 take_new_topic(DjkMember *worker, DjkPosition *position, const char *what)
@@ -170,18 +188,18 @@ take_new_topic(DjkMember *worker, DjkPosition *position, const char *what)
 		djk_positions_restart(worker->positions, position, reason);
 	else
 		djk_positions_stop(worker->positions, position, reason);
-	fetch_anew(worker);
+	leave_for_anew(worker, position);
 }
 
-/* Whether a partition ends before an offset, as far as Kafka answers at once. */
+/* Where a partition ends, if Kafka answers at once. */
 static bool
-ends_before(DjkMember *worker, const DjkPosition *position, int64 offset, int64 *end)
+find_end(DjkMember *worker, const DjkPosition *position, int64 *end)
 {
 	int64		low;
 	DjkError	error = {0};
 
 	return djk_consumer_watermarks(worker->kafka, position->key.topic, position->key.partition, &low, end,
-								   PROBE_TIMEOUT_MS, &error) && *end < offset;
+								   PROBE_TIMEOUT_MS, &error);
 }
 
 void
@@ -192,8 +210,12 @@ djk_member_look_for_short(DjkMember *worker)
 
 	if (position == NULL)
 		return;
-	position->short_since = 0;
-	if (ends_before(worker, position, position->anchor.offset + 1, &end))
+	/* The library does not tell of this end again. */
+	if (!find_end(worker, position, &end))
+		position->short_since = djk_clock_now();
+	else if (end > position->anchor.offset)
+		position->short_since = 0;
+	else
 		take_new_topic(worker, position,
 					   psprintf("it ends at offset " INT64_FORMAT ", and offset " INT64_FORMAT " has been applied", end,
 								position->anchor.offset));
@@ -208,9 +230,9 @@ take_out_of_range(DjkMember *worker, DjkPosition *position, const char *what)
 	if (position->anchoring)
 	{
 		position->anchor.offset = -1;
-		fetch_anew(worker);
+		leave_for_anew(worker, position);
 	}
-	else if (ends_before(worker, position, position->expected, &end))
+	else if (find_end(worker, position, &end) && end < position->expected)
 		take_new_topic(worker, position,
 					   psprintf("it ends at offset " INT64_FORMAT ", and what comes next is offset " INT64_FORMAT, end,
 								position->expected));
@@ -219,7 +241,7 @@ take_out_of_range(DjkMember *worker, DjkPosition *position, const char *what)
 		djk_positions_stop(worker->positions, position,
 						   psprintf("offset " INT64_FORMAT " is not in the partition any more: %s",
 									position->expected, what));
-		fetch_anew(worker);
+		leave_for_anew(worker, position);
 	}
 }
 
@@ -228,7 +250,8 @@ take_message(DjkMember *worker, const DjkConsumerEvent *event)
 {
 	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
 
-	if (!djk_collect_message(&worker->collector, position, event) && position != NULL && position->reborn)
+	if (!djk_collect_message(&worker->collector, position, event) && position != NULL && position->fetching &&
+		position->reborn)
 		take_new_topic(worker, position,
 					   psprintf("at offset " INT64_FORMAT " there is another message than the one that was applied",
 								position->anchor.offset));

@@ -74,6 +74,7 @@ typedef struct DjkMember
 	TimestampTz assigned_at;
 
 	bool		unreachable;	/* all brokers are gone, as far as is known */
+	TimestampTz anew_since;		/* a partition is to begin elsewhere; 0: none */
 } DjkMember;
 
 /* Takes one event of the library: a message goes into the batch, all else is acted on. */
@@ -90,8 +91,16 @@ extern void djk_member_take_answers(DjkMember *worker);
 
 /* With nothing to do and no broker: whether one is back, waiting for a second at most. */
 extern void djk_member_look_for_brokers(DjkMember *worker);
-/* The same of a partition that seems to end before what was applied of it: whether it does. */
+/* Of a partition that seems to end before what was applied of it: whether it does; in a second at most. */
 extern void djk_member_look_for_short(DjkMember *worker);
+
+/*
+ * Fetches anew if some partition is to begin elsewhere.  Not at once for each of
+ * them, since all others begin again as well: there may be more in a moment.
+ */
+#define DJK_MEMBER_ANEW_MS	200
+
+extern void djk_member_fetch_anew(DjkMember *worker);
 
 /* The state that is shown; running only if nothing speaks against it. */
 extern void djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, const char *hint);

@@ -35,19 +35,19 @@ def read_old(db: Database, kafka: Client, topic: str, **options: str) -> None:
     wait_state(db, "running", "c")
 
 
-def make_anew(kafka: Client, topic: str, new: list[str]) -> None:
+def make_anew(kafka: Client, topic: str, new: list[str], partitions: int = 1) -> None:
     kafka.delete_topic(topic)
 
     def created() -> bool:
         try:
-            kafka.create_topic(topic)
+            kafka.create_topic(topic, partitions)
         except Exception as error:
             assert "exists" in str(error).lower() or "marked for deletion" in str(error).lower(), error
             return False
         return True
 
     wait_until(created, 60)
-    kafka.produce(topic, records(new))
+    kafka.produce(topic, [record._replace(partition=p) for p in range(partitions) for record in records(new)])
 
 
 def paused(db: Database, change: Callable[[], None]) -> None:
@@ -137,3 +137,19 @@ def test_run(db: Database, kafka: Client, topic: str) -> None:
     assert run() == 0
     assert run() == 2
     assert names(db) == OLD + NEW["as_many"] + NEW["fewer"]
+
+
+def test_many_partitions_begin_together(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
+    """Each that is found is another reason to fetch anew, which all others begin again for; not so often."""
+    partitions = 60
+    topic = kafka.create_topic(unique("wide"), partitions)
+    db.query("CREATE TABLE log (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text)")
+    kafka.produce(topic, [Record('{"name": "old"}', partition=p) for p in range(partitions) for _ in OLD])
+    db.query("SELECT djkafka_create_consumer('c', on_new_topic => 'earliest')")
+    db.query("SELECT djkafka_create_route('c', %s, 'log', operation => 'insert')", topic)
+    wait_count(db, "log", partitions * len(OLD))
+    paused(db, lambda: make_anew(kafka, topic, NEW["more"], partitions))
+    started = time.monotonic()
+    wait_count(db, "log", partitions * len(OLD + NEW["more"]))
+    assert time.monotonic() - started < 10
+    assert db.value("SELECT count(*) FROM djkafka_event WHERE kind = 'new_topic'") == partitions
