@@ -47,7 +47,11 @@ djk_again_load(DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *c
 	ListCell   *lc;
 
 	for (int p = 0; p < npartitions; p++)
+	{
 		ids[p] = partitions[p].offset_id;
+		partitions[p].again_from = ids[p] == cursor->offset_id ? cursor->offset + 1 : 0;
+		partitions[p].again_to = 0;
+	}
 	djk_catalog_enter(&identity);
 	list = djk_parked_load(ids, npartitions, cursor->offset_id, cursor->offset, max_messages, max_bytes, context);
 	djk_catalog_leave(&identity);

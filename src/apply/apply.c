@@ -241,7 +241,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 		djk_span_commit();
 		if (outcome == OUTCOME_DONE)
 		{
-			djk_record_committed(apply, advances, nadvances);
+			djk_record_committed(apply, from, end, advances, nadvances);
 			djk_judge_note_committed(apply, from, end);
 		}
 	}
@@ -538,7 +538,7 @@ apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	if (batch->nmessages > 0)
 		result->decided = djk_isolate(apply, 0, batch->nmessages, 0);
 	advances = djk_record_write(apply, 0, result->decided, &nadvances);
-	djk_record_committed(apply, advances, nadvances);
+	djk_record_committed(apply, 0, result->decided, advances, nadvances);
 	if (result->decided < batch->nmessages)
 	{
 		result->status = DJK_APPLY_STOPPED;

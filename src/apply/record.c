@@ -341,8 +341,10 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 }
 
 void
-djk_record_committed(DjkApply *apply, const DjkOffsetAdvance *advances, int n)
+djk_record_committed(DjkApply *apply, int from, int to, const DjkOffsetAdvance *advances, int n)
 {
+	for (int i = from; apply->batch->again && i < to; i++)
+		apply->batch->partitions[apply->batch->messages[i].partition].again_to = apply->batch->messages[i].offset + 1;
 	for (int i = 0; i < n; i++)
 	{
 		for (int p = 0; p < apply->batch->npartitions; p++)

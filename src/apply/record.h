@@ -24,7 +24,7 @@ extern bool djk_record_fence(DjkApply *apply);
  */
 extern DjkOffsetAdvance *djk_record_write(DjkApply *apply, int from, int to, int *nadvances);
 
-/* After the commit: the batch's partitions now begin where their rows do. */
-extern void djk_record_committed(DjkApply *apply, const DjkOffsetAdvance *advances, int n);
+/* After the commit of [from, to): the batch's partitions now begin where their rows do. */
+extern void djk_record_committed(DjkApply *apply, int from, int to, const DjkOffsetAdvance *advances, int n);
 
 #endif							/* DJK_RECORD_H */

@@ -45,6 +45,7 @@ typedef struct Place
 	int64		generation;
 	int64		first;
 	int64		last;
+	bool		again;			/* they waited in djkafka_parked */
 } Place;
 
 /* Whose it is: ids are given out again by an extension that is made anew. */
@@ -109,6 +110,7 @@ static bool
 is_within(const Place *place, const Place *range)
 {
 	return place->offset_id == range->offset_id && place->generation == range->generation &&
+		place->again == range->again &&
 		place->first >= range->first && place->last <= range->last;
 }
 
@@ -373,7 +375,7 @@ place_of(const DjkBatch *batch, int message)
 	const DjkMessage *m = &batch->messages[message];
 	const DjkBatchPartition *partition = &batch->partitions[m->partition];
 
-	return (Place) {partition->offset_id, partition->generation, m->offset, m->offset};
+	return (Place) {partition->offset_id, partition->generation, m->offset, m->offset, batch->again};
 }
 
 static bool
@@ -473,6 +475,16 @@ djk_crash_end(void)
 		my_mark->state = MARK_IDLE;
 }
 
+/* A partition's offset is far behind what waits of it: that is passed when it was tried. */
+static bool
+is_behind(const Place *place, const DjkBatchPartition *partition, bool again)
+{
+	if (!place->again)
+		return partition->next_offset > place->last;
+	return partition->parked == 0 ||
+		(again && partition->again_from <= place->first && partition->again_to > place->last);
+}
+
 static bool
 is_passed(const Place *place, const DjkBatch *batch)
 {
@@ -482,7 +494,7 @@ is_passed(const Place *place, const DjkBatch *batch)
 
 		if (partition->offset_id == place->offset_id)
 			return !partition->lost &&
-				(partition->generation != place->generation || partition->next_offset > place->last);
+				(partition->generation != place->generation || is_behind(place, partition, batch->again));
 	}
 	return false;
 }

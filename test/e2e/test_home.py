@@ -12,13 +12,15 @@ from lib.wait import stays_true, wait_until
 
 @pytest.fixture
 def original(db: Database, kafka: Client, topic: str) -> Database:
-    """A consumer that has applied messages, one of them to the dead letters."""
-    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    """A consumer that has applied messages, one of them to the dead letters, and one that waits."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text, part_of bigint REFERENCES item)")
     db.query("CREATE TABLE gone (id bigint PRIMARY KEY)")
     db.query("SELECT djkafka_subscribe(%s, 'item', columns => %s)", topic, to_json(name="upper(value->>'name')"))
     db.query("SELECT djkafka_create_consumer('other', enabled => false)")
     db.query("SELECT djkafka_subscribe(%s, 'gone', consumer => 'other')", topic)
+    db.query("UPDATE djkafka_route SET parent_timeout = '1 h'")
     kafka.produce(topic, [Record(to_json(id=1, name="a")), Record("{"), Record(to_json(id=2, name="b"))])
+    kafka.produce(topic, [Record(to_json(id=9, part_of=99), key="9")])
     wait_caught_up(db, kafka, topic)
     return db
 
@@ -30,7 +32,7 @@ def tool(name: str, db: Database, *arguments: str, given: bytes = b"") -> bytes:
     return done.stdout
 
 
-CATALOGS = ("djkafka_consumer", "djkafka_route", "djkafka_offset", "djkafka_dead_letter")
+CATALOGS = ("djkafka_consumer", "djkafka_route", "djkafka_offset", "djkafka_parked", "djkafka_dead_letter")
 
 
 def contents(db: Database) -> dict[str, list]:
@@ -47,6 +49,7 @@ def test_restored_dump(original: Database, cluster, kafka: Client, topic: str, u
             original.owner.encode(), copy.owner.encode()))
         after = contents(copy)
         assert after == before
+        assert len(after["djkafka_parked"]) == 1
         kafka.produce(topic, [Record(to_json(id=3, name="c"))])
         wait_count(original, "item", 3)
         wait_state(copy, "foreign_home")

@@ -17,7 +17,7 @@ from lib.djkafka import (
     workers,
 )
 from lib.kafka import Client, Record
-from lib.postgres import Cluster, Database
+from lib.postgres import TEST_BINDIR, Cluster, Database
 from lib.process import kill_and_wait
 from lib.wait import wait_until
 
@@ -336,6 +336,35 @@ def test_kill(own_cluster: Own, kafka: Client, unique: Callable[[str], str], top
             db.disconnect()
     wait_until(lambda: answering(db, "SELECT count(*) FROM child", count - 1), 90, lambda: explain(db))
     assert_all_once(db, count)
+
+
+CRASHING = [
+    "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " IF NEW.v = 'bad' THEN PERFORM crash(); END IF; RETURN NEW; END $$",
+    "CREATE CONSTRAINT TRIGGER zz_look AFTER INSERT ON child FOR EACH ROW EXECUTE FUNCTION look()",
+]
+
+
+def test_crash(own_cluster: Own, kafka: Client, unique: Callable[[str], str], topics: dict[str, str]) -> None:
+    """One that takes the server down as soon as its parent is there is known among those that wait, as any other."""
+    cluster = own_cluster(bindir=TEST_BINDIR, djkafka__bootstrap_servers=kafka.address)
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE FUNCTION crash() RETURNS void LANGUAGE c AS 'djkafka', 'djkafka_test_crash'", user="postgres")
+    make_tables(db)
+    for statement in CRASHING:
+        db.query(statement)
+    subscribe(db, topics, parent_timeout="'10 min'")
+    given = [child(n, 99, "bad" if n == 20 else "c") for n in range(40)]
+    kafka.produce(topics["child"], [record._replace(partition=0) for record in given])
+    wait_value(db, PARKED, 40)
+    kafka.produce(topics["parent"], parents(range(99, 100)))
+    wait_until(lambda: answering(db, "SELECT count(*) FROM child", 38), 90, lambda: explain(db))
+    wait_value(db, PARKED, 0)
+    assert db.query('SELECT "offset", sqlstate FROM djkafka_dead_letter') == [(20, "KF014")]
+    assert db.value("SELECT count(*) FROM written") == 39
+    assert db.cluster.log().count("all server processes terminated; reinitializing") == 3
+    assert_audit(db)
 
 
 def answering(db: Database, query: str, above: int) -> bool:
