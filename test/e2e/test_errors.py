@@ -2,7 +2,7 @@
 
 import psycopg
 import pytest
-from lib.djkafka import assert_audit, dead_letters, status, to_json, wait_caught_up, wait_count, wait_state, workers
+from lib.djkafka import assert_audit, dead_letters, status, to_json, wait_caught_up, wait_count, wait_state, wait_value, workers
 from lib.kafka import Client, Record
 from lib.postgres import Database
 from lib.wait import wait_until
@@ -250,6 +250,8 @@ def refusals() -> list[Refusal]:
 
 def test_bad_definitions_are_refused(items: Database) -> None:
     """Each with its code, and nothing has changed after it."""
+    # The last that a worker writes by itself.
+    wait_value(items, "SELECT count(*) > 0 FROM djkafka_event WHERE kind = 'state' AND state = 'running'", True)
     items.query("CREATE TABLE keyless (id bigint)")
     tables = ("djkafka_consumer", "djkafka_route", "djkafka_event")
 
