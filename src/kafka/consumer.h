@@ -187,6 +187,13 @@ extern int64 djk_consumer_high_watermark(DjkConsumer *consumer, const char *topi
 extern char *djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms);
 
 /*
+ * The id of a topic, which one that is made anew under its name does not have,
+ * in CurrentMemoryContext; NULL where library (before 2.3) or broker (before 2.8)
+ * know none, or there is no answer within 'timeout_ms'.
+ */
+extern char *djk_consumer_topic_id(DjkConsumer *consumer, const char *topic, int timeout_ms);
+
+/*
  * Look-ups that wait on the network, in slices with CHECK_FOR_INTERRUPTS, up to
  * timeout_ms in all; each fills offset or error per partition and returns false
  * (with *error) only if nothing could be asked.  Results in CurrentMemoryContext.

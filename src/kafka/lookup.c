@@ -40,6 +40,8 @@ struct Lookup
 	rd_kafka_topic_t *topic;
 	const struct rd_kafka_metadata *metadata;
 	char	   *cluster_id;
+	const char *described;		/* topic whose id is asked for */
+	char	   *topic_id;		/* malloc'd */
 };
 
 static Lookup *
@@ -69,6 +71,8 @@ discard_lookup(void *arg)
 		rd_kafka_topic_destroy(lookup->topic);
 	if (lookup->cluster_id != NULL)
 		rd_kafka_mem_free(lookup->rk, lookup->cluster_id);
+	if (lookup->topic_id != NULL)
+		free(lookup->topic_id);
 	free(lookup);
 }
 
@@ -147,6 +151,57 @@ ask_cluster_id(Lookup *lookup, int timeout_ms)
 	lookup->cluster_id = rd_kafka_clusterid(lookup->rk, timeout_ms);
 	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
+
+#ifdef RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT
+
+/* Brokers before 2.8 give topics no id, but an empty one. */
+#define NO_TOPIC_ID		"AAAAAAAAAAAAAAAAAAAAAA"
+
+static void
+take_topic_id(Lookup *lookup, rd_kafka_event_t *event)
+{
+	const rd_kafka_DescribeTopics_result_t *result = rd_kafka_event_DescribeTopics_result(event);
+	const rd_kafka_TopicDescription_t **topics = NULL;
+	size_t		ntopics = 0;
+	const char *id;
+
+	lookup->code = rd_kafka_event_error(event);
+	if (lookup->code != RD_KAFKA_RESP_ERR_NO_ERROR || result == NULL)
+		return;
+	topics = rd_kafka_DescribeTopics_result_topics(result, &ntopics);
+	if (ntopics != 1 || rd_kafka_TopicDescription_topic_id(topics[0]) == NULL)
+		return;
+	id = rd_kafka_Uuid_base64str(rd_kafka_TopicDescription_topic_id(topics[0]));
+	if (id != NULL && strcmp(id, NO_TOPIC_ID) != 0)
+		lookup->topic_id = strdup(id);
+}
+
+static rd_kafka_resp_err_t
+ask_topic_id(Lookup *lookup, int timeout_ms)
+{
+	const char *names[1] = {lookup->described};
+	rd_kafka_queue_t *queue = rd_kafka_queue_new(lookup->rk);
+	rd_kafka_TopicCollection_t *topics = rd_kafka_TopicCollection_of_topic_names(names, 1);
+	rd_kafka_AdminOptions_t *options = rd_kafka_AdminOptions_new(lookup->rk, RD_KAFKA_ADMIN_OP_DESCRIBETOPICS);
+	char		reason[256];
+	rd_kafka_event_t *event;
+
+	(void) rd_kafka_AdminOptions_set_request_timeout(options, timeout_ms, reason, sizeof(reason));
+	rd_kafka_DescribeTopics(lookup->rk, topics, options, queue);
+	event = rd_kafka_queue_poll(queue, timeout_ms);
+	lookup->code = RD_KAFKA_RESP_ERR__TIMED_OUT;
+	if (event != NULL)
+	{
+		take_topic_id(lookup, event);
+		rd_kafka_event_destroy(event);
+	}
+	rd_kafka_AdminOptions_destroy(options);
+	rd_kafka_TopicCollection_destroy(topics);
+	rd_kafka_queue_destroy(queue);
+	return lookup->code;
+}
+
+#endif
 
 /* Both lists have the same order: the library answers in place. */
 static void
@@ -304,6 +359,33 @@ djk_topic_info_fill(DjkTopicInfo *info, const struct rd_kafka_metadata_topic *fo
 	}
 	if (found->err != RD_KAFKA_RESP_ERR_NO_ERROR)
 		djk_kafka_error_fill(&info->error, found->err, NULL);
+}
+
+char *
+djk_consumer_topic_id(DjkConsumer *consumer, const char *topic, int timeout_ms)
+{
+#ifdef RD_KAFKA_EVENT_DESCRIBETOPICS_RESULT
+	Lookup	   *lookup = create_lookup(consumer, ask_topic_id, timeout_ms);
+	DjkError	error = {0};
+	char	   *id;
+
+	/* The thread may outlive the caller's memory. */
+	lookup->topic = rd_kafka_topic_new(lookup->rk, topic, NULL);
+	lookup->described = lookup->topic ? rd_kafka_topic_name(lookup->topic) : NULL;
+	if (lookup->described == NULL)
+	{
+		discard_lookup(lookup);
+		return NULL;
+	}
+	lookup = ask_cluster(consumer, lookup, &error);
+	if (lookup == NULL)
+		return NULL;
+	id = lookup->topic_id ? pstrdup(lookup->topic_id) : NULL;
+	discard_lookup(lookup);
+	return id;
+#else
+	return NULL;
+#endif
 }
 
 bool

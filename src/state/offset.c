@@ -43,7 +43,7 @@ int8_array(const Datum *elements, int n)
 
 #define SELECT_OFFSETS \
 	"SELECT id, topic, partition, generation, next_offset, start_at," \
-	" state = 'needs_decision', incarnation, cluster_id, anchor_offset, anchor_hash, parked" \
+	" state = 'needs_decision', incarnation, cluster_id, anchor_offset, anchor_hash, parked, topic_uuid" \
 	" FROM @.djkafka_offset WHERE consumer_id = $1 AND topic = $2 AND partition = ANY ($3)" \
 	" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE"
 
@@ -68,6 +68,7 @@ fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
 	row->anchor.offset = djk_row_int64(i, 10, -1);
 	row->anchor.crc = (uint32) djk_row_int64(i, 11, 0);
 	row->parked = djk_row_int64(i, 12, 0);
+	row->topic_id = djk_row_text(i, 13, context);
 }
 
 DjkOffsetRow *
@@ -182,7 +183,7 @@ djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
 		.sql = "UPDATE @.djkafka_offset SET first_offset = 0, next_offset = 0, start_at = NULL,"
 		" generation = generation + 1, state = 'ok', reason = NULL, incarnation = $2,"
 		" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
-		" anchor_offset = NULL, anchor_hash = NULL, high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
+		" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
 		.nargs = 2,
 		.argtypes = {INT8OID, UUIDOID}
 	};
@@ -338,6 +339,30 @@ djk_offset_stop(int64 id, int64 generation, const char *reason)
 	(void) djk_catalog_execute(&update_stop, values, NULL);
 }
 
+void
+djk_offset_note_topic(const DjkOffsetRow *rows, int n, const char *topic_id)
+{
+	static DjkStatement update_topic = {
+		.sql = "UPDATE @.djkafka_offset SET topic_uuid = $2 WHERE id = ANY ($1)",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, TEXTOID}
+	};
+	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+	Datum		values[2];
+	int			nids = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (rows[i].topic_id == NULL)
+			ids[nids++] = Int64GetDatum(rows[i].id);
+	}
+	if (nids == 0)
+		return;
+	values[0] = int8_array(ids, nids);
+	values[1] = CStringGetTextDatum(topic_id);
+	(void) djk_catalog_execute(&update_topic, values, NULL);
+}
+
 bool
 djk_offset_restart(int64 id, int64 generation)
 {
@@ -345,7 +370,7 @@ djk_offset_restart(int64 id, int64 generation)
 		.sql = "UPDATE @.djkafka_offset SET start_at = 'earliest', first_offset = NULL, next_offset = NULL,"
 		" generation = generation + 1, state = 'ok', reason = NULL,"
 		" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
-		" anchor_offset = NULL, anchor_hash = NULL, updated_at = clock_timestamp()"
+		" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, updated_at = clock_timestamp()"
 		" WHERE id = $1 AND generation = $2",
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
@@ -369,7 +394,7 @@ djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char 
 		" UPDATE @.djkafka_offset o SET start_at = $4, first_offset = NULL, next_offset = NULL,"
 		" generation = o.generation + 1, state = 'ok', reason = NULL,"
 		" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
-		" anchor_offset = NULL, anchor_hash = NULL, updated_at = clock_timestamp()"
+		" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, updated_at = clock_timestamp()"
 		" FROM locked WHERE o.id = locked.id",
 		.nargs = 4,
 		.argtypes = {INT8OID, TEXTOID, INT4OID, TEXTOID}

@@ -30,6 +30,7 @@ typedef struct DjkOffsetRow
 	char	   *cluster_id;		/* NULL: not known yet */
 	DjkAnchor	anchor;
 	int64		parked;
+	char	   *topic_id;		/* NULL: not known */
 } DjkOffsetRow;
 
 /* What one batch did to one partition. */
@@ -105,6 +106,9 @@ extern void djk_offset_stop(int64 id, int64 generation, const char *reason);
  * Stores a wish for the partitions of a topic (partition < 0: all known);
  * counters start anew.  Returns how many rows it changed.
  */
+/* Which topic the offsets of some rows belong to, by its id. */
+extern void djk_offset_note_topic(const DjkOffsetRow *rows, int n, const char *topic_id);
+
 /* Begins anew at the beginning, as a topic that was made anew is read; false if it was sought meanwhile. */
 extern bool djk_offset_restart(int64 id, int64 generation);
 

@@ -121,6 +121,32 @@ take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row
 	}
 }
 
+/* A topic that was deleted and made anew has another id. */
+static void
+take_topic_id(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row, const char *topic_id)
+{
+	char	   *reason;
+
+	if (topic_id == NULL || row->topic_id == NULL || strcmp(row->topic_id, topic_id) == 0 || position->stopped ||
+		row->next_offset == DJK_OFFSET_UNRESOLVED)
+		return;
+	reason = psprintf("the topic was deleted and made anew: its id is %s, and was %s", topic_id, row->topic_id);
+	if (!positions->consumer->new_topic_is_read)
+	{
+		djk_offset_stop(row->id, row->generation, reason);
+		djk_positions_tell(positions, position, "decision", "needs_decision", reason);
+		position->stopped = true;
+		return;
+	}
+	(void) djk_offset_restart(row->id, row->generation);
+	djk_positions_tell(positions, position, "new_topic", "running", reason);
+	row->topic_id = NULL;
+	position->generation++;
+	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
+	position->anchor.offset = -1;
+	djk_position_begin(position);
+}
+
 /* Somebody may hold a row for longer than the worker may go without polling. */
 static void
 begin_with_lock_timeout(DjkIdentity *identity)
@@ -150,7 +176,7 @@ find_unloaded(DjkPositions *positions, const char *topic, int **partitions)
 
 /* Loads the rows of a topic's positions, and makes those that are missing. */
 static void
-load_rows(DjkPositions *positions, const char *topic, int in_kafka)
+load_rows(DjkPositions *positions, const char *topic, int in_kafka, const char *topic_id)
 {
 	DjkIdentity identity;
 	DjkOffsetRow *rows;
@@ -176,7 +202,10 @@ load_rows(DjkPositions *positions, const char *topic, int in_kafka)
 			continue;
 		}
 		take_row(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i]);
+		take_topic_id(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i], topic_id);
 	}
+	if (topic_id != NULL)
+		djk_offset_note_topic(rows, nrows, topic_id);
 	djk_worker_commit(&identity);
 }
 
@@ -207,7 +236,8 @@ load_topic(DjkPositions *positions, const char *topic)
 		if (strcmp(position->key.topic, topic) == 0)
 			position->leader = position->key.partition < info[0].npartitions ? info[0].leaders[position->key.partition] : -1;
 	}
-	load_rows(positions, topic, info[0].npartitions);
+	load_rows(positions, topic, info[0].npartitions,
+			  positions->embedded ? NULL : djk_consumer_topic_id(positions->kafka, topic, LOOKUP_TIMEOUT_MS));
 	return true;
 }
 

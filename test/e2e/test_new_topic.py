@@ -114,6 +114,22 @@ def test_no_false_alarm(db: Database, kafka: Client, topic: str) -> None:
     wait_names(db, [*OLD, "d", "e"])
 
 
+def test_told_by_its_id(db: Database, kafka: Client, topic: str) -> None:
+    """Where nothing is left in the anchor's place only the id of the topic tells; older libraries do not know it."""
+    read_old(db, kafka, topic, on_new_topic="earliest")
+    if db.value("SELECT topic_uuid FROM djkafka_offset") is None:
+        pytest.skip("this librdkafka does not know the ids of topics")
+
+    def make_anew_without_beginning() -> None:
+        make_anew(kafka, topic, ["1", "2", "3", "4", "5"])
+        kafka.admin.delete_records([TopicPartition(topic, 0, len(OLD))])[TopicPartition(topic, 0)].result(20)
+
+    paused(db, make_anew_without_beginning)
+    wait_names(db, [*OLD, "4", "5"])
+    assert db.query("SELECT reason LIKE '%%its id is%%' FROM djkafka_event WHERE kind = 'new_topic'") == [(True,)]
+    assert db.query("SELECT first_offset, holds FROM djkafka_audit()") == [(3, True)]
+
+
 def test_run(db: Database, kafka: Client, topic: str) -> None:
     db.query("CREATE TABLE log (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text)")
     db.query("SELECT djkafka_create_consumer('c', enabled => false)")
