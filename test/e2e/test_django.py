@@ -68,6 +68,39 @@ def test_orm_reads_what_kafka_held(project: Project, plain_db: Database, kafka: 
     assert_audit(plain_db)
 
 
+def test_rename_field_and_model(project: Project, plain_db: Database, kafka: Client) -> None:
+    """What RenameField and RenameModel do; the producer goes on with the old names, or takes the new ones."""
+    customers, orders = project.topic_prefix + "customers", project.topic_prefix + "orders"
+    kafka.produce(customers, [record(id=ADA, name="Ada", email="ada@example.org")])
+    wait_count(plain_db, "shop_customer", 1)
+    project.orm(
+        """
+        from django.db import connection, migrations
+        from django.db.migrations.loader import MigrationLoader
+        migration = migrations.Migration("renamed", "shop")
+        migration.operations = [
+            migrations.RenameField("customer", "name", "full_name"),
+            migrations.RenameField("customer", "id", "uuid"),
+            migrations.RenameField("order", "customer", "buyer"),
+            migrations.RenameModel("Customer", "Person"),
+            migrations.AlterModelTable("Person", "shop_Person"),
+        ]
+        with connection.schema_editor() as editor:
+            migration.apply(MigrationLoader(connection).project_state(), editor)
+        """
+    )
+    kafka.produce(customers, [record(id=ADA, name="Ada Lovelace"), Record(json.dumps({"uuid": GRACE, "full_name": "Grace"}))])
+    kafka.produce(orders, [record(id=1, customer_id=ADA, **ORDER), record(id=2, buyer_id=GRACE, **ORDER)])
+    wait_count(plain_db, "shop_order", 2)
+    kafka.produce(customers, [record(id=str(uuid.UUID(int=3)), name="Eve"), Record(None, key=str(uuid.UUID(int=3)))])
+    wait_caught_up(plain_db, kafka, customers, "shop")
+    query = 'SELECT uuid::text, full_name, email FROM "shop_Person" ORDER BY 1'
+    assert plain_db.query(query) == [(ADA, "Ada Lovelace", "ada@example.org"), (GRACE, "Grace", None)]
+    assert plain_db.query("SELECT buyer_id::text FROM shop_order ORDER BY id") == [(ADA,), (GRACE,)]
+    assert not dead_letters(plain_db, customers) and not dead_letters(plain_db, orders)
+    assert plain_db.query("SELECT target_name FROM djkafka_route ORDER BY id") == [('public."shop_Person"',), ("public.shop_order",)]
+
+
 def test_foreign_keys(project: Project, plain_db: Database, kafka: Client) -> None:
     """A child whose parent is missing, and a parent whose children remain, are dead with a hint."""
     customers, orders = project.topic_prefix + "customers", project.topic_prefix + "orders"
