@@ -1,5 +1,6 @@
 """A message that lacks nothing but a row that it refers to waits for it, and what is behind it of its key does too."""
 
+import random
 import time
 from collections.abc import Callable
 
@@ -336,6 +337,50 @@ def test_kill(own_cluster: Own, kafka: Client, unique: Callable[[str], str], top
             db.disconnect()
     wait_until(lambda: answering(db, "SELECT count(*) FROM child", count - 1), 90, lambda: explain(db))
     assert_all_once(db, count)
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_random(db: Database, kafka: Client, topics: dict[str, str], size: int) -> None:
+    """However many are a batch: of each key every message is applied, in its order, once its parent is there."""
+    seed = random.randrange(2**32)
+    dice = random.Random(seed)
+    make_tables(db, dice.choice(["", "DEFERRABLE INITIALLY DEFERRED"]))
+    live = dice.random() < 0.7
+    db.query("SELECT djkafka_create_consumer('default', batch_messages => %s, enabled => %s)", size, live)
+    subscribe(db, topics, parent_timeout="'10 min'")
+    wanted: dict[int, list[str]] = {}
+    stays: dict[int, str] = {}
+    records = []
+    for n in range(400):
+        key = dice.randrange(30)
+        if dice.random() < 0.15:
+            records.append(Record(None, str(key)))
+            stays.pop(key, None)
+        else:
+            records.append(child(key, dice.randrange(12), f"v{n}"))
+            wanted.setdefault(key, []).append(f"v{n}")
+            stays[key] = f"v{n}"
+    left = list(range(12))
+    dice.shuffle(left)
+    while records:
+        some = dice.randrange(1, 120)
+        kafka.produce(topics["child"], records[:some])
+        records = records[some:]
+        kafka.produce(topics["parent"], [record for id in left[:2] for record in parents(range(id, id + 1))])
+        left = left[2:]
+    kafka.produce(topics["parent"], [record for id in left for record in parents(range(id, id + 1))])
+    if not live:
+        db.query("SELECT djkafka_resume('default')")
+    wait_caught_up(db, kafka, topics["child"])
+    wait_caught_up(db, kafka, topics["parent"])
+    wait_value(db, PARKED, 0)
+    seen: dict[int, list[str]] = {}
+    for key, v in db.query("SELECT id, v FROM written ORDER BY n"):
+        seen.setdefault(key, []).append(v)
+    assert seen == wanted, f"seed {seed}"
+    assert dict(db.query("SELECT id, v FROM child")) == stays, f"seed {seed}"
+    assert db.value("SELECT count(*) FROM djkafka_dead_letter") == 0
+    assert_audit(db, 412)
 
 
 CRASHING = [

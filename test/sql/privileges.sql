@@ -37,8 +37,9 @@ SELECT refused('TABLE djkafka_consumer');
 RESET ROLE;
 GRANT EXECUTE ON FUNCTION djkafka_audit TO privileges_watch;
 GRANT SELECT ON djkafka_consumer, djkafka_offset TO privileges_watch;
+GRANT SELECT (offset_id) ON djkafka_parked TO privileges_watch;
 SET ROLE privileges_watch;
-SELECT count(*) FROM djkafka_audit();
+SELECT count(*), bool_and(holds) IS NOT false FROM djkafka_audit();
 RESET ROLE;
 
 -- to subscribe, and no more than that
