@@ -67,6 +67,16 @@ djk_clock_ms(void)
 	return djk_clock_now() / 1000.0;
 }
 
+/* That moment as CLOCK_MONOTONIC itself has it, for what waits by it. */
+static inline struct timespec
+djk_clock_ms_to_timespec(double moment)
+{
+	TimestampTz usecs = Max((TimestampTz) (moment * 1000.0) - USECS_PER_DAY, 0);
+	struct timespec then = {usecs / USECS_PER_SEC, usecs % USECS_PER_SEC * 1000};
+
+	return then;
+}
+
 /* The time of day at that moment, for people; 0 stays 0. */
 static inline TimestampTz
 djk_clock_to_timestamp(TimestampTz moment)

@@ -164,17 +164,13 @@ static bool
 wait_call(DjkCall *call, double until_ms)
 {
 	DjkHandleShared *shared = call->shared;
-	double		slice = Min(until_ms, djk_clock_ms() + DJK_HANDLE_SLICE_MS);
-	struct timespec ts;
+	struct timespec slice = djk_clock_ms_to_timespec(Min(until_ms, djk_clock_ms() + DJK_HANDLE_SLICE_MS));
 	bool		done;
 
-	slice = Max(slice, 0);
-	ts.tv_sec = (time_t) (slice / 1000.0);
-	ts.tv_nsec = (long) ((slice - ts.tv_sec * 1000.0) * 1000000.0);
 	pthread_mutex_lock(&shared->lock);
 	/* Not on ETIMEDOUT alone: whatever goes wrong, the caller looks at its interrupts. */
 	while (!call->done)
-		if (pthread_cond_timedwait(&shared->ended, &shared->lock, &ts) != 0)
+		if (pthread_cond_timedwait(&shared->ended, &shared->lock, &slice) != 0)
 			break;
 	done = call->done;
 	pthread_mutex_unlock(&shared->lock);
