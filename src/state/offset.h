@@ -102,16 +102,16 @@ extern void djk_offset_advance(const DjkOffsetAdvance *advances, int n);
 /* Stops a partition until a person decides. */
 extern void djk_offset_stop(int64 id, int64 generation, const char *reason);
 
-/*
- * Stores a wish for the partitions of a topic (partition < 0: all known);
- * counters start anew.  Returns how many rows it changed.
- */
 /* Which topic the offsets of some rows belong to, by its id. */
 extern void djk_offset_note_topic(const DjkOffsetRow *rows, int n, const char *topic_id);
 
 /* Begins anew at the beginning, as a topic that was made anew is read; false if it was sought meanwhile. */
 extern bool djk_offset_restart(int64 id, int64 generation);
 
+/*
+ * Stores a wish for the partitions of a topic (partition < 0: all known);
+ * counters start anew.  Returns how many rows it changed.
+ */
 extern int	djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char *start_at);
 
 #endif							/* DJK_OFFSET_H */
