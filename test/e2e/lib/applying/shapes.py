@@ -188,7 +188,9 @@ def fits(shape: Shape, feature: str) -> bool:
             refused = "pair_check" in features  # of the defaults, perhaps, with which the row is made
             return plain_key and "heap" not in features and not partitioned and not needed and not refused
         case "before" | "before_skips":
-            return bool(of_type(shape, "int"))
+            # One that changes a key is an exception by nature.
+            ints = of_type(shape, "int")
+            return bool(ints) and all(ints[0] not in route.get("key_columns", []) for route in shape["routes"])
         case "heap":
             return all(route["operation"] == "insert" for route in shape["routes"])
         case "view" | "view_check":
