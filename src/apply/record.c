@@ -344,7 +344,15 @@ void
 djk_record_committed(DjkApply *apply, int from, int to, const DjkOffsetAdvance *advances, int n)
 {
 	for (int i = from; apply->batch->again && i < to; i++)
-		apply->batch->partitions[apply->batch->messages[i].partition].again_to = apply->batch->messages[i].offset + 1;
+	{
+		const DjkMessage *message = &apply->batch->messages[i];
+		DjkBatchPartition *partition = &apply->batch->partitions[message->partition];
+
+		partition->again_to = message->offset + 1;
+		/* What goes on waiting has not shown yet what it does when its parent is there. */
+		if (apply->work[i].fate == DJK_FATE_PARKED)
+			partition->again_from = message->offset + 1;
+	}
 	for (int i = 0; i < n; i++)
 	{
 		for (int p = 0; p < apply->batch->npartitions; p++)

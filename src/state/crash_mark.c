@@ -475,13 +475,17 @@ djk_crash_end(void)
 		my_mark->state = MARK_IDLE;
 }
 
-/* A partition's offset is far behind what waits of it: that is passed when it was tried. */
+/*
+ * A partition's offset is far behind what waits of it: that is passed when it
+ * was tried, or when nothing waits.  Nothing does either where the crash has taken
+ * back the last commits: then the offset is where it was, and all comes again.
+ */
 static bool
 is_behind(const Place *place, const DjkBatchPartition *partition, bool again)
 {
 	if (!place->again)
 		return partition->next_offset > place->last;
-	return partition->parked == 0 ||
+	return (partition->parked == 0 && partition->next_offset > place->last) ||
 		(again && partition->again_from <= place->first && partition->again_to > place->last);
 }
 

@@ -14,6 +14,7 @@
  */
 #include "state/offset.h"
 
+#include "access/xact.h"
 #include "base/clock.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
@@ -120,7 +121,13 @@ djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const c
 		Int32GetDatum(npartitions), CStringGetTextDatum(start_from)
 	};
 
-	(void) djk_catalog_execute(&insert_offsets, values, NULL);
+	/*
+	 * By these rows the next worker knows a message that takes the server down
+	 * (crash_mark.c).  Rows that the crash takes back have other ids when they are
+	 * made anew, and the deaths would be counted from one, for ever.
+	 */
+	if (djk_catalog_execute(&insert_offsets, values, NULL) > 0)
+		ForceSyncCommit();
 }
 
 int
