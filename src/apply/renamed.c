@@ -13,6 +13,7 @@
 #include "apply/renamed.h"
 
 #include "apply/naming.h"
+#include "apply/route_target.h"
 #include "base/compat.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -23,19 +24,6 @@ typedef struct DjkOldName
 	char	   *name;
 	bool		is_taken;		/* some column has this name now */
 } DjkOldName;
-
-static bool
-has_column(TupleDesc desc, const char *name)
-{
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return true;
-	}
-	return false;
-}
 
 pg_noreturn static void
 refuse(void)
@@ -72,7 +60,7 @@ djk_renamed_build(DjkRouteState *state, TupleDesc desc)
 
 			old->column = column;
 			old->name = pnstrdup(value.val.string.val, value.val.string.len);
-			old->is_taken = has_column(desc, old->name);
+			old->is_taken = djk_route_has_column(desc, old->name);
 			state->old_names = lappend(state->old_names, old);
 		}
 		else if (token != WJB_BEGIN_ARRAY && token != WJB_END_ARRAY && token != WJB_END_OBJECT)

@@ -76,8 +76,8 @@ envelope_source(const char *name)
 	return DJK_SOURCE_FIELD;
 }
 
-static bool
-has_column(TupleDesc desc, const char *name)
+bool
+djk_route_has_column(TupleDesc desc, const char *name)
 {
 	for (int i = 0; i < desc->natts; i++)
 	{
@@ -94,7 +94,7 @@ require_existing(Relation rel, char **names, int n, const char *what)
 {
 	for (int i = 0; i < n; i++)
 	{
-		if (!has_column(RelationGetDescr(rel), names[i]))
+		if (!djk_route_has_column(RelationGetDescr(rel), names[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i],

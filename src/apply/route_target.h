@@ -44,6 +44,9 @@ extern void djk_route_key_build(DjkRouteState *state, Relation rel);
 /* Finds the version_column, after the key; ERROR if it cannot be one. */
 extern void djk_route_version_build(DjkRouteState *state);
 
+/* Whether a table has a column, by its exact name. */
+extern bool djk_route_has_column(TupleDesc desc, const char *name);
+
 /* Whether a name is one of those given. */
 extern bool djk_route_names(const char *name, char **names, int n);
 

@@ -14,16 +14,15 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "sql/route_look.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/snapmgr.h"
 
 PG_FUNCTION_INFO_V1(djkafka_route_evaluation);
 
@@ -65,8 +64,10 @@ load_consumer(int64 route_id)
 }
 
 static void
-describe(const DjkRouteState *state, const DjkReads *reads, Evaluation *evaluation)
+describe(DjkRouteState *state, void *arg)
 {
+	Evaluation *evaluation = arg;
+	const DjkReads *reads = djk_statement_reads(state);
 	ListCell   *lc;
 
 	evaluation->way = reads->tables == NIL ? "set" : "stretches";
@@ -83,27 +84,6 @@ describe(const DjkRouteState *state, const DjkReads *reads, Evaluation *evaluati
 	}
 }
 
-/* As the consumer's owner, as all else that the worker will do. */
-static void
-look(const DjkRouteRow *route, Oid owner, Evaluation *evaluation)
-{
-	Oid			caller;
-	int			sec_context;
-	int			guc_level;
-	DjkRouteState *state;
-
-	GetUserIdAndSecContext(&caller, &sec_context);
-	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	guc_level = NewGUCNestLevel();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	state = djk_route_state_create(route, CurrentMemoryContext);
-	describe(state, djk_statement_reads(state), evaluation);
-	djk_route_state_destroy(state);
-	PopActiveSnapshot();
-	AtEOXact_GUC(false, guc_level);
-	SetUserIdAndSecContext(caller, sec_context);
-}
-
 /* A route that does not fit its table hides no other one. */
 static void
 look_carefully(const DjkRouteRow *route, Oid owner, Evaluation *evaluation)
@@ -115,7 +95,7 @@ look_carefully(const DjkRouteRow *route, Oid owner, Evaluation *evaluation)
 	MemoryContextSwitchTo(context);
 	PG_TRY();
 	{
-		look(route, owner, evaluation);
+		djk_route_look(route, owner, describe, evaluation);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();

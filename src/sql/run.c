@@ -300,7 +300,7 @@ load_pattern(Run *run, const char *pattern)
 static void
 leave_out(Run *run, RunPartition *partition, const char *what)
 {
-	char	   *reason = psprintf("the topic was deleted and made anew, or has lost messages: %s", what);
+	char	   *reason = djk_offset_new_topic(what);
 	DjkIdentity identity;
 
 	djk_catalog_enter(&identity);
@@ -362,7 +362,6 @@ start_fetching(Run *run)
 		ends[i].partition = run->partitions[i].at.key.partition;
 		run->partitions[i].at.expected = run->partitions[i].at.next_offset;
 		run->partitions[i].at.fetching = true;
-		djk_position_begin(&run->partitions[i].at);
 	}
 	if (run->npartitions > 0 &&
 		!djk_consumer_offsets_for_time(run->client.consumer, ends, run->npartitions, DJK_OFFSET_LATEST,

@@ -27,6 +27,7 @@
 #include "pgtime.h"
 #include "regex/regex.h"
 #include "sql/hooks.h"
+#include "sql/route_look.h"
 #include "sql/row.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
@@ -37,7 +38,6 @@
 #include "utils/memutils.h"
 #include "utils/regproc.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
@@ -417,35 +417,20 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->search_path = djk_trigger_row_text(row, "search_path");
 }
 
-/*
- * Planning an expression runs what is immutable in it.  So this is done with
- * the rights of the consumer's owner, as all else that the worker will do, and
- * as in maintenance commands on other people's tables.  That the current user
- * is the owner says nothing: it may be a superuser after SET ROLE, which the
- * owner's code could undo.
- */
+static void
+check_statements(DjkRouteState *state, void *arg)
+{
+	djk_statement_check(state);
+}
+
 static void
 check_deeply(const DjkTriggerRow *row, Oid owner)
 {
 	DjkRouteRow route;
-	DjkRouteState *state;
-	Oid			caller;
-	int			sec_context;
-	int			guc_level;
 
 	fill_route(row, &route);
-	if (route.handler == NULL && !OidIsValid(route.target))
-		return;
-	GetUserIdAndSecContext(&caller, &sec_context);
-	SetUserIdAndSecContext(owner, sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	guc_level = NewGUCNestLevel();
-	PushActiveSnapshot(GetTransactionSnapshot());
-	state = djk_route_state_create(&route, CurrentMemoryContext);
-	djk_statement_check(state);
-	djk_route_state_destroy(state);
-	PopActiveSnapshot();
-	AtEOXact_GUC(false, guc_level);
-	SetUserIdAndSecContext(caller, sec_context);
+	if (route.handler != NULL || OidIsValid(route.target))
+		djk_route_look(&route, owner, check_statements, NULL);
 }
 
 Datum

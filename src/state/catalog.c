@@ -364,6 +364,23 @@ djk_text_datum(const char *text, char *null)
 }
 
 Datum
+djk_bytes_datum(const char *bytes, int len, char *null)
+{
+	*null = bytes != NULL ? ' ' : 'n';
+	return bytes != NULL ? djk_bytea_datum(bytes, len) : (Datum) 0;
+}
+
+Datum
+djk_int8_array_datum(const int64 *values, int n)
+{
+	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		elements[i] = Int64GetDatum(values[i]);
+	return PointerGetDatum(construct_array(elements, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+Datum
 djk_text_array_datum(char *const *values, int n)
 {
 	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));

@@ -80,10 +80,12 @@ extern bool djk_row_bool(int row, int column);
 /* text[] -> array of C strings in context; 0 and NULL if null */
 extern int	djk_row_text_array(int row, int column, MemoryContext context, char ***values);
 
-/* A text[] from C strings, and a bytea from bytes. */
+/* A text[] from C strings, a bigint[], and a bytea from bytes. */
 extern Datum djk_text_array_datum(char *const *values, int n);
-/* A text Datum and its null as SPI wants it; NULL is null. */
+extern Datum djk_int8_array_datum(const int64 *values, int n);
+/* A text or bytea Datum and its null as SPI wants it; NULL is null. */
 extern Datum djk_text_datum(const char *text, char *null);
+extern Datum djk_bytes_datum(const char *bytes, int len, char *null);
 extern Datum djk_bytea_datum(const char *bytes, int len);
 
 /* --- home --- */

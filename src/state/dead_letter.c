@@ -44,10 +44,8 @@ djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 	values[5] = Int64GetDatum(message->offset);
 	nulls[6] = message->timestamp_ms >= 0 ? ' ' : 'n';
 	values[6] = TimestampTzGetDatum(djk_timestamp_from_kafka(Max(message->timestamp_ms, 0)));
-	nulls[7] = message->key ? ' ' : 'n';
-	values[7] = message->key ? djk_bytea_datum(message->key, message->key_len) : (Datum) 0;
-	nulls[8] = message->value ? ' ' : 'n';
-	values[8] = message->value ? djk_bytea_datum(message->value, message->value_len) : (Datum) 0;
+	values[7] = djk_bytes_datum(message->key, message->key_len, &nulls[7]);
+	values[8] = djk_bytes_datum(message->value, message->value_len, &nulls[8]);
 	nulls[9] = headers != (Datum) 0 ? ' ' : 'n';
 	values[9] = headers;
 	values[10] = CStringGetTextDatum(unpack_sql_state(error->sqlstate));

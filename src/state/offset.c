@@ -33,13 +33,6 @@ int4_array(const int *values, int n)
 	return PointerGetDatum(construct_array(elements, n, INT4OID, 4, true, TYPALIGN_INT));
 }
 
-static Datum
-int8_array(const Datum *elements, int n)
-{
-	return PointerGetDatum(construct_array((Datum *) elements, n, INT8OID, 8,
-										   FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
 /* ---------- loading ---------- */
 
 #define SELECT_OFFSETS \
@@ -47,6 +40,11 @@ int8_array(const Datum *elements, int n)
 	" state = 'needs_decision', incarnation, cluster_id, anchor_offset, anchor_hash, parked, topic_uuid" \
 	" FROM @.djkafka_offset WHERE consumer_id = $1 AND topic = $2 AND partition = ANY ($3)" \
 	" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE"
+
+/* Of a row that begins elsewhere: nothing is counted, and no message is known of its topic. */
+#define COUNT_ANEW \
+	" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0," \
+	" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL,"
 
 static void
 fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
@@ -160,6 +158,12 @@ djk_offset_mismatch(const DjkOffsetRow *row, bool embedded, const char *cluster_
 					row->cluster_id, cluster_id);
 }
 
+char *
+djk_offset_new_topic(const char *what)
+{
+	return psprintf("the topic was deleted and made anew, or has lost messages: %s", what);
+}
+
 bool
 djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster_id,
 				   const pg_uuid_t *incarnation)
@@ -189,8 +193,7 @@ djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
 	static DjkStatement update_reincarnate = {
 		.sql = "UPDATE @.djkafka_offset SET first_offset = 0, next_offset = 0, start_at = NULL,"
 		" generation = generation + 1, state = 'ok', reason = NULL, incarnation = $2,"
-		" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
-		" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
+		COUNT_ANEW " high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
 		.nargs = 2,
 		.argtypes = {INT8OID, UUIDOID}
 	};
@@ -211,17 +214,17 @@ djk_offset_fence(DjkBatch *batch)
 		.nargs = 1,
 		.argtypes = {INT8ARRAYOID}
 	};
-	Datum	   *ids = palloc(batch->npartitions * sizeof(Datum));
+	int64	   *ids = palloc(batch->npartitions * sizeof(int64));
 	Datum		values[1];
 	int			found;
 	int			ours = 0;
 
 	for (int i = 0; i < batch->npartitions; i++)
 	{
-		ids[i] = Int64GetDatum(batch->partitions[i].offset_id);
+		ids[i] = batch->partitions[i].offset_id;
 		batch->partitions[i].lost = true;
 	}
-	values[0] = int8_array(ids, batch->npartitions);
+	values[0] = djk_int8_array_datum(ids, batch->npartitions);
 	found = (int) djk_catalog_execute(&select_fence, values, NULL);
 
 	for (int row = 0; row < found; row++)
@@ -354,18 +357,18 @@ djk_offset_note_topic(const DjkOffsetRow *rows, int n, const char *topic_id)
 		.nargs = 2,
 		.argtypes = {INT8ARRAYOID, TEXTOID}
 	};
-	Datum	   *ids = palloc(Max(n, 1) * sizeof(Datum));
+	int64	   *ids = palloc(Max(n, 1) * sizeof(int64));
 	Datum		values[2];
 	int			nids = 0;
 
 	for (int i = 0; i < n; i++)
 	{
 		if (rows[i].topic_id == NULL)
-			ids[nids++] = Int64GetDatum(rows[i].id);
+			ids[nids++] = rows[i].id;
 	}
 	if (nids == 0)
 		return;
-	values[0] = int8_array(ids, nids);
+	values[0] = djk_int8_array_datum(ids, nids);
 	values[1] = CStringGetTextDatum(topic_id);
 	(void) djk_catalog_execute(&update_topic, values, NULL);
 }
@@ -376,8 +379,7 @@ djk_offset_restart(int64 id, int64 generation)
 	static DjkStatement update_restart = {
 		.sql = "UPDATE @.djkafka_offset SET start_at = 'earliest', first_offset = NULL, next_offset = NULL,"
 		" generation = generation + 1, state = 'ok', reason = NULL,"
-		" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
-		" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, updated_at = clock_timestamp()"
+		COUNT_ANEW " updated_at = clock_timestamp()"
 		" WHERE id = $1 AND generation = $2",
 		.nargs = 2,
 		.argtypes = {INT8OID, INT8OID}
@@ -400,8 +402,7 @@ djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char 
 		"  ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE)"
 		" UPDATE @.djkafka_offset o SET start_at = $4, first_offset = NULL, next_offset = NULL,"
 		" generation = o.generation + 1, state = 'ok', reason = NULL,"
-		" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0,"
-		" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, updated_at = clock_timestamp()"
+		COUNT_ANEW " updated_at = clock_timestamp()"
 		" FROM locked WHERE o.id = locked.id",
 		.nargs = 4,
 		.argtypes = {INT8OID, TEXTOID, INT4OID, TEXTOID}

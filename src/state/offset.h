@@ -80,6 +80,9 @@ extern int	djk_offset_count(int64 consumer_id);
  */
 extern char *djk_offset_mismatch(const DjkOffsetRow *row, bool embedded, const char *cluster_id);
 
+/* That a partition is not the one that was read, by 'what' shows it; in CurrentMemoryContext. */
+extern char *djk_offset_new_topic(const char *what);
+
 /* Stores where an unresolved row starts; false if it was sought meanwhile. */
 extern bool djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster_id,
 							   const pg_uuid_t *incarnation);

@@ -23,24 +23,7 @@
 /* Messages may be large: no more of them than these are in memory twice. */
 #define FETCH_ROWS		16
 
-static Datum
-int8_array(const int64 *values, int n)
-{
-	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = Int64GetDatum(values[i]);
-	return PointerGetDatum(construct_array(elements, n, INT8OID, 8, FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
 /* ---------- writing ---------- */
-
-static Datum
-bytes_datum(const char *bytes, int len, char *null)
-{
-	*null = bytes ? ' ' : 'n';
-	return bytes ? djk_bytea_datum(bytes, len) : (Datum) 0;
-}
 
 /* route_id, key_hash, sqlstate, message, detail, hint, from a place on. */
 static void
@@ -80,8 +63,8 @@ djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const Dj
 	values[4] = Int64GetDatum(message->offset);
 	nulls[5] = message->timestamp_ms >= 0 ? ' ' : 'n';
 	values[5] = TimestampTzGetDatum(djk_timestamp_from_kafka(Max(message->timestamp_ms, 0)));
-	values[6] = bytes_datum(message->key, message->key_len, &nulls[6]);
-	values[7] = bytes_datum(message->value, message->value_len, &nulls[7]);
+	values[6] = djk_bytes_datum(message->key, message->key_len, &nulls[6]);
+	values[7] = djk_bytes_datum(message->value, message->value_len, &nulls[7]);
 	nulls[8] = headers != (Datum) 0 ? ' ' : 'n';
 	values[8] = headers;
 	put_state(values + 9, nulls + 9, route_id, key_hash, error);
@@ -115,7 +98,7 @@ djk_parked_delete(const int64 *ids, int n)
 		.nargs = 1,
 		.argtypes = {INT8ARRAYOID}
 	};
-	Datum		values[1] = {int8_array(ids, n)};
+	Datum		values[1] = {djk_int8_array_datum(ids, n)};
 
 	if (djk_catalog_execute(&delete_parked, values, NULL) != (uint64) n)
 		ereport(ERROR,
@@ -149,7 +132,7 @@ djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, co
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 	};
-	Datum		values[3] = {int8_array(offset_ids, npartitions), int8_array(below, npartitions), int8_array(hashes, nhashes)};
+	Datum		values[3] = {djk_int8_array_datum(offset_ids, npartitions), djk_int8_array_datum(below, npartitions), djk_int8_array_datum(hashes, nhashes)};
 	int			n = (int) djk_catalog_execute(&select_keys, values, NULL);
 	DjkParkedKey *keys = MemoryContextAlloc(context, Max(n, 1) * sizeof(DjkParkedKey));
 
@@ -219,7 +202,7 @@ djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID}
 	};
-	Datum		values[3] = {int8_array(offset_ids, npartitions), Int64GetDatum(after_id), Int64GetDatum(after_offset)};
+	Datum		values[3] = {djk_int8_array_datum(offset_ids, npartitions), Int64GetDatum(after_id), Int64GetDatum(after_offset)};
 	Portal		portal = djk_catalog_open(&select_parked, values, NULL);
 	List	   *list = NIL;
 	Size		bytes = 0;

@@ -407,12 +407,7 @@ finish_batch(DjkMember *worker, const DjkApplyResult *result)
 				break;
 			/* FALLTHROUGH */
 		case DJK_APPLY_DONE:
-			/* What has failed may not have been in it. */
-			if (djk_positions_in_vain(worker->positions))
-				break;
-			worker->attempt = 0;
-			worker->proving = false;
-			djk_member_set_running(worker);
+			djk_member_note_success(worker);
 			break;
 		case DJK_APPLY_TRANSIENT:
 		case DJK_APPLY_DOUBTFUL:

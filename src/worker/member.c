@@ -11,6 +11,7 @@
 #include "worker/member.h"
 
 #include "base/clock.h"
+#include "state/offset.h"
 #include "utils/timestamp.h"
 #include "worker/coverage.h"
 
@@ -32,6 +33,17 @@ djk_member_set_running(DjkMember *worker)
 		worker->unreachable = false;
 		djk_member_set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
 	}
+}
+
+void
+djk_member_note_success(DjkMember *worker)
+{
+	/* What has failed may not have been in it. */
+	if (djk_positions_in_vain(worker->positions))
+		return;
+	worker->attempt = 0;
+	worker->proving = false;
+	djk_member_set_running(worker);
 }
 
 /* ---------- rebalances and errors ---------- */
@@ -182,7 +194,7 @@ djk_member_fetch_anew(DjkMember *worker)
 static void
 take_new_topic(DjkMember *worker, DjkPosition *position, const char *what)
 {
-	char	   *reason = psprintf("the topic was deleted and made anew, or has lost messages: %s", what);
+	char	   *reason = djk_offset_new_topic(what);
 
 	if (worker->row->new_topic_is_read)
 		djk_positions_restart(worker->positions, position, reason);

@@ -105,5 +105,7 @@ extern void djk_member_fetch_anew(DjkMember *worker);
 /* The state that is shown; running only if nothing speaks against it. */
 extern void djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, const char *hint);
 extern void djk_member_set_running(DjkMember *worker);
+/* A transaction has come through: what was tried in vain is over, unless something of it waits still. */
+extern void djk_member_note_success(DjkMember *worker);
 
 #endif							/* DJK_MEMBER_H */

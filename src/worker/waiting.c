@@ -109,11 +109,7 @@ finish(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
 				break;
 			/* FALLTHROUGH */
 		case DJK_APPLY_DONE:
-			if (djk_positions_in_vain(worker->positions))
-				break;
-			worker->attempt = 0;
-			worker->proving = false;
-			djk_member_set_running(worker);
+			djk_member_note_success(worker);
 			break;
 		case DJK_APPLY_TRANSIENT:
 		case DJK_APPLY_DOUBTFUL:
