@@ -22,7 +22,7 @@
 /* Longer literals are no time. */
 #define LITERAL_MAX		64
 
-/* Within what every type here can hold: some 12,000 years. */
+/* Some 12,000 years: what every type here can hold of the future, but dates and timestamps not of the past. */
 #define USECS_MAX		4e17
 
 #define UNIX_EPOCH_USECS \
@@ -160,6 +160,8 @@ bool
 djk_convert_epoch(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
 {
 	int64		usecs;
+	DateADT		date;
+	TimestampTz	timestamp;
 
 	*value = (Datum) 0;
 	if (!read_usecs(converter, field, &usecs))
@@ -167,7 +169,10 @@ djk_convert_epoch(DjkConverter *converter, const DjkField *field, Datum *value, 
 	switch (converter->type)
 	{
 		case DATEOID:
-			*value = DateADTGetDatum(floor_days(usecs) - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE));
+			date = floor_days(usecs) - (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE);
+			if (!IS_VALID_DATE(date))
+				return refuse(converter, field, error);
+			*value = DateADTGetDatum(date);
 			return true;
 		case TIMEOID:
 			if (usecs < 0 || usecs >= USECS_PER_DAY)
@@ -180,7 +185,10 @@ djk_convert_epoch(DjkConverter *converter, const DjkField *field, Datum *value, 
 		default:
 			break;
 	}
-	*value = TimestampTzGetDatum(usecs - UNIX_EPOCH_USECS);
+	timestamp = usecs - UNIX_EPOCH_USECS;
+	if (!IS_VALID_TIMESTAMP(timestamp))
+		return refuse(converter, field, error);
+	*value = TimestampTzGetDatum(timestamp);
 	if (converter->type == TIMESTAMPOID)
 		*value = scale(converter, timestamp_scale, DirectFunctionCall1(timestamptz_timestamp, *value));
 	else

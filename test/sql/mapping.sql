@@ -145,6 +145,11 @@ SELECT regexp_replace(dead_letters(), '\n.*', '');
 UPDATE djkafka_route SET types = 'postgres', time_zone = 'UTC', time_unit = NULL;
 SELECT give('[{"value": {"id": 13, "day": 20261109, "at": "infinity", "span": 5, "bytes": ""}}, {"value": {"id": 14, "bytes": "BOw="}}]');
 SELECT regexp_replace(dead_letters(), '\n.*', '');
+-- what counts back to before PostgreSQL's first day is no time, and does not become one that nobody can read
+UPDATE djkafka_route SET time_unit = 's';
+SELECT give('[{"value": {"id": 15, "at": -210866803200, "day": -210866803200}}, {"value": {"id": 16, "at": -210866803201}}, {"value": {"id": 17, "day": -210866803201}},
+              {"value": {"id": 18, "at": 390000000000, "day": 390000000000, "span": -390000000000}}, {"value": {"id": 19, "day": 400000000001}}]');
+SELECT dead_letters();
 SELECT id, day, at AT TIME ZONE 'UTC' AS at, span, n, bytes FROM timed ORDER BY id;
 SELECT djkafka_drop_consumer('default');
 
