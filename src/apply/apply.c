@@ -28,6 +28,7 @@
 #include "apply/condemn.h"
 #include "apply/isolate.h"
 #include "apply/judge.h"
+#include "apply/order.h"
 #include "apply/piece.h"
 #include "apply/record.h"
 #include "apply/retry.h"
@@ -304,7 +305,7 @@ fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error
 
 	if (outcome == OUTCOME_TIMEOUT)
 		djk_span_describe_limit(apply, "applying this one message", &too_slow);
-	djk_work_fail_for_good(apply, message, &too_slow, NULL);
+	djk_work_fail(apply, message, &too_slow, NULL);
 }
 
 /*
@@ -330,7 +331,7 @@ separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, 
 		shrink_chunk(apply, n / 2);
 	else
 		progress->manner.single = true;
-	progress->manner.isolate = djk_judge_is_impatient(apply);
+	progress->manner.isolate = djk_work_is_impatient(apply);
 	return true;
 }
 
@@ -352,7 +353,7 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 				grow_chunk(apply);
 			else if (to - from < n)
 				shrink_chunk(apply, CHUNK_AFTER_POISON);
-			progress->manner.isolate = progress->manner.single || djk_judge_is_impatient(apply);
+			progress->manner.isolate = progress->manner.single || djk_work_is_impatient(apply);
 			return true;
 		case OUTCOME_MESSAGE:
 			if (progress->manner.isolate)
@@ -459,7 +460,7 @@ note_tries(DjkApply *apply, int end, DjkApplyResult *result)
 	}
 	count_vain(apply, from, end);
 	result->tries_left = Max((doubtful ? DJK_TRIES_DOUBTFUL : DJK_TRIES_TRANSIENT) + 1 -
-							 djk_judge_vain(apply, from, end), 1);
+							 djk_work_vain(apply, from, end), 1);
 }
 
 /*
@@ -489,7 +490,7 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	memset(result, 0, sizeof(*result));
 	take_batch(apply, batch);
 	progress.manner = apply->manner;
-	progress.manner.isolate |= djk_judge_is_impatient(apply);
+	progress.manner.isolate |= djk_work_is_impatient(apply);
 	memset(&apply->manner, 0, sizeof(apply->manner));
 	while (going)
 	{

@@ -11,7 +11,7 @@
  */
 #include "apply/expression.h"
 
-#include "apply/statement.h"
+#include "apply/plan.h"
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "nodes/nodeFuncs.h"
@@ -286,7 +286,7 @@ check_expression(DjkRouteState *state, const char *expression, char *what, Oid r
 	Query	   *query;
 
 	error_context_stack = &callback;
-	plan = djk_statement_prepare(psprintf("SELECT (%s\n) FROM %s", expression, DJK_INPUT_RELATION));
+	plan = djk_plan_prepare(psprintf("SELECT (%s\n) FROM %s", expression, DJK_INPUT_RELATION));
 	source = linitial(SPI_plan_get_plan_sources(plan));
 	query = list_length(source->query_list) == 1 ? linitial(source->query_list) : NULL;
 	if (query != NULL && (query->hasTargetSRFs || query->hasAggs || query->hasWindowFuncs))
@@ -379,7 +379,7 @@ djk_expressions_prepare(DjkRouteState *state)
 	SPIPlanPtr	plan;
 
 	check_expressions(state);
-	plan = djk_statement_prepare(build_evaluation(state));
+	plan = djk_plan_prepare(build_evaluation(state));
 	require_one_row_each(state, plan);
 	return plan;
 }

@@ -9,15 +9,16 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "apply/work.h"
+#include "apply/function.h"
 
+#include "apply/input.h"
 #include "apply/statement.h"
 
 void
 djk_function_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
 	int			nrows;
-	Tuplestorestate *input = djk_prepare_input(apply, state, indexes, n, false, &nrows);
+	Tuplestorestate *input = djk_input_store(apply, state, indexes, n, false, &nrows);
 
 	if (nrows > 0)
 		djk_statement_call(state, input, nrows);

@@ -7,10 +7,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "apply/work.h"
+#include "apply/input.h"
 
 #include "apply/message_row.h"
+#include "apply/park.h"
 #include "apply/root.h"
+#include "apply/row.h"
 #include "apply/statement.h"
 #include "base/clock.h"
 #include "base/compat.h"
@@ -291,7 +293,7 @@ keep_refused(MemoryContext context, const DjkError *refused)
 }
 
 Tuplestorestate *
-djk_prepare_input(DjkApply *apply, DjkRouteState *state, const int *indexes, int n, bool deciding,
+djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes, int n, bool deciding,
 				  int *nrows)
 {
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
@@ -324,7 +326,7 @@ djk_prepare_input(DjkApply *apply, DjkRouteState *state, const int *indexes, int
 				apply->work[indexes[i]].row.refused = keep_refused(old, &refused);
 		}
 		else
-			djk_work_fail(apply, indexes[i], &error, NULL);
+			djk_park_unprepared(apply, indexes[i], &error);
 		MemoryContextSwitchTo(old);
 	}
 	apply->current = -1;

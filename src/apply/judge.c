@@ -91,9 +91,9 @@ fail_message(DjkApply *apply, int message, const ErrorData *edata)
 
 	djk_judge_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
 	if (djk_park_is_missing_parent(edata))
-		(void) djk_park_fail(apply, message, &error, djk_convert_shown(edata->context));
+		djk_park_or_fail(apply, message, &error, djk_convert_shown(edata->context));
 	else
-		djk_work_fail_for_good(apply, message, &error, djk_convert_shown(edata->context));
+		djk_work_fail(apply, message, &error, djk_convert_shown(edata->context));
 }
 
 pg_noreturn static void
@@ -224,29 +224,13 @@ djk_judge_begin(DjkJudge *judge, DjkApply *apply)
 	judge->empty = MemoryContextAllocZero(apply->batch_context, nroutes * sizeof(DjkEmptiness));
 }
 
-int
-djk_judge_vain(const DjkApply *apply, int from, int to)
-{
-	int			most = 0;
-
-	for (int i = from; i < to; i++)
-		most = Max(most, apply->batch->partitions[apply->batch->messages[i].partition].vain);
-	return most;
-}
-
-bool
-djk_judge_is_impatient(const DjkApply *apply)
-{
-	return djk_judge_vain(apply, 0, apply->batch->nmessages) >= DJK_TRIES_TRANSIENT;
-}
-
 bool
 djk_judge_is_transient(const DjkApply *apply, int from, int to, const ErrorData *edata)
 {
 	if (djk_retry_verdict(edata->sqlerrcode) != DJK_VERDICT_TRANSIENT)
 		return false;
 	/* Our own limit does not strike twice: what went on would have none. */
-	return djk_judge_vain(apply, from, to) < DJK_TRIES_TRANSIENT ||
+	return djk_work_vain(apply, from, to) < DJK_TRIES_TRANSIENT ||
 		(edata->sqlerrcode == ERRCODE_QUERY_CANCELED && djk_span_is_over(apply));
 }
 
@@ -392,7 +376,7 @@ djk_judge_settle(DjkJudge *judge, int from, int decided, int *condemned)
 		return decided;
 	if (first->message > from)
 		return first->message;
-	if (djk_judge_vain(judge->apply, first->message, first->message + 1) < DJK_TRIES_DOUBTFUL)
+	if (djk_work_vain(judge->apply, first->message, first->message + 1) < DJK_TRIES_DOUBTFUL)
 		throw_doubtful(judge->apply, first);
 	*condemned = first->message;
 	return from + 1;

@@ -10,10 +10,6 @@
 
 #include "apply/work.h"
 
-/* Tries in a row at a partition that came to nothing, before a lone message of it is given up. */
-#define DJK_TRIES_DOUBTFUL	5
-#define DJK_TRIES_TRANSIENT 20
-
 /* What is known in one attempt at isolating; all of it in batch_context. */
 typedef struct DjkJudge
 {
@@ -27,12 +23,6 @@ typedef struct DjkJudge
 extern void djk_judge_describe(const ErrorData *edata, bool is_delete, MemoryContext context, DjkError *error);
 
 extern void djk_judge_begin(DjkJudge *judge, DjkApply *apply);
-
-/* The most tries in vain of the partitions that [from, to) is of. */
-extern int	djk_judge_vain(const DjkApply *apply, int from, int to);
-
-/* Whether a partition of the batch had so many that what is transient is judged too. */
-extern bool djk_judge_is_impatient(const DjkApply *apply);
 
 /* Whether an error of [from, to) is to be waited out: it is nobody's, and patience has not ended. */
 extern bool djk_judge_is_transient(const DjkApply *apply, int from, int to, const ErrorData *edata);

@@ -8,6 +8,7 @@
 #ifndef DJK_NAMING_H
 #define DJK_NAMING_H
 
+#include "apply/fold.h"
 #include "apply/renamed.h"
 
 /*
@@ -22,13 +23,11 @@ extern void djk_naming_build(DjkRouteState *state);
  */
 extern DjkColumn *djk_naming_find(DjkRouteState *state, const DjkField *field, int hint);
 
-/* Whether a field's name means the column of this name. */
-extern bool djk_naming_is_same(DjkNaming naming, const DjkField *field, const char *name);
-
+/* Whether a field's name means the column of this name, now or before. */
 static inline bool
 djk_naming_fits(const DjkRouteState *state, const DjkField *field, const char *name)
 {
-	return djk_naming_is_same(state->route->naming, field, name) || djk_renamed_is(state, field, name);
+	return djk_fold_is_same(state->route->naming, field, name) || djk_renamed_is(state, field, name);
 }
 
 static inline bool

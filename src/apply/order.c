@@ -13,7 +13,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "apply/work.h"
+#include "apply/order.h"
 
 #include "utils/memutils.h"
 

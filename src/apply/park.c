@@ -181,21 +181,32 @@ hint_of(const DjkApply *apply, int message)
 		"The message could not wait for the row: as many as djkafka.max_parked allows wait already.";
 }
 
-bool
-djk_park_fail(DjkApply *apply, int message, const DjkError *error, const char *context)
+void
+djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, const char *context)
 {
-	if (!may_wait(apply, message))
-	{
-		DjkError	told = *error;
+	DjkError	told = *error;
 
-		if (told.hint == NULL)
-			told.hint = unconstify(char *, hint_of(apply, message));
-		djk_work_fail_for_good(apply, message, &told, context);
-		return false;
+	if (may_wait(apply, message))
+	{
+		keep_error(apply, message, error);
+		park(apply, message);
+		return;
 	}
-	keep_error(apply, message, error);
-	park(apply, message);
-	return true;
+	if (told.hint == NULL)
+		told.hint = unconstify(char *, hint_of(apply, message));
+	djk_work_fail(apply, message, &told, context);
+}
+
+void
+djk_park_unprepared(DjkApply *apply, int message, const DjkError *error)
+{
+	if (error->sqlstate != ERRCODE_FOREIGN_KEY_VIOLATION)
+	{
+		djk_work_fail(apply, message, error, NULL);
+		return;
+	}
+	djk_park_note_key(apply, message);
+	djk_park_or_fail(apply, message, error, NULL);
 }
 
 /* ---------- what is behind ---------- */
@@ -215,7 +226,7 @@ park_behind(DjkApply *apply, int message)
 	error.message = pstrdup("an earlier message of the same key waits for a row that it refers to, and this one cannot wait behind it");
 	error.detail = psprintf("As many messages of the consumer wait as djkafka.max_parked allows: %d.", djk_max_parked);
 	error.hint = pstrdup("Raise djkafka.max_parked, and give the message again.");
-	djk_work_fail_for_good(apply, message, &error, NULL);
+	djk_work_fail(apply, message, &error, NULL);
 }
 
 /* Whether messages of a partition that is ours may wait in djkafka_parked. */

@@ -18,10 +18,14 @@ extern bool djk_park_is_missing_parent(const ErrorData *edata);
 extern void djk_park_note_key(DjkApply *apply, int message);
 
 /*
- * A message has failed for want of a parent alone: it waits for it, if its route
- * and what waits already allow it.  False: it has its fate by the route's policy.
+ * A message has failed for want of a row that it refers to.  It waits for that,
+ * if its route and what waits already allow it; else it gets its fate by its
+ * route's policy.  The error is copied.
  */
-extern bool djk_park_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
+extern void djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
+
+/* A message has failed while it was prepared: the same, if that was for want of what it looks up. */
+extern void djk_park_unprepared(DjkApply *apply, int message, const DjkError *error);
 
 /* Of prepared messages, those behind one of their key that waits wait too. */
 extern void djk_park_followers(DjkApply *apply, int from, int to);

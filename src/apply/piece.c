@@ -11,8 +11,11 @@
 #include "apply/piece.h"
 
 #include "access/xact.h"
+#include "apply/function.h"
 #include "apply/park.h"
+#include "apply/prepare.h"
 #include "apply/stretch.h"
+#include "apply/table.h"
 #include "base/compat.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"

@@ -12,8 +12,8 @@
  */
 #include "apply/renamed.h"
 
-#include "apply/naming.h"
-#include "apply/route_target.h"
+#include "apply/fold.h"
+#include "apply/route_names.h"
 #include "base/compat.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -78,7 +78,7 @@ djk_renamed_is(const DjkRouteState *state, const DjkField *field, const char *co
 		const DjkOldName *old = lfirst(lc);
 
 		if (!old->is_taken && strcmp(old->column, column) == 0 &&
-			djk_naming_is_same(state->route->naming, field, old->name))
+			djk_fold_is_same(state->route->naming, field, old->name))
 			return true;
 	}
 	return false;

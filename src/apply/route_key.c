@@ -8,6 +8,7 @@
 #include "apply/route_target.h"
 
 #include "access/genam.h"
+#include "apply/route_names.h"
 #include "base/operator.h"
 #include "catalog/pg_index.h"
 #include "utils/builtins.h"

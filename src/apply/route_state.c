@@ -10,10 +10,10 @@
  */
 #include "apply/route_state.h"
 
+#include "apply/plan.h"
 #include "apply/root.h"
 #include "apply/route_target.h"
 #include "apply/row_types.h"
-#include "apply/statement.h"
 #include "apply/unchanged.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -201,7 +201,7 @@ release_state(void *arg)
 	DjkRouteState *state = arg;
 
 	live_states = list_delete_ptr(live_states, state);
-	djk_statements_free(state);
+	djk_plans_free(state);
 }
 
 static void

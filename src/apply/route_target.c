@@ -12,6 +12,7 @@
 #include "apply/naming.h"
 #include "apply/numbered.h"
 #include "apply/renamed.h"
+#include "apply/route_names.h"
 #include "apply/row_types.h"
 #include "base/column.h"
 #include "base/operator.h"
@@ -30,17 +31,6 @@
 #include "utils/typcache.h"
 
 /* ---------- columns ---------- */
-
-bool
-djk_route_names(const char *name, char **names, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (strcmp(names[i], name) == 0)
-			return true;
-	}
-	return false;
-}
 
 static bool
 is_writable(const DjkRouteRow *route, const char *name)
@@ -76,35 +66,6 @@ envelope_source(const char *name)
 	return DJK_SOURCE_FIELD;
 }
 
-bool
-djk_route_has_column(TupleDesc desc, const char *name)
-{
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return true;
-	}
-	return false;
-}
-
-static void
-require_existing(Relation rel, char **names, int n, const char *what)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (!djk_route_has_column(RelationGetDescr(rel), names[i]))
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i],
-							RelationGetRelationName(rel)),
-					 errdetail("It is named in %s of the route.", what),
-					 errhint("%s", djk_column_hint(RelationGetDescr(rel), names[i],
-												   psprintf("Change %s of the route, or the table.", what)))));
-	}
-}
-
 static void
 fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 {
@@ -124,25 +85,6 @@ fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 		column->source = state->codec->has_fields ? DJK_SOURCE_FIELD : envelope_source(djk_renamed_first(state, column->name));
 	options = djk_route_convert_options(route, column->name);
 	column->converter = djk_converter_create(column->type, column->typmod, &options);
-}
-
-void
-djk_route_require_columns(const DjkRouteState *state, char **names, int n, const char *what)
-{
-	for (int i = 0; i < n; i++)
-	{
-		bool		found = false;
-
-		for (int c = 0; c < state->ncolumns && !found; c++)
-			found = strcmp(state->columns[c].name, names[i]) == 0;
-		if (!found)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of \"%s\" cannot be written by the route", names[i],
-							state->target_sql),
-					 errdetail("It is named in %s, but is generated or excluded.", what),
-					 errhint("Change %s of the route, or the table.", what)));
-	}
 }
 
 static bool
@@ -220,14 +162,14 @@ build_columns(DjkRouteState *state, Relation rel)
 	state->fields_optional = all_optional && state->nexpressions > 0;
 
 	require_skip_column(state, rel);
-	require_existing(rel, route->include, route->ninclude, "include");
-	require_existing(rel, route->exclude, route->nexclude, "exclude");
-	require_existing(rel, route->column_names, route->ncolumns, "columns");
-	require_existing(rel, route->key_columns, route->nkey_columns, "key_columns");
+	djk_route_require_existing(rel, route->include, route->ninclude, "include");
+	djk_route_require_existing(rel, route->exclude, route->nexclude, "exclude");
+	djk_route_require_existing(rel, route->column_names, route->ncolumns, "columns");
+	djk_route_require_existing(rel, route->key_columns, route->nkey_columns, "key_columns");
 	ntimed = djk_route_timed_columns(route, &timed);
-	require_existing(rel, timed, ntimed, "time_unit");
+	djk_route_require_existing(rel, timed, ntimed, "time_unit");
 	if (route->version_column != NULL)
-		require_existing(rel, (char **) &route->version_column, 1, "version_column");
+		djk_route_require_existing(rel, (char **) &route->version_column, 1, "version_column");
 	djk_route_require_columns(state, route->column_names, route->ncolumns, "columns");
 	djk_route_require_columns(state, route->key_columns, route->nkey_columns, "key_columns");
 }

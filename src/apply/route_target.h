@@ -44,13 +44,4 @@ extern void djk_route_key_build(DjkRouteState *state, Relation rel);
 /* Finds the version_column, after the key; ERROR if it cannot be one. */
 extern void djk_route_version_build(DjkRouteState *state);
 
-/* Whether a table has a column, by its exact name. */
-extern bool djk_route_has_column(TupleDesc desc, const char *name);
-
-/* Whether a name is one of those given. */
-extern bool djk_route_names(const char *name, char **names, int n);
-
-/* ERROR unless the route may write all of these; 'what' names the option. */
-extern void djk_route_require_columns(const DjkRouteState *state, char **names, int n, const char *what);
-
 #endif							/* DJK_ROUTE_TARGET_H */

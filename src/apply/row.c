@@ -8,9 +8,10 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "apply/work.h"
+#include "apply/row.h"
 
 #include "apply/expression.h"
+#include "apply/park.h"
 #include "apply/root.h"
 #include "apply/row_fields.h"
 #include "base/compat.h"
@@ -428,7 +429,7 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 		CHECK_FOR_INTERRUPTS();
 		apply->current = indexes[i];
 		if (!build_row(&builder, indexes[i], &filtered, &error))
-			djk_work_fail(apply, indexes[i], &error, NULL);
+			djk_park_unprepared(apply, indexes[i], &error);
 		else if (filtered)
 			apply->work[indexes[i]].fate = DJK_FATE_FILTERED;
 	}

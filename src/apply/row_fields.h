@@ -53,4 +53,12 @@ extern void djk_row_mark_given(DjkRowBuilder *builder, const DjkDecoded *value);
 extern bool djk_row_put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message,
 								 DjkError *error);
 
+/* Whether a field is the one that says that its row is gone. */
+static inline bool
+djk_row_is_deleted_field(const DjkRouteState *state, const DjkField *field)
+{
+	return field->name_len == state->deleted_field_len &&
+		memcmp(field->name, state->route->deleted_field, field->name_len) == 0;
+}
+
 #endif							/* DJK_ROW_FIELDS_H */

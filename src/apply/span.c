@@ -8,7 +8,6 @@
 #include "apply/span.h"
 
 #include "access/xact.h"
-#include "apply/judge.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/transaction.h"
@@ -57,7 +56,7 @@ static int
 lock_limit(const DjkApply *apply, int limit_ms)
 {
 	int			lock_ms = djk_transaction_session_limits().lock_ms;
-	int			longest_ms = Max(limit_ms / (djk_judge_is_impatient(apply) ? 32 : 2), 1);
+	int			longest_ms = Max(limit_ms / (djk_work_is_impatient(apply) ? 32 : 2), 1);
 
 	return limit_ms > 0 && (lock_ms == 0 || lock_ms > longest_ms) ? longest_ms : lock_ms;
 }

@@ -20,6 +20,7 @@
 #include "apply/statement.h"
 
 #include "apply/expression.h"
+#include "apply/plan.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -68,36 +69,6 @@ register_relation(const char *name, TupleDesc desc, Tuplestorestate *store, int 
 		elog(ERROR, "could not register relation \"%s\"", name);
 }
 
-/* Keeps a plan until djk_statements_free(), or until forget(). */
-static SPIPlanPtr
-keep(DjkRouteState *state, SPIPlanPtr plan)
-{
-	MemoryContext old;
-
-	SPI_keepplan(plan);
-	old = MemoryContextSwitchTo(state->context);
-	state->plans = lappend(state->plans, plan);
-	MemoryContextSwitchTo(old);
-	return plan;
-}
-
-static void
-forget(DjkRouteState *state, SPIPlanPtr plan)
-{
-	state->plans = list_delete_ptr(state->plans, plan);
-	SPI_freeplan(plan);
-}
-
-SPIPlanPtr
-djk_statement_prepare(const char *sql)
-{
-	SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
-
-	if (plan == NULL)
-		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
-	return plan;
-}
-
 static bool
 is_join(const DjkRouteState *state, DjkStatementKind kind)
 {
@@ -118,20 +89,9 @@ free_statements(DjkRouteState *state, bool joins_only)
 		if (joins_only && !is_join(state, entry->key.kind))
 			continue;
 		if (entry->plan != NULL)
-			forget(state, entry->plan);
+			djk_plan_forget(state, entry->plan);
 		hash_search(state->statements, &entry->key, HASH_REMOVE, NULL);
 	}
-}
-
-/* Also while the context goes away: its children, the hash table's, are gone then. */
-void
-djk_statements_free(DjkRouteState *state)
-{
-	ListCell   *lc;
-
-	foreach(lc, state->plans)
-		SPI_freeplan(lfirst(lc));
-	state->plans = NIL;
 }
 
 static void
@@ -184,7 +144,7 @@ get_plan(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
 		free_statements(state, false);
 	sql = djk_statement_sql(state, kind, present);
 	if (sql != NULL)
-		plan = keep(state, djk_statement_prepare(sql));
+		plan = djk_plan_keep(state, djk_plan_prepare(sql));
 	entry = hash_search(state->statements, &key, HASH_ENTER, NULL);
 	entry->plan = plan;
 	return plan;
@@ -296,7 +256,7 @@ static void
 prepare_input_plan(DjkRouteState *state)
 {
 	if (state->input_plan == NULL)
-		state->input_plan = keep(state, djk_expressions_prepare(state));
+		state->input_plan = djk_plan_keep(state, djk_expressions_prepare(state));
 }
 
 const DjkReads *
@@ -355,7 +315,7 @@ djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows)
 		elog(ERROR, "could not connect to SPI");
 	register_relation(DJK_INPUT_RELATION, state->input_desc, input, nrows);
 	if (state->call_plan == NULL)
-		state->call_plan = keep(state, djk_statement_prepare(build_call(state)));
+		state->call_plan = djk_plan_keep(state, djk_plan_prepare(build_call(state)));
 	execute(state->call_plan, false);
 	SPI_finish();
 	djk_route_state_leave(guc_level);
@@ -395,7 +355,7 @@ djk_statement_check(DjkRouteState *state)
 		if (SPI_connect() != SPI_OK_CONNECT)
 			elog(ERROR, "could not connect to SPI");
 		register_relation(DJK_INPUT_RELATION, state->input_desc, empty, 0);
-		state->call_plan = keep(state, djk_statement_prepare(build_call(state)));
+		state->call_plan = djk_plan_keep(state, djk_plan_prepare(build_call(state)));
 		SPI_finish();
 		djk_route_state_leave(guc_level);
 	}

@@ -45,9 +45,6 @@ djk_statement_run(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *
 	return djk_statement_run_told(state, kind, present, rows, nrows, NULL, NULL);
 }
 
-/* A plan, not kept; SPI is connected. */
-extern SPIPlanPtr djk_statement_prepare(const char *sql);
-
 /* Its text (statement_sql.c); NULL: there is nothing to do. */
 extern char *djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present);
 
@@ -81,8 +78,5 @@ extern void djk_statement_try_empty(DjkRouteState *state);
 
 /* Prepares what evaluate or call needs, to find errors in the definition. */
 extern void djk_statement_check(DjkRouteState *state);
-
-/* Frees all plans of a route. */
-extern void djk_statements_free(DjkRouteState *state);
 
 #endif							/* DJK_STATEMENT_H */

@@ -80,7 +80,7 @@ find_spelling(const DjkRouteState *state, const DjkDecoded *decoded, const char 
 		for (int c = 0; c < state->ncolumns; c++)
 		{
 			*column = state->columns[c].name;
-			if (djk_naming_is_same(DJK_NAMING_INSENSITIVE, &decoded->fields[i], *column))
+			if (djk_fold_is_same(DJK_NAMING_INSENSITIVE, &decoded->fields[i], *column))
 				return &decoded->fields[i];
 		}
 	}
@@ -131,7 +131,7 @@ djk_stranger_refuse(const DjkRouteState *state, const DjkDecoded *decoded, DjkEr
 	{
 		error->detail = psprintf("Field \"%s\" looks like column \"%s\".", name_of(field), column);
 		error->hint = psprintf("Set naming of the route to \"%s\", or map the columns with columns.",
-							   djk_naming_is_same(DJK_NAMING_SNAKE_CASE, field, column) ? "snake_case" : "insensitive");
+							   djk_fold_is_same(DJK_NAMING_SNAKE_CASE, field, column) ? "snake_case" : "insensitive");
 	}
 	else
 	{

@@ -16,9 +16,10 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "apply/work.h"
+#include "apply/table.h"
 
 #include "apply/key_table.h"
+#include "apply/row.h"
 #include "apply/statement.h"
 #include "apply/version.h"
 #include "miscadmin.h"

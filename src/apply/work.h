@@ -21,6 +21,10 @@
 #include "state/consumer_row.h"
 #include "utils/tuplestore.h"
 
+/* Tries in a row at a partition that came to nothing, before a lone message of it is given up. */
+#define DJK_TRIES_DOUBTFUL	5
+#define DJK_TRIES_TRANSIENT 20
+
 /* The one fate of a message. */
 typedef enum DjkFate
 {
@@ -104,65 +108,21 @@ typedef struct DjkApply
 	int		   *levels;			/* by route: see order.c; NULL: all are one */
 } DjkApply;
 
-/* Route and decode the pending messages of [from, to); may throw. */
-extern void djk_prepare(DjkApply *apply, int from, int to);
-
-/* Writes prepared messages (indexes into the batch, in order) of one route. */
-extern void djk_table_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
-extern void djk_function_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
-
-/*
- * Rows of messages: the expressions' values of one (from a result row of
- * djk_statement_evaluate(), copied to 'context'), then all else of many.
- */
-extern void djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tuple,
-						  TupleDesc desc, MemoryContext context);
-/* Whether a message has no value, as that of a table: SQL's null, or JSON's. */
-extern bool djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message);
-/* Whether a message's value, its root entered, says that its row is gone; the last word counts. */
-extern bool djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *decoded);
-
-static inline bool
-djk_row_is_deleted_field(const DjkRouteState *state, const DjkField *field)
-{
-	return field->name_len == state->deleted_field_len &&
-		memcmp(field->name, state->route->deleted_field, field->name_len) == 0;
-}
-
-/* Makes equal sets of columns one pointer. */
-extern Bitmapset *djk_row_share_present(DjkApply *apply, Bitmapset *present);
-extern void djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
-
 /* The routes that may take messages of a topic, by index; lives as long as 'apply'. */
 extern Bitmapset *djk_work_routes(DjkApply *apply, const char *topic);
-
-/*
- * Puts the batch's messages in the order in which parents come before those
- * that look them up; those of a partition stay as they are.  djk_order_begin()
- * finds out, once, which routes look up what others write.
- */
-extern void djk_order_begin(DjkApply *apply);
-extern void djk_order_batch(DjkApply *apply);
 
 /* The state of a route, made at first use and when it was invalidated. */
 extern DjkRouteState *djk_work_state(DjkApply *apply, int route);
 /* The same between preparing and writing: ERROR if the rows' shape has changed. */
 extern DjkRouteState *djk_work_state_prepared(DjkApply *apply, int route);
 
-/*
- * A message has failed: its fate by its route's policy, unless it is for want of
- * a row that it refers to, and may wait for that.  The error is copied.
- */
+/* A message has failed: its fate by its route's policy.  The error is copied. */
 extern void djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
-/* The same, whatever it failed for. */
-extern void djk_work_fail_for_good(DjkApply *apply, int message, const DjkError *error, const char *context);
 
-/*
- * A tuplestore of the input relation for messages (djk_ord = index in 'indexes');
- * bad ones fail (input.c).  'deciding': it is not known yet whether they are the
- * route's, and what only its columns need is the row's to refuse.
- */
-extern Tuplestorestate *djk_prepare_input(DjkApply *apply, DjkRouteState *state, const int *indexes,
-										  int n, bool deciding, int *nrows);
+/* The most tries in vain of the partitions that [from, to) is of. */
+extern int	djk_work_vain(const DjkApply *apply, int from, int to);
+
+/* Whether a partition of the batch had so many that what is transient is judged too. */
+extern bool djk_work_is_impatient(const DjkApply *apply);
 
 #endif							/* DJK_WORK_H */

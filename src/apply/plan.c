@@ -1,0 +1,53 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.c
+ *	  Plans that a route keeps.
+ *
+ * They live in the server's own context, so the state has a list of them by
+ * which they go with it.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/plan.h"
+
+#include "utils/memutils.h"
+
+SPIPlanPtr
+djk_plan_prepare(const char *sql)
+{
+	SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
+
+	if (plan == NULL)
+		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	return plan;
+}
+
+SPIPlanPtr
+djk_plan_keep(DjkRouteState *state, SPIPlanPtr plan)
+{
+	MemoryContext old;
+
+	SPI_keepplan(plan);
+	old = MemoryContextSwitchTo(state->context);
+	state->plans = lappend(state->plans, plan);
+	MemoryContextSwitchTo(old);
+	return plan;
+}
+
+void
+djk_plan_forget(DjkRouteState *state, SPIPlanPtr plan)
+{
+	state->plans = list_delete_ptr(state->plans, plan);
+	SPI_freeplan(plan);
+}
+
+/* Nothing but the list is looked at: what else the context had may be gone. */
+void
+djk_plans_free(DjkRouteState *state)
+{
+	ListCell   *lc;
+
+	foreach(lc, state->plans)
+		SPI_freeplan(lfirst(lc));
+	state->plans = NIL;
+}
