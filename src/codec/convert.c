@@ -31,6 +31,7 @@
 
 #include "base/compat.h"
 #include "codec/json.h"
+#include "codec/json_escape.h"
 
 /* What a message shows of a value, and of an input function's own message. */
 #define SHOWN_VALUE_MAX 64

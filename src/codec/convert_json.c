@@ -21,6 +21,7 @@
 #include "utils/memutils.h"
 
 #include "codec/json.h"
+#include "codec/json_escape.h"
 
 /*
  * The field as JSON text: as the message has it; bytes have to be JSON, and

@@ -16,6 +16,7 @@
 #include "mb/pg_wchar.h"
 #include "utils/memutils.h"
 
+#include "codec/json_escape.h"
 #include "codec/text.h"
 
 /* The array of fields begins with this many and is given back above KEEP. */
@@ -109,129 +110,6 @@ report_fault(const DjkJsonScan *scan, MemoryContext context, DjkError *error)
 	return false;
 }
 
-/* The codes are those the server has for the same. */
-static bool
-report_bad_escape(int sqlstate, const char *what, MemoryContext context, DjkError *error)
-{
-	if (error != NULL)
-	{
-		error->sqlstate = sqlstate;
-		error->message = MemoryContextStrdup(context, "unsupported Unicode escape sequence");
-		error->detail = MemoryContextStrdup(context, what);
-		error->hint = MemoryContextStrdup(context, "Set invalid_text of the route to \"replace\" to have U+FFFD in its place.");
-	}
-	return false;
-}
-
-/* Four hexadecimal digits that have been scanned. */
-static unsigned
-read_hex4(const char *digits)
-{
-	unsigned	value = 0;
-	int			i;
-
-	for (i = 0; i < 4; i++)
-	{
-		unsigned	c = (unsigned char) digits[i];
-
-		value = value << 4 | (c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-	}
-	return value;
-}
-
-unsigned
-djk_json_read_code_point(const char **at, const char *end)
-{
-	unsigned	high = read_hex4(*at + 2);
-	unsigned	low;
-
-	*at += 6;
-	if (high < 0xD800 || high > 0xDFFF)
-		return high;
-	if (high > 0xDBFF || end - *at < 6 || (*at)[0] != '\\' || (*at)[1] != 'u')
-		return 0;
-	low = read_hex4(*at + 2);
-	if (low < 0xDC00 || low > 0xDFFF)
-		return 0;
-	*at += 6;
-	return 0x10000 + ((high - 0xD800) << 10 | (low - 0xDC00));
-}
-
-static char
-escaped_byte(char c)
-{
-	switch (c)
-	{
-		case 'b':
-			return '\b';
-		case 'f':
-			return '\f';
-		case 'n':
-			return '\n';
-		case 'r':
-			return '\r';
-		case 't':
-			return '\t';
-		default:
-			return c;			/* quote, backslash, slash */
-	}
-}
-
-bool
-djk_json_unescape(const char *content, int len, MemoryContext context,
-				  const char **text, int *text_len, DjkError *error)
-{
-	const char *at = content;
-	const char *end = content + len;
-	char	   *buf = MemoryContextAlloc(context, (Size) len + 1);
-	char	   *to = buf;
-
-	*text = NULL;
-	*text_len = 0;
-	/* An escape is never shorter than what it stands for: len is enough. */
-	while (at < end)
-	{
-		const char *backslash = memchr(at, '\\', end - at);
-		size_t		plain = (backslash == NULL ? end : backslash) - at;
-
-		memcpy(to, at, plain);
-		to += plain;
-		at += plain;
-		if (at >= end)
-			break;
-		if (at[1] != 'u')
-		{
-			*to++ = escaped_byte(at[1]);
-			at += 2;
-		}
-		else
-		{
-			const char *escape = at;
-			unsigned	code = djk_json_read_code_point(&at, end);
-			int			written;
-
-			if (code == 0 && memcmp(escape, "\\u0000", 6) == 0)
-				return report_bad_escape(ERRCODE_UNTRANSLATABLE_CHARACTER,
-										 "The string has \\u0000, which text cannot hold.",
-										 context, error);
-			if (code == 0)
-				return report_bad_escape(ERRCODE_INVALID_TEXT_REPRESENTATION,
-										 "The string has half of a surrogate pair, which is no character.",
-										 context, error);
-			written = djk_text_put_code_point(code, to, (int) (at - escape));
-			if (written == 0)
-				return report_bad_escape(ERRCODE_UNTRANSLATABLE_CHARACTER,
-										 "The string has a character that the database's encoding does not have.",
-										 context, error);
-			to += written;
-		}
-	}
-	*to = '\0';
-	*text = buf;
-	*text_len = (int) (to - buf);
-	return true;
-}
-
 /* Makes text of a string field that has escapes, or marks it as no text. */
 static void
 unescape_field(DjkField *field, MemoryContext context)
@@ -243,7 +121,7 @@ unescape_field(DjkField *field, MemoryContext context)
 static void
 unescape_name(DjkJsonString *name, MemoryContext context)
 {
-	djk_json_mend(name->text, name->len, context, &name->text, &name->len);
+	djk_json_replace_invalid(name->text, name->len, context, &name->text, &name->len);
 	(void) djk_json_unescape(name->text, name->len, context, &name->text, &name->len, NULL);
 }
 
@@ -399,7 +277,7 @@ djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 		!djk_text_read(bytes, len, out, error))
 		return false;
 	if (out->replace_invalid)
-		djk_json_mend(out->text, out->text_len, out->context, &out->text, &out->text_len);
+		djk_json_replace_invalid(out->text, out->text_len, out->context, &out->text, &out->text_len);
 	djk_json_scan_init(&scan, out->text, out->text_len, is_utf8 && !out->replace_invalid);
 	return decode_text(&scan, out, error);
 }

@@ -9,6 +9,7 @@
  *-------------------------------------------------------------------------
  */
 #include "codec/json.h"
+#include "codec/json_escape.h"
 
 static bool
 is_text(const char *text, int text_len, const char *name, int len)
@@ -28,7 +29,7 @@ is_name(const DjkJsonString *scanned, const char *name, int len, MemoryContext c
 
 	if (!scanned->escaped)
 		return is_text(scanned->text, scanned->len, name, len);
-	djk_json_mend(scanned->text, scanned->len, context, &mended, &mended_len);
+	djk_json_replace_invalid(scanned->text, scanned->len, context, &mended, &mended_len);
 	is = djk_json_unescape(mended, mended_len, context, &text, &text_len, NULL) &&
 		is_text(text, text_len, name, len);
 	if (text != NULL)

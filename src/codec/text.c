@@ -8,6 +8,10 @@
  * converted with the "no error" form of the server's conversions, which tells
  * how far it came instead of throwing.
  *
+ * Where a route asks for it NUL, bytes that are no UTF-8 and characters that the
+ * database's encoding lacks become U+FFFD, or a question mark where the encoding
+ * lacks that too.
+ *
  *-------------------------------------------------------------------------
  */
 #include "codec/text.h"
@@ -141,6 +145,58 @@ djk_codec_to_server_text(const char *bytes, int len, MemoryContext context,
 	return true;
 }
 
+/* ---------- what no text can hold, replaced ---------- */
+
+/* Copies the character that begins here; false if it cannot be held. */
+static bool
+append_character(const char *at, int len, char **to)
+{
+	char		converted[8 * MAX_CONVERSION_GROWTH + 1];
+
+	if (*at == '\0' || !pg_utf8_islegal((const unsigned char *) at, len))
+		return false;
+	if (djk_text_server_takes_utf8())
+	{
+		memcpy(*to, at, len);
+		*to += len;
+		return true;
+	}
+	if (djk_text_convert(at, len, converted, sizeof(converted)) != len)
+		return false;
+	memcpy(*to, converted, strlen(converted));
+	*to += strlen(converted);
+	return true;
+}
+
+static void
+replace_invalid(const char *bytes, int len, MemoryContext context, const char **text, int *text_len)
+{
+	const char *replacement = djk_text_server_takes_utf8() ? "\xEF\xBF\xBD" : "?";
+	const char *at = bytes;
+	const char *end = bytes + len;
+	char	   *buf = MemoryContextAllocHuge(context, (Size) len * MAX_CONVERSION_GROWTH + 1);
+	char	   *to = buf;
+
+	while (at < end)
+	{
+		int			wanted = pg_utf_mblen((const unsigned char *) at);
+
+		if (wanted <= end - at && append_character(at, wanted, &to))
+		{
+			at += wanted;
+			continue;
+		}
+		memcpy(to, replacement, strlen(replacement));
+		to += strlen(replacement);
+		/* What is left of a character that is cut off goes with its beginning. */
+		for (at++; wanted > 1 && at < end && (*at & 0xC0) == 0x80; wanted--)
+			at++;
+	}
+	*to = '\0';
+	*text = buf;
+	*text_len = (int) (to - buf);
+}
+
 bool
 djk_text_read(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 {
@@ -149,6 +205,6 @@ djk_text_read(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 	if (!out->replace_invalid)
 		return false;
 	memset(error, 0, sizeof(*error));
-	djk_text_mend(bytes, len, out->context, &out->text, &out->text_len);
+	replace_invalid(bytes, len, out->context, &out->text, &out->text_len);
 	return true;
 }

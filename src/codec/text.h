@@ -32,8 +32,4 @@ extern int	djk_text_count_ascii(const char *bytes, int len);
  */
 extern int	djk_text_convert(const char *from, int len, char *to, Size size);
 
-/* Text of the server's encoding, in which what it cannot hold is replaced (mend.c). */
-extern void djk_text_mend(const char *bytes, int len, MemoryContext context,
-						  const char **text, int *text_len);
-
 #endif							/* DJK_TEXT_H */
