@@ -14,7 +14,7 @@
 #include "apply/apply.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "sql/run.h"
+#include "sql/run_apply.h"
 #include "state/catalog.h"
 #include "state/dead_letter.h"
 #include "state/header.h"

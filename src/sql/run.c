@@ -15,19 +15,18 @@
 #include "apply/apply.h"
 #include "base/clock.h"
 #include "base/start.h"
-#include "catalog/pg_authid.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kafka/collect.h"
 #include "kafka/error.h"
 #include "miscadmin.h"
 #include "sql/client.h"
-#include "sql/run.h"
+#include "sql/run_again.h"
+#include "sql/run_apply.h"
 #include "sql/run_messages.h"
 #include "state/catalog.h"
 #include "state/offset.h"
 #include "state/shmem.h"
-#include "storage/proc.h"
 #include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
@@ -63,31 +62,6 @@ typedef struct Run
 } Run;
 
 /* ---------- arguments ---------- */
-
-/*
- * SET ROLE and SET SESSION AUTHORIZATION are no walls: the owner's code could
- * undo either, so what counts is who logged in.
- */
-void
-djk_run_require_owner(const DjkConsumerRow *consumer)
-{
-	Oid			login = OidIsValid(MyProc->roleId) ? MyProc->roleId : BOOTSTRAP_SUPERUSERID;
-	char	   *owner = GetUserNameFromId(consumer->owner, true);
-	bool		is_gain = superuser_arg(login) && !superuser_arg(consumer->owner);
-
-	if (consumer->owner != GetUserId())
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be the owner of consumer \"%s\"", consumer->name),
-				 errdetail("Its routes run with the rights of its owner, which are not the caller's."),
-				 is_gain ? errhint("Connect as role \"%s\".", owner) : errhint("SET ROLE %s first.", owner)));
-	if (is_gain)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("a superuser's session cannot run consumer \"%s\"", consumer->name),
-				 errdetail("Code of its owner could RESET ROLE, and so become the superuser that is logged in."),
-				 errhint("Connect as role \"%s\".", owner)));
-}
 
 static DjkConsumerRow *
 load_consumer(const char *name)
@@ -394,33 +368,6 @@ static int
 load_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **headers)
 {
 	return djk_consumer_headers(message, CurrentMemoryContext, headers);
-}
-
-void
-djk_run_throw_stopped(const DjkApplyResult *result)
-{
-	ereport(ERROR,
-			(errcode(result->error.sqlstate),
-			 errmsg("%s", result->error.message),
-			 result->error.detail ? errdetail("%s", result->error.detail) : 0,
-			 result->error.hint ? errhint("%s", result->error.hint) : 0));
-}
-
-void
-djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
-{
-	DjkApplyResult result;
-
-	djk_apply_inside(apply, batch, &result);
-	total->applied += result.applied;
-	total->filtered += result.filtered;
-	total->duplicates += result.duplicates;
-	total->stale += result.stale;
-	total->dead += result.dead;
-	total->skipped += result.skipped;
-	total->key_only += result.key_only;
-	if (result.status == DJK_APPLY_STOPPED)
-		djk_run_throw_stopped(&result);
 }
 
 /* Given messages, in batches of as many as a worker of the consumer would take. */

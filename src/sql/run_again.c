@@ -7,11 +7,11 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/djk.h"
+#include "sql/run_again.h"
 
 #include "apply/again.h"
 #include "miscadmin.h"
-#include "sql/run.h"
+#include "sql/run_apply.h"
 
 #define BATCH_MESSAGES		1000
 
