@@ -21,13 +21,13 @@
  * keys' partitions.  Messages without a key, or with an empty one, are spread.
  * Who shares topics with Java's clients sets partitioner=murmur2_random.
  *
- * producer_poll.c reads the queue, producer_call.c waits for answers.
+ * producer_poll.c reads the queue, producer_call.c waits for answers,
+ * producer_answer.c says what they mean.
  *
  *-------------------------------------------------------------------------
  */
 #include "kafka/producer.h"
 
-#include "common/hashfn.h"
 #include "kafka/conf.h"
 #include "kafka/error.h"
 #include "kafka/producer_int.h"
@@ -102,13 +102,7 @@ release_all(void *arg)
 		rd_kafka_purge(producer->handle->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT |
 					   RD_KAFKA_PURGE_F_NON_BLOCKING);
 	djk_producer_release_events(producer);
-	for (int i = 0; i < DJK_TOPIC_BUCKETS; i++)
-	{
-		for (DjkProducerTopic *topic = producer->topics[i]; topic != NULL; topic = topic->next)
-			rd_kafka_topic_destroy(topic->rkt);
-		producer->topics[i] = NULL;
-	}
-	producer->last_topic = NULL;
+	djk_producer_release_topics(producer);
 	producer->nfree = producer->nslots;
 }
 
@@ -185,51 +179,6 @@ djk_producer_forget(DjkProducer *producer)
 	memset(producer->slots, 0, producer->nslots * sizeof(DjkOutgoing *));
 }
 
-static DjkProducerTopic **
-bucket_of(DjkProducer *producer, const char *name)
-{
-	return &producer->topics[hash_bytes((const unsigned char *) name, strlen(name)) % DJK_TOPIC_BUCKETS];
-}
-
-DjkProducerTopic *
-djk_producer_find_topic(DjkProducer *producer, const char *name)
-{
-	DjkProducerTopic *topic = producer->last_topic;
-
-	if (topic != NULL && strcmp(topic->name, name) == 0)
-		return topic;
-	for (topic = *bucket_of(producer, name); topic != NULL; topic = topic->next)
-		if (strcmp(topic->name, name) == 0)
-			break;
-	if (topic != NULL)
-		producer->last_topic = topic;
-	return topic;
-}
-
-/* NULL if the library refuses the name. */
-static DjkProducerTopic *
-get_topic(DjkProducer *producer, const char *name)
-{
-	DjkProducerTopic *topic = djk_producer_find_topic(producer, name);
-	DjkProducerTopic **bucket;
-
-	if (topic != NULL)
-		return topic;
-	topic = MemoryContextAlloc(producer->context, offsetof(DjkProducerTopic, name) + strlen(name) + 1);
-	strcpy(topic->name, name);
-	topic->blocked = RD_KAFKA_RESP_ERR_NO_ERROR;
-	topic->rkt = rd_kafka_topic_new(producer->handle->rk, name, NULL);
-	if (topic->rkt == NULL)
-	{
-		pfree(topic);
-		return NULL;
-	}
-	bucket = bucket_of(producer, name);
-	topic->next = *bucket;
-	*bucket = topic;
-	return topic;
-}
-
 /* Makes sure that there is a free slot. */
 static void
 need_slot(DjkProducer *producer)
@@ -298,7 +247,7 @@ enqueue(DjkProducer *producer, const DjkProducerTopic *topic, const DjkOutgoing 
 static bool
 send_one(DjkProducer *producer, DjkOutgoing *message)
 {
-	DjkProducerTopic *topic = get_topic(producer, message->topic);
+	DjkProducerTopic *topic = djk_producer_get_topic(producer, message->topic);
 	rd_kafka_resp_err_t code;
 	int			slot;
 
@@ -340,36 +289,4 @@ djk_producer_send(DjkProducer *producer, DjkOutgoing *messages, int n)
 	while (sent < n && send_one(producer, &messages[sent]))
 		sent++;
 	return sent;
-}
-
-bool
-djk_producer_spent(DjkProducer *producer, DjkError *error)
-{
-	if (!djk_producer_note_fatal(producer))
-		return false;
-	if (error != NULL)
-	{
-		memset(error, 0, sizeof(DjkError));
-		error->sqlstate = djk_kafka_error_sqlstate(djk_kafka_error_classify(producer->fatal));
-		error->message = producer->fatal_text;
-		error->detail = producer->fatal_detail;
-		error->name = rd_kafka_err2name(producer->fatal);
-	}
-	return true;
-}
-
-bool
-djk_producer_fenced(DjkProducer *producer)
-{
-	if (!djk_producer_note_fatal(producer))
-		return false;
-	switch ((int) producer->fatal)
-	{
-		case RD_KAFKA_RESP_ERR__FENCED:
-		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
-		case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
-			return producer->config.transactional_id != NULL;
-		default:
-			return false;
-	}
 }

@@ -65,20 +65,32 @@ struct DjkProducer
 	char		fatal_detail[96];
 };
 
+/* --- producer_answer.c --- */
+
+/* Notes whether the library has given up; true if so. */
+extern bool djk_producer_note_fatal(DjkProducer *producer);
+
 /* What becomes of a message that 'code' was said about. */
 extern DjkDelivery djk_producer_classify(rd_kafka_resp_err_t code, int partition);
 
 /* Fills in the answer of a message; the strings are never freed. */
 extern void djk_producer_answer(DjkOutgoing *message, rd_kafka_resp_err_t code);
 
+/* --- producer_topic.c --- */
+
 /* NULL if nothing was ever sent to it. */
 extern DjkProducerTopic *djk_producer_find_topic(DjkProducer *producer, const char *name);
 
+/* NULL if the library refuses the name. */
+extern DjkProducerTopic *djk_producer_get_topic(DjkProducer *producer, const char *name);
+
+/* Gives the library's own of all of them back. */
+extern void djk_producer_release_topics(DjkProducer *producer);
+
+/* --- producer_poll.c --- */
+
 /* Takes all reports that are there and keeps everything else for later. */
 extern void djk_producer_take_reports(DjkProducer *producer);
-
-/* Notes whether the library has given up; true if so. */
-extern bool djk_producer_note_fatal(DjkProducer *producer);
 
 /* Gives every event back. */
 extern void djk_producer_release_events(DjkProducer *producer);

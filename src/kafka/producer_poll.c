@@ -4,8 +4,7 @@
  *	  Reading a producer's queue: delivery reports, errors, log lines.
  *
  * A report knows its message by the number of a slot, never by its address:
- * the caller may have given the message up.  Errors of messages come by the
- * thousand and are few: their texts are made once a code and kept for good.
+ * the caller may have given the message up.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,111 +18,6 @@
 
 /* Events kept aside; more than that are told to nobody. */
 #define MAX_ASIDE			256
-
-/* Newer than the oldest library that we build with. */
-#define ERR_UNKNOWN_TOPIC_ID	100
-
-typedef struct KnownError
-{
-	struct KnownError *next;
-	rd_kafka_resp_err_t code;
-	DjkError	error;
-} KnownError;
-
-static KnownError *known_errors = NULL;
-
-DjkDelivery
-djk_producer_classify(rd_kafka_resp_err_t code, int partition)
-{
-	switch ((int) code)
-	{
-		case RD_KAFKA_RESP_ERR_NO_ERROR:
-			return DJK_DELIVERY_DONE;
-
-		case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-		case RD_KAFKA_RESP_ERR_RECORD_LIST_TOO_LARGE:
-		case RD_KAFKA_RESP_ERR_INVALID_MSG:
-		case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
-		case RD_KAFKA_RESP_ERR_INVALID_RECORD:
-		case RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP:
-		case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
-		case RD_KAFKA_RESP_ERR__INVALID_ARG:
-			return DJK_DELIVERY_REFUSED;
-
-		case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
-			return partition >= 0 ? DJK_DELIVERY_REFUSED : DJK_DELIVERY_BLOCKED;
-
-		case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
-		case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
-		case RD_KAFKA_RESP_ERR_TOPIC_EXCEPTION:
-		case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-		case ERR_UNKNOWN_TOPIC_ID:
-			return DJK_DELIVERY_BLOCKED;
-
-		default:
-			return DJK_DELIVERY_FAILED;
-	}
-}
-
-static void
-fill_known(KnownError *known)
-{
-	DjkError   *error = &known->error;
-
-	djk_kafka_error_fill(error, known->code, NULL);
-	switch (djk_producer_classify(known->code, 0))
-	{
-		case DJK_DELIVERY_FAILED:
-			error->message = psprintf("message was not sent: %s", rd_kafka_err2str(known->code));
-			break;
-		case DJK_DELIVERY_REFUSED:
-			error->message = psprintf("Kafka refuses the message: %s", rd_kafka_err2str(known->code));
-			break;
-		default:
-			break;
-	}
-	if (known->code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-		error->hint = "The property message.max.bytes limits the size of a message, and so does the topic's max.message.bytes.";
-	else if (known->code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
-		error->hint = "Name a partition that the topic has, or none.";
-}
-
-static const KnownError *
-find_known(rd_kafka_resp_err_t code)
-{
-	KnownError *known;
-	MemoryContext saved;
-
-	for (known = known_errors; known != NULL; known = known->next)
-		if (known->code == code)
-			return known;
-
-	saved = MemoryContextSwitchTo(TopMemoryContext);
-	known = palloc0(sizeof(KnownError));
-	known->code = code;
-	fill_known(known);
-	known->next = known_errors;
-	known_errors = known;
-	MemoryContextSwitchTo(saved);
-	return known;
-}
-
-void
-djk_producer_answer(DjkOutgoing *message, rd_kafka_resp_err_t code)
-{
-	const KnownError *known;
-
-	message->sent_partition = -1;
-	message->sent_offset = -1;
-	message->delivery = djk_producer_classify(code, message->partition);
-	if (message->delivery == DJK_DELIVERY_DONE)
-	{
-		memset(&message->error, 0, sizeof(DjkError));
-		return;
-	}
-	known = find_known(code);
-	message->error = known->error;
-}
 
 static void
 block_topic(DjkProducer *producer, const rd_kafka_message_t *report)
@@ -228,23 +122,6 @@ djk_producer_take_reports(DjkProducer *producer)
 	/* Who waits for the pipe must hear of what has left the queue. */
 	if (taken && write(producer->handle->fds[1], "1", 1) < 0)
 		return;					/* it is full: readable anyway */
-}
-
-bool
-djk_producer_note_fatal(DjkProducer *producer)
-{
-	rd_kafka_t *rk = producer->handle->rk;
-
-	if (producer->fatal != RD_KAFKA_RESP_ERR_NO_ERROR || rk == NULL)
-		return producer->fatal != RD_KAFKA_RESP_ERR_NO_ERROR;
-	producer->fatal = rd_kafka_fatal_error(rk, producer->fatal_text, sizeof(producer->fatal_text));
-	if (producer->fatal == RD_KAFKA_RESP_ERR_NO_ERROR)
-		return false;
-	snprintf(producer->fatal_detail, sizeof(producer->fatal_detail),
-			 "librdkafka's error is %s.", rd_kafka_err2name(producer->fatal));
-	/* What waits in the queue is never sent: let it be answered. */
-	rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
-	return true;
 }
 
 static void
