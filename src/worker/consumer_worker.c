@@ -34,8 +34,9 @@
 #include "utils/timestamp.h"
 #include "worker/coverage.h"
 #include "worker/failure.h"
+#include "worker/ghosts.h"
 #include "worker/group.h"
-#include "worker/member.h"
+#include "worker/member_event.h"
 #include "worker/waiting.h"
 
 #define CLOSE_TIMEOUT_MS		3000
@@ -269,7 +270,7 @@ wait_for_group(DjkMember *worker)
 		foreign = djk_group_foreign_member(worker, view);
 		if (view->answered && foreign == NULL)
 		{
-			if (cleared++ < CLEAR_TRIES + worker->row->workers && djk_group_clear(worker, view))
+			if (cleared++ < CLEAR_TRIES + worker->row->workers && djk_ghosts_clear(worker, view))
 				continue;
 			return;
 		}

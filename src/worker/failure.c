@@ -13,6 +13,7 @@
 #include "common/pg_prng.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
+#include "worker/member_event.h"
 
 #define RETRY_BASE_MS			100
 #define RETRY_DOUBTFUL_MS		1000

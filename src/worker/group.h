@@ -16,7 +16,16 @@
  */
 extern char *djk_group_instance(DjkMember *worker);
 
-/* Leaves the group for good, static member or not, within some seconds. */
+/* The name of any worker of the consumer, by its number. */
+extern char *djk_group_instance_of(DjkMember *worker, int number);
+
+/*
+ * 'kafka' leaves the group for good, which it is in by the name of a worker,
+ * within some seconds.  'asker' asks the brokers about it, and may be another.
+ */
+extern void djk_group_leave_as(DjkMember *worker, DjkConsumer *kafka, DjkConsumer *asker, int number);
+
+/* The worker itself does, static member or not. */
 extern void djk_group_leave(DjkMember *worker);
 
 /*
@@ -34,12 +43,5 @@ extern char *djk_group_foreign_member(DjkMember *worker, const DjkGroupView *vie
 
 /* What two definitions join their group with is the same: static members may stay. */
 extern bool djk_group_same_membership(const DjkConsumerRow *a, const DjkConsumerRow *b);
-
-/*
- * Before joining: static members of ours that would get or keep an assignment
- * that does not fit the definition any more leave the group.  True if there was
- * one, so that the group is another one now.
- */
-extern bool djk_group_clear(DjkMember *worker, const DjkGroupView *view);
 
 #endif							/* DJK_GROUP_H */

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * member.h
- *	  A consumer worker as a member of its group: its state, and what Kafka
- *	  tells it.
+ *	  A consumer worker as a member of its group.
  *
  *-------------------------------------------------------------------------
  */
@@ -77,35 +76,13 @@ typedef struct DjkMember
 	TimestampTz anew_since;		/* a partition is to begin elsewhere; 0: none */
 } DjkMember;
 
-/* Takes one event of the library: a message goes into the batch, all else is acted on. */
-extern void djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *event);
-
-/* Says that a topic does not exist yet, or that none matches the pattern. */
-extern void djk_member_wait_for_topic(DjkMember *worker, const char *topic);
-
-/* Loads and resolves what is not yet, then fetches, unless it waits for a retry. */
-extern void djk_member_load_and_fetch(DjkMember *worker);
-
-/* Begins with what Kafka has told where it begins. */
-extern void djk_member_take_answers(DjkMember *worker);
-
-/* With nothing to do and no broker: whether one is back, waiting for a second at most. */
-extern void djk_member_look_for_brokers(DjkMember *worker);
-/* Of a partition that seems to end before what was applied of it: whether it does; in a second at most. */
-extern void djk_member_look_for_short(DjkMember *worker);
-
-/*
- * Fetches anew if some partition is to begin elsewhere.  Not at once for each of
- * them, since all others begin again as well: there may be more in a moment.
- */
-#define DJK_MEMBER_ANEW_MS	200
-
-extern void djk_member_fetch_anew(DjkMember *worker);
-
 /* The state that is shown; running only if nothing speaks against it. */
 extern void djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, const char *hint);
 extern void djk_member_set_running(DjkMember *worker);
 /* A transaction has come through: what was tried in vain is over, unless something of it waits still. */
 extern void djk_member_note_success(DjkMember *worker);
+
+/* Says that a topic does not exist yet, or that none matches the pattern. */
+extern void djk_member_wait_for_topic(DjkMember *worker, const char *topic);
 
 #endif							/* DJK_MEMBER_H */
