@@ -80,6 +80,7 @@ djk_lookup_resolve(DjkLookup *lookup, const char *for_column)
 {
 	Relation	rel = open_table(lookup, for_column);
 
+	lookup->relation = RelationGetRelid(rel);
 	lookup->table_sql = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												   RelationGetRelationName(rel));
 	lookup->type_sql = column_type(rel, lookup->column, for_column);

@@ -20,6 +20,7 @@ typedef struct DjkLookup
 
 	/* once it is resolved */
 	int			number;			/* among those of the route, from 0 */
+	Oid			relation;
 	char	   *table_sql;
 	char	   *type_sql;		/* of 'column' */
 } DjkLookup;

@@ -34,18 +34,19 @@ refuse(void)
 			 errhint("Write for each column what it was named before, such as {\"title\": [\"name\"]}.")));
 }
 
-void
-djk_renamed_build(DjkRouteState *state, TupleDesc desc)
+List *
+djk_renamed_parse(const char *renamed)
 {
 	Jsonb	   *object;
 	JsonbIterator *iterator;
 	JsonbIteratorToken token;
 	JsonbValue	value;
 	char	   *column = NULL;
+	List	   *names = NIL;
 
-	if (state->route->renamed == NULL)
-		return;
-	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(state->route->renamed)));
+	if (renamed == NULL)
+		return NIL;
+	object = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(renamed)));
 	if (!JB_ROOT_IS_OBJECT(object))
 		refuse();
 	iterator = JsonbIteratorInit(&object->root);
@@ -56,15 +57,29 @@ djk_renamed_build(DjkRouteState *state, TupleDesc desc)
 			column = pnstrdup(value.val.string.val, value.val.string.len);
 		else if (token == WJB_ELEM && value.type == jbvString)
 		{
-			DjkOldName *old = palloc(sizeof(DjkOldName));
+			DjkOldName *old = palloc0(sizeof(DjkOldName));
 
 			old->column = column;
 			old->name = pnstrdup(value.val.string.val, value.val.string.len);
-			old->is_taken = djk_route_has_column(desc, old->name);
-			state->old_names = lappend(state->old_names, old);
+			names = lappend(names, old);
 		}
 		else if (token != WJB_BEGIN_ARRAY && token != WJB_END_ARRAY && token != WJB_END_OBJECT)
 			refuse();
+	}
+	return names;
+}
+
+void
+djk_renamed_build(DjkRouteState *state, TupleDesc desc)
+{
+	ListCell   *lc;
+
+	state->old_names = djk_renamed_parse(state->route->renamed);
+	foreach(lc, state->old_names)
+	{
+		DjkOldName *old = lfirst(lc);
+
+		old->is_taken = djk_route_has_column(desc, old->name);
 	}
 }
 

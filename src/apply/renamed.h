@@ -10,6 +10,9 @@
 
 #include "apply/route_state.h"
 
+/* The names in a route's 'renamed', as it is written: any of them may be taken now; ERROR if it is not an object of arrays. */
+extern List *djk_renamed_parse(const char *renamed);
+
 /* Fills state->old_names from the route's 'renamed'. */
 extern void djk_renamed_build(DjkRouteState *state, TupleDesc desc);
 

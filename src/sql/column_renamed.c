@@ -21,13 +21,18 @@
 #include "catalog/namespace.h"
 #include "commands/event_trigger.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
+#include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(djkafka_column_renamed);
+
+/* Of a search_path. */
+#define SCHEMAS_MAX		100
 
 /* Columns are renamed with those of the parent, and of the type that a typed table is made of. */
 #define RENAMED_TABLES \
@@ -91,6 +96,7 @@ rename_in_routes(Datum *names)
 typedef struct Lookup
 {
 	int64		route;
+	Oid			owner;			/* of the consumer, who looks it up */
 	char	   *column;			/* that is looked up */
 	char	   *search_path;
 	List	   *table;			/* its name */
@@ -117,7 +123,7 @@ static List *
 find_lookups(const char *name, const char *option, const char *or_option)
 {
 	static DjkStatement select_lookups = {
-		.sql = "SELECT r.id, l.key, r.search_path, l.value->'lookup'->>'table', o.key"
+		.sql = "SELECT r.id, c.owner::oid, l.key, r.search_path, l.value->'lookup'->>'table', o.key"
 		" FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id JOIN @.djkafka_home h ON h.home = c.home,"
 		" jsonb_each(r.columns) l, jsonb_each_text(l.value->'lookup') o"
 		" WHERE jsonb_typeof(l.value) = 'object' AND jsonb_typeof(l.value->'lookup') = 'object'"
@@ -132,29 +138,68 @@ find_lookups(const char *name, const char *option, const char *or_option)
 	for (int i = 0; i < n; i++)
 	{
 		Lookup	   *lookup = palloc(sizeof(Lookup));
+		bool		isnull;
 
 		lookup->route = djk_row_int64(i, 1, 0);
-		lookup->column = djk_row_text(i, 2, CurrentMemoryContext);
-		lookup->search_path = djk_row_text(i, 3, CurrentMemoryContext);
-		lookup->table = textToQualifiedNameList(cstring_to_text(djk_row_text(i, 4, CurrentMemoryContext)));
-		lookup->option = djk_row_text(i, 5, CurrentMemoryContext);
+		lookup->owner = DatumGetObjectId(djk_row_datum(i, 2, &isnull));
+		lookup->column = djk_row_text(i, 3, CurrentMemoryContext);
+		lookup->search_path = djk_row_text(i, 4, CurrentMemoryContext);
+		lookup->table = textToQualifiedNameList(cstring_to_text(djk_row_text(i, 5, CurrentMemoryContext)));
+		lookup->option = djk_row_text(i, 6, CurrentMemoryContext);
 		lookups = lappend(lookups, lookup);
 	}
 	return lookups;
 }
 
-/* What the lookup's table is; nothing is run by that. */
-static Oid
-find_table(const Lookup *lookup)
+/*
+ * The schemas in which a worker looks for the lookup's table, the first first.
+ * Not those of this session: temporary tables of whoever renames one are no
+ * worker's, and "$user" is the consumer's owner.
+ */
+static int
+find_schemas(const Lookup *lookup, Oid *schemas, int max)
 {
-	int			guc_level = NewGUCNestLevel();
-	Oid			table;
+	int			nnames = list_length(lookup->table);
+	int			guc_level;
+	int			sec_context;
+	int			n;
+	Oid			caller;
 
+	if (nnames > 1)
+	{
+		schemas[0] = get_namespace_oid(strVal(list_nth(lookup->table, nnames - 2)), true);
+		return OidIsValid(schemas[0]) ? 1 : 0;
+	}
+	GetUserIdAndSecContext(&caller, &sec_context);
+	SetUserIdAndSecContext(lookup->owner, sec_context);
+	guc_level = NewGUCNestLevel();
 	(void) set_config_option("search_path", lookup->search_path, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 							 true, 0, false);
-	table = RangeVarGetRelid(makeRangeVarFromNameList(lookup->table), NoLock, true);
+	n = fetch_search_path_array(schemas, max);
 	AtEOXact_GUC(false, guc_level);
-	return table;
+	SetUserIdAndSecContext(caller, sec_context);
+	return Min(n, max);
+}
+
+/* Whether the lookup finds a table that is called so, or was until now, and not another one before it. */
+static bool
+finds(const Lookup *lookup, const char *name, Oid table)
+{
+	Oid			schema = get_rel_namespace(table);
+	Oid			schemas[SCHEMAS_MAX];
+	int			n;
+
+	if (strcmp(strVal(llast(lookup->table)), name) != 0)
+		return false;
+	n = find_schemas(lookup, schemas, SCHEMAS_MAX);
+	for (int i = 0; i < n; i++)
+	{
+		if (schemas[i] == schema)
+			return true;
+		if (OidIsValid(get_relname_relid(name, schemas[i])))
+			return false;
+	}
+	return false;
 }
 
 static void
@@ -178,16 +223,30 @@ rename_column_in_lookups(const RenameStmt *renaming)
 {
 	static DjkStatement select_tables = {.sql = RENAMED_TABLES " SELECT relation FROM tables"};
 	List	   *tables = read_oids(&select_tables);
+	List	   *lookups = find_lookups(renaming->subname, "column", "returns");
 	ListCell   *lc;
+	ListCell   *lc2;
 
-	foreach(lc, find_lookups(renaming->subname, "column", "returns"))
+	foreach(lc, lookups)
 	{
-		if (list_member_oid(tables, find_table(lfirst(lc))))
-			update_lookup(lfirst(lc), renaming->newname);
+		foreach(lc2, tables)
+		{
+			if (finds(lfirst(lc), get_rel_name(lfirst_oid(lc2)), lfirst_oid(lc2)))
+				update_lookup(lfirst(lc), renaming->newname);
+		}
 	}
 }
 
-/* Whose table had the old name is found by the new one. */
+/* Under its new name it may be behind another one. */
+static void
+rename_table_in_lookup(Lookup *lookup, const char *name, Oid table)
+{
+	llast(lookup->table) = makeString(pstrdup(name));
+	if (!finds(lookup, name, table))
+		lookup->table = list_make2(makeString(get_namespace_name(get_rel_namespace(table))), llast(lookup->table));
+	update_lookup(lookup, NameListToQuotedString(lookup->table));
+}
+
 static void
 rename_table_in_lookups(const RenameStmt *renaming)
 {
@@ -195,17 +254,17 @@ rename_table_in_lookups(const RenameStmt *renaming)
 		.sql = "SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass AND objsubid = 0"
 	};
 	List	   *tables = read_oids(&select_tables);
+	List	   *lookups = find_lookups("", "table", "table");
 	ListCell   *lc;
+	ListCell   *lc2;
 
-	foreach(lc, find_lookups("", "table", "table"))
+	foreach(lc, tables)
 	{
-		Lookup	   *lookup = lfirst(lc);
-
-		if (strcmp(strVal(llast(lookup->table)), renaming->relation->relname) != 0)
-			continue;
-		llast(lookup->table) = makeString(pstrdup(renaming->newname));
-		if (list_member_oid(tables, find_table(lookup)))
-			update_lookup(lookup, NameListToQuotedString(lookup->table));
+		foreach(lc2, lookups)
+		{
+			if (finds(lfirst(lc2), renaming->relation->relname, lfirst_oid(lc)))
+				rename_table_in_lookup(lfirst(lc2), renaming->newname, lfirst_oid(lc));
+		}
 	}
 }
 

@@ -240,7 +240,7 @@ check_assignment(const DjkTriggerRow *row)
 }
 
 static void
-check_options(const DjkTriggerRow *row)
+check_options(const DjkTriggerRow *row, bool is_home)
 {
 	char	  **names;
 	char	  **values;
@@ -254,7 +254,7 @@ check_options(const DjkTriggerRow *row)
 				 errmsg("options of a consumer must not be null"),
 				 errhint("Use '{}' for none.")));
 	n = djk_trigger_row_object(row, "options", false, &names, &values);
-	for (int i = 0; i < n; i++)
+	for (int i = 0; is_home && i < n; i++)
 	{
 		djk_property_require(names[i], values[i], DJK_PLACE_CONSUMER);
 		djk_conf_require(names[i], values[i]);
@@ -394,12 +394,12 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 	old = (DjkTriggerRow) {trigdata->tg_trigtuple, row.desc, row.what};
 	if (is_update)
 		require_same_id(&row, &old);
+	check_options(&row, is_home);
 	if (is_home)
 	{
 		Oid			owner = DatumGetObjectId(djk_trigger_row_get(&row, "owner", &isnull));
 
 		require_usable_owner(owner);
-		check_options(&row);
 		djk_connection_require_usage(djk_trigger_row_text(&row, "server"), owner);
 	}
 	check_group(&row);

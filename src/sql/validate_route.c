@@ -13,7 +13,8 @@
 #include "base/djk.h"
 
 #include "access/htup_details.h"
-#include "apply/route_state.h"
+#include "apply/renamed.h"
+#include "apply/route_target.h"
 #include "apply/statement.h"
 #include "base/topic.h"
 #include "catalog/pg_class.h"
@@ -337,8 +338,9 @@ check_duplicate(const DjkTriggerRow *row)
 }
 
 /*
- * Whoever owns the target or the handler decides what runs with the rights of
- * the consumer's owner: triggers, defaults, the function's body.
+ * Whoever owns the target, the handler or a table that is read decides what
+ * runs with the rights of the consumer's owner: triggers, defaults, the
+ * function's body, a view's functions.
  */
 static void
 warn_of_superuser(const char *what, Oid object_owner, Oid owner)
@@ -417,20 +419,56 @@ fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
 	route->search_path = djk_trigger_row_text(row, "search_path");
 }
 
+/* Who owns a table that is read may make a view of it, and so decides too. */
 static void
-check_statements(DjkRouteState *state, void *arg)
+check_trust_of_reads(DjkRouteState *state, Oid owner)
 {
-	djk_statement_check(state);
+	List	   *tables = list_copy(djk_statement_reads(state)->tables);
+	ListCell   *lc;
+
+	for (int i = 0; i < state->nexpressions; i++)
+	{
+		if (state->expressions[i]->lookup != NULL)
+			tables = list_append_unique_oid(tables, state->expressions[i]->lookup->relation);
+	}
+	foreach(lc, tables)
+	{
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
+
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		warn_of_superuser("table that is read", ((Form_pg_class) GETSTRUCT(tuple))->relowner, owner);
+		ReleaseSysCache(tuple);
+	}
 }
 
 static void
-check_deeply(const DjkTriggerRow *row, Oid owner)
+check_statements(DjkRouteState *state, void *arg)
 {
-	DjkRouteRow route;
+	const Oid  *owner = arg;
 
-	fill_route(row, &route);
-	if (route.handler != NULL || OidIsValid(route.target))
-		djk_route_look(&route, owner, check_statements, NULL);
+	djk_statement_check(state);
+	check_trust_of_reads(state, *owner);
+}
+
+static void
+check_deeply(const DjkRouteRow *route, Oid owner)
+{
+	if (route->handler != NULL || OidIsValid(route->target))
+		djk_route_look(route, owner, check_statements, &owner);
+}
+
+/*
+ * What holds whatever there is in the database, and so for a foreign consumer
+ * too: statements that read the routes of all rely on it.
+ */
+static void
+check_shape(const DjkRouteRow *route)
+{
+	char	  **names;
+
+	(void) djk_route_timed_columns(route, &names);
+	(void) djk_renamed_parse(route->renamed);
 }
 
 Datum
@@ -439,6 +477,7 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	DjkTriggerRow row;
 	ConsumerFacts consumer;
+	DjkRouteRow route;
 	bool		isnull;
 	int64		consumer_id;
 
@@ -472,9 +511,11 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 	check_handler(&row, consumer.is_home);
 	check_one_destination(&row);
 	check_duplicate(&row);
+	fill_route(&row, &route);
+	check_shape(&route);
 	if (consumer.is_home)
 	{
-		check_deeply(&row, consumer.owner);
+		check_deeply(&route, consumer.owner);
 		check_trust(&row, consumer.owner);
 	}
 	return PointerGetDatum(row.tuple);

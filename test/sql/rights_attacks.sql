@@ -370,6 +370,8 @@ CREATE FUNCTION attack_own.handle(jsonb) RETURNS void LANGUAGE plpgsql AS $$ BEG
 SELECT djkafka_create_route('trusting', 't', 'attack.secret') > 0, djkafka_create_route('trusting', 'u', handler => 'attack_own.handle(jsonb)') > 0;
 ALTER FUNCTION attack_own.handle OWNER TO attack_owner;
 SELECT djkafka_create_route('trusting', 't', 'attack_own.fed') > 0;
+SELECT djkafka_create_route('trusting', 'looked_up', 'attack.secret', lookups => '{"v": {"table": "attack_own.deferred_side", "column": "n", "returns": "n", "field": "n"}}') > 0;
+SELECT djkafka_create_route('trusting', 'read', 'attack.secret', columns => '{"v": "(SELECT max(n) FROM attack_own.deferred_side)"}') > 0;
 UPDATE djkafka_route SET on_error = 'skip' WHERE topic = 'u';
 -- not where the rights are its owner's own
 SELECT djkafka_create_consumer('careful', enabled => false, owner => 'attack_owner') > 0;
@@ -418,6 +420,64 @@ REVOKE EXECUTE ON FUNCTION djkafka_dead_letter_retry FROM attack_owner;
 DELETE FROM djkafka_dead_letter WHERE id = :letter;
 
 --
+-- Names of another's lookups: whoever renames a table, or a column, of the same name
+--
+
+CREATE SCHEMA attack_late AUTHORIZATION attack_writer;
+CREATE SCHEMA attack_owner AUTHORIZATION attack_owner;
+GRANT USAGE ON SCHEMA attack_late TO attack_owner;
+\c - attack_owner
+SET client_min_messages = error;
+CREATE TABLE attack_own.client (id int PRIMARY KEY, code text);
+CREATE TABLE attack_owner.shop (id int PRIMARY KEY, code text);
+CREATE TABLE attack_own.sale (id int PRIMARY KEY, client_id int, shop_id int, more_id int);
+SET search_path = attack_own, "$user", attack_late, public;
+SELECT djkafka_create_consumer('looks', enabled => false) > 0;
+SELECT djkafka_create_route('looks', 't', 'sale', lookups => '{"client_id": {"table": "client", "column": "code", "returns": "id", "field": "client"},
+    "shop_id": {"table": "shop", "column": "code", "field": "shop"}}') > 0;
+CREATE TABLE attack_own.found AS SELECT columns FROM djkafka_route r JOIN djkafka_consumer c ON c.id = consumer_id WHERE name = 'looks';
+\c - attack_writer
+CREATE TEMP TABLE client (id int, code text);
+ALTER TABLE client RENAME code TO other;
+ALTER TABLE client RENAME id TO code;
+ALTER TABLE client RENAME TO mine;
+CREATE TABLE attack_late.client (id int PRIMARY KEY, code text);
+CREATE VIEW attack_late.shop AS SELECT 1 AS id, 'x' AS code;
+ALTER TABLE attack_late.client RENAME code TO other;
+ALTER TABLE attack_late.client RENAME TO mine;
+ALTER VIEW attack_late.shop RENAME code TO other;
+ALTER VIEW attack_late.shop RENAME TO mine_too;
+CREATE TABLE attack_late.client (id int PRIMARY KEY, code text);
+CREATE TABLE attack_late.store (id int PRIMARY KEY, code text);
+\c - :super
+SELECT r.columns = f.columns AS same FROM djkafka_route r JOIN djkafka_consumer c ON c.id = consumer_id, attack_own.found f WHERE name = 'looks';
+-- they follow their own tables alone, and find them behind another of the new name too
+\c - attack_owner
+ALTER TABLE attack_own.client RENAME code TO sign;
+ALTER TABLE attack_own.client RENAME TO customer;
+ALTER TABLE attack_owner.shop RENAME code TO sign;
+ALTER TABLE attack_owner.shop RENAME TO sale;
+SELECT l.key, l.value->'lookup' FROM djkafka_route r JOIN djkafka_consumer c ON c.id = consumer_id, jsonb_each(columns) l WHERE name = 'looks' ORDER BY 1;
+SELECT djkafka_drop_consumer('looks');
+
+--
+-- What a row of another home says is read by statements that read the rows of all
+--
+
+\c - attack_owner
+INSERT INTO djkafka_consumer (name, home, group_id) VALUES ('foreign', gen_random_uuid(), 'foreign') RETURNING id AS foreign \gset
+SELECT refused(format('INSERT INTO djkafka_route (consumer_id, topic, target, %s) VALUES (%s, ''t'', ''attack.secret'', %L)', split_part(s, ' ', 1), :foreign, split_part(s, ' ', 2)))
+  FROM unnest(ARRAY['columns [1]', 'columns {"a":[1]}', 'time_unit {"v":', 'renamed [1]', 'renamed 3', 'renamed {"v":"w"}']) s;
+SELECT refused($$INSERT INTO djkafka_consumer (name, home, group_id, options) VALUES ('shapeless', gen_random_uuid(), 'shapeless', '[1]')$$);
+SELECT refused($$UPDATE djkafka_consumer SET options = '{"a": {"b": 1}}' WHERE name = 'foreign'$$);
+SELECT djkafka_create_route('foreign', 't', 'attack.secret', columns => '{"v": {"lookup": [1]}, "w": {"lookup": {"column": "v"}}}', time_unit => '{"v": 1}') > 0;
+\c - :super
+ALTER TABLE attack.secret RENAME v TO w;
+ALTER TABLE attack.secret RENAME w TO v;
+SELECT count(*) FROM djkafka_route_status WHERE consumer = 'foreign';
+SELECT djkafka_drop_consumer('foreign');
+
+--
 -- Who may restore a dump: messages for a server that is not there yet, and that he may never use
 --
 
@@ -451,6 +511,6 @@ RESET search_path;
 SET client_min_messages = error;
 DROP SERVER attack_used, attack_future;
 DROP EXTENSION djkafka CASCADE;
-DROP SCHEMA attack, attack_evil, attack_own, attack_victim CASCADE;
+DROP SCHEMA attack, attack_evil, attack_late, attack_own, attack_owner, attack_victim CASCADE;
 DROP OWNED BY attack_owner, attack_writer, attack_victim;
 DROP ROLE attack_owner, attack_writer, attack_victim;
