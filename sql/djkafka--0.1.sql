@@ -238,6 +238,7 @@ CREATE TABLE @extschema@.djkafka_parked (
     key bytea,
     value bytea,
     headers @extschema@.djkafka_header[],
+    lane bigint NOT NULL,
     key_hash bigint,
     sqlstate text,
     message text,
@@ -246,10 +247,12 @@ CREATE TABLE @extschema@.djkafka_parked (
     UNIQUE (offset_id, "offset")
 );
 CREATE INDEX djkafka_parked_key ON @extschema@.djkafka_parked (offset_id, key_hash);
+CREATE INDEX djkafka_parked_lane ON @extschema@.djkafka_parked (offset_id, lane, "offset");
 COMMENT ON TABLE @extschema@.djkafka_parked IS 'messages that wait for a row that they refer to, byte for byte, and those of their keys behind them; written by workers and djkafka_seek only';
 COMMENT ON COLUMN @extschema@.djkafka_parked.route_id IS 'route that took the message when it was tried last';
 COMMENT ON COLUMN @extschema@.djkafka_parked.parked_at IS 'since when it waits; the route''s parent_timeout is counted from here';
-COMMENT ON COLUMN @extschema@.djkafka_parked.key_hash IS 'of its key within the route: messages of the same behind it wait too; null: none does';
+COMMENT ON COLUMN @extschema@.djkafka_parked.lane IS 'routes to one table or handler share it while they tell rows apart in the same way';
+COMMENT ON COLUMN @extschema@.djkafka_parked.key_hash IS 'of its key within the lane: messages of the same behind it wait too; -1: its key may be any, all do; null: none does';
 COMMENT ON COLUMN @extschema@.djkafka_parked.sqlstate IS 'code of the error; null: it waits behind an earlier message of its key';
 
 CREATE TABLE @extschema@.djkafka_dead_letter (

@@ -12,8 +12,13 @@
  * The order of a key is kept: what comes behind one that waits, by the route's
  * key in the same partition, waits behind it.  Where a route has no key columns
  * it is the message's key that counts; without either there is no order to keep.
- * Where a key cannot be hashed, or a deletion may name a part of it, the whole
- * partition is one key.
+ * Where a key cannot be hashed, or a deletion may name a part of it, or it is
+ * not known because it is looked up itself, it may be any.
+ *
+ * Routes that write one table, or call one handler, and tell its rows apart in
+ * the same way, are one lane: a key is one in all of it.  Where the definition,
+ * or the key's type, has changed since a message was tried, its key may be any
+ * in all lanes, until it is tried again.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,7 +40,7 @@ typedef struct KeyEntry
 	struct
 	{
 		int			partition;
-		int			route;
+		int64		lane;			/* 0: all */
 		int64		hash;
 	}			key;
 	int			first;			/* its message in this batch; -1: one in djkafka_parked */
@@ -51,10 +56,11 @@ djk_park_note_key(DjkApply *apply, int message)
 	const DjkRouteState *state = work->route >= 0 ? apply->states[work->route] : NULL;
 
 	work->has_key = false;
-	work->key_hash = 0;
+	work->lane = work->key_hash = 0;
 	if (state == NULL)
 		return;
-	if (state->nkeys == 0 || work->row.present == NULL)
+	work->lane = state->lane;
+	if (state->nkeys == 0)
 	{
 		work->has_key = m->key != NULL;
 		if (work->has_key)
@@ -62,14 +68,25 @@ djk_park_note_key(DjkApply *apply, int message)
 		return;
 	}
 	work->has_key = true;
-	if (djk_key_table_serves(state) && !state->route->partial_deletes)
+	if (work->row.present != NULL && djk_key_table_serves(state) && !state->route->partial_deletes)
 		work->key_hash = djk_key_hash(state, &work->row);
+	else
+		work->key_hash = DJK_PARKED_ANY_KEY;
+}
+
+static void
+make_key(KeyEntry *entry, int partition, int64 lane, int64 hash)
+{
+	memset(entry, 0, sizeof(*entry));
+	entry->key.partition = partition;
+	entry->key.lane = lane;
+	entry->key.hash = hash;
 }
 
 static KeyEntry *
-enter_key(DjkApply *apply, int partition, int route, int64 hash, bool *found)
+enter_key(DjkApply *apply, int partition, int64 lane, int64 hash, bool *found)
 {
-	KeyEntry	wanted = {0};
+	KeyEntry	wanted;
 
 	if (apply->parked_keys == NULL)
 	{
@@ -80,9 +97,7 @@ enter_key(DjkApply *apply, int partition, int route, int64 hash, bool *found)
 		ctl.hcxt = apply->batch_context;
 		apply->parked_keys = hash_create("djkafka parked keys", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
-	wanted.key.partition = partition;
-	wanted.key.route = route;
-	wanted.key.hash = hash;
+	make_key(&wanted, partition, lane, hash);
 	return hash_search(apply->parked_keys, &wanted.key, HASH_ENTER, found);
 }
 
@@ -103,7 +118,7 @@ park(DjkApply *apply, int message)
 	work->fate = DJK_FATE_PARKED;
 	if (!work->has_key)
 		return;
-	entry = enter_key(apply, apply->batch->messages[message].partition, work->route, work->key_hash, &found);
+	entry = enter_key(apply, apply->batch->messages[message].partition, work->lane, work->key_hash, &found);
 	if (!found || !is_waiting(apply, entry) || entry->first > message)
 		entry->first = message;
 }
@@ -241,28 +256,31 @@ any_stored(const DjkBatch *batch)
 	return false;
 }
 
-static int
-route_of(const DjkApply *apply, int64 id)
-{
-	for (int r = 0; r < apply->consumer->nroutes; r++)
-	{
-		if (apply->consumer->routes[r].id == id)
-			return r;
-	}
-	return -1;
-}
-
 static void
 enter_stored(DjkApply *apply, const DjkParkedKey *stored)
 {
-	int			route = route_of(apply, stored->route_id);
 	bool		found;
 
 	for (int p = 0; p < apply->batch->npartitions; p++)
 	{
-		if (route >= 0 && apply->batch->partitions[p].offset_id == stored->offset_id)
-			enter_key(apply, p, route, stored->hash, &found)->first = -1;
+		if (apply->batch->partitions[p].offset_id == stored->offset_id)
+			enter_key(apply, p, stored->lane, stored->hash, &found)->first = -1;
 	}
+}
+
+/* The lanes that are known; one of a route that has had no message yet is not. */
+static int64 *
+known_lanes(const DjkApply *apply, int *nlanes)
+{
+	int64	   *lanes = palloc(Max(apply->consumer->nroutes, 1) * sizeof(int64));
+
+	*nlanes = 0;
+	for (int r = 0; r < apply->consumer->nroutes; r++)
+	{
+		if (apply->states[r] != NULL)
+			lanes[(*nlanes)++] = apply->states[r]->lane;
+	}
+	return lanes;
 }
 
 /* Enters the keys of the messages given that are in djkafka_parked, before this batch. */
@@ -274,6 +292,8 @@ find_stored(DjkApply *apply, const int64 *hashes, int nhashes)
 	int64	   *below = palloc(batch->npartitions * sizeof(int64));
 	MemoryContext context = CurrentMemoryContext;
 	DjkIdentity identity;
+	int			nlanes;
+	int64	   *lanes = known_lanes(apply, &nlanes);
 	DjkParkedKey *keys;
 	int			nkeys;
 
@@ -285,10 +305,33 @@ find_stored(DjkApply *apply, const int64 *hashes, int nhashes)
 	for (int i = batch->nmessages - 1; i >= 0; i--)
 		below[batch->messages[i].partition] = batch->messages[i].offset;
 	djk_catalog_enter(&identity);
-	keys = djk_parked_keys(ids, below, batch->npartitions, hashes, nhashes, context, &nkeys);
+	keys = djk_parked_keys(ids, below, batch->npartitions, lanes, nlanes, hashes, nhashes, context, &nkeys);
 	djk_catalog_leave(&identity);
 	for (int k = 0; k < nkeys; k++)
 		enter_stored(apply, &keys[k]);
+}
+
+static bool
+waits_for(DjkApply *apply, int message, int64 lane, int64 hash)
+{
+	KeyEntry	wanted;
+	KeyEntry   *entry;
+
+	make_key(&wanted, apply->batch->messages[message].partition, lane, hash);
+	entry = hash_search(apply->parked_keys, &wanted.key, HASH_FIND, NULL);
+	return entry != NULL && entry->first < message && is_waiting(apply, entry);
+}
+
+/* Whether an earlier message waits whose key is, or may be, that of this one. */
+static bool
+is_behind(DjkApply *apply, int message)
+{
+	const DjkWork *work = &apply->work[message];
+
+	return work->has_key && apply->parked_keys != NULL &&
+		(waits_for(apply, message, work->lane, work->key_hash) ||
+		 waits_for(apply, message, work->lane, DJK_PARKED_ANY_KEY) ||
+		 waits_for(apply, message, 0, 0));
 }
 
 void
@@ -301,7 +344,8 @@ djk_park_followers(DjkApply *apply, int from, int to)
 
 	if (!stored && apply->parked_keys == NULL)
 		return;
-	hashes = palloc(Max(to - from, 1) * sizeof(int64));
+	hashes = palloc((Max(to - from, 0) + 1) * sizeof(int64));
+	hashes[nhashes++] = DJK_PARKED_ANY_KEY;
 	for (int i = from; i < to; i++)
 	{
 		if (apply->work[i].fate != DJK_FATE_PENDING)
@@ -310,21 +354,11 @@ djk_park_followers(DjkApply *apply, int from, int to)
 		if (apply->work[i].has_key)
 			hashes[nhashes++] = apply->work[i].key_hash;
 	}
-	if (stored && nhashes > 0)
+	if (stored && nhashes > 1)
 		find_stored(apply, hashes, nhashes);
 	for (int i = from; i < to; i++)
 	{
-		const DjkWork *work = &apply->work[i];
-		KeyEntry	wanted = {0};
-		KeyEntry   *entry;
-
-		if (work->fate != DJK_FATE_PENDING || !work->has_key || apply->parked_keys == NULL)
-			continue;
-		wanted.key.partition = batch->messages[i].partition;
-		wanted.key.route = work->route;
-		wanted.key.hash = work->key_hash;
-		entry = hash_search(apply->parked_keys, &wanted.key, HASH_FIND, NULL);
-		if (entry != NULL && entry->first < i && is_waiting(apply, entry))
+		if (apply->work[i].fate == DJK_FATE_PENDING && is_behind(apply, i))
 			park_behind(apply, i);
 	}
 }
@@ -363,7 +397,7 @@ write_new(DjkApply *apply, int from, int to)
 		if (batch->load_headers != NULL)
 			nheaders = batch->load_headers(batch, message, &headers);
 		djk_parked_write(apply->consumer->id, &batch->partitions[message->partition], message,
-						 djk_headers_datum(header_type, headers, nheaders), route_id(apply, work),
+						 djk_headers_datum(header_type, headers, nheaders), route_id(apply, work), work->lane,
 						 work->has_key ? &work->key_hash : NULL, error_of(work));
 	}
 }
@@ -372,10 +406,10 @@ write_new(DjkApply *apply, int from, int to)
 static void
 write_changed(DjkApply *apply, const DjkWork *work, const DjkParked *parked)
 {
-	if (parked->key.route_id == route_id(apply, work) && parked->has_key == work->has_key &&
+	if (parked->route_id == route_id(apply, work) && parked->key.lane == work->lane && parked->has_key == work->has_key &&
 		(!work->has_key || parked->key.hash == work->key_hash) && (parked->has_error || error_of(work) == NULL))
 		return;
-	djk_parked_update(parked->id, route_id(apply, work), work->has_key ? &work->key_hash : NULL, error_of(work));
+	djk_parked_update(parked->id, route_id(apply, work), work->lane, work->has_key ? &work->key_hash : NULL, error_of(work));
 }
 
 static void

@@ -17,6 +17,7 @@
 #include "apply/unchanged.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -217,6 +218,31 @@ register_state(DjkRouteState *state)
 	MemoryContextRegisterResetCallback(state->context, callback);
 }
 
+/*
+ * What a message waits for, it waits for in a lane: routes to one table or
+ * handler share theirs as long as they tell rows apart in the same way.
+ */
+static int64
+lane_of(const DjkRouteState *state)
+{
+	const DjkRouteRow *route = state->route;
+	StringInfoData text;
+	int64		lane;
+
+	initStringInfo(&text);
+	appendStringInfo(&text, "%d %u %s %d", PG_VERSION_NUM / 10000, route->target, route->handler ? route->handler : "",
+					 route->partial_deletes);
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		const DjkColumn *key = &state->columns[state->keys[i]];
+
+		appendStringInfo(&text, " %s %u %u", quote_identifier(key->name), key->type, key->collation);
+	}
+	lane = (int64) hash_bytes_extended((const unsigned char *) text.data, text.len, 0);
+	pfree(text.data);
+	return lane != 0 ? lane : 1;
+}
+
 DjkRouteState *
 djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 {
@@ -244,6 +270,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 		build_handler(state);
 	else
 		djk_route_target_build(state);
+	state->lane = lane_of(state);
 	djk_route_state_leave(guc_level);
 
 	state->valid = true;

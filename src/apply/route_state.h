@@ -163,6 +163,7 @@ typedef struct DjkRouteState
 	TupleDesc	input_desc;
 	bool		input_used[DJK_INPUT_COLUMNS];
 	DjkConverter *jsonb_converter;
+	int64		lane;			/* equal for routes by which messages of one key are known by one hash; not 0 */
 	TupleDesc	message_desc;	/* djkafka_message */
 	Oid			header_type;
 	SPIPlanPtr	input_plan;		/* filter and expressions: */

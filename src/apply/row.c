@@ -349,12 +349,23 @@ djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tupl
 	MemoryContextSwitchTo(old);
 }
 
-/* It may be a column of the key that was looked up, and not found. */
+/*
+ * Whether a column of the key was looked up, and not found: the message's key
+ * does not stand in for it, and what is left of the key names other rows.
+ */
 static bool
-blame_lookup(const DjkRow *row, DjkError *error)
+misses_key(const DjkRowBuilder *builder, const DjkRow *row)
 {
-	if (row->refused != NULL && row->refused->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION)
-		*error = *row->refused;
+	const DjkRouteState *state = builder->state;
+
+	for (int i = 0; i < state->nkeys && row->refused != NULL; i++)
+	{
+		int			c = state->keys[i];
+		const DjkMapping *mapping = state->columns[c].mapping;
+
+		if (mapping != NULL && mapping->lookup != NULL && row->nulls[c] && bms_is_member(c, builder->present))
+			return true;
+	}
 	return false;
 }
 
@@ -383,8 +394,13 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 	*filtered = row->is_delete && state->route->operation != DJK_OPERATION_MIRROR;
 	if (*filtered)
 		return true;
+	if (misses_key(builder, row))
+	{
+		*error = *row->refused;
+		return false;
+	}
 	if (state->nkeys > 0 && !put_key(builder, row, m, error))
-		return blame_lookup(row, error);
+		return false;
 	if (row->is_delete && state->route->partial_deletes)
 	{
 		Bitmapset  *part = given_part(builder, row);
@@ -398,7 +414,7 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 	else if (by_key)
 		put_default_key(builder, row);
 	if (by_key && !require_key(builder, row, error))
-		return blame_lookup(row, error);
+		return false;
 	if (state->version >= 0 && !row->is_delete && !require_version(builder, row, error))
 		return false;
 	/* Also where it is refused now: its key is what others may have to wait behind. */

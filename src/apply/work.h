@@ -59,7 +59,8 @@ typedef struct DjkWork
 	DjkError	error;			/* of DEAD, SKIPPED, STOP, PARKED; in batch_context */
 	char	   *context;
 	bool		has_key;		/* of its route, or the message's own; noted where it matters: park.c */
-	int64		key_hash;
+	int64		lane;			/* of its route's state, */
+	int64		key_hash;		/* … and of the key; DJK_PARKED_ANY_KEY */
 } DjkWork;
 
 /* How what comes next is applied. */

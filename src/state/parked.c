@@ -25,37 +25,38 @@
 
 /* ---------- writing ---------- */
 
-/* route_id, key_hash, sqlstate, message, detail, hint, from a place on. */
+/* route_id, lane, key_hash, sqlstate, message, detail, hint, from a place on. */
 static void
-put_state(Datum *values, char *nulls, int64 route_id, const int64 *key_hash, const DjkError *error)
+put_state(Datum *values, char *nulls, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error)
 {
 	values[0] = Int64GetDatum(route_id);
-	nulls[1] = key_hash ? ' ' : 'n';
-	values[1] = Int64GetDatum(key_hash ? *key_hash : 0);
-	values[2] = djk_text_datum(error ? unpack_sql_state(error->sqlstate) : NULL, &nulls[2]);
-	values[3] = djk_text_datum(error ? error->message : NULL, &nulls[3]);
-	values[4] = djk_text_datum(error ? error->detail : NULL, &nulls[4]);
-	values[5] = djk_text_datum(error ? error->hint : NULL, &nulls[5]);
+	values[1] = Int64GetDatum(lane);
+	nulls[2] = key_hash ? ' ' : 'n';
+	values[2] = Int64GetDatum(key_hash ? *key_hash : 0);
+	values[3] = djk_text_datum(error ? unpack_sql_state(error->sqlstate) : NULL, &nulls[3]);
+	values[4] = djk_text_datum(error ? error->message : NULL, &nulls[4]);
+	values[5] = djk_text_datum(error ? error->detail : NULL, &nulls[5]);
+	values[6] = djk_text_datum(error ? error->hint : NULL, &nulls[6]);
 }
 
 void
 djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
-				 Datum headers, int64 route_id, const int64 *key_hash, const DjkError *error)
+				 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error)
 {
 	static DjkStatement insert_parked = {
 		.sql = "INSERT INTO @.djkafka_parked (consumer_id, offset_id, topic, partition, \"offset\", message_time,"
-		" key, value, headers, route_id, key_hash, sqlstate, message, detail, hint)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-		.nargs = 15,
+		" key, value, headers, route_id, lane, key_hash, sqlstate, message, detail, hint)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+		.nargs = 16,
 		.argtypes = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, InvalidOid,
-			INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[15];
-	char		nulls[16];
+	Datum		values[16];
+	char		nulls[17];
 
 	insert_parked.argtypes[8] = get_array_type(djk_catalog_type("djkafka_header"));
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[15] = '\0';
+	nulls[16] = '\0';
 	values[0] = Int64GetDatum(consumer_id);
 	values[1] = Int64GetDatum(partition->offset_id);
 	values[2] = CStringGetTextDatum(partition->topic);
@@ -67,26 +68,26 @@ djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const Dj
 	values[7] = djk_bytes_datum(message->value, message->value_len, &nulls[7]);
 	nulls[8] = headers != (Datum) 0 ? ' ' : 'n';
 	values[8] = headers;
-	put_state(values + 9, nulls + 9, route_id, key_hash, error);
+	put_state(values + 9, nulls + 9, route_id, lane, key_hash, error);
 	(void) djk_catalog_execute(&insert_parked, values, nulls);
 }
 
 void
-djk_parked_update(int64 id, int64 route_id, const int64 *key_hash, const DjkError *error)
+djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error)
 {
 	static DjkStatement update_parked = {
-		.sql = "UPDATE @.djkafka_parked SET route_id = $2, key_hash = $3, sqlstate = $4, message = $5,"
-		" detail = $6, hint = $7 WHERE id = $1",
-		.nargs = 7,
-		.argtypes = {INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+		.sql = "UPDATE @.djkafka_parked SET route_id = $2, lane = $3, key_hash = $4, sqlstate = $5, message = $6,"
+		" detail = $7, hint = $8 WHERE id = $1",
+		.nargs = 8,
+		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[7];
-	char		nulls[8];
+	Datum		values[8];
+	char		nulls[9];
 
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[7] = '\0';
+	nulls[8] = '\0';
 	values[0] = Int64GetDatum(id);
-	put_state(values + 1, nulls + 1, route_id, key_hash, error);
+	put_state(values + 1, nulls + 1, route_id, lane, key_hash, error);
 	(void) djk_catalog_execute(&update_parked, values, nulls);
 }
 
@@ -122,24 +123,37 @@ djk_parked_count(int64 consumer_id)
 	return djk_row_int64(0, 1, 0);
 }
 
+/*
+ * Which lanes there are is found by one look at the index for each, however many
+ * messages wait in it.
+ */
 DjkParkedKey *
-djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, const int64 *hashes, int nhashes,
-				MemoryContext context, int *nkeys)
+djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, const int64 *lanes, int nlanes,
+				const int64 *hashes, int nhashes, MemoryContext context, int *nkeys)
 {
 	static DjkStatement select_keys = {
-		.sql = "SELECT DISTINCT p.offset_id, p.route_id, p.key_hash FROM unnest($1, $2) AS b(id, below)"
-		" JOIN @.djkafka_parked p ON p.offset_id = b.id AND p.\"offset\" < b.below WHERE p.key_hash = ANY ($3)",
-		.nargs = 3,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+		.sql = "WITH RECURSIVE b AS (SELECT * FROM unnest($1, $2) AS b(id, below)), l AS ("
+		"  SELECT b.id, b.below, (SELECT min(p.lane) FROM @.djkafka_parked p WHERE p.offset_id = b.id) AS lane FROM b"
+		"  UNION ALL SELECT l.id, l.below, (SELECT min(p.lane) FROM @.djkafka_parked p"
+		"   WHERE p.offset_id = l.id AND p.lane > l.lane) FROM l WHERE l.lane IS NOT NULL)"
+		" SELECT l.id, 0::bigint, 0::bigint FROM l WHERE l.lane <> ALL ($3) AND EXISTS (SELECT FROM @.djkafka_parked p"
+		"  WHERE p.offset_id = l.id AND p.lane = l.lane AND p.\"offset\" < l.below)"
+		" UNION SELECT p.offset_id, p.lane, p.key_hash FROM b JOIN @.djkafka_parked p"
+		"  ON p.offset_id = b.id AND p.\"offset\" < b.below WHERE p.key_hash = ANY ($4) AND p.lane = ANY ($3)",
+		.nargs = 4,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 	};
-	Datum		values[3] = {djk_int8_array_datum(offset_ids, npartitions), djk_int8_array_datum(below, npartitions), djk_int8_array_datum(hashes, nhashes)};
+	Datum		values[4] = {
+		djk_int8_array_datum(offset_ids, npartitions), djk_int8_array_datum(below, npartitions),
+		djk_int8_array_datum(lanes, nlanes), djk_int8_array_datum(hashes, nhashes)
+	};
 	int			n = (int) djk_catalog_execute(&select_keys, values, NULL);
 	DjkParkedKey *keys = MemoryContextAlloc(context, Max(n, 1) * sizeof(DjkParkedKey));
 
 	for (int i = 0; i < n; i++)
 	{
 		keys[i].offset_id = djk_row_int64(i, 1, 0);
-		keys[i].route_id = djk_row_int64(i, 2, 0);
+		keys[i].lane = djk_row_int64(i, 2, 0);
 		keys[i].hash = djk_row_int64(i, 3, 0);
 	}
 	*nkeys = n;
@@ -181,12 +195,13 @@ read_parked(int row)
 	datum = djk_row_datum(row, 7, &isnull);
 	if (!isnull)
 		parked->nheaders = djk_headers_read(PointerGetDatum(PG_DETOAST_DATUM_COPY(datum)), &parked->headers);
-	parked->key.route_id = djk_row_int64(row, 8, 0);
-	(void) djk_row_datum(row, 9, &isnull);
+	parked->route_id = djk_row_int64(row, 8, 0);
+	parked->key.lane = djk_row_int64(row, 9, 0);
+	(void) djk_row_datum(row, 10, &isnull);
 	parked->has_key = !isnull;
-	parked->key.hash = djk_row_int64(row, 9, 0);
-	parked->parked_at = DatumGetTimestampTz(djk_row_datum(row, 10, &isnull));
-	parked->has_error = djk_row_bool(row, 11);
+	parked->key.hash = djk_row_int64(row, 10, 0);
+	parked->parked_at = DatumGetTimestampTz(djk_row_datum(row, 11, &isnull));
+	parked->has_error = djk_row_bool(row, 12);
 	message->source = parked;
 	return parked;
 }
@@ -196,7 +211,7 @@ djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 
 				int max_messages, Size max_bytes, MemoryContext context)
 {
 	static DjkStatement select_parked = {
-		.sql = "SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, key_hash, parked_at,"
+		.sql = "SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, lane, key_hash, parked_at,"
 		" sqlstate IS NOT NULL FROM @.djkafka_parked"
 		" WHERE offset_id = ANY ($1) AND (offset_id, \"offset\") > ($2, $3) ORDER BY offset_id, \"offset\"",
 		.nargs = 3,

@@ -20,13 +20,17 @@
 typedef struct DjkParkedKey
 {
 	int64		offset_id;
-	int64		route_id;
-	int64		hash;			/* equal for equal keys */
+	int64		lane;			/* 0: one that is not known any more, */
+	int64		hash;			/* … or equal for equal keys, or DJK_PARKED_ANY_KEY */
 } DjkParkedKey;
+
+/* The hash of a key that is not known, and may be any; hashes are not negative. */
+#define DJK_PARKED_ANY_KEY	INT64CONST(-1)
 
 typedef struct DjkParked
 {
 	int64		id;
+	int64		route_id;
 	bool		has_key;		/* else nothing waits behind it */
 	DjkParkedKey key;
 	TimestampTz parked_at;
@@ -38,10 +42,10 @@ typedef struct DjkParked
 
 /* Keeps a message; 'headers' is a djkafka_header[] Datum, or 0.  'error' is NULL for one that waits behind another. */
 extern void djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
-							 Datum headers, int64 route_id, const int64 *key_hash, const DjkError *error);
+							 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error);
 
 /* What is known of one that goes on waiting has changed. */
-extern void djk_parked_update(int64 id, int64 route_id, const int64 *key_hash, const DjkError *error);
+extern void djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error);
 
 /* ERROR serialization_failure if one of them was not there any more. */
 extern void djk_parked_delete(const int64 *ids, int n);
@@ -50,12 +54,14 @@ extern void djk_parked_delete(const int64 *ids, int n);
 extern int64 djk_parked_count(int64 consumer_id);
 
 /*
- * The keys, among those with one of the given hashes, that messages of partitions
- * wait with, each below an offset of its partition.  In CurrentMemoryContext as
- * it was before enter: 'context'.
+ * The keys that messages of partitions wait with, each below an offset of its
+ * partition: of the lanes given those with one of the given hashes, and one of
+ * lane 0 where a message waits in another lane.  In CurrentMemoryContext as it
+ * was before enter: 'context'.
  */
 extern DjkParkedKey *djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions,
-									 const int64 *hashes, int nhashes, MemoryContext context, int *nkeys);
+									 const int64 *lanes, int nlanes, const int64 *hashes, int nhashes,
+									 MemoryContext context, int *nkeys);
 
 /*
  * What waits of these partitions behind a place (offset row, offset), in this

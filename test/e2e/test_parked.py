@@ -312,6 +312,58 @@ def test_run(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert_audit(db, 5)
 
 
+LOOKS_UP = "CREATE FUNCTION look(text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$ DECLARE found bigint;"
+LOOKS_UP += " BEGIN SELECT id INTO found FROM parent WHERE v = $1; IF found IS NULL THEN"
+LOOKS_UP += " RAISE foreign_key_violation; END IF; RETURN found; END $$"
+LOOKUP = """{"id": {"lookup": {"table": "parent", "column": "v", "field": "name"}}}"""
+
+
+@pytest.mark.parametrize("case", ["key", "expression", "routes", "remade", "type", "key_columns", "handlers"])
+def test_order_of_what_is_not_known(db: Database, kafka: Client, unique: Callable[[str], str], case: str) -> None:
+    """A key that cannot be known, is another route's too, or was known in another way: the order stays."""
+    topic = kafka.create_topic(unique("t"), 1)
+    db.query("CREATE TABLE parent (id bigint PRIMARY KEY, v text)")
+    db.query("INSERT INTO parent VALUES (1, 'here')")
+    db.query("CREATE TABLE child (id bigint PRIMARY KEY, parent_id bigint REFERENCES parent, n int, code int UNIQUE DEFAULT 5)")
+    db.query(LOOKS_UP)
+    if case == "handlers":
+        db.query("CREATE FUNCTION handle(jsonb) RETURNS void BEGIN ATOMIC INSERT INTO child SELECT j.id, j.parent_id, j.n"
+                 " FROM jsonb_to_record($1) j(id bigint, parent_id bigint, n int)"
+                 " ON CONFLICT (id) DO UPDATE SET (n, parent_id) = (EXCLUDED.n, EXCLUDED.parent_id); END")
+    db.query("SELECT djkafka_create_consumer('default', enabled => false)")
+    options = {
+        "key": f"columns => '{LOOKUP}'",
+        "expression": """columns => '{"parent_id": "look(value->>''name'')"}'""",
+        "routes": "filter => $$value->>'n' = '1'$$",
+    }.get(case, "notify => 'off'")
+    if case == "handlers":
+        db.query("SELECT djkafka_create_route('default', %s, handler => 'handle(jsonb)', filter => $$value->>'n' = '1'$$)", topic)
+        db.query("SELECT djkafka_create_route('default', %s, handler => 'handle(jsonb)')", topic)
+    else:
+        db.query(f"SELECT djkafka_create_route('default', %s, 'child', {options})", topic)
+    if case == "routes":
+        db.query("SELECT djkafka_create_route('default', %s, 'child')", topic)
+    owner = db.value("SELECT owner::text FROM djkafka_consumer")
+    run = "SELECT applied, dead, parked FROM djkafka_run('default', until => 'eof')"
+    kafka.produce(topic, [Record(to_json(id=7, code=5, parent_id=9, name="late", n=1), "7")])
+    assert db.query(run, user=owner) == [(0, 0, 1)]
+    if case == "remade":
+        db.query("SELECT djkafka_drop_route(id) FROM djkafka_route")
+        db.query("SELECT djkafka_create_route('default', %s, 'child')", topic)
+    elif case == "type":
+        db.query("ALTER TABLE child ALTER id TYPE text")
+    elif case == "key_columns":
+        db.query("UPDATE djkafka_route SET key_columns = '{code}'")
+    if case == "key":
+        db.query("INSERT INTO parent VALUES (9, 'late')")
+    kafka.produce(topic, [Record(to_json(id=7, code=5, parent_id=1, name="late" if case == "key" else "here", n=2), "7")])
+    assert db.query(run, user=owner) == [(2, 0, 0) if case == "key" else (0, 0, 2)]
+    db.query("INSERT INTO parent VALUES (9, 'late') ON CONFLICT DO NOTHING")
+    assert db.query(run, user=owner) == [(0, 0, 0) if case == "key" else (2, 0, 0)]
+    assert db.query("SELECT n FROM child") == [(2,)]
+    assert_audit(db, 2)
+
+
 READY = "database system is ready to accept connections"
 
 

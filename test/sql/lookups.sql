@@ -85,6 +85,22 @@ SELECT topic, evaluation, reads, reason FROM djkafka_route_status ORDER BY id;
 RESET ROLE;
 DROP OWNED BY lookups_other;
 DROP ROLE lookups_other;
+-- a key that is looked up and not found: neither the message's key stands in for it, nor what is left of the key
+CREATE TABLE keyed (customer_id bigint, day int, v text, PRIMARY KEY (customer_id, day));
+INSERT INTO keyed VALUES (7, 1, 'stays'), (8, 1, 'stays');
+CREATE TABLE profile (customer_id bigint PRIMARY KEY, v text);
+INSERT INTO profile VALUES (7, 'stays');
+SELECT djkafka_create_route('default', 'keyed', 'keyed', partial_deletes => true, columns => '{"customer_id": {"lookup": {"table": "customer", "column": "code", "field": "customer"}}}');
+SELECT djkafka_create_route('default', 'profile', 'profile', columns => '{"customer_id": {"lookup": {"table": "customer", "column": "code", "field": "customer"}}}');
+DELETE FROM djkafka_dead_letter;
+SELECT applied, dead FROM djkafka_run('default', messages => '[
+    {"topic": "keyed", "value": {"customer": "nobody", "day": 1, "__deleted": true}},
+    {"topic": "keyed", "key": {"customer_id": 7}, "value": {"customer": "nobody", "day": 1, "v": "wrong"}},
+    {"topic": "profile", "key": "7", "value": {"customer": "nobody", "v": "wrong"}},
+    {"topic": "profile", "key": "7", "value": {"customer": "nobody", "__deleted": true}}]');
+SELECT sqlstate, message, count(*) FROM djkafka_dead_letter GROUP BY 1, 2;
+TABLE keyed ORDER BY customer_id;
+TABLE profile;
 -- what is refused
 CREATE FUNCTION try_lookup(what text) RETURNS text LANGUAGE sql AS $$ SELECT refused(format('SELECT djkafka_subscribe(''x'', ''orders'', lookups => %L)', what)) $$;
 SELECT try_lookup('{"customer_id": {"table": "nowhere", "column": "code", "field": "c"}}');
