@@ -118,6 +118,25 @@ read_oids(DjkStatement *statement)
 	return oids;
 }
 
+/*
+ * The name of a lookup's table; NIL if it has none.  That of a route without a
+ * target nobody has checked, and it is no reason to fail for whoever renames
+ * something else.
+ */
+static List *
+read_table(char *text)
+{
+	List	   *parts;
+	List	   *names = NIL;
+	ListCell   *lc;
+
+	if (text == NULL || !SplitIdentifierString(text, '.', &parts))
+		return NIL;
+	foreach(lc, parts)
+		names = lappend(names, makeString(lfirst(lc)));
+	return names;
+}
+
 /* Those of this database's consumers that have the name in one of two options. */
 static List *
 find_lookups(const char *name, const char *option, const char *or_option)
@@ -144,9 +163,10 @@ find_lookups(const char *name, const char *option, const char *or_option)
 		lookup->owner = DatumGetObjectId(djk_row_datum(i, 2, &isnull));
 		lookup->column = djk_row_text(i, 3, CurrentMemoryContext);
 		lookup->search_path = djk_row_text(i, 4, CurrentMemoryContext);
-		lookup->table = textToQualifiedNameList(cstring_to_text(djk_row_text(i, 5, CurrentMemoryContext)));
+		lookup->table = read_table(djk_row_text(i, 5, CurrentMemoryContext));
 		lookup->option = djk_row_text(i, 6, CurrentMemoryContext);
-		lookups = lappend(lookups, lookup);
+		if (lookup->table != NIL)
+			lookups = lappend(lookups, lookup);
 	}
 	return lookups;
 }

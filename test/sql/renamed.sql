@@ -169,6 +169,16 @@ SET client_min_messages = warning;
 DROP SCHEMA renamed_3 CASCADE;
 RESET client_min_messages;
 
+-- a lookup of a route without a target is checked by nobody: whoever renames something else does not fail by it
+CREATE TABLE gone (id int PRIMARY KEY, a int);
+CREATE TABLE bystander (x int);
+SELECT djkafka_subscribe('gone', 'gone');
+DROP TABLE gone;
+UPDATE djkafka_route SET columns = '{"a": {"lookup": {"column": "x"}}, "b": {"lookup": {"column": "x", "table": ""}}, "c": {"lookup": {"column": "x", "table": "a..b"}}, "d": {"lookup": {"column": "x", "table": "a.b.c.d"}}, "e": {"lookup": {"column": "x", "table": null}}, "f": {"lookup": {"column": "x", "table": {"x": 1}}}}';
+ALTER TABLE bystander RENAME x TO y;
+ALTER TABLE bystander RENAME TO onlooker;
+SELECT djkafka_drop_consumer('default');
+
 -- messages that have no field but the key are counted
 CREATE TABLE thing (id int PRIMARY KEY, name text, price int, big text, seen timestamptz, made timestamptz);
 SELECT djkafka_subscribe('things', 'thing', columns => '{"seen": "msg_time", "made": {"insert": "msg_time"}, "price": {"field": "cost"}}');
