@@ -28,6 +28,7 @@
 #include "utils/lsyscache.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 /* ---------- columns ---------- */
@@ -185,6 +186,19 @@ has_right(Oid table, AclMode mode)
 		 pg_attribute_aclcheck_all(table, GetUserId(), mode, ACLMASK_ANY) == ACLCHECK_OK);
 }
 
+/* A role can be dropped though consumers have its number, and while workers go on as it. */
+static void
+require_existing_role(Oid role)
+{
+	if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(role)))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("the consumer's owner does not exist"),
+			 errdetail("The role with OID %u was dropped.", role),
+			 errhint("Let a superuser drop the consumer, or set djkafka_consumer.owner to a role that exists.")));
+}
+
 void
 djk_route_target_require_rights(const DjkRouteRow *route)
 {
@@ -201,6 +215,7 @@ djk_route_target_require_rights(const DjkRouteRow *route)
 	};
 	const char *name = get_rel_name(route->target);
 
+	require_existing_role(GetUserId());
 	for (int i = 0; name != NULL && i < lengthof(rights); i++)
 	{
 		if (route->operation < rights[i].from || has_right(route->target, rights[i].mode))
@@ -211,7 +226,7 @@ djk_route_target_require_rights(const DjkRouteRow *route)
 				 errdetail("The route needs the right to %s.", rights[i].name),
 				 errhint("GRANT %s ON %s TO %s, or choose another operation.", rights[i].name,
 						 quote_qualified_identifier(get_namespace_name(get_rel_namespace(route->target)), name),
-						 quote_identifier(GetUserNameFromId(GetUserId(), true)))));
+						 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 	}
 }
 

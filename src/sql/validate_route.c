@@ -33,6 +33,7 @@
 #include "sql/start_at.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
+#include "state/deleted.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -268,21 +269,20 @@ check_handler(DjkTriggerRow *row, bool is_home)
 				 errhint("Name a function with its argument's type, such as 'app.on_order(jsonb)'; in double quotes what has capitals, 'app.\"onOrder\"(jsonb)'.")));
 }
 
+static bool
+is_same(const DjkTriggerRow *row, const DjkTriggerRow *old, const char *column)
+{
+	const char *before = djk_trigger_row_text(old, column);
+	const char *after = djk_trigger_row_text(row, column);
+
+	return before == NULL || after == NULL ? before == after : strcmp(before, after) == 0;
+}
+
 /* Names that columns of another target had say nothing of this one. */
 static void
 forget_renamed(DjkTriggerRow *row, const DjkTriggerRow *old)
 {
-	static const char *const columns[] = {"target", "renamed"};
-	bool		same[lengthof(columns)];
-
-	for (int i = 0; i < lengthof(columns); i++)
-	{
-		const char *before = djk_trigger_row_text(old, columns[i]);
-		const char *after = djk_trigger_row_text(row, columns[i]);
-
-		same[i] = before == NULL || after == NULL ? before == after : strcmp(before, after) == 0;
-	}
-	if (!same[0] && same[1])
+	if (!is_same(row, old, "target") && is_same(row, old, "renamed"))
 		djk_trigger_row_set(row, "renamed", (Datum) 0, true);
 }
 
@@ -542,6 +542,20 @@ raise_revision(int64 consumer_id)
 	return found;
 }
 
+/* What is remembered of deleted rows is in terms of the key and the version of that target. */
+static void
+forget_deleted(const DjkTriggerRow *row, const DjkTriggerRow *old)
+{
+	DjkIdentity identity;
+	bool		isnull;
+
+	if (is_same(row, old, "target") && is_same(row, old, "key_columns") && is_same(row, old, "version_column"))
+		return;
+	djk_catalog_enter(&identity);
+	djk_deleted_forget(DatumGetInt64(djk_trigger_row_get(row, "id", &isnull)));
+	djk_catalog_leave(&identity);
+}
+
 /* Whoever owned the consumer when the route was checked may have lost it before its row was had. */
 static void
 note_change(int64 consumer_id, bool checks)
@@ -572,6 +586,9 @@ djkafka_route_changed(PG_FUNCTION_ARGS)
 
 		if (old_id != id)
 			note_change(old_id, checks);
+		/* A column that is renamed is the same. */
+		if (checks)
+			forget_deleted(&row, &old);
 	}
 	return PointerGetDatum(NULL);
 }

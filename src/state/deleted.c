@@ -68,3 +68,16 @@ djk_deleted_remember(int64 route_id, const DjkDeleted *rows, int n, int64 keep_s
 	(void) djk_catalog_execute(&insert_deleted, values, NULL);
 	(void) djk_catalog_execute(&delete_old, old, NULL);
 }
+
+void
+djk_deleted_forget(int64 route_id)
+{
+	static DjkStatement delete_all = {
+		.sql = "DELETE FROM @.djkafka_deleted WHERE route_id = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(route_id)};
+
+	(void) djk_catalog_execute(&delete_all, values, NULL);
+}

@@ -28,4 +28,7 @@ extern void djk_deleted_find(int64 route_id, DjkDeleted *rows, int n, MemoryCont
  */
 extern void djk_deleted_remember(int64 route_id, const DjkDeleted *rows, int n, int64 keep_s);
 
+/* Forgets all versions of a route. */
+extern void djk_deleted_forget(int64 route_id);
+
 #endif							/* DJK_DELETED_H */

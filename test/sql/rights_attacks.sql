@@ -478,6 +478,22 @@ SELECT count(*) FROM djkafka_route_status WHERE consumer = 'foreign';
 SELECT djkafka_drop_consumer('foreign');
 
 --
+-- A consumer whose owner was dropped, which nothing forbids
+--
+
+CREATE ROLE attack_gone LOGIN;
+GRANT EXECUTE ON FUNCTION djkafka_use_settings TO attack_gone;
+GRANT USAGE ON SCHEMA attack TO attack_gone;
+GRANT ALL ON attack.secret TO attack_gone;
+SELECT djkafka_create_consumer('orphan', owner => 'attack_gone', enabled => false) > 0;
+SELECT djkafka_create_route('orphan', 't', 'attack.secret') > 0;
+DROP OWNED BY attack_gone;
+DROP ROLE attack_gone;
+SELECT evaluation, reason FROM djkafka_route_status WHERE consumer = 'orphan';
+SELECT regexp_replace(refused($$UPDATE djkafka_route SET notify = 'off' WHERE target = 'attack.secret'::regclass$$), 'OID \d+', 'OID N');
+SELECT djkafka_drop_consumer('orphan');
+
+--
 -- Who may restore a dump: messages for a server that is not there yet, and that he may never use
 --
 
