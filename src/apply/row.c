@@ -266,6 +266,16 @@ telling_columns(const DjkRouteState *state)
 
 /* ---------- the whole ---------- */
 
+/* Of what a type throws, which can say nothing of the column. */
+static void
+tell_column(void *arg)
+{
+	const DjkRowBuilder *builder = arg;
+
+	if (builder->converting != NULL)
+		errcontext("column \"%s\"", builder->converting->name);
+}
+
 /* What deleted_when deletes may have no fields: its key is the message's then. */
 static bool
 forgive_root(const DjkRow *row, DjkError *error)
@@ -433,10 +443,12 @@ void
 djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
 	DjkRowBuilder	builder = {.apply = apply, .state = state, .telling = telling_columns(state)};
+	ErrorContextCallback callback = {error_context_stack, tell_column, &builder};
 	int			guc_level = djk_route_state_enter(state);	/* a time without a zone is in the route's */
 
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
 	builder.decoded.replace_invalid = state->route->replace_invalid_text;
+	error_context_stack = &callback;
 	for (int i = 0; i < n; i++)
 	{
 		DjkError	error = {0};
@@ -449,6 +461,7 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 		else if (filtered)
 			apply->work[indexes[i]].fate = DJK_FATE_FILTERED;
 	}
+	error_context_stack = callback.previous;
 	apply->current = -1;
 	djk_route_state_leave(guc_level);
 }

@@ -22,8 +22,12 @@ djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column, const 
 {
 	int			c = column - builder->state->columns;
 	DjkError	refused = {0};
+	bool		converted;
 
-	if (djk_convert(column->converter, field, &row->values[c], &row->nulls[c], &refused))
+	builder->converting = column;
+	converted = djk_convert(column->converter, field, &row->values[c], &row->nulls[c], &refused);
+	builder->converting = NULL;
+	if (converted)
 	{
 		builder->present = bms_add_member(builder->present, c);
 		return true;

@@ -22,6 +22,7 @@ typedef struct DjkRowBuilder
 	int		   *last_fields;	/* scratch, by column: the field that fills it, or -1 */
 	int		   *other_fields;	/* scratch, by column: one that would as well, or -1 */
 	bool		in_key;			/* what is put comes from the message's key */
+	const DjkColumn *converting;	/* whose type may throw just now, or NULL */
 	DjkError	error;			/* first one of a column that is not in the key */
 } DjkRowBuilder;
 

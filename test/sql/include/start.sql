@@ -23,9 +23,10 @@ CREATE OR REPLACE FUNCTION public.give(messages jsonb, consumer text = 'default'
     SELECT applied || ' applied, ' || dead || ' dead' FROM public.djkafka_run(name => consumer, messages => messages)
 $$;
 
--- The dead letters of a consumer, and away with them.
+-- The dead letters of a consumer, and away with them.  Which column did not take its value
+-- stands in the message, or in the context where the type throws, as more do on PostgreSQL 15.
 CREATE OR REPLACE FUNCTION public.dead_letters() RETURNS SETOF text LANGUAGE sql AS $$
     WITH gone AS (DELETE FROM public.djkafka_dead_letter RETURNING *)
-    SELECT topic || ':' || "offset" || ' ' || sqlstate || ' ' || message || coalesce(E'\n  DETAIL: ' || detail, '')
+    SELECT topic || ':' || "offset" || ' ' || sqlstate || ' ' || coalesce(substring(context FROM '(?n)^column ".*"$') || ': ', '') || message || coalesce(E'\n  DETAIL: ' || detail, '')
         || coalesce(E'\n  HINT: ' || hint, '') FROM gone ORDER BY id
 $$;
