@@ -127,7 +127,8 @@ extern void djk_sender_check_topics(DjkSender *sender);
 /*
  * Holds the topics of the PENDING messages between two indexes, all handed
  * over, that Kafka does not take.  True if there is one: then what is in flight
- * is to be given up.  (exactly_once: false, the state tells of it.)
+ * is to be given up.  (exactly_once: true if the transaction has failed; of a
+ * topic that is not taken only the state tells.)
  */
 extern bool djk_sender_hold_stalled(DjkSender *sender, DjkStall *stall, int first, int end);
 

@@ -21,6 +21,10 @@
  * its partitions, and lets the next begin only then.  So it is waited for, and
  * the state says for what.
  *
+ * A transaction that has failed for another reason (a message was refused) is
+ * not waited for: the library sends nothing more of it, not even what a lost
+ * connection has put back into its queue, until it is told to give it up.
+ *
  *-------------------------------------------------------------------------
  */
 #include "worker/outbox_sender.h"
@@ -142,9 +146,20 @@ stands_still(const DjkSender *sender, DjkStall *stall)
 	return false;
 }
 
+/* While one is under way another cannot begin; the library's answer tells of the first. */
+static bool
+has_failed_transaction(DjkSender *sender)
+{
+	DjkError	error = {0};
+
+	return sender->connection.exactly_once && djk_producer_begin(sender->producer, &error) == DJK_TRANSACTION_ABORT;
+}
+
 static bool
 look_and_hold(DjkSender *sender, DjkStall *stall, int first, int end)
 {
+	if (has_failed_transaction(sender))
+		return true;
 	if (!look_at_topics(sender, stall, first, end))
 	{
 		/* The library told of the last broker's end once, maybe when there was nothing to send. */

@@ -424,6 +424,33 @@ def test_transaction_that_kafka_cannot_end(two_brokers: tuple[Broker, Broker], d
     assert_numbers(client, "sound", 200)
 
 
+def test_broker_ends_in_a_transaction_that_has_failed(two_brokers: tuple[Broker, Broker], db: Database) -> None:
+    """exactly_once: one broker refuses a message, the other ends with its answer; nothing more would come by itself."""
+    first, second = two_brokers
+    client = Client(first.address)
+    client.place_topic("small", [[1]], max_message_bytes=1000)
+    client.place_topic("other", [[2]])
+    server = make_server(db, first.address, "exactly_once")
+    produce_numbers(db, ["small", "other"], 1, 7, server)
+    wait_sent(db)
+    assert_numbers(client, "other", 7)  # the transaction has ended there
+    stop_and_wait(second.process.pid)
+    log = db.cluster.log_size()
+    db.query(
+        "SELECT djkafka_produce('other', 8, key => 1, server => %s), djkafka_produce('small', text, server => %s)"
+        " FROM (SELECT string_agg(md5(i::text), '') AS text FROM generate_series(1, 100) i) large",
+        *(server, server),
+    )
+    wait_until(lambda: "Current transaction failed" in db.cluster.log(log), message=lambda: explain_outbox(db))
+    second.kill()
+    second.start()
+    wait_sent(db)
+    wait_outbox_state(db, "running", server)
+    assert [row[1] for row in db.query(DEAD)] == ["small"]
+    assert_numbers(client, "other", 8)
+    assert_numbers(client, "small", 7)
+
+
 # -- messages
 
 
