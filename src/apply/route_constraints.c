@@ -11,6 +11,7 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
+#include "catalog/dependency.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
@@ -190,6 +191,29 @@ constrain_by_references(DjkRouteState *state, Relation rel)
 	}
 }
 
+/*
+ * Expressions of an index may refuse a row.  What is unique at the end of each
+ * statement lets rows pass together that it refuses one by one.
+ */
+static void
+constrain_by_indexes(DjkRouteState *state, Relation rel)
+{
+	List	   *indexes = RelationGetIndexList(rel);
+	ListCell   *lc;
+
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+
+		if (RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL)
+			constrain(state, rel, InvalidAttrNumber);
+		if (!index->rd_index->indimmediate)
+			state->alone |= !is_deferred(get_index_constraint(RelationGetRelid(index)));
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+}
+
 /* The table that a view writes to by itself; InvalidOid if there is none. */
 static Oid
 table_of_view(Relation view)
@@ -249,6 +273,7 @@ look_below_view(DjkRouteState *state, Relation rel)
 	table = relation_open(below, AccessShareLock);
 	constr = RelationGetDescr(table)->constr;
 	constrain_by_references(state, table);
+	constrain_by_indexes(state, table);
 	look_by_defaults(state, table);
 	look_by_policies(state, table);
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
@@ -257,24 +282,6 @@ look_below_view(DjkRouteState *state, Relation rel)
 	relation_close(table, AccessShareLock);
 }
 
-/* Expressions of an index may refuse a row. */
-static bool
-has_index_expressions(Relation rel)
-{
-	List	   *indexes = RelationGetIndexList(rel);
-	ListCell   *lc;
-	bool		found = false;
-
-	foreach(lc, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
-
-		found |= RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL;
-		index_close(index, AccessShareLock);
-	}
-	list_free(indexes);
-	return found;
-}
 
 /* A rule makes of a statement what it likes: neither rows nor their number are what was asked for. */
 static void
@@ -311,10 +318,10 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 	}
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
 		constrain_by_check(state, rel, constr->check[i].ccbin);
-	if (rel->rd_rel->relrowsecurity || (constr != NULL && constr->has_generated_stored) ||
-		has_index_expressions(rel))
+	if (rel->rd_rel->relrowsecurity || (constr != NULL && constr->has_generated_stored))
 		constrain(state, rel, InvalidAttrNumber);
 	look_by_policies(state, rel);
 	constrain_by_references(state, rel);
+	constrain_by_indexes(state, rel);
 	look_below_view(state, rel);
 }

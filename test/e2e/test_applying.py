@@ -89,6 +89,18 @@ def test_keys_of_new_rows_are_told(own_cluster: Own, name: str) -> None:
     assert [key["k"] for notice in told for key in notice.get("keys", [])] == wanted
 
 
+def test_what_is_unique_at_the_end_of_a_statement(own_cluster: Own) -> None:
+    """Rows that would pass together are refused one by one."""
+    database = by_worker(own_cluster)
+    database.query("CREATE TABLE t (k text PRIMARY KEY, v int UNIQUE DEFERRABLE)")
+    database.query("INSERT INTO t VALUES ('a', 1), ('b', 0)")
+    database.query("SELECT djkafka_subscribe('t', 't')")
+    database.query("UPDATE djkafka_consumer SET enabled = false")
+    answer = database.value("SELECT djkafka_test_apply('default', ARRAY[%s])", messages_of(["a", "b"]))
+    assert answer["counts"][4] == 2
+    assert database.query("SELECT k, v FROM t ORDER BY k") == [("a", 1), ("b", 0)]
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_batches_apply_as_single_messages(own_cluster: Own, part: int) -> None:
     run_in_session(own_cluster, part, 1_000)

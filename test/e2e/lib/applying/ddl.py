@@ -120,6 +120,10 @@ def constraints(shape: Shape) -> list[str]:
         lines.append(f"CHECK ({ints[0]} <= {ints[1]})")
     if "exclusion" in features:
         lines.append(f"EXCLUDE USING gist ({of_type(shape, 'int4range')[0]} WITH &&)")
+    if "exclusion_at_end" in features:
+        lines.append(f"EXCLUDE USING gist ({of_type(shape, 'int4range')[0]} WITH &&) DEFERRABLE")
+    if "unique_at_end" in features:
+        lines.append(f"UNIQUE ({ints[0]}) DEFERRABLE")
     if "nulls_not_distinct" in features:
         lines.append(f"UNIQUE NULLS NOT DISTINCT ({ints[0]})")
     for column in shape["columns"]:
@@ -195,6 +199,9 @@ def triggers_sql(shape: Shape) -> list[str]:
         sql += changing("counts", "NEW.s := nextval('numbers')")
     if "before_skips" in features:
         sql += changing("skips", f"IF NEW.{ints[0]} = 2 THEN RETURN NULL; END IF")
+    if "before_others" in features:
+        others = f"UPDATE t SET {ints[0]} = 0 WHERE k <> NEW.k AND {ints[0]} = 1"
+        sql += changing("others", f"IF NEW.{ints[0]} = 1 THEN {others}; END IF")
     if "mark_before" in features:
         sql.append(trigger("BEFORE INSERT OR UPDATE", "raise_mark()"))
     if "mark_after" in features:
@@ -301,6 +308,11 @@ def see_sql(shape: Shape) -> str:
         "dead": f'(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset", sqlstate, message, hint{detail})'
         " ORDER BY \"offset\") FROM djkafka_dead_letter WHERE topic <> 'poison')",
     }
+    # Each consumer has routes of its own.
+    parts["remembered"] = (
+        "(SELECT jsonb_agg(jsonb_build_array(route_order, key, d.version) ORDER BY route_order, key)"
+        " FROM djkafka_deleted d JOIN djkafka_route r ON r.id = d.route_id)"
+    )
     parts["poisons"] = "(SELECT count(*) FROM djkafka_dead_letter WHERE topic = 'poison')"
     if shape["second"]:
         parts["second"] = "(SELECT jsonb_agg(to_jsonb(u) ORDER BY to_jsonb(u)) FROM u)"
@@ -316,7 +328,7 @@ def see_sql(shape: Shape) -> str:
 def reset_sql(shape: Shape) -> list[str]:
     """All rows are again as ddl() leaves them; one statement after the other, each committed."""
     tables = "t, u" if shape["second"] else "t"
-    return ["DELETE FROM djkafka_dead_letter", f"TRUNCATE {tables} CASCADE", "TRUNCATE log", *kid_rows(shape)]
+    return ["DELETE FROM djkafka_dead_letter", "DELETE FROM djkafka_deleted", f"TRUNCATE {tables} CASCADE", "TRUNCATE log", *kid_rows(shape)]
 
 
 def ddl(shape: Shape) -> list[str]:

@@ -96,6 +96,9 @@ FEATURES = {
     "partial_unique": 0.06,
     "exclusion": 0.06,
     "nulls_not_distinct": 0.05,
+    "unique_at_end": 0.06,  # a unique constraint that is checked at a statement's end
+    "exclusion_at_end": 0.05,
+    "before_others": 0.05,  # a trigger that changes other rows
     "hash": 0.08,  # partitions
     "range": 0.06,  # partitions, and none for the last key
     "pair_check": 0.12,  # a CHECK over two columns
@@ -174,8 +177,11 @@ def fits(shape: Shape, feature: str) -> bool:
         case "hash" | "range":
             keyed = "heap" not in features and all("key_columns" not in route for route in shape["routes"])
             return keyed and (feature == "hash" or shape["key"][0]["type"] == "int")
-        case "identity" | "identity_always" | "expression_index" | "partial_unique" | "exclusion" | "nulls_not_distinct":
-            wanted = {"exclusion": ("int4range",), "expression_index": ("text", "varchar(3)")}.get(feature, ("int",))
+        case (
+            "identity" | "identity_always" | "expression_index" | "partial_unique" | "exclusion" | "nulls_not_distinct"
+            | "unique_at_end" | "exclusion_at_end"
+        ):
+            wanted = {"exclusion": ("int4range",), "exclusion_at_end": ("int4range",), "expression_index": ("text", "varchar(3)")}.get(feature, ("int",))
             return not partitioned and (feature.startswith("identity") or bool(of_type(shape, *wanted)))
         case "generated":
             return bool(of_type(shape, "int"))
@@ -187,7 +193,7 @@ def fits(shape: Shape, feature: str) -> bool:
             needed = any(column["not_null"] and not column["default"] for column in shape["columns"])
             refused = "pair_check" in features  # of the defaults, perhaps, with which the row is made
             return plain_key and "heap" not in features and not partitioned and not needed and not refused
-        case "before" | "before_skips":
+        case "before" | "before_skips" | "before_others":
             # One that changes a key is an exception by nature.
             ints = of_type(shape, "int")
             return bool(ints) and all(ints[0] not in route.get("key_columns", []) for route in shape["routes"])
@@ -206,6 +212,7 @@ def make_features(rnd: random.Random, shape: Shape) -> list[str]:
         for route in shape["routes"]:
             route["operation"] = "insert"
             route.pop("version_column", None)
+            route.pop("remember_deleted", None)
             route.pop("partial_deletes", None)
     if "skip_column" in names and "log" not in names and rnd.random() < 0.7:
         names.append("log")
@@ -314,6 +321,8 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
     version = make_version(rnd, shape, route) if rnd.random() < 0.15 else None
     if version:
         route["version_column"] = version
+        if route["operation"] == "mirror" and rnd.random() < 0.5:
+            route["remember_deleted"] = "1 day"
     if rnd.random() < 0.1:
         route["unknown_fields"] = "error"
     if rnd.random() < 0.15:
