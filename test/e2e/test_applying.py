@@ -101,6 +101,78 @@ def test_what_is_unique_at_the_end_of_a_statement(own_cluster: Own) -> None:
     assert database.query("SELECT k, v FROM t ORDER BY k") == [("a", 1), ("b", 0)]
 
 
+def waiting(own_cluster: Own) -> Database:
+    database = by_worker(own_cluster)
+    for function in applying.Waiting.FUNCTIONS:
+        database.query(function, user="postgres")
+    return database
+
+
+FIND = """CREATE FUNCTION find(given text) RETURNS int LANGUAGE plpgsql AS $$ DECLARE found int; BEGIN
+  SELECT id INTO found FROM parent WHERE code = given;
+  IF found IS NULL THEN RAISE 'no %', given USING ERRCODE = '23503'; END IF;
+  RETURN found; END $$"""
+
+# The table's columns, and the options of its routes.
+ORDERS = {
+    "a column of the key is looked up": (
+        "c int, k int, v text, PRIMARY KEY (c, k)",
+        [{"lookups": {"c": {"table": "parent", "column": "code", "field": "code"}}}],
+    ),
+    "an expression raises": ("c int, k int PRIMARY KEY, v text", [{"columns": {"c": "find(value->>'code')"}}]),
+    "two routes": (
+        "c int REFERENCES parent, k int PRIMARY KEY, v text",
+        [{"filter": "value->>'v' = 'old'", "columns": {"c": {"field": "id"}}}, {"columns": {"c": {"field": "id"}}}],
+    ),
+}
+
+
+@pytest.mark.parametrize("key", ["1", None], ids=["keyed", "keyless"])
+@pytest.mark.parametrize("name", ORDERS)
+def test_no_newer_message_overtakes(own_cluster: Own, name: str, key: str | None) -> None:
+    """One that waits, and whose row may not be known until then, stays before those behind it."""
+    columns, routes = ORDERS[name]
+    database = waiting(own_cluster)
+    database.query("CREATE TABLE parent (id int PRIMARY KEY, code text)")
+    database.query(f"CREATE TABLE t ({columns})")
+    database.query(FIND)
+    database.query("SELECT djkafka_create_consumer('c', enabled => false)")
+    database.query("SELECT djkafka_create_route('c', 'p', 'parent')")
+    for number, options in enumerate(routes):
+        given = "".join(f", {option} => {applying.literal(value)}" for option, value in options.items())
+        database.query(f"SELECT djkafka_create_route('c', '{['t', '^t$'][number]}', 't', route_order => {number}{given})")
+    value = {"k": 1, "id": 7, "code": "x"}
+    old = {"topic": "t", "partition": 0, "offset": 0, "key": key, "value": value | {"v": "old"}}
+    new = {"topic": "t", "partition": 0, "offset": 1, "key": key, "value": value | {"v": "new"}}
+    parent = {"topic": "p", "partition": 0, "offset": 0, "key": "7", "value": {"id": 7, "code": "x"}}
+    batches = [json.dumps([old]), json.dumps([parent, new])]
+    answer = database.value("SELECT djkafka_test_apply_waiting('c', %s)", batches)
+    assert answer["counts"][0] == 3
+    assert database.query("SELECT c, k, v FROM t") == [(7, 1, "new")]
+
+
+def run_waiting(own_cluster: Own, part: int, cases: int) -> None:
+    database = waiting(own_cluster)
+    seed = int(os.environ.get("DJK_APPLY_SEED", random.SystemRandom().getrandbits(24))) + part
+    cases = int(os.environ.get("DJK_APPLY_CASES", cases))
+    print(f"DJK_APPLY_SEED={seed}, {cases} cases")
+    difference = applying.Waiting(database.connection(database.owner)).check(seed, cases)
+    if difference is not None:
+        pytest.fail(f"DJK_APPLY_SEED={seed} differs in {difference}", pytrace=False)
+    assert not database.cluster.crashes()
+
+
+def test_messages_wait_in_batches_as_alone(own_cluster: Own) -> None:
+    run_waiting(own_cluster, 0, 30)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("part", range(PARTS))
+def test_many_messages_wait_in_batches_as_alone(own_cluster: Own, part: int) -> None:
+    run_waiting(own_cluster, part, 2_000)
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_batches_apply_as_single_messages(own_cluster: Own, part: int) -> None:
     run_in_session(own_cluster, part, 1_000)

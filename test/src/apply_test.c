@@ -9,11 +9,16 @@
  * the batches with djk_apply_batch().  What they are and what became of them
  * is in a segment of shared memory.
  *
+ * djkafka_test_apply_waiting() gives the messages a place in Kafka: they move
+ * offsets, and what fails for want of a parent waits, and is tried after each
+ * batch as long as that helps.
+ *
  *-------------------------------------------------------------------------
  */
 #include "base/djk.h"
 
 #include "access/xact.h"
+#include "apply/again.h"
 #include "apply/apply.h"
 #include "base/transaction.h"
 #include "catalog/pg_type.h"
@@ -23,6 +28,7 @@
 #include "postmaster/bgworker.h"
 #include "sql/run_messages.h"
 #include "state/catalog.h"
+#include "state/offset.h"
 #include "storage/dsm.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -40,6 +46,7 @@
 typedef struct Job
 {
 	int			nbatches;
+	bool		waiting;		/* messages have a place in Kafka, and may wait */
 	char		answer[ANSWER_SIZE];	/* JSON */
 	char		texts[FLEXIBLE_ARRAY_MEMBER];	/* the consumer's name, then each batch; NUL after each */
 } Job;
@@ -52,9 +59,11 @@ typedef struct JobName
 } JobName;
 
 PGDLLEXPORT Datum djkafka_test_apply(PG_FUNCTION_ARGS);
+PGDLLEXPORT Datum djkafka_test_apply_waiting(PG_FUNCTION_ARGS);
 PGDLLEXPORT void djkafka_test_apply_main(Datum arg);
 
 PG_FUNCTION_INFO_V1(djkafka_test_apply);
+PG_FUNCTION_INFO_V1(djkafka_test_apply_waiting);
 
 /* ---------- the process ---------- */
 
@@ -120,6 +129,116 @@ apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 	}
 }
 
+/* ---------- what waits ---------- */
+
+/* The offset row of a partition, which begins at 0. */
+static void
+load_offset(const DjkConsumerRow *consumer, DjkBatchPartition *partition)
+{
+	DjkOffsetRow *row;
+	int			count;
+
+	djk_offset_create(consumer->id, partition->topic, partition->partition + 1, "earliest");
+	row = djk_offset_load(consumer->id, partition->topic, &partition->partition, 1, false, TopMemoryContext, &count);
+	if (row->next_offset == DJK_OFFSET_UNRESOLVED)
+	{
+		(void) djk_offset_resolve(row->id, row->generation, 0, NULL, NULL);
+		row->next_offset = 0;
+	}
+	partition->offset_id = row->id;
+	partition->generation = row->generation;
+	partition->next_offset = row->next_offset;
+	partition->anchor = row->anchor;
+	partition->parked = row->parked;
+}
+
+static void
+load_offsets(const DjkConsumerRow *consumer, DjkBatchPartition *partitions, int npartitions)
+{
+	DjkIdentity identity;
+
+	djk_transaction_start();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	djk_catalog_enter(&identity);
+	for (int p = 0; p < npartitions; p++)
+		load_offset(consumer, &partitions[p]);
+	djk_catalog_leave(&identity);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+}
+
+static DjkBatch *
+load_again(DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *cursor, int batch_messages)
+{
+	DjkBatch   *batch;
+
+	djk_transaction_start();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	MemoryContextSwitchTo(TopMemoryContext);
+	batch = djk_again_load(partitions, npartitions, cursor, batch_messages, SIZE_MAX);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	return batch;
+}
+
+/* All that waits of the partitions, once.  Whether it has helped any. */
+static bool
+apply_round(DjkApply *apply, const DjkConsumerRow *consumer, DjkBatchPartition *partitions, int npartitions, DjkApplyResult *total)
+{
+	DjkApplyResult before = *total;
+	DjkAgainCursor cursor = {0};
+	DjkBatch   *batch;
+
+	load_offsets(consumer, partitions, npartitions);
+	while (total->status == DJK_APPLY_DONE &&
+		   (batch = load_again(partitions, npartitions, &cursor, consumer->batch_messages)) != NULL)
+		apply_batch(apply, batch, total);
+	return total->status == DJK_APPLY_DONE &&
+		before.applied + before.filtered + before.duplicates + before.stale + before.dead + before.skipped !=
+		total->applied + total->filtered + total->duplicates + total->stale + total->dead + total->skipped;
+}
+
+static int
+add_partitions(DjkBatchPartition *all, int nall, const DjkBatch *batch)
+{
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		const DjkBatchPartition *partition = &batch->partitions[p];
+		int			known = 0;
+
+		while (known < nall && (all[known].partition != partition->partition || strcmp(all[known].topic, partition->topic) != 0))
+			known++;
+		if (known == nall)
+			all[nall++] = *partition;
+	}
+	return nall;
+}
+
+static void
+apply_waiting(DjkApply *apply, const DjkConsumerRow *consumer, DjkBatch **batches, int nbatches, DjkApplyResult *total)
+{
+	int			nall = 0;
+	DjkBatchPartition *all;
+
+	for (int i = 0; i < nbatches; i++)
+		nall += batches[i]->npartitions;
+	all = palloc0_array(DjkBatchPartition, Max(nall, 1));
+	nall = 0;
+	for (int i = 0; i < nbatches && total->status == DJK_APPLY_DONE; i++)
+	{
+		batches[i]->detached = false;
+		nall = add_partitions(all, nall, batches[i]);
+		load_offsets(consumer, batches[i]->partitions, batches[i]->npartitions);
+		apply_batch(apply, batches[i], total);
+		while (total->status == DJK_APPLY_DONE && apply_round(apply, consumer, all, nall, total))
+			;
+	}
+}
+
+/* ---------- the whole ---------- */
+
 static void
 answer(Job *job, const DjkApplyResult *total)
 {
@@ -156,6 +275,7 @@ djkafka_test_apply_main(Datum arg)
 	Job		   *job;
 	const char *text;
 	DjkConsumerRow *consumer;
+	DjkBatch  **batches;
 	DjkApply   *apply;
 	DjkApplyResult total = {0};
 
@@ -172,18 +292,23 @@ djkafka_test_apply_main(Datum arg)
 	MemoryContextSwitchTo(TopMemoryContext);
 	consumer = load_consumer(text);
 	apply = djk_apply_create(consumer, TopMemoryContext, 0);
-	for (int i = 0; i < job->nbatches && total.status == DJK_APPLY_DONE; i++)
+	batches = palloc_array(DjkBatch *, Max(job->nbatches, 1));
+	for (int i = 0; i < job->nbatches; i++)
 	{
 		text += strlen(text) + 1;
-		apply_batch(apply, parse(text, consumer), &total);
+		batches[i] = parse(text, consumer);
 	}
+	if (job->waiting)
+		apply_waiting(apply, consumer, batches, job->nbatches, &total);
+	for (int i = 0; !job->waiting && i < job->nbatches && total.status == DJK_APPLY_DONE; i++)
+		apply_batch(apply, batches[i], &total);
 	answer(job, &total);
 }
 
 /* ---------- the caller ---------- */
 
 static dsm_segment *
-write_job(const char *consumer, Datum *batches, int nbatches)
+write_job(const char *consumer, Datum *batches, int nbatches, bool waiting)
 {
 	StringInfoData texts;
 	dsm_segment *segment;
@@ -200,6 +325,7 @@ write_job(const char *consumer, Datum *batches, int nbatches)
 	segment = dsm_create(offsetof(Job, texts) + texts.len, 0);
 	job = dsm_segment_address(segment);
 	job->nbatches = nbatches;
+	job->waiting = waiting;
 	job->answer[0] = '\0';
 	memcpy(job->texts, texts.data, texts.len);
 	return segment;
@@ -227,9 +353,8 @@ run_process(dsm_segment *segment)
 		elog(FATAL, "the postmaster died");
 }
 
-/* (consumer text, batches text[]) → jsonb: counts, and how it ended */
-Datum
-djkafka_test_apply(PG_FUNCTION_ARGS)
+static Datum
+apply_given(FunctionCallInfo fcinfo, bool waiting)
 {
 	Datum	   *batches;
 	int			nbatches;
@@ -237,11 +362,25 @@ djkafka_test_apply(PG_FUNCTION_ARGS)
 	char	   *text;
 
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &batches, NULL, &nbatches);
-	segment = write_job(driver_text(fcinfo, 0), batches, nbatches);
+	segment = write_job(driver_text(fcinfo, 0), batches, nbatches, waiting);
 	run_process(segment);
 	text = pstrdup(((Job *) dsm_segment_address(segment))->answer);
 	dsm_detach(segment);
 	if (text[0] == '\0')
 		elog(ERROR, "the process failed; the server's log says why");
 	return DirectFunctionCall1(jsonb_in, CStringGetDatum(text));
+}
+
+/* (consumer text, batches text[]) → jsonb: counts, and how it ended */
+Datum
+djkafka_test_apply(PG_FUNCTION_ARGS)
+{
+	return apply_given(fcinfo, false);
+}
+
+/* The same, with offsets; what waits in the end waits for the next call with its partition. */
+Datum
+djkafka_test_apply_waiting(PG_FUNCTION_ARGS)
+{
+	return apply_given(fcinfo, true);
 }

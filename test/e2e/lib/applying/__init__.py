@@ -11,6 +11,8 @@ There are two ways to apply (ways.py).  djkafka_run in one session costs some mi
 case; a process that goes through the batches as a worker does, with transactions of its own,
 costs ten times as much, and the server of the test build.
 
+Messages that wait for rows they refer to are another generator's (waiting.py).
+
 What it catches: faults put into src/apply by hand, and how many cases it took with two seeds.
 
     merging forgets NOT NULL                                  732    232
@@ -39,12 +41,14 @@ import tempfile
 import psycopg
 
 from .case import Case, Difference
+from .ddl import literal
 from .messages import make_messages
 from .shapes import make_shape
 from .shrink import shrink
+from .waiting import Waiting
 from .ways import ByWorker, InSession, Way
 
-__all__ = ["ByWorker", "Case", "Difference", "InSession", "Way", "check", "write_script"]
+__all__ = ["ByWorker", "Case", "Difference", "InSession", "Waiting", "Way", "check", "literal", "write_script"]
 
 
 def smallest(connection: psycopg.Connection, case: Case) -> Difference:

@@ -1,0 +1,479 @@
+"""Random messages that wait for rows they refer to, and whether it matters how they are cut into batches.
+
+Tables t and u refer to parents, to each other and to themselves.  What their messages lack
+comes later, or never.  What waits is tried after each batch; in the end it has waited too long.
+Then all is what it is with batches of one message: rows, what became of each key's row one
+after the other, dead letters, counts, keys that were told, and what still waited.
+
+Kept out is what is other by nature (docs/concepts.md, "Batches"): rows that are deleted while
+others may wait for them, and a want that a later message of the batch may mend, where the
+constraint is deferred.
+"""
+
+import copy
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+
+from .ddl import literal, quote
+from .ways import results
+
+Shape = dict[str, Any]
+Message = dict[str, Any]
+
+# Of what t has and its routes do → how often.
+FEATURES = {
+    "deferred": 0.4,  # foreign keys are
+    "missing": 0.4,  # some parents never come
+    "q": 0.4,  # a second foreign key to the same table
+    "r": 0.4,  # one to another one
+    "lookup": 0.3,  # a parent by its code
+    "key_lookup": 0.15,  # a column of the key is one of these
+    "raises": 0.1,  # an expression that raises what a missing parent does
+    "up": 0.3,  # a foreign key to the table itself
+    "u": 0.4,  # a table that refers to t
+    "log": 0.6,  # a trigger: messages are not merged
+    "bad": 0.4,  # messages that fail by themselves
+    "not_null": 0.3,
+    "default": 0.3,  # of a column that no message needs to have
+    "filter": 0.3,
+    "version": 0.25,
+    "remember": 0.5,  # with version
+    "skip": 0.2,  # on_error of t
+    "one_topic": 0.25,  # of parents and t
+    "two_routes": 0.2,  # to t
+    "bits": 0.1,  # a key that cannot be hashed
+    "two_keys": 0.15,  # columns of the key, of which a deletion may have one
+    "handler": 0.1,  # in place of the table t
+    "insert_new": 0.1,
+}
+
+COMMON = [
+    "SET client_min_messages = warning",
+    "CREATE SCHEMA x",
+    "SET search_path = x, public",
+    "CREATE TABLE log (id bigint GENERATED ALWAYS AS IDENTITY, target text, op text, row jsonb)",
+    """CREATE FUNCTION log_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  INSERT INTO log (target, op, row) SELECT TG_TABLE_NAME, TG_OP, to_jsonb(CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END);
+  RETURN NULL; END $$""",
+    "CREATE TABLE parent (id int PRIMARY KEY, code text UNIQUE, v int)",
+    "CREATE TABLE other (id int PRIMARY KEY, v int)",
+    """CREATE FUNCTION find(given text) RETURNS int LANGUAGE plpgsql AS $$ DECLARE found int; BEGIN
+  SELECT id INTO found FROM parent WHERE code = given;
+  IF found IS NULL THEN RAISE 'no %', given USING ERRCODE = '23503'; END IF;
+  RETURN found; END $$""",
+]
+
+KEYS = [1, 2, 3, 4, 5, 6]
+REFERRED = [1, 2, 3]  # keys of t that up and u may refer to: never deleted then
+
+
+def make_shape(rnd: random.Random) -> Shape:
+    features = {name for name, chance in FEATURES.items() if rnd.random() < chance}
+    if "missing" in features:
+        features -= {"deferred", "up", "u"}
+    if features & {"up", "u", "handler"}:
+        features -= {"bits", "two_keys"}
+    if "bits" in features or "key_lookup" in features:
+        features -= {"two_keys"}
+    if features & {"up", "u", "handler", "insert_new"}:
+        features -= {"key_lookup"}
+    if "key_lookup" in features:
+        features |= {"lookup"}
+    if "handler" in features:
+        features -= {"lookup", "raises", "two_keys", "version", "insert_new", "default", "two_routes"}
+    if "insert_new" in features:
+        features -= {"version", "two_keys"}
+    if "version" in features:
+        features -= {"two_keys", "two_routes"}
+    else:
+        features -= {"remember"}
+    return {"features": sorted(features), "partitions": rnd.choice([1, 1, 2])}
+
+
+# ---------- SQL ----------
+
+
+def table_sql(features: list[str]) -> list[str]:
+    deferred = " DEFERRABLE INITIALLY DEFERRED" if "deferred" in features else ""
+    kind = "varbit" if "bits" in features else "int"
+    columns = [f"k {kind}", f"p int REFERENCES parent{deferred}"]
+    if "two_keys" in features:
+        columns.append("l int")
+    if "q" in features:
+        columns.append(f"q int REFERENCES parent{deferred}")
+    if "r" in features:
+        columns.append(f"r int REFERENCES other{deferred}")
+    if "up" in features:
+        columns.append(f"up int REFERENCES t{deferred}")
+    if "lookup" in features:
+        columns.append("c int")
+    if "raises" in features:
+        columns.append("f int")
+    columns.append("a int CHECK (a < 3)" + (" NOT NULL" if "not_null" in features else ""))
+    columns.append("b text" + (" DEFAULT 'd'" if "default" in features else ""))
+    columns.append("v int")
+    columns.append(f"PRIMARY KEY (k{', l' * ('two_keys' in features)}{', c' * ('key_lookup' in features)})")
+    made = [f"CREATE TABLE t ({', '.join(columns)})"]
+    if "u" in features:
+        made.append(f"CREATE TABLE u (k int PRIMARY KEY, t_k int NOT NULL REFERENCES t{deferred}, a int)")
+    for table in ["t"] + ["u"] * ("u" in features):
+        if "log" in features:
+            made.append(
+                f"CREATE TRIGGER log AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION log_row()"
+            )
+    return made
+
+
+def handler_sql(features: list[str]) -> str:
+    names = ["k", "p", *(name for name in ("q", "r", "up") if name in features), "a", "b", "v"]
+    given = ", ".join(f"n.{name}" for name in names)
+    updated = ", ".join(f"{name} = EXCLUDED.{name}" for name in names[1:])
+    return f"""CREATE FUNCTION take(m djkafka_message) RETURNS void LANGUAGE plpgsql AS $$ BEGIN
+  IF m.value IS NULL THEN DELETE FROM t WHERE k = convert_from(m.key, 'UTF8')::int;
+  ELSE INSERT INTO t ({', '.join(names)}) SELECT {given} FROM jsonb_populate_record(NULL::t, convert_from(m.value, 'UTF8')::jsonb) n
+    ON CONFLICT (k) DO UPDATE SET {updated};
+  END IF; END $$"""
+
+
+def routes(shape: Shape) -> list[tuple[str, str, dict[str, Any]]]:
+    """Topic, target and options."""
+    features = shape["features"]
+    one = "one_topic" in features
+    options: dict[str, Any] = {"operation": "insert_new" if "insert_new" in features else "mirror"}
+    filters = ["value->>'to' = 't'"] * one + ["value->>'b' IS DISTINCT FROM 'f'"] * ("filter" in features)
+    if "lookup" in features:
+        options["lookups"] = {"c": {"table": "parent", "column": "code", "field": "code"}}
+    if "raises" in features:
+        options["columns"] = {"f": "find(value->>'g')"}
+    if "version" in features:
+        options["version_column"] = "v"
+    if "remember" in features:
+        options["remember_deleted"] = "1 day"
+    if "skip" in features:
+        options["on_error"] = "skip"
+    if "two_keys" in features:
+        options["partial_deletes"] = "true"
+    made = []
+    if "two_routes" in features:
+        made.append(("^t.{0,0}$", "t", options | {"filter": " AND ".join([*filters, "value->>'b' = 'x'"])}))
+    made.append(("t", "t", options | ({"filter": " AND ".join(filters)} if filters else {})))
+    if "handler" in features:
+        made = [("t", "take", {"filter": " AND ".join(filters)} if filters else {})]
+    if one:
+        made.append(("^t.{0,1}$", "parent", {"filter": "value->>'to' = 'parent'", "operation": "upsert"}))
+    else:
+        made.append(("parent", "parent", {}))
+    made.append(("other", "other", {}))
+    if "u" in features:
+        made.append(("u", "u", {}))
+    return made
+
+
+def routes_sql(shape: Shape) -> list[str]:
+    made = []
+    for name, size in (("single", 1), ("batch", 1000)):
+        made.append(f"SELECT djkafka_create_consumer('{name}', enabled => false, batch_messages => {size})")
+        for number, (topic, target, options) in enumerate(routes(shape)):
+            kind = "handler => 'take(djkafka_message)'" if target == "take" else f"target => '{target}'"
+            given = "".join(f", {option} => {literal(value)}" for option, value in options.items())
+            made.append(
+                f"SELECT djkafka_create_route('{name}', '{topic}', {kind}, route_order => {number}, notify => 'keys',"
+                f" parent_timeout => '1 hour'{given})"
+            )
+    return made
+
+
+def see_sql(shape: Shape) -> str:
+    tables = ["t", "parent", "other"] + ["u"] * ("u" in shape["features"])
+    counts = ["applied", "key_only", "filtered", "duplicates", "stale", "dead", "parked", "gaps", "skipped", "next_offset"]
+    parts = {table: f"(SELECT jsonb_agg(to_jsonb({table}) ORDER BY to_jsonb({table})) FROM {table})" for table in tables}
+    key = "row->'k', row->'l', row->'c'" if "key_lookup" in shape["features"] else "row->'k', row->'l'"
+    parts["log"] = (
+        f"(SELECT jsonb_agg(line ORDER BY line) FROM (SELECT jsonb_build_array(target, {key},"
+        f" jsonb_agg(jsonb_build_array(op, row) ORDER BY id)) AS line FROM log GROUP BY target, {key}) l)"
+    )
+    parts["dead"] = (
+        '(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset", sqlstate, message, hint, detail)'
+        ' ORDER BY topic, "partition", "offset") FROM djkafka_dead_letter)'
+    )
+    parts["parked"] = '(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset") ORDER BY topic, "partition", "offset") FROM djkafka_parked)'
+    parts["counts"] = (
+        f"(SELECT jsonb_agg(jsonb_build_array(topic, \"partition\", {', '.join(counts)}) ORDER BY topic, \"partition\") FROM djkafka_offset)"
+    )
+    parts["remembered"] = "(SELECT jsonb_agg(jsonb_build_array(key, version) ORDER BY key) FROM djkafka_deleted)"
+    body = ", ".join(f"'{name}', {value}" for name, value in parts.items())
+    return f"CREATE FUNCTION see() RETURNS jsonb LANGUAGE sql AS $see$ SELECT jsonb_build_object({body}) $see$"
+
+
+def ddl(shape: Shape) -> list[str]:
+    made = [*COMMON, *table_sql(shape["features"])]
+    if "handler" in shape["features"]:
+        made.append(handler_sql(shape["features"]))
+    return [*made, *routes_sql(shape), see_sql(shape)]
+
+
+RESET = [
+    "SELECT forget_all()",
+    "DELETE FROM djkafka_dead_letter",
+    "TRUNCATE t, parent, other, log CASCADE",
+]
+FORGET = ["SET client_min_messages = warning", "DROP SCHEMA x CASCADE", "DELETE FROM djkafka_consumer", "DELETE FROM djkafka_dead_letter"]
+
+
+# ---------- messages ----------
+
+
+def parent_message(shape: Shape, rnd: random.Random, id: int) -> Message:
+    value = {"id": id, "code": f"c{id}", "v": rnd.randint(1, 9)}
+    if "one_topic" in shape["features"]:
+        return {"topic": "t", "key": f"p{id}", "value": value | {"to": "parent"}}
+    return {"topic": "parent", "key": str(id), "value": value}
+
+
+def other_message(shape: Shape, rnd: random.Random, id: int) -> Message:
+    return {"topic": "other", "key": str(id), "value": {"id": id, "v": rnd.randint(1, 9)}}
+
+
+def key_of(features: list[str], rnd: random.Random) -> tuple[dict[str, Any], str]:
+    k = rnd.choice(KEYS)
+    if "bits" in features:
+        return {"k": format(k, "b")}, format(k, "b")
+    if "two_keys" in features:
+        whole = {"k": k % 3, "l": k % 2}
+        return whole, json.dumps(whole)
+    return {"k": k}, str(k)
+
+
+def t_message(shape: Shape, rnd: random.Random) -> Message:
+    features = shape["features"]
+    key, text = key_of(features, rnd)
+    message: Message = {"topic": "t", "key": text}
+    referred = features_refer(features) and key["k"] in REFERRED
+    if rnd.random() < 0.15 and not referred and not {"one_topic", "key_lookup"} & set(features):
+        if "two_keys" in features and rnd.random() < 0.5:
+            message["key"] = json.dumps({"k": key["k"]})
+        return message | {"value": None}
+    value: dict[str, Any] = dict(key)
+    if rnd.random() < 0.85:
+        value["p"] = rnd.choice([1, 2, 3, 4, None])
+    if "q" in features and rnd.random() < 0.5:
+        value["q"] = rnd.choice([1, 2, 3, 4, None])
+    if "r" in features and rnd.random() < 0.5:
+        value["r"] = rnd.choice([1, 2, None])
+    if "up" in features and rnd.random() < 0.5:
+        value["up"] = rnd.choice([None, *(n for n in REFERRED if n < key["k"])])
+    if "key_lookup" in features:
+        value["code"] = rnd.choice(["c1", "c1", "c2"])
+    elif "lookup" in features and rnd.random() < 0.5:
+        value["code"] = rnd.choice(["c1", "c2", "c3", None])
+    if "raises" in features and rnd.random() < 0.3:
+        value["g"] = rnd.choice(["c1", "c2"])
+    if "not_null" in features or rnd.random() < 0.6:
+        value["a"] = rnd.choice([0, 1, 2])
+    if rnd.random() < 0.5:
+        value["b"] = rnd.choice(["x", "y", "z"])
+    if "filter" in features and rnd.random() < 0.15:
+        value["b"] = "f"
+    if "version" in features or rnd.random() < 0.3:
+        value["v"] = rnd.randint(1, 12)
+    if "bad" in features and rnd.random() < 0.2 and not referred:
+        value["a"] = rnd.choice([3, "x", None])
+    if "version" in features and rnd.random() < 0.1 and not referred:
+        value["__deleted"] = True
+    if "one_topic" in features:
+        value["to"] = "t"
+    return message | {"value": value}
+
+
+def features_refer(features: list[str]) -> bool:
+    return "up" in features or "u" in features
+
+
+def u_message(shape: Shape, rnd: random.Random) -> Message:
+    k = rnd.choice([1, 2, 3])
+    if rnd.random() < 0.15:
+        return {"topic": "u", "key": str(k), "value": None}
+    return {"topic": "u", "key": str(k), "value": {"k": k, "t_k": rnd.choice(REFERRED), "a": rnd.randint(1, 9)}}
+
+
+def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
+    features = shape["features"]
+    made = [t_message(shape, rnd) for _ in range(rnd.randint(2, rnd.choice([5, 10, 20])))]
+    if "u" in features:
+        made += [u_message(shape, rnd) for _ in range(rnd.randint(0, 5))]
+    made += [parent_message(shape, rnd, rnd.randint(1, 4)) for _ in range(rnd.randint(0, 2))]
+    rnd.shuffle(made)
+    late = rnd.random() < 0.5
+    for make, ids in ((parent_message, [1, 2, 3, 4]), (other_message, [1, 2])):
+        for id in ids:
+            if "missing" not in features or rnd.random() < 0.6:
+                made.insert(rnd.randint(len(made) // 2 if late else 0, len(made)), make(shape, rnd, id))
+    if "missing" not in features and features_refer(features):
+        # Whatever is referred to is there in the end.
+        for k in REFERRED:
+            value = {"k": k, "a": 1, "b": "y", "p": 1, "v": 20} | ({"to": "t"} if "one_topic" in features else {})
+            made.insert(rnd.randint(0, len(made)), {"topic": "t", "key": str(k), "value": value})
+    for message in made:
+        if shape["partitions"] > 1 and message["topic"] == "t" and "bits" not in features and "two_keys" not in features:
+            message["partition"] = int(message["key"].lstrip("p")) % shape["partitions"]
+    return made
+
+
+def given(messages: list[Message]) -> list[dict[str, Any]]:
+    return [
+        {"partition": 0, "offset": offset, "timestamp": f"2024-01-01 00:00:{offset % 60:02}Z"} | message
+        for offset, message in enumerate(messages)
+    ]
+
+
+# ---------- cases ----------
+
+
+def cut(rnd: random.Random, messages: list[dict]) -> list[list[dict]]:
+    cuts = sorted(rnd.sample(range(len(messages) + 1), min(rnd.randint(1, 4), len(messages) + 1)))
+    parts = [messages[start:end] for start, end in zip([0, *cuts], [*cuts, len(messages)])]
+    return [part for part in parts if part]
+
+
+def variants(messages: list[Message], seed: int) -> list[tuple[str, str, list[list[dict]]]]:
+    """Name, consumer, batches; the first is what the others must be like."""
+    rnd = random.Random(seed)
+    made = given(messages)
+    return [
+        ("one by one", "single", [[message] for message in made]),
+        ("one batch", "batch", [made]),
+        ("cut", "batch", cut(rnd, made)),
+        ("cut elsewhere", rnd.choice(["single", "batch"]), cut(rnd, made)),
+    ]
+
+
+class Waiting:
+    # By a superuser, in a server of the test build.
+    FUNCTIONS = [
+        "CREATE FUNCTION djkafka_test_apply_waiting(consumer text, batches text[]) RETURNS jsonb"
+        " LANGUAGE c STRICT AS 'djkafka', 'djkafka_test_apply_waiting'",
+        "CREATE FUNCTION wait_long() RETURNS void LANGUAGE sql SECURITY DEFINER SET session_replication_role = replica"
+        " AS $$ UPDATE djkafka_parked SET parked_at = parked_at - interval '1 day' $$",
+        "CREATE FUNCTION forget_all() RETURNS void LANGUAGE sql SECURITY DEFINER SET session_replication_role = replica"
+        " AS $$ DELETE FROM djkafka_parked; DELETE FROM djkafka_offset; DELETE FROM djkafka_deleted $$",
+    ]
+
+    def __init__(self, connection: psycopg.Connection):
+        self.connection = connection
+        self.told: list[str] = []
+        connection.add_notify_handler(lambda notify: self.told.append(notify.payload))
+        connection.execute("LISTEN djkafka")
+
+    def make(self, shape: Shape) -> None:
+        self.connection.execute("; ".join(ddl(shape)))
+
+    def forget(self) -> None:
+        self.connection.execute("; ".join(FORGET))
+
+    def statements(self, consumer: str, batches: list[list[dict]]) -> list[str]:
+        """In the end what waits has waited for too long, and is tried once more: any message of its partitions does."""
+        arrays = ", ".join(quote(json.dumps(batch)) for batch in batches)
+        places = sorted({(message["topic"], message["partition"]) for batch in batches for message in batch})
+        last = [
+            {"topic": topic, "partition": partition, "offset": 1000, "key": "0", "value": "not for any route"}
+            for topic, partition in places
+        ]
+        return [
+            f"SELECT djkafka_test_apply_waiting('{consumer}', ARRAY[{arrays}]::text[])",
+            "SELECT see()",
+            "SELECT wait_long()",
+            "SELECT CASE WHEN EXISTS (SELECT FROM djkafka_parked) THEN"
+            f" djkafka_test_apply_waiting('{consumer}', ARRAY[{quote(json.dumps(last))}]::text[]) END",
+            "SELECT see()",
+            *RESET,
+        ]
+
+    def apply(self, consumer: str, batches: list[list[dict]]) -> dict[str, Any]:
+        self.told.clear()
+        made = results(self.connection.execute("; ".join(self.statements(consumer, batches))))
+        first, seen, _, second, later = (rows[0][0] if rows else None for rows in made[:5])
+        keys: dict[str, list[str]] = {}
+        for told in map(json.loads, self.told):
+            if "keys" in told:
+                keys.setdefault(told["topic"], []).extend(map(json.dumps, told["keys"]))
+        states = [first["state"], second and second["state"]]
+        return {"states": states, "seen": seen, "later": later, "told": {topic: sorted(keys[topic]) for topic in keys}}
+
+    def difference(self, messages: list[Message], seed: int) -> str | None:
+        reference: dict[str, Any] = {}
+        for name, consumer, batches in variants(messages, seed):
+            seen = self.apply(consumer, batches)
+            if not reference:
+                reference = seen
+            for part in ("states", "seen", "later", "told"):
+                if seen[part] == reference[part]:
+                    continue
+                values = (reference[part], seen[part])
+                if part in ("seen", "later"):
+                    which = next(which for which in seen[part] if seen[part][which] != reference[part][which])
+                    part = f"{part}.{which}"
+                    values = (values[0][which], values[1][which])
+                return f"{part}\n  one by one: {json.dumps(values[0])}\n  {name}: {json.dumps(values[1])}"
+        return None
+
+    # -- a case that differs, made smaller as long as it does
+
+    def smaller(self, shape: Shape, messages: list[Message]) -> Iterator[tuple[Shape, list[Message]]]:
+        for size in (len(messages) // 2, len(messages) // 4, 1):
+            for n in range(0, len(messages), max(size, 1)):
+                if len(messages) > size > 0:
+                    yield shape, messages[:n] + messages[n + size :]
+        for feature in shape["features"]:
+            yield shape | {"features": [other for other in shape["features"] if other != feature]}, messages
+        for n, message in enumerate(messages):
+            for name in message["value"] or {}:
+                made = copy.deepcopy(messages)
+                del made[n]["value"][name]
+                yield shape, made
+            if message.get("partition"):
+                made = copy.deepcopy(messages)
+                del made[n]["partition"]
+                yield shape, made
+
+    def differs(self, shape: Shape, messages: list[Message], seed: int) -> str | None:
+        try:
+            self.make(shape)
+            return self.difference(messages, seed)
+        except (psycopg.Error, KeyError, IndexError):
+            return None
+        finally:
+            self.forget()
+
+    def shrink(self, shape: Shape, messages: list[Message], seed: int) -> tuple[Shape, list[Message], int]:
+        going = True
+        while going:
+            going = False
+            for fewer_features, fewer in self.smaller(shape, messages):
+                found = [other for other in range(seed, seed + 3) if self.differs(fewer_features, fewer, other)]
+                if found:
+                    shape, messages, seed, going = fewer_features, fewer, found[0], True
+                    break
+        return shape, messages, seed
+
+    def check(self, seed: int, cases: int, lists: int = 5) -> str | None:
+        """Runs so many cases, some lists of messages for each shape; how the first differs that does."""
+        rnd = random.Random(seed)
+        while cases > 0:
+            shape = make_shape(rnd)
+            self.make(shape)
+            for _ in range(min(lists, cases)):
+                messages, case_seed = make_messages(rnd, shape), rnd.getrandbits(32)
+                if self.difference(messages, case_seed) is not None:
+                    self.forget()
+                    shape, messages, case_seed = self.shrink(shape, messages, case_seed)
+                    self.make(shape)
+                    what = self.difference(messages, case_seed)
+                    told = [json.dumps(message) for message in given(messages)]
+                    return "\n".join([what or "it did not differ again", *ddl(shape), *told])
+                cases -= 1
+            self.forget()
+        return None
