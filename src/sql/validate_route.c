@@ -42,6 +42,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
+#include "utils/varlena.h"
 
 PG_FUNCTION_INFO_V1(djkafka_route_validate);
 PG_FUNCTION_INFO_V1(djkafka_route_changed);
@@ -460,13 +461,19 @@ check_deeply(const DjkRouteRow *route, Oid owner)
 
 /*
  * What holds whatever there is in the database, and so for a foreign consumer
- * too: statements that read the routes of all rely on it.
+ * and without a target too: what reads the routes of all relies on it.
  */
 static void
 check_shape(const DjkRouteRow *route)
 {
 	char	  **names;
+	List	   *schemas;
 
+	if (!SplitIdentifierString(pstrdup(route->search_path), ',', &schemas))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid search_path of a route: \"%s\"", route->search_path),
+				 errhint("Write names of schemas with commas between them.")));
 	(void) djk_route_timed_columns(route, &names);
 	(void) djk_renamed_parse(route->renamed);
 }

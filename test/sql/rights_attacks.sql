@@ -467,7 +467,7 @@ SELECT djkafka_drop_consumer('looks');
 \c - attack_owner
 INSERT INTO djkafka_consumer (name, home, group_id) VALUES ('foreign', gen_random_uuid(), 'foreign') RETURNING id AS foreign \gset
 SELECT refused(format('INSERT INTO djkafka_route (consumer_id, topic, target, %s) VALUES (%s, ''t'', ''attack.secret'', %L)', split_part(s, ' ', 1), :foreign, split_part(s, ' ', 2)))
-  FROM unnest(ARRAY['columns [1]', 'columns {"a":[1]}', 'time_unit {"v":', 'renamed [1]', 'renamed 3', 'renamed {"v":"w"}']) s;
+  FROM unnest(ARRAY['columns [1]', 'columns {"a":[1]}', 'time_unit {"v":', 'renamed [1]', 'renamed 3', 'renamed {"v":"w"}', 'search_path a,"']) s;
 SELECT refused($$INSERT INTO djkafka_consumer (name, home, group_id, options) VALUES ('shapeless', gen_random_uuid(), 'shapeless', '[1]')$$);
 SELECT refused($$UPDATE djkafka_consumer SET options = '{"a": {"b": 1}}' WHERE name = 'foreign'$$);
 SELECT djkafka_create_route('foreign', 't', 'attack.secret', columns => '{"v": {"lookup": [1]}, "w": {"lookup": {"column": "v"}}}', time_unit => '{"v": 1}') > 0;
