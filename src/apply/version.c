@@ -229,7 +229,7 @@ recall(Versions *versions)
 		rows[n++].key = key_text(state, key_of(versions, i));
 	}
 	djk_catalog_enter(&identity);
-	djk_deleted_find(state->route->id, rows, n, versions->context);
+	djk_deleted_find(state->route->id, state->route->remember_deleted_s, rows, n, versions->context);
 	djk_catalog_leave(&identity);
 	getTypeInputInfo(state->columns[state->version].type, &input, &param);
 	for (int i = 0; i < n; i++)

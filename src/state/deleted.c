@@ -23,15 +23,16 @@ text_array(const DjkDeleted *rows, int n, bool versions)
 }
 
 void
-djk_deleted_find(int64 route_id, DjkDeleted *rows, int n, MemoryContext context)
+djk_deleted_find(int64 route_id, int64 keep_s, DjkDeleted *rows, int n, MemoryContext context)
 {
 	static DjkStatement select_deleted = {
 		.sql = "SELECT u.n, d.version FROM unnest($2) WITH ORDINALITY u (key, n)"
-		" JOIN @.djkafka_deleted d ON d.route_id = $1 AND d.key = u.key",
-		.nargs = 2,
-		.argtypes = {INT8OID, TEXTARRAYOID}
+		" JOIN @.djkafka_deleted d ON d.route_id = $1 AND d.key = u.key"
+		" WHERE d.deleted_at >= now() - make_interval(secs => $3)",
+		.nargs = 3,
+		.argtypes = {INT8OID, TEXTARRAYOID, FLOAT8OID}
 	};
-	Datum		values[2] = {Int64GetDatum(route_id), text_array(rows, n, false)};
+	Datum		values[3] = {Int64GetDatum(route_id), text_array(rows, n, false), Float8GetDatum((double) keep_s)};
 	int			found = (int) djk_catalog_execute(&select_deleted, values, NULL);
 
 	for (int i = 0; i < found; i++)

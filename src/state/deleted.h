@@ -19,8 +19,8 @@ typedef struct DjkDeleted
 
 /* All between djk_catalog_enter() and leave. */
 
-/* Fills in the versions, in 'context'. */
-extern void djk_deleted_find(int64 route_id, DjkDeleted *rows, int n, MemoryContext context);
+/* Fills in the versions, in 'context', of what was deleted no more than 'keep_s' seconds ago. */
+extern void djk_deleted_find(int64 route_id, int64 keep_s, DjkDeleted *rows, int n, MemoryContext context);
 
 /*
  * Remembers the versions of rows that were deleted just now; and forgets some

@@ -110,6 +110,11 @@ UPDATE djkafka_deleted SET deleted_at = now() - interval '25 hours' WHERE key = 
 SELECT run('kept', '{"id": 9, "version": 1, "__deleted": true}');
 SELECT run('kept', '{"id": 2, "version": 1, "name": "forgotten"}');
 TABLE kept ORDER BY id;
+-- no longer than it is said, whether or not anything else is deleted meanwhile
+UPDATE djkafka_deleted SET deleted_at = now() - interval '25 hours';
+SELECT run('kept', '{"id": 9, "version": 1, "name": "forgotten too"}');
+SELECT count(*) > 0 FROM djkafka_deleted;
+DELETE FROM kept WHERE id > 8;
 -- the one that fails deletes nothing; texts are nobody's settings
 ALTER TABLE kept ADD CHECK (name <> 'bad');
 SELECT run('kept', '{"id": 5, "version": 1, "name": "five"}', '{"id": 5, "version": 3, "__deleted": true}', '{"id": 5, "version": 4, "name": "bad"}', '{"id": 5, "version": 2, "name": "late"}');
