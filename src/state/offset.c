@@ -41,10 +41,10 @@ int4_array(const int *values, int n)
 	" FROM @.djkafka_offset WHERE consumer_id = $1 AND topic = $2 AND partition = ANY ($3)" \
 	" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE"
 
-/* Of a row that begins elsewhere: nothing is counted, and no message is known of its topic. */
+/* Of a row that begins elsewhere: nothing is counted, and neither a message nor the end is known of its topic. */
 #define COUNT_ANEW \
 	" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0," \
-	" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL,"
+	" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, high_watermark = NULL,"
 
 static void
 fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
@@ -193,7 +193,7 @@ djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
 	static DjkStatement update_reincarnate = {
 		.sql = "UPDATE @.djkafka_offset SET first_offset = 0, next_offset = 0, start_at = NULL,"
 		" generation = generation + 1, state = 'ok', reason = NULL, incarnation = $2,"
-		COUNT_ANEW " high_watermark = NULL, updated_at = clock_timestamp() WHERE id = $1",
+		COUNT_ANEW " updated_at = clock_timestamp() WHERE id = $1",
 		.nargs = 2,
 		.argtypes = {INT8OID, UUIDOID}
 	};

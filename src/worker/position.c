@@ -387,6 +387,7 @@ djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 	position->anchor.offset = -1;
 	position->anchoring = position->reborn = false;
 	position->fetching = false;
+	position->high_watermark = -1;	/* the end of another topic, perhaps */
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
 	positions->unresolved = true;
 }

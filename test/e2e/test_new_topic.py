@@ -81,6 +81,22 @@ def test_read_from_its_beginning(db: Database, kafka: Client, topic: str, what: 
     assert db.query("SELECT holds, accounted FROM djkafka_audit()") == [(True, len(NEW[what]))]
 
 
+@pytest.mark.parametrize("on_new_topic", ["earliest", "needs_decision"])
+def test_end_of_the_old_one(db: Database, kafka: Client, topic: str, on_new_topic: str) -> None:
+    """What is still to be read is counted up to the end of the topic that is there."""
+    read_old(db, kafka, topic, on_new_topic=on_new_topic)
+    kafka.produce(topic, records(["more"] * 100))
+    wait_count(db, "log", 103)
+    make_anew(kafka, topic, ["1"])
+    if on_new_topic == "needs_decision":
+        wait_state(db, "needs_decision", "c")
+        db.query("SELECT djkafka_seek('c', %s, 'earliest')", topic)
+    wait_count(db, "log", 104)
+    wait_state(db, "running", "c")
+    ends = "SELECT next_offset, high_watermark, lag FROM djkafka_partition_status"
+    wait_until(lambda: db.query(ends) == [(1, 1, 0)], 10, lambda: f"{db.query(ends)} is the end of the new topic")
+
+
 @pytest.mark.parametrize("when", ["running", "paused"])
 @pytest.mark.parametrize("what", ["more", "as_many", "fewer"])
 def test_a_person_decides(db: Database, kafka: Client, topic: str, what: str, when: str) -> None:
