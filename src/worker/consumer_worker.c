@@ -247,6 +247,50 @@ list_topics(DjkMember *worker)
 	}
 }
 
+/* Why nobody answers, as far as the library has told. */
+typedef struct Cause
+{
+	char	   *text;			/* in the worker's life; NULL: nothing yet */
+	bool		denied;
+} Cause;
+
+/* Before it has joined the library has nothing to tell but errors and log lines. */
+static void
+note_cause(DjkMember *worker, Cause *cause)
+{
+	DjkConsumerEvent event;
+
+	djk_consumer_drain_fd(worker->kafka);
+	while (djk_consumer_poll(worker->kafka, &event))
+	{
+		if (event.kind != DJK_EVENT_ERROR || event.error_class == DJK_KAFKA_FATAL)
+			djk_member_take_event(worker, &event);
+		/* That all brokers are down is no cause. */
+		else if (strcmp(event.error.name, "_ALL_BROKERS_DOWN") != 0)
+		{
+			if (cause->text != NULL)
+				pfree(cause->text);
+			cause->text = MemoryContextStrdup(worker->life, event.error.message);
+			cause->denied = event.error_class == DJK_KAFKA_DENIED;
+			djk_slot_set_error(djk_slot_mine(), cause->text);
+		}
+	}
+}
+
+static void
+tell_unanswered(DjkMember *worker, const DjkError *error, const Cause *cause)
+{
+	if (cause->denied)
+		djk_member_set_state(worker, DJK_STATE_BROKEN, cause->text, DJK_DENIED_HINT);
+	else if (error->sqlstate != DJK_ERRCODE_UNREACHABLE)
+		djk_member_set_state(worker, DJK_STATE_BROKEN, error->message, error->hint);
+	else
+		djk_member_set_state(worker, DJK_STATE_UNREACHABLE,
+				  psprintf("no broker answers at %s%s%s", bootstrap_servers(&worker->connection),
+						   cause->text ? ": " : "", cause->text ? cause->text : ""),
+				  DJK_UNREACHABLE_HINT);
+}
+
 /*
  * A group belongs to one database: nothing is read while somebody else works in
  * it.  What an earlier definition left in it is cleared away.  The embedded
@@ -256,6 +300,7 @@ static void
 wait_for_group(DjkMember *worker)
 {
 	int			cleared = 0;
+	Cause		cause = {0};
 
 	while (!worker->connection.embedded)
 	{
@@ -267,6 +312,7 @@ wait_for_group(DjkMember *worker)
 		housekeep(worker);
 		view = djk_consumer_look(worker->kafka, worker->row->group_id, worker->topics, worker->ntopics,
 								 LOOKUP_TIMEOUT_MS);
+		note_cause(worker, &cause);
 		foreign = djk_group_foreign_member(worker, view);
 		if (view->answered && foreign == NULL)
 		{
@@ -279,9 +325,7 @@ wait_for_group(DjkMember *worker)
 					  psprintf("%s is a member of group \"%s\"", foreign, worker->row->group_id),
 					  "Stop it; the consumer then goes on by itself. Or use another group_id.");
 		else
-			djk_member_set_state(worker, DJK_STATE_UNREACHABLE,
-					  psprintf("no broker answers at %s", bootstrap_servers(&worker->connection)),
-					  DJK_UNREACHABLE_HINT);
+			tell_unanswered(worker, &view->error, &cause);
 		djk_worker_report_idle("waiting for the group");
 		djk_worker_wait(-1, RETRY_SOON_MS, "DjkafkaGroup");
 	}

@@ -159,9 +159,26 @@ tell_missing(DjkMember *worker, const char *topic, const DjkError *error)
 {
 	if (error != NULL)
 		djk_member_set_state(worker, DJK_STATE_BROKEN, psprintf("topic \"%s\": %s", topic, error->message),
-							 "Check the user mapping of the server, and the ACLs of the topic and the group.");
+							 DJK_DENIED_HINT);
 	else
 		djk_member_wait_for_topic(worker, topic);
+}
+
+/* Of what this worker was given, a partition that no broker leads: palloc'd, or NULL. */
+static char *
+find_leaderless(const DjkMember *worker, const DjkGroupView *view)
+{
+	for (int i = 0; i < view->ntopics; i++)
+	{
+		const DjkTopicInfo *topic = &view->topics[i];
+
+		for (int p = 0; topic->error.sqlstate == 0 && p < topic->npartitions; p++)
+		{
+			if (topic->leaders[p] < 0 && djk_positions_find(worker->positions, topic->name, p) != NULL)
+				return psprintf("partition %d of topic \"%s\" has no leader", p, topic->name);
+		}
+	}
+	return NULL;
 }
 
 /* ---------- acting on it ---------- */
@@ -233,6 +250,7 @@ take_view(DjkMember *worker, const DjkGroupView *view)
 {
 	char	   *foreign;
 	const char *missing;
+	char	   *leaderless;
 	char	   *difference;
 	const DjkError *error;
 
@@ -256,12 +274,15 @@ take_view(DjkMember *worker, const DjkGroupView *view)
 	worker->differs_since = 0;
 	worker->rejoins = 0;
 	missing = find_missing(worker, view, &error);
-	worker->covered = missing == NULL;
+	leaderless = find_leaderless(worker, view);
+	worker->covered = missing == NULL && leaderless == NULL;
 	rest(worker, worker->covered ? LOOK_NOW_AND_THEN_MS : LOOK_LATER_MS);
 	if (worker->covered)
 		djk_member_set_running(worker);
-	else if (may_tell(worker))
+	else if (may_tell(worker) && missing != NULL)
 		tell_missing(worker, missing, error);
+	else if (may_tell(worker))
+		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, leaderless, DJK_BROKERS_HINT);
 	return NULL;
 }
 

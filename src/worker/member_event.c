@@ -27,7 +27,7 @@ fetch_and_tell(DjkMember *worker)
 	djk_positions_publish(worker->positions, worker->args.worker);
 	if (worker->positions->trouble != NULL)
 		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, worker->positions->trouble,
-				  "Check the brokers; the worker goes on by itself.");
+				  DJK_BROKERS_HINT);
 	else if (djk_positions_count(worker->positions) > 0)
 		djk_member_set_running(worker);
 }
@@ -256,7 +256,7 @@ take_error(DjkMember *worker, const DjkConsumerEvent *event)
 			break;
 		case DJK_KAFKA_DENIED:
 			djk_member_set_state(worker, DJK_STATE_BROKEN, event->error.message,
-					  "Check the user mapping of the server, and the ACLs of the topic and the group.");
+					  DJK_DENIED_HINT);
 			break;
 		case DJK_KAFKA_RETRIABLE:
 			if (event->error.sqlstate == DJK_ERRCODE_UNREACHABLE)

@@ -17,6 +17,12 @@
 /* What helps when no broker answers. */
 #define DJK_UNREACHABLE_HINT	"Check bootstrap_servers, the network and the brokers."
 
+/* The same where others answer. */
+#define DJK_BROKERS_HINT	"Check the brokers; the worker goes on by itself."
+
+/* What helps a consumer that Kafka refuses. */
+#define DJK_DENIED_HINT		"Check the user mapping of the server, and the ACLs of the topic and the group."
+
 /* Carried in bgw_extra to a dynamic worker. */
 typedef struct DjkWorkerArgs
 {

@@ -2,8 +2,10 @@
 
 import psycopg
 import pytest
+from confluent_kafka.admin import AclOperation, ResourceType
 from lib.djkafka import assert_audit, dead_letters, status, to_json, wait_caught_up, wait_count, wait_state, wait_value, workers
 from lib.kafka import Client, Record
+from lib.outbox import make_server
 from lib.postgres import Database
 from lib.wait import wait_until
 
@@ -176,6 +178,25 @@ def test_broker_unreachable(own_cluster, unique) -> None:
     assert "127.0.0.1:1" in f"{found['reason']} {found['last_error']}"
     assert not cluster.crashes()
     cluster.stop(timeout=20)
+
+
+def test_wrong_password(db: Database, kafka: Client, topic: str, secure_address: str) -> None:
+    secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
+    server = make_server(db, secure_address, "at_least_once", **secure)
+    mapping = "USER MAPPING FOR %s SERVER %s OPTIONS" % (db.owner, server)
+    db.query(f"CREATE {mapping} (sasl_username 'app', sasl_password 'wrong')", user="postgres")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('default', server => %s, group_id => %s)", server, topic)
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    found = wait_state(db, "broken")
+    assert "uthentication" in found["reason"] and "user mapping" in found["hint"]
+
+    kafka.allow("app", ResourceType.GROUP, topic, AclOperation.READ)
+    kafka.allow("app", ResourceType.TOPIC, topic, AclOperation.READ)
+    kafka.produce(topic, [Record(to_json(id=1))])
+    db.query(f"ALTER {mapping} (SET sasl_password 'secret')", user="postgres")
+    wait_count(db, "item", 1)
+    wait_state(db, "running")
 
 
 def test_out_of_worker_slots(own_cluster, kafka: Client, topic: str, unique) -> None:

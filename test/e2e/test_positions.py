@@ -7,7 +7,7 @@ from lib.djkafka import assert_audit, explain, positions, status, wait_count, wa
 from lib.kafka import Broker, Client, Record
 from lib.outbox import make_server
 from lib.postgres import Database
-from lib.wait import wait_until
+from lib.wait import stays_true, wait_until
 
 LAME = 6
 
@@ -44,3 +44,35 @@ def test_partitions_without_leader(
     wait_state(db, "running")
     assert positions(db, topic) == {number: 2 if number == LAME else 1 for number in range(LAME + 2)}
     assert_audit(db, messages=LAME + 3)
+
+
+def test_leader_lost_meanwhile(two_brokers: tuple[Broker, Broker], db: Database, unique: Callable[[str], str]) -> None:
+    """A partition that is read and has no leader any more says nothing by itself: the state does, and its lag is not known."""
+    first, second = two_brokers
+    client = Client(first.address)
+    topic = unique("topic")
+    client.place_topic(topic, [[1], [2]])
+    client.produce(topic, [Record(f"{number}", partition=number) for number in range(2)])
+    server = make_server(db, first.address, "at_least_once")
+    db.query("CREATE TABLE log (value text, partition int)")
+    db.query("SELECT djkafka_create_consumer('default', server => %s)", server)
+    db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'text')", topic)
+    wait_count(db, "log", 2)
+    wait_state(db, "running")
+
+    def is_told() -> bool:
+        found = status(db)
+        return found["state"] == "unreachable" and f'partition 1 of topic "{topic}" has no leader' in found["reason"]
+
+    second.kill()
+    wait_until(is_told, 30, lambda: explain(db))
+    client.produce(topic, [Record("live", partition=0)])
+    wait_count(db, "log", 3, timeout=3)
+    stays_true(is_told, 3, "what is read beside it is no proof")
+    assert status(db)["lag"] is None
+
+    second.start()
+    wait_state(db, "running", timeout=60)
+    client.produce(topic, [Record("again", partition=1)])
+    wait_count(db, "log", 4)
+    assert_audit(db, messages=4)
