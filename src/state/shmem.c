@@ -223,6 +223,22 @@ wake_supervisor(Oid database)
 	return found;
 }
 
+/* Lock held. */
+static void
+wake_launcher(void)
+{
+	for (int i = 0; i < shared->nslots; i++)
+	{
+		Slot	   *s = &shared->slots[i];
+
+		if (s->in_use && s->status.pid != 0 && s->status.key.kind == DJK_KIND_LAUNCHER)
+		{
+			s->wake = true;
+			SetLatch(s->latch);
+		}
+	}
+}
+
 /* A database's slots that no process has: what follows a supervisor makes its own.  Lock held. */
 static void
 forget_workers(Oid database)
@@ -252,7 +268,12 @@ detach_slot(int code, Datum arg)
 		if (s->status.key.kind == DJK_KIND_EMBEDDED_BROKER)
 			shared->embedded_bootstrap[0] = '\0';
 		if (s->status.key.kind == DJK_KIND_SUPERVISOR)
+		{
 			forget_workers(s->status.key.database);
+			/* One that failed, or was ended, is missed at once. */
+			if (s->leaving != DJK_LEFT_WANTED)
+				wake_launcher();
+		}
 		/* A supervised worker's slot belongs to somebody else, who wants to know. */
 		if (!is_supervised(s->status.key.kind) || !wake_supervisor(s->status.key.database))
 			s->in_use = false;

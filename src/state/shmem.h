@@ -81,11 +81,11 @@ typedef struct DjkSlotStatus
 	TimestampTz last_error_at;
 } DjkSlotStatus;
 
-/* How a consumer worker ended, for its supervisor. */
+/* How a worker ended, for its supervisor; and a supervisor, for the launcher. */
 typedef enum DjkLeaving
 {
 	DJK_LEFT_UNKNOWN,			/* terminated or crashed: nothing was recorded */
-	DJK_LEFT_WANTED,			/* asked to, or its definition changed */
+	DJK_LEFT_WANTED,			/* asked to, not wanted, or its definition changed */
 	DJK_LEFT_FAILED				/* an error: state and reason tell */
 } DjkLeaving;
 

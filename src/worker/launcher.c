@@ -8,7 +8,8 @@
  * leaves by itself when its database is no longer listed or has no extension;
  * it is tried again when something in the database wakes us, and else once a
  * minute.  What wakes us while one runs may have come too late for it, when it
- * had looked already and was about to leave: it is tried again then, too.
+ * had looked already and was about to leave: it is tried again then, too.  One
+ * that ends in any other way wakes us itself.
  *
  *-------------------------------------------------------------------------
  */

@@ -92,6 +92,7 @@ static void
 leave(const char *reason)
 {
 	ereport(LOG, (errmsg("djkafka supervisor leaves: %s", reason)));
+	djk_slot_set_leaving(djk_slot_mine(), DJK_LEFT_WANTED);
 	proc_exit(0);
 }
 

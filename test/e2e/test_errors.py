@@ -199,6 +199,19 @@ def test_wrong_password(db: Database, kafka: Client, topic: str, secure_address:
     wait_state(db, "running")
 
 
+@pytest.mark.parametrize("function", ["pg_terminate_backend", "pg_cancel_backend"])
+def test_supervisor_that_is_ended(db: Database, cluster, function: str) -> None:
+    """It is missed at once, however soon after its start: nobody else would start workers again."""
+
+    def supervisors() -> list[int]:
+        return list(db.workers("djkafka supervisor"))
+
+    for _ in range(2):
+        old = wait_until(supervisors, message="there is a supervisor")
+        cluster.query(f"SELECT {function}(%s)", old[0])
+        wait_until(lambda: set(supervisors()) - set(old), 10, "there is another one")
+
+
 def test_out_of_worker_slots(own_cluster, kafka: Client, topic: str, unique) -> None:
     cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, max_worker_processes=3)
     db = Database(cluster, unique("db"))
