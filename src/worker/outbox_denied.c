@@ -11,9 +11,12 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/outbox_sender.h"
+#include "worker/outbox_denied.h"
 
 #include "nodes/pg_list.h"
+#include "worker/outbox_deliver.h"
+#include "worker/outbox_number.h"
+#include "worker/outbox_topic.h"
 
 #define CALL_MS		30000
 
@@ -26,8 +29,8 @@ end_unheard(DjkSender *sender)
 {
 	DjkError	error = {0};
 
-	if (djk_producer_spent(sender->producer, NULL) ||
-		djk_producer_abort(sender->producer, CALL_MS, &error) != DJK_TRANSACTION_OK)
+	if (djk_producer_spent(sender->link.producer, NULL) ||
+		djk_producer_abort(sender->link.producer, CALL_MS, &error) != DJK_TRANSACTION_OK)
 		djk_sender_drop_producer(sender);
 }
 
@@ -40,7 +43,7 @@ djk_sender_is_denial(const DjkError *error)
 bool
 djk_sender_is_denied(DjkSender *sender, DjkError *error)
 {
-	return !djk_producer_spent(sender->producer, NULL) &&
+	return !djk_producer_spent(sender->link.producer, NULL) &&
 		djk_sender_carry(sender, error) == DJK_TRANSACTION_ABORT && djk_sender_is_denial(error);
 }
 
@@ -51,22 +54,22 @@ djk_sender_is_denied(DjkSender *sender, DjkError *error)
 static bool
 may_write(DjkSender *sender, const DjkOutgoing *message, DjkError *error)
 {
-	DjkOutboxBatch batch = sender->batch;
-	uint8	   *suspicion = sender->suspicion;
+	DjkOutboxBatch batch = sender->work.batch;
+	uint8	   *suspicion = sender->work.suspicion;
 	DjkOutgoing probe = *message;
 	uint8		unsuspected = 0;
 	bool		sent;
 	bool		denied;
 
 	djk_sender_require_ready(sender);
-	if (djk_producer_begin(sender->producer, error) != DJK_TRANSACTION_OK)
+	if (djk_producer_begin(sender->link.producer, error) != DJK_TRANSACTION_OK)
 		return true;
-	sender->batch.messages = &probe;
-	sender->batch.nmessages = 1;
-	sender->suspicion = &unsuspected;
+	sender->work.batch.messages = &probe;
+	sender->work.batch.nmessages = 1;
+	sender->work.suspicion = &unsuspected;
 	sent = djk_sender_send(sender, true);
-	sender->batch = batch;
-	sender->suspicion = suspicion;
+	sender->work.batch = batch;
+	sender->work.suspicion = suspicion;
 
 	/* One that is refused for its own sake says nothing of its topic. */
 	denied = !sent && probe.delivery == DJK_DELIVERY_PENDING && djk_sender_is_denied(sender, error);
@@ -88,7 +91,7 @@ is_of_one_topic(const DjkOutboxBatch *batch)
 bool
 djk_sender_block_denied(DjkSender *sender, const DjkError *reason)
 {
-	DjkOutboxBatch *batch = &sender->batch;
+	DjkOutboxBatch *batch = &sender->work.batch;
 	bool		is_one = is_of_one_topic(batch);
 	List	   *tried = NIL;
 	List	   *denied = NIL;

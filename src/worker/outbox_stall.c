@@ -27,11 +27,13 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/outbox_sender.h"
+#include "worker/outbox_stall.h"
 
 #include "base/clock.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+#include "worker/outbox_leave.h"
+#include "worker/outbox_topic.h"
 
 #define LOOK_EVERY_MS		2000
 #define LOOK_MS				1000
@@ -47,7 +49,7 @@ next_topic(DjkSender *sender, const DjkStall *stall, int *i, int end)
 {
 	for (; *i < end; (*i)++)
 	{
-		const DjkOutgoing *message = &sender->batch.messages[*i];
+		const DjkOutgoing *message = &sender->work.batch.messages[*i];
 		DjkOutboxTopic *topic;
 
 		if (message->delivery != DJK_DELIVERY_PENDING)
@@ -70,7 +72,7 @@ look_at_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
 		DjkTopicLook look;
 
 		djk_sender_housekeep(sender);
-		if (djk_producer_look_at_topic(sender->producer, topic->name, LOOK_MS, &look) == DJK_DELIVERY_FAILED)
+		if (djk_producer_look_at_topic(sender->link.producer, topic->name, LOOK_MS, &look) == DJK_DELIVERY_FAILED)
 			return false;
 		topic->leaderless = look.leaderless;
 		topic->looked_at = stall->looked_at;
@@ -116,9 +118,9 @@ hold_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
 	{
 		DjkOutboxTopic *topic;
 
-		if (sender->batch.messages[i].delivery != DJK_DELIVERY_PENDING)
+		if (sender->work.batch.messages[i].delivery != DJK_DELIVERY_PENDING)
 			continue;
-		topic = djk_sender_topic(sender, sender->batch.messages[i].topic);
+		topic = djk_sender_topic(sender, sender->work.batch.messages[i].topic);
 		if (!is_stalled(sender, topic, stall))
 			continue;
 		if (sender->connection.exactly_once)
@@ -137,7 +139,7 @@ hold_topics(DjkSender *sender, const DjkStall *stall, int first, int end)
 static bool
 stands_still(const DjkSender *sender, DjkStall *stall)
 {
-	int			in_flight = djk_producer_in_flight(sender->producer);
+	int			in_flight = djk_producer_in_flight(sender->link.producer);
 
 	if (stall->since != 0 && in_flight == stall->in_flight)
 		return true;
@@ -152,7 +154,7 @@ has_failed_transaction(DjkSender *sender)
 {
 	DjkError	error = {0};
 
-	return sender->connection.exactly_once && djk_producer_begin(sender->producer, &error) == DJK_TRANSACTION_ABORT;
+	return sender->connection.exactly_once && djk_producer_begin(sender->link.producer, &error) == DJK_TRANSACTION_ABORT;
 }
 
 static bool

@@ -6,16 +6,16 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "worker/outbox_sender.h"
+#include "worker/outbox_turn.h"
 
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
-
-#define CHECK_HELD_MS		1000
+#include "worker/outbox_carried.h"
+#include "worker/outbox_leave.h"
+#include "worker/outbox_topic.h"
 
 #define BATCH_MESSAGES		10000
 #define BATCH_BYTES			(8 * 1024 * 1024)
@@ -26,56 +26,6 @@ static const DjkOutboxLimits batch_limits = {.messages = BATCH_MESSAGES, .bytes 
 static const DjkOutboxLimits ahead_limits = {
 	.messages = BATCH_MESSAGES, .bytes = BATCH_BYTES, .rows = 5 * BATCH_MESSAGES
 };
-
-static bool
-is_held(const char *topic, void *arg)
-{
-	return djk_sender_topic(arg, topic)->held;
-}
-
-/* The held topic whose time came first; NULL if none's has. */
-static DjkOutboxTopic *
-find_due_topic(DjkSender *sender)
-{
-	TimestampTz now = djk_clock_now();
-	DjkOutboxTopic *first = NULL;
-	HASH_SEQ_STATUS scan;
-	DjkOutboxTopic *topic;
-
-	if (sender->nheld == 0)
-		return NULL;
-	hash_seq_init(&scan, sender->topics);
-	while ((topic = hash_seq_search(&scan)) != NULL)
-	{
-		if (topic->held && topic->next_check <= now && (first == NULL || topic->next_check < first->next_check))
-			first = topic;
-	}
-	return first;
-}
-
-/*
- * The same, if it can be written to again; else its next time is later.  One
- * look at a time, so that many topics do not keep new messages waiting.
- */
-static DjkOutboxTopic *
-find_open_topic(DjkSender *sender)
-{
-	DjkOutboxTopic *topic = find_due_topic(sender);
-	DjkTopicLook look = {0};
-
-	if (topic == NULL)
-		return NULL;
-	djk_sender_require_producer(sender);
-	/* The check waits for what the broker may be making, which the next look sees as well. */
-	if (!topic->checked &&
-		djk_producer_look_at_topic(sender->producer, topic->name, CHECK_HELD_MS, &look) == DJK_DELIVERY_DONE)
-		topic->checked = djk_producer_check_topic(sender->producer, topic->name, CHECK_HELD_MS,
-												  &look) == DJK_DELIVERY_DONE;
-	if (topic->checked)
-		return topic;
-	djk_sender_hold_topic(sender, topic, look.error.message ? look.error.message : "no answer");
-	return NULL;
-}
 
 /*
  * What is claimed must be durable before it is sent, and with it what was read;
@@ -96,13 +46,13 @@ djk_sender_read_ahead(DjkSender *sender)
 {
 	DjkIdentity identity;
 
-	if (sender->ahead.context != NULL || sender->nheld > 0 || sender->leaving != NULL ||
+	if (sender->work.ahead.context != NULL || sender->topics.nheld > 0 || sender->leaving != NULL ||
 		!djk_outbox_has_more(sender->outbox))
 		return;
 	djk_worker_report_busy("reading the next batch");
-	sender->ahead.context = sender->spare;
+	sender->work.ahead.context = sender->work.spare;
 	djk_worker_begin(&identity);
-	djk_outbox_read_ahead(sender->outbox, &ahead_limits, &sender->ahead);
+	djk_outbox_read_ahead(sender->outbox, &ahead_limits, &sender->work.ahead);
 	djk_worker_commit(&identity);
 }
 
@@ -110,16 +60,22 @@ djk_sender_read_ahead(DjkSender *sender)
 static bool
 claim_ahead(DjkSender *sender, DjkOutboxBatch *batch)
 {
-	DjkOutboxBatch ahead = sender->ahead;
+	DjkOutboxBatch ahead = sender->work.ahead;
 
-	memset(&sender->ahead, 0, sizeof(sender->ahead));
-	if (sender->nheld == 0 && djk_outbox_claim_ahead(sender->outbox, &ahead))
+	memset(&sender->work.ahead, 0, sizeof(sender->work.ahead));
+	if (sender->topics.nheld == 0 && djk_outbox_claim_ahead(sender->outbox, &ahead))
 	{
 		*batch = ahead;
 		return true;
 	}
 	MemoryContextReset(batch->context);
 	return false;
+}
+
+static bool
+is_held(const char *topic, void *arg)
+{
+	return djk_sender_topic(arg, topic)->held;
 }
 
 static bool
@@ -139,18 +95,18 @@ claim(DjkSender *sender, DjkOutboxTopic *due, DjkOutboxBatch *batch)
 		djk_sender_release_topic(sender, due);
 		limits = batch_limits;
 	}
-	return djk_outbox_claim(sender->outbox, &limits, sender->nheld > 0 ? is_held : NULL, sender, batch);
+	return djk_outbox_claim(sender->outbox, &limits, sender->topics.nheld > 0 ? is_held : NULL, sender, batch);
 }
 
 void
 djk_sender_swap_batches(DjkSender *sender, const DjkOutboxBatch *next)
 {
-	sender->spare = sender->batch.context;
-	sender->batch = *next;
-	MemoryContextReset(sender->spare);
-	sender->suspicion = NULL;
+	sender->work.spare = sender->work.batch.context;
+	sender->work.batch = *next;
+	MemoryContextReset(sender->work.spare);
+	sender->work.suspicion = NULL;
 	if (next->nmessages > 0)
-		sender->suspicion = MemoryContextAllocZero(next->context, next->nmessages);
+		sender->work.suspicion = MemoryContextAllocZero(next->context, next->nmessages);
 }
 
 /* Of a batch of one topic: it took one and refused none for the topic's sake. */
@@ -173,15 +129,15 @@ confirm_batch(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
 
-	if (outbox->claimed_topic != NULL && takes_messages(&sender->batch))
+	if (outbox->claimed_topic != NULL && takes_messages(&sender->work.batch))
 	{
 		DjkOutboxTopic *topic = djk_sender_topic(sender, outbox->claimed_topic);
 
 		topic->attempt = 0;
 		topic->silent = false;
 	}
-	djk_outbox_set_aside(outbox, &sender->batch);
-	djk_outbox_confirm(outbox, &sender->batch, djk_delivery_retention_s > 0);
+	djk_outbox_set_aside(outbox, &sender->work.batch);
+	djk_outbox_confirm(outbox, &sender->work.batch, djk_delivery_retention_s > 0);
 }
 
 void
@@ -193,7 +149,7 @@ djk_sender_confirm(DjkSender *sender)
 	confirm_batch(sender);
 	djk_outbox_store(sender->outbox);
 	djk_worker_commit(&identity);
-	sender->unconfirmed = false;
+	sender->work.unconfirmed = false;
 }
 
 /*
@@ -219,9 +175,9 @@ bool
 djk_sender_turn(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
-	DjkOutboxTopic *open = sender->held_turn ? find_open_topic(sender) : NULL;
-	DjkOutboxBatch next = {.context = sender->spare};
-	int			sent = sender->batch.nmessages;
+	DjkOutboxTopic *open = sender->topics.held_turn ? djk_sender_open_topic(sender) : NULL;
+	DjkOutboxBatch next = {.context = sender->work.spare};
+	int			sent = sender->work.batch.nmessages;
 	bool		confirms = outbox->batch != outbox->confirmed;
 	DjkIdentity identity;
 	bool		found;
@@ -243,13 +199,13 @@ djk_sender_turn(DjkSender *sender)
 	if (next.nmessages > 0 && !outbox->enabled)
 		unclaim_and_leave(sender, confirms);
 	djk_worker_commit_as(&identity, next.nmessages > 0 ? djk_sender_durable() : "off");
-	sender->unconfirmed = false;
+	sender->work.unconfirmed = false;
 
 	djk_sender_swap_batches(sender, &next);
 	if (sent > 0)
 		djk_slot_add_batch(djk_slot_mine(), sent);
-	sender->held_turn = !sender->held_turn;
-	return found || find_due_topic(sender) != NULL;
+	sender->topics.held_turn = !sender->topics.held_turn;
+	return found || djk_sender_due_topic(sender) != NULL;
 }
 
 void
