@@ -2,19 +2,22 @@
 #
 #   make && make install     build and install with PGXS (PG_CONFIG=... picks the server)
 #   make demo                the main job in a throw-away server, installing what is missing
+#   make check T=publish     the SQL suite, or the test of pytest, that T names; all in SQL without T
 #   make test                every suite but the long ones, with a real Apache Kafka
 #   make test-long           random faults, volumes, poisoned memory, up to two hours
 #
-# The last three are usable before PostgreSQL is installed, so they are answered
+# The last four are usable before PostgreSQL is installed, so they are answered
 # before PGXS is looked for.
 
-.PHONY: demo test test-long bench
+.PHONY: demo check test test-long bench
 .DEFAULT_GOAL := all
 
-demo test test-long bench:
+ifneq ($(filter demo check test test-long bench,$(MAKECMDGOALS)),)
+
+demo check test test-long bench:
 	@scripts/run $@
 
-ifeq ($(filter demo test test-long bench,$(MAKECMDGOALS)),)
+else
 
 EXTENSION  = djkafka
 MODULE_big = djkafka
@@ -29,7 +32,6 @@ SHLIB_LINK  = -lrdkafka -ljansson -Wl,--version-script=$(srcdir)/src/djkafka.map
 # Test-only SQL functions over pure modules; never part of an installed build.
 ifdef DJK_TEST
 OBJS      += $(patsubst %.c,%.o,$(sort $(wildcard test/src/*.c)))
-PG_CPPFLAGS += -DDJK_TEST
 endif
 
 REGRESS        = $(shell cat $(srcdir)/test/regress.list 2>/dev/null)
