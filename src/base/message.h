@@ -8,7 +8,7 @@
  * without a transaction.
  *
  * All bytes are hostile: length-counted, any encoding, NUL included.  They
- * belong to the batch and stay valid until djk_batch_clear().
+ * belong to the batch and stay valid until it is cleared.
  *
  *-------------------------------------------------------------------------
  */

@@ -44,7 +44,7 @@ typedef struct DjkField
 /*
  * A decoded value: either an object's fields in message order (a repeated name
  * appears again, the last wins), or one bare value.  Reused from message to
- * message: djk_codec_decode() overwrites it; memory comes from 'context'.
+ * message: decode() overwrites it; memory comes from 'context'.
  */
 typedef struct DjkDecoded
 {

@@ -61,7 +61,7 @@ typedef struct DjkTopicPartition
 typedef enum DjkConsumerEventKind
 {
 	DJK_EVENT_NONE,				/* the queue is empty: wait on the fd */
-	DJK_EVENT_MESSAGE,			/* message: see djk_consumer_event_* below */
+	DJK_EVENT_MESSAGE,			/* topic, partition, offset and all else of a message */
 	DJK_EVENT_EOF,				/* topic, partition, offset = end of the partition */
 	DJK_EVENT_ASSIGN,			/* rebalance: partitions[] given (all, or more if cooperative) */
 	DJK_EVENT_REVOKE,			/* rebalance: partitions[] taken (all, or some if cooperative) */

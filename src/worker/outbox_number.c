@@ -246,7 +246,7 @@ djk_sender_recover(DjkSender *sender)
 	}
 	if (djk_sender_was_not_sent(outbox, number))
 	{
-		/* From what was not asked for learn_number() goes on. */
+		/* From what was not asked for djk_sender_learn_number() goes on. */
 		if (outbox->carried == DJK_CARRIED_UNASKED)
 			return;
 		djk_sender_note_known(sender, number);

@@ -32,6 +32,16 @@ CONFINED = {
 # Converting an array converts its elements: these may call each other in a circle.
 MAY_CIRCLE = r"codec/convert(_\w+)?"
 
+COMMENT = re.compile(r"/\*.*?\*/", re.S)
+
+# Names in comments that are the server's, the C library's, Java's, or made by a number.
+FOREIGN_FILES = {"postgres.h", "regex.h", "async.c"}
+FOREIGN_FUNCTIONS = {
+    "enum_in", "errfinish", "exit", "incremental_unassign", "json_populate_record", "jsonb_populate_record",
+    "nameUUIDFromBytes", "now", "Now", "statement_timestamp", "strtod", "xml_is_document",
+}
+NUMBERED = r"djk_(\w+_)?\d+"
+
 FUNCTION_LINES = 80
 FILE_LINES = 800
 
@@ -157,6 +167,24 @@ def check_circles(tree: Path) -> Iterator[str]:
     for circle in circles:
         if not all(re.fullmatch(MAY_CIRCLE, name) for name in circle):
             yield ", ".join(sorted(circle))
+
+
+def check_comments(tree: Path) -> Iterator[str]:
+    """comments name only files and functions that exist"""
+    paths = [*sources(tree), *sorted(tree.glob("test/src/*.[ch]"))]
+    texts = {path: path.read_text() for path in paths}
+    files = {path.name for path in paths} | FOREIGN_FILES
+    words = set(re.findall(r"\w+", (tree / "sql/djkafka--0.1.sql").read_text())) | FOREIGN_FUNCTIONS
+    for text in texts.values():
+        words.update(re.findall(r"\w+", COMMENT.sub(" ", text)))
+    for path, text in texts.items():
+        for comment in COMMENT.finditer(text):
+            said = re.sub(r'"[^"\n]*"', "", comment[0])
+            names = set(re.findall(r"\b(?:djk_|Djk|DJK_)\w+|\b\w+(?=\(\))", said)) - words
+            unknown = {name for name in names if not re.fullmatch(NUMBERED, name)}
+            unknown |= set(re.findall(r"\b\w+\.[ch]\b", said)) - files
+            line = text.count("\n", 0, comment.start()) + 1
+            yield from (f"{path.relative_to(tree)}:{line}: there is no {name}" for name in sorted(unknown))
 
 
 def check_lists(tree: Path) -> Iterator[str]:
