@@ -591,6 +591,10 @@ CREATE FUNCTION @extschema@.djkafka_offset_guard() RETURNS trigger
 AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION @extschema@.djkafka_offset_guard() IS 'trigger: only workers and djkafka_seek write offsets and what waits';
 
+CREATE FUNCTION @extschema@.djkafka_owner_guard() RETURNS trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.djkafka_owner_guard() IS 'trigger: only whoever may change a consumer writes what decides what it applies';
+
 CREATE FUNCTION @extschema@.djkafka_wake_trigger() RETURNS trigger
 AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON FUNCTION @extschema@.djkafka_wake_trigger() IS 'trigger: wakes the database''s supervisor when the transaction commits';
@@ -621,6 +625,13 @@ ALTER TABLE @extschema@.djkafka_offset ENABLE ALWAYS TRIGGER djkafka_offset_guar
 CREATE TRIGGER djkafka_parked_guard BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.djkafka_parked
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_offset_guard();
 ALTER TABLE @extschema@.djkafka_parked ENABLE ALWAYS TRIGGER djkafka_parked_guard;
+CREATE TRIGGER djkafka_deleted_guard BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.djkafka_deleted
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_owner_guard();
+ALTER TABLE @extschema@.djkafka_deleted ENABLE ALWAYS TRIGGER djkafka_deleted_guard;
+-- Who may delete letters may give them up, whosever they are.
+CREATE TRIGGER djkafka_dead_letter_guard BEFORE INSERT OR UPDATE ON @extschema@.djkafka_dead_letter
+    FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_owner_guard();
+ALTER TABLE @extschema@.djkafka_dead_letter ENABLE ALWAYS TRIGGER djkafka_dead_letter_guard;
 
 -- djkafka_produce writes without triggers: these see what somebody else inserts.
 CREATE FUNCTION @extschema@.djkafka_outbox_guard() RETURNS trigger
@@ -1468,6 +1479,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_route_validate(),
     @extschema@.djkafka_route_changed(),
     @extschema@.djkafka_offset_guard(),
+    @extschema@.djkafka_owner_guard(),
     @extschema@.djkafka_wake_trigger(),
     @extschema@.djkafka_outbox_guard(),
     @extschema@.djkafka_outbox_server_guard(),

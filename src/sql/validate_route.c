@@ -46,7 +46,6 @@
 
 PG_FUNCTION_INFO_V1(djkafka_route_validate);
 PG_FUNCTION_INFO_V1(djkafka_route_changed);
-PG_FUNCTION_INFO_V1(djkafka_offset_guard);
 PG_FUNCTION_INFO_V1(djkafka_target_dropped);
 
 #define PATTERN_MAX		1000
@@ -598,30 +597,6 @@ djkafka_route_changed(PG_FUNCTION_ARGS)
 			forget_deleted(&row, &old);
 	}
 	return PointerGetDatum(NULL);
-}
-
-Datum
-djkafka_offset_guard(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkTriggerRow row;
-	bool		isnull;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "djkafka_offset_guard must be called as a trigger");
-	row = djk_trigger_row(trigdata, "offset");
-	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
-		return PointerGetDatum(row.tuple);
-	/* A dump brings the offsets of its consumers, which are foreign here. */
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) &&
-		!load_consumer(DatumGetInt64(djk_trigger_row_get(&row, "consumer_id", &isnull))).is_home)
-		return PointerGetDatum(row.tuple);
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 strcmp(RelationGetRelationName(trigdata->tg_relation), "djkafka_parked") == 0 ?
-			 errmsg("messages that wait are written by workers only") :
-			 errmsg("offsets are written by workers only"),
-			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
 }
 
 /* ---------- dropped targets, and dropped tables that were published ---------- */

@@ -523,6 +523,48 @@ SELECT djkafka_produce('t', 'v', server => 'attack_future') IS NOT NULL;
 -- what was forged in the other tables lies behind the position that the row begins with
 SELECT count(*) FROM djkafka_outbox WHERE topic = 'forged';
 
+--
+-- Who may restore a dump: what decides which messages another's consumer applies
+--
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON djkafka_offset, djkafka_parked, djkafka_deleted, djkafka_dead_letter TO attack_owner;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO attack_owner;
+\c - attack_victim
+SET client_min_messages = error;
+CREATE TABLE attack_victim.book (id int PRIMARY KEY, v int, parent int REFERENCES attack_victim.book);
+SELECT djkafka_create_consumer('reader', enabled => false) AS reader \gset
+SELECT djkafka_create_route('reader', 'books', 'attack_victim.book', version_column => 'v', remember_deleted => '1 day') AS route \gset
+SELECT dead, parked FROM djkafka_run('reader', messages => '[{"topic": "books", "value": {"id": 1, "v": "x"}}, {"topic": "books", "value": {"id": 2, "v": 1, "parent": 9}}]');
+\c - :super
+BEGIN;
+ALTER TABLE djkafka_offset DISABLE TRIGGER USER;
+INSERT INTO djkafka_offset (consumer_id, topic, partition, next_offset, parked) VALUES (:reader, 'books', 0, 5, 1) RETURNING id AS place \gset
+ALTER TABLE djkafka_offset ENABLE ALWAYS TRIGGER djkafka_offset_guard;
+COMMIT;
+\c - attack_owner
+INSERT INTO djkafka_consumer (id, name, home, group_id) VALUES (2000000, 'copy', gen_random_uuid(), 'copy');
+INSERT INTO djkafka_offset (consumer_id, topic, partition) VALUES (2000000, 'books', 0) RETURNING id AS own_place \gset
+INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset", lane) VALUES (2000000, :own_place, 1, 'books', 0, 1, 1);
+SELECT refused(format('INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset", lane) VALUES (%L, %L, 1, %L, 0, 0, 1)', c, o, 'books'))
+  FROM (VALUES (NULL, :place), (0, :place), (:reader, :place), (2000000, :place), (2000000, NULL), (2000000, 0)) v (c, o);
+SELECT refused(s) FROM unnest(ARRAY[
+    format($$INSERT INTO djkafka_deleted (route_id, key, version) VALUES (%s, '["2"]', '999999')$$, :route),
+    format($$INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, "offset", sqlstate, message) VALUES (%s, 'reader', 'books', 0, 0, '', '')$$, :reader),
+    $$UPDATE djkafka_dead_letter SET value = '{"id": 7, "v": 1}' WHERE consumer = 'reader'$$,
+    $$UPDATE djkafka_dead_letter SET consumer_id = 2000000 WHERE consumer = 'reader'$$]) s;
+-- of what is gone, or his own, whoever may
+INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, "offset", sqlstate, message) VALUES (2000000, 'copy', 'books', 0, 0, '', ''), (3000000, 'gone', 'books', 0, 0, '', '');
+DELETE FROM djkafka_dead_letter WHERE consumer IN ('copy', 'gone', 'reader');
+DELETE FROM djkafka_consumer WHERE id = 2000000;
+\c - :super
+INSERT INTO djkafka_deleted (route_id, key, version) VALUES (:route, '["2"]', '1');
+\c - attack_owner
+SELECT refused(s) FROM unnest(ARRAY[$$UPDATE djkafka_deleted SET version = 'x'$$, $$DELETE FROM djkafka_deleted$$]) s;
+\c - attack_victim
+SELECT djkafka_drop_consumer('reader');
+\c - :super
+SELECT count(*) FROM djkafka_deleted;
+
 RESET search_path;
 SET client_min_messages = error;
 DROP SERVER attack_used, attack_future;
