@@ -33,12 +33,12 @@ int			djk_event_retention_s = 30 * 24 * 60 * 60;
 
 int			djk_delivery = DJK_AT_LEAST_ONCE;
 int			djk_delivery_retention_s = 0;
-char	   *djk_suppress = NULL;
+static char *suppressed = NULL;
 char	   *djk_topic_prefix = NULL;
 
-char	   *djk_bootstrap_servers = NULL;
-char	   *djk_client_id = NULL;
-char	   *djk_properties = NULL;
+static char *bootstrap_servers = NULL;
+static char *client_id = NULL;
+static char *more_properties = NULL;
 int			djk_properties_generation = 0;
 
 /*
@@ -204,7 +204,7 @@ is_switch(const char *text, bool *on)
 bool
 djk_suppressed(const char *topic)
 {
-	const char *list = djk_suppress;
+	const char *list = suppressed;
 	const char *name;
 	int			len;
 	bool		all;
@@ -289,7 +289,7 @@ define_outbox_settings(void)
 	DefineCustomStringVariable("djkafka.suppress",
 							   "Topics that nothing is produced for: on for all, off for none, or a list.",
 							   "For SET LOCAL: such a transaction changes published tables, or calls djkafka_produce, without a message.",
-							   &djk_suppress, "off", PGC_USERSET, 0,
+							   &suppressed, "off", PGC_USERSET, 0,
 							   check_suppress, NULL, NULL);
 	DefineCustomStringVariable("djkafka.topic_prefix",
 							   "First part of the topics that djkafka_publish chooses: PREFIX.SCHEMA.TABLE.",
@@ -310,12 +310,12 @@ static void
 define_connection_settings(void)
 {
 	define_string("djkafka.bootstrap_servers", "Kafka brokers to ask first, as host:port, ...; or \"embedded\".",
-				  &djk_bootstrap_servers, 0, NULL);
+				  &bootstrap_servers, 0, NULL);
 	define_string("djkafka.client_id", "Name by which Kafka's logs and quotas know this server.",
-				  &djk_client_id, 0, NULL);
+				  &client_id, 0, NULL);
 	DefineCustomStringVariable("djkafka.properties",
 							   "Further properties of librdkafka, as a JSON object.", NULL,
-							   &djk_properties, "", PGC_SUSET, GUC_SUPERUSER_ONLY,
+							   &more_properties, "", PGC_SUSET, GUC_SUPERUSER_ONLY,
 							   check_properties, note_properties, NULL);
 	for (int i = 0; i < lengthof(property_settings); i++)
 		define_string(property_settings[i].setting, property_settings[i].description,
@@ -338,17 +338,17 @@ djk_settings_properties(int *count)
 	int			ngiven = 0;
 
 	/* The check hook let it pass. */
-	if (is_set(djk_properties) &&
-		!djk_options_parse(djk_properties, &given, &ngiven, &error))
+	if (is_set(more_properties) &&
+		!djk_options_parse(more_properties, &given, &ngiven, &error))
 		ngiven = 0;
 	properties = palloc((ngiven + lengthof(property_settings) + 2) * sizeof(DjkProperty));
 	for (*count = 0; *count < ngiven; (*count)++)
 		properties[*count] = given[*count];
 
-	if (is_set(djk_bootstrap_servers))
-		properties[(*count)++] = (DjkProperty) {"bootstrap.servers", djk_bootstrap_servers};
-	if (is_set(djk_client_id))
-		properties[(*count)++] = (DjkProperty) {"client.id", djk_client_id};
+	if (is_set(bootstrap_servers))
+		properties[(*count)++] = (DjkProperty) {"bootstrap.servers", bootstrap_servers};
+	if (is_set(client_id))
+		properties[(*count)++] = (DjkProperty) {"client.id", client_id};
 	for (int i = 0; i < lengthof(property_settings); i++)
 		if (is_set(property_settings[i].value))
 			properties[(*count)++] = (DjkProperty) {property_settings[i].property, property_settings[i].value};

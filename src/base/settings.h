@@ -59,16 +59,10 @@ extern int	djk_queue_size_kb;
 extern int	djk_max_retry_interval_s;
 extern int	djk_event_retention_s;
 
-/* The connection that is used where no server is named; NULL or empty: not set. */
-extern char *djk_bootstrap_servers;
-extern char *djk_client_id;
-extern char *djk_properties;
-
 /* Rises whenever djkafka.properties is set. */
 extern int	djk_properties_generation;
 
 /* djkafka.suppress: whether this transaction's messages for a topic are not wanted. */
-extern char *djk_suppress;
 /* djkafka.topic_prefix; empty: the name of the database. */
 extern char *djk_topic_prefix;
 extern bool djk_suppressed(const char *topic);

@@ -333,8 +333,9 @@ djk_consumer_is_revoking(DjkConsumer *consumer)
 	return consumer->revoking;
 }
 
-void
-djk_consumer_decline(DjkConsumer *consumer, rd_kafka_event_t *event)
+/* Answers a rebalance with nothing: we are about to leave. */
+static void
+decline(DjkConsumer *consumer, rd_kafka_event_t *event)
 {
 	rd_kafka_topic_partition_list_t *list;
 	rd_kafka_error_t *error = NULL;
@@ -380,7 +381,7 @@ djk_consumer_decline_all(DjkConsumer *consumer)
 	{
 		if (rd_kafka_event_type(event) == RD_KAFKA_EVENT_REBALANCE)
 		{
-			djk_consumer_decline(consumer, event);
+			decline(consumer, event);
 			if (rd_kafka_event_error(event) == RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS)
 				consumer->nowned = 0;
 		}

@@ -75,9 +75,6 @@ extern rd_kafka_topic_partition_list_t *djk_consumer_list(const DjkTopicPartitio
 /* Gives every held message and the current event back. */
 extern void djk_consumer_release_all(void *consumer);
 
-/* Answers a rebalance with nothing: we are about to leave. */
-extern void djk_consumer_decline(DjkConsumer *consumer, rd_kafka_event_t *event);
-
 /* What the brokers tell of a topic, copied. */
 extern void djk_topic_info_fill(DjkTopicInfo *info, const struct rd_kafka_metadata_topic *found);
 

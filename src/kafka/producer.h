@@ -103,8 +103,6 @@ extern int	djk_producer_in_flight(const DjkProducer *producer);
  * acknowledged: poll for a moment before it is destroyed, or they come twice.
  */
 extern bool djk_producer_spent(DjkProducer *producer, DjkError *error);
-/* True if another producer of the same transactional.id has taken over. */
-extern bool djk_producer_fenced(DjkProducer *producer);
 
 /* What is known of a topic after a look at it. */
 typedef struct DjkTopicLook

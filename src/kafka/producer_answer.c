@@ -119,8 +119,9 @@ djk_producer_answer(DjkOutgoing *message, rd_kafka_resp_err_t code)
 	message->error = known->error;
 }
 
-bool
-djk_producer_note_fatal(DjkProducer *producer)
+/* Notes whether the library has given up; true if so. */
+static bool
+note_fatal(DjkProducer *producer)
 {
 	rd_kafka_t *rk = producer->handle->rk;
 
@@ -139,7 +140,7 @@ djk_producer_note_fatal(DjkProducer *producer)
 bool
 djk_producer_spent(DjkProducer *producer, DjkError *error)
 {
-	if (!djk_producer_note_fatal(producer))
+	if (!note_fatal(producer))
 		return false;
 	if (error != NULL)
 	{
@@ -150,20 +151,4 @@ djk_producer_spent(DjkProducer *producer, DjkError *error)
 		error->name = rd_kafka_err2name(producer->fatal);
 	}
 	return true;
-}
-
-bool
-djk_producer_fenced(DjkProducer *producer)
-{
-	if (!djk_producer_note_fatal(producer))
-		return false;
-	switch ((int) producer->fatal)
-	{
-		case RD_KAFKA_RESP_ERR__FENCED:
-		case RD_KAFKA_RESP_ERR_INVALID_PRODUCER_EPOCH:
-		case RD_KAFKA_RESP_ERR_PRODUCER_FENCED:
-			return producer->config.transactional_id != NULL;
-		default:
-			return false;
-	}
 }

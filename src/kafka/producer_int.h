@@ -67,9 +67,6 @@ struct DjkProducer
 
 /* --- producer_answer.c --- */
 
-/* Notes whether the library has given up; true if so. */
-extern bool djk_producer_note_fatal(DjkProducer *producer);
-
 /* What becomes of a message that 'code' was said about. */
 extern DjkDelivery djk_producer_classify(rd_kafka_resp_err_t code, int partition);
 

@@ -325,9 +325,8 @@ djkafka_test_producer_state(PG_FUNCTION_ARGS)
 	DjkError	error = {0};
 	bool		spent = djk_producer_spent(producer, &error);
 
-	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s%s, %d in flight%s%s",
+	PG_RETURN_TEXT_P(cstring_to_text(psprintf("%s, %d in flight%s%s",
 											  spent ? "spent" : "good",
-											  djk_producer_fenced(producer) ? " fenced" : "",
 											  djk_producer_in_flight(producer),
 											  spent ? ": " : "", spent ? error.detail : "")));
 }

@@ -133,8 +133,8 @@ def check_symbols(tree: Path) -> Iterator[str]:
             yield f"exports {name}"
 
 
-def calls(tree: Path) -> dict[str, set[str]]:
-    """Which objects each object needs functions or variables of."""
+def symbols(tree: Path) -> tuple[dict[str, set[str]], dict[str, str]]:
+    """What each object needs of others, and which object has what."""
     needed, defined = {}, {}
     for path in sorted(tree.glob("src/**/*.o")):
         name = str(path.relative_to(tree / "src").with_suffix(""))
@@ -145,7 +145,7 @@ def calls(tree: Path) -> dict[str, set[str]]:
                 needed[name].add(symbol)
             elif kind.isupper():
                 defined[symbol] = name
-    return {name: {defined[symbol] for symbol in symbols if symbol in defined} for name, symbols in needed.items()}
+    return needed, defined
 
 
 def reach(graph: dict[str, set[str]], start: str) -> set[str]:
@@ -159,14 +159,22 @@ def reach(graph: dict[str, set[str]], start: str) -> set[str]:
 
 def check_circles(tree: Path) -> Iterator[str]:
     """no files call each other in a circle"""
-    graph = calls(tree)
-    if not graph:
+    needed, defined = symbols(tree)
+    if not needed:
         yield "there are no objects"
+    graph = {name: {defined[symbol] for symbol in needs if symbol in defined} for name, needs in needed.items()}
     reached = {name: reach(graph, name) for name in graph}
     circles = {frozenset(other for other in reached[name] if name in reached[other]) for name in graph if name in reached[name]}
     for circle in circles:
         if not all(re.fullmatch(MAY_CIRCLE, name) for name in circle):
             yield ", ".join(sorted(circle))
+
+
+def check_callers(tree: Path) -> Iterator[str]:
+    """what a file exports has a user in another one"""
+    needed, defined = symbols(tree)
+    used = set().union(*needed.values())
+    yield from (f"{defined[symbol]}: {symbol}" for symbol in sorted(set(defined) - used) if not SYMBOLS.fullmatch(symbol))
 
 
 def check_comments(tree: Path) -> Iterator[str]:
