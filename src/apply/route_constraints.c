@@ -173,12 +173,14 @@ is_deferred(Oid constraint)
 	return deferred;
 }
 
+/* The list is the relcache's own, which may throw it away at any look into the catalog. */
 static void
 constrain_by_references(DjkRouteState *state, Relation rel)
 {
+	List	   *keys = copyObject(RelationGetFKeyList(rel));
 	ListCell   *lc;
 
-	foreach(lc, RelationGetFKeyList(rel))
+	foreach(lc, keys)
 	{
 		const ForeignKeyCacheInfo *key = lfirst(lc);
 

@@ -232,29 +232,45 @@ djk_route_target_require_rights(const DjkRouteRow *route)
 
 /* ---------- the target ---------- */
 
-/* Of a published table: it sees a set of rows, or nothing at all of ours. */
+/* Whether it is that of a published table's triggers: they see a set of rows, or nothing at all of ours. */
 static bool
-is_publish_trigger(const Trigger *trigger)
+is_publish_function(Oid function)
 {
-	const char *function = get_func_name(trigger->tgfoid);
+	const char *name = get_func_name(function);
 	Oid			extension;
 	Oid			schema;
 
-	return function != NULL && strcmp(function, "djkafka_publish_trigger") == 0 &&
-		djk_catalog_find(&extension, &schema) && get_func_namespace(trigger->tgfoid) == schema;
+	return name != NULL && strcmp(name, "djkafka_publish_trigger") == 0 &&
+		djk_catalog_find(&extension, &schema) && get_func_namespace(function) == schema;
+}
+
+/* Of the user's triggers. Taken out of the relcache, which may build its own anew at any look into the catalog. */
+static List *
+trigger_functions(Relation rel)
+{
+	List	   *functions = NIL;
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (!trigger->tgisinternal)
+			functions = lappend_oid(functions, trigger->tgfoid);
+	}
+	return functions;
 }
 
 /* User triggers, partitions and children: order can be seen, or we cannot tell. */
 static bool
 may_see_order(Relation rel)
 {
+	ListCell   *lc;
+
 	if (rel->rd_rel->relkind != RELKIND_RELATION || rel->rd_rel->relhassubclass)
 		return true;
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	foreach(lc, trigger_functions(rel))
 	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
-
-		if (!trigger->tgisinternal && !is_publish_trigger(trigger))
+		if (!is_publish_function(lfirst_oid(lc)))
 			return true;
 	}
 	return false;

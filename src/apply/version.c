@@ -162,14 +162,15 @@ look_up(DjkApply *apply, Versions *versions, const int *indexes, int n)
 
 /* ---------- what was there ---------- */
 
-/* Texts that do not depend on anybody's settings. */
+/* Texts that do not depend on anybody's settings: what one session has remembered another must find. */
 static int
-enter_formats(void)
+enter_formats(const DjkRouteState *state)
 {
 	static const char *const formats[][2] = {
-		{"DateStyle", "ISO"}, {"IntervalStyle", "postgres"}, {"extra_float_digits", "1"}, {"bytea_output", "hex"}
+		{"DateStyle", "ISO"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"}, {"extra_float_digits", "1"},
+		{"bytea_output", "hex"}, {"lc_monetary", "C"}
 	};
-	int			guc_level = NewGUCNestLevel();
+	int			guc_level = djk_route_state_enter(state);
 
 	for (int i = 0; i < lengthof(formats); i++)
 		(void) set_config_option(formats[i][0], formats[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
@@ -215,7 +216,7 @@ recall(Versions *versions)
 	int			total = count_rows(versions);
 	DjkDeleted *rows = palloc0(total * sizeof(DjkDeleted));
 	int		   *numbers = palloc(total * sizeof(int));
-	int			guc_level = enter_formats();
+	int			guc_level = enter_formats(state);
 	DjkIdentity identity;
 	Oid			input;
 	Oid			param;
@@ -241,7 +242,7 @@ recall(Versions *versions)
 		version->known = true;
 		version->value = OidInputFunctionCall(input, rows[i].version, param, -1);
 	}
-	AtEOXact_GUC(false, guc_level);
+	djk_route_state_leave(guc_level);
 }
 
 void
@@ -256,7 +257,7 @@ djk_version_remember(DjkVersions *versions)
 
 	if (state->route->remember_deleted_s < 0)
 		return;
-	guc_level = enter_formats();
+	guc_level = enter_formats(state);
 	for (int i = 0; i < total; i++)
 	{
 		const Version *version = &versions->versions[i];
@@ -272,7 +273,7 @@ djk_version_remember(DjkVersions *versions)
 		djk_deleted_remember(state->route->id, rows, n, state->route->remember_deleted_s);
 		djk_catalog_leave(&identity);
 	}
-	AtEOXact_GUC(false, guc_level);
+	djk_route_state_leave(guc_level);
 }
 
 /* ---------- what comes ---------- */

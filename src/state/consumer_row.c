@@ -166,7 +166,8 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 		" coalesce(r.on_error, c.on_error), coalesce(r.notify, c.notify), r.time_zone, r.search_path, r.skip_column,"
 		" r.types = 'strict', r.time_unit, r.unknown_fields = 'ignore_all', r.naming, r.root, r.deleted_when, r.unchanged_value,"
 		" r.version_column, r.partial_deletes, r.invalid_text = 'replace', r.renamed,"
-		" ceil(extract(epoch FROM r.remember_deleted))::bigint,"
+		/* no longer than there are times before now, which is for ever */
+		" CASE WHEN r.remember_deleted IS NOT NULL THEN least(ceil(extract(epoch FROM r.remember_deleted)), 1e11)::bigint END,"
 		" (least(extract(epoch FROM r.parent_timeout), 1e9) * 1000)::bigint"
 		" FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id"
 		" WHERE r.consumer_id = $1 ORDER BY r.route_order, r.id",

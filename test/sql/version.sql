@@ -127,6 +127,17 @@ SET DateStyle = 'ISO, MDY';
 SELECT run('gone', '{"id": 1, "name": "a\"b", "at": "2026-01-31T00:00:00Z"}', '{"id": 1, "name": null, "at": "2026-03-03T00:00:00Z"}', '{"id": 1, "name": null, "at": "2026-03-05T00:00:00Z"}');
 TABLE gone;
 RESET DateStyle;
+-- nor are times, in the key or as the version; and for ever is as long as it can be
+CREATE TABLE moment (at timestamptz PRIMARY KEY, version timestamptz, name text);
+SELECT djkafka_subscribe('moment', 'moment', version_column => 'version', remember_deleted => '10000 years');
+SET TimeZone = 'Asia/Tokyo';
+SELECT run('moment', '{"at": "2026-01-01T00:00:00Z", "version": "2026-01-01T12:00:00Z", "__deleted": true}');
+SET TimeZone = 'America/New_York';
+SELECT run('moment', '{"at": "2026-01-01T00:00:00Z", "version": "2026-01-01T11:00:00Z", "name": "late"}');
+RESET TimeZone;
+TABLE moment;
+SELECT key, version FROM djkafka_deleted WHERE key LIKE '["2026%';
+SELECT djkafka_drop_route(id) FROM djkafka_route WHERE topic = 'moment';
 SELECT djkafka_drop_route(id) FROM djkafka_route WHERE topic = 'kept';
 SELECT count(*) FROM djkafka_deleted;
 -- in terms of the route as it is: nothing is known of another version or key, a column that is renamed is the same
