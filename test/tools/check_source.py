@@ -17,7 +17,9 @@ LAYERS = {
     "codec": {"base"},
     "state": {"base"},
     "apply": {"base", "codec", "state"},
-    "worker": {"base", "kafka", "codec", "state", "apply"},
+    "worker": {"base", "kafka", "state", "apply"},
+    "consumer": {"base", "kafka", "codec", "state", "apply", "worker"},
+    "outbox": {"base", "kafka", "state", "apply", "worker"},
     "sql": {"base", "codec", "state", "apply"},
 }
 # The only files that may include more than their folder.
@@ -26,7 +28,7 @@ MORE = {f"sql/{name}": {"kafka"} for name in ("run", "run_again", "peek", "topic
 # Where headers of others may be included: the pattern of the header, the files.
 CONFINED = {
     r"librdkafka/.*": r"kafka/.*|worker/embedded_broker\.c",
-    r"executor/spi\.h": r"(state|apply|worker|sql)/.*",
+    r"executor/spi\.h": r"(state|apply|worker|consumer|outbox|sql)/.*",
 }
 
 # Converting an array converts its elements: these may call each other in a circle.

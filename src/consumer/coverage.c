@@ -1,0 +1,328 @@
+/*-------------------------------------------------------------------------
+ *
+ * coverage.c
+ *	  Whether all that a consumer subscribes to is given to its workers.
+ *
+ * The library reports what this worker was given, and nobody reports what was
+ * given to no one.  So the brokers are asked, after each assignment and now and
+ * then, who has what, and it is compared with the partitions of the topics that
+ * the routes name.  Until both are the same the worker is not running.
+ *
+ * A difference that outlasts a rebalance is not going to pass by itself: the
+ * worker with the lowest number then leaves the group and joins it again, which
+ * makes the group share out everything anew.  Each time in a row it waits twice
+ * as long before it does.  The count is kept as the slot's attempts, for the
+ * worker that joins again is another process.
+ *
+ * The embedded broker cannot be asked; its members are dynamic, and each join is
+ * a new assignment.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "consumer/coverage.h"
+
+#include "base/clock.h"
+#include "base/settings.h"
+#include "kafka/pattern.h"
+#include "utils/hsearch.h"
+#include "utils/timestamp.h"
+#include "consumer/group.h"
+
+#define LOOK_TIMEOUT_MS		3000
+#define LOOK_SOON_MS		500		/* while the answer was not the wanted one */
+#define LOOK_LATER_MS		3000	/* it may stay so for long */
+#define LOOK_NOW_AND_THEN_MS 10000
+#define REJOIN_AFTER_MS		10000	/* a look at the metadata and a rebalance take less */
+
+#define UNASSIGNED_HINT		"The worker leaves the group and joins it again if this lasts."
+
+/* ---------- comparing ---------- */
+
+static HTAB *
+create_set(int size)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = ctl.entrysize = sizeof(DjkPositionKey);
+	ctl.hcxt = CurrentMemoryContext;
+	return hash_create("djkafka assigned partitions", Max(size, 16), &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+/* What the members that may be there were given. */
+static HTAB *
+assigned_partitions(DjkMember *worker, const DjkGroupView *view)
+{
+	HTAB	   *set = create_set(64);
+
+	for (int i = 0; i < view->nmembers; i++)
+	{
+		const DjkGroupMember *member = &view->members[i];
+		int			number = djk_group_number(worker, member);
+
+		for (int j = 0; number > 0 && number <= worker->row->workers && j < member->npartitions; j++)
+		{
+			DjkPositionKey key;
+
+			djk_position_make_key(&key, member->partitions[j].topic, member->partitions[j].partition);
+			(void) hash_search(set, &key, HASH_ENTER, NULL);
+		}
+	}
+	return set;
+}
+
+static bool
+subscribes(const DjkMember *worker, const char *topic)
+{
+	for (int i = 0; i < worker->ntopics; i++)
+	{
+		if (djk_pattern_subscribes(worker->topics[i], topic))
+			return true;
+	}
+	return false;
+}
+
+/* Of what is assigned, a topic that the library would not subscribe to. */
+static const char *
+find_unwanted(const DjkMember *worker, HTAB *assigned)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPositionKey *key;
+
+	hash_seq_init(&scan, assigned);
+	while ((key = hash_seq_search(&scan)) != NULL)
+	{
+		if (subscribes(worker, key->topic))
+			continue;
+		hash_seq_term(&scan);
+		return key->topic;
+	}
+	return NULL;
+}
+
+char *
+djk_coverage_difference(DjkMember *worker, const DjkGroupView *view)
+{
+	HTAB	   *assigned = assigned_partitions(worker, view);
+	const char *unwanted;
+
+	if (view->strategy != NULL && strcmp(view->strategy, worker->row->assignment) != 0)
+		return psprintf("the group shares out its partitions by \"%s\", not by \"%s\"", view->strategy,
+						worker->row->assignment);
+	for (int i = 0; i < view->ntopics; i++)
+	{
+		const DjkTopicInfo *topic = &view->topics[i];
+
+		if (topic->error.sqlstate != 0 || !djk_consumer_row_wants(worker->row, topic->name))
+			continue;
+		for (int p = 0; p < topic->npartitions; p++)
+		{
+			DjkPositionKey key;
+
+			djk_position_make_key(&key, topic->name, p);
+			if (hash_search(assigned, &key, HASH_FIND, NULL) == NULL)
+				return psprintf("partition %d of topic \"%s\" is given to no worker", p, topic->name);
+		}
+	}
+	unwanted = find_unwanted(worker, assigned);
+	return unwanted ? psprintf("topic \"%s\" is still given to a worker, and no route names it", unwanted) : NULL;
+}
+
+/* ---------- what is there to read ---------- */
+
+/* The first of what is subscribed to that is not there, and its error, if it has another one than that. */
+static const char *
+find_missing(const DjkMember *worker, const DjkGroupView *view, const DjkError **error)
+{
+	*error = NULL;
+	for (int i = 0; i < worker->ntopics; i++)
+	{
+		bool		found = false;
+
+		for (int j = 0; j < view->ntopics && !found; j++)
+		{
+			const DjkTopicInfo *topic = &view->topics[j];
+
+			if (!djk_topic_matches(worker->topics[i], topic->name))
+				continue;
+			if (topic->error.sqlstate == DJK_ERRCODE_KAFKA)
+				*error = &topic->error;
+			found = topic->error.sqlstate != ERRCODE_UNDEFINED_OBJECT;
+		}
+		if (!found || *error != NULL)
+			return worker->topics[i];
+	}
+	return NULL;
+}
+
+static void
+tell_missing(DjkMember *worker, const char *topic, const DjkError *error)
+{
+	if (error != NULL)
+		djk_member_set_state(worker, DJK_STATE_BROKEN, psprintf("topic \"%s\": %s", topic, error->message),
+							 DJK_DENIED_HINT);
+	else
+		djk_member_wait_for_topic(worker, topic);
+}
+
+/* Of what this worker was given, a partition that no broker leads: palloc'd, or NULL. */
+static char *
+find_leaderless(const DjkMember *worker, const DjkGroupView *view)
+{
+	for (int i = 0; i < view->ntopics; i++)
+	{
+		const DjkTopicInfo *topic = &view->topics[i];
+
+		for (int p = 0; topic->error.sqlstate == 0 && p < topic->npartitions; p++)
+		{
+			if (topic->leaders[p] < 0 && djk_positions_find(worker->positions, topic->name, p) != NULL)
+				return psprintf("partition %d of topic \"%s\" has no leader", p, topic->name);
+		}
+	}
+	return NULL;
+}
+
+/* ---------- acting on it ---------- */
+
+static bool
+may_tell(const DjkMember *worker)
+{
+	return worker->retry_at == 0 && !worker->proving && !worker->unreachable && worker->positions->trouble == NULL;
+}
+
+static void
+rest(DjkMember *worker, int64 ms)
+{
+	worker->look_at = djk_clock_now() + ms * 1000;
+}
+
+/* Of those that are there the one with the lowest number mends. */
+static bool
+mends(DjkMember *worker, const DjkGroupView *view)
+{
+	for (int i = 0; i < view->nmembers; i++)
+	{
+		int			number = djk_group_number(worker, &view->members[i]);
+
+		if (number > 0 && number < worker->args.worker)
+			return false;
+	}
+	return true;
+}
+
+static int64
+patience_ms(const DjkMember *worker)
+{
+	int64		longest = Max((int64) djk_max_retry_interval_s * 1000, REJOIN_AFTER_MS);
+
+	return Min((int64) REJOIN_AFTER_MS << Min(worker->rejoins, 16), longest);
+}
+
+/* The difference is told, and mended when it has lasted. */
+static const char *
+take_difference(DjkMember *worker, const DjkGroupView *view, const char *difference)
+{
+	TimestampTz now = djk_clock_now();
+	TimestampTz rejoin_at;
+
+	worker->covered = false;
+	if (worker->differs_since == 0)
+		worker->differs_since = now;
+	rejoin_at = worker->differs_since + patience_ms(worker) * 1000;
+	rest(worker, worker->rejoins == 0 ? LOOK_SOON_MS : LOOK_LATER_MS);
+	if (mends(worker, view) && now >= rejoin_at)
+	{
+		djk_slot_set_retry(djk_slot_mine(), worker->rejoins + 1, 0);
+		return difference;
+	}
+	if (may_tell(worker))
+	{
+		djk_member_set_state(worker, DJK_STATE_UNASSIGNED,
+							 worker->rejoins == 0 ? difference :
+							 psprintf("%s, after joining the group again %d times", difference, worker->rejoins),
+							 UNASSIGNED_HINT);
+		djk_slot_set_retry(djk_slot_mine(), worker->rejoins, djk_clock_to_timestamp(rejoin_at));
+	}
+	return NULL;
+}
+
+static const char *
+take_view(DjkMember *worker, const DjkGroupView *view)
+{
+	char	   *foreign;
+	const char *missing;
+	char	   *leaderless;
+	char	   *difference;
+	const DjkError *error;
+
+	/* What happened since it was asked is not in the answer. */
+	rest(worker, worker->doubted ? 0 : LOOK_SOON_MS);
+	if (worker->doubted || !view->answered || !view->topics_known || !view->settled)
+		return NULL;
+	difference = djk_coverage_difference(worker, view);
+	foreign = djk_group_foreign_member(worker, view);
+	if (foreign != NULL)
+	{
+		rest(worker, LOOK_LATER_MS);
+		worker->covered = false;
+		djk_member_set_state(worker, DJK_STATE_FOREIGN_MEMBER,
+							 psprintf("%s is a member of group \"%s\"", foreign, worker->row->group_id),
+							 "Stop it; the consumer then goes on by itself. Or use another group_id.");
+		return NULL;
+	}
+	if (difference != NULL)
+		return take_difference(worker, view, difference);
+	worker->differs_since = 0;
+	worker->rejoins = 0;
+	missing = find_missing(worker, view, &error);
+	leaderless = find_leaderless(worker, view);
+	worker->covered = missing == NULL && leaderless == NULL;
+	rest(worker, worker->covered ? LOOK_NOW_AND_THEN_MS : LOOK_LATER_MS);
+	if (worker->covered)
+		djk_member_set_running(worker);
+	else if (may_tell(worker) && missing != NULL)
+		tell_missing(worker, missing, error);
+	else if (may_tell(worker))
+		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, leaderless, DJK_BROKERS_HINT);
+	return NULL;
+}
+
+void
+djk_coverage_doubt(DjkMember *worker)
+{
+	worker->doubted = true;
+	worker->covered = false;
+	worker->look_at = 0;
+}
+
+const char *
+djk_coverage_turn(DjkMember *worker)
+{
+	DjkGroupView *view;
+
+	if (worker->connection.embedded)
+		return NULL;
+	if (worker->look != NULL)
+	{
+		if ((view = djk_consumer_look_take(worker->look)) == NULL)
+			return NULL;
+		worker->look = NULL;
+		return take_view(worker, view);
+	}
+	if (djk_clock_now() < worker->look_at)
+		return NULL;
+	worker->doubted = false;
+	worker->look = djk_consumer_look_start(worker->kafka, worker->row->group_id, worker->topics, worker->ntopics,
+										   LOOK_TIMEOUT_MS);
+	if (worker->look == NULL)
+		rest(worker, LOOK_SOON_MS);
+	return NULL;
+}
+
+long
+djk_coverage_wait_ms(const DjkMember *worker)
+{
+	/* The answer wakes by itself. */
+	if (worker->connection.embedded || worker->look != NULL)
+		return LOOK_NOW_AND_THEN_MS;
+	return Max((worker->look_at - djk_clock_now()) / 1000, 0) + 1;
+}

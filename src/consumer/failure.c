@@ -1,0 +1,130 @@
+/*-------------------------------------------------------------------------
+ *
+ * failure.c
+ *	  What a consumer worker says of a batch that came to nothing.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "consumer/failure.h"
+
+#include "apply/retry.h"
+#include "base/clock.h"
+#include "base/settings.h"
+#include "common/pg_prng.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+#include "consumer/member_event.h"
+
+#define RETRY_BASE_MS			100
+#define RETRY_DOUBTFUL_MS		1000
+#define RETRY_DOUBTFUL_MAX_MS	5000	/* so that what is mended goes on soon */
+
+/* The message that failed, or the one that the batch has come to; NULL: there is none. */
+static const DjkMessage *
+failed_message(const DjkBatch *batch, const DjkApplyResult *result)
+{
+	int			i = result->failed_at >= 0 ? result->failed_at : result->decided;
+
+	return i < batch->nmessages ? &batch->messages[i] : NULL;
+}
+
+static char *
+tell(const DjkBatch *batch, const DjkApplyResult *result)
+{
+	const DjkMessage *message = failed_message(batch, result);
+	const DjkBatchPartition *partition;
+	bool		alone = result->failed_at >= 0 || result->status == DJK_APPLY_STOPPED;
+
+	if (message == NULL)
+		return pstrdup(result->error.message);
+	partition = &batch->partitions[message->partition];
+	return psprintf("topic \"%s\", partition %d, %soffset " INT64_FORMAT "%s: %s", partition->topic,
+					partition->partition, alone ? "" : "from ", message->offset, alone ? "" : " on",
+					result->error.message);
+}
+
+/* The command that goes past the message that failed; palloc'd. */
+static char *
+tell_past(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+{
+	const DjkMessage *message = failed_message(batch, result);
+	const DjkBatchPartition *partition;
+
+	if (message == NULL)
+		return pstrdup("djkafka_seek");
+	/* A seek would move the partition back to it. */
+	if (batch->again)
+		return psprintf("on_error => 'dead_letter' for its route (it waits in djkafka_parked: topic %s, partition %d, offset " INT64_FORMAT ")",
+						quote_literal_cstr(batch->partitions[message->partition].topic),
+						batch->partitions[message->partition].partition, message->offset);
+	partition = &batch->partitions[message->partition];
+	return psprintf("SELECT djkafka_seek(%s, %s, '" INT64_FORMAT "', %d)", quote_literal_cstr(worker->row->name),
+					quote_literal_cstr(partition->topic), message->offset + 1, partition->partition);
+}
+
+static char *
+tell_remedy(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+{
+	const char *hint = result->error.hint ? result->error.hint : "";
+	const char *space = result->error.hint ? " " : "";
+
+	switch (result->status)
+	{
+		case DJK_APPLY_STOPPED:
+			return psprintf("%s%son_error is stop: mend the cause, or go past the message with %s.",
+							hint, space, tell_past(worker, batch, result));
+		case DJK_APPLY_DOUBTFUL:
+			return psprintf("%s%sIf it is the message alone: after %d more tries it becomes what on_error says, or go past it now with %s.",
+							hint, space, result->tries_left, tell_past(worker, batch, result));
+		case DJK_APPLY_TRANSIENT:
+			return psprintf("%s%sIt is tried again; what alone still fails after %d more tries becomes what on_error says.",
+							hint, space, result->tries_left);
+		default:
+			return result->error.hint ? pstrdup(hint) : NULL;
+	}
+}
+
+/* ---------- what follows ---------- */
+
+void
+djk_failure_wait(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+{
+	bool		doubtful = result->status == DJK_APPLY_DOUBTFUL;
+	int64		max_ms = (int64) djk_max_retry_interval_s * 1000;
+	int64		delay = djk_retry_delay_ms(++worker->attempt, doubtful ? RETRY_DOUBTFUL_MS : RETRY_BASE_MS,
+										   doubtful ? Min(max_ms, RETRY_DOUBTFUL_MAX_MS) : max_ms,
+										   pg_prng_double(&pg_global_prng_state));
+	char	   *reason = tell(batch, result);
+
+	worker->retry_at = djk_clock_now() + delay * 1000;
+	djk_positions_rewind(worker->positions);
+	djk_positions_suspend(worker->positions);
+	djk_slot_set_retry(djk_slot_mine(), worker->attempt, djk_clock_to_timestamp(worker->retry_at));
+	djk_slot_set_error(djk_slot_mine(), reason);
+	worker->proving = true;
+	djk_member_set_state(worker, doubtful ? DJK_STATE_BROKEN : DJK_STATE_BACKOFF, reason, tell_remedy(worker, batch, result));
+	ereport(LOG,
+			(errmsg("djkafka consumer \"%s\" waits " INT64_FORMAT " ms before it tries a batch again: %s",
+					worker->row->name, delay, reason)));
+}
+
+void
+djk_failure_retry_now(DjkMember *worker)
+{
+	worker->retry_at = 0;
+	worker->proof_from = djk_clock_now();
+	djk_slot_set_retry(djk_slot_mine(), worker->attempt, 0);
+	djk_member_load_and_fetch(worker);
+}
+
+pg_noreturn void
+djk_failure_throw(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+{
+	char	   *hint = tell_remedy(worker, batch, result);
+
+	ereport(ERROR,
+			(errcode(DJK_ERRCODE_BROKEN),
+			 errmsg("%s", tell(batch, result)),
+			 result->error.detail ? errdetail("%s", result->error.detail) : 0,
+			 hint ? errhint("%s", hint) : 0));
+}

@@ -1,0 +1,88 @@
+/*-------------------------------------------------------------------------
+ *
+ * member.h
+ *	  A consumer worker as a member of its group.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_MEMBER_H
+#define DJK_MEMBER_H
+
+#include "base/djk.h"
+
+#include "apply/again.h"
+#include "apply/apply.h"
+#include "kafka/collect.h"
+#include "state/catalog.h"
+#include "state/connection.h"
+#include "state/consumer_row.h"
+#include "consumer/position.h"
+#include "consumer/share.h"
+#include "worker/worker.h"
+
+typedef struct DjkMember
+{
+	DjkWorkerArgs args;
+	MemoryContext life;
+	MemoryContext cycle;		/* reset with each turn of the loop */
+	DjkConsumerRow *row;
+	Oid			extension;		/* that the row is of */
+	DjkHome		home;
+	DjkConnection connection;
+	DjkConsumer *kafka;
+	DjkApply   *apply;
+	DjkPositions *positions;
+	DjkShare	share;
+	int			max_poll_ms;
+
+	DjkCollector collector;		/* of the next batch */
+
+	/* after a transient error */
+	int			attempt;
+	TimestampTz retry_at;		/* 0: not waiting */
+
+	/* what waits for rows that it refers to: waiting.c */
+	DjkAgainCursor waiting_at;	/* in the round */
+	TimestampTz waiting_round;	/* since when; 0: none is under way */
+	TimestampTz waiting_due;	/* of the next round */
+	TimestampTz waiting_pause;	/* no turn before */
+	bool		waiting_helped; /* the round has, so far */
+	bool		waiting_left;	/* something did wait in this round */
+	int			waiting_vain;	/* tries in a row that came to nothing */
+
+	TimestampTz published_at;
+	TimestampTz resolved_at;	/* last look at what is unresolved */
+	bool		subscribed;
+	const char **topics;		/* that it subscribes to, patterns among them; each once */
+	int			ntopics;
+
+	/* whether all of that is given to somebody: coverage.c */
+	bool		covered;
+	DjkGroupLook *look;			/* that waits for an answer; NULL: none */
+	bool		doubted;		/* something happened since it was asked */
+	TimestampTz look_at;		/* the next one */
+	TimestampTz differs_since;	/* 0: it does not */
+	int			rejoins;		/* in a row */
+
+	/*
+	 * The predecessor failed: what it said stays shown until a batch succeeds,
+	 * or there is nothing to do for a while.
+	 */
+	bool		proving;
+	TimestampTz proof_from;		/* since when nothing has failed; 0: nothing was read yet */
+	TimestampTz assigned_at;
+
+	bool		unreachable;	/* all brokers are gone, as far as is known */
+	TimestampTz anew_since;		/* a partition is to begin elsewhere; 0: none */
+} DjkMember;
+
+/* The state that is shown; running only if nothing speaks against it. */
+extern void djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, const char *hint);
+extern void djk_member_set_running(DjkMember *worker);
+/* A transaction has come through: what was tried in vain is over, unless something of it waits still. */
+extern void djk_member_note_success(DjkMember *worker);
+
+/* Says that a topic does not exist yet, or that none matches the pattern. */
+extern void djk_member_wait_for_topic(DjkMember *worker, const char *topic);
+
+#endif							/* DJK_MEMBER_H */

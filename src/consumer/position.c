@@ -1,0 +1,393 @@
+/*-------------------------------------------------------------------------
+ *
+ * position.c
+ *	  Where a consumer worker stands in each partition it has been given.
+ *
+ * position_load.c finds out where a partition begins.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "consumer/position.h"
+
+#include "base/clock.h"
+#include "miscadmin.h"
+#include "state/event.h"
+#include "state/offset.h"
+#include "state/partition_table.h"
+#include "state/shmem.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "worker/worker.h"
+
+/* A partition that has just got another leader may seem to end too early. */
+#define SHORT_MS		10000
+
+/* ---------- the table ---------- */
+
+DjkPositions *
+djk_positions_create(const DjkConsumerRow *consumer, DjkConsumer *kafka, bool embedded, MemoryContext context)
+{
+	DjkPositions *positions = MemoryContextAllocZero(context, sizeof(DjkPositions));
+	HASHCTL		ctl = {0};
+
+	positions->consumer = consumer;
+	positions->kafka = kafka;
+	positions->embedded = embedded;
+	positions->context = context;
+	ctl.keysize = sizeof(DjkPositionKey);
+	ctl.entrysize = sizeof(DjkPosition);
+	ctl.hcxt = context;
+	positions->table = hash_create("djkafka positions", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return positions;
+}
+
+DjkPosition *
+djk_positions_find(DjkPositions *positions, const char *topic, int partition)
+{
+	DjkPosition *last = positions->last;
+	DjkPositionKey key;
+
+	if (last != NULL && last->key.partition == partition && strcmp(last->key.topic, topic) == 0)
+		return last;
+	djk_position_make_key(&key, topic, partition);
+	positions->last = hash_search(positions->table, &key, HASH_FIND, NULL);
+	return positions->last;
+}
+
+void
+djk_positions_add(DjkPositions *positions, const DjkTopicPartition *partitions, int n)
+{
+	positions->unanswered = true;
+	for (int i = 0; i < n; i++)
+	{
+		DjkPositionKey key;
+		DjkPosition *position;
+		bool		found;
+
+		djk_position_make_key(&key, partitions[i].topic, partitions[i].partition);
+		position = hash_search(positions->table, &key, HASH_ENTER, &found);
+		if (found)
+			continue;
+		djk_position_clear(position);
+		positions->unresolved = true;
+	}
+}
+
+void
+djk_positions_remove(DjkPositions *positions, const DjkTopicPartition *partitions, int n)
+{
+	positions->last = NULL;
+	for (int i = 0; i < n; i++)
+	{
+		DjkPosition *position = djk_positions_find(positions, partitions[i].topic, partitions[i].partition);
+
+		positions->last = NULL;
+		if (position == NULL)
+			continue;
+		if (position->offset_id != 0)
+			djk_partition_withdraw(MyDatabaseId, position->offset_id);
+		(void) hash_search(positions->table, &position->key, HASH_REMOVE, NULL);
+	}
+}
+
+int
+djk_positions_count(const DjkPositions *positions)
+{
+	return (int) hash_get_num_entries(positions->table);
+}
+
+void
+djk_positions_publish(DjkPositions *positions, int worker)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	DjkPartitionStatus status = {0};
+
+	status.pid = MyProcPid;
+	status.worker = worker;
+	status.seen_at = GetCurrentTimestamp();
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		if (position->offset_id == 0)
+			continue;
+		status.offset_id = position->offset_id;
+		status.position = position->expected;
+		status.high_watermark = position->high_watermark;
+		djk_partition_publish(MyDatabaseId, &status);
+	}
+}
+
+void
+djk_positions_tell(DjkPositions *positions, const DjkPosition *position, const char *kind, const char *state,
+				   const char *reason)
+{
+	DjkEvent	event = {0};
+
+	event.kind = kind;
+	event.consumer_id = positions->consumer->id;
+	event.consumer = positions->consumer->name;
+	event.topic = position->key.topic;
+	event.partition = position->key.partition;
+	event.state = state;
+	event.reason = reason;
+	djk_event_write(&event);
+}
+
+/* ---------- fetching ---------- */
+
+static bool
+may_fetch(const DjkPosition *position)
+{
+	return position->offset_id != 0 && !position->stopped && position->expected != DJK_OFFSET_UNRESOLVED;
+}
+
+/* The positions that are wanted, as the library takes them. */
+static DjkTopicPartition *
+collect(DjkPositions *positions, bool (*wanted) (const DjkPosition *), int *n)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	DjkTopicPartition *list = palloc0((djk_positions_count(positions) + 1) * sizeof(DjkTopicPartition));
+
+	*n = 0;
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		if (!wanted(position))
+			continue;
+		list[*n].topic = position->key.topic;
+		list[*n].partition = position->key.partition;
+		list[*n].offset = djk_position_start(position);
+		(*n)++;
+	}
+	return list;
+}
+
+static bool
+is_assigned(const DjkPosition *position)
+{
+	return position->assigned;
+}
+
+static bool
+is_new(const DjkPosition *position)
+{
+	return may_fetch(position) && !position->fetching;
+}
+
+/* What begins to be fetched has not been verified yet. */
+static void
+mark(DjkPositions *positions, bool fetching, bool all)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		bool		now = fetching && may_fetch(position);
+
+		if (now && (all || !position->fetching))
+		{
+			djk_position_begin(position);
+			positions->anchoring |= position->anchoring;
+		}
+		position->fetching = position->assigned = now;
+	}
+}
+
+/* Of a cooperative assignment the part that goes on is left alone. */
+static void
+fetch_more(DjkPositions *positions)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	DjkTopicPartition *list;
+	int			n;
+
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		if (position->assigned && (!position->fetching || !may_fetch(position)))
+		{
+			DjkTopicPartition one = {0};
+
+			one.topic = position->key.topic;
+			one.partition = position->key.partition;
+			djk_consumer_assign_less(positions->kafka, &one, 1);
+			position->assigned = position->fetching = false;
+		}
+	}
+	list = collect(positions, is_new, &n);
+	if (n > 0)
+		djk_consumer_assign_more(positions->kafka, list, n);
+	pfree(list);
+	mark(positions, true, false);
+}
+
+static bool
+is_out_of_step(const DjkPosition *position)
+{
+	return is_new(position) || (position->assigned && (!position->fetching || !may_fetch(position)));
+}
+
+void
+djk_positions_fetch(DjkPositions *positions)
+{
+	int			n;
+	DjkTopicPartition *list = collect(positions, is_out_of_step, &n);
+
+	pfree(list);
+	if (n == 0 && !positions->unanswered)
+		return;
+	positions->unanswered = false;
+
+	if (djk_consumer_is_cooperative(positions->kafka))
+	{
+		fetch_more(positions);
+		return;
+	}
+	list = collect(positions, may_fetch, &n);
+	djk_consumer_assign(positions->kafka, list, n);
+	pfree(list);
+	mark(positions, true, true);
+}
+
+void
+djk_positions_settle(DjkPositions *positions)
+{
+	if (!positions->unanswered)
+		return;
+	positions->unanswered = false;
+	if (djk_consumer_is_cooperative(positions->kafka))
+		djk_consumer_assign_more(positions->kafka, NULL, 0);
+	else
+		djk_consumer_assign(positions->kafka, NULL, 0);
+}
+
+void
+djk_positions_suspend(DjkPositions *positions)
+{
+	int			n;
+	DjkTopicPartition *list = collect(positions, is_assigned, &n);
+
+	if (!djk_consumer_is_cooperative(positions->kafka))
+		djk_consumer_assign(positions->kafka, NULL, 0);
+	/* The group waits for our answer even where nothing is assigned. */
+	else if (n > 0 || djk_consumer_is_revoking(positions->kafka))
+		djk_consumer_assign_less(positions->kafka, list, n);
+	pfree(list);
+	mark(positions, false, true);
+}
+
+void
+djk_positions_rewind(DjkPositions *positions)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+		position->expected = position->next_offset;
+}
+
+bool
+djk_positions_in_vain(const DjkPositions *positions)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	bool		found = false;
+
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+		found = found || (position->vain > 0 && !position->stopped);
+	return found;
+}
+
+void
+djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *reason)
+{
+	DjkIdentity identity;
+
+	djk_worker_begin(&identity);
+	djk_offset_stop(position->offset_id, position->generation, reason);
+	djk_positions_tell(positions, position, "decision", "needs_decision", reason);
+	djk_worker_commit(&identity);
+	position->stopped = true;
+	ereport(WARNING,
+			(errcode(DJK_ERRCODE_NEEDS_DECISION),
+			 errmsg("partition %d of topic \"%s\" needs a decision: %s", position->key.partition,
+					position->key.topic, reason),
+			 errhint("Decide with djkafka_seek(consumer, topic, start_at, partition).")));
+}
+
+void
+djk_positions_restart(DjkPositions *positions, DjkPosition *position, const char *reason)
+{
+	DjkIdentity identity;
+
+	djk_worker_begin(&identity);
+	if (djk_offset_restart(position->offset_id, position->generation))
+		djk_positions_tell(positions, position, "new_topic", "running", reason);
+	djk_worker_commit(&identity);
+	ereport(LOG,
+			(errmsg("partition %d of topic \"%s\" is read from its beginning: %s", position->key.partition,
+					position->key.topic, reason)));
+	djk_positions_reload(positions, position);
+}
+
+bool
+djk_positions_trust(const DjkPositions *positions, const char *topic)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	bool		found = false;
+
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+		found = found || (strcmp(position->key.topic, topic) == 0 && position->fetching && !position->anchoring &&
+						  position->anchor.offset >= 0);
+	return found;
+}
+
+DjkPosition *
+djk_positions_find_short(DjkPositions *positions)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	DjkPosition *found = NULL;
+	TimestampTz now = djk_clock_now();
+	bool		anchoring = false;
+
+	if (!positions->anchoring)
+		return NULL;
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		if (!position->fetching || !position->anchoring)
+			continue;
+		anchoring = true;
+		if (position->short_since != 0 && TimestampDifferenceExceeds(position->short_since, now, SHORT_MS))
+			found = position;
+	}
+	positions->anchoring = anchoring;
+	return found;
+}
+
+void
+djk_positions_reload(DjkPositions *positions, DjkPosition *position)
+{
+	if (position->offset_id != 0)
+		djk_partition_withdraw(MyDatabaseId, position->offset_id);
+	position->offset_id = 0;
+	position->question = 0;
+	position->vain = 0;
+	position->parked = 0;
+	position->anchor.offset = -1;
+	position->anchoring = position->reborn = false;
+	position->fetching = false;
+	position->high_watermark = -1;	/* the end of another topic, perhaps */
+	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
+	positions->unresolved = true;
+}

@@ -1,0 +1,196 @@
+/*-------------------------------------------------------------------------
+ *
+ * waiting.c
+ *	  A consumer worker tries again what waits for a row that it refers to.
+ *
+ * What waits (apply/park.c) is tried in rounds: the partitions' messages in
+ * their order, a batch at a time, between the batches that are read.  A batch
+ * that brought rows, and one that waited and helped itself, are followed by the
+ * next at once; else a round begins each second, for the row may come from
+ * another worker, or from anybody.  A turn in vain is paid for by a pause of
+ * some times its length: what has to wait does not slow down what need not.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "consumer/waiting.h"
+
+#include "base/clock.h"
+#include "utils/timestamp.h"
+#include "consumer/failure.h"
+
+#define ROUND_MS			1000
+#define PAUSE_TIMES			4
+#define TURN_MESSAGES		1000
+#define TURN_PARTITIONS		64	/* as many as one transaction has room for */
+
+/* ---------- the batch ---------- */
+
+/* Partitions of which something waits and that are ours; *positions are theirs. */
+static DjkBatchPartition *
+find_partitions(DjkMember *worker, DjkPosition ***positions, int *n)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	DjkBatchPartition *partitions = palloc0(TURN_PARTITIONS * sizeof(DjkBatchPartition));
+
+	*positions = palloc(TURN_PARTITIONS * sizeof(DjkPosition *));
+	*n = 0;
+	hash_seq_init(&scan, worker->positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		DjkBatchPartition *partition = &partitions[*n];
+
+		if (position->parked <= 0 || position->offset_id == 0 || position->stopped ||
+			position->next_offset == DJK_OFFSET_UNRESOLVED)
+			continue;
+		if (*n == TURN_PARTITIONS)
+		{
+			hash_seq_term(&scan);
+			break;
+		}
+		partition->topic = position->key.topic;
+		partition->partition = position->key.partition;
+		partition->offset_id = position->offset_id;
+		partition->generation = position->generation;
+		partition->next_offset = partition->end_offset = position->next_offset;
+		partition->high_watermark = -1;
+		partition->anchor = position->anchor;
+		partition->vain = worker->waiting_vain;
+		partition->parked = position->parked;
+		(*positions)[(*n)++] = position;
+	}
+	return partitions;
+}
+
+static DjkBatch *
+load_batch(DjkMember *worker, DjkBatchPartition *partitions, int n)
+{
+	DjkIdentity identity;
+	MemoryContext context = CurrentMemoryContext;
+	DjkBatch   *batch;
+
+	djk_worker_begin(&identity);
+	MemoryContextSwitchTo(context);
+	batch = djk_again_load(partitions, n, &worker->waiting_at, Min(worker->row->batch_messages, TURN_MESSAGES),
+						   worker->row->batch_bytes);
+	djk_worker_commit(&identity);
+	return batch;
+}
+
+/* ---------- what became of it ---------- */
+
+static void
+settle(DjkMember *worker, const DjkBatch *batch, DjkPosition **positions)
+{
+	worker->waiting_vain = 0;
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		positions[p]->parked = batch->partitions[p].parked;
+		worker->waiting_vain = Max(worker->waiting_vain, batch->partitions[p].vain);
+		if (batch->partitions[p].lost)
+			djk_positions_reload(worker->positions, positions[p]);
+	}
+}
+
+static bool
+has_helped(const DjkApplyResult *result)
+{
+	return result->applied + result->filtered + result->duplicates + result->stale + result->dead + result->skipped > 0;
+}
+
+static void
+finish(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+{
+	switch (result->status)
+	{
+		case DJK_APPLY_PAUSED:
+			/* The rest in the next round; Kafka is polled before the next turn. */
+			if (result->decided == 0)
+				break;
+			/* FALLTHROUGH */
+		case DJK_APPLY_DONE:
+			djk_member_note_success(worker);
+			break;
+		case DJK_APPLY_TRANSIENT:
+		case DJK_APPLY_DOUBTFUL:
+			memset(&worker->waiting_at, 0, sizeof(worker->waiting_at));
+			djk_failure_wait(worker, batch, result);
+			break;
+		case DJK_APPLY_BROKEN:
+		case DJK_APPLY_STOPPED:
+			djk_failure_throw(worker, batch, result);
+	}
+}
+
+/* ---------- turns ---------- */
+
+/* A round is over: the next begins at once only if this one has helped. */
+static void
+end_round(DjkMember *worker)
+{
+	worker->positions->waiting = worker->waiting_left;
+	worker->waiting_due = worker->waiting_helped ? 0 : worker->waiting_round + (TimestampTz) ROUND_MS * 1000;
+	worker->waiting_round = 0;
+	worker->waiting_helped = worker->waiting_left = false;
+}
+
+static void
+take_turn(DjkMember *worker, TimestampTz started)
+{
+	DjkPosition **positions;
+	DjkApplyResult result;
+	int			n;
+	DjkBatchPartition *partitions = find_partitions(worker, &positions, &n);
+	DjkBatch   *batch = n > 0 ? load_batch(worker, partitions, n) : NULL;
+
+	worker->waiting_left |= n > 0;
+	if (batch == NULL)
+	{
+		end_round(worker);
+		return;
+	}
+	djk_worker_report_busy("applying what waited");
+	djk_apply_batch(worker->apply, batch, &result);
+	MemoryContextSwitchTo(worker->cycle);
+	settle(worker, batch, positions);
+	if (has_helped(&result))
+		worker->waiting_helped = true;
+	else
+		worker->waiting_pause = djk_clock_now() + PAUSE_TIMES * (djk_clock_now() - started);
+	finish(worker, batch, &result);
+}
+
+void
+djk_waiting_turn(DjkMember *worker, TimestampTz polled_at)
+{
+	TimestampTz now;
+
+	if (!worker->positions->waiting || worker->retry_at != 0)
+		return;
+	now = djk_clock_now();
+	if (TimestampDifferenceExceeds(polled_at, now, worker->max_poll_ms / 6))
+		return;
+	if (now < worker->waiting_pause || (worker->waiting_round == 0 && now < worker->waiting_due))
+		return;
+	if (worker->waiting_round == 0)
+		worker->waiting_round = now;
+	take_turn(worker, now);
+}
+
+void
+djk_waiting_note_rows(DjkMember *worker)
+{
+	worker->waiting_due = 0;
+}
+
+long
+djk_waiting_ms(const DjkMember *worker, long limit_ms)
+{
+	TimestampTz at = worker->waiting_pause;
+
+	if (!worker->positions->waiting || worker->retry_at != 0)
+		return limit_ms;
+	if (worker->waiting_round == 0)
+		at = Max(at, worker->waiting_due);
+	return Min(limit_ms, Max((at - djk_clock_now()) / 1000, 0) + 1);
+}

@@ -1,0 +1,188 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender.c
+ *	  What all steps of the outbox worker need: its state, its producer, patience.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "outbox/sender.h"
+
+#include "apply/retry.h"
+#include "base/clock.h"
+#include "base/settings.h"
+#include "common/pg_prng.h"
+#include "storage/ipc.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+#include "outbox/leave.h"
+
+#define RETRY_BASE_MS		100
+#define DESTROY_MS			1000
+#define CLOSE_MS			3000
+#define DENIAL_MS			60000	/* the library repeats itself twice as often */
+
+/* ---------- states ---------- */
+
+void
+djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, const char *hint)
+{
+	sender->state = state;
+	if (djk_slot_set_state(djk_slot_mine(), state, reason, hint) == DJK_CHANGE_STATE)
+		djk_worker_tell_state("outbox", state, reason, 0, NULL);
+}
+
+/* Whether the credentials were refused lately. */
+bool
+djk_sender_is_refused(const DjkSender *sender)
+{
+	return sender->link.denied_at != 0 &&
+		!TimestampDifferenceExceeds(sender->link.denied_at, djk_clock_now(), DENIAL_MS);
+}
+
+void
+djk_sender_set_unreachable(DjkSender *sender, const char *reason, const char *hint)
+{
+	DjkState	state = DJK_STATE_UNREACHABLE;
+
+	if (djk_sender_is_refused(sender))
+	{
+		state = DJK_STATE_BROKEN;
+		reason = sender->link.denial;
+		hint = sender->outbox->server == NULL
+			? "Check djkafka.security_protocol, djkafka.sasl_mechanism and the credentials in the settings."
+			: "Check the options of the server, and the user mapping of the server's owner.";
+	}
+	djk_sender_set_state(sender, state, reason, hint);
+}
+
+/* ---------- what the library has to say ---------- */
+
+void
+djk_sender_take_events(DjkSender *sender)
+{
+	DjkProducerEvent event;
+
+	djk_producer_drain_fd(sender->link.producer);
+	while (djk_producer_poll(sender->link.producer, &event))
+	{
+		if (event.kind == DJK_PRODUCER_LOG)
+			ereport(event.log_level <= 4 ? LOG : DEBUG1, (errmsg("librdkafka: %s", event.log_text)));
+		else if (event.kind == DJK_PRODUCER_ERROR)
+		{
+			djk_slot_set_error(djk_slot_mine(), event.error.message);
+			if (event.denied)
+			{
+				strlcpy(sender->link.denial, event.error.message, sizeof(sender->link.denial));
+				sender->link.denied_at = djk_clock_now();
+			}
+			if (event.denied || event.unreachable)
+				djk_sender_set_unreachable(sender, event.error.message,
+										   DJK_UNREACHABLE_HINT " Sending goes on by itself.");
+		}
+		else if (event.kind == DJK_PRODUCER_DELIVERED)
+		{
+			sender->link.denied_at = 0;
+			djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
+		}
+	}
+}
+
+/* ---------- patience ---------- */
+
+void
+djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error)
+{
+	int64		delay = djk_retry_delay_ms(++sender->link.attempt, RETRY_BASE_MS,
+										   (int64) djk_max_retry_interval_s * 1000,
+										   pg_prng_double(&pg_global_prng_state));
+	TimestampTz until = djk_clock_now() + delay * 1000;
+
+	if (state == DJK_STATE_UNREACHABLE)
+	{
+		/* The library may have said why. */
+		djk_sender_take_events(sender);
+		djk_sender_set_unreachable(sender, error->message, error->hint);
+		djk_slot_set_error(djk_slot_mine(), sender->state == DJK_STATE_BROKEN ? sender->link.denial : error->message);
+	}
+	else
+	{
+		djk_sender_set_state(sender, state, error->message, error->hint);
+		djk_slot_set_error(djk_slot_mine(), error->message);
+	}
+	djk_slot_set_retry(djk_slot_mine(), sender->link.attempt, djk_clock_to_timestamp(until));
+	djk_worker_report_idle("waiting before a retry");
+	for (;;)
+	{
+		TimestampTz now = djk_clock_now();
+
+		if (now >= until)
+			break;
+		djk_worker_wait(-1, (until - now) / 1000 + 1, "DjkafkaRetry");
+		djk_sender_housekeep(sender);
+	}
+	djk_slot_set_retry(djk_slot_mine(), sender->link.attempt, 0);
+}
+
+/* ---------- the producer ---------- */
+
+char *
+djk_sender_transactional_id(DjkSender *sender)
+{
+	return psprintf("djkafka-outbox-%s-" INT64_FORMAT,
+					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&sender->home.id))),
+					sender->outbox->id);
+}
+
+void
+djk_sender_require_producer(DjkSender *sender)
+{
+	DjkProducerConfig config = {0};
+	MemoryContext old;
+
+	if (sender->link.producer != NULL)
+		return;
+	sender->link.context = AllocSetContextCreate(sender->life, "djkafka producer", ALLOCSET_DEFAULT_SIZES);
+	old = MemoryContextSwitchTo(sender->link.context);
+	config.properties = sender->connection.properties;
+	config.nproperties = sender->connection.nproperties;
+	config.client_id = "djkafka-outbox";
+	config.transactional_id = sender->connection.exactly_once ? djk_sender_transactional_id(sender) : NULL;
+	config.queue_kbytes = DJK_OUTBOX_QUEUE_KBYTES;
+	config.embedded = sender->connection.embedded;
+	sender->link.producer = djk_producer_create(sender->link.context, &config);
+	sender->exact.ready = false;
+	MemoryContextSwitchTo(old);
+}
+
+void
+djk_sender_drop_producer(DjkSender *sender)
+{
+	DjkProducer *producer = sender->link.producer;
+
+	if (producer == NULL)
+		return;
+	sender->link.producer = NULL;
+	sender->link.denied_at = 0;
+	djk_producer_destroy(producer, DESTROY_MS);
+	MemoryContextDelete(sender->link.context);
+	sender->link.context = NULL;
+}
+
+static void
+close_producer(int code, Datum arg)
+{
+	DjkSender  *sender = (DjkSender *) DatumGetPointer(arg);
+	DjkProducer *producer = sender->link.producer;
+
+	sender->link.producer = NULL;
+	if (producer != NULL)
+		djk_producer_destroy(producer, CLOSE_MS);
+}
+
+void
+djk_sender_close_at_exit(DjkSender *sender)
+{
+	before_shmem_exit(close_producer, PointerGetDatum(sender));
+}

@@ -1,0 +1,129 @@
+/*-------------------------------------------------------------------------
+ *
+ * sender.h
+ *	  What all steps of the outbox worker need: its state, its producer, patience.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_OUTBOX_SENDER_H
+#define DJK_OUTBOX_SENDER_H
+
+#include "base/compat.h"
+#include "base/djk.h"
+
+#include "kafka/producer.h"
+#include "state/connection.h"
+#include "state/outbox.h"
+#include "utils/hsearch.h"
+#include "worker/worker.h"
+
+/* What is known of a topic; in the table from its first message on. */
+typedef struct DjkOutboxTopic
+{
+	char		name[DJK_TOPIC_MAX + 1];	/* hash key */
+	bool		checked;		/* it could be written to */
+	bool		held;			/* its messages are set aside until what is held has been sent */
+	bool		silent;			/* held although Kafka knows nothing against it */
+	bool		leaderless;		/* as of looked_at */
+	TimestampTz looked_at;
+	int			attempt;		/* checks in vain, in a row */
+	TimestampTz next_check;		/* while held */
+} DjkOutboxTopic;
+
+/* The connection to Kafka. */
+typedef struct DjkSenderLink
+{
+	DjkProducer *producer;		/* NULL: none, or spent */
+	MemoryContext context;
+	int			attempt;		/* failures to send, in a row */
+	char		denial[256];	/* what was said when the connection was refused last */
+	TimestampTz denied_at;		/* 0: not since the last answer */
+} DjkSenderLink;
+
+typedef struct DjkSenderTopics
+{
+	HTAB	   *table;			/* of DjkOutboxTopic */
+	int			nheld;
+	long		kept;			/* how many there were when the others were forgotten */
+	bool		held_turn;		/* whether held messages are to come next */
+} DjkSenderTopics;
+
+/* The batch at hand, and the next. */
+typedef struct DjkSenderWork
+{
+	DjkOutboxBatch batch;		/* claimed and not confirmed, nmessages = 0: none */
+	MemoryContext spare;		/* the memory of the next batch */
+	DjkOutboxBatch ahead;		/* what was read of it; context NULL: that was not tried yet */
+	uint8	   *suspicion;		/* of each message, see piece.c */
+	bool		stalled;		/* the last piece was given up for a topic that is held now */
+	bool		unconfirmed;	/* something of the batch may be in Kafka */
+	bool		delivered;		/* all of it has its answers */
+} DjkSenderWork;
+
+/* What exactly_once needs beside. */
+typedef struct DjkSenderExact
+{
+	bool		ready;			/* transactions can begin */
+	int			vain;			/* transactions in a row that failed and taught nothing */
+	bool		knows_number;	/* outbox->carried is what Kafka names */
+	TimestampTz known_at;		/* when that was asked or told last, */
+	int64		known_number;	/* and what it was */
+	bool		carrier_checked;	/* the carrier topic exists */
+	char		denied_carrier[DJK_TOPIC_MAX + 1];	/* the last one that could not be read, or "" */
+} DjkSenderExact;
+
+typedef struct DjkSenderTidy
+{
+	TimestampTz busy_at;		/* end of the last batch */
+	TimestampTz rotated_at;
+	TimestampTz trimmed_at;
+	int			rounds;			/* since the last batch */
+} DjkSenderTidy;
+
+typedef struct DjkSender
+{
+	DjkWorkerArgs args;
+	MemoryContext life;
+	MemoryContext cycle;		/* reset with each turn of the loop */
+	DjkHome		home;
+	DjkConnection connection;
+	DjkOutbox  *outbox;
+	DjkState	state;
+	const char *leaving;		/* why, once the batch has been sent; NULL: no */
+	TimestampTz leaving_since;
+	DjkSenderLink link;
+	DjkSenderTopics topics;
+	DjkSenderWork work;
+	DjkSenderExact exact;
+	DjkSenderTidy tidy;
+} DjkSender;
+
+/* Sets the state; a change is an event. */
+extern void djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, const char *hint);
+
+/*
+ * Kafka does not answer, or does not answer us: BROKEN with the reason where
+ * the credentials were refused lately, else UNREACHABLE with the one given.
+ */
+extern void djk_sender_set_unreachable(DjkSender *sender, const char *reason, const char *hint);
+
+/* Waits before something is tried again, longer each time. */
+extern void djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error);
+
+/* Names the outbox to Kafka; palloc'd. */
+extern char *djk_sender_transactional_id(DjkSender *sender);
+
+/* Makes the producer if there is none; destroys it. */
+extern void djk_sender_require_producer(DjkSender *sender);
+extern void djk_sender_drop_producer(DjkSender *sender);
+
+/* Takes what the library has to say: answers, errors, log lines. */
+extern void djk_sender_take_events(DjkSender *sender);
+
+/* Whether the credentials were refused lately. */
+extern bool djk_sender_is_refused(const DjkSender *sender);
+
+/* The producer is closed when the process ends, however it does. */
+extern void djk_sender_close_at_exit(DjkSender *sender);
+
+#endif							/* DJK_OUTBOX_SENDER_H */
