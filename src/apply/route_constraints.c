@@ -272,6 +272,7 @@ look_below_view(DjkRouteState *state, Relation rel)
 	if (!OidIsValid(below))
 		return;
 	look_by_defaults(state, rel);
+	state->tables = lappend_oid(state->tables, below);
 	table = relation_open(below, AccessShareLock);
 	constr = RelationGetDescr(table)->constr;
 	constrain_by_references(state, table);

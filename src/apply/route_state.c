@@ -40,7 +40,7 @@ invalidate_relation(Datum arg, Oid relid)
 	{
 		DjkRouteState *state = lfirst(lc);
 
-		if (!OidIsValid(relid) || state->route->target == relid || djk_row_types_have(state->row_types, relid))
+		if (!OidIsValid(relid) || list_member_oid(state->tables, relid) || djk_row_types_have(state->row_types, relid))
 			state->valid = false;
 	}
 }
@@ -253,6 +253,10 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 
 	state->route = route;
 	state->context = context;
+	state->tables = list_make1_oid(route->target);
+	state->valid = true;
+	/* Before anything is derived: some of what is altered needs no lock that the target's would keep away. */
+	register_state(state);
 	state->deleted_field_len = route->deleted_field ? (int) strlen(route->deleted_field) : -1;
 	state->codec = djk_codec_find(route->format);
 	if (state->codec == NULL)
@@ -273,10 +277,8 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 	state->lane = lane_of(state);
 	djk_route_state_leave(guc_level);
 
-	state->valid = true;
-	register_state(state);
-	/* What was altered while it was built has not reached it. */
-	state->valid = djk_row_types_are_current(state->row_types);
+	/* Row types were not known to be the state's while they were looked up. */
+	state->valid = state->valid && djk_row_types_are_current(state->row_types);
 	MemoryContextSwitchTo(old);
 	return state;
 }
