@@ -164,14 +164,21 @@ COMMENT ON COLUMN @extschema@.djkafka_route.renamed IS 'column of the target -> 
 COMMENT ON COLUMN @extschema@.djkafka_route.search_path IS 'search_path at creation, under which expressions and handlers run';
 
 CREATE TABLE @extschema@.djkafka_deleted (
-    route_id bigint NOT NULL REFERENCES @extschema@.djkafka_route (id) ON DELETE CASCADE,
+    target regclass NOT NULL,
+    columns text[] NOT NULL,
+    types text[] NOT NULL,
+    seen_by text NOT NULL DEFAULT '',
     key text NOT NULL,
     version text NOT NULL,
     deleted_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
-    PRIMARY KEY (route_id, key)
+    forget_at timestamp with time zone NOT NULL,
+    PRIMARY KEY (target, key, columns, types, seen_by)
 );
-CREATE INDEX djkafka_deleted_age ON @extschema@.djkafka_deleted (route_id, deleted_at);
-COMMENT ON TABLE @extschema@.djkafka_deleted IS 'versions of rows that messages have deleted, for routes with remember_deleted';
+CREATE INDEX djkafka_deleted_age ON @extschema@.djkafka_deleted (target, forget_at);
+COMMENT ON TABLE @extschema@.djkafka_deleted IS 'versions of rows that messages have deleted, for all routes to the table with remember_deleted';
+COMMENT ON COLUMN @extschema@.djkafka_deleted.columns IS 'by what the row and its version were known: the key columns, and the version_column last';
+COMMENT ON COLUMN @extschema@.djkafka_deleted.types IS 'their types; what was remembered under others counts no more';
+COMMENT ON COLUMN @extschema@.djkafka_deleted.seen_by IS 'for a view, or a table with policies: the role that deleted it, which may see other rows than the next; else empty';
 COMMENT ON COLUMN @extschema@.djkafka_deleted.key IS 'the row''s key: an array of JSON of the columns'' texts';
 
 CREATE TABLE @extschema@.djkafka_offset (
@@ -593,7 +600,7 @@ COMMENT ON FUNCTION @extschema@.djkafka_offset_guard() IS 'trigger: only workers
 
 CREATE FUNCTION @extschema@.djkafka_owner_guard() RETURNS trigger
 AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION @extschema@.djkafka_owner_guard() IS 'trigger: only whoever may change a consumer writes what decides what it applies';
+COMMENT ON FUNCTION @extschema@.djkafka_owner_guard() IS 'trigger: only the owner of a consumer, or of a table, writes what decides what is applied';
 
 CREATE FUNCTION @extschema@.djkafka_wake_trigger() RETURNS trigger
 AS 'MODULE_PATHNAME' LANGUAGE C;

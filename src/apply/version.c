@@ -9,7 +9,8 @@
  * after those before it.  What is left is written as by any other route.
  *
  * With remember_deleted the version of a row that is deleted is kept in
- * djkafka_deleted, so that what was said of it before does not bring it back.
+ * djkafka_deleted, so that what was said of it before does not bring it back, by
+ * whichever route to the table.
  *
  * A row that is missing when it is asked for may be there when it is written, by
  * another session: the statements compare once more (statement_sql.c).
@@ -24,6 +25,7 @@
 #include "miscadmin.h"
 #include "state/catalog.h"
 #include "state/deleted.h"
+#include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/guc.h"
 #include "utils/json.h"
@@ -208,6 +210,30 @@ key_text(const DjkRouteState *state, const DjkRow *row)
 	return text.data;
 }
 
+/*
+ * By what rows are known to all routes that know them alike.  Names, since a dump
+ * keeps no numbers.  Where roles see different rows, none says what is gone for
+ * another.
+ */
+static DjkDeletedTerms
+terms_of(const DjkRouteState *state)
+{
+	DjkDeletedTerms terms = {.target = state->route->target, .ncolumns = state->nkeys + 1, .seen_by = ""};
+
+	terms.columns = palloc(terms.ncolumns * sizeof(char *));
+	terms.types = palloc(terms.ncolumns * sizeof(char *));
+	for (int i = 0; i < terms.ncolumns; i++)
+	{
+		const DjkColumn *column = &state->columns[i < state->nkeys ? state->keys[i] : state->version];
+
+		terms.columns[i] = column->name;
+		terms.types[i] = format_type_be_qualified(column->type);
+	}
+	if (state->has_policies || state->is_view)
+		terms.seen_by = GetUserNameFromId(GetUserId(), false);
+	return terms;
+}
+
 /* Of rows that are not there, what is remembered of them. */
 static void
 recall(Versions *versions)
@@ -217,6 +243,7 @@ recall(Versions *versions)
 	DjkDeleted *rows = palloc0(total * sizeof(DjkDeleted));
 	int		   *numbers = palloc(total * sizeof(int));
 	int			guc_level = enter_formats(state);
+	DjkDeletedTerms terms = terms_of(state);
 	DjkIdentity identity;
 	Oid			input;
 	Oid			param;
@@ -230,9 +257,10 @@ recall(Versions *versions)
 		rows[n++].key = key_text(state, key_of(versions, i));
 	}
 	djk_catalog_enter(&identity);
-	djk_deleted_find(state->route->id, state->route->remember_deleted_s, rows, n, versions->context);
+	djk_deleted_find(&terms, rows, n, versions->context);
 	djk_catalog_leave(&identity);
-	getTypeInputInfo(state->columns[state->version].type, &input, &param);
+	/* Of a domain what it is over: its checks may have changed since. */
+	getTypeInputInfo(getBaseType(state->columns[state->version].type), &input, &param);
 	for (int i = 0; i < n; i++)
 	{
 		Version    *version = &versions->versions[numbers[i]];
@@ -269,8 +297,10 @@ djk_version_remember(DjkVersions *versions)
 	}
 	if (n > 0)
 	{
+		DjkDeletedTerms terms = terms_of(state);
+
 		djk_catalog_enter(&identity);
-		djk_deleted_remember(state->route->id, rows, n, state->route->remember_deleted_s);
+		djk_deleted_remember(&terms, rows, n, state->route->remember_deleted_s);
 		djk_catalog_leave(&identity);
 	}
 	djk_route_state_leave(guc_level);

@@ -91,6 +91,28 @@ rename_in_routes(Datum *names)
 	(void) djk_catalog_execute(&update_routes, names, NULL);
 }
 
+/* What is remembered under the new name was so of a column that is gone. */
+static void
+rename_in_deleted(Datum *names)
+{
+	static DjkStatement delete_deleted = {
+		.sql = RENAMED_TABLES
+		" DELETE FROM @.djkafka_deleted WHERE target::oid IN (SELECT relation FROM tables) AND $1 = ANY (columns)",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	static DjkStatement update_deleted = {
+		.sql = RENAMED_TABLES
+		" UPDATE @.djkafka_deleted SET " RENAMED_NAMES("columns")
+		" WHERE target::oid IN (SELECT relation FROM tables) AND $1 = ANY (columns)",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TEXTOID}
+	};
+
+	(void) djk_catalog_execute(&delete_deleted, names + 1, NULL);
+	(void) djk_catalog_execute(&update_deleted, names, NULL);
+}
+
 /* ---------- lookups, whose table is named as the route's session saw it ---------- */
 
 typedef struct Lookup
@@ -327,6 +349,7 @@ follow(const Node *statement)
 	names[1] = CStringGetTextDatum(renaming->newname);
 	rename_in_publications(names);
 	rename_in_routes(names);
+	rename_in_deleted(names);
 	rename_column_in_lookups(renaming);
 }
 

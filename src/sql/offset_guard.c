@@ -9,14 +9,16 @@
  * a message that waits is found by its offset's row, and applied with the rights
  * of that one's consumer.
  *
- * Versions of deleted rows and dead letters may be written, by those who may
- * change the consumer: the ones decide which of its messages are stale, the
- * others are messages that are applied again with its owner's rights.
+ * Dead letters may be written by those who may change the consumer: they are
+ * messages that are applied again with its owner's rights.  Versions of deleted
+ * rows may be by the owner of the table: they decide which messages of all its
+ * routes are stale.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/djk.h"
 
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -24,6 +26,7 @@
 #include "sql/start_at.h"
 #include "state/catalog.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(djkafka_offset_guard);
 PG_FUNCTION_INFO_V1(djkafka_owner_guard);
@@ -100,30 +103,52 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
 }
 
-/* Of whom nobody is, because the consumer or the route is gone, is anybody's who may write the table. */
-static void
-require_owner(const DjkTriggerRow *row)
+/* Of a consumer; InvalidOid if it is gone. */
+static Oid
+owner_of_consumer(int64 consumer_id)
 {
-	static DjkStatement select_of_route = {
-		.sql = "SELECT c.owner::oid FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id WHERE r.id = $1",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
-	static DjkStatement select_of_consumer = {
+	static DjkStatement select_owner = {
 		.sql = "SELECT owner::oid FROM @.djkafka_consumer WHERE id = $1",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
-	bool		has_consumer = SPI_fnumber(row->desc, "consumer_id") > 0;
-	Datum		values[1] = {Int64GetDatum(row_int64(row, has_consumer ? "consumer_id" : "route_id"))};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
 	Oid			owner = InvalidOid;
 	DjkIdentity identity;
 	bool		isnull;
 
 	djk_catalog_enter(&identity);
-	if (djk_catalog_execute(has_consumer ? &select_of_consumer : &select_of_route, values, NULL) > 0)
+	if (djk_catalog_execute(&select_owner, values, NULL) > 0)
 		owner = DatumGetObjectId(djk_row_datum(0, 1, &isnull));
 	djk_catalog_leave(&identity);
+	return owner;
+}
+
+/* Of a table; InvalidOid if it is gone. */
+static Oid
+owner_of_table(Oid table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
+	Oid			owner = InvalidOid;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/* What is nobody's, because the consumer or the table is gone, is anybody's who may write here. */
+static void
+require_owner(const DjkTriggerRow *row)
+{
+	bool		isnull;
+	Oid			owner;
+
+	if (SPI_fnumber(row->desc, "consumer_id") > 0)
+		owner = owner_of_consumer(row_int64(row, "consumer_id"));
+	else
+		owner = owner_of_table(DatumGetObjectId(djk_trigger_row_get(row, "target", &isnull)));
 	if (OidIsValid(owner))
 		djk_require_consumer_owner(owner);
 }

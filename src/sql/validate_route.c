@@ -548,17 +548,22 @@ raise_revision(int64 consumer_id)
 	return found;
 }
 
-/* What is remembered of deleted rows is in terms of the key and the version of that target. */
+/* What is remembered of the deleted rows of a target goes with the last route that remembers them. */
 static void
-forget_deleted(const DjkTriggerRow *row, const DjkTriggerRow *old)
+forget_deleted(const DjkTriggerRow *old)
 {
 	DjkIdentity identity;
 	bool		isnull;
+	Datum		target;
 
-	if (is_same(row, old, "target") && is_same(row, old, "key_columns") && is_same(row, old, "version_column"))
+	(void) djk_trigger_row_get(old, "remember_deleted", &isnull);
+	if (isnull)
+		return;
+	target = djk_trigger_row_get(old, "target", &isnull);
+	if (isnull)
 		return;
 	djk_catalog_enter(&identity);
-	djk_deleted_forget(DatumGetInt64(djk_trigger_row_get(row, "id", &isnull)));
+	djk_deleted_forget(DatumGetObjectId(target));
 	djk_catalog_leave(&identity);
 }
 
@@ -592,10 +597,11 @@ djkafka_route_changed(PG_FUNCTION_ARGS)
 
 		if (old_id != id)
 			note_change(old_id, checks);
-		/* A column that is renamed is the same. */
-		if (checks)
-			forget_deleted(&row, &old);
+		if (!is_same(&row, &old, "target") || !is_same(&row, &old, "remember_deleted"))
+			forget_deleted(&old);
 	}
+	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		forget_deleted(&row);
 	return PointerGetDatum(NULL);
 }
 

@@ -10,6 +10,16 @@
 
 #include "base/djk.h"
 
+/* By what rows and their versions are known: routes that know them alike share what is remembered. */
+typedef struct DjkDeletedTerms
+{
+	Oid			target;
+	const char **columns;		/* of the key, and that of the version last */
+	const char **types;			/* of these, by name */
+	int			ncolumns;
+	const char *seen_by;		/* a role, where rows may be others for another one; else empty */
+} DjkDeletedTerms;
+
 /* A row that is gone, as text; version NULL: nothing is remembered of it. */
 typedef struct DjkDeleted
 {
@@ -19,16 +29,16 @@ typedef struct DjkDeleted
 
 /* All between djk_catalog_enter() and leave. */
 
-/* Fills in the versions, in 'context', of what was deleted no more than 'keep_s' seconds ago. */
-extern void djk_deleted_find(int64 route_id, int64 keep_s, DjkDeleted *rows, int n, MemoryContext context);
+/* Fills in the versions, in 'context', of what is remembered still. */
+extern void djk_deleted_find(const DjkDeletedTerms *terms, DjkDeleted *rows, int n, MemoryContext context);
 
 /*
- * Remembers the versions of rows that were deleted just now; and forgets some
- * that were more than 'keep_s' seconds ago.
+ * Remembers the versions of rows that were deleted just now for 'keep_s'
+ * seconds; and forgets some of the target whose time is over.
  */
-extern void djk_deleted_remember(int64 route_id, const DjkDeleted *rows, int n, int64 keep_s);
+extern void djk_deleted_remember(const DjkDeletedTerms *terms, const DjkDeleted *rows, int n, int64 keep_s);
 
-/* Forgets all versions of a route. */
-extern void djk_deleted_forget(int64 route_id);
+/* Forgets all versions of a target, if no route to it remembers any. */
+extern void djk_deleted_forget(Oid target);
 
 #endif							/* DJK_DELETED_H */

@@ -548,7 +548,7 @@ INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, 
 SELECT refused(format('INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset", lane) VALUES (%L, %L, 1, %L, 0, 0, 1)', c, o, 'books'))
   FROM (VALUES (NULL, :place), (0, :place), (:reader, :place), (2000000, :place), (2000000, NULL), (2000000, 0)) v (c, o);
 SELECT refused(s) FROM unnest(ARRAY[
-    format($$INSERT INTO djkafka_deleted (route_id, key, version) VALUES (%s, '["2"]', '999999')$$, :route),
+    $$INSERT INTO djkafka_deleted (target, columns, types, key, version, forget_at) SELECT oid, '{id,v}', '{integer,integer}', '["2"]', '999999', 'infinity' FROM pg_class WHERE relname = 'book'$$,
     format($$INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, "offset", sqlstate, message) VALUES (%s, 'reader', 'books', 0, 0, '', '')$$, :reader),
     $$UPDATE djkafka_dead_letter SET value = '{"id": 7, "v": 1}' WHERE consumer = 'reader'$$,
     $$UPDATE djkafka_dead_letter SET consumer_id = 2000000 WHERE consumer = 'reader'$$]) s;
@@ -557,7 +557,7 @@ INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, "offse
 DELETE FROM djkafka_dead_letter WHERE consumer IN ('copy', 'gone', 'reader');
 DELETE FROM djkafka_consumer WHERE id = 2000000;
 \c - :super
-INSERT INTO djkafka_deleted (route_id, key, version) VALUES (:route, '["2"]', '1');
+INSERT INTO djkafka_deleted (target, columns, types, key, version, forget_at) VALUES ('attack_victim.book', '{id,v}', '{integer,integer}', '["2"]', '1', 'infinity');
 \c - attack_owner
 SELECT refused(s) FROM unnest(ARRAY[$$UPDATE djkafka_deleted SET version = 'x'$$, $$DELETE FROM djkafka_deleted$$]) s;
 \c - attack_victim

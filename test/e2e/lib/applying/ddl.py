@@ -308,10 +308,8 @@ def see_sql(shape: Shape) -> str:
         "dead": f'(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset", sqlstate, message, hint{detail})'
         " ORDER BY \"offset\") FROM djkafka_dead_letter WHERE topic <> 'poison')",
     }
-    # Each consumer has routes of its own.
     parts["remembered"] = (
-        "(SELECT jsonb_agg(jsonb_build_array(route_order, key, d.version) ORDER BY route_order, key)"
-        " FROM djkafka_deleted d JOIN djkafka_route r ON r.id = d.route_id)"
+        "(SELECT jsonb_agg(jsonb_build_array(target, columns, key, d.version) ORDER BY target::text, columns, key) FROM djkafka_deleted d)"
     )
     parts["poisons"] = "(SELECT count(*) FROM djkafka_dead_letter WHERE topic = 'poison')"
     if shape["second"]:

@@ -204,7 +204,7 @@ def see_sql(shape: Shape) -> str:
     parts["counts"] = (
         f"(SELECT jsonb_agg(jsonb_build_array(topic, \"partition\", {', '.join(counts)}) ORDER BY topic, \"partition\") FROM djkafka_offset)"
     )
-    parts["remembered"] = "(SELECT jsonb_agg(jsonb_build_array(key, version) ORDER BY key) FROM djkafka_deleted)"
+    parts["remembered"] = "(SELECT jsonb_agg(jsonb_build_array(columns, key, version) ORDER BY columns, key) FROM djkafka_deleted)"
     body = ", ".join(f"'{name}', {value}" for name, value in parts.items())
     return f"CREATE FUNCTION see() RETURNS jsonb LANGUAGE sql AS $see$ SELECT jsonb_build_object({body}) $see$"
 
