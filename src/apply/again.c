@@ -56,10 +56,7 @@ djk_again_load(DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *c
 	list = djk_parked_load(ids, npartitions, cursor->offset_id, cursor->offset, max_messages, max_bytes, context);
 	djk_catalog_leave(&identity);
 	if (list == NIL)
-	{
-		memset(cursor, 0, sizeof(*cursor));
 		return NULL;
-	}
 	batch = palloc0(sizeof(DjkBatch));
 	batch->partitions = partitions;
 	batch->npartitions = npartitions;

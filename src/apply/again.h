@@ -20,8 +20,8 @@ typedef struct DjkAgainCursor
 
 /*
  * What waits of partitions, from the cursor on, as a batch in CurrentMemoryContext;
- * its partitions are those given.  NULL: there is nothing more, and the cursor is
- * at the beginning again.  Needs a transaction.
+ * its partitions are those given.  NULL: there is nothing more.  Needs a
+ * transaction.
  */
 extern DjkBatch *djk_again_load(DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *cursor,
 								int max_messages, Size max_bytes);

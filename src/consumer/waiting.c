@@ -25,40 +25,69 @@
 
 /* ---------- the batch ---------- */
 
-/* Partitions of which something waits and that are ours; *positions are theirs. */
+static bool
+has_waiting(const DjkMember *worker, const DjkPosition *position)
+{
+	const DjkAgainCursor *at = &worker->waiting_at;
+
+	if (position->parked <= 0 || position->offset_id == 0 || position->stopped ||
+		position->next_offset == DJK_OFFSET_UNRESOLVED)
+		return false;
+	/* What is below has been tried in this round. */
+	return position->offset_id > at->offset_id || (position->offset_id == at->offset_id && at->offset < PG_INT64_MAX);
+}
+
+static int
+compare_positions(const ListCell *a, const ListCell *b)
+{
+	const DjkPosition *x = lfirst(a);
+	const DjkPosition *y = lfirst(b);
+
+	return x->offset_id < y->offset_id ? -1 : x->offset_id > y->offset_id;
+}
+
+static void
+fill_partition(DjkBatchPartition *partition, const DjkMember *worker, DjkPosition *position)
+{
+	partition->topic = position->key.topic;
+	partition->partition = position->key.partition;
+	partition->offset_id = position->offset_id;
+	partition->generation = position->generation;
+	partition->next_offset = partition->end_offset = position->next_offset;
+	partition->high_watermark = -1;
+	partition->anchor = position->anchor;
+	partition->vain = worker->waiting_vain;
+	partition->parked = position->parked;
+}
+
+/*
+ * Of the partitions that are ours and of which something waits those that are
+ * next in the round, in its order; *positions are theirs.
+ */
 static DjkBatchPartition *
 find_partitions(DjkMember *worker, DjkPosition ***positions, int *n)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;
-	DjkBatchPartition *partitions = palloc0(TURN_PARTITIONS * sizeof(DjkBatchPartition));
+	List	   *list = NIL;
+	DjkBatchPartition *partitions;
 
-	*positions = palloc(TURN_PARTITIONS * sizeof(DjkPosition *));
-	*n = 0;
 	hash_seq_init(&scan, worker->positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		DjkBatchPartition *partition = &partitions[*n];
-
-		if (position->parked <= 0 || position->offset_id == 0 || position->stopped ||
-			position->next_offset == DJK_OFFSET_UNRESOLVED)
-			continue;
-		if (*n == TURN_PARTITIONS)
-		{
-			hash_seq_term(&scan);
-			break;
-		}
-		partition->topic = position->key.topic;
-		partition->partition = position->key.partition;
-		partition->offset_id = position->offset_id;
-		partition->generation = position->generation;
-		partition->next_offset = partition->end_offset = position->next_offset;
-		partition->high_watermark = -1;
-		partition->anchor = position->anchor;
-		partition->vain = worker->waiting_vain;
-		partition->parked = position->parked;
-		(*positions)[(*n)++] = position;
+		if (has_waiting(worker, position))
+			list = lappend(list, position);
 	}
+	list_sort(list, compare_positions);
+	*n = Min(list_length(list), TURN_PARTITIONS);
+	*positions = palloc(Max(*n, 1) * sizeof(DjkPosition *));
+	partitions = palloc0(Max(*n, 1) * sizeof(DjkBatchPartition));
+	for (int p = 0; p < *n; p++)
+	{
+		(*positions)[p] = list_nth(list, p);
+		fill_partition(&partitions[p], worker, (*positions)[p]);
+	}
+	list_free(list);
 	return partitions;
 }
 
@@ -132,6 +161,28 @@ end_round(DjkMember *worker)
 	worker->waiting_due = worker->waiting_helped ? 0 : worker->waiting_round + (TimestampTz) ROUND_MS * 1000;
 	worker->waiting_round = 0;
 	worker->waiting_helped = worker->waiting_left = false;
+	memset(&worker->waiting_at, 0, sizeof(worker->waiting_at));
+}
+
+/* What comes next in the round; NULL: nothing, it is over. */
+static DjkBatch *
+next_batch(DjkMember *worker, DjkPosition ***positions)
+{
+	DjkBatch   *batch = NULL;
+	int			n;
+
+	do
+	{
+		DjkBatchPartition *partitions = find_partitions(worker, positions, &n);
+
+		worker->waiting_left |= n > 0;
+		if (n > 0)
+			batch = load_batch(worker, partitions, n);
+		/* Nothing more in these, but perhaps in those behind them. */
+		if (n > 0 && batch == NULL)
+			worker->waiting_at = (DjkAgainCursor) {partitions[n - 1].offset_id, PG_INT64_MAX};
+	} while (n > 0 && batch == NULL);
+	return batch;
 }
 
 static void
@@ -139,11 +190,8 @@ take_turn(DjkMember *worker, TimestampTz started)
 {
 	DjkPosition **positions;
 	DjkApplyResult result;
-	int			n;
-	DjkBatchPartition *partitions = find_partitions(worker, &positions, &n);
-	DjkBatch   *batch = n > 0 ? load_batch(worker, partitions, n) : NULL;
+	DjkBatch   *batch = next_batch(worker, &positions);
 
-	worker->waiting_left |= n > 0;
 	if (batch == NULL)
 	{
 		end_round(worker);

@@ -493,3 +493,22 @@ def test_flow(db: Database, kafka: Client, topics: dict[str, str], unique: Calla
     print(f"50,000 messages beside 3,000 that wait: {time.monotonic() - started:.1f} s")
     assert status(db)["parked"] == 3000
     assert_audit(db)
+
+
+def test_many_partitions(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
+    """However many partitions have messages that wait for ever, those of the others are tried."""
+    count = 200
+    topics = {"child": kafka.create_topic(unique("child"), count)}
+    make_tables(db)
+    subscribe(db, topics, parent_timeout="'1 h'")
+    kafka.produce(topics["child"], [Record(r.value, r.key, partition=n) for n, r in enumerate(children(range(count)))])
+    wait_value(db, PARKED, count, timeout=60)
+    db.query(f"INSERT INTO parent SELECT n, 'late' FROM generate_series(0, {count - 1}, 2) n")
+    wait_count(db, "child", count // 2, timeout=30)
+    wait_value(db, PARKED, count // 2)
+    assert_audit(db)
+    # Their time is over in the same round.
+    db.query("UPDATE djkafka_route SET parent_timeout = '1 s'")
+    wait_value(db, PARKED, 0, timeout=30)
+    assert db.value("SELECT count(*) FROM djkafka_dead_letter") == count // 2
+    assert_audit(db, count)
