@@ -15,13 +15,16 @@
  */
 #include "apply/order.h"
 
+#include "nodes/bitmapset.h"
 #include "utils/memutils.h"
 
-/* Whether a route looks up something in what another one writes. */
-static bool
-looks_up(const DjkRouteRow *route, const DjkRouteRow *other)
+/* What a route looks up: DjkLookup *. */
+static List *
+lookups_of(const DjkRouteRow *route)
 {
-	for (int i = 0; i < route->ncolumns && other->target_name != NULL; i++)
+	List	   *lookups = NIL;
+
+	for (int i = 0; i < route->ncolumns; i++)
 	{
 		const char *text = route->column_mappings[i];
 		DjkMapping	mapping;
@@ -29,10 +32,50 @@ looks_up(const DjkRouteRow *route, const DjkRouteRow *other)
 		if (strstr(text, "\"lookup\"") == NULL)
 			continue;
 		djk_mapping_parse(route->column_names[i], text, &mapping);
-		if (mapping.lookup != NULL && djk_lookup_reads(mapping.lookup, other->target_name))
-			return true;
+		if (mapping.lookup != NULL)
+			lookups = lappend(lookups, mapping.lookup);
 	}
-	return false;
+	return lookups;
+}
+
+/* The routes that write what a route looks up; not itself. */
+static Bitmapset *
+parents_of(const DjkConsumerRow *consumer, int child)
+{
+	List	   *lookups = lookups_of(&consumer->routes[child]);
+	Bitmapset  *parents = NULL;
+	ListCell   *lc;
+
+	foreach(lc, lookups)
+	{
+		for (int r = 0; r < consumer->nroutes; r++)
+		{
+			if (r != child && djk_lookup_reads(lfirst(lc), consumer->routes[r].target_name))
+				parents = bms_add_member(parents, r);
+		}
+	}
+	return parents;
+}
+
+/* Puts routes above their parents.  Whether any had to be. */
+static bool
+raise_levels(int *levels, Bitmapset *const *parents, int n)
+{
+	bool		changed = false;
+
+	for (int child = 0; child < n; child++)
+	{
+		int			parent = -1;
+
+		while ((parent = bms_next_member(parents[child], parent)) >= 0)
+		{
+			if (levels[child] > levels[parent] || levels[parent] >= n)
+				continue;
+			levels[child] = levels[parent] + 1;
+			changed = true;
+		}
+	}
+	return changed;
 }
 
 /* A route is one level above what it looks up; where that goes round, the levels end. */
@@ -41,30 +84,20 @@ djk_order_begin(DjkApply *apply)
 {
 	const DjkConsumerRow *consumer = apply->consumer;
 	int			n = consumer->nroutes;
-	MemoryContext old = MemoryContextSwitchTo(apply->context);
-	int		   *levels = palloc0(Max(n, 1) * sizeof(int));
-	bool		any = false;
+	int		   *levels = MemoryContextAllocZero(apply->context, Max(n, 1) * sizeof(int));
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "djkafka order", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
+	Bitmapset **parents = palloc(Max(n, 1) * sizeof(Bitmapset *));
+	bool		any;
 
-	for (int round = 0; round < n; round++)
-	{
-		bool		changed = false;
-
-		for (int child = 0; child < n; child++)
-		{
-			for (int parent = 0; parent < n; parent++)
-			{
-				if (parent == child || levels[child] > levels[parent] || levels[parent] >= n ||
-					!looks_up(&consumer->routes[child], &consumer->routes[parent]))
-					continue;
-				levels[child] = levels[parent] + 1;
-				changed = any = true;
-			}
-		}
-		if (!changed)
-			break;
-	}
+	for (int r = 0; r < n; r++)
+		parents[r] = parents_of(consumer, r);
+	any = raise_levels(levels, parents, n);
+	for (int round = 1; round < n && raise_levels(levels, parents, n); round++)
+		;
 	apply->levels = any ? levels : NULL;
 	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 }
 
 /* Of all routes that may take its messages the highest. */
