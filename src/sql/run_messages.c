@@ -16,6 +16,9 @@
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 
+/* The next one must be a number too. */
+#define OFFSET_MAX		(PG_INT64_MAX - 1)
+
 /* Where the messages of a partition that this session was given have ended. */
 typedef struct GivenKey
 {
@@ -240,32 +243,61 @@ given_end(const DjkConsumerRow *consumer, const char *topic, int partition)
 	return end;
 }
 
-static int
-enter_partition(DjkBatch *batch, const DjkConsumerRow *consumer, const char *topic, int number)
+/* Of the messages at hand. */
+typedef struct GivenPlace
 {
-	DjkBatchPartition *partition;
+	int32		partition;
+	char		topic[DJK_TOPIC_MAX + 1];
+} GivenPlace;
 
-	for (int i = 0; i < batch->npartitions; i++)
-	{
-		if (batch->partitions[i].partition == number && strcmp(batch->partitions[i].topic, topic) == 0)
-			return i;
-	}
-	partition = &batch->partitions[batch->npartitions];
+typedef struct GivenPartition
+{
+	GivenPlace key;
+	int			number;			/* in the batch */
+} GivenPartition;
+
+static HTAB *
+create_partitions(void)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = sizeof(GivenPlace);
+	ctl.entrysize = sizeof(GivenPartition);
+	ctl.hcxt = CurrentMemoryContext;
+	return hash_create("djkafka given partitions", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+}
+
+static int
+enter_partition(DjkBatch *batch, HTAB *partitions, const DjkConsumerRow *consumer, const char *topic, int number)
+{
+	GivenPlace key;
+	GivenPartition *entry;
+	DjkBatchPartition *partition;
+	bool		found;
+
+	memset(&key, 0, sizeof(key));
+	key.partition = number;
+	strlcpy(key.topic, topic, sizeof(key.topic));
+	entry = hash_search(partitions, &key, HASH_ENTER, &found);
+	if (found)
+		return entry->number;
+	entry->number = batch->npartitions++;
+	partition = &batch->partitions[entry->number];
 	memset(partition, 0, sizeof(*partition));
 	partition->topic = topic;
 	partition->partition = number;
 	partition->high_watermark = -1;
 	partition->end_offset = given_end(consumer, topic, number)->next_offset;
-	return batch->npartitions++;
+	return entry->number;
 }
 
 static const char *
 topic_of(JsonbValue *value, const DjkConsumerRow *consumer)
 {
-	if (value != NULL && value->type == jbvString)
+	if (value != NULL && value->type == jbvString && value->val.string.len <= DJK_TOPIC_MAX)
 		return pnstrdup(value->val.string.val, value->val.string.len);
 	if (value != NULL && value->type != jbvNull)
-		throw_invalid("A topic must be a string.");
+		throw_invalid(psprintf("A topic must be a string of at most %d bytes.", DJK_TOPIC_MAX));
 	for (int i = 0; i < consumer->nroutes; i++)
 	{
 		if (consumer->routes[i].topic[0] == '^' ||
@@ -277,18 +309,28 @@ topic_of(JsonbValue *value, const DjkConsumerRow *consumer)
 	return consumer->routes[0].topic;
 }
 
+/* Its own, or that behind the one before it. */
+static int64
+offset_of(JsonbValue *value, const DjkBatchPartition *partition)
+{
+	if (partition->end_offset > OFFSET_MAX && (value == NULL || value->type == jbvNull))
+		throw_invalid(psprintf("No offset follows the last one of topic \"%s\", partition %d: give the message one.",
+							   partition->topic, partition->partition));
+	return integer_of(value, partition->end_offset, OFFSET_MAX);
+}
+
 static void
-read_message(DjkBatch *batch, JsonbContainer *object, const DjkConsumerRow *consumer)
+read_message(DjkBatch *batch, HTAB *partitions, JsonbContainer *object, const DjkConsumerRow *consumer)
 {
 	DjkMessage *message = &batch->messages[batch->nmessages++];
 	GivenHeaders *given = palloc0(sizeof(GivenHeaders));
 	DjkBatchPartition *partition;
 
 	require_known_members(object);
-	message->partition = enter_partition(batch, consumer, topic_of(field(object, "topic"), consumer),
+	message->partition = enter_partition(batch, partitions, consumer, topic_of(field(object, "topic"), consumer),
 										 (int) integer_of(field(object, "partition"), 0, PG_INT32_MAX));
 	partition = &batch->partitions[message->partition];
-	message->offset = integer_of(field(object, "offset"), partition->end_offset, PG_INT64_MAX - 1);
+	message->offset = offset_of(field(object, "offset"), partition);
 	partition->end_offset = message->offset + 1;
 	message->timestamp_ms = time_of(field(object, "timestamp"));
 	message->key = bytes_of(field(object, "key"), &message->key_len);
@@ -302,6 +344,7 @@ DjkBatch *
 djk_run_messages_parse(Jsonb *messages, const DjkConsumerRow *consumer)
 {
 	DjkBatch   *batch = palloc0(sizeof(DjkBatch));
+	HTAB	   *partitions;
 	JsonbIterator *it;
 	JsonbIteratorToken token;
 	JsonbValue	element;
@@ -314,6 +357,7 @@ djk_run_messages_parse(Jsonb *messages, const DjkConsumerRow *consumer)
 	batch->partitions = palloc0(Max(n, 1) * sizeof(DjkBatchPartition));
 	batch->load_headers = load_headers;
 	batch->detached = true;
+	partitions = create_partitions();
 
 	it = JsonbIteratorInit(&messages->root);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
@@ -322,7 +366,7 @@ djk_run_messages_parse(Jsonb *messages, const DjkConsumerRow *consumer)
 			continue;
 		if (element.type != jbvBinary || !JsonContainerIsObject(element.val.binary.data))
 			throw_invalid("Each message must be an object.");
-		read_message(batch, element.val.binary.data, consumer);
+		read_message(batch, partitions, element.val.binary.data, consumer);
 	}
 	for (int i = 0; i < batch->npartitions; i++)
 		given_end(consumer, batch->partitions[i].topic, batch->partitions[i].partition)->next_offset = batch->partitions[i].end_offset;
