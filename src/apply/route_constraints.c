@@ -11,8 +11,10 @@
 #include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_constraint.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -216,6 +218,60 @@ constrain_by_indexes(DjkRouteState *state, Relation rel)
 	list_free(indexes);
 }
 
+/* Whether it lets rows of a statement pass together that it refuses one by one. */
+static bool
+is_of_statement(Form_pg_constraint constraint, const List *tables)
+{
+	switch (constraint->contype)
+	{
+		case CONSTRAINT_PRIMARY:
+		case CONSTRAINT_UNIQUE:
+		case CONSTRAINT_EXCLUSION:
+			return constraint->condeferrable && !constraint->condeferred;
+		case CONSTRAINT_FOREIGN:
+			return !constraint->condeferred && list_member_oid(tables, constraint->confrelid);
+		default:
+			return false;
+	}
+}
+
+static bool
+has_constraint_of_statement(Relation catalog, Oid relid, const List *tables)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	ScanKeyInit(&key, Anum_pg_constraint_conrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, ConstraintRelidTypidNameIndexId, true, NULL, 1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = is_of_statement((Form_pg_constraint) GETSTRUCT(tuple), tables);
+	systable_endscan(scan);
+	return found;
+}
+
+/* Partitions and children may have constraints of their own.  They are not locked: a statement locks those it needs. */
+static void
+constrain_by_children(DjkRouteState *state, Relation rel)
+{
+	Relation	catalog;
+	List	   *tables;
+	ListCell   *lc;
+
+	if (!rel->rd_rel->relhassubclass)
+		return;
+	tables = find_all_inheritors(RelationGetRelid(rel), NoLock, NULL);
+	state->tables = list_concat(state->tables, tables);
+	catalog = table_open(ConstraintRelationId, AccessShareLock);
+	foreach(lc, tables)
+	{
+		CHECK_FOR_INTERRUPTS();
+		state->alone = state->alone || has_constraint_of_statement(catalog, lfirst_oid(lc), tables);
+	}
+	table_close(catalog, AccessShareLock);
+}
+
 /* The table that a view writes to by itself; InvalidOid if there is none. */
 static Oid
 table_of_view(Relation view)
@@ -277,6 +333,7 @@ look_below_view(DjkRouteState *state, Relation rel)
 	constr = RelationGetDescr(table)->constr;
 	constrain_by_references(state, table);
 	constrain_by_indexes(state, table);
+	constrain_by_children(state, table);
 	look_by_defaults(state, table);
 	look_by_policies(state, table);
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
@@ -326,5 +383,6 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 	look_by_policies(state, rel);
 	constrain_by_references(state, rel);
 	constrain_by_indexes(state, rel);
+	constrain_by_children(state, rel);
 	look_below_view(state, rel);
 }

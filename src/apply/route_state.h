@@ -109,7 +109,7 @@ typedef struct DjkRouteState
 	const DjkRouteRow *route;
 	MemoryContext context;		/* all below; deleted at rebuild */
 	bool		valid;
-	List	   *tables;			/* OIDs of what it was derived from: the target, and what lies below a view */
+	List	   *tables;			/* OIDs of what it was derived from: the target, its children, and what lies below a view */
 	const DjkCodec *codec;
 	int			deleted_field_len;	/* of route->deleted_field; -1: none */
 	char	  **root;			/* names that lead to the object whose fields count */

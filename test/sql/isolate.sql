@@ -216,6 +216,22 @@ INSERT INTO node VALUES (73, 74, 'still deferred'), (74, NULL, 'too');
 COMMIT;
 SELECT id FROM node WHERE id BETWEEN 70 AND 79 ORDER BY id;
 
+-- a constraint of a partition alone that is checked at the end of each statement, made after the first messages
+CREATE TABLE seat (id int PRIMARY KEY, row_id int, code text) PARTITION BY RANGE (id);
+CREATE TABLE seat_1 PARTITION OF seat FOR VALUES FROM (0) TO (100);
+CREATE TABLE seat_2 PARTITION OF seat FOR VALUES FROM (100) TO (200);
+SELECT djkafka_subscribe('seat', 'seat');
+SELECT applied, dead FROM djkafka_run('default', messages => '[{"topic": "seat", "value": {"id": 1, "code": "a"}}, {"topic": "seat", "value": {"id": 2, "code": "b"}}, {"topic": "seat", "value": {"id": 101, "code": "a"}}]');
+ALTER TABLE seat_1 ADD UNIQUE (code) DEFERRABLE INITIALLY IMMEDIATE;
+SELECT applied, dead FROM djkafka_run('default', messages => '[{"topic": "seat", "value": {"id": 1, "code": "b"}}, {"topic": "seat", "value": {"id": 2, "code": "a"}}]');
+TABLE seat ORDER BY id;
+ALTER TABLE seat_2 ADD FOREIGN KEY (row_id) REFERENCES seat;
+SELECT applied, dead FROM djkafka_run('default', messages => '[{"topic": "seat", "value": {"id": 102, "row_id": 103}}, {"topic": "seat", "value": {"id": 103, "row_id": 102}}, {"topic": "seat", "value": {"id": 3, "row_id": 4}}]');
+TABLE seat ORDER BY id;
+CREATE VIEW seats AS SELECT * FROM seat;
+SELECT djkafka_subscribe('seats', 'seats', key_columns => '{id}');
+SELECT applied, dead FROM djkafka_run('default', messages => '[{"topic": "seats", "value": {"id": 1, "code": "b"}}, {"topic": "seats", "value": {"id": 2, "code": "a"}}]');
+TABLE seat ORDER BY id;
 SELECT djkafka_drop_consumer(name) FROM djkafka_consumer;
 RESET search_path;
 SET client_min_messages = warning;
