@@ -85,6 +85,8 @@ fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 	if (column->mapping == NULL)
 		column->source = state->codec->has_fields ? DJK_SOURCE_FIELD : envelope_source(djk_renamed_first(state, column->name));
 	options = djk_route_convert_options(route, column->name);
+	/* When a message was made is not what it says: whatever number Kafka has for it, the message log has it. */
+	options.strict &= column->source != DJK_SOURCE_TIMESTAMP;
 	column->converter = djk_converter_create(column->type, column->typmod, &options);
 }
 

@@ -17,6 +17,9 @@ SELECT give('[{"key": "k", "value": "anything {", "partition": 2, "offset": 5, "
               {"key": {"a": 1}, "value": {"b": 2}, "timestamp": "2026-01-31 12:00+00"}, {"value": "", "key": "", "timestamp": "2026-01-31 12:00+00"}, {"value": null, "timestamp": "2026-01-31 12:00+00"}]');
 SELECT topic, partition, "offset", "timestamp" AT TIME ZONE 'UTC' AS at, key, value, headers FROM log ORDER BY n;
 SELECT value IS NULL, key IS NULL FROM log WHERE n >= 3 ORDER BY n;
+-- whatever time a producer has written: microseconds are a year after 9999
+SELECT give('[{"value": "in microseconds", "timestamp": 1769860800123456}]');
+SELECT "timestamp" AT TIME ZONE 'UTC' AS at FROM log WHERE value = 'in microseconds';
 
 -- raw, by bytes; headers as they are
 CREATE TABLE raw (topic text, partition int, "offset" bigint, key bytea, value bytea, headers djkafka_header[], PRIMARY KEY (topic, partition, "offset"));
