@@ -10,15 +10,23 @@
  */
 #include "apply/plan.h"
 
+#include "parser/parser.h"
+#include "utils/guc.h"
 #include "utils/memutils.h"
 
+/* What a backslash is in an expression was settled when the route was checked, and not by whoever runs it. */
 SPIPlanPtr
 djk_plan_prepare(const char *sql)
 {
-	SPIPlanPtr	plan = SPI_prepare(sql, 0, NULL);
+	int			guc_level = NewGUCNestLevel();
+	SPIPlanPtr	plan;
 
+	if (!standard_conforming_strings)
+		(void) set_config_option("standard_conforming_strings", "on", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	plan = SPI_prepare(sql, 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
+	AtEOXact_GUC(false, guc_level);
 	return plan;
 }
 

@@ -168,6 +168,15 @@ SELECT dead_letters();
 SELECT * FROM of_domains ORDER BY id;
 SELECT djkafka_drop_consumer('default');
 
+-- a backslash is one, whoever runs the route
+CREATE TABLE backslash (id int PRIMARY KEY, a text);
+SELECT djkafka_subscribe('backslash', 'backslash', columns => $${"a": "regexp_replace(value->>'a', '\\d', '\\\\', 'g')"}$$, filter => $$value->>'a' ~ '\d'$$);
+SET standard_conforming_strings = off;
+SELECT give('[{"value": {"id": 1, "a": "x5y"}}, {"value": {"id": 2, "a": "xdy"}}]');
+RESET standard_conforming_strings;
+SELECT * FROM backslash;
+SELECT djkafka_drop_consumer('default');
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA mapping, mapping_2 CASCADE;
