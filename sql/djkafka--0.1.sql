@@ -732,6 +732,22 @@ CREATE EVENT TRIGGER djkafka_schema_renamed ON ddl_command_end
 ALTER EVENT TRIGGER djkafka_schema_renamed ENABLE ALWAYS;
 COMMENT ON EVENT TRIGGER djkafka_schema_renamed IS 'keeps the name of the schema of djkafka';
 
+-- Whoever takes the name of a server would have what is named after it.
+CREATE FUNCTION @extschema@.djkafka_server_guard() RETURNS event_trigger
+AS 'MODULE_PATHNAME' LANGUAGE C;
+COMMENT ON FUNCTION @extschema@.djkafka_server_guard() IS 'event trigger: no server is dropped or renamed that a consumer, a publication or a message names';
+
+CREATE EVENT TRIGGER djkafka_server_dropped ON sql_drop
+    EXECUTE FUNCTION @extschema@.djkafka_server_guard();
+ALTER EVENT TRIGGER djkafka_server_dropped ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER djkafka_server_dropped IS 'keeps servers that are in use';
+
+CREATE EVENT TRIGGER djkafka_server_renamed ON ddl_command_end
+    WHEN TAG IN ('ALTER SERVER')
+    EXECUTE FUNCTION @extschema@.djkafka_server_guard();
+ALTER EVENT TRIGGER djkafka_server_renamed ENABLE ALWAYS;
+COMMENT ON EVENT TRIGGER djkafka_server_renamed IS 'keeps the names of servers that are in use';
+
 --
 -- Consumers and routes
 --
@@ -1632,6 +1648,7 @@ REVOKE ALL ON FUNCTION
     @extschema@.djkafka_publication_changed(),
     @extschema@.djkafka_column_renamed(),
     @extschema@.djkafka_schema_renamed(),
+    @extschema@.djkafka_server_guard(),
     @extschema@.djkafka_publish(regclass, text, text[], text, jsonb, text[], text[], text, text, text, boolean, boolean),
     @extschema@.djkafka_publish_outbox(regclass, text, text, boolean, boolean, boolean),
     @extschema@.djkafka_unpublish(regclass, text)

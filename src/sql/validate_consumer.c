@@ -400,7 +400,7 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 		Oid			owner = DatumGetObjectId(djk_trigger_row_get(&row, "owner", &isnull));
 
 		require_usable_owner(owner);
-		djk_connection_require_usage(djk_trigger_row_text(&row, "server"), owner);
+		djk_connection_require_kept(djk_trigger_row_text(&row, "server"), owner);
 	}
 	check_group(&row);
 

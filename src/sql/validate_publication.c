@@ -260,7 +260,7 @@ check_deeply(const DjkTriggerRow *row, Oid relation)
 	/* PostgreSQL would cut them, and two might then be one. */
 	for (int i = 0; i < publication.ncolumns; i++)
 		djk_trigger_row_check_name(row, "columns", publication.column_names[i]);
-	djk_connection_require_usage(publication.server, rel->rd_rel->relowner);
+	djk_connection_require_kept(publication.server, rel->rd_rel->relowner);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_publish_check(&publication, rel);
 	PopActiveSnapshot();

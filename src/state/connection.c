@@ -16,6 +16,7 @@
 #include "access/reloptions.h"
 #include "base/compat.h"
 #include "base/settings.h"
+#include "catalog/pg_foreign_server.h"
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
@@ -23,6 +24,7 @@
 #include "parser/parse_func.h"
 #include "state/catalog.h"
 #include "state/shmem.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -184,6 +186,29 @@ djk_connection_require_usage(const char *server, Oid role)
 		require_settings(role);
 	else
 		require_server(server, role);
+}
+
+/* Its name may have become another's while we waited. */
+static void
+lock_server(const char *name)
+{
+	Oid			server;
+
+	while (OidIsValid(server = get_foreign_server_oid(name, true)))
+	{
+		LockDatabaseObject(ForeignServerRelationId, server, 0, AccessShareLock);
+		if (get_foreign_server_oid(name, true) == server)
+			return;
+		UnlockDatabaseObject(ForeignServerRelationId, server, 0, AccessShareLock);
+	}
+}
+
+void
+djk_connection_require_kept(const char *server, Oid role)
+{
+	if (server != NULL)
+		lock_server(server);
+	djk_connection_require_usage(server, role);
 }
 
 /* Replaces "embedded" by where that broker listens now. */

@@ -43,10 +43,15 @@ extern void djk_connection_load(const char *server, Oid role,
 								DjkConnection *connection);
 
 /*
- * The same checks for who writes a consumer's row; the server need not be
- * complete yet.
+ * The same checks where a message names a server; it need not be complete yet.
  */
 extern void djk_connection_require_usage(const char *server, Oid role);
+
+/*
+ * The same for who writes a row that names a server: until the transaction's
+ * end nobody drops or renames that, and then djkafka_server_guard() sees the row.
+ */
+extern void djk_connection_require_kept(const char *server, Oid role);
 
 /*
  * The same checks, and what 'role' would connect with says of one property:

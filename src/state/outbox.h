@@ -233,6 +233,9 @@ extern DjkOutboxSummary *djk_outbox_list(int *count, MemoryContext context);
  */
 extern bool djk_outbox_require_server(const char *server);
 
+/* Deletes that row, as DELETE does: ERROR if messages wait for the server. */
+extern void djk_outbox_remove_server(const char *server);
+
 /* Whether messages for the server are in the outbox, held ones included, that were not sent. */
 extern bool djk_outbox_has_unsent(const char *server);
 

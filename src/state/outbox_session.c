@@ -181,6 +181,24 @@ djk_outbox_remove_sent(const char *server)
 	djk_catalog_leave(&identity);
 }
 
+void
+djk_outbox_remove_server(const char *server)
+{
+	static DjkStatement delete_server = {
+		.sql = "DELETE FROM @.djkafka_outbox_server WHERE server IS NOT DISTINCT FROM $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	DjkIdentity identity;
+	char		null[2] = " ";
+	Datum		value;
+
+	djk_catalog_enter(&identity);
+	value = djk_text_datum(server, &null[0]);
+	(void) djk_catalog_execute(&delete_server, &value, null);
+	djk_catalog_leave(&identity);
+}
+
 /* ---------- what became of messages ---------- */
 
 bool

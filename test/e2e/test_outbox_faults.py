@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from confluent_kafka.admin import AclOperation, ResourceType
 from lib.djkafka import wait_value
@@ -318,11 +319,34 @@ def test_topic_without_rights_in_a_transaction(db: Database, kafka: Client, secu
     assert db.query(DEAD) == []
 
 
-def test_server_that_was_dropped(db: Database, kafka: Client, topic: str) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_server_that_is_dropped(db: Database, kafka: Client, topic: str, mode: str) -> None:
+    """Not while messages wait for it; then its outbox goes too, and the next of its name begins with nothing."""
+    server = make_server(db, "127.0.0.1:1", mode)
+    produce_numbers(db, [topic], 1, 1, server)
+    with pytest.raises(psycopg.errors.DependentObjectsStillExist):
+        db.query(f"DROP SERVER {server}", user="postgres")
+    db.query(f"ALTER SERVER {server} OPTIONS (SET bootstrap_servers '{kafka.address}')", user="postgres")
+    wait_sent(db)
+    pid = outbox_worker(db, server)["pid"]
+    db.query(f"DROP SERVER {server}", user="postgres")
+    wait_until(lambda: pid not in db.workers("djkafka outbox"), message="the worker has left")
+    assert db.query("SELECT server FROM djkafka_outbox_status") == []
+    make_server(db, kafka.address, mode)
+    produce_numbers(db, [topic], 2, 2, server)
+    wait_sent(db)
+    assert values(read_topic(kafka, topic)) == ["1", "2"]
+
+
+def test_server_that_is_missing(db: Database, kafka: Client, topic: str) -> None:
+    """A superuser dropped it with event triggers disabled."""
     server = make_server(db, kafka.address, "at_least_once")
     produce_numbers(db, [topic], 1, 1, server)
     wait_sent(db)
-    db.query(f"DROP SERVER {server}", user="postgres")
+    with db.connect("postgres") as connection:
+        connection.execute("ALTER EVENT TRIGGER djkafka_server_dropped DISABLE")
+        connection.execute(f"DROP SERVER {server}")
+        connection.execute("ALTER EVENT TRIGGER djkafka_server_dropped ENABLE ALWAYS")
     state = "SELECT state FROM djkafka_outbox_status"
     wait_value(db, state, "broken")
     assert "does not exist" in db.value("SELECT reason FROM djkafka_outbox_status")

@@ -72,4 +72,3 @@ SELECT djkafka_drop_consumer('default');
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA arguments CASCADE;
-DROP SERVER arguments;

@@ -567,7 +567,6 @@ SELECT count(*) FROM djkafka_deleted;
 
 RESET search_path;
 SET client_min_messages = error;
-DROP SERVER attack_used, attack_future;
 DROP EXTENSION djkafka CASCADE;
 DROP SCHEMA attack, attack_evil, attack_late, attack_own, attack_owner, attack_victim CASCADE;
 DROP OWNED BY attack_owner, attack_writer, attack_victim;
