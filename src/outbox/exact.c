@@ -20,6 +20,7 @@
 #include "outbox/number.h"
 #include "outbox/piece.h"
 #include "outbox/topic.h"
+#include "outbox/trial.h"
 #include "outbox/turn.h"
 
 #define CALL_MS				10000
@@ -82,38 +83,6 @@ require_carrier(DjkSender *sender)
 	djk_sender_store(sender);
 }
 
-/* What was sent in a transaction that is not to be is sent again. */
-static void
-take_back(DjkSender *sender)
-{
-	for (int i = 0; i < sender->work.batch.nmessages; i++)
-	{
-		if (sender->work.batch.messages[i].delivery == DJK_DELIVERY_DONE)
-			sender->work.batch.messages[i].delivery = DJK_DELIVERY_PENDING;
-	}
-}
-
-static void
-give_up_transaction(DjkSender *sender)
-{
-	for (;;)
-	{
-		DjkError	error = {0};
-
-		switch (djk_producer_abort(sender->link.producer, CALL_MS, &error))
-		{
-			case DJK_TRANSACTION_OK:
-				return;
-			case DJK_TRANSACTION_RETRY:
-				djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
-				break;
-			default:
-				djk_sender_drop_spent(sender, &error);
-				return;
-		}
-	}
-}
-
 /* Repeats a call as long as it may still succeed. */
 static DjkTransactionResult
 carry_and_commit(DjkSender *sender, DjkError *error)
@@ -164,6 +133,33 @@ judge_carrier(DjkSender *sender, const DjkError *error)
 		replace_carrier(sender);
 }
 
+/*
+ * An attempt failed without a word about the transaction as a whole, and its
+ * messages taught something if 'learned'.
+ */
+static void
+go_on_after_abort(DjkSender *sender, DjkError *error, bool all_sent, bool learned)
+{
+	bool		in_vain = error->message == NULL && !learned;
+	DjkError	reason = {0};
+
+	if (!in_vain || !djk_sender_is_denied(sender, &reason))
+		djk_sender_give_up_transaction(sender);
+	else if (djk_sender_block_denied(sender, &reason))
+		return;
+	/* It was not for a message: the carrier may be gone. */
+	if (all_sent)
+		judge_carrier(sender, error);
+	/* What failed is not at fault and would come again at once. */
+	sender->exact.vain = in_vain ? sender->exact.vain + 1 : 0;
+	if (sender->exact.vain > DJK_VAIN_MAX)
+		error->message = first_failure(sender);
+	if (error->message != NULL)
+		djk_sender_back_off(sender, DJK_STATE_BACKOFF, error);
+	else if (learned)
+		djk_sender_find_refused(sender);
+}
+
 /* One attempt; true if the batch is in Kafka. */
 static bool
 try_transaction(DjkSender *sender)
@@ -179,40 +175,17 @@ try_transaction(DjkSender *sender)
 		result = djk_producer_spent(sender->link.producer, &error) ? DJK_TRANSACTION_SPENT : DJK_TRANSACTION_ABORT;
 	if (result == DJK_TRANSACTION_OK)
 		return true;
-	take_back(sender);
+	djk_sender_take_back(sender);
 	sender->exact.carrier_checked = false;
 	if (error.message != NULL)
 		djk_slot_set_error(djk_slot_mine(), error.message);
 	if (result == DJK_TRANSACTION_ABORT)
 	{
-		bool		in_vain = error.message == NULL && djk_sender_count_unknown(sender) == unknown;
-		DjkError	reason = {0};
-
-		if (!in_vain || !djk_sender_is_denied(sender, &reason))
-			give_up_transaction(sender);
-		else if (djk_sender_block_denied(sender, &reason))
-			return false;
-		/* It was not for a message: the carrier may be gone. */
-		if (all_sent)
-			judge_carrier(sender, &error);
-		/*
-		 * What failed is not at fault and would come again at once.  After a
-		 * refusal that happens once: the library goes on behind the sequence
-		 * numbers of what was refused, Kafka objects to the gap, and only the
-		 * abort after that makes it begin anew.
-		 */
-		sender->exact.vain = in_vain ? sender->exact.vain + 1 : 0;
-		if (sender->exact.vain > 1)
-			error.message = first_failure(sender);
-		if (error.message != NULL)
-			djk_sender_back_off(sender, DJK_STATE_BACKOFF, &error);
+		go_on_after_abort(sender, &error, all_sent, djk_sender_count_unknown(sender) != unknown);
+		return false;
 	}
-	else
-	{
-		djk_sender_drop_spent(sender, &error);
-		return djk_sender_was_committed(sender);
-	}
-	return false;
+	djk_sender_drop_spent(sender, &error);
+	return djk_sender_was_committed(sender);
 }
 
 /*

@@ -55,6 +55,7 @@ typedef struct DjkSenderWork
 	MemoryContext spare;		/* the memory of the next batch */
 	DjkOutboxBatch ahead;		/* what was read of it; context NULL: that was not tried yet */
 	uint8	   *suspicion;		/* of each message, see piece.c */
+	bool		tried;			/* see trial.c */
 	bool		stalled;		/* the last piece was given up for a topic that is held now */
 	bool		unconfirmed;	/* something of the batch may be in Kafka */
 	bool		delivered;		/* all of it has its answers */

@@ -105,6 +105,7 @@ djk_sender_swap_batches(DjkSender *sender, const DjkOutboxBatch *next)
 	sender->work.batch = *next;
 	MemoryContextReset(sender->work.spare);
 	sender->work.suspicion = NULL;
+	sender->work.tried = false;
 	if (next->nmessages > 0)
 		sender->work.suspicion = MemoryContextAllocZero(next->context, next->nmessages);
 }

@@ -514,6 +514,23 @@ def test_message_too_large_for_its_topic(db: Database, kafka: Client, topic: str
     wait_value(db, "SELECT array_agg(id) FROM djkafka_outbox_dead", [dead[2][0], again])
 
 
+def test_many_too_large(db: Database, kafka: Client, unique, server: str) -> None:
+    """Each is found, and the others are not sent once more for each of them."""
+    small = kafka.create_topic(unique("small"), 1, max_message_bytes=2000)
+    db.query(
+        "SELECT djkafka_produce(%s, CASE WHEN i %% 7 = 0 THEN"
+        " array_to_string(ARRAY(SELECT md5(i || ' ' || n) FROM generate_series(1, 150) n), '') ELSE i::text END,"
+        " key => i %% 5, server => %s) FROM generate_series(1, 300) i",
+        *(small, server),
+    )
+    wait_sent(db)
+    assert values(read_topic(kafka, small)) == [str(number) for number in range(1, 301) if number % 7]
+    assert {error for *_, error in db.query(DEAD)} == {"MSG_SIZE_TOO_LARGE"}
+    assert outbox_server(db, server)["dead"] == 300 // 7
+    # with what was taken back, and a mark for each transaction
+    assert sum(kafka.end_offsets(small, "read_uncommitted").values()) < 1500
+
+
 def test_partition_that_does_not_exist(db: Database, kafka: Client, unique, server: str) -> None:
     topic = kafka.create_topic(unique("two"), 2)
     connection = db.connect()
