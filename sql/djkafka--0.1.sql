@@ -253,7 +253,7 @@ CREATE TABLE @extschema@.djkafka_parked (
     hint text,
     UNIQUE (offset_id, "offset")
 );
-CREATE INDEX djkafka_parked_key ON @extschema@.djkafka_parked (offset_id, key_hash);
+CREATE INDEX djkafka_parked_key ON @extschema@.djkafka_parked (offset_id, key_hash, "offset");
 CREATE INDEX djkafka_parked_lane ON @extschema@.djkafka_parked (offset_id, lane, "offset");
 COMMENT ON TABLE @extschema@.djkafka_parked IS 'messages that wait for a row that they refer to, byte for byte, and those of their keys behind them; written by workers and djkafka_seek only';
 COMMENT ON COLUMN @extschema@.djkafka_parked.route_id IS 'route that took the message when it was tried last';

@@ -43,7 +43,7 @@ typedef struct KeyEntry
 		int64		lane;			/* 0: all */
 		int64		hash;
 	}			key;
-	int			first;			/* its message in this batch; -1: one in djkafka_parked */
+	int			first;			/* no message of this batch before it waits with the key; -1: one in djkafka_parked does */
 } KeyEntry;
 
 /* ---------- keys ---------- */
@@ -101,11 +101,25 @@ enter_key(DjkApply *apply, int partition, int64 lane, int64 hash, bool *found)
 	return hash_search(apply->parked_keys, &wanted.key, HASH_ENTER, found);
 }
 
-/* An attempt that was undone leaves entries of messages that wait no longer. */
 static bool
-is_waiting(const DjkApply *apply, const KeyEntry *entry)
+waits_with(const DjkApply *apply, const KeyEntry *entry, int message)
 {
-	return entry->first < 0 || apply->work[entry->first].fate == DJK_FATE_PARKED;
+	const DjkWork *work = &apply->work[message];
+
+	return work->fate == DJK_FATE_PARKED && work->has_key && work->lane == entry->key.lane &&
+		work->key_hash == entry->key.hash && apply->batch->messages[message].partition == entry->key.partition;
+}
+
+/*
+ * Whether a message before 'message' waits with the key.  Of what an attempt that
+ * was undone has left, each message is passed once.
+ */
+static bool
+is_waiting(const DjkApply *apply, KeyEntry *entry, int message)
+{
+	while (entry->first >= 0 && entry->first < message && !waits_with(apply, entry, entry->first))
+		entry->first++;
+	return entry->first < message;
 }
 
 static void
@@ -119,7 +133,7 @@ park(DjkApply *apply, int message)
 	if (!work->has_key)
 		return;
 	entry = enter_key(apply, apply->batch->messages[message].partition, work->lane, work->key_hash, &found);
-	if (!found || !is_waiting(apply, entry) || entry->first > message)
+	if (!found || entry->first > message)
 		entry->first = message;
 }
 
@@ -283,9 +297,9 @@ known_lanes(const DjkApply *apply, int *nlanes)
 	return lanes;
 }
 
-/* Enters the keys of the messages given that are in djkafka_parked, before this batch. */
+/* Enters the keys wanted that are in djkafka_parked, before this batch. */
 static void
-find_stored(DjkApply *apply, const int64 *hashes, int nhashes)
+find_stored(DjkApply *apply, const DjkParkedKey *wanted, int nwanted)
 {
 	DjkBatch   *batch = apply->batch;
 	int64	   *ids = palloc(batch->npartitions * sizeof(int64));
@@ -305,7 +319,7 @@ find_stored(DjkApply *apply, const int64 *hashes, int nhashes)
 	for (int i = batch->nmessages - 1; i >= 0; i--)
 		below[batch->messages[i].partition] = batch->messages[i].offset;
 	djk_catalog_enter(&identity);
-	keys = djk_parked_keys(ids, below, batch->npartitions, lanes, nlanes, hashes, nhashes, context, &nkeys);
+	keys = djk_parked_keys(ids, below, batch->npartitions, lanes, nlanes, wanted, nwanted, context, &nkeys);
 	djk_catalog_leave(&identity);
 	for (int k = 0; k < nkeys; k++)
 		enter_stored(apply, &keys[k]);
@@ -319,7 +333,7 @@ waits_for(DjkApply *apply, int message, int64 lane, int64 hash)
 
 	make_key(&wanted, apply->batch->messages[message].partition, lane, hash);
 	entry = hash_search(apply->parked_keys, &wanted.key, HASH_FIND, NULL);
-	return entry != NULL && entry->first < message && is_waiting(apply, entry);
+	return entry != NULL && is_waiting(apply, entry, message);
 }
 
 /* Whether an earlier message waits whose key is, or may be, that of this one. */
@@ -339,23 +353,27 @@ djk_park_followers(DjkApply *apply, int from, int to)
 {
 	DjkBatch   *batch = apply->batch;
 	bool		stored = !batch->detached && any_stored(batch);
-	int64	   *hashes;
-	int			nhashes = 0;
+	DjkParkedKey *wanted;
+	int			nwanted = 0;
 
 	if (!stored && apply->parked_keys == NULL)
 		return;
-	hashes = palloc((Max(to - from, 0) + 1) * sizeof(int64));
-	hashes[nhashes++] = DJK_PARKED_ANY_KEY;
+	wanted = palloc(2 * (Max(to - from, 0) + 1) * sizeof(DjkParkedKey));
 	for (int i = from; i < to; i++)
 	{
 		if (apply->work[i].fate != DJK_FATE_PENDING)
 			continue;
 		djk_park_note_key(apply, i);
 		if (apply->work[i].has_key)
-			hashes[nhashes++] = apply->work[i].key_hash;
+		{
+			int64		id = batch->partitions[batch->messages[i].partition].offset_id;
+
+			wanted[nwanted++] = (DjkParkedKey) {id, 0, apply->work[i].key_hash};
+			wanted[nwanted++] = (DjkParkedKey) {id, 0, DJK_PARKED_ANY_KEY};
+		}
 	}
-	if (stored && nhashes > 1)
-		find_stored(apply, hashes, nhashes);
+	if (stored && nwanted > 0)
+		find_stored(apply, wanted, nwanted);
 	for (int i = from; i < to; i++)
 	{
 		if (apply->work[i].fate == DJK_FATE_PENDING && is_behind(apply, i))

@@ -123,13 +123,34 @@ djk_parked_count(int64 consumer_id)
 	return djk_row_int64(0, 1, 0);
 }
 
+static Datum
+wanted_ids(const DjkParkedKey *wanted, int n)
+{
+	int64	   *ids = palloc(Max(n, 1) * sizeof(int64));
+
+	for (int i = 0; i < n; i++)
+		ids[i] = wanted[i].offset_id;
+	return djk_int8_array_datum(ids, n);
+}
+
+static Datum
+wanted_hashes(const DjkParkedKey *wanted, int n)
+{
+	int64	   *hashes = palloc(Max(n, 1) * sizeof(int64));
+
+	for (int i = 0; i < n; i++)
+		hashes[i] = wanted[i].hash;
+	return djk_int8_array_datum(hashes, n);
+}
+
 /*
  * Which lanes there are is found by one look at the index for each, however many
- * messages wait in it.
+ * messages wait in it.  So is each key: a sub-select that the planner may not
+ * join otherwise, for what it knows of the table may be old.
  */
 DjkParkedKey *
 djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, const int64 *lanes, int nlanes,
-				const int64 *hashes, int nhashes, MemoryContext context, int *nkeys)
+				const DjkParkedKey *wanted, int nwanted, MemoryContext context, int *nkeys)
 {
 	static DjkStatement select_keys = {
 		.sql = "WITH RECURSIVE b AS (SELECT * FROM unnest($1, $2) AS b(id, below)), l AS ("
@@ -138,14 +159,15 @@ djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, co
 		"   WHERE p.offset_id = l.id AND p.lane > l.lane) FROM l WHERE l.lane IS NOT NULL)"
 		" SELECT l.id, 0::bigint, 0::bigint FROM l WHERE l.lane <> ALL ($3) AND EXISTS (SELECT FROM @.djkafka_parked p"
 		"  WHERE p.offset_id = l.id AND p.lane = l.lane AND p.\"offset\" < l.below)"
-		" UNION SELECT p.offset_id, p.lane, p.key_hash FROM b JOIN @.djkafka_parked p"
-		"  ON p.offset_id = b.id AND p.\"offset\" < b.below WHERE p.key_hash = ANY ($4) AND p.lane = ANY ($3)",
-		.nargs = 4,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+		" UNION SELECT w.id, k.lane, w.hash FROM (SELECT DISTINCT id, hash FROM unnest($4, $5) AS w(id, hash)) w"
+		" CROSS JOIN LATERAL (SELECT DISTINCT p.lane FROM @.djkafka_parked p WHERE p.offset_id = w.id AND p.key_hash = w.hash"
+		"  AND p.\"offset\" < (SELECT b.below FROM b WHERE b.id = w.id)) k WHERE k.lane = ANY ($3)",
+		.nargs = 5,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 	};
-	Datum		values[4] = {
+	Datum		values[5] = {
 		djk_int8_array_datum(offset_ids, npartitions), djk_int8_array_datum(below, npartitions),
-		djk_int8_array_datum(lanes, nlanes), djk_int8_array_datum(hashes, nhashes)
+		djk_int8_array_datum(lanes, nlanes), wanted_ids(wanted, nwanted), wanted_hashes(wanted, nwanted)
 	};
 	int			n = (int) djk_catalog_execute(&select_keys, values, NULL);
 	DjkParkedKey *keys = MemoryContextAlloc(context, Max(n, 1) * sizeof(DjkParkedKey));
@@ -213,11 +235,14 @@ djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 
 	static DjkStatement select_parked = {
 		.sql = "SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, lane, key_hash, parked_at,"
 		" sqlstate IS NOT NULL FROM @.djkafka_parked"
-		" WHERE offset_id = ANY ($1) AND (offset_id, \"offset\") > ($2, $3) ORDER BY offset_id, \"offset\"",
-		.nargs = 3,
-		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID}
+		" WHERE offset_id = ANY ($1) AND (offset_id, \"offset\") > ($2, $3) ORDER BY offset_id, \"offset\" LIMIT $4",
+		.nargs = 4,
+		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID, INT8OID}
 	};
-	Datum		values[3] = {djk_int8_array_datum(offset_ids, npartitions), Int64GetDatum(after_id), Int64GetDatum(after_offset)};
+	Datum		values[4] = {
+		djk_int8_array_datum(offset_ids, npartitions), Int64GetDatum(after_id), Int64GetDatum(after_offset),
+		Int64GetDatum(max_messages)
+	};
 	Portal		portal = djk_catalog_open(&select_parked, values, NULL);
 	List	   *list = NIL;
 	Size		bytes = 0;
