@@ -48,7 +48,6 @@ typedef struct DjkMember
 	TimestampTz waiting_pause;	/* no turn before */
 	bool		waiting_helped; /* the round has, so far */
 	bool		waiting_left;	/* something did wait in this round */
-	int			waiting_vain;	/* tries in a row that came to nothing */
 
 	TimestampTz published_at;
 	TimestampTz resolved_at;	/* last look at what is unresolved */

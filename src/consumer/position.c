@@ -301,7 +301,7 @@ djk_positions_in_vain(const DjkPositions *positions)
 
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
-		found = found || (position->vain > 0 && !position->stopped);
+		found = found || (position->vain + position->waiting_vain > 0 && !position->stopped);
 	return found;
 }
 
@@ -382,7 +382,7 @@ djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 		djk_partition_withdraw(MyDatabaseId, position->offset_id);
 	position->offset_id = 0;
 	position->question = 0;
-	position->vain = 0;
+	position->vain = position->waiting_vain = 0;
 	position->parked = 0;
 	position->anchor.offset = -1;
 	position->anchoring = position->reborn = false;

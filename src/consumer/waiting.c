@@ -47,7 +47,7 @@ compare_positions(const ListCell *a, const ListCell *b)
 }
 
 static void
-fill_partition(DjkBatchPartition *partition, const DjkMember *worker, DjkPosition *position)
+fill_partition(DjkBatchPartition *partition, DjkPosition *position)
 {
 	partition->topic = position->key.topic;
 	partition->partition = position->key.partition;
@@ -56,7 +56,7 @@ fill_partition(DjkBatchPartition *partition, const DjkMember *worker, DjkPositio
 	partition->next_offset = partition->end_offset = position->next_offset;
 	partition->high_watermark = -1;
 	partition->anchor = position->anchor;
-	partition->vain = worker->waiting_vain;
+	partition->vain = position->waiting_vain;
 	partition->parked = position->parked;
 }
 
@@ -85,7 +85,7 @@ find_partitions(DjkMember *worker, DjkPosition ***positions, int *n)
 	for (int p = 0; p < *n; p++)
 	{
 		(*positions)[p] = list_nth(list, p);
-		fill_partition(&partitions[p], worker, (*positions)[p]);
+		fill_partition(&partitions[p], (*positions)[p]);
 	}
 	list_free(list);
 	return partitions;
@@ -111,11 +111,10 @@ load_batch(DjkMember *worker, DjkBatchPartition *partitions, int n)
 static void
 settle(DjkMember *worker, const DjkBatch *batch, DjkPosition **positions)
 {
-	worker->waiting_vain = 0;
 	for (int p = 0; p < batch->npartitions; p++)
 	{
 		positions[p]->parked = batch->partitions[p].parked;
-		worker->waiting_vain = Max(worker->waiting_vain, batch->partitions[p].vain);
+		positions[p]->waiting_vain = batch->partitions[p].vain;
 		if (batch->partitions[p].lost)
 			djk_positions_reload(worker->positions, positions[p]);
 	}
@@ -153,10 +152,29 @@ finish(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
 
 /* ---------- turns ---------- */
 
+/* All that waits has been tried, and nothing of it has failed since the first. */
+static void
+forget_vain(DjkMember *worker)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	bool		any = false;
+
+	hash_seq_init(&scan, worker->positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		any |= position->waiting_vain > 0;
+		position->waiting_vain = 0;
+	}
+	if (any)
+		djk_member_note_success(worker);
+}
+
 /* A round is over: the next begins at once only if this one has helped. */
 static void
 end_round(DjkMember *worker)
 {
+	forget_vain(worker);
 	worker->positions->waiting = worker->waiting_left;
 	worker->waiting_due = worker->waiting_helped ? 0 : worker->waiting_round + (TimestampTz) ROUND_MS * 1000;
 	worker->waiting_round = 0;

@@ -41,6 +41,7 @@ typedef struct DjkPosition
 	bool		reborn;			/* another message has come in the anchor's place: nothing more is taken */
 	TimestampTz short_since;	/* the partition seems to end at or before the anchor; 0: it does not */
 	int			vain;			/* see DjkBatchPartition */
+	int			waiting_vain;	/* the same, of what waits for rows that it refers to */
 	int64		parked;			/* messages of it that wait for a parent */
 	int			batch_index;	/* in the batch being collected, -1: not in it */
 } DjkPosition;

@@ -314,6 +314,29 @@ def test_run(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert_audit(db, 5)
 
 
+def test_lock_amid_traffic(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """What others bring meanwhile costs one that waits none of its patience with a lock."""
+    make_tables(db)
+    db.query("INSERT INTO parent VALUES (1, 'here')")
+    db.query("INSERT INTO child VALUES (7, 1, 'before')")
+    db.query(f"ALTER ROLE {db.owner} SET lock_timeout = '20ms'", user="postgres")
+    subscribe(db, topics)
+    kafka.produce(topics["child"], [child(7, 99, "waited")])
+    wait_value(db, PARKED, 1)
+    with db.connect() as holder:
+        with holder.transaction():
+            holder.execute("SELECT FROM child WHERE id = 7 FOR UPDATE")
+            db.query("INSERT INTO parent VALUES (99, 'late')")
+            begun = time.monotonic()
+            for n in range(100, 200):
+                kafka.produce(topics["child"], [child(n, 1, "traffic")])
+                time.sleep(max(begun + (n - 99) * 0.1 - time.monotonic(), 0))
+            assert db.query("SELECT sqlstate FROM djkafka_dead_letter") == []
+    wait_value(db, "SELECT v FROM child WHERE id = 7", "waited", timeout=60)
+    wait_count(db, "child", 101)
+    assert_audit(db, 101)
+
+
 LOOKS_UP = "CREATE FUNCTION look(text) RETURNS bigint LANGUAGE plpgsql STABLE AS $$ DECLARE found bigint;"
 LOOKS_UP += " BEGIN SELECT id INTO found FROM parent WHERE v = $1; IF found IS NULL THEN"
 LOOKS_UP += " RAISE foreign_key_violation; END IF; RETURN found; END $$"
