@@ -15,7 +15,7 @@
  * fault it is aborted and the batch runs again isolated (isolate.c).  If COMMIT
  * itself fails, which only user code can make it, messages get a transaction
  * each.  A transaction that hits its time limit is halved, and the size is
- * remembered.  An error that may be the definition's is tried once more with
+ * remembered; so is one that has failed twice by nobody's fault.  An error that may be the definition's is tried once more with
  * the routes' states built anew.  What is nobody's fault, or may be the
  * definition's, is the caller's to wait for; after some batches that came to
  * nothing a message is given up (judge.c).
@@ -376,6 +376,9 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 		case OUTCOME_COMMIT:
 			return separate(apply, progress, from, n, outcome, result);
 		case OUTCOME_TRANSIENT:
+			/* What fails at one row in so many never passes with more of them. */
+			if (djk_work_vain(apply, from, from + n) > 0)
+				shrink_chunk(apply, n / 2);
 			result->status = DJK_APPLY_TRANSIENT;
 			return false;
 		case OUTCOME_STOPPED:
@@ -459,8 +462,8 @@ note_tries(DjkApply *apply, int end, DjkApplyResult *result)
 		end = from + 1;
 	}
 	count_vain(apply, from, end);
-	result->tries_left = Max((doubtful ? DJK_TRIES_DOUBTFUL : DJK_TRIES_TRANSIENT) + 1 -
-							 djk_work_vain(apply, from, end), 1);
+	result->tries = djk_work_vain(apply, from, end);
+	result->tries_left = Max((doubtful ? DJK_TRIES_DOUBTFUL : DJK_TRIES_TRANSIENT) + 1 - result->tries, 1);
 }
 
 /*
@@ -514,7 +517,7 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 		}
 	}
 	/* That something waits in vain says nothing of what has not been tried. */
-	if (batch->again && result->status != DJK_APPLY_PAUSED)
+	if (batch->again && result->status != DJK_APPLY_PAUSED && result->status != DJK_APPLY_TRANSIENT)
 	{
 		apply->chunk_messages = chunk_messages;
 		apply->chunk_successes = chunk_successes;

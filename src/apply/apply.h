@@ -29,6 +29,7 @@ typedef struct DjkApplyResult
 	DjkApplyStatus status;
 	int			decided;		/* messages whose fate is committed, from the first on */
 	int			failed_at;		/* the message at which the definition failed; -1: not known */
+	int			tries;			/* of DOUBTFUL and TRANSIENT: so many in a row have come to nothing there */
 	int			tries_left;		/* of DOUBTFUL and TRANSIENT, before a message gets its fate */
 	int64		applied;
 	int64		key_only;		/* … which had no field but the key */

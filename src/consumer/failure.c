@@ -86,16 +86,25 @@ tell_remedy(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult
 
 /* ---------- what follows ---------- */
 
+/* A batch of which something has passed has failed elsewhere than the one before. */
+static void
+count_attempt(DjkMember *worker, const DjkApplyResult *result)
+{
+	worker->attempt = result->decided > 0 ? Max(result->tries, 1) : worker->attempt + 1;
+}
+
 void
 djk_failure_wait(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
 {
 	bool		doubtful = result->status == DJK_APPLY_DOUBTFUL;
 	int64		max_ms = (int64) djk_max_retry_interval_s * 1000;
-	int64		delay = djk_retry_delay_ms(++worker->attempt, doubtful ? RETRY_DOUBTFUL_MS : RETRY_BASE_MS,
-										   doubtful ? Min(max_ms, RETRY_DOUBTFUL_MAX_MS) : max_ms,
-										   pg_prng_double(&pg_global_prng_state));
 	char	   *reason = tell(batch, result);
+	int64		delay;
 
+	count_attempt(worker, result);
+	delay = djk_retry_delay_ms(worker->attempt, doubtful ? RETRY_DOUBTFUL_MS : RETRY_BASE_MS,
+							   doubtful ? Min(max_ms, RETRY_DOUBTFUL_MAX_MS) : max_ms,
+							   pg_prng_double(&pg_global_prng_state));
 	worker->retry_at = djk_clock_now() + delay * 1000;
 	djk_positions_rewind(worker->positions);
 	djk_positions_suspend(worker->positions);
