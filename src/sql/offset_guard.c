@@ -22,7 +22,7 @@
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
-#include "sql/row.h"
+#include "state/row.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
 #include "utils/rel.h"
@@ -32,10 +32,10 @@ PG_FUNCTION_INFO_V1(djkafka_offset_guard);
 PG_FUNCTION_INFO_V1(djkafka_owner_guard);
 
 static int64
-row_int64(const DjkTriggerRow *row, const char *column)
+row_int64(const DjkCatalogRow *row, const char *column)
 {
 	bool		isnull;
-	Datum		value = djk_trigger_row_get(row, column, &isnull);
+	Datum		value = djk_catalog_row_get(row, column, &isnull);
 
 	return isnull ? 0 : DatumGetInt64(value);
 }
@@ -82,13 +82,13 @@ Datum
 djkafka_offset_guard(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkTriggerRow row;
+	DjkCatalogRow row;
 	int64		consumer_id;
 	bool		waits;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_offset_guard must be called as a trigger");
-	row = djk_trigger_row(trigdata, "offset");
+	row = djk_catalog_row_new(trigdata, "offset");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
 	consumer_id = row_int64(&row, "consumer_id");
@@ -140,7 +140,7 @@ owner_of_table(Oid table)
 
 /* What is nobody's, because the consumer or the table is gone, is anybody's who may write here. */
 static void
-require_owner(const DjkTriggerRow *row)
+require_owner(const DjkCatalogRow *row)
 {
 	bool		isnull;
 	Oid			owner;
@@ -148,7 +148,7 @@ require_owner(const DjkTriggerRow *row)
 	if (SPI_fnumber(row->desc, "consumer_id") > 0)
 		owner = owner_of_consumer(row_int64(row, "consumer_id"));
 	else
-		owner = owner_of_table(DatumGetObjectId(djk_trigger_row_get(row, "target", &isnull)));
+		owner = owner_of_table(DatumGetObjectId(djk_catalog_row_get(row, "target", &isnull)));
 	if (OidIsValid(owner))
 		djk_require_consumer_owner(owner);
 }
@@ -157,17 +157,17 @@ Datum
 djkafka_owner_guard(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkTriggerRow row;
+	DjkCatalogRow row;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_owner_guard must be called as a trigger");
-	row = djk_trigger_row(trigdata, "message");
+	row = djk_catalog_row_new(trigdata, "message");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
 	require_owner(&row);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
-		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
+		DjkCatalogRow old = {trigdata->tg_trigtuple, row.desc, row.what};
 
 		require_owner(&old);
 	}

@@ -23,7 +23,7 @@
 #include "fmgr.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "sql/row.h"
+#include "state/row.h"
 #include "state/catalog.h"
 #include "state/connection.h"
 #include "state/outbox.h"
@@ -47,12 +47,12 @@ is_own_server(const char *server)
 }
 
 static bool
-is_own_home(const DjkTriggerRow *row)
+is_own_home(const DjkCatalogRow *row)
 {
 	DjkIdentity identity;
 	DjkHome		home;
 	bool		isnull;
-	Datum		value = djk_trigger_row_get(row, "home", &isnull);
+	Datum		value = djk_catalog_row_get(row, "home", &isnull);
 
 	djk_catalog_enter(&identity);
 	djk_home_load(&home);
@@ -64,16 +64,16 @@ Datum
 djkafka_outbox_guard(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkTriggerRow row;
+	DjkCatalogRow row;
 	char	   *server;
 	bool		own;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_outbox_guard must be called as a trigger");
-	row = djk_trigger_row(trigdata, "message");
+	row = djk_catalog_row_new(trigdata, "message");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
-	server = djk_trigger_row_text(&row, "server");
+	server = djk_catalog_row_text(&row, "server");
 	own = SPI_fnumber(row.desc, "home") > 0 ? is_own_home(&row) : is_own_server(server);
 	if (own)
 		ereport(ERROR,
@@ -104,7 +104,7 @@ Datum
 djkafka_outbox_server_guard(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkTriggerRow row;
+	DjkCatalogRow row;
 	char	   *server;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
@@ -119,8 +119,8 @@ djkafka_outbox_server_guard(PG_FUNCTION_ARGS)
 		djk_outbox_lock_out_writers();
 		return PointerGetDatum(NULL);
 	}
-	row = djk_trigger_row(trigdata, "server");
-	server = djk_trigger_row_text(&row, "server");
+	row = djk_catalog_row_new(trigdata, "server");
+	server = djk_catalog_row_text(&row, "server");
 	require_sent(server);
 	/* What lies in tables that were not truncated yet goes with the row. */
 	djk_outbox_remove_sent(server);

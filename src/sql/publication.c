@@ -17,37 +17,37 @@
 #include "utils/snapmgr.h"
 
 static bool
-get_bool(const DjkTriggerRow *row, const char *column)
+get_bool(const DjkCatalogRow *row, const char *column)
 {
 	bool		isnull;
-	Datum		value = djk_trigger_row_get(row, column, &isnull);
+	Datum		value = djk_catalog_row_get(row, column, &isnull);
 
 	return !isnull && DatumGetBool(value);
 }
 
 void
-djk_publication_fill(const DjkTriggerRow *row, DjkPublicationRow *publication)
+djk_publication_fill(const DjkCatalogRow *row, DjkPublicationRow *publication)
 {
 	bool		isnull;
 
 	memset(publication, 0, sizeof(*publication));
-	publication->id = DatumGetInt64(djk_trigger_row_get(row, "id", &isnull));
-	publication->relation = DatumGetObjectId(djk_trigger_row_get(row, "relation", &isnull));
-	publication->topic = djk_trigger_row_text(row, "topic");
-	publication->is_outbox = strcmp(djk_trigger_row_require_text(row, "shape"), "outbox") == 0;
-	publication->server = djk_trigger_row_text(row, "server");
+	publication->id = DatumGetInt64(djk_catalog_row_get(row, "id", &isnull));
+	publication->relation = DatumGetObjectId(djk_catalog_row_get(row, "relation", &isnull));
+	publication->topic = djk_catalog_row_text(row, "topic");
+	publication->is_outbox = strcmp(djk_catalog_row_require_text(row, "shape"), "outbox") == 0;
+	publication->server = djk_catalog_row_text(row, "server");
 	publication->enabled = get_bool(row, "enabled");
-	publication->nkey_columns = djk_trigger_row_names(row, "key_columns", &publication->key_columns);
-	publication->key_is_text = strcmp(djk_trigger_row_require_text(row, "key_format"), "text") == 0;
-	publication->ncolumns = djk_trigger_row_object(row, "columns", false, &publication->column_names,
+	publication->nkey_columns = djk_catalog_row_names(row, "key_columns", &publication->key_columns);
+	publication->key_is_text = strcmp(djk_catalog_row_require_text(row, "key_format"), "text") == 0;
+	publication->ncolumns = djk_catalog_row_object(row, "columns", false, &publication->column_names,
 												   &publication->column_expressions);
-	publication->ninclude = djk_trigger_row_names(row, "include", &publication->include);
-	publication->nexclude = djk_trigger_row_names(row, "exclude", &publication->exclude);
-	publication->filter = djk_trigger_row_text(row, "filter");
+	publication->ninclude = djk_catalog_row_names(row, "include", &publication->include);
+	publication->nexclude = djk_catalog_row_names(row, "exclude", &publication->exclude);
+	publication->filter = djk_catalog_row_text(row, "filter");
 	publication->republish = get_bool(row, "republish");
 	publication->origin = get_bool(row, "origin");
 	publication->delete_rows = get_bool(row, "delete_rows");
-	publication->search_path = djk_trigger_row_text(row, "search_path");
+	publication->search_path = djk_catalog_row_text(row, "search_path");
 }
 
 bool
@@ -67,7 +67,7 @@ djk_publication_load(int64 id, DjkPublicationRow *publication)
 	found = HeapTupleIsValid(tuple);
 	if (found)
 	{
-		DjkTriggerRow row = {tuple, RelationGetDescr(rel), "publication"};
+		DjkCatalogRow row = {tuple, RelationGetDescr(rel), "publication"};
 
 		djk_publication_fill(&row, publication);
 	}

@@ -11,7 +11,7 @@
 #include "base/djk.h"
 
 #include "nodes/pg_list.h"
-#include "sql/row.h"
+#include "state/row.h"
 #include "utils/relcache.h"
 
 /* Transition tables, by these names in the SQL. */
@@ -44,7 +44,7 @@ typedef struct DjkPublicationRow
 } DjkPublicationRow;
 
 /* The row of a trigger on djkafka_publication, in CurrentMemoryContext. */
-extern void djk_publication_fill(const DjkTriggerRow *row, DjkPublicationRow *publication);
+extern void djk_publication_fill(const DjkCatalogRow *row, DjkPublicationRow *publication);
 
 /*
  * The row as it is now, whatever the transaction's snapshot says; false if it

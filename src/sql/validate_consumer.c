@@ -24,7 +24,7 @@
 #include "kafka/conf.h"
 #include "miscadmin.h"
 #include "sql/hooks.h"
-#include "sql/row.h"
+#include "state/row.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
 #include "state/connection.h"
@@ -108,10 +108,10 @@ require_usable_owner(Oid owner)
 
 /* Fills owner and home; returns whether the row belongs to this database. */
 static bool
-check_identity(DjkTriggerRow *row, TriggerData *trigdata)
+check_identity(DjkCatalogRow *row, TriggerData *trigdata)
 {
 	bool		isnull;
-	Oid			owner = DatumGetObjectId(djk_trigger_row_get(row, "owner", &isnull));
+	Oid			owner = DatumGetObjectId(djk_catalog_row_get(row, "owner", &isnull));
 	Datum		home_datum;
 	DjkHome		home;
 	DjkIdentity identity;
@@ -120,7 +120,7 @@ check_identity(DjkTriggerRow *row, TriggerData *trigdata)
 	if (isnull)
 	{
 		owner = GetUserId();
-		djk_trigger_row_set(row, "owner", ObjectIdGetDatum(owner), false);
+		djk_catalog_row_set(row, "owner", ObjectIdGetDatum(owner), false);
 	}
 	require_member(owner);
 
@@ -128,13 +128,13 @@ check_identity(DjkTriggerRow *row, TriggerData *trigdata)
 	djk_home_load(&home);
 	djk_catalog_leave(&identity);
 
-	home_datum = djk_trigger_row_get(row, "home", &isnull);
+	home_datum = djk_catalog_row_get(row, "home", &isnull);
 	if (isnull)
 	{
 		pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
 
 		*copy = home.id;
-		djk_trigger_row_set(row, "home", UUIDPGetDatum(copy), false);
+		djk_catalog_row_set(row, "home", UUIDPGetDatum(copy), false);
 		is_home = true;
 	}
 	else
@@ -142,12 +142,12 @@ check_identity(DjkTriggerRow *row, TriggerData *trigdata)
 
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
-		DjkTriggerRow old = {trigdata->tg_trigtuple, row->desc, row->what};
+		DjkCatalogRow old = {trigdata->tg_trigtuple, row->desc, row->what};
 		bool		old_null;
-		Datum		old_home = djk_trigger_row_get(&old, "home", &old_null);
+		Datum		old_home = djk_catalog_row_get(&old, "home", &old_null);
 
-		require_member(DatumGetObjectId(djk_trigger_row_get(&old, "owner", &old_null)));
-		home_datum = djk_trigger_row_get(row, "home", &isnull);
+		require_member(DatumGetObjectId(djk_catalog_row_get(&old, "owner", &old_null)));
+		home_datum = djk_catalog_row_get(row, "home", &isnull);
 		if (memcmp(DatumGetUUIDP(home_datum), DatumGetUUIDP(old_home), sizeof(pg_uuid_t)) != 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -159,7 +159,7 @@ check_identity(DjkTriggerRow *row, TriggerData *trigdata)
 
 /* Said better than by the unique constraint, which is left the race. */
 static void
-check_group(DjkTriggerRow *row)
+check_group(DjkCatalogRow *row)
 {
 	static DjkStatement select_same = {
 		/* One of the same name is left to the unique constraint, and to ON CONFLICT. */
@@ -168,9 +168,9 @@ check_group(DjkTriggerRow *row)
 		.nargs = 4,
 		.argtypes = {TEXTOID, TEXTOID, TEXTOID, INT8OID}
 	};
-	char	   *group = djk_trigger_row_text(row, "group_id");
-	char	   *name = djk_trigger_row_text(row, "name");
-	char	   *server = djk_trigger_row_text(row, "server");
+	char	   *group = djk_catalog_row_text(row, "group_id");
+	char	   *name = djk_catalog_row_text(row, "name");
+	char	   *server = djk_catalog_row_text(row, "server");
 	MemoryContext context = CurrentMemoryContext;
 	DjkIdentity identity;
 	Datum		values[4];
@@ -190,7 +190,7 @@ check_group(DjkTriggerRow *row)
 	values[0] = CStringGetTextDatum(group);
 	values[1] = CStringGetTextDatum(name);
 	values[2] = server ? CStringGetTextDatum(server) : (Datum) 0;
-	values[3] = djk_trigger_row_get(row, "id", &isnull);
+	values[3] = djk_catalog_row_get(row, "id", &isnull);
 	if (djk_catalog_execute(&select_same, values, server ? "    " : "  n ") > 0)
 		other = djk_row_text(0, 1, context);
 	group = MemoryContextStrdup(context, group);
@@ -205,13 +205,13 @@ check_group(DjkTriggerRow *row)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("group_id of a consumer has 1 to %d bytes", GROUP_ID_MAX)));
-	djk_trigger_row_set_text(row, "group_id", group);
+	djk_catalog_row_set_text(row, "group_id", group);
 }
 
 static void
-check_on_new_topic(const DjkTriggerRow *row)
+check_on_new_topic(const DjkCatalogRow *row)
 {
-	const char *policy = djk_trigger_row_require_text(row, "on_new_topic");
+	const char *policy = djk_catalog_row_require_text(row, "on_new_topic");
 
 	if (strcmp(policy, "needs_decision") != 0 && strcmp(policy, "earliest") != 0)
 		ereport(ERROR,
@@ -221,9 +221,9 @@ check_on_new_topic(const DjkTriggerRow *row)
 }
 
 static void
-check_assignment(const DjkTriggerRow *row)
+check_assignment(const DjkCatalogRow *row)
 {
-	const char *assignment = djk_trigger_row_require_text(row, "assignment");
+	const char *assignment = djk_catalog_row_require_text(row, "assignment");
 
 	if (strcmp(assignment, "range") == 0 || strcmp(assignment, "roundrobin") == 0)
 		return;
@@ -240,20 +240,20 @@ check_assignment(const DjkTriggerRow *row)
 }
 
 static void
-check_options(const DjkTriggerRow *row, bool is_home)
+check_options(const DjkCatalogRow *row, bool is_home)
 {
 	char	  **names;
 	char	  **values;
 	bool		isnull;
 	int			n;
 
-	(void) djk_trigger_row_get(row, "options", &isnull);
+	(void) djk_catalog_row_get(row, "options", &isnull);
 	if (isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("options of a consumer must not be null"),
 				 errhint("Use '{}' for none.")));
-	n = djk_trigger_row_object(row, "options", false, &names, &values);
+	n = djk_catalog_row_object(row, "options", false, &names, &values);
 	for (int i = 0; is_home && i < n; i++)
 	{
 		djk_property_require(names[i], values[i], DJK_PLACE_CONSUMER);
@@ -262,9 +262,9 @@ check_options(const DjkTriggerRow *row, bool is_home)
 }
 
 static void
-check_name(const DjkTriggerRow *row)
+check_name(const DjkCatalogRow *row)
 {
-	const char *name = djk_trigger_row_require_text(row, "name");
+	const char *name = djk_catalog_row_require_text(row, "name");
 
 	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
@@ -283,26 +283,26 @@ check_name(const DjkTriggerRow *row)
 }
 
 static void
-check_values(const DjkTriggerRow *row)
+check_values(const DjkCatalogRow *row)
 {
-	(void) djk_on_error_parse(djk_trigger_row_require_text(row, "on_error"));
-	(void) djk_notify_parse(djk_trigger_row_require_text(row, "notify"));
-	(void) djk_trigger_row_require_text(row, "workers");
-	(void) djk_trigger_row_require_text(row, "enabled");
-	(void) djk_trigger_row_require_text(row, "synchronous_commit");
-	djk_trigger_row_check_int(row, "workers", DJK_WORKERS_MIN, DJK_WORKERS_MAX);
-	djk_trigger_row_check_int(row, "batch_messages", DJK_BATCH_MESSAGES_MIN, DJK_BATCH_MESSAGES_MAX);
-	djk_trigger_row_check_int(row, "batch_bytes", DJK_BATCH_SIZE_MIN * 1024, DJK_BATCH_SIZE_MAX / 2 * 1024);
+	(void) djk_on_error_parse(djk_catalog_row_require_text(row, "on_error"));
+	(void) djk_notify_parse(djk_catalog_row_require_text(row, "notify"));
+	(void) djk_catalog_row_require_text(row, "workers");
+	(void) djk_catalog_row_require_text(row, "enabled");
+	(void) djk_catalog_row_require_text(row, "synchronous_commit");
+	djk_catalog_row_check_int(row, "workers", DJK_WORKERS_MIN, DJK_WORKERS_MAX);
+	djk_catalog_row_check_int(row, "batch_messages", DJK_BATCH_MESSAGES_MIN, DJK_BATCH_MESSAGES_MAX);
+	djk_catalog_row_check_int(row, "batch_bytes", DJK_BATCH_SIZE_MIN * 1024, DJK_BATCH_SIZE_MAX / 2 * 1024);
 	check_assignment(row);
 	check_on_new_topic(row);
 }
 
 static void
-require_same_id(const DjkTriggerRow *row, const DjkTriggerRow *old)
+require_same_id(const DjkCatalogRow *row, const DjkCatalogRow *old)
 {
 	bool		isnull;
 
-	if (DatumGetInt64(djk_trigger_row_get(old, "id", &isnull)) == DatumGetInt64(djk_trigger_row_get(row, "id", &isnull)))
+	if (DatumGetInt64(djk_catalog_row_get(old, "id", &isnull)) == DatumGetInt64(djk_catalog_row_get(row, "id", &isnull)))
 		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -317,11 +317,11 @@ require_same_id(const DjkTriggerRow *row, const DjkTriggerRow *old)
  * A dump brings both, and in a copy nothing is applied again.
  */
 static void
-require_no_letters(const DjkTriggerRow *row)
+require_no_letters(const DjkCatalogRow *row)
 {
 	bool		isnull;
-	int64		id = DatumGetInt64(djk_trigger_row_get(row, "id", &isnull));
-	Datum		row_home = djk_trigger_row_get(row, "home", &isnull);
+	int64		id = DatumGetInt64(djk_catalog_row_get(row, "id", &isnull));
+	Datum		row_home = djk_catalog_row_get(row, "home", &isnull);
 	DjkIdentity identity;
 	DjkHome		home;
 	bool		is_left;
@@ -339,18 +339,18 @@ require_no_letters(const DjkTriggerRow *row)
 
 /* Workers that leave because nobody wants them say nothing: who paused them does. */
 static void
-tell_enabled(const DjkTriggerRow *old, const DjkTriggerRow *row)
+tell_enabled(const DjkCatalogRow *old, const DjkCatalogRow *row)
 {
 	DjkEvent	event = {0};
 	DjkIdentity identity;
 	bool		isnull;
-	bool		enabled = DatumGetBool(djk_trigger_row_get(row, "enabled", &isnull));
+	bool		enabled = DatumGetBool(djk_catalog_row_get(row, "enabled", &isnull));
 
-	if (DatumGetBool(djk_trigger_row_get(old, "enabled", &isnull)) == enabled)
+	if (DatumGetBool(djk_catalog_row_get(old, "enabled", &isnull)) == enabled)
 		return;
 	event.kind = "state";
-	event.consumer_id = DatumGetInt64(djk_trigger_row_get(row, "id", &isnull));
-	event.consumer = djk_trigger_row_text(row, "name");
+	event.consumer_id = DatumGetInt64(djk_catalog_row_get(row, "id", &isnull));
+	event.consumer = djk_catalog_row_text(row, "name");
 	event.partition = -1;
 	event.state = enabled ? "starting" : "paused";
 	event.reason = enabled ? "resumed" : "paused by djkafka_pause or enabled = false";
@@ -363,15 +363,15 @@ Datum
 djkafka_consumer_validate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkTriggerRow row;
-	DjkTriggerRow old;
+	DjkCatalogRow row;
+	DjkCatalogRow old;
 	bool		is_update;
 	bool		is_home;
 	bool		isnull;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_consumer_validate must be called as a trigger");
-	row = djk_trigger_row(trigdata, "consumer");
+	row = djk_catalog_row_new(trigdata, "consumer");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
 	if (TRIGGER_FIRED_AFTER(trigdata->tg_event))
@@ -381,34 +381,34 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 	}
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 	{
-		require_member(DatumGetObjectId(djk_trigger_row_get(&row, "owner", &isnull)));
+		require_member(DatumGetObjectId(djk_catalog_row_get(&row, "owner", &isnull)));
 		return PointerGetDatum(row.tuple);
 	}
 
 	check_name(&row);
 	check_values(&row);
-	djk_trigger_row_set_text(&row, "start_from",
-							 djk_start_at_normalize(djk_trigger_row_require_text(&row, "start_from"), "start_from", false));
+	djk_catalog_row_set_text(&row, "start_from",
+							 djk_start_at_normalize(djk_catalog_row_require_text(&row, "start_from"), "start_from", false));
 	is_home = check_identity(&row, trigdata);
 	is_update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
-	old = (DjkTriggerRow) {trigdata->tg_trigtuple, row.desc, row.what};
+	old = (DjkCatalogRow) {trigdata->tg_trigtuple, row.desc, row.what};
 	if (is_update)
 		require_same_id(&row, &old);
 	check_options(&row, is_home);
 	if (is_home)
 	{
-		Oid			owner = DatumGetObjectId(djk_trigger_row_get(&row, "owner", &isnull));
+		Oid			owner = DatumGetObjectId(djk_catalog_row_get(&row, "owner", &isnull));
 
 		require_usable_owner(owner);
-		djk_connection_require_kept(djk_trigger_row_text(&row, "server"), owner);
+		djk_connection_require_kept(djk_catalog_row_text(&row, "server"), owner);
 	}
 	check_group(&row);
 
 	if (is_update)
 	{
-		djk_trigger_row_set(&row, "revision",
-							Int64GetDatum(DatumGetInt64(djk_trigger_row_get(&old, "revision", &isnull)) + 1), false);
-		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+		djk_catalog_row_set(&row, "revision",
+							Int64GetDatum(DatumGetInt64(djk_catalog_row_get(&old, "revision", &isnull)) + 1), false);
+		djk_catalog_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
 		tell_enabled(&old, &row);
 	}
 	return PointerGetDatum(row.tuple);

@@ -26,7 +26,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "sql/publish.h"
-#include "sql/row.h"
+#include "state/row.h"
 #include "state/catalog.h"
 #include "state/connection.h"
 #include "utils/builtins.h"
@@ -46,9 +46,9 @@ PG_FUNCTION_INFO_V1(djkafka_unpublish);
 /* ---------- values ---------- */
 
 static void
-check_word(const DjkTriggerRow *row, const char *column, const char *first, const char *second)
+check_word(const DjkCatalogRow *row, const char *column, const char *first, const char *second)
 {
-	const char *value = djk_trigger_row_require_text(row, column);
+	const char *value = djk_catalog_row_require_text(row, column);
 
 	if (strcmp(value, first) == 0 || (second != NULL && strcmp(value, second) == 0))
 		return;
@@ -79,10 +79,10 @@ default_topic(Oid relation)
 }
 
 static void
-check_topic(DjkTriggerRow *row, Oid relation)
+check_topic(DjkCatalogRow *row, Oid relation)
 {
-	char	   *topic = djk_trigger_row_text(row, "topic");
-	bool		is_outbox = strcmp(djk_trigger_row_require_text(row, "shape"), "outbox") == 0;
+	char	   *topic = djk_catalog_row_text(row, "topic");
+	bool		is_outbox = strcmp(djk_catalog_row_require_text(row, "shape"), "outbox") == 0;
 
 	if (topic == NULL && is_outbox)
 		ereport(ERROR,
@@ -92,18 +92,18 @@ check_topic(DjkTriggerRow *row, Oid relation)
 	if (topic == NULL)
 	{
 		topic = default_topic(relation);
-		djk_trigger_row_set_text(row, "topic", topic);
+		djk_catalog_row_set_text(row, "topic", topic);
 	}
 	if (!is_outbox || topic[0] != '\0')
 		djk_topic_name_require(topic, NULL);
 }
 
 static void
-require_null(const DjkTriggerRow *row, const char *column)
+require_null(const DjkCatalogRow *row, const char *column)
 {
 	bool		isnull;
 
-	(void) djk_trigger_row_get(row, column, &isnull);
+	(void) djk_catalog_row_get(row, column, &isnull);
 	if (!isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -111,7 +111,7 @@ require_null(const DjkTriggerRow *row, const char *column)
 }
 
 static void
-check_shape(const DjkTriggerRow *row)
+check_shape(const DjkCatalogRow *row)
 {
 	static const char *const columns[] = {"key_columns", "columns", "include", "exclude", "filter"};
 	bool		isnull;
@@ -119,12 +119,12 @@ check_shape(const DjkTriggerRow *row)
 	check_word(row, "shape", "rows", "outbox");
 	check_word(row, "key_format", "json", "text");
 	check_word(row, "format", "json", NULL);
-	if (strcmp(djk_trigger_row_text(row, "shape"), "outbox") == 0)
+	if (strcmp(djk_catalog_row_text(row, "shape"), "outbox") == 0)
 	{
 		for (int i = 0; i < lengthof(columns); i++)
 			require_null(row, columns[i]);
 	}
-	else if (DatumGetBool(djk_trigger_row_get(row, "delete_rows", &isnull)) && !isnull)
+	else if (DatumGetBool(djk_catalog_row_get(row, "delete_rows", &isnull)) && !isnull)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("delete_rows is for publications of shape \"outbox\"")));
@@ -132,7 +132,7 @@ check_shape(const DjkTriggerRow *row)
 
 /* Said better than by the unique constraint, which is left the race. */
 static void
-check_duplicate(const DjkTriggerRow *row)
+check_duplicate(const DjkCatalogRow *row)
 {
 	static DjkStatement select_same = {
 		.sql = "SELECT FROM @.djkafka_publication WHERE relation = $1 AND topic = $2 AND id <> $3",
@@ -144,29 +144,29 @@ check_duplicate(const DjkTriggerRow *row)
 	bool		isnull;
 	bool		exists;
 
-	values[0] = djk_trigger_row_get(row, "relation", &isnull);
-	values[1] = djk_trigger_row_get(row, "topic", &isnull);
-	values[2] = djk_trigger_row_get(row, "id", &isnull);
+	values[0] = djk_catalog_row_get(row, "relation", &isnull);
+	values[1] = djk_catalog_row_get(row, "topic", &isnull);
+	values[2] = djk_catalog_row_get(row, "id", &isnull);
 	djk_catalog_enter(&identity);
 	exists = djk_catalog_execute(&select_same, values, NULL) > 0;
 	djk_catalog_leave(&identity);
 	if (exists)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("table \"%s\" is published to topic \"%s\" already", djk_trigger_row_text(row, "relation"),
-						djk_trigger_row_text(row, "topic")),
+				 errmsg("table \"%s\" is published to topic \"%s\" already", djk_catalog_row_text(row, "relation"),
+						djk_catalog_row_text(row, "topic")),
 				 errhint("Change the row of djkafka_publication, or drop it with djkafka_unpublish.")));
 }
 
 /* ---------- the table ---------- */
 
 static Oid
-require_relation(const DjkTriggerRow *row)
+require_relation(const DjkCatalogRow *row)
 {
 	bool		isnull;
 
-	(void) djk_trigger_row_require_text(row, "relation");
-	return DatumGetObjectId(djk_trigger_row_get(row, "relation", &isnull));
+	(void) djk_catalog_row_require_text(row, "relation");
+	return DatumGetObjectId(djk_catalog_row_get(row, "relation", &isnull));
 }
 
 /* False if the table is gone; ERROR if the current user is not its owner. */
@@ -228,12 +228,12 @@ require_table(Relation rel)
 
 /* Fills home; whether the row was made here. */
 static bool
-check_home(DjkTriggerRow *row)
+check_home(DjkCatalogRow *row)
 {
 	DjkIdentity identity;
 	DjkHome		home;
 	bool		isnull;
-	Datum		datum = djk_trigger_row_get(row, "home", &isnull);
+	Datum		datum = djk_catalog_row_get(row, "home", &isnull);
 	pg_uuid_t  *copy;
 
 	djk_catalog_enter(&identity);
@@ -243,12 +243,12 @@ check_home(DjkTriggerRow *row)
 		return memcmp(DatumGetUUIDP(datum), &home.id, sizeof(pg_uuid_t)) == 0;
 	copy = palloc(sizeof(pg_uuid_t));
 	*copy = home.id;
-	djk_trigger_row_set(row, "home", UUIDPGetDatum(copy), false);
+	djk_catalog_row_set(row, "home", UUIDPGetDatum(copy), false);
 	return true;
 }
 
 static void
-check_deeply(const DjkTriggerRow *row, Oid relation)
+check_deeply(const DjkCatalogRow *row, Oid relation)
 {
 	DjkPublicationRow publication;
 	Relation	rel = relation_open(relation, AccessShareLock);
@@ -259,7 +259,7 @@ check_deeply(const DjkTriggerRow *row, Oid relation)
 	djk_publication_fill(row, &publication);
 	/* PostgreSQL would cut them, and two might then be one. */
 	for (int i = 0; i < publication.ncolumns; i++)
-		djk_trigger_row_check_name(row, "columns", publication.column_names[i]);
+		djk_catalog_row_check_name(row, "columns", publication.column_names[i]);
 	djk_connection_require_kept(publication.server, rel->rd_rel->relowner);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_publish_check(&publication, rel);
@@ -271,14 +271,14 @@ Datum
 djkafka_publication_validate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkTriggerRow row;
+	DjkCatalogRow row;
 	Oid			relation;
 	bool		exists;
 	bool		is_home;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_publication_validate must be called as a trigger");
-	row = djk_trigger_row(trigdata, "publication");
+	row = djk_catalog_row_new(trigdata, "publication");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
 	relation = require_relation(&row);
@@ -287,13 +287,13 @@ djkafka_publication_validate(PG_FUNCTION_ARGS)
 		return PointerGetDatum(row.tuple);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
-		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
+		DjkCatalogRow old = {trigdata->tg_trigtuple, row.desc, row.what};
 
 		(void) require_owner(require_relation(&old));
-		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+		djk_catalog_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
 	}
-	if (djk_trigger_row_text(&row, "search_path") == NULL)
-		djk_trigger_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
+	if (djk_catalog_row_text(&row, "search_path") == NULL)
+		djk_catalog_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
 	is_home = check_home(&row);
 	if (is_stray(exists, is_home || TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event), relation))
 		return PointerGetDatum(NULL);
@@ -315,7 +315,7 @@ needs_others(const DjkPublicationRow *old, const DjkPublicationRow *new)
 }
 
 static bool
-is_foreign(DjkTriggerRow *row)
+is_foreign(DjkCatalogRow *row)
 {
 	return !check_home(row);
 }
@@ -333,17 +333,17 @@ djkafka_publication_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	TriggerEvent event = trigdata->tg_event;
-	DjkTriggerRow row;
+	DjkCatalogRow row;
 	DjkPublicationRow new;
 	DjkPublicationRow old;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_publication_changed must be called as a trigger");
-	row = djk_trigger_row(trigdata, "publication");
+	row = djk_catalog_row_new(trigdata, "publication");
 	djk_publication_fill(&row, &new);
 	if (TRIGGER_FIRED_BY_UPDATE(event))
 	{
-		DjkTriggerRow old_row = {trigdata->tg_trigtuple, row.desc, row.what};
+		DjkCatalogRow old_row = {trigdata->tg_trigtuple, row.desc, row.what};
 
 		djk_publication_fill(&old_row, &old);
 		if (needs_others(&old, &new))

@@ -29,7 +29,7 @@
 #include "regex/regex.h"
 #include "sql/hooks.h"
 #include "sql/route_look.h"
-#include "sql/row.h"
+#include "state/row.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
@@ -124,9 +124,9 @@ check_topic(const char *topic)
 }
 
 static void
-check_word(const DjkTriggerRow *row, const char *column, const char *const *words)
+check_word(const DjkCatalogRow *row, const char *column, const char *const *words)
 {
-	const char *value = djk_trigger_row_require_text(row, column);
+	const char *value = djk_catalog_row_require_text(row, column);
 	StringInfoData list;
 
 	initStringInfo(&list);
@@ -143,14 +143,14 @@ check_word(const DjkTriggerRow *row, const char *column, const char *const *word
 }
 
 static void
-check_timeout(const DjkTriggerRow *row)
+check_timeout(const DjkCatalogRow *row)
 {
 	Interval	zero = {0};
 	bool		isnull;
 	Datum		timeout;
 
-	(void) djk_trigger_row_require_text(row, "parent_timeout");
-	timeout = djk_trigger_row_get(row, "parent_timeout", &isnull);
+	(void) djk_catalog_row_require_text(row, "parent_timeout");
+	timeout = djk_catalog_row_get(row, "parent_timeout", &isnull);
 	if (DatumGetBool(DirectFunctionCall2(interval_lt, timeout, IntervalPGetDatum(&zero))))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -159,14 +159,14 @@ check_timeout(const DjkTriggerRow *row)
 }
 
 static void
-check_words(const DjkTriggerRow *row)
+check_words(const DjkCatalogRow *row)
 {
 	static const char *const key_formats[] = {"auto", "json", "text", "raw", NULL};
 	static const char *const unknown_fields[] = {"ignore", "ignore_all", "error", NULL};
 	static const char *const types[] = {"strict", "postgres", NULL};
 	static const char *const invalid_text[] = {"error", "replace", NULL};
-	const char *format = djk_trigger_row_require_text(row, "format");
-	const char *zone = djk_trigger_row_require_text(row, "time_zone");
+	const char *format = djk_catalog_row_require_text(row, "format");
+	const char *zone = djk_catalog_row_require_text(row, "time_zone");
 	char	   *word;
 
 	if (djk_codec_find(format) == NULL)
@@ -179,19 +179,19 @@ check_words(const DjkTriggerRow *row)
 	check_word(row, "types", types);
 	check_word(row, "invalid_text", invalid_text);
 	check_timeout(row);
-	(void) djk_operation_parse(djk_trigger_row_require_text(row, "operation"));
-	(void) djk_naming_parse(djk_trigger_row_require_text(row, "naming"));
-	if ((word = djk_trigger_row_text(row, "on_error")) != NULL)
+	(void) djk_operation_parse(djk_catalog_row_require_text(row, "operation"));
+	(void) djk_naming_parse(djk_catalog_row_require_text(row, "naming"));
+	if ((word = djk_catalog_row_text(row, "on_error")) != NULL)
 		(void) djk_on_error_parse(word);
-	if ((word = djk_trigger_row_text(row, "notify")) != NULL)
+	if ((word = djk_catalog_row_text(row, "notify")) != NULL)
 		(void) djk_notify_parse(word);
-	(void) djk_trigger_row_require_text(row, "route_order");
+	(void) djk_catalog_row_require_text(row, "route_order");
 	if (strcmp(zone, DJK_TIME_ZONE_ERROR) != 0 && pg_tzset(zone) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time zone \"%s\" not recognized", zone),
 				 errhint("SELECT name FROM pg_timezone_names shows those that are; \"error\" refuses times without a zone.")));
-	if (strcmp(zone, DJK_TIME_ZONE_ERROR) == 0 && strcmp(djk_trigger_row_require_text(row, "types"), "strict") != 0)
+	if (strcmp(zone, DJK_TIME_ZONE_ERROR) == 0 && strcmp(djk_catalog_row_require_text(row, "types"), "strict") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time_zone \"error\" needs types \"strict\""),
@@ -199,16 +199,16 @@ check_words(const DjkTriggerRow *row)
 }
 
 static void
-check_remember_deleted(const DjkTriggerRow *row)
+check_remember_deleted(const DjkCatalogRow *row)
 {
 	static const Interval none = {0};
 	bool		isnull;
-	Datum		interval = djk_trigger_row_get(row, "remember_deleted", &isnull);
+	Datum		interval = djk_catalog_row_get(row, "remember_deleted", &isnull);
 
 	if (isnull)
 		return;
-	if (djk_trigger_row_text(row, "version_column") == NULL ||
-		strcmp(djk_trigger_row_require_text(row, "operation"), "mirror") != 0)
+	if (djk_catalog_row_text(row, "version_column") == NULL ||
+		strcmp(djk_catalog_row_require_text(row, "operation"), "mirror") != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("remember_deleted needs operation \"mirror\" and a version_column"),
@@ -222,10 +222,10 @@ check_remember_deleted(const DjkTriggerRow *row)
 /* ---------- target and handler ---------- */
 
 static void
-check_target(DjkTriggerRow *row)
+check_target(DjkCatalogRow *row)
 {
 	bool		isnull;
-	Oid			target = DatumGetObjectId(djk_trigger_row_get(row, "target", &isnull));
+	Oid			target = DatumGetObjectId(djk_catalog_row_get(row, "target", &isnull));
 
 	if (isnull)
 		return;
@@ -236,22 +236,22 @@ check_target(DjkTriggerRow *row)
 				 errmsg("the target of a route no longer exists"),
 				 errdetail("Relation %u is not in the database.", target),
 				 errhint("Set djkafka_route.target; the route is broken until then.")));
-		djk_trigger_row_set(row, "target", (Datum) 0, true);
-		if (djk_trigger_row_text(row, "target_name") == NULL)
-			djk_trigger_row_set_text(row, "target_name", psprintf("%u", target));
+		djk_catalog_row_set(row, "target", (Datum) 0, true);
+		if (djk_catalog_row_text(row, "target_name") == NULL)
+			djk_catalog_row_set_text(row, "target_name", psprintf("%u", target));
 		return;
 	}
-	djk_trigger_row_set_text(row, "target_name",
+	djk_catalog_row_set_text(row, "target_name",
 							 quote_qualified_identifier(get_namespace_name(get_rel_namespace(target)),
 														get_rel_name(target)));
 }
 
 /* Handlers are stored qualified, so that no search_path changes their meaning. */
 static void
-check_handler(DjkTriggerRow *row, bool is_home)
+check_handler(DjkCatalogRow *row, bool is_home)
 {
 	LOCAL_FCINFO(fcinfo, 1);
-	char	   *handler = djk_trigger_row_text(row, "handler");
+	char	   *handler = djk_catalog_row_text(row, "handler");
 	Datum		function;
 
 	if (handler == NULL)
@@ -261,7 +261,7 @@ check_handler(DjkTriggerRow *row, bool is_home)
 	fcinfo->args[0].isnull = false;
 	function = to_regprocedure(fcinfo);
 	if (!fcinfo->isnull)
-		djk_trigger_row_set_text(row, "handler", format_procedure_qualified(DatumGetObjectId(function)));
+		djk_catalog_row_set_text(row, "handler", format_procedure_qualified(DatumGetObjectId(function)));
 	else if (is_home)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -270,30 +270,30 @@ check_handler(DjkTriggerRow *row, bool is_home)
 }
 
 static bool
-is_same(const DjkTriggerRow *row, const DjkTriggerRow *old, const char *column)
+is_same(const DjkCatalogRow *row, const DjkCatalogRow *old, const char *column)
 {
-	const char *before = djk_trigger_row_text(old, column);
-	const char *after = djk_trigger_row_text(row, column);
+	const char *before = djk_catalog_row_text(old, column);
+	const char *after = djk_catalog_row_text(row, column);
 
 	return before == NULL || after == NULL ? before == after : strcmp(before, after) == 0;
 }
 
 /* Names that columns of another target had say nothing of this one. */
 static void
-forget_renamed(DjkTriggerRow *row, const DjkTriggerRow *old)
+forget_renamed(DjkCatalogRow *row, const DjkCatalogRow *old)
 {
 	if (!is_same(row, old, "target") && is_same(row, old, "renamed"))
-		djk_trigger_row_set(row, "renamed", (Datum) 0, true);
+		djk_catalog_row_set(row, "renamed", (Datum) 0, true);
 }
 
 static void
-check_one_destination(const DjkTriggerRow *row)
+check_one_destination(const DjkCatalogRow *row)
 {
 	bool		no_target;
-	bool		dropped = djk_trigger_row_text(row, "target_name") != NULL;
-	bool		no_handler = djk_trigger_row_text(row, "handler") == NULL;
+	bool		dropped = djk_catalog_row_text(row, "target_name") != NULL;
+	bool		no_handler = djk_catalog_row_text(row, "handler") == NULL;
 
-	(void) djk_trigger_row_get(row, "target", &no_target);
+	(void) djk_catalog_row_get(row, "target", &no_target);
 	if (no_target && dropped && no_handler)
 		return;
 	if (no_target == no_handler)
@@ -304,7 +304,7 @@ check_one_destination(const DjkTriggerRow *row)
 }
 
 static void
-check_duplicate(const DjkTriggerRow *row)
+check_duplicate(const DjkCatalogRow *row)
 {
 	static DjkStatement select_same = {
 		.sql = "SELECT 1 FROM @.djkafka_route WHERE consumer_id = $1 AND topic = $2 AND id <> $3"
@@ -323,7 +323,7 @@ check_duplicate(const DjkTriggerRow *row)
 	{
 		bool		isnull;
 
-		values[i] = djk_trigger_row_get(row, columns[i], &isnull);
+		values[i] = djk_catalog_row_get(row, columns[i], &isnull);
 		nulls[i] = isnull ? 'n' : ' ';
 	}
 	djk_catalog_enter(&identity);
@@ -333,7 +333,7 @@ check_duplicate(const DjkTriggerRow *row)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("the consumer has this route for topic \"%s\" already",
-						djk_trigger_row_text(row, "topic")),
+						djk_catalog_row_text(row, "topic")),
 				 errhint("Change the existing row of djkafka_route, or drop it with djkafka_drop_route.")));
 }
 
@@ -358,11 +358,11 @@ warn_of_superuser(const char *what, Oid object_owner, Oid owner)
 }
 
 static void
-check_trust(const DjkTriggerRow *row, Oid owner)
+check_trust(const DjkCatalogRow *row, Oid owner)
 {
 	bool		isnull;
-	Oid			target = DatumGetObjectId(djk_trigger_row_get(row, "target", &isnull));
-	char	   *handler = djk_trigger_row_text(row, "handler");
+	Oid			target = DatumGetObjectId(djk_catalog_row_get(row, "target", &isnull));
+	char	   *handler = djk_catalog_row_text(row, "handler");
 	HeapTuple	tuple;
 
 	tuple = isnull ? NULL : SearchSysCache1(RELOID, ObjectIdGetDatum(target));
@@ -380,44 +380,6 @@ check_trust(const DjkTriggerRow *row, Oid owner)
 }
 
 /* ---------- the deep check ---------- */
-
-static void
-fill_route(const DjkTriggerRow *row, DjkRouteRow *route)
-{
-	bool		isnull;
-	Oid			target = DatumGetObjectId(djk_trigger_row_get(row, "target", &isnull));
-
-	memset(route, 0, sizeof(*route));
-	route->target = isnull ? InvalidOid : target;
-	route->id = DatumGetInt64(djk_trigger_row_get(row, "id", &isnull));
-	route->topic = djk_trigger_row_text(row, "topic");
-	route->target_name = djk_trigger_row_text(row, "target_name");
-	route->handler = djk_trigger_row_text(row, "handler");
-	route->operation = djk_operation_parse(djk_trigger_row_text(row, "operation"));
-	route->format = djk_trigger_row_text(row, "format");
-	route->key_format = djk_trigger_row_text(row, "key_format");
-	route->nkey_columns = djk_trigger_row_names(row, "key_columns", &route->key_columns);
-	route->ncolumns = djk_trigger_row_object(row, "columns", true, &route->column_names, &route->column_mappings);
-	route->ninclude = djk_trigger_row_names(row, "include", &route->include);
-	route->nexclude = djk_trigger_row_names(row, "exclude", &route->exclude);
-	route->filter = djk_trigger_row_text(row, "filter");
-	route->deleted_field = djk_trigger_row_text(row, "deleted_field");
-	route->naming = djk_naming_parse(djk_trigger_row_text(row, "naming"));
-	route->root = djk_trigger_row_text(row, "root");
-	route->unchanged_value = djk_trigger_row_text(row, "unchanged_value");
-	route->deleted_when = djk_trigger_row_text(row, "deleted_when");
-	route->strict_types = strcmp(djk_trigger_row_text(row, "types"), "strict") == 0;
-	route->time_zone = djk_trigger_row_text(row, "time_zone");
-	route->time_unit = djk_trigger_row_text(row, "time_unit");
-	route->skip_column = djk_trigger_row_text(row, "skip_column");
-	route->replace_invalid_text = strcmp(djk_trigger_row_text(row, "invalid_text"), "replace") == 0;
-	route->partial_deletes = DatumGetBool(djk_trigger_row_get(row, "partial_deletes", &isnull));
-	route->version_column = djk_trigger_row_text(row, "version_column");
-	(void) djk_trigger_row_get(row, "remember_deleted", &isnull);
-	route->remember_deleted_s = isnull ? -1 : 0;
-	route->renamed = djk_trigger_row_text(row, "renamed");
-	route->search_path = djk_trigger_row_text(row, "search_path");
-}
 
 /* Who owns a table that is read may make a view of it, and so decides too. */
 static void
@@ -481,7 +443,7 @@ Datum
 djkafka_route_validate(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkTriggerRow row;
+	DjkCatalogRow row;
 	ConsumerFacts consumer;
 	DjkRouteRow route;
 	bool		isnull;
@@ -489,35 +451,35 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_route_validate must be called as a trigger");
-	row = djk_trigger_row(trigdata, "route");
+	row = djk_catalog_row_new(trigdata, "route");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
 
-	(void) djk_trigger_row_require_text(&row, "consumer_id");
-	consumer_id = DatumGetInt64(djk_trigger_row_get(&row, "consumer_id", &isnull));
+	(void) djk_catalog_row_require_text(&row, "consumer_id");
+	consumer_id = DatumGetInt64(djk_catalog_row_get(&row, "consumer_id", &isnull));
 	consumer = load_consumer(consumer_id);
 	djk_require_consumer_owner(consumer.owner);
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 		return PointerGetDatum(row.tuple);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
-		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
+		DjkCatalogRow old = {trigdata->tg_trigtuple, row.desc, row.what};
 
-		djk_require_consumer_owner(load_consumer(DatumGetInt64(djk_trigger_row_get(&old, "consumer_id", &isnull))).owner);
-		djk_trigger_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+		djk_require_consumer_owner(load_consumer(DatumGetInt64(djk_catalog_row_get(&old, "consumer_id", &isnull))).owner);
+		djk_catalog_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
 		forget_renamed(&row, &old);
 	}
 
-	if (djk_trigger_row_text(&row, "search_path") == NULL)
-		djk_trigger_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
-	check_topic(djk_trigger_row_require_text(&row, "topic"));
+	if (djk_catalog_row_text(&row, "search_path") == NULL)
+		djk_catalog_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
+	check_topic(djk_catalog_row_require_text(&row, "topic"));
 	check_words(&row);
 	check_remember_deleted(&row);
 	check_target(&row);
 	check_handler(&row, consumer.is_home);
 	check_one_destination(&row);
 	check_duplicate(&row);
-	fill_route(&row, &route);
+	djk_route_row_read(&row, &route);
 	check_shape(&route);
 	if (consumer.is_home)
 	{
@@ -550,16 +512,16 @@ raise_revision(int64 consumer_id)
 
 /* What is remembered of the deleted rows of a target goes with the last route that remembers them. */
 static void
-forget_deleted(const DjkTriggerRow *old)
+forget_deleted(const DjkCatalogRow *old)
 {
 	DjkIdentity identity;
 	bool		isnull;
 	Datum		target;
 
-	(void) djk_trigger_row_get(old, "remember_deleted", &isnull);
+	(void) djk_catalog_row_get(old, "remember_deleted", &isnull);
 	if (isnull)
 		return;
-	target = djk_trigger_row_get(old, "target", &isnull);
+	target = djk_catalog_row_get(old, "target", &isnull);
 	if (isnull)
 		return;
 	djk_catalog_enter(&identity);
@@ -579,21 +541,21 @@ Datum
 djkafka_route_changed(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkTriggerRow row;
+	DjkCatalogRow row;
 	bool		checks;
 	bool		isnull;
 	int64		id;
 
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		elog(ERROR, "djkafka_route_changed must be called as a trigger");
-	row = djk_trigger_row(trigdata, "route");
+	row = djk_catalog_row_new(trigdata, "route");
 	checks = !djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner);
-	id = DatumGetInt64(djk_trigger_row_get(&row, "consumer_id", &isnull));
+	id = DatumGetInt64(djk_catalog_row_get(&row, "consumer_id", &isnull));
 	note_change(id, checks);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
-		DjkTriggerRow old = {trigdata->tg_trigtuple, row.desc, row.what};
-		int64		old_id = DatumGetInt64(djk_trigger_row_get(&old, "consumer_id", &isnull));
+		DjkCatalogRow old = {trigdata->tg_trigtuple, row.desc, row.what};
+		int64		old_id = DatumGetInt64(djk_catalog_row_get(&old, "consumer_id", &isnull));
 
 		if (old_id != id)
 			note_change(old_id, checks);

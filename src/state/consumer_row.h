@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * consumer_row.h
- *	  Rows of djkafka_consumer and djkafka_route as the workers load them.
+ *	  Rows of djkafka_consumer, with their routes, as the workers load them.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,80 +10,7 @@
 
 #include "base/djk.h"
 
-typedef enum DjkOnError
-{
-	DJK_ON_ERROR_DEAD_LETTER,
-	DJK_ON_ERROR_SKIP,
-	DJK_ON_ERROR_STOP
-} DjkOnError;
-
-typedef enum DjkNotify
-{
-	DJK_NOTIFY_OFF,
-	DJK_NOTIFY_BATCH,
-	DJK_NOTIFY_KEYS
-} DjkNotify;
-
-typedef enum DjkOperation
-{
-	DJK_OPERATION_INSERT,
-	DJK_OPERATION_INSERT_NEW,
-	DJK_OPERATION_UPSERT,
-	DJK_OPERATION_MIRROR
-} DjkOperation;
-
-/* Which column a field's name means, beside the one of that very name. */
-typedef enum DjkNaming
-{
-	DJK_NAMING_EXACT,
-	DJK_NAMING_SNAKE_CASE,
-	DJK_NAMING_INSENSITIVE
-} DjkNaming;
-
-/* A route's time_zone that is none: what has no zone is refused. */
-#define DJK_TIME_ZONE_ERROR	"error"
-
-typedef struct DjkRouteRow
-{
-	int64		id;
-	char	   *topic;			/* or a pattern that begins with ^ */
-	Oid			target;			/* InvalidOid: a handler, or dropped */
-	char	   *target_name;
-	char	   *handler;		/* NULL: a target */
-	DjkOperation operation;
-	char	   *format;
-	char	   *key_format;
-	char	  **key_columns;	/* nkey_columns = 0: the primary key */
-	int			nkey_columns;
-	char	  **column_names;	/* mapped: */
-	char	  **column_mappings;	/* an expression, or an object that begins with { */
-	int			ncolumns;
-	char	  **include;		/* NULL: all */
-	int			ninclude;
-	char	  **exclude;
-	int			nexclude;
-	char	   *filter;			/* NULL: none */
-	char	   *deleted_field;	/* NULL: none */
-	bool		replace_invalid_text;	/* what no text can hold becomes U+FFFD */
-	bool		partial_deletes;	/* a deletion may have a part of the key alone */
-	DjkNaming	naming;
-	char	   *deleted_when;	/* an expression; NULL: none */
-	char	   *unchanged_value;	/* a field's that leaves its column alone; NULL: none */
-	char	   *root;			/* where the fields are within the value; NULL: they are the value's */
-	bool		unknown_fields_are_errors;
-	bool		strangers_are_ignored;	/* a value may have no field with a column */
-	DjkOnError	on_error;		/* the consumer's, if the route has none */
-	DjkNotify	notify;
-	bool		strict_types;	/* see convert_strict.c */
-	char	   *time_zone;		/* or "error": a time without a zone is refused */
-	char	   *time_unit;		/* a unit, or an object of column -> unit; NULL: none */
-	char	   *skip_column;	/* NULL: none */
-	char	   *version_column; /* NULL: none */
-	int64		remember_deleted_s; /* versions of deleted rows, so long; -1: not at all */
-	int64		parent_timeout_ms;	/* how long a message waits for a row that it refers to; 0: not at all */
-	char	   *renamed;		/* an object of column -> names that it had before; NULL: none */
-	char	   *search_path;
-} DjkRouteRow;
+#include "state/route_row.h"
 
 typedef struct DjkConsumerRow
 {
@@ -97,6 +24,8 @@ typedef struct DjkConsumerRow
 	char	   *assignment;
 	char	   *start_from;
 	bool		enabled;
+	DjkOnError	on_error;
+	DjkNotify	notify;
 	char	  **option_names;
 	char	  **option_values;
 	int			noptions;
@@ -129,22 +58,10 @@ extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext conte
 /* -1 if the consumer is gone or disabled, or has no worker of this number any more. */
 extern int64 djk_consumer_row_revision(int64 id, int worker);
 
-/*
- * Whether a route's topic or pattern takes this topic.  Topics whose names begin
- * with "__" belong to Kafka: a pattern takes them only if it begins with "^__".
- */
-extern bool djk_topic_matches(const char *pattern, const char *topic);
-
 /* Whether any of the consumer's routes takes messages of this topic. */
 extern bool djk_consumer_row_wants(const DjkConsumerRow *consumer, const char *topic);
 
 /* Whether any of the consumer's routes wants topics of Kafka's own. */
 extern bool djk_consumer_row_reads_internal(const DjkConsumerRow *consumer);
-
-/* Words of the catalog; ERROR invalid_parameter_value naming the valid ones. */
-extern DjkOnError djk_on_error_parse(const char *word);
-extern DjkNotify djk_notify_parse(const char *word);
-extern DjkOperation djk_operation_parse(const char *word);
-extern DjkNaming djk_naming_parse(const char *word);
 
 #endif							/* DJK_CONSUMER_ROW_H */

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
  * row.c
- *	  Reading and changing the new row of a BEFORE trigger by column name.
+ *	  Rows of the catalog's tables, read and changed by the names of their columns.
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/row.h"
+#include "state/row.h"
 
 #include "access/htup_details.h"
 #include "base/compat.h"
@@ -13,13 +13,14 @@
 #include "executor/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
 
-DjkTriggerRow
-djk_trigger_row(TriggerData *trigdata, const char *what)
+DjkCatalogRow
+djk_catalog_row_new(TriggerData *trigdata, const char *what)
 {
-	DjkTriggerRow row;
+	DjkCatalogRow row;
 
 	row.tuple = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) ? trigdata->tg_newtuple : trigdata->tg_trigtuple;
 	row.desc = RelationGetDescr(trigdata->tg_relation);
@@ -27,8 +28,14 @@ djk_trigger_row(TriggerData *trigdata, const char *what)
 	return row;
 }
 
+DjkCatalogRow
+djk_catalog_row_found(int row, const char *what)
+{
+	return (DjkCatalogRow) {SPI_tuptable->vals[row], SPI_tuptable->tupdesc, what};
+}
+
 static int
-column_number(const DjkTriggerRow *row, const char *column)
+column_number(const DjkCatalogRow *row, const char *column)
 {
 	int			number = SPI_fnumber(row->desc, column);
 
@@ -38,21 +45,21 @@ column_number(const DjkTriggerRow *row, const char *column)
 }
 
 Datum
-djk_trigger_row_get(const DjkTriggerRow *row, const char *column, bool *isnull)
+djk_catalog_row_get(const DjkCatalogRow *row, const char *column, bool *isnull)
 {
 	return heap_getattr(row->tuple, column_number(row, column), row->desc, isnull);
 }
 
 char *
-djk_trigger_row_text(const DjkTriggerRow *row, const char *column)
+djk_catalog_row_text(const DjkCatalogRow *row, const char *column)
 {
 	return SPI_getvalue(row->tuple, row->desc, column_number(row, column));
 }
 
 char *
-djk_trigger_row_require_text(const DjkTriggerRow *row, const char *column)
+djk_catalog_row_require_text(const DjkCatalogRow *row, const char *column)
 {
-	char	   *text = djk_trigger_row_text(row, column);
+	char	   *text = djk_catalog_row_text(row, column);
 
 	if (text == NULL)
 		ereport(ERROR,
@@ -62,7 +69,7 @@ djk_trigger_row_require_text(const DjkTriggerRow *row, const char *column)
 }
 
 void
-djk_trigger_row_check_name(const DjkTriggerRow *row, const char *column, const char *name)
+djk_catalog_row_check_name(const DjkCatalogRow *row, const char *column, const char *name)
 {
 	if (name[0] == '\0' || strlen(name) >= NAMEDATALEN)
 		ereport(ERROR,
@@ -72,10 +79,10 @@ djk_trigger_row_check_name(const DjkTriggerRow *row, const char *column, const c
 }
 
 int
-djk_trigger_row_names(const DjkTriggerRow *row, const char *column, char ***names)
+djk_catalog_row_names(const DjkCatalogRow *row, const char *column, char ***names)
 {
 	bool		isnull;
-	Datum		array = djk_trigger_row_get(row, column, &isnull);
+	Datum		array = djk_catalog_row_get(row, column, &isnull);
 	Datum	   *elements;
 	bool	   *nulls;
 	int			n;
@@ -97,7 +104,7 @@ djk_trigger_row_names(const DjkTriggerRow *row, const char *column, char ***name
 					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 					 errmsg("%s of a %s must not contain null", column, row->what)));
 		(*names)[i] = TextDatumGetCString(elements[i]);
-		djk_trigger_row_check_name(row, column, (*names)[i]);
+		djk_catalog_row_check_name(row, column, (*names)[i]);
 		for (int j = 0; j < i; j++)
 		{
 			if (strcmp((*names)[i], (*names)[j]) == 0)
@@ -109,8 +116,36 @@ djk_trigger_row_names(const DjkTriggerRow *row, const char *column, char ***name
 	return n;
 }
 
+bool
+djk_catalog_row_bool(const DjkCatalogRow *row, const char *column)
+{
+	bool		isnull;
+	Datum		value = djk_catalog_row_get(row, column, &isnull);
+
+	return !isnull && DatumGetBool(value);
+}
+
+bool
+djk_catalog_row_is(const DjkCatalogRow *row, const char *column, const char *word)
+{
+	char	   *text = djk_catalog_row_text(row, column);
+
+	return text != NULL && strcmp(text, word) == 0;
+}
+
+double
+djk_catalog_row_seconds(const DjkCatalogRow *row, const char *column, double null)
+{
+	bool		isnull;
+	Datum		value = djk_catalog_row_get(row, column, &isnull);
+
+	if (isnull)
+		return null;
+	return DatumGetFloat8(DirectFunctionCall2(interval_part, CStringGetTextDatum("epoch"), value));
+}
+
 static char *
-scalar_text(const DjkTriggerRow *row, const char *column, const char *name, const JsonbValue *value)
+scalar_text(const DjkCatalogRow *row, const char *column, const char *name, const JsonbValue *value)
 {
 	switch (value->type)
 	{
@@ -128,11 +163,11 @@ scalar_text(const DjkTriggerRow *row, const char *column, const char *name, cons
 }
 
 int
-djk_trigger_row_object(const DjkTriggerRow *row, const char *column, bool objects,
+djk_catalog_row_object(const DjkCatalogRow *row, const char *column, bool objects,
 					   char ***names, char ***values)
 {
 	bool		isnull;
-	Datum		datum = djk_trigger_row_get(row, column, &isnull);
+	Datum		datum = djk_catalog_row_get(row, column, &isnull);
 	Jsonb	   *object;
 	JsonbIterator *it;
 	JsonbIteratorToken token;
@@ -167,10 +202,10 @@ djk_trigger_row_object(const DjkTriggerRow *row, const char *column, bool object
 }
 
 void
-djk_trigger_row_check_int(const DjkTriggerRow *row, const char *column, int min, int max)
+djk_catalog_row_check_int(const DjkCatalogRow *row, const char *column, int min, int max)
 {
 	bool		isnull;
-	int			value = DatumGetInt32(djk_trigger_row_get(row, column, &isnull));
+	int			value = DatumGetInt32(djk_catalog_row_get(row, column, &isnull));
 
 	if (!isnull && (value < min || value > max))
 		ereport(ERROR,
@@ -179,7 +214,7 @@ djk_trigger_row_check_int(const DjkTriggerRow *row, const char *column, int min,
 }
 
 void
-djk_trigger_row_set(DjkTriggerRow *row, const char *column, Datum value, bool isnull)
+djk_catalog_row_set(DjkCatalogRow *row, const char *column, Datum value, bool isnull)
 {
 	int			number = column_number(row, column);
 
@@ -187,7 +222,7 @@ djk_trigger_row_set(DjkTriggerRow *row, const char *column, Datum value, bool is
 }
 
 void
-djk_trigger_row_set_text(DjkTriggerRow *row, const char *column, const char *value)
+djk_catalog_row_set_text(DjkCatalogRow *row, const char *column, const char *value)
 {
-	djk_trigger_row_set(row, column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+	djk_catalog_row_set(row, column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
 }

@@ -1,0 +1,159 @@
+/*-------------------------------------------------------------------------
+ *
+ * route_row.c
+ *	  Rows of djkafka_route as structs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/route_row.h"
+
+#include <math.h>
+
+#include "catalog/pg_collation.h"
+#include "lib/stringinfo.h"
+#include "regex/regex.h"
+#include "utils/builtins.h"
+
+/* No longer than there are times before now, and what fits: for ever. */
+#define LONGEST_MEMORY_S	1e11
+#define LONGEST_WAIT_S		1e9
+
+/* ---------- words ---------- */
+
+static const char *const on_error_words[] = {"dead_letter", "skip", "stop", NULL};
+static const char *const notify_words[] = {"off", "batch", "keys", NULL};
+static const char *const operation_words[] = {"insert", "insert_new", "upsert", "mirror", NULL};
+static const char *const naming_words[] = {"exact", "snake_case", "insensitive", NULL};
+
+static int
+parse_word(const char *what, const char *word, const char *const *words)
+{
+	StringInfoData list;
+
+	for (int i = 0; words[i] != NULL; i++)
+	{
+		if (strcmp(word, words[i]) == 0)
+			return i;
+	}
+
+	initStringInfo(&list);
+	for (int i = 0; words[i] != NULL; i++)
+		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for %s: \"%s\"", what, word),
+			 errhint("Valid values are %s.", list.data)));
+}
+
+DjkOnError
+djk_on_error_parse(const char *word)
+{
+	return (DjkOnError) parse_word("on_error", word, on_error_words);
+}
+
+DjkNotify
+djk_notify_parse(const char *word)
+{
+	return (DjkNotify) parse_word("notify", word, notify_words);
+}
+
+DjkOperation
+djk_operation_parse(const char *word)
+{
+	return (DjkOperation) parse_word("operation", word, operation_words);
+}
+
+DjkNaming
+djk_naming_parse(const char *word)
+{
+	return (DjkNaming) parse_word("naming", word, naming_words);
+}
+
+/* ---------- topics ---------- */
+
+/* Kafka's own topics, and what other programs keep for themselves. */
+bool
+djk_topic_is_internal(const char *topic)
+{
+	return strncmp(topic[0] == '^' ? topic + 1 : topic, "__", 2) == 0;
+}
+
+bool
+djk_topic_matches(const char *pattern, const char *topic)
+{
+	if (pattern[0] != '^')
+		return strcmp(pattern, topic) == 0;
+	if (djk_topic_is_internal(topic) && !djk_topic_is_internal(pattern))
+		return false;
+	return RE_compile_and_execute(cstring_to_text(pattern), unconstify(char *, topic), strlen(topic),
+								  REG_ADVANCED, DEFAULT_COLLATION_OID, 0, NULL);
+}
+
+/* ---------- rows ---------- */
+
+static void
+read_source(const DjkCatalogRow *row, DjkRouteRow *route)
+{
+	route->topic = djk_catalog_row_text(row, "topic");
+	route->format = djk_catalog_row_text(row, "format");
+	route->key_format = djk_catalog_row_text(row, "key_format");
+	route->filter = djk_catalog_row_text(row, "filter");
+	route->root = djk_catalog_row_text(row, "root");
+	route->deleted_field = djk_catalog_row_text(row, "deleted_field");
+	route->deleted_when = djk_catalog_row_text(row, "deleted_when");
+	route->unchanged_value = djk_catalog_row_text(row, "unchanged_value");
+	route->replace_invalid_text = djk_catalog_row_is(row, "invalid_text", "replace");
+	route->unknown_fields_are_errors = djk_catalog_row_is(row, "unknown_fields", "error");
+	route->strangers_are_ignored = djk_catalog_row_is(row, "unknown_fields", "ignore_all");
+}
+
+static void
+read_target(const DjkCatalogRow *row, DjkRouteRow *route)
+{
+	bool		isnull;
+	Oid			target = DatumGetObjectId(djk_catalog_row_get(row, "target", &isnull));
+
+	route->target = isnull ? InvalidOid : target;
+	route->target_name = djk_catalog_row_text(row, "target_name");
+	route->handler = djk_catalog_row_text(row, "handler");
+	route->operation = djk_operation_parse(djk_catalog_row_text(row, "operation"));
+	route->nkey_columns = djk_catalog_row_names(row, "key_columns", &route->key_columns);
+	route->ninclude = djk_catalog_row_names(row, "include", &route->include);
+	route->nexclude = djk_catalog_row_names(row, "exclude", &route->exclude);
+	route->skip_column = djk_catalog_row_text(row, "skip_column");
+	route->version_column = djk_catalog_row_text(row, "version_column");
+	route->remember_deleted_s = (int64) Min(ceil(djk_catalog_row_seconds(row, "remember_deleted", -1)), LONGEST_MEMORY_S);
+	route->parent_timeout_ms = (int64) (Min(djk_catalog_row_seconds(row, "parent_timeout", 0), LONGEST_WAIT_S) * 1000);
+	route->partial_deletes = djk_catalog_row_bool(row, "partial_deletes");
+}
+
+/* From fields to columns. */
+static void
+read_mapping(const DjkCatalogRow *row, DjkRouteRow *route)
+{
+	route->ncolumns = djk_catalog_row_object(row, "columns", true, &route->column_names, &route->column_mappings);
+	route->naming = djk_naming_parse(djk_catalog_row_text(row, "naming"));
+	route->renamed = djk_catalog_row_text(row, "renamed");
+	route->strict_types = djk_catalog_row_is(row, "types", "strict");
+	route->time_zone = djk_catalog_row_text(row, "time_zone");
+	route->time_unit = djk_catalog_row_text(row, "time_unit");
+	route->search_path = djk_catalog_row_text(row, "search_path");
+}
+
+void
+djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route)
+{
+	char	   *on_error = djk_catalog_row_text(row, "on_error");
+	char	   *notify = djk_catalog_row_text(row, "notify");
+	bool		isnull;
+
+	memset(route, 0, sizeof(*route));
+	route->id = DatumGetInt64(djk_catalog_row_get(row, "id", &isnull));
+	read_source(row, route);
+	read_target(row, route);
+	read_mapping(row, route);
+	route->has_on_error = on_error != NULL;
+	route->has_notify = notify != NULL;
+	route->on_error = on_error ? djk_on_error_parse(on_error) : DJK_ON_ERROR_DEAD_LETTER;
+	route->notify = notify ? djk_notify_parse(notify) : DJK_NOTIFY_OFF;
+}

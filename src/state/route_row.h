@@ -1,0 +1,114 @@
+/*-------------------------------------------------------------------------
+ *
+ * route_row.h
+ *	  Rows of djkafka_route as structs.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_ROUTE_ROW_H
+#define DJK_ROUTE_ROW_H
+
+#include "base/djk.h"
+
+#include "state/row.h"
+
+typedef enum DjkOnError
+{
+	DJK_ON_ERROR_DEAD_LETTER,
+	DJK_ON_ERROR_SKIP,
+	DJK_ON_ERROR_STOP
+} DjkOnError;
+
+typedef enum DjkNotify
+{
+	DJK_NOTIFY_OFF,
+	DJK_NOTIFY_BATCH,
+	DJK_NOTIFY_KEYS
+} DjkNotify;
+
+typedef enum DjkOperation
+{
+	DJK_OPERATION_INSERT,
+	DJK_OPERATION_INSERT_NEW,
+	DJK_OPERATION_UPSERT,
+	DJK_OPERATION_MIRROR
+} DjkOperation;
+
+/* Which column a field's name means, beside the one of that very name. */
+typedef enum DjkNaming
+{
+	DJK_NAMING_EXACT,
+	DJK_NAMING_SNAKE_CASE,
+	DJK_NAMING_INSENSITIVE
+} DjkNaming;
+
+/* A route's time_zone that is none: what has no zone is refused. */
+#define DJK_TIME_ZONE_ERROR	"error"
+
+typedef struct DjkRouteRow
+{
+	int64		id;
+	char	   *topic;			/* or a pattern that begins with ^ */
+	Oid			target;			/* InvalidOid: a handler, or dropped */
+	char	   *target_name;
+	char	   *handler;		/* NULL: a target */
+	DjkOperation operation;
+	char	   *format;
+	char	   *key_format;
+	char	  **key_columns;	/* nkey_columns = 0: the primary key */
+	int			nkey_columns;
+	char	  **column_names;	/* mapped: */
+	char	  **column_mappings;	/* an expression, or an object that begins with { */
+	int			ncolumns;
+	char	  **include;		/* NULL: all */
+	int			ninclude;
+	char	  **exclude;
+	int			nexclude;
+	char	   *filter;			/* NULL: none */
+	char	   *deleted_field;	/* NULL: none */
+	bool		replace_invalid_text;	/* what no text can hold becomes U+FFFD */
+	bool		partial_deletes;	/* a deletion may have a part of the key alone */
+	DjkNaming	naming;
+	char	   *deleted_when;	/* an expression; NULL: none */
+	char	   *unchanged_value;	/* a field's that leaves its column alone; NULL: none */
+	char	   *root;			/* where the fields are within the value; NULL: they are the value's */
+	bool		unknown_fields_are_errors;
+	bool		strangers_are_ignored;	/* a value may have no field with a column */
+	bool		has_on_error;	/* else on_error is the consumer's */
+	bool		has_notify;
+	DjkOnError	on_error;
+	DjkNotify	notify;
+	bool		strict_types;	/* see convert_strict.c */
+	char	   *time_zone;		/* or "error": a time without a zone is refused */
+	char	   *time_unit;		/* a unit, or an object of column -> unit; NULL: none */
+	char	   *skip_column;	/* NULL: none */
+	char	   *version_column; /* NULL: none */
+	int64		remember_deleted_s; /* versions of deleted rows, so long; -1: not at all */
+	int64		parent_timeout_ms;	/* how long a message waits for a row that it refers to; 0: not at all */
+	char	   *renamed;		/* an object of column -> names that it had before; NULL: none */
+	char	   *search_path;
+} DjkRouteRow;
+
+/*
+ * Everything in CurrentMemoryContext.  ERROR where a row cannot be one, as it may
+ * if nothing has checked it yet.  on_error and notify are what djkafka_consumer has
+ * by default where the route has none.
+ */
+extern void djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route);
+
+/*
+ * Whether a route's topic or pattern takes this topic.  Topics whose names begin
+ * with "__" belong to Kafka: a pattern takes them only if it begins with "^__".
+ */
+extern bool djk_topic_matches(const char *pattern, const char *topic);
+
+/* Whether a topic, or a pattern's topics, are such. */
+extern bool djk_topic_is_internal(const char *topic);
+
+/* Words of the catalog; ERROR invalid_parameter_value naming the valid ones. */
+extern DjkOnError djk_on_error_parse(const char *word);
+extern DjkNotify djk_notify_parse(const char *word);
+extern DjkOperation djk_operation_parse(const char *word);
+extern DjkNaming djk_naming_parse(const char *word);
+
+#endif							/* DJK_ROUTE_ROW_H */
