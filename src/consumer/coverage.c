@@ -27,6 +27,7 @@
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"
 #include "consumer/group.h"
+#include "consumer/leader.h"
 
 #define LOOK_TIMEOUT_MS		3000
 #define LOOK_SOON_MS		500		/* while the answer was not the wanted one */
@@ -181,6 +182,15 @@ find_leaderless(const DjkMember *worker, const DjkGroupView *view)
 	return NULL;
 }
 
+/* Of this worker's partitions one that nobody tells the end of: palloc'd, or NULL. */
+static char *
+find_unread(DjkMember *worker, const DjkGroupView *view)
+{
+	char	   *leaderless = find_leaderless(worker, view);
+
+	return leaderless != NULL ? leaderless : djk_leaders_silent(worker);
+}
+
 /* ---------- acting on it ---------- */
 
 static bool
@@ -245,19 +255,56 @@ take_difference(DjkMember *worker, const DjkGroupView *view, const char *differe
 	return NULL;
 }
 
+/* The library tells when the last broker is gone, but not when one is back. */
+static void
+note_answer(DjkMember *worker, const DjkGroupView *view)
+{
+	if (!view->answered || !worker->unreachable)
+		return;
+	worker->unreachable = false;
+	if (worker->assigned_at == 0)
+		djk_member_set_state(worker, DJK_STATE_STARTING, NULL, NULL);
+}
+
+/* The group tells nothing, or nobody tells of the group: what is known all the same. */
+static void
+take_silence(DjkMember *worker, const DjkGroupView *view)
+{
+	const DjkError *error;
+	const char *missing = view->topics_known ? find_missing(worker, view, &error) : NULL;
+	char	   *silent = djk_leaders_silent(worker);
+
+	if (silent != NULL)
+		worker->covered = false;
+	if (!may_tell(worker))
+		return;
+	if (silent != NULL)
+		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, silent, DJK_BROKERS_HINT);
+	/* The library joins no group before one of the topics is there. */
+	else if (missing != NULL && view->nmembers == 0)
+		tell_missing(worker, missing, error);
+}
+
 static const char *
 take_view(DjkMember *worker, const DjkGroupView *view)
 {
 	char	   *foreign;
 	const char *missing;
-	char	   *leaderless;
+	char	   *unread;
 	char	   *difference;
 	const DjkError *error;
 
 	/* What happened since it was asked is not in the answer. */
 	rest(worker, worker->doubted ? 0 : LOOK_SOON_MS);
-	if (worker->doubted || !view->answered || !view->topics_known || !view->settled)
+	note_answer(worker, view);
+	djk_leaders_ask(worker, view);
+	if (worker->doubted)
 		return NULL;
+	if (!view->answered || !view->topics_known || !view->settled)
+	{
+		take_silence(worker, view);
+		return NULL;
+	}
 	difference = djk_coverage_difference(worker, view);
 	foreign = djk_group_foreign_member(worker, view);
 	if (foreign != NULL)
@@ -274,15 +321,15 @@ take_view(DjkMember *worker, const DjkGroupView *view)
 	worker->differs_since = 0;
 	worker->rejoins = 0;
 	missing = find_missing(worker, view, &error);
-	leaderless = find_leaderless(worker, view);
-	worker->covered = missing == NULL && leaderless == NULL;
+	unread = find_unread(worker, view);
+	worker->covered = missing == NULL && unread == NULL;
 	rest(worker, worker->covered ? LOOK_NOW_AND_THEN_MS : LOOK_LATER_MS);
 	if (worker->covered)
 		djk_member_set_running(worker);
 	else if (may_tell(worker) && missing != NULL)
 		tell_missing(worker, missing, error);
 	else if (may_tell(worker))
-		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, leaderless, DJK_BROKERS_HINT);
+		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, unread, DJK_BROKERS_HINT);
 	return NULL;
 }
 
@@ -294,6 +341,12 @@ djk_coverage_doubt(DjkMember *worker)
 	worker->look_at = 0;
 }
 
+void
+djk_coverage_look_soon(DjkMember *worker)
+{
+	worker->look_at = Min(worker->look_at, djk_clock_now() + LOOK_SOON_MS * INT64CONST(1000));
+}
+
 const char *
 djk_coverage_turn(DjkMember *worker)
 {
@@ -301,6 +354,8 @@ djk_coverage_turn(DjkMember *worker)
 
 	if (worker->connection.embedded)
 		return NULL;
+	if (djk_leaders_take_answers(worker))
+		worker->look_at = 0;
 	if (worker->look != NULL)
 	{
 		if ((view = djk_consumer_look_take(worker->look)) == NULL)

@@ -19,6 +19,9 @@ extern char *djk_coverage_difference(DjkMember *worker, const DjkGroupView *view
 /* The group is about to share out its partitions, or has done so: look anew. */
 extern void djk_coverage_doubt(DjkMember *worker);
 
+/* Something may be wrong: what is known holds until the next look, which comes soon. */
+extern void djk_coverage_look_soon(DjkMember *worker);
+
 /*
  * One step, which never waits: asks the brokers, or acts on their answer.  A
  * reason to leave the group and join it again, or NULL.

@@ -20,6 +20,8 @@
 #include "consumer/share.h"
 #include "worker/worker.h"
 
+typedef struct DjkLeader DjkLeader;
+
 typedef struct DjkMember
 {
 	DjkWorkerArgs args;
@@ -63,6 +65,8 @@ typedef struct DjkMember
 	TimestampTz differs_since;	/* 0: it does not */
 	int			rejoins;		/* in a row */
 
+	List	   *leaders;		/* DjkLeader, of the brokers that lead our partitions: leader.c */
+
 	/*
 	 * The predecessor failed: what it said stays shown until a batch succeeds,
 	 * or there is nothing to do for a while.
@@ -72,6 +76,7 @@ typedef struct DjkMember
 	TimestampTz assigned_at;
 
 	bool		unreachable;	/* all brokers are gone, as far as is known */
+	char		lost_connection[DJK_REASON_SIZE];	/* what was said of the last one, or "" */
 	TimestampTz anew_since;		/* a partition is to begin elsewhere; 0: none */
 } DjkMember;
 

@@ -14,6 +14,7 @@
 #include "state/offset.h"
 #include "utils/timestamp.h"
 #include "consumer/coverage.h"
+#include "consumer/leader.h"
 
 #define PROBE_TIMEOUT_MS	1000
 
@@ -240,6 +241,28 @@ take_partition_error(DjkMember *worker, const DjkConsumerEvent *event)
 	}
 }
 
+/*
+ * A connection that is lost or cannot be made may be one of many: whether what
+ * is ours can still be read is found out by looking (coverage.c, leader.c).
+ */
+static void
+take_lost_connection(DjkMember *worker, const DjkConsumerEvent *event)
+{
+	const char *cause = worker->lost_connection;
+
+	if (strcmp(event->error.name, "_ALL_BROKERS_DOWN") != 0)
+	{
+		strlcpy(worker->lost_connection, event->error.message, sizeof(worker->lost_connection));
+		djk_coverage_look_soon(worker);
+		return;
+	}
+	djk_coverage_doubt(worker);
+	djk_leaders_lost(worker);
+	worker->unreachable = true;
+	djk_member_set_state(worker, DJK_STATE_UNREACHABLE,
+						 psprintf("no broker can be reached%s%s", cause[0] ? ": " : "", cause), DJK_UNREACHABLE_HINT);
+}
+
 static void
 take_error(DjkMember *worker, const DjkConsumerEvent *event)
 {
@@ -259,12 +282,7 @@ take_error(DjkMember *worker, const DjkConsumerEvent *event)
 					  DJK_DENIED_HINT);
 			break;
 		case DJK_KAFKA_RETRIABLE:
-			if (event->error.sqlstate == DJK_ERRCODE_UNREACHABLE)
-			{
-				worker->unreachable = true;
-				djk_member_set_state(worker, DJK_STATE_UNREACHABLE, event->error.message,
-						  DJK_UNREACHABLE_HINT);
-			}
+			take_lost_connection(worker, event);
 			break;
 		default:
 			ereport(LOG, (errmsg("djkafka consumer \"%s\": %s", worker->row->name, event->error.message)));
@@ -273,7 +291,7 @@ take_error(DjkMember *worker, const DjkConsumerEvent *event)
 	djk_slot_set_error(djk_slot_mine(), event->error.message);
 }
 
-/* The library tells when the last broker is gone, but not when one is back. */
+/* The library tells when the broker is gone, but not when it is back. */
 void
 djk_member_look_for_brokers(DjkMember *worker)
 {
@@ -281,11 +299,12 @@ djk_member_look_for_brokers(DjkMember *worker)
 	int			ntopics;
 	DjkError	error = {0};
 
-	if (!worker->unreachable ||
+	if (!worker->unreachable || !worker->connection.embedded ||
 		(!djk_consumer_topics(worker->kafka, NULL, &topics, &ntopics, PROBE_TIMEOUT_MS, &error) &&
 		 error.sqlstate == DJK_ERRCODE_UNREACHABLE))
 		return;
 	worker->unreachable = false;
+	worker->covered = true;
 	if (worker->assigned_at == 0)
 		djk_member_set_state(worker, DJK_STATE_STARTING, NULL, NULL);
 	else

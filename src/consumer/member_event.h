@@ -19,7 +19,7 @@ extern void djk_member_load_and_fetch(DjkMember *worker);
 /* Begins with what Kafka has told where it begins. */
 extern void djk_member_take_answers(DjkMember *worker);
 
-/* With nothing to do and no broker: whether one is back, waiting for a second at most. */
+/* With nothing to do and no embedded broker: whether it is back, waiting for a second at most. */
 extern void djk_member_look_for_brokers(DjkMember *worker);
 /* Of a partition that seems to end before what was applied of it: whether it does; in a second at most. */
 extern void djk_member_look_for_short(DjkMember *worker);

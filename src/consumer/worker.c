@@ -495,7 +495,7 @@ idle_wait_ms(const DjkMember *worker)
 	long		wait = Min(IDLE_WAIT_MS, worker->max_poll_ms / 3);
 
 	wait = Min(wait, djk_coverage_wait_ms(worker));
-	if (worker->positions->unresolved || worker->proving || worker->unreachable)
+	if (worker->positions->unresolved || worker->proving || (worker->unreachable && worker->connection.embedded))
 		wait = Min(wait, RETRY_SOON_MS);
 	if (worker->anew_since != 0)
 		wait = Min(wait, DJK_MEMBER_ANEW_MS);

@@ -39,6 +39,7 @@ djk_position_clear(DjkPosition *position)
 	position->jump_to = -1;
 	position->anchor.offset = -1;
 	position->batch_index = -1;
+	position->leader = -1;
 }
 
 int64
@@ -165,6 +166,7 @@ djk_collect_message(DjkCollector *collector, DjkPosition *position, const DjkCon
 		djk_consumer_release(event->message.source);
 		return false;
 	}
+	position->heard = true;
 	enter_partition(collector, position);
 	if (batch->nmessages == collector->messages_size)
 		batch->messages = grow(collector->context, batch->messages, &collector->messages_size, 1024,
@@ -184,6 +186,7 @@ djk_collect_eof(DjkCollector *collector, DjkPosition *position, const DjkConsume
 {
 	if (position == NULL || !position->fetching)
 		return false;
+	position->heard = true;
 	position->high_watermark = Max(position->high_watermark, event->offset);
 	/* It may end there for a moment only, when it has just got another leader. */
 	if (position->anchoring && event->offset <= position->anchor.offset && position->short_since == 0)

@@ -30,6 +30,7 @@ typedef struct DjkPosition
 	int64		expected;		/* of the next message */
 	int64		high_watermark; /* -1: unknown */
 	int			leader;			/* broker, as last looked up; negative: none */
+	bool		heard;			/* something of it has come since leader.c looked last */
 	int64		question;		/* that Kafka was asked about its start; 0: none */
 	bool		assigned;		/* the library fetches it */
 	bool		fetching;		/* … and what it delivers is wanted */

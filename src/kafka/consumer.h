@@ -233,6 +233,12 @@ typedef struct DjkTopicInfo
 	DjkError	error;
 } DjkTopicInfo;
 
+typedef struct DjkBrokerInfo
+{
+	int			id;
+	char	   *address;		/* host:port, as it says itself */
+} DjkBrokerInfo;
+
 /* Topics of the cluster (topic == NULL: all).  Never creates a topic. */
 extern bool djk_consumer_topics(DjkConsumer *consumer, const char *topic, DjkTopicInfo **topics, int *ntopics,
 								int timeout_ms, DjkError *error);
@@ -270,6 +276,8 @@ typedef struct DjkGroupView
 	bool		topics_known;	/* false: the look-up of the topics failed, or none were asked for */
 	DjkTopicInfo *topics;		/* those asked for, or all of the cluster if one of them is a pattern */
 	int			ntopics;
+	DjkBrokerInfo *brokers;		/* told with the topics */
+	int			nbrokers;
 } DjkGroupView;
 
 /*

@@ -284,6 +284,19 @@ read_group(DjkGroupView *view, const struct rd_kafka_group_info *group)
 }
 
 static void
+read_brokers(DjkGroupView *view, const struct rd_kafka_metadata *metadata)
+{
+	view->nbrokers = metadata->broker_cnt;
+	view->brokers = palloc(Max(view->nbrokers, 1) * sizeof(DjkBrokerInfo));
+	for (int i = 0; i < view->nbrokers; i++)
+	{
+		view->brokers[i].id = metadata->brokers[i].id;
+		view->brokers[i].address = psprintf("%s:%d", djk_kafka_text(metadata->brokers[i].host),
+											metadata->brokers[i].port);
+	}
+}
+
+static void
 read_topics(DjkGroupView *view, const Look *look)
 {
 	int			n = 0;
@@ -294,6 +307,7 @@ read_topics(DjkGroupView *view, const Look *look)
 	for (int i = 0; i < look->nmetadata; i++)
 		for (int j = 0; j < look->metadata[i]->topic_cnt; j++)
 			djk_topic_info_fill(&view->topics[view->ntopics++], &look->metadata[i]->topics[j]);
+	read_brokers(view, look->metadata[0]);
 	view->topics_known = true;
 }
 

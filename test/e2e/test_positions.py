@@ -1,13 +1,17 @@
 """Where reading begins: looked up for each partition by itself."""
 
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 
 import pytest
+from conftest import make_internal_topics
+from lib import process
 from lib.djkafka import assert_audit, explain, positions, status, wait_count, wait_state
-from lib.kafka import Broker, Client, Record
+from lib.kafka import Broker, Client, Record, free_ports
 from lib.outbox import make_server
 from lib.postgres import Database
 from lib.wait import stays_true, wait_until
+from lib.wire import Wire
 
 LAME = 6
 
@@ -75,4 +79,77 @@ def test_leader_lost_meanwhile(two_brokers: tuple[Broker, Broker], db: Database,
     wait_state(db, "running", timeout=60)
     client.produce(topic, [Record("again", partition=1)])
     wait_count(db, "log", 4)
+    assert_audit(db, messages=4)
+
+
+class Route:
+    """The way to a broker, which may be cut: packets are lost, or connections refused."""
+
+    def __init__(self, ports: str):
+        self.ports = ports
+        self.wire = Wire(ports)
+
+    def cut(self, how: str) -> None:
+        if how == "lost":
+            process.stop_and_wait(self.wire.process.pid)
+        else:
+            self.wire.destroy()
+
+    def mend(self, how: str) -> None:
+        if how == "lost":
+            self.wire.process.send_signal(signal.SIGCONT)
+        else:
+            self.wire = Wire(self.ports)
+
+
+@pytest.fixture
+def far_broker(own_broker: Callable[..., Broker]) -> Iterator[tuple[Broker, Route, str]]:
+    """Two brokers: the first, and the way to the second by its address, which the first has no need of."""
+    first = own_broker()
+    client = Client(first.address)
+    make_internal_topics(client)
+    (port,) = free_ports(1)
+    second = own_broker(start=False, beside=first, advertised_listeners=f"PLAINTEXT://127.0.0.1:{port}")
+    route = Route(f"{port}:{second.address.rsplit(':', 1)[1]}")
+    second.start()
+    wait_until(lambda: client.brokers() == 2, message="both brokers are there")
+    yield first, route, f"127.0.0.1:{port}"
+    route.wire.destroy()
+
+
+@pytest.mark.parametrize("how", ["lost", "refused"])
+def test_leader_out_of_reach(
+    far_broker: tuple[Broker, Route, str], db: Database, unique: Callable[[str], str], how: str
+) -> None:
+    """A leader that is there for the other brokers and not for us: no lag is known of what it leads."""
+    first, route, address = far_broker
+    client = Client(first.address)
+    topic = unique("topic")
+    client.place_topic(topic, [[1], [2]])
+    client.produce(topic, [Record(f"{number}", partition=number) for number in range(2)])
+    server = make_server(db, first.address, "at_least_once")
+    db.query("CREATE TABLE log (value text, partition int)")
+    db.query("SELECT djkafka_create_consumer('default', server => %s)", server)
+    db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'text')", topic)
+    wait_count(db, "log", 2)
+    wait_state(db, "running")
+    said = f'partition 1 of topic "{topic}": its leader, broker 2 at {address}, does not answer'
+    states = "SELECT state FROM djkafka_event WHERE kind = 'state' ORDER BY id"
+    told = db.query(states)
+
+    def is_told() -> bool:
+        found = status(db)
+        return found["state"] == "unreachable" and found["reason"] == said and found["lag"] is None
+
+    route.cut(how)
+    wait_until(is_told, 60, lambda: explain(db))
+    client.produce(topic, [Record("live", partition=0)])
+    wait_count(db, "log", 3, timeout=3)
+    stays_true(is_told, 8, "what is read beside it is no proof")
+
+    route.mend(how)
+    wait_state(db, "running", timeout=60)
+    client.produce(topic, [Record("late", partition=1)])
+    wait_count(db, "log", 4, timeout=30)
+    assert db.query(states) == [*told, ("unreachable",), ("running",)]
     assert_audit(db, messages=4)

@@ -1,0 +1,279 @@
+/*-------------------------------------------------------------------------
+ *
+ * leader.c
+ *	  Whether the brokers that lead a worker's partitions answer.
+ *
+ * The library fetches from each leader and says nothing where none of them can
+ * be reached but for a line about a connection: other brokers answer, so a
+ * partition would seem to have been read to its end.  What comes from a leader,
+ * be it of another partition, speaks for it.  One that has been quiet since the
+ * last look at the group (coverage.c), as each is that has nothing new, is asked
+ * for the ends of its partitions: through the connection that they are fetched
+ * by, in a thread, so that nobody waits.  One that lets several questions in a
+ * row go unanswered is silent.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "consumer/leader.h"
+
+#include "utils/memutils.h"
+
+#define ANSWER_MS			5000
+#define SILENT_AFTER		2	/* questions */
+
+struct DjkLeader
+{
+	int			broker;
+	char	   *address;		/* NULL: nobody has told it */
+	bool		leads;			/* something of ours */
+	bool		heard;			/* since the last look */
+	int			vain;			/* questions in a row that were not answered */
+	DjkTopicPartition *partitions;	/* to be asked for, in the worker's cycle */
+	int			npartitions;
+	DjkStartLook *look;			/* that waits for an answer; NULL: none */
+};
+
+/* ---------- who leads what ---------- */
+
+static DjkLeader *
+find_leader(DjkMember *worker, int broker)
+{
+	ListCell   *lc;
+
+	foreach(lc, worker->leaders)
+	{
+		DjkLeader  *leader = lfirst(lc);
+
+		if (leader->broker == broker)
+			return leader;
+	}
+	return NULL;
+}
+
+static DjkLeader *
+get_leader(DjkMember *worker, int broker)
+{
+	DjkLeader  *leader = find_leader(worker, broker);
+	MemoryContext old;
+
+	if (leader != NULL)
+		return leader;
+	old = MemoryContextSwitchTo(worker->life);
+	leader = palloc0(sizeof(DjkLeader));
+	leader->broker = broker;
+	worker->leaders = lappend(worker->leaders, leader);
+	MemoryContextSwitchTo(old);
+	return leader;
+}
+
+static void
+note_address(DjkMember *worker, const DjkBrokerInfo *broker)
+{
+	DjkLeader  *leader = find_leader(worker, broker->id);
+
+	if (leader == NULL || (leader->address != NULL && strcmp(leader->address, broker->address) == 0))
+		return;
+	if (leader->address != NULL)
+		pfree(leader->address);
+	leader->address = MemoryContextStrdup(worker->life, broker->address);
+}
+
+static void
+note_view(DjkMember *worker, const DjkGroupView *view)
+{
+	for (int i = 0; i < view->ntopics; i++)
+	{
+		const DjkTopicInfo *topic = &view->topics[i];
+
+		for (int p = 0; topic->error.sqlstate == 0 && p < topic->npartitions; p++)
+		{
+			DjkPosition *position = djk_positions_find(worker->positions, topic->name, p);
+
+			if (position == NULL || topic->leaders[p] < 0)
+				continue;
+			position->leader = topic->leaders[p];
+			(void) get_leader(worker, position->leader);
+		}
+	}
+	for (int i = 0; i < view->nbrokers; i++)
+		note_address(worker, &view->brokers[i]);
+}
+
+/* What has no leader, or is not read for another reason, is told of elsewhere. */
+static DjkLeader *
+leader_of(DjkMember *worker, const DjkPosition *position)
+{
+	if (position->offset_id == 0 || position->stopped || position->next_offset == DJK_OFFSET_UNRESOLVED)
+		return NULL;
+	return position->leader >= 0 ? find_leader(worker, position->leader) : NULL;
+}
+
+/* ---------- asking ---------- */
+
+/* Each leader with the partitions of ours that it leads, and whether something came of one of them. */
+static void
+collect(DjkMember *worker)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	ListCell   *lc;
+
+	foreach(lc, worker->leaders)
+	{
+		DjkLeader  *leader = lfirst(lc);
+
+		leader->leads = leader->heard = false;
+		leader->npartitions = 0;
+		leader->partitions = palloc0(Max(djk_positions_count(worker->positions), 1) * sizeof(DjkTopicPartition));
+	}
+	hash_seq_init(&scan, worker->positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		DjkLeader  *leader = leader_of(worker, position);
+
+		if (leader != NULL)
+		{
+			leader->leads = true;
+			leader->heard |= position->heard;
+			leader->partitions[leader->npartitions].topic = position->key.topic;
+			leader->partitions[leader->npartitions++].partition = position->key.partition;
+		}
+		position->heard = false;
+	}
+}
+
+static void
+forget(DjkMember *worker, DjkLeader *leader)
+{
+	worker->leaders = list_delete_ptr(worker->leaders, leader);
+	if (leader->address != NULL)
+		pfree(leader->address);
+	pfree(leader);
+}
+
+void
+djk_leaders_ask(DjkMember *worker, const DjkGroupView *view)
+{
+	static const DjkStart end = {DJK_START_LATEST, 0};
+	List	   *all;
+	ListCell   *lc;
+
+	if (view->topics_known)
+		note_view(worker, view);
+	collect(worker);
+	all = list_copy(worker->leaders);
+	foreach(lc, all)
+	{
+		DjkLeader  *leader = lfirst(lc);
+
+		if (leader->heard)
+			leader->vain = 0;
+		if (leader->look != NULL)
+			continue;
+		if (!leader->leads)
+			forget(worker, leader);
+		else if (!leader->heard)
+			leader->look = djk_consumer_start_look(worker->kafka, leader->partitions, leader->npartitions, &end,
+												   ANSWER_MS);
+	}
+}
+
+/* ---------- answers ---------- */
+
+/* That it does not lead a partition any more is an answer for none. */
+static bool
+answers(const DjkTopicPartition *partitions, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (partitions[i].error.sqlstate != DJK_ERRCODE_UNREACHABLE)
+			return true;
+	}
+	return false;
+}
+
+/* Whether something has come of its partitions since it was asked. */
+static bool
+was_heard(DjkMember *worker, const DjkLeader *leader)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	bool		heard = false;
+
+	hash_seq_init(&scan, worker->positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+		heard |= position->heard && position->leader == leader->broker;
+	return heard;
+}
+
+bool
+djk_leaders_take_answers(DjkMember *worker)
+{
+	ListCell   *lc;
+	bool		news = false;
+
+	foreach(lc, worker->leaders)
+	{
+		DjkLeader  *leader = lfirst(lc);
+		int			n;
+		DjkTopicPartition *partitions = leader->look != NULL ? djk_consumer_start_take(leader->look, &n) : NULL;
+
+		if (partitions == NULL)
+			continue;
+		leader->look = NULL;
+		if (answers(partitions, n) || was_heard(worker, leader))
+		{
+			news |= leader->vain >= SILENT_AFTER;
+			leader->vain = 0;
+		}
+		else
+		{
+			leader->vain++;
+			news |= leader->vain <= SILENT_AFTER;
+		}
+	}
+	return news;
+}
+
+void
+djk_leaders_lost(DjkMember *worker)
+{
+	ListCell   *lc;
+
+	foreach(lc, worker->leaders)
+		((DjkLeader *) lfirst(lc))->vain = SILENT_AFTER;
+}
+
+/* ---------- telling ---------- */
+
+/* Always the same one of several, so that the reason stays. */
+static bool
+comes_before(const DjkPosition *a, const DjkPosition *b)
+{
+	int			order = strcmp(a->key.topic, b->key.topic);
+
+	return order < 0 || (order == 0 && a->key.partition < b->key.partition);
+}
+
+char *
+djk_leaders_silent(DjkMember *worker)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	DjkPosition *first = NULL;
+	const DjkLeader *leader;
+
+	hash_seq_init(&scan, worker->positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		leader = leader_of(worker, position);
+		if (leader != NULL && leader->vain >= SILENT_AFTER && (first == NULL || comes_before(position, first)))
+			first = position;
+	}
+	if (first == NULL)
+		return NULL;
+	leader = leader_of(worker, first);
+	return psprintf("partition %d of topic \"%s\": its leader, broker %d at %s, does not answer",
+					first->key.partition, first->key.topic, leader->broker,
+					leader->address ? leader->address : "an unknown address");
+}
