@@ -283,6 +283,8 @@ take_silence(DjkMember *worker, const DjkGroupView *view)
 	/* The library joins no group before one of the topics is there. */
 	else if (missing != NULL && view->nmembers == 0)
 		tell_missing(worker, missing, error);
+	else if (view->topics_known && view->nmembers == 0 && worker->group_denied[0] != '\0')
+		djk_member_set_state(worker, DJK_STATE_BROKEN, worker->group_denied, DJK_DENIED_HINT);
 }
 
 static const char *
@@ -297,6 +299,8 @@ take_view(DjkMember *worker, const DjkGroupView *view)
 	/* What happened since it was asked is not in the answer. */
 	rest(worker, worker->doubted ? 0 : LOOK_SOON_MS);
 	note_answer(worker, view);
+	if (view->nmembers > 0)
+		worker->group_denied[0] = '\0';
 	djk_leaders_ask(worker, view);
 	if (worker->doubted)
 		return NULL;

@@ -76,6 +76,7 @@ typedef struct DjkMember
 	TimestampTz assigned_at;
 
 	bool		unreachable;	/* all brokers are gone, as far as is known */
+	char		group_denied[DJK_REASON_SIZE];	/* what was said when we could not join, or "" */
 	char		lost_connection[DJK_REASON_SIZE];	/* what was said of the last one, or "" */
 	TimestampTz anew_since;		/* a partition is to begin elsewhere; 0: none */
 } DjkMember;

@@ -278,6 +278,9 @@ take_error(DjkMember *worker, const DjkConsumerEvent *event)
 					  "Create the topic; it is picked up within seconds.");
 			break;
 		case DJK_KAFKA_DENIED:
+			/* That is said once, however long it lasts. */
+			if (strcmp(event->error.name, "GROUP_AUTHORIZATION_FAILED") == 0)
+				strlcpy(worker->group_denied, event->error.message, sizeof(worker->group_denied));
 			djk_member_set_state(worker, DJK_STATE_BROKEN, event->error.message,
 					  DJK_DENIED_HINT);
 			break;

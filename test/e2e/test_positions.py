@@ -82,6 +82,27 @@ def test_leader_lost_meanwhile(two_brokers: tuple[Broker, Broker], db: Database,
     assert_audit(db, messages=4)
 
 
+def test_other_broker_away(two_brokers: tuple[Broker, Broker], db: Database, unique: Callable[[str], str]) -> None:
+    """A broker that leads nothing of ours is nobody's concern, however often its connection is tried."""
+    first, second = two_brokers
+    client = Client(first.address)
+    topic = unique("topic")
+    client.place_topic(topic, [[1]])
+    server = make_server(db, f"{first.address},{second.address}", "at_least_once")
+    db.query("CREATE TABLE log (value text, partition int)")
+    db.query("SELECT djkafka_create_consumer('default', server => %s)", server)
+    db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'text')", topic)
+    client.produce(topic, [Record("first")])
+    wait_count(db, "log", 1)
+    wait_state(db, "running")
+    events = "SELECT state FROM djkafka_event WHERE kind = 'state' ORDER BY id"
+    before = db.query(events)
+    second.kill()
+    wait_until(lambda: status(db)["last_error"] is not None, 30, lambda: explain(db))
+    stays_true(lambda: status(db)["state"] == "running" and status(db)["lag"] == 0, 15, "it is well")
+    assert db.query(events) == before
+
+
 class Route:
     """The way to a broker, which may be cut: packets are lost, or connections refused."""
 
