@@ -30,7 +30,7 @@ parse_number(const char *text)
 
 	errno = 0;
 	number = strtoll(text, NULL, 10);
-	if (errno != 0)
+	if (errno != 0 || number == PG_INT64_MIN)
 		ereport(ERROR,
 				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 				 errmsg("offset \"%s\" is out of range", text),
