@@ -125,6 +125,9 @@ extern DjkDelivery djk_producer_check_topic(DjkProducer *producer, const char *t
 extern DjkDelivery djk_producer_look_at_topic(DjkProducer *producer, const char *topic, int timeout_ms,
 											  DjkTopicLook *look);
 
+/* Whether any broker answers. */
+extern bool djk_producer_finds_broker(DjkProducer *producer, int timeout_ms);
+
 /* --- transactions --- */
 
 typedef enum DjkTransactionResult

@@ -217,6 +217,32 @@ djk_producer_look_at_topic(DjkProducer *producer, const char *topic, int timeout
 	return judge_topic(look_once(producer, topic, Min(timeout_ms, SLICE_MS), look), look);
 }
 
+/* In the thread: what is known already is asked for again. */
+static void
+run_any(void *arg)
+{
+	Question   *question = arg;
+	const struct rd_kafka_metadata *metadata;
+
+	question->code = rd_kafka_metadata(question->rk, 0, NULL, &metadata, question->timeout_ms);
+	if (question->code == RD_KAFKA_RESP_ERR_NO_ERROR)
+		rd_kafka_metadata_destroy(metadata);
+}
+
+bool
+djk_producer_finds_broker(DjkProducer *producer, int timeout_ms)
+{
+	Question   *question = create_question(producer);
+	bool		found;
+
+	question->timeout_ms = timeout_ms;
+	if (!djk_handle_call(producer->handle, run_any, discard_question, question, timeout_ms + GRACE_MS))
+		return false;
+	found = question->code == RD_KAFKA_RESP_ERR_NO_ERROR;
+	discard_question(question);
+	return found;
+}
+
 /* --- transactions --- */
 
 static void

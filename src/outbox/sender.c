@@ -22,6 +22,8 @@
 #define DESTROY_MS			1000
 #define CLOSE_MS			3000
 #define DENIAL_MS			60000	/* the library repeats itself twice as often */
+#define ASK_EVERY_MS		10000
+#define ASK_MS				1000
 
 /* ---------- states ---------- */
 
@@ -77,6 +79,7 @@ djk_sender_take_events(DjkSender *sender)
 				strlcpy(sender->link.denial, event.error.message, sizeof(sender->link.denial));
 				sender->link.denied_at = djk_clock_now();
 			}
+			sender->link.lost |= event.unreachable;
 			if (event.denied || event.unreachable)
 				djk_sender_set_unreachable(sender, event.error.message,
 										   DJK_UNREACHABLE_HINT " Sending goes on by itself.");
@@ -84,9 +87,28 @@ djk_sender_take_events(DjkSender *sender)
 		else if (event.kind == DJK_PRODUCER_DELIVERED)
 		{
 			sender->link.denied_at = 0;
+			sender->link.lost = false;
 			djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
 		}
 	}
+}
+
+/* The library tells when the last broker is gone, but not when one is back. */
+bool
+djk_sender_has_broker(DjkSender *sender, long *wait_ms)
+{
+	DjkSenderLink *link = &sender->link;
+	TimestampTz now = djk_clock_now();
+
+	if (!link->lost)
+		return true;
+	if (TimestampDifferenceExceeds(link->asked_at, now, ASK_EVERY_MS))
+	{
+		link->asked_at = now;
+		link->lost = !djk_producer_finds_broker(link->producer, ASK_MS);
+	}
+	*wait_ms = Min(*wait_ms, ASK_EVERY_MS - (now - link->asked_at) / 1000 + 1);
+	return !link->lost;
 }
 
 /* ---------- patience ---------- */
@@ -165,6 +187,7 @@ djk_sender_drop_producer(DjkSender *sender)
 		return;
 	sender->link.producer = NULL;
 	sender->link.denied_at = 0;
+	sender->link.lost = false;
 	djk_producer_destroy(producer, DESTROY_MS);
 	MemoryContextDelete(sender->link.context);
 	sender->link.context = NULL;

@@ -38,6 +38,8 @@ typedef struct DjkSenderLink
 	int			attempt;		/* failures to send, in a row */
 	char		denial[256];	/* what was said when the connection was refused last */
 	TimestampTz denied_at;		/* 0: not since the last answer */
+	bool		lost;			/* no broker, as far as is known: asked for now and then */
+	TimestampTz asked_at;
 } DjkSenderLink;
 
 typedef struct DjkSenderTopics
@@ -120,6 +122,13 @@ extern void djk_sender_drop_producer(DjkSender *sender);
 
 /* Takes what the library has to say: answers, errors, log lines. */
 extern void djk_sender_take_events(DjkSender *sender);
+
+/*
+ * With nothing to send: asks for a broker now and then if there is none, for a
+ * second at most, and says whether there is one.  *wait_ms is lowered to when it
+ * is asked for next.
+ */
+extern bool djk_sender_has_broker(DjkSender *sender, long *wait_ms);
 
 /* Whether the credentials were refused lately. */
 extern bool djk_sender_is_refused(const DjkSender *sender);

@@ -46,7 +46,7 @@ wait_idle(DjkSender *sender)
 {
 	long		wait = IDLE_WAIT_MS;
 
-	if (!djk_sender_is_refused(sender))
+	if (djk_sender_has_broker(sender, &wait) && !djk_sender_is_refused(sender))
 		djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
 	if (djk_sender_tidy_idle(sender, &wait))
 		return;

@@ -695,3 +695,21 @@ def test_new_partition_while_nobody_answers(own_broker, db: Database, unique, mo
     wait_sent(db)
     assert db.query("SELECT error FROM djkafka_outbox_dead") == []
     assert [(m.partition(), m.value()) for m in read_topic(kafka, topic)] == [(0, b"first"), (1, b"second")]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_broker_lost_while_idle(own_broker, db: Database, unique, mode: str) -> None:
+    """With nothing to send: the state says that there is no broker until one is back, with nothing to send either."""
+    broker = own_broker()
+    topic = Client(broker.address).create_topic(unique("topic"))
+    server = make_server(db, broker.address, mode)
+    produce(db, topic, 1, server=server)
+    wait_sent(db)
+    wait_outbox_state(db, "running", server)
+    broker.stop()
+    wait_outbox_state(db, "unreachable", server)
+    stays_true(lambda: outbox_worker(db, server)["state"] == "unreachable", 12, "nobody is back")
+    broker.start()
+    wait_outbox_state(db, "running", server, timeout=30)
+    told = db.query("SELECT state FROM djkafka_event WHERE kind = 'outbox' ORDER BY id DESC LIMIT 2")
+    assert told == [("running",), ("unreachable",)]
