@@ -45,6 +45,10 @@ typedef struct Known
 	TimestampTz tried_at;
 	bool		woken;			/* since then */
 	TimestampTz spent_until;	/* each start spends START_AGAIN_MS, a few of them in advance */
+	bool		listed;			/* as of this look */
+	bool		refused;		/* no worker was free: the slot stands for it */
+	int			slot;
+	uint32		generation;
 } Known;
 
 /*
@@ -82,9 +86,28 @@ has_supervisor(Oid database)
 	/* A slot that nobody has attached to in time belongs to one that failed. */
 	for (int i = 0; i < count && !found; i++)
 		found = slots[i].key.kind == DJK_KIND_SUPERVISOR &&
-			(slots[i].pid != 0 || !TimestampDifferenceExceeds(slots[i].since, now, ATTACH_TIMEOUT_MS));
+			(slots[i].pid != 0 ||
+			 (slots[i].state != DJK_STATE_NO_WORKER_SLOT &&
+			  !TimestampDifferenceExceeds(slots[i].since, now, ATTACH_TIMEOUT_MS)));
 	pfree(slots);
 	return found;
+}
+
+/* Told in the log once, and in the database for as long as it lasts. */
+static void
+tell_refused(Known *entry, const char *name, const DjkWorkerArgs *args)
+{
+	static const char hint[] = "Raise max_worker_processes and restart the server.";
+
+	if (djk_slot_set_state(args->slot, DJK_STATE_NO_WORKER_SLOT,
+						   "no free background worker slot for the supervisor of the database", hint) != DJK_CHANGE_NONE)
+		ereport(WARNING,
+				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
+				 errmsg("djkafka found no free worker for database \"%s\"", name),
+				 errhint("%s", hint)));
+	entry->refused = true;
+	entry->slot = args->slot;
+	entry->generation = args->generation;
 }
 
 /*
@@ -92,8 +115,9 @@ has_supervisor(Oid database)
  * a reservation made here keeps a second one from being started meanwhile.
  */
 static bool
-start_supervisor(Oid database, const char *name)
+start_supervisor(Known *entry, const char *name)
 {
+	Oid			database = entry->database;
 	DjkSlotKey	key = {DJK_KIND_SUPERVISOR, database, 0, 0};
 	DjkWorkerArgs args = {0};
 	BackgroundWorkerHandle *handle;
@@ -114,13 +138,11 @@ start_supervisor(Oid database, const char *name)
 	handle = djk_worker_register("djkafka_supervisor_main", title, "djkafka supervisor", &args);
 	if (handle == NULL)
 	{
-		djk_slot_release(args.slot, args.generation);
-		ereport(WARNING,
-				(errcode(ERRCODE_CONFIGURATION_LIMIT_EXCEEDED),
-				 errmsg("djkafka found no free worker for database \"%s\"", name),
-				 errhint("Raise max_worker_processes.")));
+		tell_refused(entry, name, &args);
 		return false;
 	}
+	entry->refused = false;
+	(void) djk_slot_set_state(args.slot, DJK_STATE_STARTING, NULL, NULL);
 	if (WaitForBackgroundWorkerStartup(handle, &pid) != BGWH_STARTED)
 		djk_slot_release(args.slot, args.generation);
 	pfree(handle);
@@ -164,6 +186,24 @@ may_start(Known *entry, TimestampTz now)
 	return entry->spent_until <= now;
 }
 
+/* A database that is not listed any more, or is gone, wants no supervisor. */
+static void
+forget_refused(const List *known)
+{
+	ListCell   *lc;
+
+	foreach(lc, known)
+	{
+		Known	   *entry = lfirst(lc);
+
+		if (entry->refused && !entry->listed)
+		{
+			djk_slot_release(entry->slot, entry->generation);
+			entry->refused = false;
+		}
+	}
+}
+
 /* Returns true if something should be looked at again soon. */
 static bool
 reconcile(bool woken, List **known)
@@ -172,6 +212,8 @@ reconcile(bool woken, List **known)
 	bool		soon = false;
 	TimestampTz now = djk_clock_now();
 
+	foreach(lc, *known)
+		((Known *) lfirst(lc))->listed = false;
 	djk_transaction_start();
 	foreach(lc, djk_settings_databases())
 	{
@@ -182,6 +224,7 @@ reconcile(bool woken, List **known)
 		if (!OidIsValid(database))
 			continue;
 		entry = get_known(known, database);
+		entry->listed = true;
 		entry->woken |= woken;
 		if (has_supervisor(database))
 			continue;
@@ -193,9 +236,10 @@ reconcile(bool woken, List **known)
 		entry->tried_at = now;
 		entry->spent_until += START_AGAIN_MS * INT64CONST(1000);
 		entry->woken = false;
-		(void) start_supervisor(database, name);
+		(void) start_supervisor(entry, name);
 	}
 	CommitTransactionCommand();
+	forget_refused(*known);
 	return soon;
 }
 
