@@ -1060,7 +1060,7 @@ SELECT c.name AS consumer,
        GREATEST(w.high_watermark, o.high_watermark) AS high_watermark,
        -- only where somebody watches the end and has seen it: the end of an earlier batch says nothing of now
        CASE WHEN w.high_watermark IS NULL OR NOT t.taken OR o.state OPERATOR(pg_catalog.<>) 'ok'
-                 OR x.state OPERATOR(pg_catalog.=) ANY (ARRAY['unreachable', 'broken']) THEN NULL
+                 OR x.state OPERATOR(pg_catalog.=) ANY (ARRAY['unreachable', 'broken', 'unseen']) THEN NULL
             WHEN GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.<) o.next_offset THEN 0
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
@@ -1101,6 +1101,7 @@ BEGIN ATOMIC
         WHEN $6 OPERATOR(pg_catalog.>) 0 THEN 'needs_decision'
         WHEN 'no_worker_slot' OPERATOR(pg_catalog.=) ANY ($5) THEN 'no_worker_slot'
         WHEN 'waiting_for_lock' OPERATOR(pg_catalog.=) ANY ($5) THEN 'waiting_for_lock'
+        WHEN 'unseen' OPERATOR(pg_catalog.=) ANY ($5) THEN 'unseen'
         WHEN 'backoff' OPERATOR(pg_catalog.=) ANY ($5) THEN 'backoff'
         WHEN 'unreachable' OPERATOR(pg_catalog.=) ANY ($5) THEN 'unreachable'
         WHEN 'unassigned' OPERATOR(pg_catalog.=) ANY ($5) THEN 'unassigned'
@@ -1352,9 +1353,10 @@ BEGIN ATOMIC
       FROM @extschema@.djkafka_system_state() y
      WHERE y.state IS NOT NULL
      UNION ALL
-    SELECT 'critical', NULL, x.state, pg_catalog.concat('the supervisor ', x.reason), x.hint, NULL
+    SELECT 'critical', NULL, x.state, pg_catalog.concat('the ', x.kind, ' ', x.reason), x.hint, NULL
       FROM @extschema@.djkafka_worker_status() x
-     WHERE x.kind OPERATOR(pg_catalog.=) 'supervisor' AND x.state OPERATOR(pg_catalog.=) 'waiting_for_lock'
+     WHERE x.kind OPERATOR(pg_catalog.=) ANY (ARRAY['launcher', 'supervisor'])
+       AND x.state OPERATOR(pg_catalog.=) ANY (ARRAY['waiting_for_lock', 'unseen'])
      ORDER BY 2 NULLS FIRST, 6 NULLS FIRST, 3;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_health() IS 'for a monitor: ok, warning or critical for djkafka, each consumer and each outbox, with the reason and the fix';

@@ -216,6 +216,7 @@ take_turn(DjkMember *worker, TimestampTz started)
 		return;
 	}
 	djk_worker_report_busy("applying what waited");
+	djk_slot_note_work(worker->max_poll_ms / 3);
 	djk_apply_batch(worker->apply, batch, &result);
 	MemoryContextSwitchTo(worker->cycle);
 	settle(worker, batch, positions);

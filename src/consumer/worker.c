@@ -472,6 +472,7 @@ apply_batch(DjkMember *worker)
 	djk_collect_close(&worker->collector);
 	djk_share_note_batch(&worker->share, &worker->collector.batch);
 	djk_worker_report_busy("applying a batch");
+	djk_slot_note_work(worker->max_poll_ms / 3);
 	djk_apply_batch(worker->apply, &worker->collector.batch, &result);
 	MemoryContextSwitchTo(worker->cycle);
 	finish_batch(worker, &result);

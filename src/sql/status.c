@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "access/xlog.h"
+#include "base/clock.h"
 #include "base/settings.h"
 #include "commands/dbcommands.h"
 #include "fmgr.h"
@@ -29,6 +30,9 @@
 
 /* Shorter waits are those of any busy server. */
 #define LOCK_WAIT_MS	1000
+
+/* A process that is later than this does not go on. */
+#define UNSEEN_MS		30000
 
 PG_FUNCTION_INFO_V1(djkafka_worker_status);
 PG_FUNCTION_INFO_V1(djkafka_partition_owner);
@@ -107,6 +111,36 @@ note_lock(DjkSlotStatus *s)
 			 blockers);
 }
 
+/* ---------- who does not go on ---------- */
+
+/* When a process should have been seen again; PG_INT64_MAX: it need not be. */
+static TimestampTz
+expected_at(const DjkSlotStatus *s)
+{
+	TimestampTz due = s->resting && s->due_at == 0 ? PG_INT64_MAX : s->due_at;
+
+	/* One that works notices what wakes it when it is done. */
+	return s->resting && s->woken_at > s->seen_at ? Min(due, s->woken_at) : due;
+}
+
+/* Nor can a process that hangs, or that somebody has stopped, say so. */
+static void
+note_unseen(DjkSlotStatus *s)
+{
+	TimestampTz expected = expected_at(s);
+
+	if (s->pid == 0 || s->state == DJK_STATE_WAITING_FOR_LOCK || expected == PG_INT64_MAX ||
+		!TimestampDifferenceExceeds(expected, djk_clock_now(), UNSEEN_MS))
+		return;
+	s->state = DJK_STATE_UNSEEN;
+	/* Of two clocks: whole seconds are the same each time. */
+	s->since = djk_clock_to_timestamp(s->seen_at) / USECS_PER_SEC * USECS_PER_SEC;
+	snprintf(s->reason, sizeof(s->reason), "has not been seen since %s", timestamptz_to_str(s->since));
+	snprintf(s->hint, sizeof(s->hint),
+			 "Process %d is stopped, hangs, or is in a statement or a commit that takes long: see pg_stat_activity and the operating system.",
+			 s->pid);
+}
+
 /* ---------- workers ---------- */
 
 static void
@@ -157,6 +191,7 @@ djkafka_worker_status(PG_FUNCTION_ARGS)
 		if (slots[i].key.database == MyDatabaseId || !OidIsValid(slots[i].key.database))
 		{
 			note_lock(&slots[i]);
+			note_unseen(&slots[i]);
 			put_worker(rsinfo, &slots[i]);
 		}
 	}
@@ -207,21 +242,28 @@ djkafka_is_home(PG_FUNCTION_ARGS)
 	PG_RETURN_BOOL(!home.is_clone && memcmp(&home.id, id, sizeof(pg_uuid_t)) == 0);
 }
 
-/* Whether this database has its supervisor; and if not, whether there is room for it. */
+/* Whether this database has its supervisor; and if not, why there is no room for it, or NULL. */
 static bool
-is_supervised(bool *has_room)
+is_supervised(const char **shortage, const char **hint)
 {
 	int			count;
 	DjkSlotStatus *slots = djk_slot_list(InvalidOid, &count);
 
-	*has_room = count < djk_max_workers;
+	*shortage = *hint = NULL;
+	if (count >= djk_max_workers)
+	{
+		*shortage = psprintf("all %d processes of djkafka.max_workers are in use", djk_max_workers);
+		*hint = "Raise djkafka.max_workers and restart the server.";
+	}
 	for (int i = 0; i < count; i++)
 	{
 		if (slots[i].key.kind != DJK_KIND_SUPERVISOR || slots[i].key.database != MyDatabaseId)
 			continue;
 		if (slots[i].pid != 0)
 			return true;
-		*has_room = true;		/* it is on its way */
+		/* It is on its way, or has found no worker. */
+		*shortage = slots[i].state == DJK_STATE_NO_WORKER_SLOT ? slots[i].reason : NULL;
+		*hint = slots[i].hint;
 	}
 	return false;
 }
@@ -234,7 +276,8 @@ djkafka_system_state(PG_FUNCTION_ARGS)
 	TupleDesc	desc;
 	Datum		values[3];
 	bool		nulls[3];
-	bool		has_room;
+	const char *shortage;
+	const char *hint;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -260,13 +303,13 @@ djkafka_system_state(PG_FUNCTION_ARGS)
 														djk_databases && djk_databases[0] ? ", " : "",
 														quote_identifier(database))));
 	}
-	else if (!is_supervised(&has_room) && !has_room)
+	else if (!is_supervised(&shortage, &hint) && shortage != NULL)
 	{
 		texts[0] = "no_worker_slot";
-		texts[1] = psprintf("all %d processes of djkafka.max_workers are in use", djk_max_workers);
-		texts[2] = "Raise djkafka.max_workers and restart the server.";
+		texts[1] = shortage;
+		texts[2] = hint;
 	}
-	else if (!is_supervised(&has_room))
+	else if (!is_supervised(&shortage, &hint))
 	{
 		texts[0] = "starting";
 		texts[1] = "the supervisor of the database does not run yet";

@@ -14,9 +14,11 @@
  */
 #include "state/shmem.h"
 
+#include "base/clock.h"
 #include "base/settings.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "port/atomics.h"
 #include "state/partition_table.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -33,6 +35,12 @@ typedef struct Slot
 	DjkLeaving	leaving;
 	int			share;			/* see worker/share.h; for a worker's successors */
 	Latch	   *latch;			/* valid while status.pid is not 0 */
+
+	/* as in the status, without the lock */
+	pg_atomic_uint64 seen_at;
+	pg_atomic_uint64 due_at;
+	pg_atomic_uint64 woken_at;
+	pg_atomic_uint32 resting;
 	DjkSlotStatus status;
 } Slot;
 
@@ -151,6 +159,10 @@ static void
 init_slot(Slot *s, const DjkSlotKey *key)
 {
 	memset(s, 0, sizeof(*s));
+	pg_atomic_init_u64(&s->seen_at, 0);
+	pg_atomic_init_u64(&s->due_at, 0);
+	pg_atomic_init_u64(&s->woken_at, 0);
+	pg_atomic_init_u32(&s->resting, 0);
 	s->in_use = true;
 	s->status.key = *key;
 	s->status.generation = shared->next_generation++;
@@ -202,6 +214,35 @@ djk_slot_release(int slot, uint32 generation)
 	LWLockRelease(shared->lock);
 }
 
+static void
+note_activity(Slot *s, bool rests, long timeout_ms)
+{
+	TimestampTz now = djk_clock_now();
+
+	pg_atomic_write_u64(&s->seen_at, now);
+	pg_atomic_write_u64(&s->due_at, timeout_ms < 0 ? 0 : now + timeout_ms * INT64CONST(1000));
+	pg_atomic_write_u32(&s->resting, rests);
+}
+
+static void
+wake_slot(Slot *s)
+{
+	if (!s->wake)
+		pg_atomic_write_u64(&s->woken_at, djk_clock_now());
+	s->wake = true;
+	SetLatch(s->latch);
+}
+
+static void
+copy_status(DjkSlotStatus *status, Slot *s)
+{
+	*status = s->status;
+	status->seen_at = pg_atomic_read_u64(&s->seen_at);
+	status->due_at = pg_atomic_read_u64(&s->due_at);
+	status->woken_at = s->wake ? pg_atomic_read_u64(&s->woken_at) : 0;
+	status->resting = pg_atomic_read_u32(&s->resting) != 0;
+}
+
 /* False if there is none.  Lock held. */
 static bool
 wake_supervisor(Oid database)
@@ -215,8 +256,7 @@ wake_supervisor(Oid database)
 		if (s->in_use && s->status.pid != 0 && s->status.key.kind == DJK_KIND_SUPERVISOR &&
 			s->status.key.database == database)
 		{
-			s->wake = true;
-			SetLatch(s->latch);
+			wake_slot(s);
 			found = true;
 		}
 	}
@@ -233,8 +273,7 @@ wake_launcher(void)
 
 		if (s->in_use && s->status.pid != 0 && s->status.key.kind == DJK_KIND_LAUNCHER)
 		{
-			s->wake = true;
-			SetLatch(s->latch);
+			wake_slot(s);
 		}
 	}
 }
@@ -299,6 +338,7 @@ djk_slot_attach(int slot, uint32 generation)
 		s->latch = MyLatch;
 		s->leaving = DJK_LEFT_UNKNOWN;
 		s->wake = true;
+		note_activity(s, false, 0);
 		s->status.next_retry = 0;
 		my_slot = slot;
 		my_generation = generation;
@@ -329,7 +369,7 @@ djk_slot_get(int slot, uint32 generation, DjkSlotStatus *status, DjkLeaving *lea
 	s = slot_of(slot, generation);
 	if (s != NULL)
 	{
-		*status = s->status;
+		copy_status(status, s);
 		*leaving = s->leaving;
 	}
 	LWLockRelease(shared->lock);
@@ -348,7 +388,7 @@ djk_slot_list(Oid database, int *count)
 		Slot	   *s = &shared->slots[i];
 
 		if (s->in_use && (!OidIsValid(database) || s->status.key.database == database))
-			list[n++] = s->status;
+			copy_status(&list[n++], s);
 	}
 	LWLockRelease(shared->lock);
 	*count = n;
@@ -443,6 +483,20 @@ djk_slot_add_batch(int slot, int64 messages)
 }
 
 void
+djk_slot_note_rest(long timeout_ms)
+{
+	if (my_slot >= 0)
+		note_activity(&shared->slots[my_slot], true, timeout_ms);
+}
+
+void
+djk_slot_note_work(long timeout_ms)
+{
+	if (my_slot >= 0)
+		note_activity(&shared->slots[my_slot], false, timeout_ms);
+}
+
+void
 djk_slot_ask_leave(int slot, uint32 generation)
 {
 	Slot	   *s;
@@ -452,8 +506,7 @@ djk_slot_ask_leave(int slot, uint32 generation)
 	if (s != NULL && s->status.pid != 0)
 	{
 		s->leave_asked = true;
-		s->wake = true;
-		SetLatch(s->latch);
+		wake_slot(s);
 	}
 	LWLockRelease(shared->lock);
 }
@@ -512,8 +565,7 @@ wake_matching(Oid database)
 		if (s->status.key.kind == DJK_KIND_LAUNCHER ||
 			(OidIsValid(database) && s->status.key.database == database))
 		{
-			s->wake = true;
-			SetLatch(s->latch);
+			wake_slot(s);
 		}
 	}
 	LWLockRelease(shared->lock);
@@ -539,8 +591,7 @@ djk_wake_outbox(Oid database)
 		if (s->in_use && s->status.pid != 0 && s->status.key.kind == DJK_KIND_OUTBOX &&
 			s->status.key.database == database)
 		{
-			s->wake = true;
-			SetLatch(s->latch);
+			wake_slot(s);
 		}
 	}
 	LWLockRelease(shared->lock);

@@ -46,7 +46,8 @@ typedef enum DjkState
 	DJK_STATE_STOPPED,
 	DJK_STATE_NEEDS_DECISION,	/* an outbox worker found what it cannot explain */
 	DJK_STATE_WAITING_FOR_LOCK,	/* told of it by whoever asks, never set by itself */
-	DJK_STATE_UNASSIGNED		/* a partition is given to no worker of the consumer */
+	DJK_STATE_UNASSIGNED,		/* a partition is given to no worker of the consumer */
+	DJK_STATE_UNSEEN			/* a process does not go on; told by whoever asks */
 } DjkState;
 
 #define DJK_REASON_SIZE		512
@@ -79,6 +80,12 @@ typedef struct DjkSlotStatus
 	TimestampTz last_batch_at;
 	char		last_error[DJK_REASON_SIZE];
 	TimestampTz last_error_at;
+
+	/* by djk_clock_now() */
+	TimestampTz seen_at;		/* the process began to rest, or to do what it does now */
+	TimestampTz due_at;			/* the end of that; 0: it rests until it is woken */
+	TimestampTz woken_at;		/* that it has not noticed yet; 0: nobody wakes it */
+	bool		resting;
 } DjkSlotStatus;
 
 /* How a worker ended, for its supervisor; and a supervisor, for the launcher. */
@@ -127,6 +134,13 @@ extern void djk_slot_set_revision(int slot, int64 revision);
 extern void djk_slot_set_error(int slot, const char *message);
 extern void djk_slot_set_leaving(int slot, DjkLeaving leaving);
 extern void djk_slot_add_batch(int slot, int64 messages);
+
+/*
+ * This process is alive: it rests from now on, or works, for no longer than that
+ * (< 0: until it is woken).  Costs nearly nothing; quiet without a slot.
+ */
+extern void djk_slot_note_rest(long timeout_ms);
+extern void djk_slot_note_work(long timeout_ms);
 
 /* Asks a slot's process to leave for good (unsubscribing); cleared by attach. */
 extern void djk_slot_ask_leave(int slot, uint32 generation);

@@ -137,6 +137,7 @@ djk_worker_run(void (*body) (void *arg), void *arg)
 bool
 djk_worker_housekeep(void)
 {
+	djk_slot_note_work(0);
 	CHECK_FOR_INTERRUPTS();
 	if (!ConfigReloadPending)
 		return false;
@@ -196,10 +197,12 @@ djk_worker_wait(int fd, long timeout_ms, const char *event)
 	}
 	if (timeout_ms >= 0)
 		events |= WL_TIMEOUT;
+	djk_slot_note_rest(timeout_ms);
 	if (fd >= 0)
 		(void) WaitLatchOrSocket(MyLatch, events | WL_SOCKET_READABLE, fd, timeout_ms, last_info);
 	else
 		(void) WaitLatch(MyLatch, events, timeout_ms, last_info);
+	djk_slot_note_work(0);
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 }

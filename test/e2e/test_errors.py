@@ -1,13 +1,28 @@
 """A broken definition stops its consumer in a state that names the fix; what passes is waited for."""
 
+import os
+import signal
+
 import psycopg
 import pytest
 from confluent_kafka.admin import AclOperation, ResourceType
-from lib.djkafka import assert_audit, dead_letters, status, to_json, wait_caught_up, wait_count, wait_state, wait_value, workers
+from lib import process
+from lib.djkafka import (
+    assert_audit,
+    dead_letters,
+    explain,
+    status,
+    to_json,
+    wait_caught_up,
+    wait_count,
+    wait_state,
+    wait_value,
+    workers,
+)
 from lib.kafka import Client, Record
-from lib.outbox import make_server
+from lib.outbox import make_server, outbox_worker
 from lib.postgres import Database
-from lib.wait import wait_until
+from lib.wait import stays_true, wait_until
 
 
 @pytest.fixture
@@ -199,6 +214,67 @@ def test_wrong_password(db: Database, kafka: Client, topic: str, secure_address:
     wait_state(db, "running")
 
 
+RIGHTS = {"Group authorization": ResourceType.GROUP, "Topic authorization": ResourceType.TOPIC}
+
+
+@pytest.mark.parametrize("first", RIGHTS)
+def test_denied_one_after_the_other(db: Database, kafka: Client, topic: str, secure_address: str, first: str) -> None:
+    """Neither the group nor the topic is allowed, then one of them: the reason is always what is denied now."""
+    (second,) = set(RIGHTS) - {first}
+    secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
+    server = make_server(db, secure_address, "at_least_once", **secure)
+    options = "OPTIONS (sasl_username 'app', sasl_password 'secret')"
+    db.query(f"CREATE USER MAPPING FOR {db.owner} SERVER {server} {options}", user="postgres")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('default', server => %s, group_id => %s)", server, topic)
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    found = wait_state(db, "broken")
+    assert any(denial in found["reason"] for denial in RIGHTS), found
+
+    def names_second() -> bool:
+        found = status(db)
+        return found["state"] == "broken" and second in found["reason"]
+
+    kafka.allow("app", RIGHTS[first], topic, AclOperation.READ)
+    wait_until(names_second, 30, lambda: explain(db))
+    stays_true(names_second, 5, lambda: explain(db))
+    kafka.allow("app", RIGHTS[second], topic, AclOperation.READ)
+    kafka.produce(topic, [Record(to_json(id=1))])
+    wait_count(db, "item", 1)
+    wait_state(db, "running")
+
+
+def test_processes_that_stand_still(db: Database, kafka: Client, topic: str) -> None:
+    """One that is stopped, or hangs, cannot say so: whoever asks is told."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    kafka.produce(topic, [Record(to_json(id=1))])
+    wait_count(db, "item", 1)
+    wait_state(db, "running")
+    db.query("SELECT djkafka_produce('nothing', 'x')")
+    outbox = outbox_worker(db)["pid"]
+    (worker,) = workers(db).values()
+    (supervisor,) = db.workers("djkafka supervisor")
+    unseen = "SELECT count(*), count(DISTINCT hint) FROM djkafka_health() WHERE state = 'unseen' AND verdict = 'critical'"
+    pids = [worker, outbox, supervisor]
+    try:
+        for pid in pids:
+            process.stop_and_wait(pid)
+        db.query("SELECT djkafka_produce('nothing', 'y')")
+        db.query("SELECT djkafka_create_consumer('other')")
+        wait_until(lambda: db.query(unseen) == [(3, 3)], 60, lambda: explain(db))
+        found = status(db)
+        assert found["state"] == "unseen" and found["lag"] is None
+        assert "has not been seen since" in found["reason"] and str(worker) in found["hint"]
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    kafka.produce(topic, [Record(to_json(id=2))])
+    wait_count(db, "item", 2, timeout=60)
+    wait_state(db, "running", timeout=60)
+    wait_until(lambda: db.query(unseen) == [(0, 0)], message=lambda: explain(db))
+
+
 @pytest.mark.parametrize("function", ["pg_terminate_backend", "pg_cancel_backend"])
 def test_supervisor_that_is_ended(db: Database, cluster, function: str) -> None:
     """It is missed at once, however soon after its start: nobody else would start workers again."""
@@ -221,6 +297,22 @@ def test_out_of_worker_slots(own_cluster, kafka: Client, topic: str, unique) -> 
     db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
     found = wait_state(db, "no_worker_slot")
     assert "max_worker_processes" in f"{found['reason']} {found['hint']}"
+
+
+def test_no_worker_slot_for_the_supervisor(own_cluster, unique) -> None:
+    """PostgreSQL's own launcher takes a slot and djkafka's the other."""
+    cluster = own_cluster(max_worker_processes=2)
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe('topic', 'item')")
+    found = wait_state(db, "no_worker_slot")
+    assert "no free background worker slot" in found["reason"] and "max_worker_processes" in found["hint"]
+    wait_value(db, "SELECT count(*) FROM djkafka_health() WHERE verdict = 'critical' AND state = 'no_worker_slot'", 2)
+    cluster.configure(max_worker_processes=8)
+    db.disconnect()
+    cluster.restart()
+    wait_until(lambda: status(db)["state"] != "no_worker_slot", message=lambda: explain(db))
 
 
 def test_database_dropped(db: Database, cluster, kafka: Client, topic: str, unique) -> None:
@@ -271,6 +363,7 @@ def refusals() -> list[Refusal]:
         ("SELECT djkafka_create_consumer('')", (), "42602"),
         ("SELECT djkafka_create_consumer('c', workers => 0)", (), "22023"),
         ("SELECT djkafka_create_consumer('c', start_from => 'middle')", (), "22023"),
+        ("SELECT djkafka_create_consumer('c', start_from => '-9223372036854775808')", (), "22003"),
         ("SELECT djkafka_create_consumer('c', options => '{\"no.such\": \"1\"}')", (), "KF002"),
         ("SELECT djkafka_create_consumer('c', options => '{\"enable.auto.commit\": \"true\"}')", (), "KF002"),
         ("SELECT djkafka_create_consumer('c', options => '{\"plugin.library.paths\": \"x\"}')", (), "KF002"),
