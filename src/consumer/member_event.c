@@ -263,6 +263,13 @@ take_lost_connection(DjkMember *worker, const DjkConsumerEvent *event)
 						 psprintf("no broker can be reached%s%s", cause[0] ? ": " : "", cause), DJK_UNREACHABLE_HINT);
 }
 
+void
+djk_member_note_denial(DjkMember *worker, const DjkConsumerEvent *event)
+{
+	if (strcmp(event->error.name, "GROUP_AUTHORIZATION_FAILED") == 0)
+		strlcpy(worker->group_denied, event->error.message, sizeof(worker->group_denied));
+}
+
 static void
 take_error(DjkMember *worker, const DjkConsumerEvent *event)
 {
@@ -278,9 +285,7 @@ take_error(DjkMember *worker, const DjkConsumerEvent *event)
 					  "Create the topic; it is picked up within seconds.");
 			break;
 		case DJK_KAFKA_DENIED:
-			/* That is said once, however long it lasts. */
-			if (strcmp(event->error.name, "GROUP_AUTHORIZATION_FAILED") == 0)
-				strlcpy(worker->group_denied, event->error.message, sizeof(worker->group_denied));
+			djk_member_note_denial(worker, event);
 			djk_member_set_state(worker, DJK_STATE_BROKEN, event->error.message,
 					  DJK_DENIED_HINT);
 			break;

@@ -13,6 +13,9 @@
 /* Takes one event of the library: a message goes into the batch, all else is acted on. */
 extern void djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *event);
 
+/* That the group is denied to us is said once, however long it lasts: keeps it. */
+extern void djk_member_note_denial(DjkMember *worker, const DjkConsumerEvent *event);
+
 /* Loads and resolves what is not yet, then fetches, unless it waits for a retry. */
 extern void djk_member_load_and_fetch(DjkMember *worker);
 

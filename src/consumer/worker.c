@@ -272,6 +272,7 @@ note_cause(DjkMember *worker, Cause *cause)
 				pfree(cause->text);
 			cause->text = MemoryContextStrdup(worker->life, event.error.message);
 			cause->denied = event.error_class == DJK_KAFKA_DENIED;
+			djk_member_note_denial(worker, &event);
 			djk_slot_set_error(djk_slot_mine(), cause->text);
 		}
 	}
