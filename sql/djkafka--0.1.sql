@@ -338,7 +338,7 @@ COMMENT ON TABLE @extschema@.djkafka_outbox_2 IS 'messages produced, sent ones i
 
 CREATE TABLE @extschema@.djkafka_outbox_rotation (
     id integer PRIMARY KEY DEFAULT 1 CHECK (id OPERATOR(pg_catalog.=) 1),
-    current_table integer NOT NULL DEFAULT 0
+    current_table integer NOT NULL DEFAULT 0 CHECK (current_table OPERATOR(pg_catalog.>=) 0 AND current_table OPERATOR(pg_catalog.<=) 2)
 );
 COMMENT ON TABLE @extschema@.djkafka_outbox_rotation IS 'which of the three tables of the outbox new messages go to';
 INSERT INTO @extschema@.djkafka_outbox_rotation DEFAULT VALUES;
@@ -403,7 +403,11 @@ CREATE TABLE @extschema@.djkafka_outbox_server (
     decision text,
     sent bigint NOT NULL DEFAULT 0,
     dead bigint NOT NULL DEFAULT 0,
-    updated_at timestamp with time zone
+    updated_at timestamp with time zone,
+    -- what the worker relies on: a claimed batch tells where it ends, and what it is of
+    CHECK (batch OPERATOR(pg_catalog.=) confirmed OR (batch OPERATOR(pg_catalog.>) confirmed AND claimed_id IS NOT NULL
+           AND (claimed_topic IS NOT NULL OR target IS NOT NULL))),
+    CHECK ((target IS NULL) OPERATOR(pg_catalog.=) (cursor_id IS NULL))
 ) WITH (fillfactor = 30);
 COMMENT ON TABLE @extschema@.djkafka_outbox_server IS 'how far the outbox has been sent to each server; written by its worker, but for enabled';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.server IS 'foreign server of the wrapper djkafka; null: the djkafka.* settings';
@@ -1264,7 +1268,8 @@ SELECT s.server,
        d.depth,
        d.depth_is_estimate,
        d.oldest_at,
-       GREATEST(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) d.oldest_at, '0 s'::interval) AS oldest_age,
+       CASE WHEN pg_catalog.isfinite(d.oldest_at)
+            THEN GREATEST(pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-) d.oldest_at, '0 s'::interval) END AS oldest_age,
        d.held,
        d.held_since,
        d.dead,

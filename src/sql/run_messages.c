@@ -11,6 +11,7 @@
 #include "base/compat.h"
 #include "fmgr.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -362,6 +363,7 @@ djk_run_messages_parse(Jsonb *messages, const DjkConsumerRow *consumer)
 	it = JsonbIteratorInit(&messages->root);
 	while ((token = JsonbIteratorNext(&it, &element, true)) != WJB_DONE)
 	{
+		CHECK_FOR_INTERRUPTS();
 		if (token != WJB_ELEM)
 			continue;
 		if (element.type != jbvBinary || !JsonContainerIsObject(element.val.binary.data))

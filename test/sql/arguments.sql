@@ -67,6 +67,15 @@ SELECT parameter_types FROM pg_prepared_statements WHERE name = 'produce';
 EXECUTE produce ('t', 'v', 'k', '{}', '1', '2020-01-01', NULL);
 EXECUTE run ('default', '[{"value": {"id": 1}}]');
 TABLE item;
+-- messages of any number of partitions: they take their time, and can be cancelled
+SELECT jsonb_agg(jsonb_build_object('partition', i)) AS many FROM generate_series(1, 50000) i \gset
+\set ECHO none
+SET statement_timeout = '500 ms';
+SELECT clock_timestamp() AS before \gset
+SELECT * FROM djkafka_run('default', messages => :'many');
+SET statement_timeout = 0;
+\set ECHO all
+SELECT clock_timestamp() - :'before' < '4 s';
 DEALLOCATE ALL;
 SELECT djkafka_drop_consumer('default');
 RESET search_path;

@@ -565,6 +565,26 @@ SELECT djkafka_drop_consumer('reader');
 \c - :super
 SELECT count(*) FROM djkafka_deleted;
 
+--
+-- Who may write all tables: the outbox's worker, which runs as a superuser, must not trip over a position that cannot be
+--
+
+GRANT pg_write_all_data, pg_read_all_data TO attack_writer;
+\c - attack_writer
+SELECT split_part(refused('UPDATE public.djkafka_outbox_server SET ' || s), chr(10), 1) FROM unnest(ARRAY['batch = confirmed + 1, claimed_id = 1, target = NULL, cursor_id = NULL',
+    $$batch = confirmed + 1, claimed_id = NULL, target = '1:1:', cursor_id = 1$$, 'batch = confirmed - 1', $$target = '1:1:', cursor_id = NULL$$]) s;
+SELECT refused('UPDATE public.djkafka_outbox_rotation SET current_table = 3');
+\c - :super
+REVOKE pg_write_all_data, pg_read_all_data FROM attack_writer;
+
+
+-- nor the status over a message of a copy, with a time that none has here
+\c - attack_owner
+INSERT INTO djkafka_outbox_server (server, home, done, done_next, done_id, done_floor) VALUES ('attack_copy', gen_random_uuid(), '1:1:', '1', 0, 0);
+INSERT INTO djkafka_outbox_0 (id, txid, message_time, topic, server) VALUES (4000, '5', 'infinity', 't', 'attack_copy');
+\c - :super
+SELECT depth, oldest_at, oldest_age FROM djkafka_outbox_status WHERE server = 'attack_copy';
+
 RESET search_path;
 SET client_min_messages = error;
 DROP EXTENSION djkafka CASCADE;
