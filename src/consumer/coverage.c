@@ -51,7 +51,7 @@ create_set(int size)
 
 /* What the members that may be there were given. */
 static HTAB *
-assigned_partitions(DjkMember *worker, const DjkGroupView *view)
+assigned_partitions(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	HTAB	   *set = create_set(64);
 
@@ -72,7 +72,7 @@ assigned_partitions(DjkMember *worker, const DjkGroupView *view)
 }
 
 static bool
-subscribes(const DjkMember *worker, const char *topic)
+subscribes(const DjkConsumerWorker *worker, const char *topic)
 {
 	for (int i = 0; i < worker->ntopics; i++)
 	{
@@ -84,7 +84,7 @@ subscribes(const DjkMember *worker, const char *topic)
 
 /* Of what is assigned, a topic that the library would not subscribe to. */
 static const char *
-find_unwanted(const DjkMember *worker, HTAB *assigned)
+find_unwanted(const DjkConsumerWorker *worker, HTAB *assigned)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPositionKey *key;
@@ -101,7 +101,7 @@ find_unwanted(const DjkMember *worker, HTAB *assigned)
 }
 
 char *
-djk_coverage_difference(DjkMember *worker, const DjkGroupView *view)
+djk_coverage_difference(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	HTAB	   *assigned = assigned_partitions(worker, view);
 	const char *unwanted;
@@ -132,7 +132,7 @@ djk_coverage_difference(DjkMember *worker, const DjkGroupView *view)
 
 /* The first of what is subscribed to that is not there, and its error, if it has another one than that. */
 static const char *
-find_missing(const DjkMember *worker, const DjkGroupView *view, const DjkError **error)
+find_missing(const DjkConsumerWorker *worker, const DjkGroupView *view, const DjkError **error)
 {
 	*error = NULL;
 	for (int i = 0; i < worker->ntopics; i++)
@@ -156,7 +156,7 @@ find_missing(const DjkMember *worker, const DjkGroupView *view, const DjkError *
 }
 
 static void
-tell_missing(DjkMember *worker, const char *topic, const DjkError *error)
+tell_missing(DjkConsumerWorker *worker, const char *topic, const DjkError *error)
 {
 	if (error != NULL)
 		djk_member_set_state(worker, DJK_STATE_BROKEN, psprintf("topic \"%s\": %s", topic, error->message),
@@ -167,7 +167,7 @@ tell_missing(DjkMember *worker, const char *topic, const DjkError *error)
 
 /* Of what this worker was given, a partition that no broker leads: palloc'd, or NULL. */
 static char *
-find_leaderless(const DjkMember *worker, const DjkGroupView *view)
+find_leaderless(const DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	for (int i = 0; i < view->ntopics; i++)
 	{
@@ -184,7 +184,7 @@ find_leaderless(const DjkMember *worker, const DjkGroupView *view)
 
 /* Of this worker's partitions one that nobody tells the end of: palloc'd, or NULL. */
 static char *
-find_unread(DjkMember *worker, const DjkGroupView *view)
+find_unread(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	char	   *leaderless = find_leaderless(worker, view);
 
@@ -194,20 +194,20 @@ find_unread(DjkMember *worker, const DjkGroupView *view)
 /* ---------- acting on it ---------- */
 
 static bool
-may_tell(const DjkMember *worker)
+may_tell(const DjkConsumerWorker *worker)
 {
 	return worker->retry_at == 0 && !worker->proving && !worker->unreachable && worker->positions->trouble == NULL;
 }
 
 static void
-rest(DjkMember *worker, int64 ms)
+rest(DjkConsumerWorker *worker, int64 ms)
 {
 	worker->look_at = djk_clock_now() + ms * 1000;
 }
 
 /* Of those that are there the one with the lowest number mends. */
 static bool
-mends(DjkMember *worker, const DjkGroupView *view)
+mends(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	for (int i = 0; i < view->nmembers; i++)
 	{
@@ -220,7 +220,7 @@ mends(DjkMember *worker, const DjkGroupView *view)
 }
 
 static int64
-patience_ms(const DjkMember *worker)
+patience_ms(const DjkConsumerWorker *worker)
 {
 	int64		longest = Max((int64) djk_max_retry_interval_s * 1000, REJOIN_AFTER_MS);
 
@@ -229,7 +229,7 @@ patience_ms(const DjkMember *worker)
 
 /* The difference is told, and mended when it has lasted. */
 static const char *
-take_difference(DjkMember *worker, const DjkGroupView *view, const char *difference)
+take_difference(DjkConsumerWorker *worker, const DjkGroupView *view, const char *difference)
 {
 	TimestampTz now = djk_clock_now();
 	TimestampTz rejoin_at;
@@ -257,7 +257,7 @@ take_difference(DjkMember *worker, const DjkGroupView *view, const char *differe
 
 /* The library tells when the last broker is gone, but not when one is back. */
 static void
-note_answer(DjkMember *worker, const DjkGroupView *view)
+note_answer(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	if (!view->answered || !worker->unreachable)
 		return;
@@ -268,7 +268,7 @@ note_answer(DjkMember *worker, const DjkGroupView *view)
 
 /* The group tells nothing, or nobody tells of the group: what is known all the same. */
 static void
-take_silence(DjkMember *worker, const DjkGroupView *view)
+take_silence(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	const DjkError *error;
 	const char *missing = view->topics_known ? find_missing(worker, view, &error) : NULL;
@@ -288,7 +288,7 @@ take_silence(DjkMember *worker, const DjkGroupView *view)
 }
 
 static const char *
-take_view(DjkMember *worker, const DjkGroupView *view)
+take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	char	   *foreign;
 	const char *missing;
@@ -338,7 +338,7 @@ take_view(DjkMember *worker, const DjkGroupView *view)
 }
 
 void
-djk_coverage_doubt(DjkMember *worker)
+djk_coverage_doubt(DjkConsumerWorker *worker)
 {
 	worker->doubted = true;
 	worker->covered = false;
@@ -346,13 +346,13 @@ djk_coverage_doubt(DjkMember *worker)
 }
 
 void
-djk_coverage_look_soon(DjkMember *worker)
+djk_coverage_look_soon(DjkConsumerWorker *worker)
 {
 	worker->look_at = Min(worker->look_at, djk_clock_now() + LOOK_SOON_MS * INT64CONST(1000));
 }
 
 const char *
-djk_coverage_turn(DjkMember *worker)
+djk_coverage_turn(DjkConsumerWorker *worker)
 {
 	DjkGroupView *view;
 
@@ -378,7 +378,7 @@ djk_coverage_turn(DjkMember *worker)
 }
 
 long
-djk_coverage_wait_ms(const DjkMember *worker)
+djk_coverage_wait_ms(const DjkConsumerWorker *worker)
 {
 	/* The answer wakes by itself. */
 	if (worker->connection.embedded || worker->look != NULL)

@@ -45,7 +45,7 @@ tell(const DjkBatch *batch, const DjkApplyResult *result)
 
 /* The command that goes past the message that failed; palloc'd. */
 static char *
-tell_past(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+tell_past(const DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result)
 {
 	const DjkMessage *message = failed_message(batch, result);
 	const DjkBatchPartition *partition;
@@ -63,7 +63,7 @@ tell_past(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *
 }
 
 static char *
-tell_remedy(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+tell_remedy(const DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result)
 {
 	const char *hint = result->error.hint ? result->error.hint : "";
 	const char *space = result->error.hint ? " " : "";
@@ -88,13 +88,13 @@ tell_remedy(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult
 
 /* A batch of which something has passed has failed elsewhere than the one before. */
 static void
-count_attempt(DjkMember *worker, const DjkApplyResult *result)
+count_attempt(DjkConsumerWorker *worker, const DjkApplyResult *result)
 {
 	worker->attempt = result->decided > 0 ? Max(result->tries, 1) : worker->attempt + 1;
 }
 
 void
-djk_failure_wait(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+djk_failure_wait(DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result)
 {
 	bool		doubtful = result->status == DJK_APPLY_DOUBTFUL;
 	int64		max_ms = (int64) djk_max_retry_interval_s * 1000;
@@ -118,7 +118,7 @@ djk_failure_wait(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult 
 }
 
 void
-djk_failure_retry_now(DjkMember *worker)
+djk_failure_retry_now(DjkConsumerWorker *worker)
 {
 	worker->retry_at = 0;
 	worker->proof_from = djk_clock_now();
@@ -127,7 +127,7 @@ djk_failure_retry_now(DjkMember *worker)
 }
 
 pg_noreturn void
-djk_failure_throw(const DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+djk_failure_throw(const DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result)
 {
 	char	   *hint = tell_remedy(worker, batch, result);
 

@@ -26,7 +26,7 @@
 
 /* Whether the process of that number runs, which leaves by itself. */
 static bool
-is_alive(const DjkMember *worker, int number)
+is_alive(const DjkConsumerWorker *worker, int number)
 {
 	int			n;
 	DjkSlotStatus *slots = djk_slot_list(MyDatabaseId, &n);
@@ -34,7 +34,7 @@ is_alive(const DjkMember *worker, int number)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (slots[i].key.kind == DJK_KIND_CONSUMER && slots[i].key.consumer_id == worker->args.consumer_id &&
+		if (slots[i].key.kind == DJK_KIND_CONSUMER && slots[i].key.object_id == worker->args.object_id &&
 			slots[i].key.worker == number)
 			alive = slots[i].pid != 0;
 	}
@@ -44,7 +44,7 @@ is_alive(const DjkMember *worker, int number)
 
 /* A topic that exists, for one must subscribe to something to join; NULL if none is known. */
 static char *
-any_topic(DjkMember *worker, const DjkGroupView *view)
+any_topic(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	for (int i = 0; i < view->ntopics; i++)
 	{
@@ -65,7 +65,7 @@ wait_for_assignment(DjkConsumer *kafka)
 		djk_consumer_drain_fd(kafka);
 		while (djk_consumer_poll(kafka, &event))
 		{
-			if (event.kind == DJK_EVENT_ASSIGN)
+			if (event.kind == DJK_CONSUMER_ASSIGN)
 			{
 				if (djk_consumer_is_cooperative(kafka))
 					djk_consumer_assign_more(kafka, NULL, 0);
@@ -80,7 +80,7 @@ wait_for_assignment(DjkConsumer *kafka)
 
 /* Joins in the name of a static member that is gone; the group gives it what it had, without a rebalance. */
 static DjkConsumer *
-join_as(DjkMember *worker, int number, const char *strategy, const char *topic)
+join_as(DjkConsumerWorker *worker, int number, const char *strategy, const char *topic)
 {
 	DjkConsumerConfig config = {0};
 	DjkConsumer *kafka;
@@ -107,7 +107,7 @@ is_strategy(const char *name)
 
 /* Why a member must not keep its place in the group; NULL if it may. */
 static const char *
-misfit(DjkMember *worker, const DjkGroupView *view, int number)
+misfit(DjkConsumerWorker *worker, const DjkGroupView *view, int number)
 {
 	if (number > worker->row->workers)
 		return worker->args.worker == 1 && !is_alive(worker, number) ? "there are fewer workers now" : NULL;
@@ -115,7 +115,7 @@ misfit(DjkMember *worker, const DjkGroupView *view, int number)
 }
 
 bool
-djk_ghosts_clear(DjkMember *worker, const DjkGroupView *view)
+djk_ghosts_clear(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	char	   *topic = view->topics_known ? any_topic(worker, view) : NULL;
 	int			numbers[GHOSTS_MAX];

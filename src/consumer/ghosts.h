@@ -15,6 +15,6 @@
  * that does not fit the definition any more leave the group.  True if there was
  * one, so that the group is another one now.
  */
-extern bool djk_ghosts_clear(DjkMember *worker, const DjkGroupView *view);
+extern bool djk_ghosts_clear(DjkConsumerWorker *worker, const DjkGroupView *view);
 
 #endif							/* DJK_GHOSTS_H */

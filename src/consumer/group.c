@@ -32,19 +32,19 @@
  * what its predecessor held, not after its session has ended.
  */
 static char *
-instance_prefix(DjkMember *worker)
+instance_prefix(DjkConsumerWorker *worker)
 {
 	return psprintf("djkafka-%s-", DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&worker->home.id))));
 }
 
 char *
-djk_group_instance_of(DjkMember *worker, int number)
+djk_group_instance_of(DjkConsumerWorker *worker, int number)
 {
 	return psprintf("%s%d", instance_prefix(worker), number);
 }
 
 char *
-djk_group_instance(DjkMember *worker)
+djk_group_instance(DjkConsumerWorker *worker)
 {
 	return worker->connection.embedded ? NULL : djk_group_instance_of(worker, worker->args.worker);
 }
@@ -56,7 +56,7 @@ begins_with(const char *text, const char *prefix)
 }
 
 int
-djk_group_number(DjkMember *worker, const DjkGroupMember *member)
+djk_group_number(DjkConsumerWorker *worker, const DjkGroupMember *member)
 {
 	char	   *prefix = instance_prefix(worker);
 	char	   *end;
@@ -70,7 +70,7 @@ djk_group_number(DjkMember *worker, const DjkGroupMember *member)
 
 /* Also if nobody says it does not. */
 static bool
-holds(DjkMember *worker, DjkConsumer *kafka, int number, int timeout_ms)
+holds(DjkConsumerWorker *worker, DjkConsumer *kafka, int number, int timeout_ms)
 {
 	DjkGroupView *view = djk_consumer_look(kafka, worker->row->group_id, NULL, 0, timeout_ms);
 	bool		found = !view->answered;
@@ -85,7 +85,7 @@ holds(DjkMember *worker, DjkConsumer *kafka, int number, int timeout_ms)
  * and the library would end before its goodbye has been sent.
  */
 void
-djk_group_leave_as(DjkMember *worker, DjkConsumer *kafka, DjkConsumer *asker, int number)
+djk_group_leave_as(DjkConsumerWorker *worker, DjkConsumer *kafka, DjkConsumer *asker, int number)
 {
 	TimestampTz started = djk_clock_now();
 	bool		gone = false;
@@ -101,14 +101,14 @@ djk_group_leave_as(DjkMember *worker, DjkConsumer *kafka, DjkConsumer *asker, in
 }
 
 void
-djk_group_leave(DjkMember *worker)
+djk_group_leave(DjkConsumerWorker *worker)
 {
 	djk_group_leave_as(worker, worker->kafka, worker->kafka, worker->args.worker);
 }
 
 /* Brokers that know no static members see ours as dynamic ones. */
 static bool
-is_ours(DjkMember *worker, const DjkGroupMember *member)
+is_ours(DjkConsumerWorker *worker, const DjkGroupMember *member)
 {
 	const char *client = member->client_id ? member->client_id : "";
 
@@ -119,7 +119,7 @@ is_ours(DjkMember *worker, const DjkGroupMember *member)
 }
 
 char *
-djk_group_foreign_member(DjkMember *worker, const DjkGroupView *view)
+djk_group_foreign_member(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	for (int i = 0; i < view->nmembers; i++)
 	{

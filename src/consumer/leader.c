@@ -36,7 +36,7 @@ struct DjkLeader
 /* ---------- who leads what ---------- */
 
 static DjkLeader *
-find_leader(DjkMember *worker, int broker)
+find_leader(DjkConsumerWorker *worker, int broker)
 {
 	ListCell   *lc;
 
@@ -51,7 +51,7 @@ find_leader(DjkMember *worker, int broker)
 }
 
 static DjkLeader *
-get_leader(DjkMember *worker, int broker)
+get_leader(DjkConsumerWorker *worker, int broker)
 {
 	DjkLeader  *leader = find_leader(worker, broker);
 	MemoryContext old;
@@ -67,7 +67,7 @@ get_leader(DjkMember *worker, int broker)
 }
 
 static void
-note_address(DjkMember *worker, const DjkBrokerInfo *broker)
+note_address(DjkConsumerWorker *worker, const DjkBrokerInfo *broker)
 {
 	DjkLeader  *leader = find_leader(worker, broker->id);
 
@@ -79,7 +79,7 @@ note_address(DjkMember *worker, const DjkBrokerInfo *broker)
 }
 
 static void
-note_view(DjkMember *worker, const DjkGroupView *view)
+note_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	for (int i = 0; i < view->ntopics; i++)
 	{
@@ -101,7 +101,7 @@ note_view(DjkMember *worker, const DjkGroupView *view)
 
 /* What has no leader, or is not read for another reason, is told of elsewhere. */
 static DjkLeader *
-leader_of(DjkMember *worker, const DjkPosition *position)
+leader_of(DjkConsumerWorker *worker, const DjkPosition *position)
 {
 	if (position->offset_id == 0 || position->stopped || position->next_offset == DJK_OFFSET_UNRESOLVED)
 		return NULL;
@@ -112,7 +112,7 @@ leader_of(DjkMember *worker, const DjkPosition *position)
 
 /* Each leader with the partitions of ours that it leads, and whether something came of one of them. */
 static void
-collect(DjkMember *worker)
+collect(DjkConsumerWorker *worker)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;
@@ -143,7 +143,7 @@ collect(DjkMember *worker)
 }
 
 static void
-forget(DjkMember *worker, DjkLeader *leader)
+forget(DjkConsumerWorker *worker, DjkLeader *leader)
 {
 	worker->leaders = list_delete_ptr(worker->leaders, leader);
 	if (leader->address != NULL)
@@ -152,7 +152,7 @@ forget(DjkMember *worker, DjkLeader *leader)
 }
 
 void
-djk_leaders_ask(DjkMember *worker, const DjkGroupView *view)
+djk_leaders_ask(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	static const DjkStart end = {DJK_START_LATEST, 0};
 	List	   *all;
@@ -194,7 +194,7 @@ answers(const DjkTopicPartition *partitions, int n)
 
 /* Whether something has come of its partitions since it was asked. */
 static bool
-was_heard(DjkMember *worker, const DjkLeader *leader)
+was_heard(DjkConsumerWorker *worker, const DjkLeader *leader)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;
@@ -207,7 +207,7 @@ was_heard(DjkMember *worker, const DjkLeader *leader)
 }
 
 bool
-djk_leaders_take_answers(DjkMember *worker)
+djk_leaders_take_answers(DjkConsumerWorker *worker)
 {
 	ListCell   *lc;
 	bool		news = false;
@@ -236,7 +236,7 @@ djk_leaders_take_answers(DjkMember *worker)
 }
 
 void
-djk_leaders_lost(DjkMember *worker)
+djk_leaders_lost(DjkConsumerWorker *worker)
 {
 	ListCell   *lc;
 
@@ -256,7 +256,7 @@ comes_before(const DjkPosition *a, const DjkPosition *b)
 }
 
 char *
-djk_leaders_silent(DjkMember *worker)
+djk_leaders_silent(DjkConsumerWorker *worker)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;

@@ -8,13 +8,13 @@
 #include "consumer/member.h"
 
 void
-djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, const char *hint)
+djk_member_set_state(DjkConsumerWorker *worker, DjkState state, const char *reason, const char *hint)
 {
 	djk_worker_set_state(state, reason, hint, worker->row->id, worker->row->name);
 }
 
 void
-djk_member_set_running(DjkMember *worker)
+djk_member_set_running(DjkConsumerWorker *worker)
 {
 	if (worker->covered && worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
 	{
@@ -24,7 +24,7 @@ djk_member_set_running(DjkMember *worker)
 }
 
 void
-djk_member_note_success(DjkMember *worker)
+djk_member_note_success(DjkConsumerWorker *worker)
 {
 	/* What has failed may not have been in it. */
 	if (djk_positions_in_vain(worker->positions))
@@ -36,7 +36,7 @@ djk_member_note_success(DjkMember *worker)
 
 /* A pattern comes without what follows its first colon. */
 void
-djk_member_wait_for_topic(DjkMember *worker, const char *topic)
+djk_member_wait_for_topic(DjkConsumerWorker *worker, const char *topic)
 {
 	const char *pattern = topic;
 

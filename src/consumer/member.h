@@ -22,7 +22,7 @@
 
 typedef struct DjkLeader DjkLeader;
 
-typedef struct DjkMember
+typedef struct DjkConsumerWorker
 {
 	DjkWorkerArgs args;
 	MemoryContext life;
@@ -79,15 +79,15 @@ typedef struct DjkMember
 	char		group_denied[DJK_REASON_SIZE];	/* what was said when we could not join, or "" */
 	char		lost_connection[DJK_REASON_SIZE];	/* what was said of the last one, or "" */
 	TimestampTz anew_since;		/* a partition is to begin elsewhere; 0: none */
-} DjkMember;
+} DjkConsumerWorker;
 
 /* The state that is shown; running only if nothing speaks against it. */
-extern void djk_member_set_state(DjkMember *worker, DjkState state, const char *reason, const char *hint);
-extern void djk_member_set_running(DjkMember *worker);
+extern void djk_member_set_state(DjkConsumerWorker *worker, DjkState state, const char *reason, const char *hint);
+extern void djk_member_set_running(DjkConsumerWorker *worker);
 /* A transaction has come through: what was tried in vain is over, unless something of it waits still. */
-extern void djk_member_note_success(DjkMember *worker);
+extern void djk_member_note_success(DjkConsumerWorker *worker);
 
 /* Says that a topic does not exist yet, or that none matches the pattern. */
-extern void djk_member_wait_for_topic(DjkMember *worker, const char *topic);
+extern void djk_member_wait_for_topic(DjkConsumerWorker *worker, const char *topic);
 
 #endif							/* DJK_MEMBER_H */

@@ -19,7 +19,7 @@
 #define PROBE_TIMEOUT_MS	1000
 
 static void
-fetch_and_tell(DjkMember *worker)
+fetch_and_tell(DjkConsumerWorker *worker)
 {
 	if (worker->retry_at == 0)
 		djk_positions_fetch(worker->positions);
@@ -34,7 +34,7 @@ fetch_and_tell(DjkMember *worker)
 }
 
 void
-djk_member_load_and_fetch(DjkMember *worker)
+djk_member_load_and_fetch(DjkConsumerWorker *worker)
 {
 	djk_positions_load(worker->positions);
 	worker->resolved_at = djk_clock_now();
@@ -43,7 +43,7 @@ djk_member_load_and_fetch(DjkMember *worker)
 }
 
 void
-djk_member_take_answers(DjkMember *worker)
+djk_member_take_answers(DjkConsumerWorker *worker)
 {
 	if (djk_positions_take_answers(worker->positions))
 		fetch_and_tell(worker);
@@ -55,7 +55,7 @@ djk_member_take_answers(DjkMember *worker)
  * library's idea of a pattern is wider than ours.
  */
 static int
-leave_out_unwanted(DjkMember *worker, const DjkConsumerEvent *event, DjkTopicPartition *wanted)
+leave_out_unwanted(DjkConsumerWorker *worker, const DjkConsumerEvent *event, DjkTopicPartition *wanted)
 {
 	int			n = 0;
 
@@ -74,7 +74,7 @@ leave_out_unwanted(DjkMember *worker, const DjkConsumerEvent *event, DjkTopicPar
 }
 
 static void
-take_assignment(DjkMember *worker, const DjkConsumerEvent *event)
+take_assignment(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	DjkTopicPartition *wanted = palloc(Max(event->npartitions, 1) * sizeof(DjkTopicPartition));
 	int			n = leave_out_unwanted(worker, event, wanted);
@@ -93,7 +93,7 @@ take_assignment(DjkMember *worker, const DjkConsumerEvent *event)
 
 /* What was collected of a partition that goes belongs to its next owner. */
 static void
-take_revocation(DjkMember *worker, const DjkConsumerEvent *event)
+take_revocation(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	DjkSlotStatus status;
 	DjkLeaving	leaving;
@@ -112,7 +112,7 @@ take_revocation(DjkMember *worker, const DjkConsumerEvent *event)
 
 /* What is fetched is fetched anew, from where the rows stand. */
 static void
-fetch_anew(DjkMember *worker)
+fetch_anew(DjkConsumerWorker *worker)
 {
 	djk_collect_clear(&worker->collector);
 	djk_positions_rewind(worker->positions);
@@ -122,7 +122,7 @@ fetch_anew(DjkMember *worker)
 
 /* A partition does not go on here: what still comes of it is not taken. */
 static void
-leave_for_anew(DjkMember *worker, DjkPosition *position)
+leave_for_anew(DjkConsumerWorker *worker, DjkPosition *position)
 {
 	position->fetching = false;
 	if (worker->anew_since == 0)
@@ -130,7 +130,7 @@ leave_for_anew(DjkMember *worker, DjkPosition *position)
 }
 
 void
-djk_member_fetch_anew(DjkMember *worker)
+djk_member_fetch_anew(DjkConsumerWorker *worker)
 {
 	if (worker->anew_since != 0 &&
 		TimestampDifferenceExceeds(worker->anew_since, djk_clock_now(), DJK_MEMBER_ANEW_MS))
@@ -139,7 +139,7 @@ djk_member_fetch_anew(DjkMember *worker)
 
 /* A partition is not the one that was read. */
 static void
-take_new_topic(DjkMember *worker, DjkPosition *position, const char *what)
+take_new_topic(DjkConsumerWorker *worker, DjkPosition *position, const char *what)
 {
 	char	   *reason = djk_offset_new_topic(what);
 
@@ -152,7 +152,7 @@ take_new_topic(DjkMember *worker, DjkPosition *position, const char *what)
 
 /* Where a partition ends, if Kafka answers at once. */
 static bool
-find_end(DjkMember *worker, const DjkPosition *position, int64 *end)
+find_end(DjkConsumerWorker *worker, const DjkPosition *position, int64 *end)
 {
 	int64		low;
 	DjkError	error = {0};
@@ -162,7 +162,7 @@ find_end(DjkMember *worker, const DjkPosition *position, int64 *end)
 }
 
 void
-djk_member_look_for_short(DjkMember *worker)
+djk_member_look_for_short(DjkConsumerWorker *worker)
 {
 	DjkPosition *position = djk_positions_find_short(worker->positions);
 	int64		end;
@@ -182,7 +182,7 @@ djk_member_look_for_short(DjkMember *worker)
 
 /* An offset does not exist: of the anchor, of which nobody says that it still must, or what comes next. */
 static void
-take_out_of_range(DjkMember *worker, DjkPosition *position, const char *what)
+take_out_of_range(DjkConsumerWorker *worker, DjkPosition *position, const char *what)
 {
 	int64		end;
 
@@ -205,7 +205,7 @@ take_out_of_range(DjkMember *worker, DjkPosition *position, const char *what)
 }
 
 static void
-take_message(DjkMember *worker, const DjkConsumerEvent *event)
+take_message(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
 
@@ -217,7 +217,7 @@ take_message(DjkMember *worker, const DjkConsumerEvent *event)
 }
 
 static void
-take_partition_error(DjkMember *worker, const DjkConsumerEvent *event)
+take_partition_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
 
@@ -246,7 +246,7 @@ take_partition_error(DjkMember *worker, const DjkConsumerEvent *event)
  * is ours can still be read is found out by looking (coverage.c, leader.c).
  */
 static void
-take_lost_connection(DjkMember *worker, const DjkConsumerEvent *event)
+take_lost_connection(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	const char *cause = worker->lost_connection;
 
@@ -264,14 +264,14 @@ take_lost_connection(DjkMember *worker, const DjkConsumerEvent *event)
 }
 
 void
-djk_member_note_denial(DjkMember *worker, const DjkConsumerEvent *event)
+djk_member_note_denial(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	if (strcmp(event->error.name, "GROUP_AUTHORIZATION_FAILED") == 0)
 		strlcpy(worker->group_denied, event->error.message, sizeof(worker->group_denied));
 }
 
 static void
-take_error(DjkMember *worker, const DjkConsumerEvent *event)
+take_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	switch (event->error_class)
 	{
@@ -301,7 +301,7 @@ take_error(DjkMember *worker, const DjkConsumerEvent *event)
 
 /* The library tells when the broker is gone, but not when it is back. */
 void
-djk_member_look_for_brokers(DjkMember *worker)
+djk_member_look_for_brokers(DjkConsumerWorker *worker)
 {
 	DjkTopicInfo *topics;
 	int			ntopics;
@@ -320,38 +320,38 @@ djk_member_look_for_brokers(DjkMember *worker)
 }
 
 void
-djk_member_take_event(DjkMember *worker, const DjkConsumerEvent *event)
+djk_member_take_event(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	switch (event->kind)
 	{
-		case DJK_EVENT_MESSAGE:
+		case DJK_CONSUMER_MESSAGE:
 			take_message(worker, event);
 			break;
-		case DJK_EVENT_EOF:
+		case DJK_CONSUMER_EOF:
 			(void) djk_collect_eof(&worker->collector,
 								   djk_positions_find(worker->positions, event->topic, event->partition), event);
 			break;
-		case DJK_EVENT_ASSIGN:
+		case DJK_CONSUMER_ASSIGN:
 			take_assignment(worker, event);
 			break;
-		case DJK_EVENT_REVOKE:
+		case DJK_CONSUMER_REVOKE:
 			take_revocation(worker, event);
 			break;
-		case DJK_EVENT_PARTITION_ERROR:
+		case DJK_CONSUMER_PARTITION_ERROR:
 			take_partition_error(worker, event);
 			break;
-		case DJK_EVENT_ERROR:
+		case DJK_CONSUMER_ERROR:
 			take_error(worker, event);
 			break;
-		case DJK_EVENT_DOUBT:
+		case DJK_CONSUMER_DOUBT:
 			if (djk_positions_trust(worker->positions, event->topic))
 				fetch_anew(worker);
 			break;
-		case DJK_EVENT_LOG:
+		case DJK_CONSUMER_LOG:
 			ereport(event->log_level <= 3 ? LOG : DEBUG1,
 					(errmsg_internal("djkafka consumer \"%s\": %s", worker->row->name, event->log_text)));
 			break;
-		case DJK_EVENT_NONE:
+		case DJK_CONSUMER_NONE:
 			break;
 	}
 }

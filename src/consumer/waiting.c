@@ -26,7 +26,7 @@
 /* ---------- the batch ---------- */
 
 static bool
-has_waiting(const DjkMember *worker, const DjkPosition *position)
+has_waiting(const DjkConsumerWorker *worker, const DjkPosition *position)
 {
 	const DjkAgainCursor *at = &worker->waiting_at;
 
@@ -65,7 +65,7 @@ fill_partition(DjkBatchPartition *partition, DjkPosition *position)
  * next in the round, in its order; *positions are theirs.
  */
 static DjkBatchPartition *
-find_partitions(DjkMember *worker, DjkPosition ***positions, int *n)
+find_partitions(DjkConsumerWorker *worker, DjkPosition ***positions, int *n)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;
@@ -92,7 +92,7 @@ find_partitions(DjkMember *worker, DjkPosition ***positions, int *n)
 }
 
 static DjkBatch *
-load_batch(DjkMember *worker, DjkBatchPartition *partitions, int n)
+load_batch(DjkConsumerWorker *worker, DjkBatchPartition *partitions, int n)
 {
 	DjkIdentity identity;
 	MemoryContext context = CurrentMemoryContext;
@@ -109,7 +109,7 @@ load_batch(DjkMember *worker, DjkBatchPartition *partitions, int n)
 /* ---------- what became of it ---------- */
 
 static void
-settle(DjkMember *worker, const DjkBatch *batch, DjkPosition **positions)
+settle(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions)
 {
 	for (int p = 0; p < batch->npartitions; p++)
 	{
@@ -127,7 +127,7 @@ has_helped(const DjkApplyResult *result)
 }
 
 static void
-finish(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
+finish(DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result)
 {
 	switch (result->status)
 	{
@@ -154,7 +154,7 @@ finish(DjkMember *worker, const DjkBatch *batch, const DjkApplyResult *result)
 
 /* All that waits has been tried, and nothing of it has failed since the first. */
 static void
-forget_vain(DjkMember *worker)
+forget_vain(DjkConsumerWorker *worker)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;
@@ -172,7 +172,7 @@ forget_vain(DjkMember *worker)
 
 /* A round is over: the next begins at once only if this one has helped. */
 static void
-end_round(DjkMember *worker)
+end_round(DjkConsumerWorker *worker)
 {
 	forget_vain(worker);
 	worker->positions->waiting = worker->waiting_left;
@@ -184,7 +184,7 @@ end_round(DjkMember *worker)
 
 /* What comes next in the round; NULL: nothing, it is over. */
 static DjkBatch *
-next_batch(DjkMember *worker, DjkPosition ***positions)
+next_batch(DjkConsumerWorker *worker, DjkPosition ***positions)
 {
 	DjkBatch   *batch = NULL;
 	int			n;
@@ -204,7 +204,7 @@ next_batch(DjkMember *worker, DjkPosition ***positions)
 }
 
 static void
-take_turn(DjkMember *worker, TimestampTz started)
+take_turn(DjkConsumerWorker *worker, TimestampTz started)
 {
 	DjkPosition **positions;
 	DjkApplyResult result;
@@ -228,7 +228,7 @@ take_turn(DjkMember *worker, TimestampTz started)
 }
 
 void
-djk_waiting_turn(DjkMember *worker, TimestampTz polled_at)
+djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 {
 	TimestampTz now;
 
@@ -245,13 +245,13 @@ djk_waiting_turn(DjkMember *worker, TimestampTz polled_at)
 }
 
 void
-djk_waiting_note_rows(DjkMember *worker)
+djk_waiting_note_rows(DjkConsumerWorker *worker)
 {
 	worker->waiting_due = 0;
 }
 
 long
-djk_waiting_ms(const DjkMember *worker, long limit_ms)
+djk_waiting_ms(const DjkConsumerWorker *worker, long limit_ms)
 {
 	TimestampTz at = worker->waiting_pause;
 

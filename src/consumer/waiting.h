@@ -15,12 +15,12 @@
  * batch collected.  Not where Kafka, which has heard of us last at 'polled_at',
  * comes first.
  */
-extern void djk_waiting_turn(DjkMember *worker, TimestampTz polled_at);
+extern void djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at);
 
 /* Rows were written, perhaps what something waits for. */
-extern void djk_waiting_note_rows(DjkMember *worker);
+extern void djk_waiting_note_rows(DjkConsumerWorker *worker);
 
 /* Until the next turn at most; a limit where nothing waits. */
-extern long djk_waiting_ms(const DjkMember *worker, long limit_ms);
+extern long djk_waiting_ms(const DjkConsumerWorker *worker, long limit_ms);
 
 #endif							/* DJK_WAITING_H */

@@ -52,7 +52,7 @@
 
 PGDLLEXPORT void djkafka_consumer_worker_main(Datum arg);
 
-static DjkMember *this_worker = NULL;
+static DjkConsumerWorker *this_worker = NULL;
 
 /* ---------- leaving ---------- */
 
@@ -69,7 +69,7 @@ close_consumer(int code, Datum arg)
 }
 
 pg_noreturn static void
-leave(DjkMember *worker, bool for_good, const char *reason)
+leave(DjkConsumerWorker *worker, bool for_good, const char *reason)
 {
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\", worker %d, leaves: %s",
@@ -83,7 +83,7 @@ leave(DjkMember *worker, bool for_good, const char *reason)
 
 /* The group is to share out its partitions anew; the state stays what it is. */
 pg_noreturn static void
-join_again(DjkMember *worker, const char *reason)
+join_again(DjkConsumerWorker *worker, const char *reason)
 {
 	ereport(LOG,
 			(errmsg("djkafka consumer \"%s\", worker %d, joins its group again: %s",
@@ -95,7 +95,7 @@ join_again(DjkMember *worker, const char *reason)
 
 /* What a wake-up may mean: asked to leave, or the definition has changed. */
 static void
-check_definition(DjkMember *worker)
+check_definition(DjkConsumerWorker *worker)
 {
 	DjkIdentity identity;
 	int64		revision;
@@ -122,7 +122,7 @@ check_definition(DjkMember *worker)
 }
 
 static void
-housekeep(DjkMember *worker)
+housekeep(DjkConsumerWorker *worker)
 {
 	if (djk_worker_housekeep())
 		leave(worker, false, "the settings were reloaded");
@@ -157,7 +157,7 @@ max_poll_interval(const DjkConnection *connection)
 }
 
 static void
-load_definition(DjkMember *worker)
+load_definition(DjkConsumerWorker *worker)
 {
 	DjkIdentity identity;
 	DjkProperty *options;
@@ -166,7 +166,7 @@ load_definition(DjkMember *worker)
 	djk_transaction_start();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_catalog_enter(&identity);
-	worker->row = djk_consumer_row_load(worker->args.consumer_id, worker->life);
+	worker->row = djk_consumer_row_load(worker->args.object_id, worker->life);
 	worker->extension = djk_catalog_extension();
 	if (worker->row != NULL)
 		djk_share_begin(&worker->share, worker->row);
@@ -204,7 +204,7 @@ load_definition(DjkMember *worker)
 }
 
 static void
-create_consumer(DjkMember *worker)
+create_consumer(DjkConsumerWorker *worker)
 {
 	DjkConsumerConfig config = {0};
 	MemoryContext old = MemoryContextSwitchTo(worker->life);
@@ -229,7 +229,7 @@ create_consumer(DjkMember *worker)
 
 /* Each topic and pattern of the routes once. */
 static void
-list_topics(DjkMember *worker)
+list_topics(DjkConsumerWorker *worker)
 {
 	worker->topics = MemoryContextAlloc(worker->life, worker->row->nroutes * sizeof(char *));
 	for (int i = 0; i < worker->row->nroutes; i++)
@@ -256,14 +256,14 @@ typedef struct Cause
 
 /* Before it has joined the library has nothing to tell but errors and log lines. */
 static void
-note_cause(DjkMember *worker, Cause *cause)
+note_cause(DjkConsumerWorker *worker, Cause *cause)
 {
 	DjkConsumerEvent event;
 
 	djk_consumer_drain_fd(worker->kafka);
 	while (djk_consumer_poll(worker->kafka, &event))
 	{
-		if (event.kind != DJK_EVENT_ERROR || event.error_class == DJK_KAFKA_FATAL)
+		if (event.kind != DJK_CONSUMER_ERROR || event.error_class == DJK_KAFKA_FATAL)
 			djk_member_take_event(worker, &event);
 		/* That all brokers are down is no cause. */
 		else if (strcmp(event.error.name, "_ALL_BROKERS_DOWN") != 0)
@@ -279,7 +279,7 @@ note_cause(DjkMember *worker, Cause *cause)
 }
 
 static void
-tell_unanswered(DjkMember *worker, const DjkError *error, const Cause *cause)
+tell_unanswered(DjkConsumerWorker *worker, const DjkError *error, const Cause *cause)
 {
 	if (cause->denied)
 		djk_member_set_state(worker, DJK_STATE_BROKEN, cause->text, DJK_DENIED_HINT);
@@ -298,7 +298,7 @@ tell_unanswered(DjkMember *worker, const DjkError *error, const Cause *cause)
  * broker cannot tell.
  */
 static void
-wait_for_group(DjkMember *worker)
+wait_for_group(DjkConsumerWorker *worker)
 {
 	int			cleared = 0;
 	Cause		cause = {0};
@@ -333,7 +333,7 @@ wait_for_group(DjkMember *worker)
 }
 
 static void
-subscribe(DjkMember *worker)
+subscribe(DjkConsumerWorker *worker)
 {
 	djk_consumer_subscribe(worker->kafka, worker->topics, worker->ntopics);
 	worker->subscribed = true;
@@ -352,7 +352,7 @@ load_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **heade
  * may hold more.
  */
 static bool
-fetch(DjkMember *worker)
+fetch(DjkConsumerWorker *worker)
 {
 	DjkConsumerEvent event;
 	TimestampTz started = 0;
@@ -385,7 +385,7 @@ fetch(DjkMember *worker)
  * a message of OFFSETS_TOPIC, so that of reading that topic it is not.
  */
 static void
-advise(DjkMember *worker)
+advise(DjkConsumerWorker *worker)
 {
 	DjkTopicPartition *list = palloc0(worker->collector.batch.npartitions * sizeof(DjkTopicPartition));
 	int			n = 0;
@@ -406,7 +406,7 @@ advise(DjkMember *worker)
 
 /* What the batch has done to the positions. */
 static void
-settle_positions(DjkMember *worker)
+settle_positions(DjkConsumerWorker *worker)
 {
 	for (int i = 0; i < worker->collector.batch.npartitions; i++)
 	{
@@ -427,7 +427,7 @@ settle_positions(DjkMember *worker)
 
 /* Before what is left of a batch is fetched again, Kafka hears of us. */
 static void
-fetch_again(DjkMember *worker)
+fetch_again(DjkConsumerWorker *worker)
 {
 	djk_positions_rewind(worker->positions);
 	djk_positions_suspend(worker->positions);
@@ -435,7 +435,7 @@ fetch_again(DjkMember *worker)
 }
 
 static void
-finish_batch(DjkMember *worker, const DjkApplyResult *result)
+finish_batch(DjkConsumerWorker *worker, const DjkApplyResult *result)
 {
 	settle_positions(worker);
 	if (result->applied > 0)
@@ -466,7 +466,7 @@ finish_batch(DjkMember *worker, const DjkApplyResult *result)
 }
 
 static void
-apply_batch(DjkMember *worker)
+apply_batch(DjkConsumerWorker *worker)
 {
 	DjkApplyResult result;
 
@@ -481,7 +481,7 @@ apply_batch(DjkMember *worker)
 }
 
 static void
-publish_now_and_then(DjkMember *worker, bool idle)
+publish_now_and_then(DjkConsumerWorker *worker, bool idle)
 {
 	TimestampTz now = djk_clock_now();
 
@@ -492,7 +492,7 @@ publish_now_and_then(DjkMember *worker, bool idle)
 }
 
 static long
-idle_wait_ms(const DjkMember *worker)
+idle_wait_ms(const DjkConsumerWorker *worker)
 {
 	long		wait = Min(IDLE_WAIT_MS, worker->max_poll_ms / 3);
 
@@ -508,7 +508,7 @@ idle_wait_ms(const DjkMember *worker)
 
 /* With nothing to do a while after the assignment or a retry, the fault seems to be gone. */
 static void
-end_proof(DjkMember *worker)
+end_proof(DjkConsumerWorker *worker)
 {
 	if (!worker->proving || worker->proof_from == 0 || worker->retry_at != 0 ||
 		!TimestampDifferenceExceeds(worker->proof_from, djk_clock_now(), PROOF_MS))
@@ -518,7 +518,7 @@ end_proof(DjkMember *worker)
 }
 
 static void
-wait_for_messages(DjkMember *worker)
+wait_for_messages(DjkConsumerWorker *worker)
 {
 	TimestampTz started = djk_clock_now();
 
@@ -528,7 +528,7 @@ wait_for_messages(DjkMember *worker)
 }
 
 static void
-run_loop(DjkMember *worker)
+run_loop(DjkConsumerWorker *worker)
 {
 	TimestampTz polled_at;
 	bool		more = true;
@@ -585,7 +585,7 @@ rejoins_before(const DjkWorkerArgs *args)
 static void
 run_consumer_worker(void *arg)
 {
-	DjkMember *worker = arg;
+	DjkConsumerWorker *worker = arg;
 
 	worker->args = djk_worker_args();
 	worker->proving = djk_slot_failed_before(worker->args.slot);
@@ -612,6 +612,6 @@ void
 djkafka_consumer_worker_main(Datum arg)
 {
 	djk_worker_init();
-	this_worker = MemoryContextAllocZero(TopMemoryContext, sizeof(DjkMember));
+	this_worker = MemoryContextAllocZero(TopMemoryContext, sizeof(DjkConsumerWorker));
 	djk_worker_run(run_consumer_worker, this_worker);
 }

@@ -60,16 +60,16 @@ typedef struct DjkTopicPartition
 
 typedef enum DjkConsumerEventKind
 {
-	DJK_EVENT_NONE,				/* the queue is empty: wait on the fd */
-	DJK_EVENT_MESSAGE,			/* topic, partition, offset and all else of a message */
-	DJK_EVENT_EOF,				/* topic, partition, offset = end of the partition */
-	DJK_EVENT_ASSIGN,			/* rebalance: partitions[] given (all, or more if cooperative) */
-	DJK_EVENT_REVOKE,			/* rebalance: partitions[] taken (all, or some if cooperative) */
-	DJK_EVENT_PARTITION_ERROR,	/* topic, partition, error; e.g. offset out of range.  partition
+	DJK_CONSUMER_NONE,			/* the queue is empty: wait on the fd */
+	DJK_CONSUMER_MESSAGE,			/* topic, partition, offset and all else of a message */
+	DJK_CONSUMER_EOF,			/* topic, partition, offset = end of the partition */
+	DJK_CONSUMER_ASSIGN,			/* rebalance: partitions[] given (all, or more if cooperative) */
+	DJK_CONSUMER_REVOKE,			/* rebalance: partitions[] taken (all, or some if cooperative) */
+	DJK_CONSUMER_PARTITION_ERROR,	/* topic, partition, error; e.g. offset out of range.  partition
 								 * is -1 if the topic as a whole is meant: unknown, denied */
-	DJK_EVENT_ERROR,			/* error, error_class: the whole consumer; only FATAL needs a new one */
-	DJK_EVENT_DOUBT,			/* topic: it was gone for a moment, and may be another one now */
-	DJK_EVENT_LOG				/* a line of the library: log_level, log_text */
+	DJK_CONSUMER_ERROR,			/* error, error_class: the whole consumer; only FATAL needs a new one */
+	DJK_CONSUMER_DOUBT,			/* topic: it was gone for a moment, and may be another one now */
+	DJK_CONSUMER_LOG			/* a line of the library: log_level, log_text */
 } DjkConsumerEventKind;
 
 typedef enum DjkConsumerErrorClass

@@ -162,7 +162,7 @@ take_message(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *ev
 	held->event = rkev;
 	held->message = message;
 
-	event->kind = DJK_EVENT_MESSAGE;
+	event->kind = DJK_CONSUMER_MESSAGE;
 	event->topic = rd_kafka_topic_name(message->rkt);
 	event->partition = message->partition;
 	event->offset = message->offset;
@@ -186,14 +186,14 @@ take_rebalance(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *
 
 	if (rd_kafka_event_error(rkev) == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
 	{
-		event->kind = DJK_EVENT_ASSIGN;
+		event->kind = DJK_CONSUMER_ASSIGN;
 		consumer->nowned = consumer->cooperative ? consumer->nowned + n : n;
 		consumer->revoking = false;
 	}
 	else
 	{
 		/* Partitions that were lost come this way too: the fence decides, not we. */
-		event->kind = DJK_EVENT_REVOKE;
+		event->kind = DJK_CONSUMER_REVOKE;
 		consumer->nowned = consumer->cooperative ? Max(consumer->nowned - n, 0) : 0;
 		consumer->revoking = true;
 	}
@@ -232,13 +232,13 @@ take_error(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *even
 	rd_kafka_topic_partition_t *where = rd_kafka_event_topic_partition(rkev);
 	char		reason[512] = "";
 
-	event->kind = DJK_EVENT_ERROR;
+	event->kind = DJK_CONSUMER_ERROR;
 	event->topic = NULL;
 	event->partition = -1;
 	event->offset = DJK_OFFSET_UNKNOWN;
 	if (where != NULL)
 	{
-		event->kind = DJK_EVENT_PARTITION_ERROR;
+		event->kind = DJK_CONSUMER_PARTITION_ERROR;
 		event->topic = pstrdup(where->topic);
 		event->partition = where->partition;
 		event->offset = where->offset;
@@ -246,7 +246,7 @@ take_error(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *even
 	}
 	if (code == RD_KAFKA_RESP_ERR__PARTITION_EOF && event->topic != NULL)
 	{
-		event->kind = DJK_EVENT_EOF;
+		event->kind = DJK_CONSUMER_EOF;
 		return true;
 	}
 
@@ -255,7 +255,7 @@ take_error(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *even
 	{
 		rd_kafka_resp_err_t cause = rd_kafka_fatal_error(consumer->handle->rk, reason, sizeof(reason));
 
-		event->kind = DJK_EVENT_ERROR;
+		event->kind = DJK_CONSUMER_ERROR;
 		event->error_class = DJK_KAFKA_FATAL;
 		djk_kafka_error_fill(&event->error, cause ? cause : code, reason[0] ? reason : text);
 		return true;
@@ -268,7 +268,7 @@ take_error(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *even
 		consumer->handle->stuck = true;
 	djk_kafka_error_fill(&event->error, code, text);
 	if (event->topic == NULL && (event->topic = topic_in_text(text)) != NULL)
-		event->kind = DJK_EVENT_PARTITION_ERROR;
+		event->kind = DJK_CONSUMER_PARTITION_ERROR;
 	return true;
 }
 
@@ -280,7 +280,7 @@ take_commit(rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR || code == RD_KAFKA_RESP_ERR__NO_OFFSET)
 		return false;
-	event->kind = DJK_EVENT_ERROR;
+	event->kind = DJK_CONSUMER_ERROR;
 	event->topic = NULL;
 	event->partition = -1;
 	event->offset = DJK_OFFSET_UNKNOWN;
@@ -313,11 +313,11 @@ take_log(rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 		const char *topic = strstr(text, "]: ");
 
 		topic = topic ? topic + strlen("]: ") : text;
-		event->kind = DJK_EVENT_DOUBT;
+		event->kind = DJK_CONSUMER_DOUBT;
 		event->topic = pnstrdup(topic, strcspn(topic, " "));
 		return true;
 	}
-	event->kind = DJK_EVENT_LOG;
+	event->kind = DJK_CONSUMER_LOG;
 	event->log_level = level;
 	event->log_text = text;
 	return true;
@@ -369,7 +369,7 @@ djk_consumer_poll(DjkConsumer *consumer, DjkConsumerEvent *event)
 		rkev = rd_kafka_queue_poll(consumer->handle->queue, 0);
 		if (rkev == NULL)
 		{
-			event->kind = DJK_EVENT_NONE;
+			event->kind = DJK_CONSUMER_NONE;
 			return false;
 		}
 		if (rd_kafka_event_type(rkev) == RD_KAFKA_EVENT_FETCH

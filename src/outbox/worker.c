@@ -130,7 +130,7 @@ load_definition(DjkSender *sender)
 	int			ntopics;
 
 	djk_worker_begin(&identity);
-	sender->outbox = djk_outbox_load(sender->args.consumer_id, sender->life);
+	sender->outbox = djk_outbox_load(sender->args.object_id, sender->life);
 	djk_home_load(&sender->home);
 	if (!djk_worker_is_listed())
 		djk_sender_leave(sender, "the database is not in djkafka.databases");

@@ -164,23 +164,23 @@ handle_event(Peek *peek, DjkConsumerEvent *event)
 {
 	switch (event->kind)
 	{
-		case DJK_EVENT_MESSAGE:
+		case DJK_CONSUMER_MESSAGE:
 			if (peek->follow || event->offset < end_of(peek, event->partition))
 				put_message(peek, event);
 			if (!peek->follow && event->offset + 1 >= end_of(peek, event->partition))
 				set_done(peek, event->partition);
 			djk_consumer_release(event->message.source);
 			break;
-		case DJK_EVENT_EOF:
+		case DJK_CONSUMER_EOF:
 			/* The last offsets before the end may be no messages. */
 			if (!peek->follow)
 				set_done(peek, event->partition);
 			break;
-		case DJK_EVENT_PARTITION_ERROR:
+		case DJK_CONSUMER_PARTITION_ERROR:
 			if (event->error_class != DJK_KAFKA_RETRIABLE)
 				djk_error_throw(&event->error);
 			break;
-		case DJK_EVENT_ERROR:
+		case DJK_CONSUMER_ERROR:
 			if (event->error_class == DJK_KAFKA_FATAL || event->error_class == DJK_KAFKA_DENIED)
 				djk_error_throw(&event->error);
 			break;

@@ -485,14 +485,14 @@ take_event(Run *run, DjkConsumerEvent *event)
 {
 	switch (event->kind)
 	{
-		case DJK_EVENT_MESSAGE:
+		case DJK_CONSUMER_MESSAGE:
 			take_message(run, event);
 			break;
-		case DJK_EVENT_EOF:
+		case DJK_CONSUMER_EOF:
 			take_end(run, find_partition(run, event->topic, event->partition), event);
 			break;
-		case DJK_EVENT_PARTITION_ERROR:
-		case DJK_EVENT_ERROR:
+		case DJK_CONSUMER_PARTITION_ERROR:
+		case DJK_CONSUMER_ERROR:
 			if (event->error_class == DJK_KAFKA_OUT_OF_RANGE && forget_anchor(run, event))
 				break;
 			if (event->error_class != DJK_KAFKA_RETRIABLE && event->error_class != DJK_KAFKA_OTHER)

@@ -150,7 +150,7 @@ put_worker(ReturnSetInfo *rsinfo, const DjkSlotStatus *s)
 	bool		nulls[17] = {false};
 
 	set_text(&values[0], &nulls[0], djk_kind_name(s->key.kind));
-	values[1] = Int64GetDatum(s->key.consumer_id);
+	values[1] = Int64GetDatum(s->key.object_id);
 	nulls[1] = s->key.kind != DJK_KIND_CONSUMER && s->key.kind != DJK_KIND_OUTBOX;
 	values[2] = Int32GetDatum(s->key.worker);
 	nulls[2] = s->key.kind != DJK_KIND_CONSUMER;

@@ -140,7 +140,7 @@ static bool
 same_key(const DjkSlotKey *a, const DjkSlotKey *b)
 {
 	return a->kind == b->kind && a->database == b->database &&
-		a->consumer_id == b->consumer_id && a->worker == b->worker;
+		a->object_id == b->object_id && a->worker == b->worker;
 }
 
 /* The slot if it is still of this generation, else NULL; lock held. */

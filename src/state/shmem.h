@@ -58,7 +58,7 @@ typedef struct DjkSlotKey
 {
 	DjkWorkerKind kind;
 	Oid			database;		/* InvalidOid: the launcher, the broker */
-	int64		consumer_id;	/* of an outbox worker: djkafka_outbox_server.id; 0: neither */
+	int64		object_id;		/* djkafka_consumer.id, or djkafka_outbox_server.id; 0: neither */
 	int			worker;			/* number within the consumer, from 1 */
 } DjkSlotKey;
 

@@ -51,7 +51,7 @@ PGDLLEXPORT void djkafka_supervisor_main(Datum arg);
 typedef struct Child
 {
 	DjkWorkerKind kind;			/* consumer or outbox */
-	int64		consumer_id;	/* or djkafka_outbox_server.id */
+	int64		object_id;		/* djkafka_consumer.id, or djkafka_outbox_server.id */
 	int			worker;
 	int			slot;
 	uint32		generation;
@@ -130,7 +130,7 @@ owner_problem(Oid owner, const char **hint)
 /* ---------- children ---------- */
 
 static Child *
-find_child(Supervisor *supervisor, DjkWorkerKind kind, int64 consumer_id, int worker)
+find_child(Supervisor *supervisor, DjkWorkerKind kind, int64 object_id, int worker)
 {
 	ListCell   *lc;
 
@@ -138,24 +138,24 @@ find_child(Supervisor *supervisor, DjkWorkerKind kind, int64 consumer_id, int wo
 	{
 		Child	   *child = lfirst(lc);
 
-		if (child->kind == kind && child->consumer_id == consumer_id && child->worker == worker)
+		if (child->kind == kind && child->object_id == object_id && child->worker == worker)
 			return child;
 	}
 	return NULL;
 }
 
 static Child *
-get_child(Supervisor *supervisor, DjkWorkerKind kind, int64 consumer_id, int worker)
+get_child(Supervisor *supervisor, DjkWorkerKind kind, int64 object_id, int worker)
 {
-	Child	   *child = find_child(supervisor, kind, consumer_id, worker);
-	DjkSlotKey	key = {kind, MyDatabaseId, consumer_id, worker};
+	Child	   *child = find_child(supervisor, kind, object_id, worker);
+	DjkSlotKey	key = {kind, MyDatabaseId, object_id, worker};
 	MemoryContext old = MemoryContextSwitchTo(TopMemoryContext);
 
 	if (child == NULL)
 	{
 		child = palloc0(sizeof(Child));
 		child->kind = kind;
-		child->consumer_id = consumer_id;
+		child->object_id = object_id;
 		child->worker = worker;
 		child->slot = -1;
 		supervisor->children = lappend(supervisor->children, child);
@@ -177,7 +177,7 @@ adopt_children(Supervisor *supervisor)
 	{
 		if (slots[i].key.kind == DJK_KIND_CONSUMER || slots[i].key.kind == DJK_KIND_OUTBOX)
 		{
-			Child	   *child = get_child(supervisor, slots[i].key.kind, slots[i].key.consumer_id, slots[i].key.worker);
+			Child	   *child = get_child(supervisor, slots[i].key.kind, slots[i].key.object_id, slots[i].key.worker);
 
 			child->running = slots[i].pid != 0;
 		}
@@ -204,7 +204,7 @@ set_child_state(Child *child, const char *consumer, DjkState state, const char *
 	child->told_state = state;
 	child->told_at = now;
 	event.kind = child->kind == DJK_KIND_CONSUMER ? "state" : "outbox";
-	event.consumer_id = child->kind == DJK_KIND_CONSUMER ? child->consumer_id : 0;
+	event.consumer_id = child->kind == DJK_KIND_CONSUMER ? child->object_id : 0;
 	event.consumer = child->kind == DJK_KIND_CONSUMER ? consumer : NULL;
 	event.partition = -1;
 	event.state = djk_state_name(state);
@@ -297,7 +297,7 @@ start_child(Child *child, const Wanted *wanted)
 	args.generation = child->generation;
 	args.database = MyDatabaseId;
 	args.owner = wanted->owner;
-	args.consumer_id = wanted->id;
+	args.object_id = wanted->id;
 	args.worker = child->worker;
 	if (is_consumer)
 		snprintf(name, sizeof(name), "djkafka consumer %s worker %d", wanted->name, child->worker);

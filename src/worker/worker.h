@@ -30,7 +30,7 @@ typedef struct DjkWorkerArgs
 	uint32		generation;
 	Oid			database;
 	Oid			owner;			/* InvalidOid: the bootstrap superuser */
-	int64		consumer_id;
+	int64		object_id;		/* djkafka_consumer.id, or djkafka_outbox_server.id */
 	int			worker;
 } DjkWorkerArgs;
 

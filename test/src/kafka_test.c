@@ -164,13 +164,13 @@ answer(DjkConsumer *consumer, DjkConsumerEvent *event, bool subset)
 		n = n / 2;
 	if (djk_consumer_is_cooperative(consumer))
 	{
-		if (event->kind == DJK_EVENT_ASSIGN)
+		if (event->kind == DJK_CONSUMER_ASSIGN)
 			djk_consumer_assign_more(consumer, event->partitions, n);
 		else
 			djk_consumer_assign_less(consumer, event->partitions, event->npartitions);
 	}
 	else
-		djk_consumer_assign(consumer, event->partitions, event->kind == DJK_EVENT_ASSIGN ? n : 0);
+		djk_consumer_assign(consumer, event->partitions, event->kind == DJK_CONSUMER_ASSIGN ? n : 0);
 }
 
 static char *
@@ -184,7 +184,7 @@ describe(DjkConsumerEvent *event)
 	appendStringInfoString(&s, kinds[event->kind]);
 	switch (event->kind)
 	{
-		case DJK_EVENT_MESSAGE:
+		case DJK_CONSUMER_MESSAGE:
 			appendStringInfo(&s, " %s/%d@" INT64_FORMAT " ", event->topic, event->partition, event->offset);
 			appendStringInfo(&s, "%.*s=%.*s", event->message.key_len, event->message.key ? event->message.key : "",
 							 event->message.value_len, event->message.value ? event->message.value : "");
@@ -197,22 +197,22 @@ describe(DjkConsumerEvent *event)
 									 headers[i].value_len, headers[i].value ? headers[i].value : "");
 			}
 			break;
-		case DJK_EVENT_EOF:
+		case DJK_CONSUMER_EOF:
 			appendStringInfo(&s, " %s/%d@" INT64_FORMAT, event->topic, event->partition, event->offset);
 			break;
-		case DJK_EVENT_ASSIGN:
-		case DJK_EVENT_REVOKE:
+		case DJK_CONSUMER_ASSIGN:
+		case DJK_CONSUMER_REVOKE:
 			for (int i = 0; i < event->npartitions; i++)
 				appendStringInfo(&s, " %s/%d", event->partitions[i].topic, event->partitions[i].partition);
 			break;
-		case DJK_EVENT_PARTITION_ERROR:
+		case DJK_CONSUMER_PARTITION_ERROR:
 			appendStringInfo(&s, " %s/%d@" INT64_FORMAT, event->topic, event->partition, event->offset);
 			/* fall through */
-		case DJK_EVENT_ERROR:
+		case DJK_CONSUMER_ERROR:
 			appendStringInfo(&s, " %s %s: %s", classes[event->error_class],
 							 unpack_sql_state(event->error.sqlstate), event->error.message);
 			break;
-		case DJK_EVENT_LOG:
+		case DJK_CONSUMER_LOG:
 			appendStringInfo(&s, " %d %s", event->log_level, event->log_text);
 			break;
 		default:
@@ -247,14 +247,14 @@ djkafka_test_kafka_poll(PG_FUNCTION_ARGS)
 			djk_consumer_drain_fd(consumer);
 			continue;
 		}
-		if (event.kind == DJK_EVENT_LOG && !PG_GETARG_BOOL(4))
+		if (event.kind == DJK_CONSUMER_LOG && !PG_GETARG_BOOL(4))
 			continue;
 		value = CStringGetTextDatum(describe(&event));
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
 		max--;
-		if (event.kind == DJK_EVENT_MESSAGE)
+		if (event.kind == DJK_CONSUMER_MESSAGE)
 			djk_consumer_release(event.message.source);
-		if ((event.kind == DJK_EVENT_ASSIGN || event.kind == DJK_EVENT_REVOKE) && strcmp(how, "none") != 0)
+		if ((event.kind == DJK_CONSUMER_ASSIGN || event.kind == DJK_CONSUMER_REVOKE) && strcmp(how, "none") != 0)
 			answer(consumer, &event, strcmp(how, "half") == 0);
 	}
 	return (Datum) 0;
@@ -304,12 +304,12 @@ djkafka_test_kafka_drain(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		while (n < batch && djk_consumer_poll(consumer, &event))
 		{
-			if (event.kind == DJK_EVENT_MESSAGE)
+			if (event.kind == DJK_CONSUMER_MESSAGE)
 			{
 				bytes += event.message.value_len;
 				held[n++] = event.message.source;
 			}
-			else if (event.kind == DJK_EVENT_PARTITION_ERROR || event.kind == DJK_EVENT_ERROR)
+			else if (event.kind == DJK_CONSUMER_PARTITION_ERROR || event.kind == DJK_CONSUMER_ERROR)
 				elog(WARNING, "%s", describe(&event));
 		}
 		if (n == 0)
@@ -427,7 +427,7 @@ djkafka_test_kafka_seek_check(PG_FUNCTION_ARGS)
 			CHECK_FOR_INTERRUPTS();
 			if (!djk_consumer_poll(consumer, &event))
 				continue;
-			if (event.kind != DJK_EVENT_MESSAGE)
+			if (event.kind != DJK_CONSUMER_MESSAGE)
 				continue;
 			if (event.offset != back.offset + seen)
 			{
