@@ -7,7 +7,7 @@ from pathlib import Path
 from lib.postgres import Cluster, Database
 from lib.values import document
 
-COMMITTED = Path(__file__).parents[2] / "docs" / "values.md"
+COMMITTED = Path(__file__).parents[3] / "docs" / "values.md"
 
 
 def test_values_become_what_is_documented(own_cluster: Callable[..., Cluster]) -> None:

@@ -1,135 +1,13 @@
-"""Defects that were found by trying to break things: each of these once hung, misled, or said nothing."""
+"""What is shown of workers: state, reason, lag, and when they are tried again."""
 
-import time
+from collections.abc import Callable
 
 import psycopg
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from lib.djkafka import explain, wait_count, wait_state, wait_value
+from lib.djkafka import wait_count, wait_state, wait_value, workers
 from lib.kafka import Client, Record
-from lib.postgres import Database
-from lib.process import stop_and_wait
-from lib.wait import stays_true, wait_until
-from lib.wire import Wire
-
-# Milliseconds of the first still fit into an int, but not with what is added; the last is all that an interval holds.
-LONG = ("24 days 20:31:23", "25 days", "1 year", "178000000 years")
-
-
-@pytest.mark.parametrize("timeout", LONG)
-def test_long_timeout(db: Database, kafka: Client, topic: str, timeout: str) -> None:
-    kafka.produce(topic, [Record("{}")])
-    db.query("CREATE TABLE item (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)")
-    db.query("SELECT djkafka_create_consumer('c', enabled => false)")
-    db.query("SELECT djkafka_create_route('c', %s, 'item', operation => 'insert')", topic)
-    with db.connect() as connection:
-        connection.execute("SET statement_timeout = '20 s'")
-        for call in (
-            "SELECT count(*) FROM djkafka_topics(topic_name => %s, timeout => %s)",
-            "SELECT count(*) FROM djkafka_peek(%s, timeout => %s)",
-            "SELECT applied FROM djkafka_run('c', until => 'eof', idle => %s, timeout => %s)",
-        ):
-            first = timeout if "idle" in call else topic
-            assert connection.execute(call, (first, timeout)).fetchall() == [(1,)]
-
-
-def test_long_timeout_can_be_cancelled(db: Database, wire: Wire) -> None:
-    db.query(f"CREATE SERVER hanging FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{wire.address}')", user="postgres")
-    db.query("GRANT USAGE ON FOREIGN SERVER hanging TO PUBLIC", user="postgres")
-    stop_and_wait(wire.process.pid)
-    with db.connect() as connection:
-        connection.execute("SET statement_timeout = '500 ms'")
-        start = time.monotonic()
-        with pytest.raises(psycopg.errors.QueryCanceled):
-            connection.execute("SELECT * FROM djkafka_topics('hanging', timeout => '25 days')")
-        assert time.monotonic() - start < 5
-
-
-OFFSETS = "__consumer_offsets"
-COORDINATOR_IS_COMING = (
-    KafkaError.NOT_COORDINATOR,
-    KafkaError.COORDINATOR_NOT_AVAILABLE,
-    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-)
-
-
-def make_offsets_topic(kafka: Client) -> None:
-    """Kafka makes its own topic when somebody first asks for a group, and leads its only partition a moment later."""
-    reader = kafka.consumer("first-group")
-
-    def is_led() -> bool:
-        try:
-            reader.committed([TopicPartition("none", 0)], timeout=20)
-        except KafkaException as error:
-            if error.args[0].code() not in COORDINATOR_IS_COMING:
-                raise
-            return False
-        return True
-
-    try:
-        wait_until(is_led, message=f"{OFFSETS} is led")
-    finally:
-        reader.close()
-    wait_until(lambda: kafka.partitions(OFFSETS) > 0, message=f"{OFFSETS} is in the metadata")
-
-
-def test_pattern_leaves_out_internal_topics(db: Database, kafka: Client, topic: str) -> None:
-    make_offsets_topic(kafka)
-    kafka.produce(topic, [Record("a")])
-    pattern = f"^({OFFSETS}|{topic})$"
-    db.query("CREATE TABLE log (topic text, value bytea)")
-    for consumer, enabled in (("worker", True), ("here", False)):
-        db.query("SELECT djkafka_create_consumer(%s, enabled => %s)", consumer, enabled)
-        db.query("SELECT djkafka_create_route(%s, %s, 'log', operation => 'insert', format => 'raw')", consumer, pattern)
-    wait_count(db, "log", 1)
-    assert db.query("SELECT applied FROM djkafka_run('here', until => 'eof')") == [(1,)]
-    assert db.query("SELECT DISTINCT topic FROM log") == [(topic,)]
-    assert db.query("SELECT DISTINCT topic FROM djkafka_offset") == [(topic,)]
-
-
-@pytest.mark.parametrize("wanted", [OFFSETS, "^__consumer_"])
-def test_internal_topic_that_is_asked_for(db: Database, own_broker, wanted: str) -> None:
-    """It is read, and does not grow by being read."""
-    broker = own_broker()
-    client = Client(broker.address)
-    client.create_topic("other")
-    make_offsets_topic(client)
-    db.query(f"CREATE SERVER own FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{broker.address}')", user="postgres")
-    db.query("GRANT USAGE ON FOREIGN SERVER own TO PUBLIC", user="postgres")
-    db.query('CREATE TABLE log (topic text, partition int, "offset" bigint)')
-    db.query("SELECT djkafka_create_consumer('c', server => 'own')")
-    db.query("SELECT djkafka_create_route('c', %s, 'log', operation => 'insert', format => 'raw')", wanted)
-    reader = client.consumer("somebody")
-    reader.commit(offsets=[TopicPartition("other", 0, 1)], asynchronous=False)
-    reader.close()
-    wait_until(lambda: db.value("SELECT count(*) > 0 FROM log"), message=lambda: f"{OFFSETS} is read\n{explain(db)}")
-    wait_until(lambda: db.value("SELECT lag FROM djkafka_status") == 0, message="all of it is read")
-    seen = db.value("SELECT count(*) FROM log")
-    stays_true(lambda: db.value("SELECT count(*) FROM log") < seen + 5, 2.0, "the topic grows by being read")
-
-
-def test_pattern_without_a_topic(db: Database, kafka: Client, unique) -> None:
-    topic = unique("matched")
-    pattern = f"^{topic}[[:digit:]]$"
-    db.query("CREATE TABLE log (topic text)")
-    db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'raw')", pattern)
-    found = wait_state(db, "waiting_for_topic")
-    assert found["reason"] == f'no topic matches the pattern "{pattern}"'
-    assert "matches" in found["hint"]
-    kafka.create_topic(f"{topic}7")
-    kafka.produce(f"{topic}7", [Record("a")])
-    wait_count(db, "log", 1)
-
-
-def test_pattern_that_the_library_cannot_read(db: Database, kafka: Client, topic: str) -> None:
-    """A row that no trigger has checked."""
-    db.query("CREATE TABLE log (topic text)")
-    db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'raw')", topic)
-    wait_state(db, "running")
-    db.query("ALTER TABLE djkafka_route DISABLE TRIGGER djkafka_route_validate", user="postgres")
-    db.query("UPDATE djkafka_route SET topic = '^(?=x)'", user="postgres")
-    found = wait_state(db, "broken")
-    assert "^(?=x)" in found["reason"] and "POSIX" in found["hint"]
+from lib.postgres import Cluster, Database
+from lib.wait import wait_until
 
 
 def test_max_workers_used_up(own_cluster, kafka: Client, topic: str, unique) -> None:
@@ -275,3 +153,16 @@ def test_server_that_is_altered(db: Database, kafka: Client, topic: str) -> None
     wait_state(db, "unreachable", "c")
     db.query(f"ALTER SERVER moved OPTIONS (SET bootstrap_servers '{kafka.address}')", user="postgres")
     wait_count(db, "log", 1)
+
+
+def test_slots_are_given_back(own_cluster: Callable[..., Cluster], kafka: Client, topic: str) -> None:
+    """A database that is dropped leaves no slot behind."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__max_workers=8)
+    for number in range(4):
+        db = Database(cluster, f"db{number}")
+        db.query("CREATE EXTENSION djkafka")
+        db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+        db.query("SELECT djkafka_create_consumer('c', workers => 3)")
+        db.query("SELECT djkafka_create_route('c', %s, 'item')", topic)
+        wait_until(lambda: len(workers(db, "c")) == 3, message=lambda: f"three workers run:\n{cluster.log()[-2000:]}")
+        db.destroy()

@@ -180,3 +180,25 @@ def test_errors_that_quote_the_message(db: Database, kafka: Client, topic: str, 
     wait_value(db, "SELECT max(attempt) >= 2 FROM djkafka_worker_status() WHERE kind = 'consumer'", True)
     assert cluster.log_size() - before < 100_000
     assert_audit(db)
+
+
+def test_constraint_that_changes_its_mind(db: Database, kafka: Client, topic: str) -> None:
+    """A constraint that passes when a piece is checked and fails in the end is not asked for ever."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    db.query("CREATE SEQUENCE asked")
+    db.query(
+        "CREATE FUNCTION moody() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.name = 'moody' AND nextval('public.asked') % 2 = 0 THEN RAISE check_violation; END IF;"
+        " RETURN NULL; END $$"
+    )
+    db.query(
+        "CREATE CONSTRAINT TRIGGER moody AFTER INSERT ON item DEFERRABLE INITIALLY DEFERRED"
+        " FOR EACH ROW EXECUTE FUNCTION moody()"
+    )
+    db.query("SELECT nextval('asked')")
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    kafka.produce(topic, [Record(to_json(id=1, name="moody")), Record(to_json(id=2, name="x"))])
+    wait_caught_up(db, kafka, topic)
+    wait_state(db, "running")
+    assert db.query("SELECT id FROM item ORDER BY id") == [(1,), (2,)]
+    assert_audit(db, 2)

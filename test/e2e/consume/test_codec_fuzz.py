@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[1] / "long" / "codec_fuzz.sh"
+SCRIPT = Path(__file__).resolve().parents[2] / "long" / "codec_fuzz.sh"
 
 
 def fuzz(messages: int) -> None:

@@ -2,7 +2,10 @@
 
 import threading
 import time
+from collections.abc import Callable
 
+import psycopg
+import pytest
 from lib.djkafka import to_json, wait_count
 from lib.kafka import Client, Record
 from lib.postgres import Cluster, Database
@@ -78,3 +81,14 @@ def test_extension_while_the_launcher_waits(own_cluster, kafka: Client, unique) 
     wait_until(lambda: db.workers("djkafka supervisor"), 10, "the database has its supervisor")
     for each in (creator, blocker, looker):
         each.close()
+
+
+def test_embedded_broker_without_preload(own_cluster: Callable[..., Cluster]) -> None:
+    """Naming the embedded broker where nothing was preloaded is an error, not a crash."""
+    cluster = own_cluster(shared_preload_libraries="")
+    with cluster.connect("postgres") as connection:
+        connection.execute("CREATE EXTENSION djkafka")
+        connection.execute("SET djkafka.bootstrap_servers = 'embedded'")
+        with pytest.raises(psycopg.DatabaseError, match="embedded broker is not running"):
+            connection.execute("SELECT * FROM djkafka_topics()")
+    assert not cluster.crashes()

@@ -1,4 +1,4 @@
-"""A topic lands in a table, live: the walking skeleton."""
+"""A topic lands in a table, live: the ways in which a consumer is used."""
 
 import json
 

@@ -1,0 +1,37 @@
+"""Members of a consumer's group: its own workers, and others."""
+
+from collections.abc import Callable
+
+from confluent_kafka import Consumer
+from lib.djkafka import to_json, wait_caught_up, wait_count, wait_state, wait_value, workers
+from lib.kafka import Client, Record
+from lib.postgres import Database
+from lib.wait import wait_until
+
+
+def test_member_without_client_id(db: Database, kafka: Client, topic: str) -> None:
+    """Somebody in the group whose client.id is empty is a foreign member, not a crash."""
+    member = Consumer({"bootstrap.servers": kafka.address, "group.id": topic, "client.id": ""})
+    member.subscribe([topic])
+    wait_until(lambda: member.poll(0.1) is None and member.assignment(), 30, lambda: "the foreign member has joined")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    db.query("SELECT djkafka_create_consumer('c', group_id => %s)", topic)
+    db.query("SELECT djkafka_create_route('c', %s, 'item')", topic)
+    kafka.produce(topic, [Record(to_json(id=1, name="x"))])
+    wait_state(db, "foreign_member", "c")
+    member.close()
+    wait_count(db, "item", 1)
+    wait_caught_up(db, kafka, topic, "c")
+
+
+def test_fewer_workers(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
+    """A worker that is not wanted any more gives its partitions back at once, not when its session times out."""
+    topic = kafka.create_topic(unique("topic"), partitions=2)
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    db.query("SELECT djkafka_create_consumer('c', workers => 2)")
+    db.query("SELECT djkafka_create_route('c', %s, 'item')", topic)
+    wait_value(db, "SELECT count(DISTINCT pid) FROM djkafka_partition_status WHERE pid IS NOT NULL", 2)
+    db.query("UPDATE djkafka_consumer SET workers = 1 WHERE name = 'c'")
+    wait_until(lambda: list(workers(db, "c")) == [1], message="one worker is left")
+    kafka.produce(topic, [Record(to_json(id=number), partition=number) for number in range(2)])
+    wait_count(db, "item", 2, timeout=15)
