@@ -119,7 +119,7 @@ COMMENT ON COLUMN @extschema@.djkafka_consumer.notify IS 'NOTIFY djkafka after a
 COMMENT ON COLUMN @extschema@.djkafka_consumer.batch_messages IS 'most messages in one transaction; null: the setting djkafka.batch_messages';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.batch_bytes IS 'most bytes in one transaction; null: the setting djkafka.batch_size';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.synchronous_commit IS 'true: a reader never sees a row that a crash could take back, at the price of a flush for each batch';
-COMMENT ON COLUMN @extschema@.djkafka_consumer.on_new_topic IS 'what becomes of a topic that was deleted and made anew: needs_decision, or earliest (it is read from its beginning)';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.on_new_topic IS 'what becomes of a topic that was deleted and made again: needs_decision, or earliest (it is read from its beginning)';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.revision IS 'raised by every change of the consumer or its routes; workers of an older revision leave';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer_id_seq', '');
@@ -475,7 +475,7 @@ ALTER TABLE @extschema@.djkafka_offset ENABLE ALWAYS TRIGGER djkafka_offset_guar
 
 CREATE FUNCTION @extschema@.djkafka_seek(name text, topic text, start_at text, partition integer DEFAULT NULL) RETURNS bigint
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION @extschema@.djkafka_seek IS 'moves partitions to earliest, latest, group, an offset or a time, at commit; counters start anew; returns how many partitions';
+COMMENT ON FUNCTION @extschema@.djkafka_seek IS 'moves partitions to earliest, latest, group, an offset or a time, at commit; counters start again; returns how many partitions';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_seek FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_seek TO @extowner@ WITH GRANT OPTION;
 
@@ -915,7 +915,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.djkafka_outbox_waiting TO @extowner@ WITH 
 
 CREATE FUNCTION @extschema@.djkafka_outbox_resend(message_id bigint) RETURNS bigint
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
-COMMENT ON FUNCTION @extschema@.djkafka_outbox_resend IS 'produces a dead message of the outbox anew; the new id';
+COMMENT ON FUNCTION @extschema@.djkafka_outbox_resend IS 'produces a dead message of the outbox again; the new id';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_outbox_resend FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_outbox_resend TO @extowner@ WITH GRANT OPTION;
 
@@ -1348,7 +1348,7 @@ SELECT c.name AS consumer,
                           CASE s.state WHEN 'no_worker_slot' THEN short.reason
                                        WHEN 'starting' THEN o.unseen END, sys.reason) END AS reason,
        CASE s.state
-            WHEN 'foreign_home' THEN 'Drop it here with djkafka_drop_consumer; to consume in this database too, subscribe anew.'
+            WHEN 'foreign_home' THEN 'Drop it here with djkafka_drop_consumer; to consume in this database too, subscribe again.'
             WHEN 'paused' THEN 'SELECT djkafka_resume(' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(c.name) OPERATOR(pg_catalog.||) ')'
             WHEN 'no_routes' THEN 'Add one with djkafka_subscribe or djkafka_create_route.'
             WHEN 'needs_decision' THEN 'Decide with djkafka_seek(consumer, topic, start_at, partition).'

@@ -16,7 +16,7 @@
  * itself fails, which only user code can make it, messages get a transaction
  * each.  A transaction that hits its time limit is halved, and the size is
  * remembered; so is one that has failed twice by nobody's fault.  An error that may be the definition's is tried once more with
- * the routes' states built anew.  What is nobody's fault, or may be the
+ * the routes' states built again.  What is nobody's fault, or may be the
  * definition's, is the caller's to wait for; after some batches that came to
  * nothing a message is given up (judge.c).
  *

@@ -46,7 +46,7 @@ condemn(DjkApply *apply, int message, int deaths)
 	error.sqlstate = DJK_ERRCODE_CRASHED;
 	error.message = psprintf("the server ended %d times while this message was applied", deaths);
 	error.detail = pstrdup("The worker left no error: it crashed, or was killed, by the system where memory was short.");
-	error.hint = pstrdup("The server log tells the signal. Look at the triggers, functions and extensions that the message runs through; when they are mended, give the message again.");
+	error.hint = pstrdup("The server log tells the signal. Look at the triggers, functions and extensions that the message runs through; when they are fixed, give the message again.");
 	apply->work[message].route = strictest_route(apply, apply->batch->partitions[apply->batch->messages[message].partition].topic);
 	djk_work_fail(apply, message, &error, NULL);
 	MemoryContextSwitchTo(old);

@@ -353,7 +353,7 @@ is_value_of(Oid type, const DjkColumn *column)
 /*
  * The values are taken as what the casts of build_evaluation() make of them,
  * but the text of an expression may have closed its cast.  Looked at with each
- * result, because a plan may be made anew with other types.
+ * result, because a plan may be made again with other types.
  */
 void
 djk_expressions_require_types(const DjkRouteState *state, TupleDesc desc)

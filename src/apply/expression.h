@@ -36,7 +36,7 @@ extern void djk_expressions_note_reads(DjkRouteState *state);
 
 /*
  * ERROR unless a result is of the types that the columns have.  Looked at with
- * each result, because a plan may be made anew with other types.
+ * each result, because a plan may be made again with other types.
  */
 extern void djk_expressions_require_types(const DjkRouteState *state, TupleDesc desc);
 

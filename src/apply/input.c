@@ -269,7 +269,7 @@ fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded
 		!value_datum(state, message, decoded, refused, &values[DJK_INPUT_VALUE], &nulls[DJK_INPUT_VALUE], error))
 		return false;
 	fill_signs(state, message, decoded, values, nulls);
-	/* decodes anew */
+	/* decodes again */
 	if (state->input_used[DJK_INPUT_KEY] &&
 		!key_datum(state, message, decoded, &values[DJK_INPUT_KEY], &nulls[DJK_INPUT_KEY], error))
 		return false;

@@ -240,7 +240,7 @@ end_attempt(const Savepoint *savepoint, bool keep)
 	CurrentResourceOwner = savepoint->owner;
 }
 
-/* In PG_CATCH: whoever catches the error after us ends a subtransaction of his own. */
+/* In PG_CATCH: whoever catches the error after us ends a subtransaction of its own. */
 pg_noreturn static void
 leave_attempt(const Isolation *isolation, const Savepoint *savepoint)
 {
@@ -452,7 +452,7 @@ refuse_violated(DjkApply *apply)
 			(errcode(edata->sqlerrcode),
 			 errmsg("%s", edata->message),
 			 edata->detail ? errdetail("%s", edata->detail) : 0,
-			 errhint("A deferred constraint is violated by what this transaction did before messages were applied. Mend that first, or apply messages in a transaction of their own.")));
+			 errhint("A deferred constraint is violated by what this transaction did before messages were applied. Fix that first, or apply messages in a transaction of their own.")));
 }
 
 /* Leaves in 'waiting' what fails whatever else is applied. */

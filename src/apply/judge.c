@@ -109,7 +109,7 @@ throw_broken(DjkApply *apply, int message, int route_index, const ErrorData *eda
 					djk_convert_shown(edata->message)),
 			 edata->detail ? errdetail("%s", djk_convert_shown(edata->detail)) : 0,
 			 edata->hint ? errhint("%s", djk_convert_shown(edata->hint)) :
-			 errhint("Mend the table, function or right it speaks of (as role \"%s\"), or the route; the consumer then goes on by itself.",
+			 errhint("Fix the table, function or right it speaks of (as role \"%s\"), or the route; the consumer then goes on by itself.",
 					 GetUserNameFromId(apply->consumer->owner, true))));
 }
 

@@ -19,7 +19,7 @@ extern bool djk_record_fence(DjkApply *apply);
 
 /*
  * Writes dead letters, moves the offsets behind message to - 1 and queues the
- * notifications.  The advances (palloc'd in batch_context, one a partition
+ * notifications.  The advances (palloc'd in batch_context, one per partition
  * that moved) are for djk_record_committed().
  */
 extern DjkOffsetAdvance *djk_record_write(DjkApply *apply, int from, int to, int *nadvances);

@@ -246,7 +246,7 @@ is_publish_function(Oid function)
 		djk_catalog_find(&extension, &schema) && get_func_namespace(function) == schema;
 }
 
-/* Of the user's triggers. Taken out of the relcache, which may build its own anew at any look into the catalog. */
+/* Of the user's triggers. Taken out of the relcache, which may build its own again at any look into the catalog. */
 static List *
 trigger_functions(Relation rel)
 {

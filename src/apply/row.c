@@ -177,7 +177,7 @@ put_default_key(DjkRowBuilder *builder, DjkRow *row)
 		{
 			const FormData_pg_attribute *att = TupleDescAttr(builder->state->rows_desc, c);
 
-			/* The state may be built anew before the row is written. */
+			/* The state may be built again before the row is written. */
 			row->values[c] = datumCopy(column->default_value, att->attbyval, att->attlen);
 			row->nulls[c] = false;
 		}

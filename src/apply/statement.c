@@ -10,7 +10,7 @@
  * own plan, kept in a hash table by kind and set.
  *
  * UPDATE, DELETE and INSERT of what is missing join the batch with the target.
- * Their plan would outlive the size it was made for, so it is made anew when
+ * Their plan would outlive the size it was made for, so it is made again when
  * what was written through it has doubled.  Where the order of rows can be seen,
  * the batch's is kept: a join that takes them as they come is the only one left
  * to the planner.
@@ -277,7 +277,7 @@ djk_statement_reads(DjkRouteState *state)
 }
 
 /*
- * A plan that is made anew is not looked at again: a function may return a set
+ * A plan that is made again is not looked at again: a function may return a set
  * by now, and its rows could be taken for those of other messages.
  */
 pg_noreturn void

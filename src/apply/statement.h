@@ -53,7 +53,7 @@ extern bool djk_statement_may_conflict(const DjkRouteState *state, const Bitmaps
 
 /*
  * Evaluates filter and expressions over 'input' (of state->input_desc).
- * Leaves SPI connected with the result in SPI_tuptable, one row a message:
+ * Leaves SPI connected with the result in SPI_tuptable, one row per message:
  * as expression.h has it; the caller calls SPI_finish().
  */
 extern void djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows);

@@ -43,7 +43,7 @@ typedef struct DjkMessage
 
 /*
  * The last message of a partition that was applied, by which the partition is
- * known again: a topic that was deleted and made anew has another one there, or
+ * known again: a topic that was deleted and made again has another one there, or
  * none.
  */
 typedef struct DjkAnchor

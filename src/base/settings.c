@@ -3,7 +3,7 @@
  * settings.c
  *	  Definition of the djkafka.* settings.
  *
- * One small call a setting, in alphabetical order within its group.  A wrong
+ * One small call per setting, in alphabetical order within its group.  A wrong
  * value is refused when it is set; what needs shared memory can only be set
  * before the server starts.
  *

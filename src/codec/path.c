@@ -21,21 +21,21 @@ is_text(const char *text, int text_len, const char *name, int len)
 static bool
 is_name(const DjkJsonString *scanned, const char *name, int len, MemoryContext context)
 {
-	const char *mended;
-	int			mended_len;
+	const char *clean;
+	int			clean_len;
 	const char *text;
 	int			text_len;
 	bool		is;
 
 	if (!scanned->escaped)
 		return is_text(scanned->text, scanned->len, name, len);
-	djk_json_replace_invalid(scanned->text, scanned->len, context, &mended, &mended_len);
-	is = djk_json_unescape(mended, mended_len, context, &text, &text_len, NULL) &&
+	djk_json_replace_invalid(scanned->text, scanned->len, context, &clean, &clean_len);
+	is = djk_json_unescape(clean, clean_len, context, &text, &text_len, NULL) &&
 		is_text(text, text_len, name, len);
 	if (text != NULL)
 		pfree(unconstify(char *, text));
-	if (mended != scanned->text)
-		pfree(unconstify(char *, mended));
+	if (clean != scanned->text)
+		pfree(unconstify(char *, clean));
 	return is;
 }
 

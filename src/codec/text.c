@@ -28,7 +28,7 @@ djk_text_server_takes_utf8(void)
 	return encoding == PG_UTF8 || encoding == PG_SQL_ASCII;
 }
 
-/* The server's own conversion; looked up once a process. */
+/* The server's own conversion; looked up once per process. */
 static Oid
 find_conversion(void)
 {

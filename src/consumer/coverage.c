@@ -10,7 +10,7 @@
  *
  * A difference that outlasts a rebalance is not going to pass by itself: the
  * worker with the lowest number then leaves the group and joins it again, which
- * makes the group share out everything anew.  Each time in a row it waits twice
+ * makes the group share out everything again.  Each time in a row it waits twice
  * as long before it does.  The count is kept as the slot's attempts, for the
  * worker that joins again is another process.
  *
@@ -205,9 +205,9 @@ rest(DjkConsumerWorker *worker, int64 ms)
 	worker->look_at = djk_clock_now() + ms * 1000;
 }
 
-/* Of those that are there the one with the lowest number mends. */
+/* Of those that are there the one with the lowest number acts. */
 static bool
-mends(DjkConsumerWorker *worker, const DjkGroupView *view)
+acts(DjkConsumerWorker *worker, const DjkGroupView *view)
 {
 	for (int i = 0; i < view->nmembers; i++)
 	{
@@ -227,7 +227,7 @@ patience_ms(const DjkConsumerWorker *worker)
 	return Min((int64) REJOIN_AFTER_MS << Min(worker->rejoins, 16), longest);
 }
 
-/* The difference is told, and mended when it has lasted. */
+/* The difference is told, and fixed when it has lasted. */
 static const char *
 take_difference(DjkConsumerWorker *worker, const DjkGroupView *view, const char *difference)
 {
@@ -239,7 +239,7 @@ take_difference(DjkConsumerWorker *worker, const DjkGroupView *view, const char 
 		worker->differs_since = now;
 	rejoin_at = worker->differs_since + patience_ms(worker) * 1000;
 	rest(worker, worker->rejoins == 0 ? LOOK_SOON_MS : LOOK_LATER_MS);
-	if (mends(worker, view) && now >= rejoin_at)
+	if (acts(worker, view) && now >= rejoin_at)
 	{
 		djk_slot_set_retry(djk_slot_mine(), worker->rejoins + 1, 0);
 		return difference;

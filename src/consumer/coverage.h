@@ -16,7 +16,7 @@
  */
 extern char *djk_coverage_difference(DjkConsumerWorker *worker, const DjkGroupView *view);
 
-/* The group is about to share out its partitions, or has done so: look anew. */
+/* The group is about to share out its partitions, or has done so: look again. */
 extern void djk_coverage_doubt(DjkConsumerWorker *worker);
 
 /* Something may be wrong: what is known holds until the next look, which comes soon. */

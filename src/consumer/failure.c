@@ -17,7 +17,7 @@
 
 #define RETRY_BASE_MS			100
 #define RETRY_DOUBTFUL_MS		1000
-#define RETRY_DOUBTFUL_MAX_MS	5000	/* so that what is mended goes on soon */
+#define RETRY_DOUBTFUL_MAX_MS	5000	/* so that what is fixed goes on soon */
 
 /* The message that failed, or the one that the batch has come to; NULL: there is none. */
 static const DjkMessage *
@@ -71,7 +71,7 @@ tell_remedy(const DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApp
 	switch (result->status)
 	{
 		case DJK_APPLY_STOPPED:
-			return psprintf("%s%son_error is stop: mend the cause, or go past the message with %s.",
+			return psprintf("%s%son_error is stop: fix the cause, or go past the message with %s.",
 							hint, space, tell_past(worker, batch, result));
 		case DJK_APPLY_DOUBTFUL:
 			return psprintf("%s%sIf it is the message alone: after %d more tries it becomes what on_error says, or go past it now with %s.",

@@ -110,7 +110,7 @@ take_revocation(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 		djk_positions_fetch(worker->positions);
 }
 
-/* What is fetched is fetched anew, from where the rows stand. */
+/* What is fetched is fetched again, from where the rows stand. */
 static void
 fetch_anew(DjkConsumerWorker *worker)
 {

@@ -28,7 +28,7 @@ extern void djk_member_look_for_brokers(DjkConsumerWorker *worker);
 extern void djk_member_look_for_short(DjkConsumerWorker *worker);
 
 /*
- * Fetches anew if some partition is to begin elsewhere.  Not at once for each of
+ * Fetches again if some partition is to begin elsewhere.  Not at once for each of
  * them, since all others begin again as well: there may be more in a moment.
  */
 #define DJK_MEMBER_ANEW_MS	200

@@ -87,7 +87,7 @@ extern bool djk_positions_in_vain(const DjkPositions *positions);
 
 /* Stops one partition until a person decides. */
 extern void djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *reason);
-/* Begins at the beginning of one that was made anew. */
+/* Begins at the beginning of one that was made again. */
 extern void djk_positions_restart(DjkPositions *positions, DjkPosition *position, const char *reason);
 
 /* Whether something of a topic is fetched as if the topic were the one that was read. */

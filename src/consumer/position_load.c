@@ -121,7 +121,7 @@ take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row
 	}
 }
 
-/* A topic that was deleted and made anew has another id. */
+/* A topic that was deleted and made again has another id. */
 static void
 take_topic_id(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row, const char *topic_id)
 {
@@ -130,7 +130,7 @@ take_topic_id(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row,
 	if (topic_id == NULL || row->topic_id == NULL || strcmp(row->topic_id, topic_id) == 0 || position->stopped ||
 		row->next_offset == DJK_OFFSET_UNRESOLVED)
 		return;
-	reason = psprintf("the topic was deleted and made anew: its id is %s, and was %s", topic_id, row->topic_id);
+	reason = psprintf("the topic was deleted and made again: its id is %s, and was %s", topic_id, row->topic_id);
 	if (!positions->consumer->new_topic_is_read)
 	{
 		djk_offset_stop(row->id, row->generation, reason);
@@ -433,7 +433,7 @@ take_answer(DjkPositions *positions, const Question *question, const DjkTopicPar
 {
 	DjkPosition *position = djk_positions_find(positions, answer->topic, answer->partition);
 
-	/* Taken away, or asked for anew, meanwhile. */
+	/* Taken away, or asked for again, meanwhile. */
 	if (position == NULL || position->question != question->number)
 		return;
 	position->question = 0;

@@ -81,7 +81,7 @@ leave(DjkConsumerWorker *worker, bool for_good, const char *reason)
 	proc_exit(0);
 }
 
-/* The group is to share out its partitions anew; the state stays what it is. */
+/* The group is to share out its partitions again; the state stays what it is. */
 pg_noreturn static void
 join_again(DjkConsumerWorker *worker, const char *reason)
 {
@@ -110,7 +110,7 @@ check_definition(DjkConsumerWorker *worker)
 	extension = djk_catalog_extension();
 	djk_worker_commit(&identity);
 	if (extension != worker->extension)
-		leave(worker, true, "the extension was made anew");
+		leave(worker, true, "the extension was made again");
 	if (revision < 0)
 		leave(worker, true, "the consumer was paused or dropped, or has fewer workers");
 	if (revision != worker->row->revision)

@@ -74,7 +74,7 @@ typedef enum DjkConsumerEventKind
 
 typedef enum DjkConsumerErrorClass
 {
-	DJK_KAFKA_FATAL,			/* destroy the handle and start anew */
+	DJK_KAFKA_FATAL,			/* destroy the handle and start again */
 	DJK_KAFKA_RETRIABLE,		/* passes: brokers down, leader moved */
 	DJK_KAFKA_OUT_OF_RANGE,		/* the wanted offset does not exist (auto.offset.reset=error) */
 	DJK_KAFKA_UNKNOWN_TOPIC,	/* topic or partition does not exist (yet) */
@@ -187,7 +187,7 @@ extern int64 djk_consumer_high_watermark(DjkConsumer *consumer, const char *topi
 extern char *djk_consumer_cluster_id(DjkConsumer *consumer, int timeout_ms);
 
 /*
- * The id of a topic, which one that is made anew under its name does not have,
+ * The id of a topic, which one that is made again under its name does not have,
  * in CurrentMemoryContext; NULL where library (before 2.3) or broker (before 2.8)
  * know none, or there is no answer within 'timeout_ms'.
  */

@@ -4,7 +4,7 @@
  *	  Errors of librdkafka: what they mean for us, and how they are reported.
  *
  * The library has some two hundred codes.  A worker needs to know five things
- * about one: start anew, wait, ask a person, wait for the topic, or change the
+ * about one: start again, wait, ask a person, wait for the topic, or change the
  * credentials.  Whatever is not listed is informative: it is shown, and the
  * library goes on by itself.
  *

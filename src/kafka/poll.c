@@ -292,8 +292,8 @@ take_commit(rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 }
 
 /*
- * That a topic is gone the library tells when it has looked up all topics anew.
- * One that was made anew by then is gone on with where the old one was, in
+ * That a topic is gone the library tells when it has looked up all topics again.
+ * One that was made again by then is gone on with where the old one was, in
  * silence.  That the leader of a partition does not know its topic any more it
  * tells at once, but in its debugging log alone: that is what consumer.c has it
  * write, of topics only.

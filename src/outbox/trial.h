@@ -14,7 +14,7 @@
  * Transactions in a row that failed and taught nothing, without another reason.
  * After a refusal that may happen once: the library goes on behind the sequence
  * numbers of what was refused, Kafka objects to the gap, and only the abort
- * after that makes it begin anew.
+ * after that makes it begin again.
  */
 #define DJK_VAIN_MAX	1
 

@@ -188,7 +188,7 @@ djk_sender_turn(DjkSender *sender)
 	if (outbox->extension != djk_catalog_extension())
 	{
 		djk_worker_commit(&identity);
-		djk_sender_leave(sender, "the extension was made anew");
+		djk_sender_leave(sender, "the extension was made again");
 	}
 	if (confirms)
 		confirm_batch(sender);

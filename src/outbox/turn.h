@@ -15,7 +15,7 @@
  * messages and now of held ones.  Returns whether there may be more to do.
  */
 extern bool djk_sender_turn(DjkSender *sender);
-/* Reads the next batch while Kafka works on this one, once a batch. */
+/* Reads the next batch while Kafka works on this one, once per batch. */
 extern void djk_sender_read_ahead(DjkSender *sender);
 /* Confirms it and claims nothing. */
 extern void djk_sender_confirm(DjkSender *sender);

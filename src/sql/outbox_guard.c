@@ -6,7 +6,7 @@
  * djkafka_produce checks what the tables cannot, above all the right to use the
  * server, and writes without triggers.  So whatever comes here was not
  * produced; nor was it refused by Kafka, and whoever sends what was refused again
- * would lend his rights to it.  A dump brings the outbox of another home, and
+ * would lend their rights to it.  A dump brings the outbox of another home, and
  * then no server that it names belongs to this one yet; nothing of it is sent.
  * One that is to belong to it waits until the dump is in.
  *

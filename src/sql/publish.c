@@ -282,7 +282,7 @@ djkafka_publish_trigger(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("djkafka_publish_trigger() is for the triggers that djkafka_publish() makes"),
 				 errdetail("They are told by their names and definitions."),
-				 errhint("Drop the trigger; UPDATE djkafka_publication SET enabled = enabled makes those of publications anew.")));
+				 errhint("Drop the trigger; UPDATE djkafka_publication SET enabled = enabled makes those of publications again.")));
 	if (changed_nothing(trigdata))
 		return PointerGetDatum(NULL);
 	state = djk_publish_acquire(id, trigdata->tg_relation);

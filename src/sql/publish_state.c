@@ -9,7 +9,7 @@
  * by the transaction's snapshot, which may be older than the invalidation.
  *
  * Expressions, casts to json and output functions are the table owner's or of
- * his choice, and whoever writes to the table makes them run.  They run as the
+ * their choice, and whoever writes to the table makes them run.  They run as the
  * owner, as index expressions do in maintenance commands: neither does an owner
  * get a writer's rights by them, nor does a writer need rights on what they
  * read.  The context is a security-restricted operation; search_path is the

@@ -11,7 +11,7 @@
  * rows may leave a key that the other keeps.  And so they are when the client's
  * command has published rows of the table before: the statement may have called
  * what did, by a function or by a trigger of another table, or PostgreSQL may
- * have put our trigger behind that of an INSERT which took a key anew.
+ * have put our trigger behind that of an INSERT which took a key again.
  *
  * Virtual columns (PostgreSQL 18) are computed by whoever reads the table.
  * Nobody does so for a transition table: reading one from it is an error.  Nor

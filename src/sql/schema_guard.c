@@ -5,7 +5,7 @@
  *
  * Statements on djkafka's tables name them, and run as their owner, who is a
  * superuser.  Whoever owns the schema could give its name to another one, with
- * tables and triggers of his own, just when a statement is planned.  DROP
+ * tables and triggers of their own, just when a statement is planned.  DROP
  * EXTENSION is held up by the lock that catalog.c takes; nothing is locked by
  * ALTER SCHEMA.
  *

@@ -5,8 +5,8 @@
  *
  * The table is gone through in the order of its key, in chunks of a transaction
  * each.  A chunk's rows are locked FOR SHARE when its messages are written, so
- * whoever changes one of them has either committed before, and it is his row
- * that is published, or writes his message after ours is committed.  A second
+ * whoever changes one of them has either committed before, and it is their row
+ * that is published, or writes the message after ours is committed.  A second
  * query makes the messages: the one that locks sees what expressions read in
  * other tables as it was before it waited.
  *

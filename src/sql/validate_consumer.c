@@ -152,7 +152,7 @@ check_identity(DjkCatalogRow *row, TriggerData *trigdata)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("home of a consumer cannot be changed"),
-					 errhint("Create the consumer anew in this database.")));
+					 errhint("Create the consumer again in this database.")));
 	}
 	return is_home;
 }

@@ -320,7 +320,7 @@ is_foreign(DjkCatalogRow *row)
 	return !check_home(row);
 }
 
-/* Sessions build anew what they derived from the publication. */
+/* Sessions build again what they derived from the publication. */
 static void
 invalidate(Oid relation)
 {

@@ -68,7 +68,7 @@ djk_catalog_find(Oid *extension, Oid *schema)
 /*
  * Finds the extension and keeps it until the transaction ends.  Statements name
  * their tables: where one waits for a table that is being dropped with the
- * extension, it would be planned anew for whatever has that name then, and run
+ * extension, it would be planned again for whatever has that name then, and run
  * by the tables' owner, who is a superuser, on tables that anybody has made.
  * So one of the extension's tables is locked before, by its number.  Not the
  * extension itself: a DROP EXTENSION locks that before it is looked whether it is
@@ -231,7 +231,7 @@ prepare_statement(DjkStatement *statement, Oid extension, Oid schema, const char
 	pfree(sql);
 }
 
-/* A schema that was renamed, or an extension made anew, needs new plans. */
+/* A schema that was renamed, or an extension made again, needs new plans. */
 static SPIPlanPtr
 find_plan(DjkStatement *statement)
 {

@@ -39,7 +39,7 @@ extern bool djk_catalog_find(Oid *extension, Oid *schema);
 extern char *djk_catalog_schema(void);
 extern char *djk_catalog_schema_name(void);
 /*
- * Tells this extension from one that was dropped and made anew, whose rows may
+ * Tells this extension from one that was dropped and made again, whose rows may
  * have the same ids; InvalidOid: there is none.
  */
 extern Oid	djk_catalog_extension(void);

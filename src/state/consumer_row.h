@@ -32,7 +32,7 @@ typedef struct DjkConsumerRow
 	int			batch_messages; /* effective */
 	int			batch_bytes;
 	bool		synchronous_commit;
-	bool		new_topic_is_read;	/* a topic that was made anew, from its beginning; else a person decides */
+	bool		new_topic_is_read;	/* a topic that was made again, from its beginning; else a person decides */
 	int64		revision;
 	DjkRouteRow *routes;		/* in the order they are tried */
 	int			nroutes;

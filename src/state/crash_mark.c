@@ -48,7 +48,7 @@ typedef struct Place
 	bool		again;			/* they waited in djkafka_parked */
 } Place;
 
-/* Whose it is: ids are given out again by an extension that is made anew. */
+/* Whose it is: ids are given out again by an extension that is made again. */
 typedef struct Owner
 {
 	Oid			database;

@@ -122,7 +122,7 @@ djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const c
 	/*
 	 * By these rows the next worker knows a message that takes the server down
 	 * (crash_mark.c).  Rows that the crash takes back have other ids when they are
-	 * made anew, and the deaths would be counted from one, for ever.
+	 * made again, and the deaths would be counted from one, for ever.
 	 */
 	if (djk_catalog_execute(&insert_offsets, values, NULL) > 0)
 		ForceSyncCommit();
@@ -161,7 +161,7 @@ djk_offset_mismatch(const DjkOffsetRow *row, bool embedded, const char *cluster_
 char *
 djk_offset_new_topic(const char *what)
 {
-	return psprintf("the topic was deleted and made anew, or has lost messages: %s", what);
+	return psprintf("the topic was deleted and made again, or has lost messages: %s", what);
 }
 
 bool

@@ -87,7 +87,7 @@ extern char *djk_offset_new_topic(const char *what);
 extern bool djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster_id,
 							   const pg_uuid_t *incarnation);
 
-/* Begins anew on another incarnation of the embedded broker. */
+/* Begins again on another incarnation of the embedded broker. */
 extern void djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation);
 
 /*
@@ -108,12 +108,12 @@ extern void djk_offset_stop(int64 id, int64 generation, const char *reason);
 /* Which topic the offsets of some rows belong to, by its id. */
 extern void djk_offset_note_topic(const DjkOffsetRow *rows, int n, const char *topic_id);
 
-/* Begins anew at the beginning, as a topic that was made anew is read; false if it was sought meanwhile. */
+/* Begins again at the beginning, as a topic that was made again is read; false if it was sought meanwhile. */
 extern bool djk_offset_restart(int64 id, int64 generation);
 
 /*
  * Stores a wish for the partitions of a topic (partition < 0: all known);
- * counters start anew.  Returns how many rows it changed.
+ * counters start again.  Returns how many rows it changed.
  */
 extern int	djk_offset_seek(int64 consumer_id, const char *topic, int partition, const char *start_at);
 

@@ -86,8 +86,8 @@ extern void djk_outbox_end_transaction(void);
 /*
  * What djkafka_outbox_server says of a server, as the worker knows it.  The
  * calls below change it and the other tables; djk_outbox_store() writes it
- * back, once a transaction.  If a transaction fails it is no longer true: the
- * worker ends and starts anew.
+ * back, once per transaction.  If a transaction fails it is no longer true: the
+ * worker ends and starts again.
  */
 typedef struct DjkOutbox
 {

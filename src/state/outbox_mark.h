@@ -38,7 +38,7 @@ extern bool djk_outbox_mark_sees(const DjkOutboxMark *mark, uint64 xid);
 /* The messages that 'after' sees and 'before' does not have ids above this. */
 extern int64 djk_outbox_mark_first(const DjkOutboxMark *before, const DjkOutboxMark *after);
 
-/* Message ids were given out anew: whatever it does not see may have any. */
+/* Message ids were given out again: whatever it does not see may have any. */
 extern void djk_outbox_mark_forget_ids(DjkOutboxMark *mark);
 
 /* Finds the floors of 'after' from those of 'before'. */

@@ -87,7 +87,7 @@ insert_server(const char *server, uint64 *oldest)
 /*
  * What waits for a server that has no row was not produced here: it is what a
  * dump brought, or somebody who may restore one wrote.  With the row it would be
- * sent, whether he may use the server or not: what is held, and what says to be
+ * sent, whether they may use the server or not: what is held, and what says to be
  * of a transaction that has not ended, or is still to come.  All else is behind
  * the row's position.  The lock on the name has waited for what is not committed.
  */

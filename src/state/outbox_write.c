@@ -5,16 +5,16 @@
  *
  * The current one of three tables is locked when a transaction writes its
  * first message, in the name of the whole transaction, so that the lock
- * outlives a savepoint that is rolled back.  Whoever truncates a table has its
- * exclusive lock, so he knows that no transaction that has written to it is
- * open; he never truncates the current table and never waits, and so nobody
- * waits for him: a writer that meets him has looked up the current table a
- * moment too early, and looks again.
+ * outlives a savepoint that is rolled back.  A worker that truncates a table has
+ * its exclusive lock, so it knows that no transaction that has written to it is
+ * open; it never truncates the current table and never waits, and so nobody
+ * waits for it: a writer that meets it has looked up the current table a moment
+ * too early, and looks again.
  *
- * Whoever deletes the row of a server waits for the writers of all three tables
- * and then holds off others until his transaction's end.  So he sees all that
- * was written by who knew the row, and who writes later looks for it anew.  One
- * at a time: he deletes from these tables, too.
+ * A session that deletes the row of a server waits for the writers of all three
+ * tables and then holds off others until its transaction's end.  So it sees all
+ * that was written by those who knew the row, and those who write later look for
+ * it again.  One at a time: it deletes from these tables, too.
  *
  * A transaction's id is assigned before its message ids are drawn.  The worker
  * relies on it: a transaction that began after it has looked has higher ids.
@@ -181,7 +181,7 @@ choose_table(void)
 
 /*
  * Another table is chosen if the first is gone: the transaction itself has
- * dropped the extension and made it anew, or rolled that back.
+ * dropped the extension and made it again, or rolled that back.
  */
 void
 djk_outbox_begin_writing(void)

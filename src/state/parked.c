@@ -277,7 +277,7 @@ djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 
 	" message_time, key, value, headers, sqlstate, message, detail, hint)" \
 	" SELECT g.consumer_id, c.name, g.route_id, g.topic, g.partition, g.\"offset\", g.message_time, g.key, g.value," \
 	" g.headers, coalesce(g.sqlstate, '23503'), coalesce(g.message, 'the message waited behind an earlier one of its key')," \
-	" 'Its partition was sought, or begins anew, while the message waited for a row that it refers to.'," \
+	" 'Its partition was sought, or begins again, while the message waited for a row that it refers to.'," \
 	" 'Unless it is read from Kafka again, give it once more with djkafka_dead_letter_retry(id).'" \
 	" FROM gone g JOIN @.djkafka_consumer c ON c.id = g.consumer_id ORDER BY g.topic, g.partition, g.\"offset\""
 

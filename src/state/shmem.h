@@ -9,7 +9,7 @@
  * next start has a state too.  A slot's generation tells its present user from
  * an earlier one.
  *
- * One lock guards it all: it is taken a few times a batch and once a status
+ * One lock guards it all: it is taken a few times per batch and once per status
  * query.
  *
  *-------------------------------------------------------------------------

@@ -11,7 +11,7 @@
  * definition or the settings change or it has run for a while.
  *
  * What it knows of a worker is in the worker's slot, so a supervisor that is
- * started anew finds the workers of its predecessor.
+ * started again finds the workers of its predecessor.
  *
  *-------------------------------------------------------------------------
  */
@@ -42,7 +42,7 @@
 
 #define LOOK_AGAIN_MS			60000
 #define RETRY_BASE_MS			1000
-#define BROKEN_RETRY_MAX_MS		5000	/* so that what is mended goes on soon */
+#define BROKEN_RETRY_MAX_MS		5000	/* so that what is fixed goes on soon */
 #define HEALTHY_AFTER_MS		30000	/* a run this long forgets earlier failures */
 #define TRIM_EVERY_MS			(3600 * 1000)
 

@@ -56,18 +56,18 @@ SELECT djkafka_drop_consumer('default');
 
 -- replaced: in columns, in jsonb at any depth, in names, in arrays and composites, in bytes that are no UTF-8
 CREATE TYPE pair AS (x text, y jsonb);
-CREATE TABLE mended (id int PRIMARY KEY, t text, c varchar(8), j jsonb, js json, a text[], p pair, w jsonb);
+CREATE TABLE fixed (id int PRIMARY KEY, t text, c varchar(8), j jsonb, js json, a text[], p pair, w jsonb);
 CREATE FUNCTION hexed(text) RETURNS text LANGUAGE sql AS $$ SELECT replace(replace($1, U&'\FFFD', '<FFFD>'), U&'\+01F600', '<1F600>') $$;
-SELECT djkafka_subscribe('mended', 'mended', invalid_text => 'replace', columns => $${"w": "value->'w'"}$$);
+SELECT djkafka_subscribe('fixed', 'fixed', invalid_text => 'replace', columns => $${"w": "value->'w'"}$$);
 SELECT send('{"id": 1, "t": "a\u0000b", "c": "\ud83d", "j": {"\u0000k": ["\ud83d\ud83d", "\ude00\ud83d", "\ud83d\ude00", "\\u0000", "\\\u0000"]}, "js": {"\u0000": 1}, "a": ["\u0000", "ok"], "p": {"x": "\udc00", "y": {"\udc00": "\u0000"}}, "w": ["\u0000"]}',
     '{"id": 2, "t": {"x": "\u0000"}, "j": "\u0000", "\u0000": 1}', '{"id": 3, "t": "\ud83dA\u0041\n\"", "j": 1e400000}', '{"id": 4, "t": "\uZZZZ"}',
     '\x7b226964223a352c2274223a2261ff62c3f09f98227d', '\x7b226964223a362c2274223a22f09f9880c0806564227d', '\x7b226964223a372c2274223a226500227d', '\x7b226964223a382c22ff223a317dff');
-SELECT id, hexed(t), hexed(c), hexed(j::text), hexed(js::text), hexed(a::text), hexed(p::text), hexed(w::text) FROM mended ORDER BY id;
+SELECT id, hexed(t), hexed(c), hexed(j::text), hexed(js::text), hexed(a::text), hexed(p::text), hexed(w::text) FROM fixed ORDER BY id;
 SELECT regexp_replace(dead_letters(), '\n.*', '');
-SELECT hexed(t) FROM (SELECT t FROM mended WHERE id = 5) x;
+SELECT hexed(t) FROM (SELECT t FROM fixed WHERE id = 5) x;
 UPDATE djkafka_route SET types = 'postgres';
 SELECT send('{"id": 9, "p": {"x": "\udc00", "y": {"\udc00": "\u0000"}}, "a": [["\u0000"]]}');
-SELECT hexed(a::text), hexed(p::text) FROM mended WHERE id = 9;
+SELECT hexed(a::text), hexed(p::text) FROM fixed WHERE id = 9;
 SELECT djkafka_drop_consumer('default');
 -- in keys of JSON; a key that is no text stays the bytes that it is
 CREATE TABLE keyed (id text PRIMARY KEY, k bytea, v text);

@@ -304,7 +304,7 @@ SELECT held, held_since IS NOT NULL, dead FROM djkafka_outbox_status WHERE serve
 SELECT verdict, state, reason, outbox FROM djkafka_health() WHERE outbox = 'settings';
 SELECT djkafka_outbox_discard(-2);
 
--- a server's row that is made anew, in a session that has seen the old one
+-- a server's row that is made again, in a session that has seen the old one
 SELECT djkafka_produce('t', 'v') IS NOT NULL;
 DELETE FROM djkafka_outbox_server WHERE server IS NULL; -- refused: messages wait for it
 TRUNCATE djkafka_outbox_server; -- refused: DELETE looks at each row
@@ -318,7 +318,7 @@ ROLLBACK TO SAVEPOINT a;
 COMMIT;
 SELECT count(*) FROM djkafka_outbox_server WHERE server IS NULL;
 
--- the extension made anew, in one session
+-- the extension made again, in one session
 DELETE FROM djkafka_home;
 CREATE SERVER elsewhere FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
 SELECT refused($$SELECT djkafka_produce('t', 'v', server => 'elsewhere')$$);

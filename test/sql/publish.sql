@@ -277,7 +277,7 @@ INSERT INTO shop_sale (number) VALUES ('silent');
 COMMIT;
 SELECT * FROM news();
 ALTER TABLE shop_sale ADD PRIMARY KEY (number);
-INSERT INTO shop_sale (number) VALUES ('mended');
+INSERT INTO shop_sale (number) VALUES ('fixed');
 SELECT key FROM news();
 DROP TABLE shop_sale;
 

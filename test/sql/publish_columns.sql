@@ -1,4 +1,4 @@
--- What a publication leaves out stays out, however its column is renamed or made anew.
+-- What a publication leaves out stays out, however its column is renamed or made again.
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set start :abs_srcdir '/sql/include/start.sql'
 \set ECHO none

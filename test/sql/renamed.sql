@@ -1,4 +1,4 @@
--- Columns of a target that are renamed: the route names them anew, and fields of the old name still fill them.
+-- Columns of a target that are renamed: the route names them again, and fields of the old name still fill them.
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set start :abs_srcdir '/sql/include/start.sql'
 \set ECHO none

@@ -47,7 +47,7 @@ SELECT partitions, lag, applied FROM djkafka_status WHERE consumer = 'default';
 SELECT give('[{"value": {"id": 1}}]');
 SELECT sum(next_offset), sum(applied) FROM djkafka_offset;
 
--- a seek stores the wish, begins counting anew, and tells
+-- a seek stores the wish, begins counting again, and tells
 SELECT revision FROM djkafka_consumer WHERE name = 'default' \gset
 SELECT djkafka_seek('default', 'status.items', 'latest');
 SELECT djkafka_seek('default', 'status.items', '42', 1), djkafka_seek('default', 'status.items', '2026-01-31 12:00+00', 2);

@@ -112,7 +112,7 @@ add(DjkApplyResult *total, const DjkApplyResult *result)
 	total->error = result->error;
 }
 
-/* As a worker that fetches anew from where it got to. */
+/* As a worker that fetches again from where it got to. */
 static void
 apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 {

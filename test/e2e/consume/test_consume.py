@@ -170,7 +170,7 @@ def test_pause_resume_seek(db: Database, kafka: Client, topic: str) -> None:
     wait_count(db, "log", 11)
     assert_audit(db, messages=11)
 
-    # the last five once more; counting begins anew
+    # the last five once more; counting begins again
     assert db.value("SELECT djkafka_seek('default', %s, '6')", topic) == 1
     wait_count(db, "log", 16)
     wait_caught_up(db, kafka, topic)

@@ -122,7 +122,7 @@ def test_killed_innocents(crashing: Database, kafka: Client, topic: str) -> None
 
 @pytest.mark.long
 def test_file_of_another(crashing: Database, kafka: Client, topic: str) -> None:
-    """A file that is damaged or of another size is made anew; the count lasts a restart with another size."""
+    """A file that is damaged or of another size is made again; the count lasts a restart with another size."""
     db = crashing
     cluster = db.cluster
     marks = cluster.data / "pg_stat_tmp" / "djkafka.marks"

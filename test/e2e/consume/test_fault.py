@@ -111,7 +111,7 @@ def test_trigger_that_breaks_in_steady_state(db: Database, kafka: Client, topic:
 
 
 def test_all_of_a_batch_fail(db: Database, kafka: Client, topic: str) -> None:
-    """A trigger that is broken from the first message on costs none while it is being mended."""
+    """A trigger that is broken from the first message on costs none while it is being fixed."""
     make_item(db)
     db.query("CREATE FUNCTION absent() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM no_such(); RETURN NEW; END'")
     db.query("CREATE TRIGGER absent BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION absent()")
@@ -192,7 +192,7 @@ def test_message_beside_the_flow_of_another_topic(db: Database, kafka: Client, t
 
 
 def test_definition_whose_error_is_of_another_class(db: Database, kafka: Client, topic: str) -> None:
-    """No replica identity is 55000: the table's fault, which waits until it is mended."""
+    """No replica identity is 55000: the table's fault, which waits until it is fixed."""
     db.query("CREATE TABLE item (id bigint NOT NULL, n int)")
     db.query("CREATE UNIQUE INDEX ON item (id)")
     db.query("SELECT djkafka_subscribe(%s, 'item', operation => 'mirror', key_columns => '{id}')", topic)
@@ -306,7 +306,7 @@ def test_group_does_not_wait_for_a_worker_that_waits(db: Database, kafka: Client
 
 @pytest.mark.parametrize("code", ["42501", pytest.param("40P01", marks=pytest.mark.long)])
 def test_lone_message_beside_busy_topics(own_cluster, kafka: Client, topic: str, unique, code: str) -> None:
-    """What other routes apply meanwhile does not make its tries begin anew."""
+    """What other routes apply meanwhile does not make its tries begin again."""
     cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__max_retry_interval="1s")
     db = Database(cluster, unique("db"))
     db.query("CREATE EXTENSION djkafka")

@@ -1,4 +1,4 @@
-"""A topic that is deleted and made anew is another one, however many messages it has."""
+"""A topic that is deleted and made again is another one, however many messages it has."""
 
 import time
 from collections.abc import Callable
@@ -106,7 +106,7 @@ def test_a_person_decides(db: Database, kafka: Client, topic: str, what: str, wh
     else:
         paused(db, lambda: make_anew(kafka, topic, NEW[what]))
     reason = wait_state(db, "needs_decision", "c")["reason"]
-    assert "made anew" in reason
+    assert "made again" in reason
     assert names(db) == OLD
     db.query("SELECT djkafka_seek('c', %s, 'earliest')", topic)
     wait_names(db, OLD + NEW[what])
@@ -172,7 +172,7 @@ def test_run(db: Database, kafka: Client, topic: str) -> None:
 
 
 def test_many_partitions_begin_together(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
-    """Each that is found is another reason to fetch anew, which all others begin again for; not so often."""
+    """Each that is found is another reason to fetch again, which all others begin again for; not so often."""
     partitions = 60
     topic = kafka.create_topic(unique("wide"), partitions)
     db.query("CREATE TABLE log (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, name text)")

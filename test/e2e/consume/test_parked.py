@@ -183,7 +183,7 @@ def test_deletion_waits_behind(db: Database, kafka: Client, topics: dict[str, st
 
 
 def test_parent_from_elsewhere(db: Database, kafka: Client, topics: dict[str, str]) -> None:
-    """It need not be djkafka that brings the parent, and a worker that is started anew knows what waits."""
+    """It need not be djkafka that brings the parent, and a worker that is started again knows what waits."""
     make_tables(db)
     subscribe(db, topics)
     kafka.produce(topics["child"], children(range(20)))

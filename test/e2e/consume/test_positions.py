@@ -116,7 +116,7 @@ class Route:
         else:
             self.wire.destroy()
 
-    def mend(self, how: str) -> None:
+    def fix(self, how: str) -> None:
         if how == "lost":
             self.wire.process.send_signal(signal.SIGCONT)
         else:
@@ -168,7 +168,7 @@ def test_leader_out_of_reach(
     wait_count(db, "log", 3, timeout=3)
     stays_true(is_told, 8, "what is read beside it is no proof")
 
-    route.mend(how)
+    route.fix(how)
     wait_state(db, "running", timeout=60)
     client.produce(topic, [Record("late", partition=1)])
     wait_count(db, "log", 4, timeout=30)

@@ -18,4 +18,4 @@ def test_values_become_what_is_documented(own_cluster: Callable[..., Cluster]) -
     if "DJK_WRITE_VALUES" in os.environ:
         Path(os.environ["DJK_WRITE_VALUES"]).write_text(found)
         return
-    assert found.splitlines() == COMMITTED.read_text().splitlines(), "docs/values.md is not right: scripts/values writes it anew"
+    assert found.splitlines() == COMMITTED.read_text().splitlines(), "docs/values.md is not right: scripts/values writes it again"

@@ -226,7 +226,7 @@ class Database:
         wait_until(is_back, 60, lambda: f"the server is back; its log ends:\n{self.cluster.log()[-3000:]}")
 
     def connection(self, user: str) -> psycopg.Connection:
-        """The kept connection of a user, made anew where the server closed it."""
+        """The kept connection of a user, made again where the server closed it."""
         kept = self._connections.get(user)
         if kept is None or kept.closed:
             kept = self._connections[user] = self.connect(user)

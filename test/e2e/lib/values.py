@@ -46,7 +46,7 @@ What each kind of JSON value becomes in a column of each type; the rules are in 
 
 The types `mood`, `positive` and `pair` are examples: an enum (`sad`, `ok`), a domain over `integer` with `CHECK (VALUE > 0)`, and a composite type `(a int, b text)`.
 
-The tables are what a server has done with these messages, with `time_zone => 'UTC'` and no other option (`test/e2e/consume/test_values.py`, which fails when they are not right; `scripts/values` writes them anew).
+The tables are what a server has done with these messages, with `time_zone => 'UTC'` and no other option (`test/e2e/consume/test_values.py`, which fails when they are not right; `scripts/values` writes them again).
 """
 
 TIMED_HEAD = """

@@ -46,7 +46,7 @@ def broken(db: Database, kafka: Client, topic: str, named: str) -> None:
     assert ("critical", "default", True) in verdicts
 
 
-def mended(db: Database, kafka: Client, topic: str, table: str = "item") -> None:
+def fixed(db: Database, kafka: Client, topic: str, table: str = "item") -> None:
     """It goes on by itself, with every message."""
     wait_caught_up(db, kafka, topic, timeout=90)
     wait_state(db, "running")
@@ -59,7 +59,7 @@ def test_column_dropped(items: Database, kafka: Client, topic: str) -> None:
     items.query("ALTER TABLE item DROP COLUMN name")
     broken(items, kafka, topic, "name")
     items.query("ALTER TABLE item ADD COLUMN name text")
-    mended(items, kafka, topic)
+    fixed(items, kafka, topic)
 
 
 def test_table_dropped(items: Database, kafka: Client, topic: str) -> None:
@@ -67,21 +67,21 @@ def test_table_dropped(items: Database, kafka: Client, topic: str) -> None:
     broken(items, kafka, topic, "item")
     items.query("CREATE TABLE item (id bigint PRIMARY KEY, name text, price numeric)")
     items.query("UPDATE djkafka_route SET target = 'item'")
-    mended(items, kafka, topic)
+    fixed(items, kafka, topic)
 
 
 def test_right_revoked(items: Database, kafka: Client, topic: str) -> None:
     items.query(f"REVOKE INSERT, UPDATE ON item FROM {items.owner}")
     broken(items, kafka, topic, "item")
     items.query(f"GRANT INSERT, UPDATE ON item TO {items.owner}")
-    mended(items, kafka, topic)
+    fixed(items, kafka, topic)
 
 
 def test_key_dropped(items: Database, kafka: Client, topic: str) -> None:
     items.query("ALTER TABLE item DROP CONSTRAINT item_pkey")
     broken(items, kafka, topic, "item")
     items.query("ALTER TABLE item ADD PRIMARY KEY (id)")
-    mended(items, kafka, topic)
+    fixed(items, kafka, topic)
 
 
 def test_function_of_a_mapping_dropped(db: Database, kafka: Client, topic: str) -> None:
@@ -94,7 +94,7 @@ def test_function_of_a_mapping_dropped(db: Database, kafka: Client, topic: str) 
     db.query("DROP FUNCTION shout(text)")
     broken(db, kafka, topic, "shout")
     db.query(make)
-    mended(db, kafka, topic)
+    fixed(db, kafka, topic)
     assert db.value("SELECT name FROM item WHERE id = 5") == "B"
 
 
@@ -104,7 +104,7 @@ def test_table_renamed_and_altered(items: Database, kafka: Client, topic: str) -
     items.query("ALTER TABLE thing ADD COLUMN extra text DEFAULT 'x'")
     items.query("ALTER TABLE thing ALTER COLUMN price TYPE double precision")
     kafka.produce(topic, [Record(to_json(id=number, name="b", price=2, extra="y")) for number in range(2, 12)])
-    mended(items, kafka, topic, "thing")
+    fixed(items, kafka, topic, "thing")
     assert items.value("SELECT count(*) FROM thing WHERE extra = 'y'") == 10
 
 
@@ -119,7 +119,7 @@ def test_columns_renamed(items: Database, kafka: Client, topic: str) -> None:
         kafka.produce(topic, [Record(to_json(id=first + 50 + number, name="x", price=1)) for number in range(50)])
         first += 100
     kafka.produce(topic, [Record(to_json(code=5000, title="new", cost=7))])
-    wait_until(lambda: items.value("SELECT count(*) FROM item WHERE code = 5000") == 1, message="what is named anew has come")
+    wait_until(lambda: items.value("SELECT count(*) FROM item WHERE code = 5000") == 1, message="what is named again has come")
     assert items.query("SELECT count(*), count(title), count(cost) FROM item") == [(302, 302, 302)]
     assert items.query("SELECT * FROM djkafka_dead_letter") == []
     assert items.value("SELECT include FROM djkafka_route") == ["code", "title", "cost"]
@@ -137,7 +137,7 @@ def test_fields_without_a_column(items: Database, kafka: Client, topic: str) -> 
     assert items.query(query.format("djkafka_status")) == [(4, 2)]
     assert_audit(items, 4)
     items.query("SELECT djkafka_seek('default', %s, 'latest')", topic)
-    wait_until(lambda: items.query(query.format("djkafka_offset")) == [(0, 0)], message="counters begin anew")
+    wait_until(lambda: items.query(query.format("djkafka_offset")) == [(0, 0)], message="counters begin again")
 
 
 def test_transient_error_waits(items: Database, kafka: Client, topic: str) -> None:
@@ -155,7 +155,7 @@ def test_transient_error_waits(items: Database, kafka: Client, topic: str) -> No
     assert found["next_retry"] is not None and found["last_error"]
     blocker.execute("COMMIT")
     blocker.close()
-    mended(items, kafka, topic)
+    fixed(items, kafka, topic)
 
 
 def test_serialization_and_cancel(items: Database, kafka: Client, topic: str) -> None:
@@ -167,7 +167,7 @@ def test_serialization_and_cancel(items: Database, kafka: Client, topic: str) ->
     )
     items.query("CREATE TRIGGER fail BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION fail_twice()")
     kafka.produce(topic, [Record(to_json(id=number, name="b", price=2)) for number in range(2, 12)])
-    mended(items, kafka, topic)
+    fixed(items, kafka, topic)
     assert items.value("SELECT last_value FROM tries") >= 12
 
 

@@ -242,7 +242,7 @@ def test_own_offsets(hostile: Database, kafka: Client, topic: str) -> None:
 @pytest.mark.parametrize("place", ["column", "filter"])
 @pytest.mark.parametrize("rows", [(2, 0), (0, 2), (2, 2)])
 def test_function_becomes_a_set(hostile: Database, kafka: Client, topic: str, place: str, rows: tuple[int, int]) -> None:
-    """A plan that is made anew gives no message the row of another."""
+    """A plan that is made again gives no message the row of another."""
     scalar = "CREATE FUNCTION pick(jsonb) RETURNS {} LANGUAGE plpgsql AS $$ BEGIN RETURN {}; END $$"
     answer = ("text", "$1->>'name'") if place == "column" else ("boolean", "true")
     hostile.query(scalar.format(*answer))

@@ -87,7 +87,7 @@ def test_outbox_of_large_headers(db: Database, kafka: Client, topic: str) -> Non
     ],
 )
 def test_default_of_a_key_is_the_rows_own(own_cluster, unique, monkeypatch, column: str, default: str) -> None:
-    """A route is built anew in the middle of a batch, here because of a schema: what is freed then is overwritten."""
+    """A route is built again in the middle of a batch, here because of a schema: what is freed then is overwritten."""
     monkeypatch.setenv("MALLOC_PERTURB_", "165")
     db = Database(own_cluster(), unique("db"))
     db.query("CREATE EXTENSION djkafka")

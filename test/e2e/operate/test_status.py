@@ -66,7 +66,7 @@ def test_running_without_a_reason(db: Database, kafka: Client, topic: str, clust
 
 
 def test_reload_forgets_failures(own_cluster, kafka: Client, topic: str, unique) -> None:
-    """Whoever mends a setting does not wait for the backoff."""
+    """Whoever fixes a setting does not wait for the backoff."""
     cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__properties='{"receive.message.max.bytes": 1000}')
     db = Database(cluster, unique("db"))
     db.query("CREATE EXTENSION djkafka")

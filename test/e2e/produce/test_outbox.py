@@ -251,7 +251,7 @@ def test_row_made_anew(db: Database, kafka: Client, topic: str, server: str, uni
             return False
         return True
 
-    # The row that is made anew is not behind what has ended since this began.
+    # The row that is made again is not behind what has ended since this began.
     holder = db.connect()
     holder.execute("BEGIN")
     holder.execute("SELECT pg_current_xact_id()")

@@ -13,7 +13,7 @@ Shape = dict[str, Any]
 # What is known to depend on batches and is kept out.  DJK_APPLY_WITH=name,name lets it in.
 EXCLUDED = {
     # A message that is refused alone by a deferred constraint passes in a piece with a later one
-    # of its key that mends it, so who is to blame depends on where halving cuts.  Without it a
+    # of its key that fixes it, so who is to blame depends on where halving cuts.  Without it a
     # case whose constraints are deferred is compared where its batch fails no message at all.
     "deferred_culprits": "batches with deferred constraints that fail some messages",
 }

@@ -6,7 +6,7 @@ Then all is what it is with batches of one message: rows, what became of each ke
 after the other, dead letters, counts, keys that were told, and what still waited.
 
 Kept out is what is other by nature (docs/concepts.md, "Batches"): rows that are deleted while
-others may wait for them, and a want that a later message of the batch may mend, where the
+others may wait for them, and a want that a later message of the batch may fix, where the
 constraint is deferred.
 """
 
