@@ -116,7 +116,9 @@ djkafka_outbox_server_guard(PG_FUNCTION_ARGS)
 				 errhint("Use DELETE, which sees whether messages wait for a server.")));
 	if (TRIGGER_FIRED_FOR_STATEMENT(trigdata->tg_event))
 	{
-		djk_outbox_lock_out_writers();
+		/* With a server that is dropped none can be written. */
+		if (!djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
+			djk_outbox_lock_out_writers();
 		return PointerGetDatum(NULL);
 	}
 	row = djk_catalog_row_new(trigdata, "server");

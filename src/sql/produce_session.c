@@ -67,6 +67,7 @@ struct DjkProduceServer
 	Size		max_bytes;
 	bool		has_row;
 	SubTransactionId row_subid; /* where the row was seen; invalid: in one that committed */
+	bool		is_kept;		/* until the transaction's end nobody drops or renames it */
 
 	/* the last message of this transaction, and of the last that committed */
 	int64		this_id;
@@ -87,7 +88,7 @@ static Oid	server_table = InvalidOid;
 
 /* The current transaction's; first_id 0: it has written nothing. */
 static Committed current;
-static bool current_saw_row = false;
+static bool current_saw_server = false;
 
 static Committed *committed = NULL;
 static int	ncommitted = 0;
@@ -126,7 +127,7 @@ end_transaction(XactEvent event, void *arg)
 
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	if (current.first_id == 0 && !current_saw_row)
+	if (current.first_id == 0 && !current_saw_server)
 		return;
 	for (DjkProduceServer *server = servers; server != NULL; server = server->next)
 	{
@@ -139,21 +140,25 @@ end_transaction(XactEvent event, void *arg)
 		if (!commits && server->row_subid != InvalidSubTransactionId)
 			server->has_row = false;
 		server->row_subid = InvalidSubTransactionId;
+		server->is_kept = false;
 	}
 	if (commits && current.first_id != 0)
 		remember_committed();
 	current.first_id = 0;
-	current_saw_row = false;
+	current_saw_server = false;
 }
 
 static void
 end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
 {
-	if (!current_saw_row ||
+	if (!current_saw_server ||
 		(event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB))
 		return;
 	for (DjkProduceServer *server = servers; server != NULL; server = server->next)
 	{
+		/* Perhaps by a lock that has gone with it. */
+		if (event == SUBXACT_EVENT_ABORT_SUB)
+			server->is_kept = false;
 		if (server->row_subid != subid)
 			continue;
 		if (event == SUBXACT_EVENT_ABORT_SUB)
@@ -232,6 +237,19 @@ look_up(DjkProduceServer *server)
 	server->generation = now;
 }
 
+/*
+ * Who drops or renames the server waits for us, and for nobody who produces for
+ * another one; so does nobody for him.
+ */
+static void
+keep_name(DjkProduceServer *server)
+{
+	if (server->name == NULL || server->is_kept)
+		return;
+	djk_connection_require_kept(server->name, server->role);
+	server->is_kept = current_saw_server = true;
+}
+
 static void
 require_row(DjkProduceServer *server)
 {
@@ -240,7 +258,7 @@ require_row(DjkProduceServer *server)
 		djk_wake_at_commit();
 	server->has_row = true;
 	server->row_subid = GetCurrentSubTransactionId();
-	current_saw_row = true;
+	current_saw_server = true;
 }
 
 /* Finds out what is not known, or no longer. */
@@ -284,6 +302,8 @@ djk_produce_server(const char *name, Oid role)
 		warn_not_preloaded();
 		server = make_server(name, role);
 	}
+	/* Before its row, as who drops it. */
+	keep_name(server);
 	refresh(server);
 	return server;
 }

@@ -109,7 +109,10 @@ require_no_messages(const char *server)
 				 errhint("Decide with djkafka_outbox_resend or djkafka_outbox_discard.")));
 }
 
-/* Waits for transactions that have produced, and for one that makes the server's row. */
+/*
+ * Whoever has produced for the server in an open transaction was waited for by
+ * DROP and ALTER, which lock it; here it is one who restores a message.
+ */
 static void
 remove_outbox(const char *server)
 {
@@ -122,7 +125,6 @@ remove_outbox(const char *server)
 	djk_catalog_leave(&identity);
 	if (!own)
 		return;
-	djk_outbox_lock_out_writers();
 	require_no_messages(server);
 	djk_outbox_remove_server(server);
 }
