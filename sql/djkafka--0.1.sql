@@ -656,6 +656,7 @@ GRANT USAGE, SELECT, UPDATE ON @extschema@.djkafka_event_id_seq TO @extowner@ WI
 --
 
 CREATE SEQUENCE @extschema@.djkafka_outbox_id_seq;
+SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_outbox_id_seq', '');
 REVOKE ALL ON @extschema@.djkafka_outbox_id_seq FROM PUBLIC;
 GRANT SELECT ON @extschema@.djkafka_outbox_id_seq TO @extowner@ WITH GRANT OPTION;
 GRANT USAGE, UPDATE ON @extschema@.djkafka_outbox_id_seq TO @extowner@ WITH GRANT OPTION;
@@ -877,27 +878,38 @@ CREATE TRIGGER djkafka_outbox_server_wake AFTER INSERT OR UPDATE OF enabled, dec
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.djkafka_wake_trigger();
 ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outbox_server_wake;
 
+-- The three tables as one, what has been sent included.
+CREATE VIEW @extschema@.djkafka_outbox_message AS
+SELECT id, txid, message_time, partition, topic, server, key, value, headers FROM @extschema@.djkafka_outbox_0
+ UNION ALL
+SELECT id, txid, message_time, partition, topic, server, key, value, headers FROM @extschema@.djkafka_outbox_1
+ UNION ALL
+SELECT id, txid, message_time, partition, topic, server, key, value, headers FROM @extschema@.djkafka_outbox_2;
+COMMENT ON VIEW @extschema@.djkafka_outbox_message IS 'messages produced, sent ones included until their table is truncated';
+REVOKE ALL ON @extschema@.djkafka_outbox_message FROM PUBLIC;
+GRANT SELECT ON @extschema@.djkafka_outbox_message TO @extowner@ WITH GRANT OPTION;
+
+-- Whoever may read the view djkafka_outbox calls it.
+CREATE FUNCTION @extschema@.djkafka_outbox_is_sent(id bigint, txid xid8, done pg_snapshot, target pg_snapshot, cursor_id bigint)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN pg_catalog.pg_visible_in_snapshot(txid, done)
+    OR coalesce(id OPERATOR(pg_catalog.<=) cursor_id AND pg_catalog.pg_visible_in_snapshot(txid, target), false);
+COMMENT ON FUNCTION @extschema@.djkafka_outbox_is_sent IS 'whether a message has been taken care of where its server stands so: the one definition of that';
+
 -- What has not been sent yet, the caller's own transaction included.
 CREATE VIEW @extschema@.djkafka_outbox AS
 SELECT m.id, m.server, m.topic, m.partition, m.key, m.value, m.headers, m.message_time, 'pending' AS state
-  FROM (SELECT * FROM @extschema@.djkafka_outbox_0
-        UNION ALL SELECT * FROM @extschema@.djkafka_outbox_1
-        UNION ALL SELECT * FROM @extschema@.djkafka_outbox_2) m
+  FROM @extschema@.djkafka_outbox_message m
  WHERE NOT EXISTS (
        SELECT FROM @extschema@.djkafka_outbox_server s
         WHERE s.server IS NOT DISTINCT FROM m.server
-          AND (pg_catalog.pg_visible_in_snapshot(m.txid, s.done)
-               OR m.id OPERATOR(pg_catalog.<=) s.cursor_id AND pg_catalog.pg_visible_in_snapshot(m.txid, s.target)))
+          AND @extschema@.djkafka_outbox_is_sent(m.id, m.txid, s.done, s.target, s.cursor_id))
  UNION ALL
 SELECT h.id, h.server, h.topic, h.partition, h.key, h.value, h.headers, h.message_time, 'held'
   FROM @extschema@.djkafka_outbox_held h;
 COMMENT ON VIEW @extschema@.djkafka_outbox IS 'messages produced and not yet acknowledged by Kafka, those of the current transaction included';
-SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_outbox_id_seq', '');
 REVOKE ALL ON @extschema@.djkafka_outbox FROM PUBLIC;
 GRANT SELECT ON @extschema@.djkafka_outbox TO @extowner@ WITH GRANT OPTION;
-REVOKE ALL ON @extschema@.djkafka_outbox_id_seq FROM PUBLIC;
-GRANT SELECT ON @extschema@.djkafka_outbox_id_seq TO @extowner@ WITH GRANT OPTION;
-GRANT USAGE, UPDATE ON @extschema@.djkafka_outbox_id_seq TO @extowner@ WITH GRANT OPTION;
 
 CREATE FUNCTION @extschema@.djkafka_outbox_waiting(
     server_id bigint,

@@ -253,7 +253,7 @@ void
 djk_outbox_read_claimed(DjkOutbox *outbox, DjkOutboxBatch *batch)
 {
 	static DjkStatement select_claimed = {
-		.sql = "SELECT " TABLE_COLUMNS " FROM " ALL_TABLES " WHERE " DIFFERENCE
+		.sql = "SELECT " TABLE_COLUMNS " FROM @.djkafka_outbox_message m WHERE " DIFFERENCE
 		" AND NOT EXISTS (SELECT FROM @.djkafka_outbox_held h WHERE h.id = m.id)"
 		" AND NOT EXISTS (SELECT FROM @.djkafka_outbox_dead d WHERE d.id = m.id) ORDER BY id",
 		.nargs = 5,

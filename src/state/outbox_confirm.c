@@ -49,7 +49,7 @@ djk_outbox_hold(const DjkOutbox *outbox, int64 up_to, Datum ids)
 {
 	static DjkStatement insert_held = {
 		.sql = "INSERT INTO @.djkafka_outbox_held (" TABLE_COLUMNS ")"
-		" SELECT " TABLE_COLUMNS " FROM " ALL_TABLES " WHERE " DIFFERENCE " AND m.id = ANY ($6)",
+		" SELECT " TABLE_COLUMNS " FROM @.djkafka_outbox_message m WHERE " DIFFERENCE " AND m.id = ANY ($6)",
 		.nargs = 6,
 		.argtypes = {DIFFERENCE_TYPES, INT8ARRAYOID}
 	};
@@ -94,7 +94,7 @@ bury(DjkOutbox *outbox, const DjkOutboxBatch *batch)
 	static DjkStatement insert_dead = {
 		.sql = "INSERT INTO @.djkafka_outbox_dead (" TABLE_COLUMNS ", error, message)"
 		" SELECT " TABLE_COLUMNS ", e.error, e.message"
-		" FROM ROWS FROM (pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS e (dead_id, error, message) JOIN " ALL_TABLES
+		" FROM ROWS FROM (pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8)) AS e (dead_id, error, message) JOIN @.djkafka_outbox_message m"
 		" ON m.id = e.dead_id WHERE " DIFFERENCE,
 		.nargs = 8,
 		.argtypes = {DIFFERENCE_TYPES, INT8ARRAYOID, TEXTARRAYOID, TEXTARRAYOID}

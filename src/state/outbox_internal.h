@@ -33,13 +33,7 @@ enum
 
 #define TABLE_COLUMNS	"id, txid, message_time, partition, topic, server, key, value, headers"
 
-/* The three tables as one, read in the order of their indexes. */
-#define ALL_TABLES \
-	"(SELECT " TABLE_COLUMNS " FROM @.djkafka_outbox_0" \
-	" UNION ALL SELECT " TABLE_COLUMNS " FROM @.djkafka_outbox_1" \
-	" UNION ALL SELECT " TABLE_COLUMNS " FROM @.djkafka_outbox_2) m"
-
-/* $1 above, $2 up to, $3 server, $4 done, $5 target */
+/* Of rows m of djkafka_outbox_message: $1 above, $2 up to, $3 server, $4 done, $5 target */
 #define DIFFERENCE \
 	"m.id > $1 AND m.id <= $2 AND m.server IS NOT DISTINCT FROM $3" \
 	" AND NOT pg_catalog.pg_visible_in_snapshot(m.txid, $4) AND pg_catalog.pg_visible_in_snapshot(m.txid, $5)"

@@ -100,6 +100,14 @@ djk_outbox_mark_sees(const DjkOutboxMark *mark, uint64 xid)
 	return xid < mark->xmax && find_running(mark, xid) < 0;
 }
 
+/* As djkafka_outbox_is_sent() has it. */
+bool
+djk_outbox_mark_is_sent(const DjkOutboxMark *done, const DjkOutboxMark *target, int64 cursor_id, int64 id, uint64 xid)
+{
+	return djk_outbox_mark_sees(done, xid) ||
+		(target != NULL && id <= cursor_id && djk_outbox_mark_sees(target, xid));
+}
+
 int64
 djk_outbox_mark_first(const DjkOutboxMark *before, const DjkOutboxMark *after)
 {

@@ -35,6 +35,10 @@ extern bool djk_outbox_mark_same(const DjkOutboxMark *a, const DjkOutboxMark *b)
 /* Whether the mark sees what a transaction has committed; one that has rolled back counts as well. */
 extern bool djk_outbox_mark_sees(const DjkOutboxMark *mark, uint64 xid);
 
+/* Whether a message has been taken care of where its server stands so; 'target' may be NULL. */
+extern bool djk_outbox_mark_is_sent(const DjkOutboxMark *done, const DjkOutboxMark *target, int64 cursor_id,
+									int64 id, uint64 xid);
+
 /* The messages that 'after' sees and 'before' does not have ids above this. */
 extern int64 djk_outbox_mark_first(const DjkOutboxMark *before, const DjkOutboxMark *after);
 

@@ -103,9 +103,7 @@ is_sent(const DjkOutboxScan *scan, const Position *positions, int count)
 		const Position *position = &positions[i];
 
 		if (djk_outbox_scan_is_of(scan, position->server))
-			return djk_outbox_mark_sees(position->done, txid) ||
-				(position->target != NULL && id <= position->cursor_id &&
-				 djk_outbox_mark_sees(position->target, txid));
+			return djk_outbox_mark_is_sent(position->done, position->target, position->cursor_id, id, txid);
 	}
 	return false;
 }

@@ -96,8 +96,7 @@ require_nothing_waits(const char *server, uint64 oldest)
 {
 	static DjkStatement select_waiting = {
 		.sql = "SELECT FROM @.djkafka_outbox_held WHERE server IS NOT DISTINCT FROM $1"
-		" UNION ALL SELECT FROM (SELECT server, txid FROM @.djkafka_outbox_0"
-		"  UNION ALL SELECT server, txid FROM @.djkafka_outbox_1 UNION ALL SELECT server, txid FROM @.djkafka_outbox_2) m"
+		" UNION ALL SELECT FROM @.djkafka_outbox_message m"
 		" WHERE m.server IS NOT DISTINCT FROM $1 AND m.txid >= $2 LIMIT 1",
 		.nargs = 2,
 		.argtypes = {TEXTOID, XID8OID}
@@ -206,8 +205,7 @@ djk_outbox_is_done(const char *server, FullTransactionId txid, int64 last_id)
 {
 	static DjkStatement select_done = {
 		.sql = "SELECT FROM @.djkafka_outbox_server WHERE server IS NOT DISTINCT FROM $1"
-		" AND (pg_catalog.pg_visible_in_snapshot($2, done)"
-		"  OR cursor_id >= $3 AND pg_catalog.pg_visible_in_snapshot($2, target))",
+		" AND @.djkafka_outbox_is_sent($3, $2, done, target, cursor_id)",
 		.nargs = 3,
 		.argtypes = {TEXTOID, XID8OID, INT8OID}
 	};
@@ -268,9 +266,7 @@ bool
 djk_outbox_has_own(int64 first_id)
 {
 	static DjkStatement select_own = {
-		.sql = "SELECT FROM ((SELECT FROM @.djkafka_outbox_0 WHERE id >= $1 AND txid = $2 LIMIT 1)"
-		" UNION ALL (SELECT FROM @.djkafka_outbox_1 WHERE id >= $1 AND txid = $2 LIMIT 1)"
-		" UNION ALL (SELECT FROM @.djkafka_outbox_2 WHERE id >= $1 AND txid = $2 LIMIT 1)) m",
+		.sql = "SELECT FROM @.djkafka_outbox_message WHERE id >= $1 AND txid = $2 LIMIT 1",
 		.nargs = 2,
 		.argtypes = {INT8OID, XID8OID}
 	};
@@ -289,11 +285,9 @@ djk_outbox_has_own(int64 first_id)
 bool
 djk_outbox_has_committed(const char *server, FullTransactionId txid, int64 first_id, int64 last_id)
 {
-#define COMMITTED_IN(table) \
-	"(SELECT FROM @." table " WHERE id BETWEEN $3 AND $4 AND txid = $2 AND server IS NOT DISTINCT FROM $1 LIMIT 1)"
 	static DjkStatement select_committed = {
-		.sql = "SELECT FROM (" COMMITTED_IN("djkafka_outbox_0") " UNION ALL " COMMITTED_IN("djkafka_outbox_1")
-		" UNION ALL " COMMITTED_IN("djkafka_outbox_2") ") m",
+		.sql = "SELECT FROM @.djkafka_outbox_message"
+		" WHERE id BETWEEN $3 AND $4 AND txid = $2 AND server IS NOT DISTINCT FROM $1 LIMIT 1",
 		.nargs = 4,
 		.argtypes = {TEXTOID, XID8OID, INT8OID, INT8OID}
 	};
@@ -381,12 +375,8 @@ djk_outbox_find_fate(int64 id, DjkOutboxFate *fate)
 		" UNION ALL SELECT 3, 'held', NULL, NULL, NULL FROM @.djkafka_outbox_held WHERE id = $1"
 		" UNION ALL SELECT 4, CASE WHEN EXISTS (SELECT FROM @.djkafka_outbox_server s"
 		"   WHERE s.server IS NOT DISTINCT FROM m.server"
-		"   AND (pg_visible_in_snapshot(m.txid, s.done)"
-		"    OR m.id <= s.cursor_id AND pg_visible_in_snapshot(m.txid, s.target)))"
-		"  THEN 'sent' ELSE 'pending' END, NULL, NULL, NULL FROM ("
-		"  SELECT id, txid, server FROM @.djkafka_outbox_0 WHERE id = $1"
-		"  UNION ALL SELECT id, txid, server FROM @.djkafka_outbox_1 WHERE id = $1"
-		"  UNION ALL SELECT id, txid, server FROM @.djkafka_outbox_2 WHERE id = $1) m"
+		"   AND @.djkafka_outbox_is_sent(m.id, m.txid, s.done, s.target, s.cursor_id))"
+		"  THEN 'sent' ELSE 'pending' END, NULL, NULL, NULL FROM @.djkafka_outbox_message m WHERE m.id = $1"
 		") f ORDER BY rank LIMIT 1",
 		.nargs = 1,
 		.argtypes = {INT8OID}
@@ -425,14 +415,10 @@ djk_outbox_find_fate(int64 id, DjkOutboxFate *fate)
 static DjkStatement select_waiting = {
 	.sql = "WITH s AS MATERIALIZED (SELECT *, CASE WHEN target IS NULL THEN done_id ELSE coalesce(cursor_id, done_floor) END AS from_id"
 	"   FROM @.djkafka_outbox_server WHERE id = $1),"
-	" m AS MATERIALIZED (SELECT id, txid, message_time, server FROM ("
-	"   SELECT id, txid, message_time, server FROM @.djkafka_outbox_0"
-	"   UNION ALL SELECT id, txid, message_time, server FROM @.djkafka_outbox_1"
-	"   UNION ALL SELECT id, txid, message_time, server FROM @.djkafka_outbox_2) u"
+	" m AS MATERIALIZED (SELECT id, txid, message_time, server FROM @.djkafka_outbox_message"
 	"  WHERE id > (SELECT from_id FROM s) ORDER BY id LIMIT " WAITING_LIMIT "),"
 	" w AS MATERIALIZED (SELECT m.id, m.message_time FROM m, s WHERE m.server IS NOT DISTINCT FROM s.server"
-	"   AND NOT pg_visible_in_snapshot(m.txid, s.done)"
-	"   AND (s.target IS NULL OR s.cursor_id IS NULL OR m.id > s.cursor_id OR NOT pg_visible_in_snapshot(m.txid, s.target))),"
+	"   AND NOT @.djkafka_outbox_is_sent(m.id, m.txid, s.done, s.target, s.cursor_id)),"
 	" n AS (SELECT (SELECT count(*) FROM m) AS scanned, (SELECT max(id) FROM m) AS last_id, (SELECT count(*) FROM w) AS waiting)"
 	" SELECT CASE WHEN n.scanned < " WAITING_LIMIT " THEN n.waiting"
 	"   ELSE n.waiting + round((q.last_value - n.last_id)::numeric * n.waiting / greatest(n.last_id - s.from_id, 1))::bigint END,"
