@@ -70,10 +70,12 @@ TABLE item;
 -- messages of any number of partitions: they take their time, and can be cancelled
 SELECT jsonb_agg(jsonb_build_object('partition', i)) AS many FROM generate_series(1, 50000) i \gset
 \set ECHO none
+\set SHOW_CONTEXT never
 SET statement_timeout = '500 ms';
 SELECT clock_timestamp() AS before \gset
 SELECT * FROM djkafka_run('default', messages => :'many');
 SET statement_timeout = 0;
+\set SHOW_CONTEXT errors
 \set ECHO all
 SELECT clock_timestamp() - :'before' < '4 s';
 DEALLOCATE ALL;
