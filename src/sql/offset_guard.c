@@ -138,19 +138,25 @@ owner_of_table(Oid table)
 	return owner;
 }
 
-/* What is nobody's, because the consumer or the table is gone, is anybody's who may write here. */
+/*
+ * A consumer that is gone leaves letters, which are anybody's who may write here:
+ * no other consumer gets its number.  A table without one is still to come, and
+ * may be anybody's then.
+ */
 static void
-require_owner(const DjkCatalogRow *row)
+require_owner(const DjkCatalogRow *row, bool stays)
 {
 	bool		isnull;
-	Oid			owner;
+	bool		of_consumer = SPI_fnumber(row->desc, "consumer_id") > 0;
+	Oid			target = of_consumer ? InvalidOid : DatumGetObjectId(djk_catalog_row_get(row, "target", &isnull));
+	Oid			owner = of_consumer ? owner_of_consumer(row_int64(row, "consumer_id")) : owner_of_table(target);
 
-	if (SPI_fnumber(row->desc, "consumer_id") > 0)
-		owner = owner_of_consumer(row_int64(row, "consumer_id"));
-	else
-		owner = owner_of_table(DatumGetObjectId(djk_catalog_row_get(row, "target", &isnull)));
 	if (OidIsValid(owner))
 		djk_require_consumer_owner(owner);
+	else if (stays && !of_consumer)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("table with OID %u does not exist", target)));
 }
 
 Datum
@@ -164,12 +170,12 @@ djkafka_owner_guard(PG_FUNCTION_ARGS)
 	row = djk_catalog_row_new(trigdata, "message");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
-	require_owner(&row);
+	require_owner(&row, !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event));
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		DjkCatalogRow old = {trigdata->tg_trigtuple, row.desc, row.what};
 
-		require_owner(&old);
+		require_owner(&old, false);
 	}
 	return PointerGetDatum(row.tuple);
 }

@@ -549,6 +549,8 @@ SELECT refused(format('INSERT INTO djkafka_parked (consumer_id, offset_id, route
   FROM (VALUES (NULL, :place), (0, :place), (:reader, :place), (2000000, :place), (2000000, NULL), (2000000, 0)) v (c, o);
 SELECT refused(s) FROM unnest(ARRAY[
     $$INSERT INTO djkafka_deleted (target, columns, types, key, version, forget_at) SELECT oid, '{id,v}', '{integer,integer}', '["2"]', '999999', 'infinity' FROM pg_class WHERE relname = 'book'$$,
+    -- of a table that is still to come
+    $$INSERT INTO djkafka_deleted (target, columns, types, key, version, forget_at) VALUES ('4294967295', '{id,v}', '{integer,integer}', '["2"]', '999999', 'infinity')$$,
     format($$INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, "offset", sqlstate, message) VALUES (%s, 'reader', 'books', 0, 0, '', '')$$, :reader),
     $$UPDATE djkafka_dead_letter SET value = '{"id": 7, "v": 1}' WHERE consumer = 'reader'$$,
     $$UPDATE djkafka_dead_letter SET consumer_id = 2000000 WHERE consumer = 'reader'$$]) s;
