@@ -138,7 +138,7 @@ def far_broker(own_broker: Callable[..., Broker]) -> Iterator[tuple[Broker, Rout
     route.wire.destroy()
 
 
-@pytest.mark.parametrize("how", ["lost", "refused"])
+@pytest.mark.parametrize("how", [pytest.param("lost", marks=pytest.mark.long), "refused"])
 def test_leader_out_of_reach(
     far_broker: tuple[Broker, Route, str], db: Database, unique: Callable[[str], str], how: str
 ) -> None:

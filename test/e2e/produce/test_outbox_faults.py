@@ -697,7 +697,7 @@ def test_new_partition_while_nobody_answers(own_broker, db: Database, unique, mo
     assert [(m.partition(), m.value()) for m in read_topic(kafka, topic)] == [(0, b"first"), (1, b"second")]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", [pytest.param("at_least_once", marks=pytest.mark.long), "exactly_once"])
 def test_broker_lost_while_idle(own_broker, db: Database, unique, mode: str) -> None:
     """With nothing to send: the state says that there is no broker until one is back, with nothing to send either."""
     broker = own_broker()
