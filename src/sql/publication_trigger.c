@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * validate_publication.c
+ * publication_trigger.c
  *	  The triggers that check rows of djkafka_publication, and keep the
  *	  triggers of published tables as they say.
  *

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * validate_options.c
+ * connection.c
  *	  Checks the options of servers and user mappings of the wrapper djkafka.
  *
  * The wrapper has no tables: it exists so that PostgreSQL's own objects, with

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * validate_route.c
+ * route_trigger.c
  *	  The triggers that check rows of djkafka_route, and keep them true.
  *
  * The deep check is to build what a worker would build: columns, key, handler

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * admin.c
+ * consumer_control.c
  *	  Functions that change consumers: thin, the triggers check.
  *
  * They run with the caller's rights on the catalog tables, so a GRANT on the

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * validate_consumer.c
+ * consumer_trigger.c
  *	  The trigger that checks rows of djkafka_consumer.
  *
  * A row is checked the same whoever writes it: a function, SQL or an ORM.  A
