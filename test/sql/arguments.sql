@@ -72,7 +72,6 @@ SELECT jsonb_agg(jsonb_build_object('partition', i)) AS many FROM generate_serie
 \set ECHO none
 \set SHOW_CONTEXT never
 SET statement_timeout = '500 ms';
-\set SHOW_CONTEXT never
 SELECT clock_timestamp() AS before \gset
 SELECT * FROM djkafka_run('default', messages => :'many');
 SET statement_timeout = 0;
