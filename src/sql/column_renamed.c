@@ -2,7 +2,7 @@
  *
  * column_renamed.c
  *	  Publications and routes follow a column that is renamed, routes the name
- *	  of their target.
+ *	  of their target, versions of deleted rows the label of an enum.
  *
  * What a publication leaves out or has something else in place of must stay so
  * under the new name, and what it includes must not be left out in silence.
@@ -111,6 +111,27 @@ rename_in_deleted(Datum *names)
 
 	(void) djk_catalog_execute(&delete_deleted, names + 1, NULL);
 	(void) djk_catalog_execute(&update_deleted, names, NULL);
+}
+
+/* ---------- labels of enums ---------- */
+
+/* A version that is remembered under the old label could not be read any more. */
+static void
+rename_label_in_deleted(const AlterEnumStmt *renaming)
+{
+	static DjkStatement update_deleted = {
+		.sql = "UPDATE @.djkafka_deleted SET version = $2 WHERE version = $1 AND types[cardinality(types)] IN"
+		" (SELECT format_type(objid, NULL) FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_type'::regclass)",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TEXTOID}
+	};
+	Datum		labels[2];
+
+	if (renaming->oldVal == NULL)
+		return;
+	labels[0] = CStringGetTextDatum(renaming->oldVal);
+	labels[1] = CStringGetTextDatum(renaming->newVal);
+	(void) djk_catalog_execute(&update_deleted, labels, NULL);
 }
 
 /* ---------- lookups, whose table is named as the route's session saw it ---------- */
@@ -336,6 +357,8 @@ follow(const Node *statement)
 	{
 		if (IsA(statement, AlterObjectSchemaStmt))
 			rename_targets();
+		else if (IsA(statement, AlterEnumStmt))
+			rename_label_in_deleted((const AlterEnumStmt *) statement);
 		return;
 	}
 	if (renaming->renameType != OBJECT_COLUMN && renaming->renameType != OBJECT_ATTRIBUTE)

@@ -200,6 +200,15 @@ SELECT run('shared_b', '{"id": "1", "number": "2026-01-01T00:00:00Z", "__deleted
 DROP TABLE shared_by_all;
 SELECT count(*) FROM djkafka_deleted WHERE target <> 'gone'::regclass;
 SELECT djkafka_drop_route(id) FROM djkafka_route WHERE topic = 'shared_b';
+-- a label of an enum that is renamed stays the version that it was
+CREATE TYPE step AS ENUM ('asked', 'paid', 'sent');
+CREATE TABLE walk (id int PRIMARY KEY, at step);
+SELECT djkafka_subscribe('walk', 'walk', version_column => 'at', remember_deleted => '1 h');
+SELECT run('walk', '{"id": 1, "at": "paid", "__deleted": true}', '{"id": 2, "at": "paid", "__deleted": true}');
+ALTER TYPE step ADD VALUE 'lost';
+ALTER TYPE step RENAME VALUE 'paid' TO 'settled';
+SELECT run('walk', '{"id": 1, "at": "settled"}', '{"id": 2, "at": "sent"}');
+SELECT DISTINCT version FROM djkafka_deleted WHERE types[2] LIKE '%step';
 SELECT djkafka_subscribe('x', 'kept', remember_deleted => '1 h');
 SELECT djkafka_subscribe('x', 'kept', version_column => 'version', operation => 'upsert', remember_deleted => '1 h');
 SELECT djkafka_subscribe('x', 'kept', version_column => 'version', remember_deleted => '-1 h');
