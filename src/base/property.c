@@ -11,7 +11,7 @@
  * newer library cannot open a hole.  djkafka_unclassified_properties() shows
  * what the linked library has and the table lacks; a test wants it empty.
  *
- * Bounds are given where a value costs memory.  All other values are checked
+ * Bounds are given where a value costs memory, or keeps djkafka waiting.  All other values are checked
  * by the library itself (kafka/conf).
  *
  *-------------------------------------------------------------------------
@@ -148,7 +148,8 @@ static const DjkPropertySpec table[] = {
 	CONSUMER("coordinator.query.interval.ms"),
 	CONSUMER("fetch.error.backoff.ms"),
 	CONSUMER("fetch.queue.backoff.ms"),
-	CONSUMER("fetch.wait.max.ms"),
+	/* whatever a broker is asked waits behind a fetch */
+	BOUND("fetch.wait.max.ms", CONSUMER, 0, 250),
 	BOUND("heartbeat.interval.ms", CONSUMER, 100, 300000),
 	BOUND("max.poll.interval.ms", CONSUMER, 10000, 86400000),
 	BOUND("session.timeout.ms", CONSUMER, 1000, 3600000),

@@ -57,6 +57,7 @@ ALTER USER MAPPING FOR CURRENT_USER SERVER property_1
 ALTER SERVER property_1 OPTIONS (ADD "receive.message.max.bytes" '2147483647');
 ALTER SERVER property_1 OPTIONS (ADD "receive.message.max.bytes" 'many');
 ALTER SERVER property_1 OPTIONS (ADD "receive.message.max.bytes" '200000000');
+ALTER SERVER property_1 OPTIONS (ADD "fetch.wait.max.ms" '500');
 ALTER SERVER property_1 OPTIONS (ADD "security.protocol" 'pigeon');
 ALTER SERVER property_1 OPTIONS (ADD "socket.timeout.ms" 'x');
 ALTER SERVER property_1 OPTIONS (ADD "sasl.kerberos.principal" 'me; touch /tmp/evil');

@@ -127,7 +127,7 @@ STEPS: dict[str, Callable[[Flow], Any]] = {
     "route_replaced": replace_route,
     "batch_size": lambda flow: flow.db.query("UPDATE djkafka_consumer SET batch_messages = coalesce(batch_messages, 0) + 1"),
     "options": lambda flow: flow.db.query(
-        "UPDATE djkafka_consumer SET options = jsonb_build_object('fetch.wait.max.ms', (100 + revision)::text)"
+        "UPDATE djkafka_consumer SET options = jsonb_build_object('fetch.wait.max.ms', (100 + revision % 100)::text)"
     ),
     "group": lambda flow: flow.db.query("UPDATE djkafka_consumer SET group_id = group_id || 'x'"),
     "on_error": lambda flow: flow.db.query("UPDATE djkafka_consumer SET notify = 'batch', on_error = 'stop'"),
