@@ -191,6 +191,16 @@ find_unread(DjkConsumerWorker *worker, const DjkGroupView *view)
 	return leaderless != NULL ? leaderless : djk_leaders_silent(worker);
 }
 
+/* Of this worker's partitions one that Kafka does not let us read: palloc'd, or NULL. */
+static char *
+find_denied(DjkConsumerWorker *worker)
+{
+	const DjkPosition *position = djk_positions_find_denied(worker->positions);
+
+	return position == NULL ? NULL :
+		psprintf("partition %d of topic \"%s\": %s", position->key.partition, position->key.topic, worker->fetch_denied);
+}
+
 /* ---------- acting on it ---------- */
 
 static bool
@@ -273,13 +283,16 @@ take_silence(DjkConsumerWorker *worker, const DjkGroupView *view)
 	const DjkError *error;
 	const char *missing = view->topics_known ? find_missing(worker, view, &error) : NULL;
 	char	   *silent = djk_leaders_silent(worker);
+	char	   *denied = find_denied(worker);
 
-	if (silent != NULL)
+	if (silent != NULL || denied != NULL)
 		worker->covered = false;
 	if (!may_tell(worker))
 		return;
 	if (silent != NULL)
 		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, silent, DJK_BROKERS_HINT);
+	else if (denied != NULL)
+		djk_member_set_state(worker, DJK_STATE_BROKEN, denied, DJK_DENIED_HINT);
 	/* The library joins no group before one of the topics is there. */
 	else if (missing != NULL && view->nmembers == 0)
 		tell_missing(worker, missing, error);
@@ -293,6 +306,7 @@ take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 	char	   *foreign;
 	const char *missing;
 	char	   *unread;
+	char	   *denied;
 	char	   *difference;
 	const DjkError *error;
 
@@ -302,6 +316,7 @@ take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 	if (view->nmembers > 0)
 		worker->group_denied[0] = '\0';
 	djk_leaders_ask(worker, view);
+	djk_positions_try_denied(worker->positions);
 	if (worker->doubted)
 		return NULL;
 	if (!view->answered || !view->topics_known || !view->settled)
@@ -326,12 +341,15 @@ take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 	worker->rejoins = 0;
 	missing = find_missing(worker, view, &error);
 	unread = find_unread(worker, view);
-	worker->covered = missing == NULL && unread == NULL;
+	denied = find_denied(worker);
+	worker->covered = missing == NULL && unread == NULL && denied == NULL;
 	rest(worker, worker->covered ? LOOK_NOW_AND_THEN_MS : LOOK_LATER_MS);
 	if (worker->covered)
 		djk_member_set_running(worker);
 	else if (may_tell(worker) && missing != NULL)
 		tell_missing(worker, missing, error);
+	else if (may_tell(worker) && denied != NULL)
+		djk_member_set_state(worker, DJK_STATE_BROKEN, denied, DJK_DENIED_HINT);
 	else if (may_tell(worker))
 		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, unread, DJK_BROKERS_HINT);
 	return NULL;

@@ -246,15 +246,6 @@ djk_leaders_lost(DjkConsumerWorker *worker)
 
 /* ---------- telling ---------- */
 
-/* Always the same one of several, so that the reason stays. */
-static bool
-comes_before(const DjkPosition *a, const DjkPosition *b)
-{
-	int			order = strcmp(a->key.topic, b->key.topic);
-
-	return order < 0 || (order == 0 && a->key.partition < b->key.partition);
-}
-
 char *
 djk_leaders_silent(DjkConsumerWorker *worker)
 {
@@ -267,7 +258,7 @@ djk_leaders_silent(DjkConsumerWorker *worker)
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
 		leader = leader_of(worker, position);
-		if (leader != NULL && leader->vain >= SILENT_AFTER && (first == NULL || comes_before(position, first)))
+		if (leader != NULL && leader->vain >= SILENT_AFTER && (first == NULL || djk_position_precedes(position, first)))
 			first = position;
 	}
 	if (first == NULL)

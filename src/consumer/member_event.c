@@ -216,6 +216,24 @@ take_message(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 								position->anchor.offset));
 }
 
+/*
+ * The library tells it once, and nothing when it is over: coverage.c tries again,
+ * until a message or the end of the partition comes.
+ */
+static void
+take_denial(DjkConsumerWorker *worker, DjkPosition *position, const DjkConsumerEvent *event)
+{
+	strlcpy(worker->fetch_denied, event->error.message, sizeof(worker->fetch_denied));
+	djk_slot_set_error(djk_slot_mine(), event->error.message);
+	if (position->denied)
+		return;
+	position->denied = true;
+	worker->covered = false;
+	djk_coverage_look_soon(worker);
+	ereport(LOG,
+			(errmsg("partition %d of topic \"%s\": %s", event->partition, event->topic, event->error.message)));
+}
+
 static void
 take_partition_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
@@ -234,6 +252,13 @@ take_partition_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 				fetch_anew(worker);
 			djk_member_wait_for_topic(worker, event->topic);
 			break;
+		case DJK_KAFKA_DENIED:
+			if (position != NULL && position->fetching)
+			{
+				take_denial(worker, position, event);
+				return;
+			}
+			/* FALLTHROUGH */
 		default:
 			ereport(LOG,
 					(errmsg("partition %d of topic \"%s\": %s", event->partition, event->topic, event->error.message)));

@@ -375,6 +375,39 @@ djk_positions_find_short(DjkPositions *positions)
 	return found;
 }
 
+DjkPosition *
+djk_positions_find_denied(DjkPositions *positions)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	DjkPosition *found = NULL;
+
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		if (position->denied && !position->stopped && (found == NULL || djk_position_precedes(position, found)))
+			found = position;
+	}
+	return found;
+}
+
+static bool
+is_denied(const DjkPosition *position)
+{
+	return position->fetching && position->denied;
+}
+
+void
+djk_positions_try_denied(DjkPositions *positions)
+{
+	int			n;
+	DjkTopicPartition *list = collect(positions, is_denied, &n);
+
+	if (n > 0)
+		djk_consumer_seek(positions->kafka, list, n);
+	pfree(list);
+}
+
 void
 djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 {
@@ -386,7 +419,7 @@ djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 	position->parked = 0;
 	position->anchor.offset = -1;
 	position->anchoring = position->reborn = false;
-	position->fetching = false;
+	position->fetching = position->denied = false;
 	position->high_watermark = -1;	/* the end of another topic, perhaps */
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
 	positions->unresolved = true;

@@ -95,6 +95,11 @@ extern bool djk_positions_trust(const DjkPositions *positions, const char *topic
 /* One that seems to have ended before its anchor for a while, or NULL. */
 extern DjkPosition *djk_positions_find_short(DjkPositions *positions);
 
+/* One that may not be read, or NULL. */
+extern DjkPosition *djk_positions_find_denied(DjkPositions *positions);
+/* Sends the library to where those are, so that it tells again what becomes of them. */
+extern void djk_positions_try_denied(DjkPositions *positions);
+
 /* Forgets a row that somebody else moved, so that it is loaded again. */
 extern void djk_positions_reload(DjkPositions *positions, DjkPosition *position);
 

@@ -50,6 +50,14 @@ djk_position_start(const DjkPosition *position)
 	return anchored ? position->anchor.offset : position->expected;
 }
 
+bool
+djk_position_precedes(const DjkPosition *a, const DjkPosition *b)
+{
+	int			order = strcmp(a->key.topic, b->key.topic);
+
+	return order < 0 || (order == 0 && a->key.partition < b->key.partition);
+}
+
 void
 djk_position_begin(DjkPosition *position)
 {
@@ -102,6 +110,13 @@ enter_partition(DjkCollector *collector, DjkPosition *position)
 }
 
 /* ---------- events ---------- */
+
+static void
+note_heard(DjkPosition *position)
+{
+	position->heard = true;
+	position->denied = false;
+}
 
 static void
 send_back(DjkCollector *collector, const DjkPosition *position, int64 offset)
@@ -166,7 +181,7 @@ djk_collect_message(DjkCollector *collector, DjkPosition *position, const DjkCon
 		djk_consumer_release(event->message.source);
 		return false;
 	}
-	position->heard = true;
+	note_heard(position);
 	enter_partition(collector, position);
 	if (batch->nmessages == collector->messages_size)
 		batch->messages = grow(collector->context, batch->messages, &collector->messages_size, 1024,
@@ -186,7 +201,7 @@ djk_collect_eof(DjkCollector *collector, DjkPosition *position, const DjkConsume
 {
 	if (position == NULL || !position->fetching)
 		return false;
-	position->heard = true;
+	note_heard(position);
 	position->high_watermark = Max(position->high_watermark, event->offset);
 	/* It may end there for a moment only, when it has just got another leader. */
 	if (position->anchoring && event->offset <= position->anchor.offset && position->short_since == 0)

@@ -31,6 +31,7 @@ typedef struct DjkPosition
 	int64		high_watermark; /* -1: unknown */
 	int			leader;			/* broker, as last looked up; negative: none */
 	bool		heard;			/* something of it has come since leader.c looked last */
+	bool		denied;			/* it may not be read, and nothing has come since that was told */
 	int64		question;		/* that Kafka was asked about its start; 0: none */
 	bool		assigned;		/* the library fetches it */
 	bool		fetching;		/* … and what it delivers is wanted */
@@ -60,6 +61,8 @@ typedef struct DjkCollector
 extern void djk_position_make_key(DjkPositionKey *key, const char *topic, int partition);
 /* Where the library is to begin: at the anchor, if there is one. */
 extern int64 djk_position_start(const DjkPosition *position);
+/* Of two partitions the one that is named, if one is. */
+extern bool djk_position_precedes(const DjkPosition *a, const DjkPosition *b);
 /* It begins now. */
 extern void djk_position_begin(DjkPosition *position);
 

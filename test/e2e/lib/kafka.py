@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     AdminClient,
@@ -132,6 +133,12 @@ class Client:
         )
         for each in made.values():
             each.result(20)
+
+    def forbid(self, user: str, kind: ResourceType, name: str, operation: AclOperation) -> None:
+        """Takes back what was allowed."""
+        allowed = (kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+        for each in self.admin.delete_acls([AclBindingFilter(*allowed)]).values():
+            assert each.result(20), f"{operation} on {name} was not allowed"
 
     def delete_topic(self, topic: str) -> None:
         self.admin.delete_topics([topic], operation_timeout=10)[topic].result(20)

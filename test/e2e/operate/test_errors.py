@@ -244,6 +244,44 @@ def test_denied_one_after_the_other(db: Database, kafka: Client, topic: str, sec
     wait_state(db, "running")
 
 
+def test_topic_may_not_be_read_any_more(db: Database, kafka: Client, topic: str, secure_address: str) -> None:
+    """Everything about it may be asked but for its messages: the state says so, and when that is over."""
+    secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
+    server = make_server(db, secure_address, "at_least_once", **secure)
+    options = "OPTIONS (sasl_username 'app', sasl_password 'secret')"
+    db.query(f"CREATE USER MAPPING FOR {db.owner} SERVER {server} {options}", user="postgres")
+    kafka.allow("app", ResourceType.GROUP, topic, AclOperation.READ)
+    other = kafka.create_topic(f"{topic}-other")
+    for number, name in enumerate((topic, other)):
+        kafka.allow("app", ResourceType.TOPIC, name, AclOperation.READ, AclOperation.DESCRIBE)
+        kafka.produce(name, [Record(to_json(id=number))])
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('default', server => %s, group_id => %s)", server, topic)
+    for name in (topic, other):
+        db.query("SELECT djkafka_subscribe(%s, 'item')", name)
+    wait_count(db, "item", 2)
+    wait_state(db, "running")
+    states = "SELECT state FROM djkafka_event WHERE kind = 'state' ORDER BY id"
+    told = db.query(states)
+
+    def is_told() -> bool:
+        found = status(db)
+        named = f'partition 0 of topic "{topic}"' in (found["reason"] or "") and "Topic authorization" in found["reason"]
+        return found["state"] == "broken" and named and found["lag"] is None
+
+    kafka.forbid("app", ResourceType.TOPIC, topic, AclOperation.READ)
+    wait_until(is_told, 30, lambda: explain(db))
+    kafka.produce(other, [Record(to_json(id=10))])
+    wait_count(db, "item", 3)
+    stays_true(is_told, 7, lambda: explain(db))
+    kafka.allow("app", ResourceType.TOPIC, topic, AclOperation.READ)
+    wait_state(db, "running", timeout=30)
+    assert db.query(states) == [*told, ("broken",), ("running",)]
+    kafka.produce(topic, [Record(to_json(id=20))])
+    wait_count(db, "item", 4)
+    assert_audit(db, 4)
+
+
 def test_processes_that_stand_still(db: Database, kafka: Client, topic: str) -> None:
     """One that is stopped, or hangs, cannot say so: whoever asks is told."""
     db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
