@@ -267,6 +267,7 @@ load_topics(DjkPositions *positions)
 	foreach(lc, topics)
 	{
 		CHECK_FOR_INTERRUPTS();
+		djk_slot_note_work(0);
 		answers = answers && load_topic(positions, lfirst(lc));
 	}
 }
@@ -388,6 +389,7 @@ ask(DjkPositions *positions)
 	foreach(lc, all)
 	{
 		CHECK_FOR_INTERRUPTS();
+		djk_slot_note_work(0);
 		put_question(positions, lfirst(lc), &questions);
 	}
 	foreach(lc, questions)
@@ -460,7 +462,10 @@ djk_positions_take_answers(DjkPositions *positions)
 			continue;
 		positions->questions = foreach_delete_current(positions->questions, lc);
 		for (int i = 0; i < n; i++)
+		{
+			djk_slot_note_work(0);
 			take_answer(positions, question, &answers[i]);
+		}
 		pfree(question->partitions);
 		pfree(question->wish);
 		pfree(question);
