@@ -61,6 +61,35 @@ djk_sender_set_unreachable(DjkSender *sender, const char *reason, const char *hi
 
 /* ---------- what the library has to say ---------- */
 
+static void
+tell_error(DjkSender *sender, const char *message)
+{
+	djk_slot_set_error(djk_slot_mine(), message);
+	djk_sender_set_unreachable(sender, message, DJK_UNREACHABLE_HINT " Sending goes on by itself.");
+}
+
+/* With nothing on its way it may be that a broker has closed what was idle: wait_idle() finds out. */
+static void
+take_error(DjkSender *sender, const DjkProducerEvent *event)
+{
+	DjkSenderLink *link = &sender->link;
+
+	if (event->denied)
+	{
+		strlcpy(link->denial, event->error.message, sizeof(link->denial));
+		link->denied_at = djk_clock_now();
+	}
+	if (event->unreachable)
+	{
+		strlcpy(link->loss, event->error.message, sizeof(link->loss));
+		link->lost = true;
+	}
+	if (event->denied || (event->unreachable && sender->work.unconfirmed))
+		tell_error(sender, event->error.message);
+	else if (!event->unreachable)
+		djk_slot_set_error(djk_slot_mine(), event->error.message);
+}
+
 void
 djk_sender_take_events(DjkSender *sender)
 {
@@ -72,18 +101,7 @@ djk_sender_take_events(DjkSender *sender)
 		if (event.kind == DJK_PRODUCER_LOG)
 			ereport(event.log_level <= 4 ? LOG : DEBUG1, (errmsg("librdkafka: %s", event.log_text)));
 		else if (event.kind == DJK_PRODUCER_ERROR)
-		{
-			djk_slot_set_error(djk_slot_mine(), event.error.message);
-			if (event.denied)
-			{
-				strlcpy(sender->link.denial, event.error.message, sizeof(sender->link.denial));
-				sender->link.denied_at = djk_clock_now();
-			}
-			sender->link.lost |= event.unreachable;
-			if (event.denied || event.unreachable)
-				djk_sender_set_unreachable(sender, event.error.message,
-										   DJK_UNREACHABLE_HINT " Sending goes on by itself.");
-		}
+			take_error(sender, &event);
 		else if (event.kind == DJK_PRODUCER_DELIVERED)
 		{
 			sender->link.denied_at = 0;
@@ -106,6 +124,8 @@ djk_sender_has_broker(DjkSender *sender, long *wait_ms)
 	{
 		link->asked_at = now;
 		link->lost = !djk_producer_finds_broker(link->producer, ASK_MS);
+		if (link->lost)
+			tell_error(sender, link->loss);
 	}
 	*wait_ms = Min(*wait_ms, ASK_EVERY_MS - (now - link->asked_at) / 1000 + 1);
 	return !link->lost;

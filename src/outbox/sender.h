@@ -39,6 +39,7 @@ typedef struct DjkSenderLink
 	char		denial[256];	/* what was said when the connection was refused last */
 	TimestampTz denied_at;		/* 0: not since the last answer */
 	bool		lost;			/* no broker, as far as is known: asked for now and then */
+	char		loss[256];		/* what was said when the last one went */
 	TimestampTz asked_at;
 } DjkSenderLink;
 

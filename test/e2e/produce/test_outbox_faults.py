@@ -697,6 +697,24 @@ def test_new_partition_while_nobody_answers(own_broker, db: Database, unique, mo
     assert [(m.partition(), m.value()) for m in read_topic(kafka, topic)] == [(0, b"first"), (1, b"second")]
 
 
+@pytest.mark.long
+def test_connection_closed_while_idle(own_broker, db: Database, unique) -> None:
+    """A broker closes what is not used: nobody is to hear of it."""
+    broker = own_broker(connections_max_idle_ms=2000)
+    topic = Client(broker.address).create_topic(unique("topic"))
+    server = make_server(db, broker.address, "at_least_once")
+    produce(db, topic, 1, server=server)
+    wait_sent(db)
+    wait_outbox_state(db, "running", server)
+    events = "SELECT count(*) FROM djkafka_event WHERE kind = 'outbox'"
+    before = db.value(events)
+    stays_true(lambda: outbox_worker(db, server)["state"] == "running", 40, "nothing is wrong")
+    assert db.value(events) == before
+    assert outbox_worker(db, server)["last_error"] is None
+    produce(db, topic, 1, server=server)
+    wait_sent(db)
+
+
 @pytest.mark.parametrize("mode", [pytest.param("at_least_once", marks=pytest.mark.long), "exactly_once"])
 def test_broker_lost_while_idle(own_broker, db: Database, unique, mode: str) -> None:
     """With nothing to send: the state says that there is no broker until one is back, with nothing to send either."""
