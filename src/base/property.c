@@ -18,6 +18,7 @@
  */
 #include "base/property.h"
 
+#include "base/error.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -505,11 +506,6 @@ djk_property_require(const char *name, const char *value, DjkPropertyPlace place
 {
 	DjkError	error = {0};
 
-	if (djk_property_check(name, value, place, &error))
-		return;
-	ereport(ERROR,
-			(errcode(error.sqlstate),
-			 errmsg("%s", error.message),
-			 error.detail ? errdetail("%s", error.detail) : 0,
-			 error.hint ? errhint("%s", error.hint) : 0));
+	if (!djk_property_check(name, value, place, &error))
+		djk_error_throw(&error);
 }

@@ -183,14 +183,3 @@ djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *ac
 			 hint ? errhint("%s", hint) : 0));
 	pg_unreachable();
 }
-
-void
-djk_error_throw(const DjkError *error)
-{
-	ereport(ERROR,
-			(errcode(error->sqlstate != 0 ? error->sqlstate : DJK_ERRCODE_KAFKA),
-			 errmsg("%s", error->message),
-			 error->detail ? errdetail("%s", error->detail) : 0,
-			 error->hint ? errhint("%s", error->hint) : 0));
-	pg_unreachable();
-}

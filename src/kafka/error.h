@@ -35,7 +35,4 @@ extern void djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, cons
 /* Raises an error of the library as 'could not <action>'. */
 pg_noreturn extern void djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *action);
 
-/* Raises *error, which a look-up filled. */
-pg_noreturn extern void djk_error_throw(const DjkError *error);
-
 #endif							/* DJK_KAFKA_ERROR_H */

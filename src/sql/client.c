@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/error.h"
 #include "kafka/error.h"
 #include "kafka/handle.h"
 #include "miscadmin.h"

@@ -11,6 +11,7 @@
  */
 #include "base/djk.h"
 
+#include "base/error.h"
 #include "apply/apply.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -160,7 +161,7 @@ djkafka_dead_letter_retry(PG_FUNCTION_ARGS)
 	apply = djk_apply_create(consumer, CurrentMemoryContext, 0);
 	djk_apply_inside(apply, batch_of(&letter), &result);
 	if (result.status == DJK_APPLY_STOPPED)
-		djk_run_throw_stopped(&result);
+		djk_error_throw(&result.error);
 	settle(&letter, &result);
 	djk_apply_destroy(apply);
 	PG_RETURN_TEXT_P(cstring_to_text(describe(&result)));

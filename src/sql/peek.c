@@ -15,6 +15,7 @@
 #include "executor/executor.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "base/error.h"
 #include "kafka/error.h"
 #include "miscadmin.h"
 #include "sql/client.h"

@@ -18,6 +18,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kafka/collect.h"
+#include "base/error.h"
 #include "kafka/error.h"
 #include "miscadmin.h"
 #include "sql/client.h"

@@ -7,6 +7,7 @@
  */
 #include "sql/run_apply.h"
 
+#include "base/error.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "storage/proc.h"
@@ -37,16 +38,6 @@ djk_run_require_owner(const DjkConsumerRow *consumer)
 }
 
 void
-djk_run_throw_stopped(const DjkApplyResult *result)
-{
-	ereport(ERROR,
-			(errcode(result->error.sqlstate),
-			 errmsg("%s", result->error.message),
-			 result->error.detail ? errdetail("%s", result->error.detail) : 0,
-			 result->error.hint ? errhint("%s", result->error.hint) : 0));
-}
-
-void
 djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 {
 	DjkApplyResult result;
@@ -60,5 +51,5 @@ djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 	total->skipped += result.skipped;
 	total->key_only += result.key_only;
 	if (result.status == DJK_APPLY_STOPPED)
-		djk_run_throw_stopped(&result);
+		djk_error_throw(&result.error);
 }

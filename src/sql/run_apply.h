@@ -17,9 +17,6 @@
  */
 extern void djk_run_require_owner(const DjkConsumerRow *consumer);
 
-/* Raises the error of a message that stops its consumer. */
-extern void djk_run_throw_stopped(const DjkApplyResult *result);
-
 /* Applies a batch, and adds to the counts of all. */
 extern void djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total);
 

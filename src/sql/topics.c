@@ -9,6 +9,7 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
+#include "base/error.h"
 #include "kafka/error.h"
 #include "sql/client.h"
 #include "utils/builtins.h"

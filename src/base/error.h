@@ -1,0 +1,17 @@
+/*-------------------------------------------------------------------------
+ *
+ * error.h
+ *	  Errors that were kept as values, raised.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_ERROR_H
+#define DJK_ERROR_H
+
+#include "base/compat.h"
+#include "base/djk.h"
+
+/* ERROR as *error says; KF001 where it has no code of its own. */
+pg_noreturn extern void djk_error_throw(const DjkError *error);
+
+#endif							/* DJK_ERROR_H */
