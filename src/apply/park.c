@@ -6,7 +6,7 @@
  * Between topics there is no order, so a child may be read before its parent,
  * by another worker too.  A message that fails for want of a parent alone is
  * kept in djkafka_parked, in the transaction that moves its offset, and tried
- * again (worker/waiting.c).  It has its route's parent_timeout for that, then it
+ * again (consumer/waiting.c).  It has its route's parent_timeout for that, then it
  * becomes what on_error says.
  *
  * The order of a key is kept: what comes behind one that waits, by the route's

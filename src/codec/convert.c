@@ -4,7 +4,7 @@
  *	  A field -> a Datum of a column's type.
  *
  * What a column takes, and what it makes of it, is what jsonb_populate_record()
- * takes and makes; test/sql/convert_random.sql compares the two.  They differ
+ * takes and makes; test/sql/codec_random.sql compares the two.  They differ
  * where that would lose something: json and text columns get an object or
  * array as the message has it, not as jsonb prints it, and a bytea column
  * takes hexadecimal only.

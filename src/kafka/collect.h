@@ -20,7 +20,7 @@ typedef struct DjkPositionKey
 	int			partition;
 } DjkPositionKey;
 
-/* One partition that is read; worker/position.h tells of its life in a worker. */
+/* One partition that is read; consumer/position.h tells of its life in a worker. */
 typedef struct DjkPosition
 {
 	DjkPositionKey key;

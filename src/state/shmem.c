@@ -33,7 +33,7 @@ typedef struct Slot
 	bool		leave_asked;
 	bool		wake;
 	DjkLeaving	leaving;
-	int			share;			/* see worker/share.h; for a worker's successors */
+	int			share;			/* see consumer/share.h; for a worker's successors */
 	Latch	   *latch;			/* valid while status.pid is not 0 */
 
 	/* as in the status, without the lock */

@@ -44,6 +44,9 @@ FOREIGN_FUNCTIONS = {
 }
 NUMBERED = r"djk_(\w+_)?\d+"
 
+# A file of ours with its folder.
+PATH = r"(?<![/\w.])(?:\w+/)+\w+(?:\.\w+)*\.(?:c|h|sql|spec|py|sh|md)\b"
+
 FUNCTION_LINES = 80
 FILE_LINES = 800
 
@@ -179,6 +182,11 @@ def check_callers(tree: Path) -> Iterator[str]:
     yield from (f"{defined[symbol]}: {symbol}" for symbol in sorted(set(defined) - used) if not SYMBOLS.fullmatch(symbol))
 
 
+def exists(tree: Path, name: str) -> bool:
+    """Whether a file is named as from the top of the tree, or as from src/, where comments are."""
+    return any((folder / name).exists() for folder in (tree, tree / "src"))
+
+
 def check_comments(tree: Path) -> Iterator[str]:
     """comments name only files and functions that exist"""
     paths = [*sources(tree), *sorted(tree.glob("test/src/*.[ch]"))]
@@ -193,8 +201,23 @@ def check_comments(tree: Path) -> Iterator[str]:
             names = set(re.findall(r"\b(?:djk_|Djk|DJK_)\w+|\b\w+(?=\(\))", said)) - words
             unknown = {name for name in names if not re.fullmatch(NUMBERED, name)}
             unknown |= set(re.findall(r"\b\w+\.[ch]\b", said)) - files
+            unknown |= {name for name in re.findall(PATH, said) if not exists(tree, name)}
             line = text.count("\n", 0, comment.start()) + 1
             yield from (f"{path.relative_to(tree)}:{line}: there is no {name}" for name in sorted(unknown))
+
+
+def check_documents(tree: Path) -> Iterator[str]:
+    """CONTRIBUTING.md and design.md name only files and functions that exist"""
+    paths = sources(tree)
+    files = {path.name for path in paths}
+    words = {word for path in paths for word in re.findall(r"\w+", COMMENT.sub(" ", path.read_text()))}
+    for path in (tree / "CONTRIBUTING.md", tree / "docs/design.md"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for code in [line] if line.startswith("    ") else re.findall(r"`([^`]+)`", line):
+                unknown = set(re.findall(r"\b(?:djk_|Djk[A-Z])\w+", code)) - words
+                unknown |= {name for name in re.findall(r"(?<![/\w])\w+\.[ch]\b", code) if name not in files}
+                unknown |= {name for name in re.findall(PATH, code) if not exists(tree, name)}
+                yield from (f"{path.relative_to(tree)}:{number}: there is no {name}" for name in sorted(unknown))
 
 
 def check_lists(tree: Path) -> Iterator[str]:
