@@ -129,13 +129,7 @@ prepare_route(DjkApply *apply, int route, int from, int to)
 				apply->work[indexes[i]].route = route;
 		}
 		if (state->target_sql != NULL)
-		{
-			/* Input functions too read times in the route's zone. */
-			int			guc_level = djk_route_state_enter(state);
-
 			djk_rows_build(apply, state, indexes, n);
-			djk_route_state_leave(guc_level);
-		}
 		apply->current_route = -1;
 	}
 	pfree(indexes);
