@@ -15,10 +15,11 @@
  * fault it is aborted and the batch runs again isolated (isolate.c).  If COMMIT
  * itself fails, which only user code can make it, messages get a transaction
  * each.  A transaction that hits its time limit is halved, and the size is
- * remembered; so is one that has failed twice by nobody's fault.  An error that may be the definition's is tried once more with
- * the routes' states built again.  What is nobody's fault, or may be the
- * definition's, is the caller's to wait for; after some batches that came to
- * nothing a message is given up (judge.c).
+ * remembered; so is one that has failed twice by nobody's fault.  An error that
+ * may be the definition's is tried once more with the routes' states built
+ * again.  What is nobody's fault, or may be the definition's, is the caller's to
+ * wait for; after some tries in a row that came to nothing a message is given up
+ * (judge.c).
  *
  *-------------------------------------------------------------------------
  */

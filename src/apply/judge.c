@@ -23,8 +23,8 @@
  *
  * Only errors whose class speaks of names, rights or internals need more than
  * the first of these (retry.c): most of what is wrong with a message says so.
- * What is transient is waited out; after DJK_TRIES_TRANSIENT batches in a row
- * that came to nothing it is judged like the rest.
+ * What is transient is waited out; after DJK_TRIES_TRANSIENT tries in a row at
+ * its partition that came to nothing it is judged like the rest.
  *
  * djkafka_run has no repetition and does not need it: whoever called it sees
  * what has become of the messages, and may roll back.

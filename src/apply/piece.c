@@ -3,8 +3,8 @@
  * piece.c
  *	  Consecutive messages of a batch become rows, as they are.
  *
- * The ordinary way of every batch: prepare, then write by route.  There is no
- * savepoint here, and whatever goes wrong is thrown.
+ * The ordinary way of every batch: prepare, then write by route.  It makes no
+ * savepoint, and whatever goes wrong is thrown.
  *
  *-------------------------------------------------------------------------
  */

@@ -6,7 +6,7 @@
  * A filter or a mapped column may look something up, in a table that the batch
  * itself writes: the version that a row has, the id of a parent.  Then a message
  * must see what those before it have written, and be evaluated when they are
- * (piece.c).  That is slower by far, so it is found out which expressions can
+ * (stretch.c).  That is slower by far, so it is found out which expressions can
  * read at all: those that name a table, and those that call a function which
  * might.  A function is believed to be IMMUTABLE if it says so; of the server's
  * own, those that are volatile may see what is written (currval, query_to_xml),

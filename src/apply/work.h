@@ -37,7 +37,7 @@ typedef enum DjkFate
 	DJK_FATE_SKIPPED,
 	DJK_FATE_PARKED,			/* waits for a row that it refers to, or behind one that does (park.c) */
 	DJK_FATE_STOP,				/* failed under on_error = stop */
-	DJK_FATE_LOST				/* its partition is not ours any more */
+	DJK_FATE_LOST				/* its partition is not ours any more; in a rehearsal also: not to be tried (isolate.c) */
 } DjkFate;
 
 typedef struct DjkRow
@@ -87,11 +87,13 @@ typedef struct DjkApply
 	int			piece_from;		/* what is being applied, for the same */
 	int			piece_to;
 	int			current_route;	/* route whose SQL runs, or -1 */
-	int			chunk_messages; /* most in one transaction, less than the batch after a time-out */
-	int			chunk_successes;
-	int			time_limit_ms;	/* of one transaction; 0 none */
+
+	/* its transactions: apply.c, span.c */
+	int			chunk_messages; /* most in one; less than the batch after one that failed by its size */
+	int			chunk_successes;	/* in a row since that was lowered or raised */
 	DjkManner	manner;			/* what a batch that had to pause had found out */
-	TimestampTz limit_at;		/* when the one at hand has reached its limit; 0: it has none */
+	int			time_limit_ms;	/* of each; 0 none */
+	TimestampTz limit_at;		/* when the one at hand has reached it; 0: it has none */
 
 	/* whose fault an error is: judge.c */
 	bool		inside;			/* in the caller's transaction: djkafka_run */

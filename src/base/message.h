@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * message.h
- *	  Messages on their way from Kafka to SQL: plain structs.
+ *	  Messages on their way between Kafka and SQL: plain structs.
  *
- * This is the only bridge between kafka/ and apply/.  It holds no type of
+ * This is the only bridge between kafka/ and what writes and reads rows: a
+ * DjkBatch on the way in, DjkOutgoing on the way out.  It holds no type of
  * librdkafka and no Datum, so apply can be tested without a broker and kafka
  * without a transaction.
  *
@@ -29,6 +30,8 @@ typedef struct DjkHeader
 	int			value_len;
 } DjkHeader;
 
+/* ---------- the way in ---------- */
+
 typedef struct DjkMessage
 {
 	int			partition;		/* index into the batch's partitions */
@@ -38,7 +41,7 @@ typedef struct DjkMessage
 	int			key_len;
 	const char *value;			/* NULL: null value, a tombstone */
 	int			value_len;
-	void	   *source;			/* the producer of the batch: its own handle */
+	void	   *source;			/* a handle of whoever made the batch */
 } DjkMessage;
 
 /*
@@ -82,7 +85,7 @@ struct DjkBatch
 {
 	DjkBatchPartition *partitions;
 	int			npartitions;
-	DjkMessage *messages;		/* in the order of arrival: by offset within a partition */
+	DjkMessage *messages;		/* by offset within a partition; as they came, unless order.c says else */
 	int			nmessages;
 	Size		bytes;			/* of keys and values */
 	bool		detached;		/* not from Kafka: there are no offset rows to move */
@@ -96,6 +99,8 @@ struct DjkBatch
 	int			(*load_headers) (const DjkBatch *batch, const DjkMessage *message,
 								 DjkHeader **headers);
 };
+
+/* ---------- the way out ---------- */
 
 /* What became of a message on its way to Kafka. */
 typedef enum DjkDelivery
