@@ -72,13 +72,6 @@ struct DjkConsumer
 /* The list in the library's form; malloc'd, destroy it. */
 extern rd_kafka_topic_partition_list_t *djk_consumer_list(const DjkTopicPartition *partitions, int n);
 
-/*
- * rd_kafka_offsets_for_times(), which returns the list as it was asked, and no
- * error, if its time is over before a broker's answer or the request's own end.
- */
-extern rd_kafka_resp_err_t djk_offsets_for_times(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list,
-												 int timeout_ms);
-
 /* Gives every held message and the current event back. */
 extern void djk_consumer_release_all(void *consumer);
 

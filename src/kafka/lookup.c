@@ -120,7 +120,7 @@ static rd_kafka_resp_err_t
 ask_offsets(Lookup *lookup, int timeout_ms)
 {
 	rd_kafka_topic_partition_list_t *answer = rd_kafka_topic_partition_list_copy(lookup->list);
-	rd_kafka_resp_err_t code = djk_offsets_for_times(lookup->rk, answer, timeout_ms);
+	rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(lookup->rk, answer, timeout_ms);
 
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 	{

@@ -21,9 +21,6 @@
 /* Pause between two tries, in µs. */
 #define RETRY_US			50000
 
-/* An answer that comes as late as this is none: the library's clock is not ours. */
-#define LATE_MS				2
-
 /* The library should have given up by itself when this much more has passed. */
 #define GRACE_MS			2000
 
@@ -64,15 +61,6 @@ tries_again(const Look *look, rd_kafka_resp_err_t code)
 	return true;
 }
 
-rd_kafka_resp_err_t
-djk_offsets_for_times(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *list, int timeout_ms)
-{
-	double		until = djk_clock_ms() + timeout_ms - LATE_MS;
-	rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(rk, list, timeout_ms);
-
-	return code == RD_KAFKA_RESP_ERR_NO_ERROR && djk_clock_ms() >= until ? RD_KAFKA_RESP_ERR__TIMED_OUT : code;
-}
-
 /* Fills the list with the offsets of a time, or of one of the two that stand for the ends. */
 static rd_kafka_resp_err_t
 ask_times(const Look *look, PartitionList *list, int64 time)
@@ -84,7 +72,7 @@ ask_times(const Look *look, PartitionList *list, int64 time)
 
 		for (int i = 0; i < copy->cnt; i++)
 			copy->elems[i].offset = time;
-		code = djk_offsets_for_times(look->rk, copy, left_ms(look));
+		code = rd_kafka_offsets_for_times(look->rk, copy, left_ms(look));
 		for (int i = 0; code == RD_KAFKA_RESP_ERR_NO_ERROR && i < list->cnt; i++)
 		{
 			list->elems[i].offset = copy->elems[i].offset;
