@@ -180,13 +180,19 @@ djk_leaders_ask(DjkConsumerWorker *worker, const DjkGroupView *view)
 
 /* ---------- answers ---------- */
 
-/* That it does not lead a partition any more is an answer for none. */
+/*
+ * Also that it does not lead a partition any more.  But what the library says by
+ * itself, whose names begin with "_", is nobody's answer: it does so where it has
+ * no connection.
+ */
 static bool
 answers(const DjkTopicPartition *partitions, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		if (partitions[i].error.sqlstate != DJK_ERRCODE_UNREACHABLE)
+		const DjkError *error = &partitions[i].error;
+
+		if (error->sqlstate == 0 || (error->name != NULL && error->name[0] != '_'))
 			return true;
 	}
 	return false;
