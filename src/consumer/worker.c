@@ -134,26 +134,12 @@ housekeep(DjkConsumerWorker *worker)
 
 /* ---------- starting ---------- */
 
-static const char *
-bootstrap_servers(const DjkConnection *connection)
-{
-	for (int i = 0; i < connection->nproperties; i++)
-	{
-		if (strcmp(connection->properties[i].name, "bootstrap.servers") == 0)
-			return connection->properties[i].value;
-	}
-	return "";
-}
-
 static int
 max_poll_interval(const DjkConnection *connection)
 {
-	for (int i = 0; i < connection->nproperties; i++)
-	{
-		if (strcmp(connection->properties[i].name, "max.poll.interval.ms") == 0)
-			return Max(pg_strtoint32(connection->properties[i].value), 1000);
-	}
-	return MAX_POLL_INTERVAL_MS;
+	const char *value = djk_connection_value(connection, "max.poll.interval.ms");
+
+	return value != NULL ? Max(pg_strtoint32(value), 1000) : MAX_POLL_INTERVAL_MS;
 }
 
 static void
@@ -287,7 +273,7 @@ tell_unanswered(DjkConsumerWorker *worker, const DjkError *error, const Cause *c
 		djk_member_set_state(worker, DJK_STATE_BROKEN, error->message, error->hint);
 	else
 		djk_member_set_state(worker, DJK_STATE_UNREACHABLE,
-				  psprintf("no broker answers at %s%s%s", bootstrap_servers(&worker->connection),
+				  psprintf("no broker answers at %s%s%s", djk_connection_value(&worker->connection, "bootstrap.servers"),
 						   cause->text ? ": " : "", cause->text ? cause->text : ""),
 				  DJK_UNREACHABLE_HINT);
 }

@@ -56,8 +56,8 @@ put_property(DjkConnection *connection, const char *name, const char *value)
 	connection->nproperties++;
 }
 
-static const char *
-get_property(const DjkConnection *connection, const char *name)
+const char *
+djk_connection_value(const DjkConnection *connection, const char *name)
 {
 	for (int i = 0; i < connection->nproperties; i++)
 		if (strcmp(connection->properties[i].name, name) == 0)
@@ -217,7 +217,7 @@ resolve_embedded(DjkConnection *connection)
 {
 	char	   *address;
 
-	if (strcmp(get_property(connection, "bootstrap.servers"), DJK_BOOTSTRAP_EMBEDDED) != 0)
+	if (strcmp(djk_connection_value(connection, "bootstrap.servers"), DJK_BOOTSTRAP_EMBEDDED) != 0)
 		return;
 	address = djk_embedded_bootstrap();
 	if (address == NULL)
@@ -232,7 +232,7 @@ resolve_embedded(DjkConnection *connection)
 static void
 require_bootstrap(const DjkConnection *connection, const char *server)
 {
-	if (get_property(connection, "bootstrap.servers") != NULL)
+	if (djk_connection_value(connection, "bootstrap.servers") != NULL)
 		return;
 	if (server != NULL)
 		ereport(ERROR,
@@ -273,7 +273,7 @@ djk_connection_property(const char *server_name, Oid role, const char *property)
 	const char *value;
 
 	put_layers(&connection, server_name, role);
-	value = get_property(&connection, property);
+	value = djk_connection_value(&connection, property);
 	return value == NULL ? NULL : pstrdup(value);
 }
 

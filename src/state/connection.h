@@ -59,4 +59,7 @@ extern void djk_connection_require_kept(const char *server, Oid role);
  */
 extern char *djk_connection_property(const char *server, Oid role, const char *property);
 
+/* What a connection that was loaded says of one property; NULL if nothing. */
+extern const char *djk_connection_value(const DjkConnection *connection, const char *name);
+
 #endif							/* DJK_CONNECTION_H */
