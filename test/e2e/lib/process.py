@@ -21,7 +21,7 @@ def alive(pid: int) -> bool:
 def children(pid: int) -> list[int]:
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return []
 
 
@@ -29,7 +29,7 @@ def title(pid: int) -> str:
     """What a process of PostgreSQL calls itself; "" if it is gone."""
     try:
         line = Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0 ").decode()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return ""
     return line.removeprefix("postgres:").strip()
 

@@ -417,6 +417,7 @@ def test_open_transactions_hold_up_nobody(prepared_db: Database, kafka: Client, 
     wait_until(
         lambda: sum(sorted(outbox_blocks(db))[:2]) < LARGE,
         message=lambda: f"the two that nobody keeps are truncated: {outbox_blocks(db)}",
+        timeout=90,  # who looks at a table at that moment keeps it for a minute
     )
     late.execute("COMMIT")
     wait_until(lambda: big_numbers(kafka, topic)[31_001:] == [-3], message="what committed late is sent")
