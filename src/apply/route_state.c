@@ -15,6 +15,7 @@
 #include "apply/route_target.h"
 #include "apply/row_types.h"
 #include "apply/unchanged.h"
+#include "base/compat.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
@@ -230,7 +231,7 @@ lane_of(const DjkRouteState *state)
 	int64		lane;
 
 	initStringInfo(&text);
-	appendStringInfo(&text, "%d %u %s %d", PG_VERSION_NUM / 10000, route->target, route->handler ? route->handler : "",
+	appendStringInfo(&text, "%d %u %s %d", DJK_SERVER_MAJOR, route->target, route->handler ? route->handler : "",
 					 route->partial_deletes);
 	for (int i = 0; i < state->nkeys; i++)
 	{

@@ -17,6 +17,9 @@
 #error "djkafka needs PostgreSQL 15 or newer"
 #endif
 
+/* For what may differ from one to the next, such as what hash functions make of a value. */
+#define DJK_SERVER_MAJOR (PG_VERSION_NUM / 10000)
+
 #include "miscadmin.h"
 #include "utils/wait_event.h"
 

@@ -46,20 +46,6 @@ compare_positions(const ListCell *a, const ListCell *b)
 	return x->offset_id < y->offset_id ? -1 : x->offset_id > y->offset_id;
 }
 
-static void
-fill_partition(DjkBatchPartition *partition, DjkPosition *position)
-{
-	partition->topic = position->key.topic;
-	partition->partition = position->key.partition;
-	partition->offset_id = position->offset_id;
-	partition->generation = position->generation;
-	partition->next_offset = partition->end_offset = position->next_offset;
-	partition->high_watermark = -1;
-	partition->anchor = position->anchor;
-	partition->vain = position->waiting_vain;
-	partition->parked = position->parked;
-}
-
 /*
  * Of the partitions that are ours and of which something waits those that are
  * next in the round, in its order; *positions are theirs.
@@ -85,7 +71,9 @@ find_partitions(DjkConsumerWorker *worker, DjkPosition ***positions, int *n)
 	for (int p = 0; p < *n; p++)
 	{
 		(*positions)[p] = list_nth(list, p);
-		fill_partition(&partitions[p], (*positions)[p]);
+		djk_position_describe((*positions)[p], &partitions[p]);
+		partitions[p].end_offset = partitions[p].next_offset;
+		partitions[p].vain = (*positions)[p]->waiting_vain;
 	}
 	list_free(list);
 	return partitions;

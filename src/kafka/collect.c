@@ -67,6 +67,21 @@ djk_position_begin(DjkPosition *position)
 	position->anchoring = djk_position_start(position) < position->expected;
 }
 
+void
+djk_position_describe(const DjkPosition *position, DjkBatchPartition *partition)
+{
+	memset(partition, 0, sizeof(*partition));
+	partition->topic = position->key.topic;
+	partition->partition = position->key.partition;
+	partition->offset_id = position->offset_id;
+	partition->generation = position->generation;
+	partition->next_offset = position->next_offset;
+	partition->high_watermark = -1;
+	partition->vain = position->vain;
+	partition->parked = position->parked;
+	partition->anchor = position->anchor;
+}
+
 /* ---------- the batch's arrays ---------- */
 
 /* May be larger than 1 GB. */
@@ -82,7 +97,6 @@ static void
 enter_partition(DjkCollector *collector, DjkPosition *position)
 {
 	DjkBatch   *batch = &collector->batch;
-	DjkBatchPartition *partition;
 
 	if (position->batch_index >= 0)
 		return;
@@ -96,17 +110,7 @@ enter_partition(DjkCollector *collector, DjkPosition *position)
 	}
 	position->batch_index = batch->npartitions++;
 	collector->positions[position->batch_index] = position;
-	partition = &batch->partitions[position->batch_index];
-	memset(partition, 0, sizeof(*partition));
-	partition->topic = position->key.topic;
-	partition->partition = position->key.partition;
-	partition->offset_id = position->offset_id;
-	partition->generation = position->generation;
-	partition->next_offset = position->next_offset;
-	partition->high_watermark = -1;
-	partition->vain = position->vain;
-	partition->parked = position->parked;
-	partition->anchor = position->anchor;
+	djk_position_describe(position, &batch->partitions[position->batch_index]);
 }
 
 /* ---------- events ---------- */

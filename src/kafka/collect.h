@@ -61,6 +61,9 @@ typedef struct DjkCollector
 extern void djk_position_make_key(DjkPositionKey *key, const char *topic, int partition);
 /* Where the library is to begin: at the anchor, if there is one. */
 extern int64 djk_position_start(const DjkPosition *position);
+/* The position as a partition of a batch. */
+extern void djk_position_describe(const DjkPosition *position, DjkBatchPartition *partition);
+
 /* Of two partitions the one that is named, if one is. */
 extern bool djk_position_precedes(const DjkPosition *a, const DjkPosition *b);
 /* It begins now. */

@@ -18,6 +18,7 @@
 #include "sql/hooks.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
+#include "state/consumer_row.h"
 #include "state/event.h"
 #include "state/offset.h"
 #include "state/shmem.h"
@@ -202,17 +203,11 @@ write_seek_event(int64 consumer_id, const char *name, const char *topic, int par
 Datum
 djkafka_seek(PG_FUNCTION_ARGS)
 {
-	static DjkStatement raise_revision = {
-		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE id = $1",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
 	char	   *name = require_text_arg(fcinfo, 0, "name");
 	char	   *topic = require_text_arg(fcinfo, 1, "topic");
 	char	   *start_at = djk_start_at_normalize(require_text_arg(fcinfo, 2, "start_at"), "start_at", true);
 	int			partition = PG_ARGISNULL(3) ? -1 : PG_GETARG_INT32(3);
 	int64		id = find_owned_consumer(name);
-	Datum		values[1] = {Int64GetDatum(id)};
 	DjkIdentity identity;
 	int			changed;
 
@@ -224,10 +219,7 @@ djkafka_seek(PG_FUNCTION_ARGS)
 	djk_catalog_enter(&identity);
 	changed = djk_offset_seek(id, topic, partition, start_at);
 	if (changed > 0)
-	{
-		(void) djk_catalog_execute(&raise_revision, values, NULL);
 		write_seek_event(id, name, topic, partition, start_at);
-	}
 	djk_catalog_leave(&identity);
 	if (changed == 0)
 		ereport(ERROR,
@@ -235,5 +227,6 @@ djkafka_seek(PG_FUNCTION_ARGS)
 				 errmsg("consumer \"%s\" knows no such partition of topic \"%s\"", name, topic),
 				 errdetail("Partitions are known from when a worker has first been given them."),
 				 errhint("For a topic that was never read, set start_from of the consumer.")));
+	(void) djk_consumer_row_raise_revision(id);
 	PG_RETURN_INT64(changed);
 }

@@ -18,7 +18,6 @@
  */
 #include "base/djk.h"
 
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
@@ -26,7 +25,6 @@
 #include "sql/start_at.h"
 #include "state/catalog.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(djkafka_offset_guard);
 PG_FUNCTION_INFO_V1(djkafka_owner_guard);
@@ -41,18 +39,6 @@ row_int64(const DjkCatalogRow *row, const char *column)
 }
 
 static bool
-is_found(DjkStatement *statement, Datum *values)
-{
-	DjkIdentity identity;
-	bool		found;
-
-	djk_catalog_enter(&identity);
-	found = djk_catalog_execute(statement, values, NULL) > 0;
-	djk_catalog_leave(&identity);
-	return found;
-}
-
-static bool
 is_foreign(int64 consumer_id)
 {
 	static DjkStatement select_foreign = {
@@ -62,7 +48,7 @@ is_foreign(int64 consumer_id)
 	};
 	Datum		values[1] = {Int64GetDatum(consumer_id)};
 
-	return is_found(&select_foreign, values);
+	return djk_catalog_has(&select_foreign, values, NULL);
 }
 
 static bool
@@ -75,7 +61,7 @@ is_offset_of(int64 offset_id, int64 consumer_id)
 	};
 	Datum		values[2] = {Int64GetDatum(offset_id), Int64GetDatum(consumer_id)};
 
-	return is_found(&select_offset, values);
+	return djk_catalog_has(&select_offset, values, NULL);
 }
 
 Datum
@@ -124,20 +110,6 @@ owner_of_consumer(int64 consumer_id)
 	return owner;
 }
 
-/* Of a table; InvalidOid if it is gone. */
-static Oid
-owner_of_table(Oid table)
-{
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
-	Oid			owner = InvalidOid;
-
-	if (!HeapTupleIsValid(tuple))
-		return InvalidOid;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
-	return owner;
-}
-
 /*
  * A consumer that is gone leaves letters, which are anybody's who may write here:
  * no other consumer gets its number.  A table without one is still to come, and
@@ -149,7 +121,7 @@ require_owner(const DjkCatalogRow *row, bool stays)
 	bool		isnull;
 	bool		of_consumer = SPI_fnumber(row->desc, "consumer_id") > 0;
 	Oid			target = of_consumer ? InvalidOid : DatumGetObjectId(djk_catalog_row_get(row, "target", &isnull));
-	Oid			owner = of_consumer ? owner_of_consumer(row_int64(row, "consumer_id")) : owner_of_table(target);
+	Oid			owner = of_consumer ? owner_of_consumer(row_int64(row, "consumer_id")) : djk_table_owner(target);
 
 	if (OidIsValid(owner))
 		djk_require_consumer_owner(owner);

@@ -140,17 +140,12 @@ check_duplicate(const DjkCatalogRow *row)
 		.argtypes = {REGCLASSOID, TEXTOID, INT8OID}
 	};
 	Datum		values[3];
-	DjkIdentity identity;
 	bool		isnull;
-	bool		exists;
 
 	values[0] = djk_catalog_row_get(row, "relation", &isnull);
 	values[1] = djk_catalog_row_get(row, "topic", &isnull);
 	values[2] = djk_catalog_row_get(row, "id", &isnull);
-	djk_catalog_enter(&identity);
-	exists = djk_catalog_execute(&select_same, values, NULL) > 0;
-	djk_catalog_leave(&identity);
-	if (exists)
+	if (djk_catalog_has(&select_same, values, NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("table \"%s\" is published to topic \"%s\" already", djk_catalog_row_text(row, "relation"),
@@ -173,13 +168,10 @@ require_relation(const DjkCatalogRow *row)
 static bool
 require_owner(Oid relation)
 {
-	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relation));
-	Oid			owner;
+	Oid			owner = djk_table_owner(relation);
 
-	if (!HeapTupleIsValid(tuple))
+	if (!OidIsValid(owner))
 		return false;
-	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
-	ReleaseSysCache(tuple);
 	if (has_privs_of_role(GetUserId(), owner))
 		return true;
 	ereport(ERROR,

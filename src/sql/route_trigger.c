@@ -316,8 +316,6 @@ check_duplicate(const DjkCatalogRow *row)
 	static const char *const columns[] = {"consumer_id", "topic", "id", "target", "handler", "filter"};
 	Datum		values[6];
 	char		nulls[7] = "      ";
-	DjkIdentity identity;
-	bool		exists;
 
 	for (int i = 0; i < 6; i++)
 	{
@@ -326,10 +324,7 @@ check_duplicate(const DjkCatalogRow *row)
 		values[i] = djk_catalog_row_get(row, columns[i], &isnull);
 		nulls[i] = isnull ? 'n' : ' ';
 	}
-	djk_catalog_enter(&identity);
-	exists = djk_catalog_execute(&select_same, values, nulls) > 0;
-	djk_catalog_leave(&identity);
-	if (exists)
+	if (djk_catalog_has(&select_same, values, nulls))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("the consumer has this route for topic \"%s\" already",
@@ -347,7 +342,7 @@ warn_of_superuser(const char *what, Oid object_owner, Oid owner)
 {
 	const char *name;
 
-	if (!superuser_arg(owner) || superuser_arg(object_owner))
+	if (!OidIsValid(object_owner) || !superuser_arg(owner) || superuser_arg(object_owner))
 		return;
 	name = quote_identifier(GetUserNameFromId(object_owner, false));
 	ereport(WARNING,
@@ -365,12 +360,8 @@ check_trust(const DjkCatalogRow *row, Oid owner)
 	char	   *handler = djk_catalog_row_text(row, "handler");
 	HeapTuple	tuple;
 
-	tuple = isnull ? NULL : SearchSysCache1(RELOID, ObjectIdGetDatum(target));
-	if (HeapTupleIsValid(tuple))
-	{
-		warn_of_superuser("target", ((Form_pg_class) GETSTRUCT(tuple))->relowner, owner);
-		ReleaseSysCache(tuple);
-	}
+	if (!isnull)
+		warn_of_superuser("target", djk_table_owner(target), owner);
 	tuple = handler == NULL ? NULL : SearchSysCache1(PROCOID, DirectFunctionCall1(regprocedurein, CStringGetDatum(handler)));
 	if (HeapTupleIsValid(tuple))
 	{
@@ -394,14 +385,7 @@ check_trust_of_reads(DjkRouteState *state, Oid owner)
 			tables = list_append_unique_oid(tables, state->expressions[i]->lookup->relation);
 	}
 	foreach(lc, tables)
-	{
-		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(lfirst_oid(lc)));
-
-		if (!HeapTupleIsValid(tuple))
-			continue;
-		warn_of_superuser("table that is read", ((Form_pg_class) GETSTRUCT(tuple))->relowner, owner);
-		ReleaseSysCache(tuple);
-	}
+		warn_of_superuser("table that is read", djk_table_owner(lfirst_oid(lc)), owner);
 }
 
 static void
@@ -491,25 +475,6 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 
 /* ---------- after a change ---------- */
 
-/* False if the consumer is gone. */
-static bool
-raise_revision(int64 consumer_id)
-{
-	static DjkStatement update_revision = {
-		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE id = $1",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
-	Datum		values[1] = {Int64GetDatum(consumer_id)};
-	DjkIdentity identity;
-	bool		found;
-
-	djk_catalog_enter(&identity);
-	found = djk_catalog_execute(&update_revision, values, NULL) > 0;
-	djk_catalog_leave(&identity);
-	return found;
-}
-
 /* What is remembered of the deleted rows of a target goes with the last route that remembers them. */
 static void
 forget_deleted(const DjkCatalogRow *old)
@@ -533,7 +498,7 @@ forget_deleted(const DjkCatalogRow *old)
 static void
 note_change(int64 consumer_id, bool checks)
 {
-	if (raise_revision(consumer_id) && checks)
+	if (djk_consumer_row_raise_revision(consumer_id) && checks)
 		djk_require_consumer_owner(load_consumer(consumer_id).owner);
 }
 

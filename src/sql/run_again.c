@@ -28,14 +28,8 @@ find_partitions(DjkPosition **positions, int npositions, DjkPosition ***waiting,
 
 		if (positions[i]->parked <= 0)
 			continue;
-		partition->topic = positions[i]->key.topic;
-		partition->partition = positions[i]->key.partition;
-		partition->offset_id = positions[i]->offset_id;
-		partition->generation = positions[i]->generation;
-		partition->next_offset = partition->end_offset = positions[i]->next_offset;
-		partition->high_watermark = -1;
-		partition->anchor = positions[i]->anchor;
-		partition->parked = positions[i]->parked;
+		djk_position_describe(positions[i], partition);
+		partition->end_offset = partition->next_offset;
 		(*waiting)[(*n)++] = positions[i];
 	}
 	return partitions;

@@ -5,8 +5,8 @@
  *
  * Consumers, publications and the messages of the outbox name their server,
  * and a name is free again once its server is dropped or renamed.  Whoever may
- * create servers could then have what waits sent to a broker of his own, or
- * have his own messages written into the tables of a consumer's owner.  So a
+ * create servers could then have what waits sent to a broker of their own, or
+ * have their own messages written into the tables of a consumer's owner.  So a
  * server keeps its name as long as it is in use.  Its owner may say otherwise
  * where it leads to, as ever.
  *
@@ -83,13 +83,8 @@ has_dead(const char *server)
 		.argtypes = {TEXTOID}
 	};
 	Datum		value = CStringGetTextDatum(server);
-	DjkIdentity identity;
-	bool		found;
 
-	djk_catalog_enter(&identity);
-	found = djk_catalog_query_latest(&select_dead, &value, NULL) > 0;
-	djk_catalog_leave(&identity);
-	return found;
+	return djk_catalog_has_latest(&select_dead, &value, NULL);
 }
 
 static void

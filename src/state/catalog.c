@@ -149,14 +149,14 @@ djk_catalog_table(const char *name)
 	return get_relname_relid(name, require_schema());
 }
 
-static Oid
-table_owner(Oid table)
+Oid
+djk_table_owner(Oid table)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(table));
 	Oid			owner;
 
 	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for relation %u", table);
+		return InvalidOid;
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
 	ReleaseSysCache(tuple);
 	return owner;
@@ -165,8 +165,11 @@ table_owner(Oid table)
 void
 djk_catalog_enter(DjkIdentity *saved)
 {
-	Oid			owner = table_owner(djk_catalog_table("djkafka_consumer"));
+	Oid			table = djk_catalog_table("djkafka_consumer");
+	Oid			owner = djk_table_owner(table);
 
+	if (!OidIsValid(owner))
+		elog(ERROR, "cache lookup failed for relation %u", table);
 	GetUserIdAndSecContext(&saved->userid, &saved->sec_context);
 	SetUserIdAndSecContext(owner, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
@@ -245,6 +248,30 @@ find_plan(DjkStatement *statement)
 		statement->schema != schema || strcmp(statement->schema_name, schema_name) != 0)
 		prepare_statement(statement, extension, schema, schema_name);
 	return statement->plan;
+}
+
+bool
+djk_catalog_has(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	DjkIdentity identity;
+	bool		found;
+
+	djk_catalog_enter(&identity);
+	found = djk_catalog_execute(statement, values, nulls) > 0;
+	djk_catalog_leave(&identity);
+	return found;
+}
+
+bool
+djk_catalog_has_latest(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	DjkIdentity identity;
+	bool		found;
+
+	djk_catalog_enter(&identity);
+	found = djk_catalog_query_latest(statement, values, nulls) > 0;
+	djk_catalog_leave(&identity);
+	return found;
 }
 
 Portal

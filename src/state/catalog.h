@@ -33,6 +33,9 @@ extern void djk_catalog_leave(const DjkIdentity *saved);
 /* True while between enter and leave: what the guard trigger of offsets asks. */
 extern bool djk_catalog_entered(Oid table_owner);
 
+/* The owner of any table; InvalidOid if it is gone. */
+extern Oid	djk_table_owner(Oid table);
+
 /* OIDs of the extension and its schema; false if it is not installed. */
 extern bool djk_catalog_find(Oid *extension, Oid *schema);
 /* The schema, quoted or not, in CurrentMemoryContext. */
@@ -68,6 +71,11 @@ typedef struct DjkStatement
 extern uint64 djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls);
 /* The same for a query, which sees what has been committed by now, whatever the transaction's snapshot. */
 extern uint64 djk_catalog_query_latest(DjkStatement *statement, Datum *values, const char *nulls);
+
+/* Whether a statement finds a row, or changes one; enters and leaves by itself. */
+extern bool djk_catalog_has(DjkStatement *statement, Datum *values, const char *nulls);
+/* The same for a query, as djk_catalog_query_latest(). */
+extern bool djk_catalog_has_latest(DjkStatement *statement, Datum *values, const char *nulls);
 
 /* A cursor over the statement's rows, for SPI_cursor_fetch(); closed by SPI_cursor_close() or the transaction. */
 extern Portal djk_catalog_open(DjkStatement *statement, Datum *values, const char *nulls);

@@ -168,3 +168,16 @@ djk_consumer_row_revision(int64 id, int worker)
 
 	return djk_catalog_execute(&select_revision, values, NULL) == 1 ? djk_row_int64(0, 1, -1) : -1;
 }
+
+bool
+djk_consumer_row_raise_revision(int64 id)
+{
+	static DjkStatement raise_revision = {
+		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE id = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(id)};
+
+	return djk_catalog_has(&raise_revision, values, NULL);
+}

@@ -55,6 +55,8 @@ typedef struct DjkConsumerSummary
 extern DjkConsumerRow *djk_consumer_row_load(int64 id, MemoryContext context);
 extern DjkConsumerRow *djk_consumer_row_load_by_name(const char *name, MemoryContext context);
 extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext context);
+/* Workers of an older revision leave.  False if the consumer is gone; enters and leaves by itself. */
+extern bool djk_consumer_row_raise_revision(int64 id);
 /* -1 if the consumer is gone or disabled, or has no worker of this number any more. */
 extern int64 djk_consumer_row_revision(int64 id, int worker);
 

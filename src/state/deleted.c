@@ -9,37 +9,26 @@
 
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
-#include "utils/array.h"
 #include "utils/builtins.h"
-
-static Datum
-text_array(const char *const *texts, int n)
-{
-	Datum	   *elements = palloc(Max(n, 1) * sizeof(Datum));
-
-	for (int i = 0; i < n; i++)
-		elements[i] = CStringGetTextDatum(texts[i]);
-	return PointerGetDatum(construct_array(elements, n, TEXTOID, -1, false, TYPALIGN_INT));
-}
 
 static Datum
 keys_of(const DjkDeleted *rows, int n)
 {
-	const char **keys = palloc(Max(n, 1) * sizeof(char *));
+	char	  **keys = palloc(Max(n, 1) * sizeof(char *));
 
 	for (int i = 0; i < n; i++)
 		keys[i] = rows[i].key;
-	return text_array(keys, n);
+	return djk_text_array_datum(keys, n);
 }
 
 static Datum
 versions_of(const DjkDeleted *rows, int n)
 {
-	const char **versions = palloc(Max(n, 1) * sizeof(char *));
+	char	  **versions = palloc(Max(n, 1) * sizeof(char *));
 
 	for (int i = 0; i < n; i++)
 		versions[i] = rows[i].version;
-	return text_array(versions, n);
+	return djk_text_array_datum(versions, n);
 }
 
 /* target, columns, types, seen_by. */
@@ -47,8 +36,8 @@ static void
 put_terms(Datum *values, const DjkDeletedTerms *terms)
 {
 	values[0] = ObjectIdGetDatum(terms->target);
-	values[1] = text_array(terms->columns, terms->ncolumns);
-	values[2] = text_array(terms->types, terms->ncolumns);
+	values[1] = djk_text_array_datum(terms->columns, terms->ncolumns);
+	values[2] = djk_text_array_datum(terms->types, terms->ncolumns);
 	values[3] = CStringGetTextDatum(terms->seen_by);
 }
 

@@ -14,8 +14,8 @@
 typedef struct DjkDeletedTerms
 {
 	Oid			target;
-	const char **columns;		/* of the key, and that of the version last */
-	const char **types;			/* of these, by name */
+	char	  **columns;		/* of the key, and that of the version last */
+	char	  **types;			/* of these, by name */
 	int			ncolumns;
 	const char *seen_by;		/* a role, where rows may be others for another one; else empty */
 } DjkDeletedTerms;
@@ -23,7 +23,7 @@ typedef struct DjkDeletedTerms
 /* A row that is gone, as text; version NULL: nothing is remembered of it. */
 typedef struct DjkDeleted
 {
-	const char *key;
+	char	   *key;
 	char	   *version;
 } DjkDeleted;
 

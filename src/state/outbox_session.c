@@ -150,15 +150,10 @@ djk_outbox_has_unsent(const char *server)
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
-	DjkIdentity identity;
 	char		null;
 	Datum		value = djk_text_datum(server, &null);
-	bool		found;
 
-	djk_catalog_enter(&identity);
-	found = djk_catalog_query_latest(&select_unsent, &value, &null) > 0;
-	djk_catalog_leave(&identity);
-	return found;
+	return djk_catalog_has_latest(&select_unsent, &value, &null);
 }
 
 void
@@ -211,16 +206,11 @@ djk_outbox_is_done(const char *server, FullTransactionId txid, int64 last_id)
 	};
 	Datum		values[3];
 	char		nulls[] = "   ";
-	DjkIdentity identity;
-	bool		done;
 
-	djk_catalog_enter(&identity);
 	values[0] = djk_text_datum(server, &nulls[0]);
 	values[1] = UInt64GetDatum(U64FromFullTransactionId(txid));
 	values[2] = Int64GetDatum(last_id);
-	done = djk_catalog_query_latest(&select_done, values, nulls) > 0;
-	djk_catalog_leave(&identity);
-	return done;
+	return djk_catalog_has_latest(&select_done, values, nulls);
 }
 
 static int64
@@ -271,15 +261,10 @@ djk_outbox_has_own(int64 first_id)
 		.argtypes = {INT8OID, XID8OID}
 	};
 	Datum		values[2];
-	DjkIdentity identity;
-	bool		found;
 
-	djk_catalog_enter(&identity);
 	values[0] = Int64GetDatum(first_id);
 	values[1] = UInt64GetDatum(U64FromFullTransactionId(GetTopFullTransactionId()));
-	found = djk_catalog_query_latest(&select_own, values, NULL) > 0;
-	djk_catalog_leave(&identity);
-	return found;
+	return djk_catalog_has_latest(&select_own, values, NULL);
 }
 
 bool
@@ -293,17 +278,12 @@ djk_outbox_has_committed(const char *server, FullTransactionId txid, int64 first
 	};
 	Datum		values[4];
 	char		nulls[] = "    ";
-	DjkIdentity identity;
-	bool		found;
 
-	djk_catalog_enter(&identity);
 	values[0] = djk_text_datum(server, &nulls[0]);
 	values[1] = UInt64GetDatum(U64FromFullTransactionId(txid));
 	values[2] = Int64GetDatum(first_id);
 	values[3] = Int64GetDatum(last_id);
-	found = djk_catalog_query_latest(&select_committed, values, nulls) > 0;
-	djk_catalog_leave(&identity);
-	return found;
+	return djk_catalog_has_latest(&select_committed, values, nulls);
 }
 
 /* ---------- dead messages ---------- */
