@@ -155,12 +155,24 @@ find_missing(const DjkConsumerWorker *worker, const DjkGroupView *view, const Dj
 	return NULL;
 }
 
+/* What Kafka does not let us do. */
+static void
+tell_denied(DjkConsumerWorker *worker, const char *what)
+{
+	djk_member_set_state(worker, DJK_STATE_BROKEN, what, DJK_DENIED_HINT);
+}
+
+static void
+tell_unread(DjkConsumerWorker *worker, const char *what)
+{
+	djk_member_set_state(worker, DJK_STATE_UNREACHABLE, what, DJK_BROKERS_HINT);
+}
+
 static void
 tell_missing(DjkConsumerWorker *worker, const char *topic, const DjkError *error)
 {
 	if (error != NULL)
-		djk_member_set_state(worker, DJK_STATE_BROKEN, psprintf("topic \"%s\": %s", topic, error->message),
-							 DJK_DENIED_HINT);
+		tell_denied(worker, psprintf("topic \"%s\": %s", topic, error->message));
 	else
 		djk_member_wait_for_topic(worker, topic);
 }
@@ -191,11 +203,17 @@ find_unread(DjkConsumerWorker *worker, const DjkGroupView *view)
 	return leaderless != NULL ? leaderless : djk_leaders_silent(worker);
 }
 
+static bool
+is_denied(DjkPosition *position, void *arg)
+{
+	return position->denied && !position->stopped;
+}
+
 /* Of this worker's partitions one that Kafka does not let us read: palloc'd, or NULL. */
 static char *
 find_denied(DjkConsumerWorker *worker)
 {
-	const DjkPosition *position = djk_positions_find_denied(worker->positions);
+	const DjkPosition *position = djk_positions_first(worker->positions, is_denied, NULL);
 
 	return position == NULL ? NULL :
 		psprintf("partition %d of topic \"%s\": %s", position->key.partition, position->key.topic, worker->fetch_denied);
@@ -290,14 +308,14 @@ take_silence(DjkConsumerWorker *worker, const DjkGroupView *view)
 	if (!may_tell(worker))
 		return;
 	if (silent != NULL)
-		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, silent, DJK_BROKERS_HINT);
+		tell_unread(worker, silent);
 	else if (denied != NULL)
-		djk_member_set_state(worker, DJK_STATE_BROKEN, denied, DJK_DENIED_HINT);
+		tell_denied(worker, denied);
 	/* The library joins no group before one of the topics is there. */
 	else if (missing != NULL && view->nmembers == 0)
 		tell_missing(worker, missing, error);
 	else if (view->topics_known && view->nmembers == 0 && worker->group_denied[0] != '\0')
-		djk_member_set_state(worker, DJK_STATE_BROKEN, worker->group_denied, DJK_DENIED_HINT);
+		tell_denied(worker, worker->group_denied);
 }
 
 static const char *
@@ -349,9 +367,9 @@ take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 	else if (may_tell(worker) && missing != NULL)
 		tell_missing(worker, missing, error);
 	else if (may_tell(worker) && denied != NULL)
-		djk_member_set_state(worker, DJK_STATE_BROKEN, denied, DJK_DENIED_HINT);
+		tell_denied(worker, denied);
 	else if (may_tell(worker))
-		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, unread, DJK_BROKERS_HINT);
+		tell_unread(worker, unread);
 	return NULL;
 }
 

@@ -25,11 +25,10 @@ struct DjkLeader
 {
 	int			broker;
 	char	   *address;		/* NULL: nobody has told it */
-	bool		leads;			/* something of ours */
 	bool		heard;			/* since the last look */
 	int			vain;			/* questions in a row that were not answered */
-	DjkTopicPartition *partitions;	/* to be asked for, in the worker's cycle */
-	int			npartitions;
+	int			npartitions;	/* of ours that it leads */
+	DjkTopicPartition *partitions;	/* these, in the worker's cycle, if it is to be asked for them now */
 	DjkStartLook *look;			/* that waits for an answer; NULL: none */
 };
 
@@ -110,7 +109,36 @@ leader_of(DjkConsumerWorker *worker, const DjkPosition *position)
 
 /* ---------- asking ---------- */
 
-/* Each leader with the partitions of ours that it leads, and whether something came of one of them. */
+/* How many of our partitions each leader leads, and whether something came of one of them. */
+static void
+count(DjkConsumerWorker *worker)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+	ListCell   *lc;
+
+	foreach(lc, worker->leaders)
+	{
+		DjkLeader  *leader = lfirst(lc);
+
+		leader->heard = false;
+		leader->npartitions = 0;
+	}
+	hash_seq_init(&scan, worker->positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		DjkLeader  *leader = leader_of(worker, position);
+
+		if (leader != NULL)
+		{
+			leader->heard |= position->heard;
+			leader->npartitions++;
+		}
+		position->heard = false;
+	}
+}
+
+/* The partitions of those that are to be asked for them. */
 static void
 collect(DjkConsumerWorker *worker)
 {
@@ -122,23 +150,21 @@ collect(DjkConsumerWorker *worker)
 	{
 		DjkLeader  *leader = lfirst(lc);
 
-		leader->leads = leader->heard = false;
+		leader->partitions = NULL;
+		if (leader->heard || leader->look != NULL || leader->npartitions == 0)
+			continue;
+		leader->partitions = palloc0(leader->npartitions * sizeof(DjkTopicPartition));
 		leader->npartitions = 0;
-		leader->partitions = palloc0(Max(djk_positions_count(worker->positions), 1) * sizeof(DjkTopicPartition));
 	}
 	hash_seq_init(&scan, worker->positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
 		DjkLeader  *leader = leader_of(worker, position);
 
-		if (leader != NULL)
-		{
-			leader->leads = true;
-			leader->heard |= position->heard;
-			leader->partitions[leader->npartitions].topic = position->key.topic;
-			leader->partitions[leader->npartitions++].partition = position->key.partition;
-		}
-		position->heard = false;
+		if (leader == NULL || leader->partitions == NULL)
+			continue;
+		leader->partitions[leader->npartitions].topic = position->key.topic;
+		leader->partitions[leader->npartitions++].partition = position->key.partition;
 	}
 }
 
@@ -160,6 +186,7 @@ djk_leaders_ask(DjkConsumerWorker *worker, const DjkGroupView *view)
 
 	if (view->topics_known)
 		note_view(worker, view);
+	count(worker);
 	collect(worker);
 	all = list_copy(worker->leaders);
 	foreach(lc, all)
@@ -168,11 +195,9 @@ djk_leaders_ask(DjkConsumerWorker *worker, const DjkGroupView *view)
 
 		if (leader->heard)
 			leader->vain = 0;
-		if (leader->look != NULL)
-			continue;
-		if (!leader->leads)
+		if (leader->npartitions == 0 && leader->look == NULL)
 			forget(worker, leader);
-		else if (!leader->heard)
+		else if (leader->partitions != NULL)
 			leader->look = djk_consumer_start_look(worker->kafka, leader->partitions, leader->npartitions, &end,
 												   ANSWER_MS);
 	}
@@ -252,21 +277,20 @@ djk_leaders_lost(DjkConsumerWorker *worker)
 
 /* ---------- telling ---------- */
 
+static bool
+is_silent(DjkPosition *position, void *worker)
+{
+	const DjkLeader *leader = leader_of(worker, position);
+
+	return leader != NULL && leader->vain >= SILENT_AFTER;
+}
+
 char *
 djk_leaders_silent(DjkConsumerWorker *worker)
 {
-	HASH_SEQ_STATUS scan;
-	DjkPosition *position;
-	DjkPosition *first = NULL;
+	DjkPosition *first = djk_positions_first(worker->positions, is_silent, worker);
 	const DjkLeader *leader;
 
-	hash_seq_init(&scan, worker->positions->table);
-	while ((position = hash_seq_search(&scan)) != NULL)
-	{
-		leader = leader_of(worker, position);
-		if (leader != NULL && leader->vain >= SILENT_AFTER && (first == NULL || djk_position_precedes(position, first)))
-			first = position;
-	}
 	if (first == NULL)
 		return NULL;
 	leader = leader_of(worker, first);

@@ -376,19 +376,19 @@ djk_positions_find_short(DjkPositions *positions)
 }
 
 DjkPosition *
-djk_positions_find_denied(DjkPositions *positions)
+djk_positions_first(const DjkPositions *positions, bool (*is_so) (DjkPosition *position, void *arg), void *arg)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;
-	DjkPosition *found = NULL;
+	DjkPosition *first = NULL;
 
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		if (position->denied && !position->stopped && (found == NULL || djk_position_precedes(position, found)))
-			found = position;
+		if (is_so(position, arg) && (first == NULL || djk_position_precedes(position, first)))
+			first = position;
 	}
-	return found;
+	return first;
 }
 
 static bool

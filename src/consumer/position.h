@@ -90,13 +90,15 @@ extern void djk_positions_stop(DjkPositions *positions, DjkPosition *position, c
 /* Begins at the beginning of one that was made again. */
 extern void djk_positions_restart(DjkPositions *positions, DjkPosition *position, const char *reason);
 
+/* Of the positions that are so, the one that is named; NULL if none is. */
+extern DjkPosition *djk_positions_first(const DjkPositions *positions, bool (*is_so) (DjkPosition *position, void *arg),
+										void *arg);
+
 /* Whether something of a topic is fetched as if the topic were the one that was read. */
 extern bool djk_positions_trust(const DjkPositions *positions, const char *topic);
 /* One that seems to have ended before its anchor for a while, or NULL. */
 extern DjkPosition *djk_positions_find_short(DjkPositions *positions);
 
-/* One that may not be read, or NULL. */
-extern DjkPosition *djk_positions_find_denied(DjkPositions *positions);
 /* Sends the library to where those are, so that it tells again what becomes of them. */
 extern void djk_positions_try_denied(DjkPositions *positions);
 
