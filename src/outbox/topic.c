@@ -172,6 +172,17 @@ check_topic(DjkSender *sender, const char *name, double *vain_ms, DjkError *erro
 	return answer;
 }
 
+bool
+djk_sender_has_blocked(const DjkSender *sender)
+{
+	for (int i = 0; i < sender->work.batch.nmessages; i++)
+	{
+		if (sender->work.batch.messages[i].delivery == DJK_DELIVERY_BLOCKED)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Whether messages of a topic have been set aside already, so that what is left
  * of it must not overtake them: none of a held topic is in a batch of new
@@ -182,12 +193,7 @@ is_behind(DjkSender *sender, const char *name)
 {
 	if (sender->outbox->claimed_topic == NULL)
 		return djk_sender_topic(sender, name)->held;
-	for (int i = 0; i < sender->work.batch.nmessages; i++)
-	{
-		if (sender->work.batch.messages[i].delivery == DJK_DELIVERY_BLOCKED)
-			return true;
-	}
-	return false;
+	return djk_sender_has_blocked(sender);
 }
 
 void

@@ -18,6 +18,9 @@ extern void djk_sender_release_topic(DjkSender *sender, DjkOutboxTopic *topic);
 /* Checks the topics of the PENDING messages; BLOCKED are those that cannot be written to. */
 extern void djk_sender_check_topics(DjkSender *sender);
 
+/* Whether some message of the batch is BLOCKED. */
+extern bool djk_sender_has_blocked(const DjkSender *sender);
+
 /* The table is made, with the process. */
 extern void djk_sender_create_topics(DjkSender *sender);
 

@@ -23,6 +23,7 @@
 #include "outbox/deliver.h"
 #include "outbox/number.h"
 #include "outbox/piece.h"
+#include "outbox/topic.h"
 
 #define CALL_MS		10000
 
@@ -147,23 +148,12 @@ end_trial(DjkSender *sender, const Trial *trial)
 
 /* ---------- the trial ---------- */
 
-static bool
-is_one_blocked(const DjkOutboxBatch *batch)
-{
-	for (int i = 0; i < batch->nmessages; i++)
-	{
-		if (batch->messages[i].delivery == DJK_DELIVERY_BLOCKED)
-			return true;
-	}
-	return false;
-}
-
 /* Whether a trial can find out more: not where the producer or a topic stands in the way. */
 static bool
 may_try(const DjkSender *sender)
 {
 	return sender->link.producer != NULL && !djk_producer_spent(sender->link.producer, NULL) &&
-		!sender->work.stalled && !is_one_blocked(&sender->work.batch);
+		!sender->work.stalled && !djk_sender_has_blocked(sender);
 }
 
 static void

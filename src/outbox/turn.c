@@ -112,17 +112,13 @@ djk_sender_swap_batches(DjkSender *sender, const DjkOutboxBatch *next)
 
 /* Of a batch of one topic: it took one and refused none for the topic's sake. */
 static bool
-takes_messages(const DjkOutboxBatch *batch)
+takes_messages(const DjkSender *sender)
 {
 	bool		done = false;
 
-	for (int i = 0; i < batch->nmessages; i++)
-	{
-		if (batch->messages[i].delivery == DJK_DELIVERY_BLOCKED)
-			return false;
-		done |= batch->messages[i].delivery == DJK_DELIVERY_DONE;
-	}
-	return done;
+	for (int i = 0; i < sender->work.batch.nmessages; i++)
+		done |= sender->work.batch.messages[i].delivery == DJK_DELIVERY_DONE;
+	return done && !djk_sender_has_blocked(sender);
 }
 
 static void
@@ -130,7 +126,7 @@ confirm_batch(DjkSender *sender)
 {
 	DjkOutbox  *outbox = sender->outbox;
 
-	if (outbox->claimed_topic != NULL && takes_messages(&sender->work.batch))
+	if (outbox->claimed_topic != NULL && takes_messages(sender))
 	{
 		DjkOutboxTopic *topic = djk_sender_topic(sender, outbox->claimed_topic);
 
