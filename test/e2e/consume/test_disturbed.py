@@ -5,7 +5,6 @@ are remembered when they are deleted.  DJK_SEED repeats the messages of a run.
 """
 
 import json
-import os
 import random
 import signal
 import threading
@@ -17,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from lib.chance import choose_seed
 from lib.djkafka import dead_letters, explain, to_json, workers
 from lib.kafka import Client, Record
 from lib.postgres import Cluster, Database
@@ -234,8 +234,7 @@ class Run:
 
 
 def begin(db: Database, kafka: Client, unique: Callable[[str], str], deferrable: str) -> Run:
-    seed = int(os.environ.get("DJK_SEED") or time.time_ns() % 1_000_000)
-    print(f"\nDJK_SEED={seed}", flush=True)
+    seed = choose_seed()
     dice = random.Random(seed)
     topics = {table: kafka.create_topic(unique(table), number) for table, number in PARTITIONS.items()}
     db.query("CREATE EXTENSION djkafka")

@@ -3,16 +3,15 @@
 The short form runs with the tests, the long one with make test-long. DJK_SEED repeats a run.
 """
 
-import os
 import random
 import signal
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
 import pytest
+from lib.chance import choose_seed
 from lib.djkafka import assert_audit, dead_letters, explain, to_json, wait_caught_up, workers
 from lib.kafka import Broker, Client
 from lib.postgres import Cluster, Database
@@ -179,8 +178,7 @@ def check(run: Run) -> None:
 @pytest.fixture
 def start(own_cluster, own_broker, unique) -> Callable[[int], tuple[Run, random.Random]]:
     def make(keys: int) -> tuple[Run, random.Random]:
-        seed = int(os.environ.get("DJK_SEED") or time.time_ns() % 1_000_000)
-        print(f"\nDJK_SEED={seed}", flush=True)
+        seed = choose_seed()
         broker = own_broker()
         cluster = own_cluster(
             djkafka__bootstrap_servers=broker.address,

@@ -50,19 +50,25 @@ def test_partitions_without_leader(
     assert_audit(db, messages=LAME + 3)
 
 
-def test_leader_lost_meanwhile(two_brokers: tuple[Broker, Broker], db: Database, unique: Callable[[str], str]) -> None:
-    """A partition that is read and has no leader any more says nothing by itself: the state does, and its lag is not known."""
-    first, second = two_brokers
-    client = Client(first.address)
-    topic = unique("topic")
+def read_of_two_leaders(db: Database, broker: Broker, topic: str) -> str:
+    """A topic of which each of two brokers leads a partition, read to its end."""
+    client = Client(broker.address)
     client.place_topic(topic, [[1], [2]])
     client.produce(topic, [Record(f"{number}", partition=number) for number in range(2)])
-    server = make_server(db, first.address, "at_least_once")
+    server = make_server(db, broker.address, "at_least_once")
     db.query("CREATE TABLE log (value text, partition int)")
     db.query("SELECT djkafka_create_consumer('default', server => %s)", server)
     db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'text')", topic)
     wait_count(db, "log", 2)
     wait_state(db, "running")
+    return topic
+
+
+def test_leader_lost_meanwhile(two_brokers: tuple[Broker, Broker], db: Database, unique: Callable[[str], str]) -> None:
+    """A partition that is read and has no leader any more says nothing by itself: the state does, and its lag is not known."""
+    first, second = two_brokers
+    client = Client(first.address)
+    topic = read_of_two_leaders(db, first, unique("topic"))
 
     def is_told() -> bool:
         found = status(db)
@@ -145,15 +151,7 @@ def test_leader_out_of_reach(
     """A leader that is there for the other brokers and not for us: no lag is known of what it leads."""
     first, route, address = far_broker
     client = Client(first.address)
-    topic = unique("topic")
-    client.place_topic(topic, [[1], [2]])
-    client.produce(topic, [Record(f"{number}", partition=number) for number in range(2)])
-    server = make_server(db, first.address, "at_least_once")
-    db.query("CREATE TABLE log (value text, partition int)")
-    db.query("SELECT djkafka_create_consumer('default', server => %s)", server)
-    db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', format => 'text')", topic)
-    wait_count(db, "log", 2)
-    wait_state(db, "running")
+    topic = read_of_two_leaders(db, first, unique("topic"))
     said = f'partition 1 of topic "{topic}": its leader, broker 2 at {address}, does not answer'
     states = "SELECT state FROM djkafka_event WHERE kind = 'state' ORDER BY id"
     told = db.query(states)

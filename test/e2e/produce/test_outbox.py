@@ -1,7 +1,6 @@
 """From djkafka_produce to Kafka: what commits arrives, in order, and nothing else does."""
 
 import contextlib
-import os
 import random
 import re
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from lib import process
+from lib.chance import choose_seed
 from lib.djkafka import wait_value
 from lib.kafka import Client
 from lib.outbox import (
@@ -179,14 +179,8 @@ class Sessions:
         assert sum(counts.values()) < self.calls, "nothing was rolled back"
 
 
-def seed() -> int:
-    chosen = int(os.environ.get("DJK_SEED") or time.time_ns() % 1_000_000)
-    print(f"\nDJK_SEED={chosen}", flush=True)
-    return chosen
-
-
 def test_concurrent_sessions(db: Database, kafka: Client, unique, server: str) -> None:
-    sessions = Sessions(db, kafka.create_topic(unique("many"), 3), server, keys=50, seed=seed())
+    sessions = Sessions(db, kafka.create_topic(unique("many"), 3), server, keys=50, seed=choose_seed())
     sessions.run(20, 200)
     sessions.check(kafka)
 
@@ -199,7 +193,7 @@ def test_hundred_sessions(own_cluster, kafka: Client, unique, mode: str) -> None
     db = Database(cluster, unique("db"))
     db.query("CREATE EXTENSION djkafka")
     topic = kafka.create_topic(unique("many"), 3)
-    sessions = Sessions(db, topic, make_server(db, kafka.address, mode), keys=50, seed=seed())
+    sessions = Sessions(db, topic, make_server(db, kafka.address, mode), keys=50, seed=choose_seed())
     sessions.run(100, 1000)
     sessions.check(kafka)
 

@@ -567,6 +567,15 @@ CREATE TRIGGER note_position AFTER UPDATE ON djkafka_outbox_server FOR EACH ROW 
 """
 
 
+def claim_in_vain(db: Database, broker: Broker, server: str, topic: str, first: int, last: int) -> None:
+    """A batch is claimed that Kafka, which is away, does not get, and its worker is gone."""
+    broker.stop()
+    produce_numbers(db, [topic], first, last, server)
+    wait_until(lambda: (row := outbox_server(db, server))["batch"] > row["confirmed"], message="a batch is claimed")
+    db.query("UPDATE djkafka_outbox_server SET enabled = false", user="postgres")
+    wait_until(lambda: not db.workers("djkafka outbox"), message="the worker has left")
+
+
 @pytest.mark.parametrize("decision", ("send", "confirm"))
 def test_decision_is_about_one_batch(own_broker, db: Database, decision: str) -> None:
     broker = own_broker()
@@ -577,11 +586,7 @@ def test_decision_is_about_one_batch(own_broker, db: Database, decision: str) ->
     wait_sent(db)
 
     # a batch is claimed that Kafka does not get, and then it is not known what Kafka has
-    broker.stop()
-    produce_numbers(db, [topic], 11, 20, server)
-    wait_until(lambda: (row := outbox_server(db, server))["batch"] > row["confirmed"], message="a batch is claimed")
-    db.query("UPDATE djkafka_outbox_server SET enabled = false", user="postgres")
-    wait_until(lambda: not db.workers("djkafka outbox"), message="the worker has left")
+    claim_in_vain(db, broker, server, topic, 11, 20)
     db.query("UPDATE djkafka_outbox_server SET carried = 40", user="postgres")
     broker.start()
     db.query("UPDATE djkafka_outbox_server SET enabled = true", user="postgres")
@@ -609,11 +614,7 @@ def test_number_that_is_gone(own_broker, db: Database) -> None:
     server = make_server(db, broker.address, "exactly_once")
     produce_numbers(db, [carrier], 1, 10, server)
     wait_sent(db)
-    broker.stop()
-    produce_numbers(db, [topic], 1, 10, server)
-    wait_until(lambda: (row := outbox_server(db, server))["batch"] > row["confirmed"], message="a batch is claimed")
-    db.query("UPDATE djkafka_outbox_server SET enabled = false", user="postgres")
-    wait_until(lambda: not db.workers("djkafka outbox"), message="the worker has left")
+    claim_in_vain(db, broker, server, topic, 1, 10)
     broker.start()
     client.delete_topic(carrier)
     db.query("UPDATE djkafka_outbox_server SET enabled = true", user="postgres")

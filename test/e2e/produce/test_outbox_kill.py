@@ -3,7 +3,6 @@
 The short forms run with the tests, the long ones with make test-long. DJK_SEED repeats a run.
 """
 
-import os
 import random
 import threading
 import time
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 
 import psycopg
 import pytest
+from lib.chance import choose_seed
 from lib.djkafka import assert_audit, wait_caught_up, wait_value
 from lib.kafka import Broker, Client, Record
 from lib.outbox import explain_outbox, make_server, read_topic, sequences, wait_sent
@@ -177,8 +177,7 @@ def start(own_cluster, own_broker, unique) -> Iterator[Callable[..., Run]]:
     runs: list[Run] = []
 
     def make(mode: str, **settings: str) -> Run:
-        seed = int(os.environ.get("DJK_SEED") or time.time_ns() % 1_000_000)
-        print(f"\nDJK_SEED={seed}", flush=True)
+        seed = choose_seed()
         broker = own_broker()
         cluster = own_cluster(
             djkafka__bootstrap_servers=broker.address,
