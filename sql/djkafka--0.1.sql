@@ -1563,13 +1563,13 @@ CREATE FUNCTION @extschema@.djkafka_health(
     OUT outbox text
 ) RETURNS SETOF record LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    SELECT CASE WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'no_routes']) THEN 'ok'
+    SELECT CASE WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'no_routes', 'standby']) THEN 'ok'
                 WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'waiting_for_topic', 'backoff', 'unassigned']) THEN 'warning'
                 ELSE 'critical' END,
            s.consumer, s.state, s.reason, s.hint, NULL
       FROM @extschema@.djkafka_status s
      UNION ALL
-    SELECT CASE WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused']) THEN 'ok'
+    SELECT CASE WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'standby']) THEN 'ok'
                 WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'backoff']) THEN 'warning'
                 ELSE 'critical' END,
            NULL, o.state, o.reason, o.hint, coalesce(o.server, 'settings')
@@ -1583,7 +1583,8 @@ BEGIN ATOMIC
            'See djkafka_outbox_dead, then decide with djkafka_outbox_resend or djkafka_outbox_discard.', coalesce(o.server, 'settings')
       FROM @extschema@.djkafka_outbox_status o WHERE o.dead OPERATOR(pg_catalog.>) 0
      UNION ALL
-    SELECT 'critical', NULL, y.state, y.reason, y.hint, NULL
+    SELECT CASE WHEN y.state OPERATOR(pg_catalog.=) 'standby' THEN 'ok' ELSE 'critical' END,
+           NULL, y.state, y.reason, y.hint, NULL
       FROM @extschema@.djkafka_system_state() y
      WHERE y.state IS NOT NULL
      UNION ALL

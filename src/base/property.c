@@ -18,6 +18,7 @@
  */
 #include "base/property.h"
 
+#include "base/broker.h"
 #include "base/error.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
@@ -354,6 +355,17 @@ nearest(const char *name)
 	return best;
 }
 
+bool
+djk_mechanism_is_valid(const char *name)
+{
+	static const char *const names[] = {"GSSAPI", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"};
+
+	for (int i = 0; i < lengthof(names); i++)
+		if (strcmp(names[i], name) == 0)
+			return true;
+	return false;
+}
+
 /* Fills *error; returns false for the caller to return. */
 static bool
 refuse(DjkError *error, int sqlstate, char *message, const char *detail, const char *hint)
@@ -433,6 +445,22 @@ check_kerberos(const DjkPropertySpec *spec, const char *name, const char *value,
 				  "Only letters, digits and . _ / @ - are.", NULL);
 }
 
+/* What the library would take, and only say in its log that it leads nowhere. */
+static bool
+check_address(const DjkPropertySpec *spec, const char *name, const char *value, DjkError *error)
+{
+	char	   *detail;
+	const char *hint;
+
+	if (strcmp(spec->name, "bootstrap.servers") == 0 && !djk_broker_list_is_valid(value, &detail, &hint))
+		return refuse(error, DJK_ERRCODE_PROPERTY,
+					  psprintf("invalid value for property \"%s\"", name), psprintf("%s.", detail), hint);
+	if (strcmp(spec->name, "sasl.mechanisms") == 0 && !djk_mechanism_is_valid(value))
+		return refuse(error, DJK_ERRCODE_PROPERTY,
+					  psprintf("invalid value for property \"%s\"", name), NULL, DJK_MECHANISMS_HINT);
+	return true;
+}
+
 /* May it be written there at all, whoever writes it? */
 static bool
 check_place(const DjkPropertySpec *spec, const char *name, DjkPropertyPlace place, DjkError *error)
@@ -498,6 +526,7 @@ djk_property_check(const char *name, const char *value, DjkPropertyPlace place, 
 	return check_place(spec, name, place, error) &&
 		check_privilege(spec, name, place, error) &&
 		check_bounds(spec, name, value, error) &&
+		check_address(spec, name, value, error) &&
 		check_kerberos(spec, name, value, error);
 }
 

@@ -59,6 +59,11 @@ extern const DjkPropertySpec *djk_property_find(const char *name);
 /* The whole table, for the validator's hint and for the test. */
 extern const DjkPropertySpec *djk_property_table(int *count);
 
+#define DJK_MECHANISMS_HINT	"Valid values are \"GSSAPI\", \"PLAIN\", \"SCRAM-SHA-256\", \"SCRAM-SHA-512\" and \"OAUTHBEARER\"."
+
+/* Whether the library has this mechanism of SASL; it wants the name as it is written here. */
+extern bool djk_mechanism_is_valid(const char *name);
+
 /* Where a property may be written. */
 typedef enum DjkPropertyPlace
 {

@@ -11,6 +11,7 @@
  */
 #include "base/settings.h"
 
+#include "base/broker.h"
 #include "base/options.h"
 #include "base/topic.h"
 
@@ -66,14 +67,22 @@ check_security_protocol(char **newval, void **extra, GucSource source)
 static bool
 check_sasl_mechanism(char **newval, void **extra, GucSource source)
 {
-	static const char *const words[] = {"", "GSSAPI", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"};
+	if (**newval == '\0' || djk_mechanism_is_valid(*newval))
+		return true;
+	GUC_check_errhint(DJK_MECHANISMS_HINT);
+	return defining;
+}
 
-	for (int i = 0; i < lengthof(words); i++)
-	{
-		if (strcmp(*newval, words[i]) == 0)
-			return true;
-	}
-	GUC_check_errhint("Valid values are \"GSSAPI\", \"PLAIN\", \"SCRAM-SHA-256\", \"SCRAM-SHA-512\" and \"OAUTHBEARER\".");
+static bool
+check_bootstrap_servers(char **newval, void **extra, GucSource source)
+{
+	char	   *detail;
+	const char *hint;
+
+	if (**newval == '\0' || djk_broker_list_is_valid(*newval, &detail, &hint))
+		return true;
+	GUC_check_errdetail("%s.", detail);
+	GUC_check_errhint("%s", hint);
 	return defining;
 }
 
@@ -310,7 +319,7 @@ static void
 define_connection_settings(void)
 {
 	define_string("djkafka.bootstrap_servers", "Kafka brokers to ask first, as host:port, ...; or \"embedded\".",
-				  &bootstrap_servers, 0, NULL);
+				  &bootstrap_servers, 0, check_bootstrap_servers);
 	define_string("djkafka.client_id", "Name by which Kafka's logs and quotas know this server.",
 				  &client_id, 0, NULL);
 	DefineCustomStringVariable("djkafka.properties",

@@ -56,6 +56,8 @@ djk_sender_set_unreachable(DjkSender *sender, const char *reason, const char *hi
 			? "Check djkafka.security_protocol, djkafka.sasl_mechanism and the credentials in the settings."
 			: "Check the options of the server, and the user mapping of the server's owner.";
 	}
+	else if (sender->link.cause[0] != '\0' && strstr(reason, sender->link.cause) == NULL)
+		reason = psprintf("%s: %s", reason, sender->link.cause);
 	djk_sender_set_state(sender, state, reason, hint);
 }
 
@@ -84,6 +86,8 @@ take_error(DjkSender *sender, const DjkProducerEvent *event)
 		strlcpy(link->loss, event->error.message, sizeof(link->loss));
 		link->lost = true;
 	}
+	if (!event->denied && !event->unreachable && event->error.sqlstate == DJK_ERRCODE_UNREACHABLE)
+		strlcpy(link->cause, event->error.message, sizeof(link->cause));
 	if (event->denied || (event->unreachable && sender->work.unconfirmed))
 		tell_error(sender, event->error.message);
 	else if (!event->unreachable)
@@ -106,6 +110,7 @@ djk_sender_take_events(DjkSender *sender)
 		{
 			sender->link.denied_at = 0;
 			sender->link.lost = false;
+			sender->link.cause[0] = '\0';
 			djk_sender_set_state(sender, DJK_STATE_RUNNING, NULL, NULL);
 		}
 	}

@@ -41,6 +41,7 @@ typedef struct DjkSenderLink
 	bool		lost;			/* no broker, as far as is known: asked for now and then */
 	char		loss[256];		/* what was said when the last one went */
 	TimestampTz asked_at;
+	char		cause[256];		/* what was said of the last connection that failed since the last answer */
 } DjkSenderLink;
 
 typedef struct DjkSenderTopics

@@ -94,6 +94,47 @@ djk_client_wait(DjkClient *client)
 	djk_consumer_drain_fd(client->consumer);
 }
 
+/* The last of the library's errors that says why no broker answers; its strings are the call's. */
+static void
+find_cause(DjkClient *client, DjkError *cause, bool *denied)
+{
+	DjkConsumerEvent event;
+
+	memset(cause, 0, sizeof(*cause));
+	*denied = false;
+	while (djk_consumer_poll(client->consumer, &event))
+	{
+		if (event.kind == DJK_CONSUMER_MESSAGE)
+			djk_consumer_release(event.message.source);
+		if (event.kind != DJK_CONSUMER_ERROR || strcmp(event.error.name, "_ALL_BROKERS_DOWN") == 0 ||
+			(event.error_class != DJK_KAFKA_DENIED && (*denied || event.error_class != DJK_KAFKA_RETRIABLE)))
+			continue;
+		*denied = event.error_class == DJK_KAFKA_DENIED;
+		*cause = event.error;
+		cause->message = pstrdup(event.error.message);
+		cause->detail = NULL;
+		cause->hint = event.error.hint ? pstrdup(event.error.hint) : NULL;
+	}
+}
+
+void
+djk_client_throw(DjkClient *client, const DjkError *error)
+{
+	DjkError	thrown = *error;
+	DjkError	cause;
+	bool		denied;
+
+	if (error->sqlstate == DJK_ERRCODE_UNREACHABLE)
+	{
+		find_cause(client, &cause, &denied);
+		if (denied)
+			thrown = cause;
+		else if (cause.message != NULL)
+			thrown.detail = cause.message;
+	}
+	djk_error_throw(&thrown);
+}
+
 static void
 require_topic_name(const char *topic)
 {
@@ -126,7 +167,7 @@ djk_client_partitions(DjkClient *client, const char *topic, int wanted, int *n)
 
 	require_topic_name(topic);
 	if (!djk_consumer_topics(client->consumer, topic, &topics, &ntopics, djk_client_left_ms(client), &error))
-		djk_error_throw(&error);
+		djk_client_throw(client, &error);
 	if (ntopics == 0 || topics[0].error.sqlstate != 0 || topics[0].npartitions == 0)
 		ereport(ERROR,
 				(errcode(ntopics > 0 && topics[0].error.sqlstate != 0 ? topics[0].error.sqlstate

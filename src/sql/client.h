@@ -8,6 +8,7 @@
 #ifndef DJK_SQL_CLIENT_H
 #define DJK_SQL_CLIENT_H
 
+#include "base/compat.h"
 #include "base/djk.h"
 #include "datatype/timestamp.h"
 #include "kafka/consumer.h"
@@ -39,6 +40,13 @@ extern void djk_client_close(DjkClient *client);
 /* Milliseconds left, at least 1; and whether the time is over. */
 extern int	djk_client_left_ms(const DjkClient *client);
 extern bool djk_client_expired(const DjkClient *client);
+
+/*
+ * ERROR as *error says, which a question to Kafka ended with.  Where no broker
+ * answered it says what the library has told of the last connection; where one
+ * refused us, what it said.
+ */
+pg_noreturn extern void djk_client_throw(DjkClient *client, const DjkError *error);
 
 /* Waits until there may be something to poll, at most up to the deadline. */
 extern void djk_client_wait(DjkClient *client);

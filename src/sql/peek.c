@@ -85,7 +85,7 @@ find_range(Peek *peek, const char *topic, int partition, const DjkStart *start)
 									   djk_client_left_ms(&peek->client), &error) ||
 		!djk_consumer_resolve_start(consumer, peek->partitions, n, start,
 									djk_client_left_ms(&peek->client), &error))
-		djk_error_throw(&error);
+		djk_client_throw(&peek->client, &error);
 	throw_first_error(ends, n);
 	throw_first_error(lows, n);
 	throw_first_error(peek->partitions, n);

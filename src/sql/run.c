@@ -159,7 +159,7 @@ resolve(Run *run, RunPartition *partition, const char *start_at)
 				 errhint("Let the consumer's worker start once, or use djkafka_seek.")));
 	if (!djk_consumer_resolve_start(run->client.consumer, &asked, 1, &start,
 									djk_client_left_ms(&run->client), &error))
-		djk_error_throw(&error);
+		djk_client_throw(&run->client, &error);
 	if (asked.error.sqlstate != 0)
 		djk_error_throw(&asked.error);
 	djk_catalog_enter(&identity);
@@ -262,7 +262,7 @@ load_pattern(Run *run, const char *pattern)
 	DjkError	error = {0};
 
 	if (!djk_consumer_topics(run->client.consumer, NULL, &topics, &ntopics, djk_client_left_ms(&run->client), &error))
-		djk_error_throw(&error);
+		djk_client_throw(&run->client, &error);
 	for (int i = 0; i < ntopics; i++)
 	{
 		if (!is_loaded(run, topics[i].name) &&
@@ -341,7 +341,7 @@ start_fetching(Run *run)
 	if (run->npartitions > 0 &&
 		!djk_consumer_offsets_for_time(run->client.consumer, ends, run->npartitions, DJK_OFFSET_LATEST,
 									   djk_client_left_ms(&run->client), &error))
-		djk_error_throw(&error);
+		djk_client_throw(&run->client, &error);
 	for (int i = 0; i < run->npartitions; i++)
 	{
 		if (ends[i].error.sqlstate != 0)

@@ -9,7 +9,6 @@
 
 #include "fmgr.h"
 #include "funcapi.h"
-#include "base/error.h"
 #include "kafka/error.h"
 #include "sql/client.h"
 #include "utils/builtins.h"
@@ -117,7 +116,7 @@ djkafka_topics(PG_FUNCTION_ARGS)
 
 		if (!djk_consumer_topics(client.consumer, NULL, &topics, &ntopics,
 								 djk_client_left_ms(&client), &error))
-			djk_error_throw(&error);
+			djk_client_throw(&client, &error);
 		partitions = list_partitions(topics, ntopics, &n);
 	}
 	put_rows((ReturnSetInfo *) fcinfo->resultinfo,

@@ -14,6 +14,7 @@
 
 #include "access/htup_details.h"
 #include "access/reloptions.h"
+#include "base/broker.h"
 #include "base/compat.h"
 #include "base/settings.h"
 #include "catalog/pg_foreign_server.h"
@@ -217,7 +218,7 @@ resolve_embedded(DjkConnection *connection)
 {
 	char	   *address;
 
-	if (strcmp(djk_connection_value(connection, "bootstrap.servers"), DJK_BOOTSTRAP_EMBEDDED) != 0)
+	if (strcmp(djk_connection_value(connection, "bootstrap.servers"), DJK_BROKER_EMBEDDED) != 0)
 		return;
 	address = djk_embedded_bootstrap();
 	if (address == NULL)
@@ -229,11 +230,31 @@ resolve_embedded(DjkConnection *connection)
 	connection->embedded = true;
 }
 
+/* What postgresql.conf holds was not refused when the server started: it is here. */
+static void
+require_addresses(const char *list)
+{
+	char	   *detail;
+	const char *hint;
+
+	if (!djk_broker_list_is_valid(list, &detail, &hint))
+		ereport(ERROR,
+				(errcode(DJK_ERRCODE_PROPERTY),
+				 errmsg("no broker can be asked: %s", detail),
+				 errdetail("The property is \"bootstrap.servers\"."),
+				 errhint("%s", hint)));
+}
+
 static void
 require_bootstrap(const DjkConnection *connection, const char *server)
 {
-	if (djk_connection_value(connection, "bootstrap.servers") != NULL)
+	const char *list = djk_connection_value(connection, "bootstrap.servers");
+
+	if (list != NULL)
+	{
+		require_addresses(list);
 		return;
+	}
 	if (server != NULL)
 		ereport(ERROR,
 				(errcode(DJK_ERRCODE_PROPERTY),

@@ -11,9 +11,6 @@
 #include "base/djk.h"
 #include "base/property.h"
 
-/* bootstrap.servers that stands for the broker in this server's memory. */
-#define DJK_BOOTSTRAP_EMBEDDED	"embedded"
-
 /* The option of a server that is not a property of the library. */
 #define DJK_OPTION_DELIVERY		"delivery"
 

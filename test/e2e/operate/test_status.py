@@ -1,11 +1,13 @@
 """What is shown of workers: state, reason, lag, and when they are tried again."""
 
+import re
 from collections.abc import Callable
 
 import psycopg
 import pytest
 from lib.djkafka import wait_count, wait_state, wait_value, workers
 from lib.kafka import Client, Record
+from lib.outbox import make_server
 from lib.postgres import Cluster, Database
 from lib.wait import wait_until
 
@@ -166,3 +168,63 @@ def test_slots_are_given_back(own_cluster: Callable[..., Cluster], kafka: Client
         db.query("SELECT djkafka_create_route('c', %s, 'item')", topic)
         wait_until(lambda: len(workers(db, "c")) == 3, message=lambda: f"three workers run:\n{cluster.log()[-2000:]}")
         db.destroy()
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "cause"),
+    [
+        ("nowhere.invalid:9092", {}, "nowhere.invalid:9092"),
+        ("127.0.0.1:1", {}, "127.0.0.1:1"),
+        ("[::1]:1, nowhere.invalid", {}, r"nowhere.invalid:9092|\[::1\]:1"),
+        (None, {"security_protocol": "ssl"}, "SSL handshake failed|connecting to a PLAINTEXT broker"),
+        (None, {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}, "SASL"),
+    ],
+    ids=["name", "refused", "several", "ssl", "sasl"],
+)
+def test_cause_is_told(
+    db: Database, kafka: Client, topic: str, address: str | None, options: dict[str, str], cause: str
+) -> None:
+    """Of whoever reads, whoever sends, and whoever asks: which address, and why it does not answer."""
+    server = make_server(db, address or kafka.address, "at_least_once", **options)
+    mapping = f"CREATE USER MAPPING FOR PUBLIC SERVER {server} OPTIONS (sasl_username 'me', sasl_password 'no')"
+    db.query(mapping, user="postgres")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('c', server => %s)", server)
+    db.query("SELECT djkafka_create_route('c', %s, 'item')", topic)
+    db.query("SELECT djkafka_produce(%s, 'value', server => %s)", topic, server)
+    for view in ("djkafka_status", "djkafka_outbox_status"):
+        said = f"SELECT state, reason FROM {view}"
+        bad = f"SELECT state IN ('unreachable', 'broken') AND reason ~ %s FROM {view}"
+        wait_until(lambda: db.value(bad, cause), message=lambda: f"{view} tells the cause: {db.query(said)}")
+    assert db.query("SELECT DISTINCT verdict FROM djkafka_health()") == [("critical",)]
+    with pytest.raises(psycopg.Error) as raised:
+        db.query("SELECT djkafka_topics(%s, timeout => '3 s')", server)
+    error = raised.value.diag
+    assert re.search(cause, f"{error.message_primary} {error.message_detail}") and error.message_hint
+
+
+def test_read_only_by_default(db: Database, kafka: Client, topic: str) -> None:
+    """A default of sessions is no lock: what was committed is sent, what comes is written."""
+    db.query(f"ALTER DATABASE {db.name} SET default_transaction_read_only = on", user="postgres")
+    db.query(f"ALTER ROLE {db.owner} SET default_transaction_read_only = on", user="postgres")
+    db.disconnect()
+    writing = "SET default_transaction_read_only = off"
+    with db.connect() as connection:
+        connection.execute(writing)
+        connection.execute("CREATE TABLE item (id bigint PRIMARY KEY)")
+        connection.execute("SELECT djkafka_subscribe(%s, 'item')", (topic,))
+        connection.execute("SELECT djkafka_produce(%s, '{\"id\": 1}'::jsonb)", (topic,))
+    wait_count(db, "item", 1)
+
+
+def test_address_in_the_configuration(own_cluster: Callable[..., Cluster], topic: str, unique) -> None:
+    """What cannot be refused when the server starts is refused when it is used, with the same words."""
+    db = Database(own_cluster(djkafka__bootstrap_servers="http://kafka:9092"), unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    found = wait_state(db, "broken")
+    assert "http://kafka:9092" in found["reason"]
+    with pytest.raises(psycopg.Error) as raised:
+        db.query("SELECT djkafka_topics()")
+    assert "http://kafka:9092" in raised.value.diag.message_primary
