@@ -13,6 +13,7 @@
 #include "apply/lookup.h"
 
 #include "access/relation.h"
+#include "base/operator.h"
 #include "catalog/index.h"
 #include "catalog/namespace.h"
 #include "mb/pg_wchar.h"
@@ -84,6 +85,7 @@ djk_lookup_resolve(DjkLookup *lookup, const char *for_column)
 	lookup->table_sql = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												   RelationGetRelationName(rel));
 	lookup->type_sql = column_type(rel, lookup->column, for_column);
+	lookup->compared_as = djk_operator_cast(get_atttype(lookup->relation, get_attnum(lookup->relation, lookup->column)));
 	if (lookup->returns == NULL)
 		lookup->returns = primary_key(rel, for_column);
 	else
@@ -94,8 +96,8 @@ djk_lookup_resolve(DjkLookup *lookup, const char *for_column)
 char *
 djk_lookup_sql(const DjkLookup *lookup, const char *wanted)
 {
-	return psprintf("SELECT t.%s FROM %s AS t WHERE t.%s = %s", quote_identifier(lookup->returns),
-					lookup->table_sql, quote_identifier(lookup->column), wanted);
+	return psprintf("SELECT t.%s FROM %s AS t WHERE t.%s%s = %s%s", quote_identifier(lookup->returns), lookup->table_sql,
+					quote_identifier(lookup->column), lookup->compared_as, wanted, lookup->compared_as);
 }
 
 bool

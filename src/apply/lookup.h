@@ -22,7 +22,8 @@ typedef struct DjkLookup
 	int			number;			/* among those of the route, from 0 */
 	Oid			relation;
 	char	   *table_sql;
-	char	   *type_sql;		/* of 'column' */
+	char	   *type_sql;		/* of 'column', */
+	const char *compared_as;	/* … and a cast of what is compared, or "" */
 } DjkLookup;
 
 /*

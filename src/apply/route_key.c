@@ -38,6 +38,7 @@ add_key(DjkRouteState *state, const char *name)
 		column->equal = &type->eq_opr_finfo;
 		column->hash = OidIsValid(type->hash_proc_finfo.fn_oid) ? &type->hash_proc_finfo : NULL;
 		column->equal_operator = djk_operator_sql(type->eq_opr);
+		column->compared_as = djk_operator_cast(column->type);
 		state->keys[state->nkeys++] = i;
 		return;
 	}
@@ -214,6 +215,7 @@ djk_route_version_build(DjkRouteState *state)
 						   format_type_be(column->type)),
 				 errhint("Name a column that grows with every change of its row, such as a number or a time.")));
 	column->for_delete = true;
+	column->compared_as = djk_operator_cast(column->type);
 	state->version_compare = &type->cmp_proc_finfo;
 	state->version_less = djk_operator_sql(type->lt_opr);
 }

@@ -92,6 +92,7 @@ typedef struct DjkColumn
 	FmgrInfo   *hash;			/* of key columns; NULL: the type has none */
 	FmgrInfo   *equal;
 	char	   *equal_operator;	/* OPERATOR(schema.=) */
+	const char *compared_as;	/* a cast of what is compared by operators, or "" */
 	bool		for_delete;		/* a deletion needs it too: the key, the version */
 } DjkColumn;
 

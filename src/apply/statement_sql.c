@@ -69,8 +69,8 @@ append_equal(StringInfo sql, const DjkRouteState *state, int key)
 {
 	const DjkColumn *column = &state->columns[state->keys[key]];
 
-	appendStringInfo(sql, "t.%s %s r.djk_%d", quote_identifier(column->name), column->equal_operator,
-					 state->keys[key] + 1);
+	appendStringInfo(sql, "t.%s%s %s r.djk_%d%s", quote_identifier(column->name), column->compared_as,
+					 column->equal_operator, state->keys[key] + 1, column->compared_as);
 }
 
 static void
@@ -150,12 +150,14 @@ static void
 append_version_guard(StringInfo sql, const DjkRouteState *state, const char *before, const char *other)
 {
 	const char *name;
+	const char *cast;
 
 	if (state->version < 0)
 		return;
 	name = quote_identifier(state->columns[state->version].name);
-	appendStringInfo(sql, "%s (t.%s IS NULL OR %s IS NULL OR t.%s %s %s)", before, name, other, name,
-					 state->version_less, other);
+	cast = state->columns[state->version].compared_as;
+	appendStringInfo(sql, "%s (t.%s IS NULL OR %s IS NULL OR t.%s%s %s %s%s)", before, name, other, name, cast,
+					 state->version_less, other, cast);
 }
 
 /* The version of the row at hand: of EXCLUDED, or of the batch's. */

@@ -9,6 +9,7 @@
 
 #include "access/htup_details.h"
 #include "catalog/pg_operator.h"
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
@@ -27,4 +28,12 @@ djk_operator_sql(Oid operator)
 				   NameStr(form->oprname));
 	ReleaseSysCache(tuple);
 	return sql;
+}
+
+const char *
+djk_operator_cast(Oid type)
+{
+	Oid			base = getBaseType(type);
+
+	return base == type || get_typtype(base) != TYPTYPE_ENUM ? "" : psprintf("::%s", format_type_be_qualified(base));
 }

@@ -202,6 +202,26 @@ TABLE payloads;
 SELECT regexp_replace(dead_letters(), '\n.*', '');
 SELECT djkafka_drop_consumer('default');
 
+-- a domain over an enum, for which SQL has no operators: as a key, as a version, where another row is looked up
+CREATE TYPE step AS ENUM ('asked', 'paid', 'sent');
+CREATE DOMAIN stage AS step;
+CREATE DOMAIN late_stage AS stage CHECK (VALUE::step <> 'asked');
+CREATE TABLE staged (id stage, part int, at late_stage, n int CHECK (n > 0), PRIMARY KEY (id, part));
+CREATE TABLE at_stage (id int PRIMARY KEY, staged_n int);
+SELECT djkafka_subscribe('staged', 'staged');
+SELECT give('[{"topic": "staged", "value": {"id": "paid", "part": 1, "at": "paid", "n": 1}}, {"topic": "staged", "value": {"id": "asked", "part": 1, "n": 2}}]');
+SELECT give('[{"topic": "staged", "value": {"id": "paid", "part": 1, "n": 3}}, {"topic": "staged", "key": {"id": "asked", "part": 1}, "value": null}, {"topic": "staged", "key": {"id": "asked", "part": 7}, "value": null}]');
+TABLE staged;
+UPDATE djkafka_route SET version_column = 'at' WHERE topic = 'staged';
+SELECT give('[{"topic": "staged", "value": {"id": "paid", "part": 1, "at": "sent", "n": 4}}, {"topic": "staged", "value": {"id": "paid", "part": 1, "at": "paid", "n": 5}}, {"topic": "staged", "value": {"id": "asked", "part": 1, "at": "paid", "n": 6}}]');
+SELECT give('[{"topic": "staged", "value": {"id": "paid", "part": 1, "at": "paid", "__deleted": true}}, {"topic": "staged", "value": {"id": "asked", "part": 1, "at": "sent", "__deleted": true}}]');
+TABLE staged;
+SELECT djkafka_subscribe('at_stage', 'at_stage', columns => '{"staged_n": {"lookup": {"table": "staged", "column": "id", "returns": "n", "field": "stage"}}}');
+SELECT give('[{"topic": "at_stage", "value": {"id": 1, "stage": "paid"}}]');
+TABLE at_stage;
+SELECT dead_letters();
+SELECT djkafka_drop_consumer('default');
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA keys CASCADE;
