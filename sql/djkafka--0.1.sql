@@ -551,8 +551,8 @@ ALTER TABLE @extschema@.djkafka_parked ENABLE ALWAYS TRIGGER djkafka_parked_guar
 CREATE TABLE @extschema@.djkafka_deleted (
     target regclass NOT NULL,
     columns text[] NOT NULL,
-    types text[] NOT NULL,
-    seen_by text NOT NULL DEFAULT '',
+    types regtype[] NOT NULL,
+    seen_by regrole NOT NULL DEFAULT 0::pg_catalog.oid,
     key text NOT NULL,
     version text NOT NULL,
     deleted_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
@@ -563,7 +563,7 @@ CREATE INDEX djkafka_deleted_age ON @extschema@.djkafka_deleted (target, forget_
 COMMENT ON TABLE @extschema@.djkafka_deleted IS 'versions of rows that messages have deleted, for all routes to the table with remember_deleted';
 COMMENT ON COLUMN @extschema@.djkafka_deleted.columns IS 'by what the row and its version were known: the key columns, and the version_column last';
 COMMENT ON COLUMN @extschema@.djkafka_deleted.types IS 'their types; what was remembered under others counts no more';
-COMMENT ON COLUMN @extschema@.djkafka_deleted.seen_by IS 'for a view, or a table with policies: the role that deleted it, which may see other rows than the next; else empty';
+COMMENT ON COLUMN @extschema@.djkafka_deleted.seen_by IS 'for a view, or a table with policies: the role that deleted it, which may see other rows than the next; else "-": all';
 COMMENT ON COLUMN @extschema@.djkafka_deleted.key IS 'the row''s key: an array of JSON of the columns'' texts';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_deleted', '');
 REVOKE ALL ON @extschema@.djkafka_deleted FROM PUBLIC;

@@ -170,7 +170,7 @@ enter_formats(const DjkRouteState *state)
 {
 	static const char *const formats[][2] = {
 		{"DateStyle", "ISO"}, {"IntervalStyle", "postgres"}, {"TimeZone", "UTC"}, {"extra_float_digits", "1"},
-		{"bytea_output", "hex"}, {"lc_monetary", "C"}
+		{"bytea_output", "hex"}, {"lc_monetary", "C"}, {"quote_all_identifiers", "off"}
 	};
 	int			guc_level = djk_route_state_enter(state);
 
@@ -211,27 +211,37 @@ key_text(const DjkRouteState *state, const DjkRow *row)
 }
 
 /*
- * By what rows are known to all routes that know them alike.  Names, since a dump
- * keeps no numbers.  Where roles see different rows, none says what is gone for
- * another.
+ * By what rows are known to all routes that know them alike.  Where roles see
+ * different rows, none says what is gone for another.
  */
 static DjkDeletedTerms
 terms_of(const DjkRouteState *state)
 {
-	DjkDeletedTerms terms = {.target = state->route->target, .ncolumns = state->nkeys + 1, .seen_by = ""};
+	DjkDeletedTerms terms = {.target = state->route->target, .ncolumns = state->nkeys + 1};
+	Oid		   *types = palloc(terms.ncolumns * sizeof(Oid));
 
 	terms.columns = palloc(terms.ncolumns * sizeof(char *));
-	terms.types = palloc(terms.ncolumns * sizeof(char *));
+	terms.types = types;
 	for (int i = 0; i < terms.ncolumns; i++)
 	{
 		const DjkColumn *column = &state->columns[i < state->nkeys ? state->keys[i] : state->version];
 
 		terms.columns[i] = column->name;
-		terms.types[i] = format_type_be_qualified(column->type);
+		types[i] = column->type;
 	}
 	if (state->has_policies || state->is_view)
-		terms.seen_by = GetUserNameFromId(GetUserId(), false);
+		terms.seen_by = GetUserId();
 	return terms;
+}
+
+/* Of several versions of a row the greatest counts. */
+static void
+take_remembered(const DjkRouteState *state, Version *version, Datum value)
+{
+	if (!version->known || DatumGetInt32(FunctionCall2Coll(state->version_compare, state->columns[state->version].collation,
+														   value, version->value)) > 0)
+		version->value = value;
+	version->known = true;
 }
 
 /* Of rows that are not there, what is remembered of them. */
@@ -240,10 +250,12 @@ recall(Versions *versions)
 {
 	DjkRouteState *state = versions->state;
 	int			total = count_rows(versions);
-	DjkDeleted *rows = palloc0(total * sizeof(DjkDeleted));
+	char	  **keys = palloc(total * sizeof(char *));
 	int		   *numbers = palloc(total * sizeof(int));
 	int			guc_level = enter_formats(state);
 	DjkDeletedTerms terms = terms_of(state);
+	DjkRemembered *found;
+	int			nfound;
 	DjkIdentity identity;
 	Oid			input;
 	Oid			param;
@@ -254,22 +266,16 @@ recall(Versions *versions)
 		if (versions->versions[i].exists)
 			continue;
 		numbers[n] = i;
-		rows[n++].key = key_text(state, key_of(versions, i));
+		keys[n++] = key_text(state, key_of(versions, i));
 	}
 	djk_catalog_enter(&identity);
-	djk_deleted_find(&terms, rows, n, versions->context);
+	found = djk_deleted_find(&terms, keys, n, versions->context, &nfound);
 	djk_catalog_leave(&identity);
 	/* Of a domain what it is over: its checks may have changed since. */
 	getTypeInputInfo(getBaseType(state->columns[state->version].type), &input, &param);
-	for (int i = 0; i < n; i++)
-	{
-		Version    *version = &versions->versions[numbers[i]];
-
-		if (rows[i].version == NULL)
-			continue;
-		version->known = true;
-		version->value = OidInputFunctionCall(input, rows[i].version, param, -1);
-	}
+	for (int i = 0; i < nfound; i++)
+		take_remembered(state, &versions->versions[numbers[found[i].row]],
+						OidInputFunctionCall(input, found[i].version, param, -1));
 	djk_route_state_leave(guc_level);
 }
 

@@ -115,13 +115,21 @@ rename_in_deleted(Datum *names)
 
 /* ---------- labels of enums ---------- */
 
-/* A version that is remembered under the old label could not be read any more. */
+/*
+ * A version that is remembered under the old label could not be read any more,
+ * and a key not be found.  That of a domain over the enum is a label too.
+ */
 static void
 rename_label_in_deleted(const AlterEnumStmt *renaming)
 {
 	static DjkStatement update_deleted = {
-		.sql = "UPDATE @.djkafka_deleted SET version = $2 WHERE version = $1 AND types[cardinality(types)] IN"
-		" (SELECT format_type(objid, NULL) FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_type'::regclass)",
+		.sql = "WITH RECURSIVE enums AS (SELECT objid AS type FROM pg_event_trigger_ddl_commands()"
+		" WHERE classid = 'pg_type'::regclass UNION SELECT t.oid FROM pg_type t JOIN enums ON t.typbasetype = type)"
+		" UPDATE @.djkafka_deleted SET"
+		" version = CASE WHEN version = $1 AND types[cardinality(types)]::oid = ANY (e.list) THEN $2 ELSE version END,"
+		" key = (SELECT jsonb_agg(CASE WHEN part = to_jsonb($1) AND types[n]::oid = ANY (e.list)"
+		" THEN to_jsonb($2) ELSE part END ORDER BY n)::text FROM jsonb_array_elements(key::jsonb) WITH ORDINALITY k (part, n))"
+		" FROM (SELECT array_agg(type) AS list FROM enums) e WHERE types::oid[] && e.list",
 		.nargs = 2,
 		.argtypes = {TEXTOID, TEXTOID}
 	};

@@ -9,26 +9,16 @@
 
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
-#include "utils/builtins.h"
+#include "utils/array.h"
 
 static Datum
-keys_of(const DjkDeleted *rows, int n)
+types_datum(const DjkDeletedTerms *terms)
 {
-	char	  **keys = palloc(Max(n, 1) * sizeof(char *));
+	Datum	   *types = palloc(Max(terms->ncolumns, 1) * sizeof(Datum));
 
-	for (int i = 0; i < n; i++)
-		keys[i] = rows[i].key;
-	return djk_text_array_datum(keys, n);
-}
-
-static Datum
-versions_of(const DjkDeleted *rows, int n)
-{
-	char	  **versions = palloc(Max(n, 1) * sizeof(char *));
-
-	for (int i = 0; i < n; i++)
-		versions[i] = rows[i].version;
-	return djk_text_array_datum(versions, n);
+	for (int i = 0; i < terms->ncolumns; i++)
+		types[i] = ObjectIdGetDatum(terms->types[i]);
+	return PointerGetDatum(construct_array(types, terms->ncolumns, REGTYPEOID, sizeof(Oid), true, TYPALIGN_INT));
 }
 
 /* target, columns, types, seen_by. */
@@ -37,33 +27,37 @@ put_terms(Datum *values, const DjkDeletedTerms *terms)
 {
 	values[0] = ObjectIdGetDatum(terms->target);
 	values[1] = djk_text_array_datum(terms->columns, terms->ncolumns);
-	values[2] = djk_text_array_datum(terms->types, terms->ncolumns);
-	values[3] = CStringGetTextDatum(terms->seen_by);
+	values[2] = types_datum(terms);
+	values[3] = ObjectIdGetDatum(terms->seen_by);
 }
 
-void
-djk_deleted_find(const DjkDeletedTerms *terms, DjkDeleted *rows, int n, MemoryContext context)
+/*
+ * Who sees all rows knows of each that is not there that it is gone, whoever has
+ * seen it go; and what was gone for all is gone for a role that sees some.
+ */
+DjkRemembered *
+djk_deleted_find(const DjkDeletedTerms *terms, char *const *keys, int n, MemoryContext context, int *nfound)
 {
 	static DjkStatement select_deleted = {
 		.sql = "SELECT u.n, d.version FROM unnest($5) WITH ORDINALITY u (key, n)"
-		" JOIN @.djkafka_deleted d ON d.target = $1 AND d.key = u.key AND d.columns = $2 AND d.types = $3 AND d.seen_by = $4"
-		" WHERE d.forget_at >= now()",
+		" JOIN @.djkafka_deleted d ON d.target = $1 AND d.key = u.key AND d.columns = $2 AND d.types = $3"
+		" WHERE d.forget_at >= now() AND ($4 = 0::oid OR d.seen_by IN (0::oid, $4))",
 		.nargs = 5,
-		.argtypes = {REGCLASSOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTARRAYOID}
+		.argtypes = {REGCLASSOID, TEXTARRAYOID, REGTYPEARRAYOID, OIDOID, TEXTARRAYOID}
 	};
 	Datum		values[5];
-	int			found;
+	DjkRemembered *found;
 
 	put_terms(values, terms);
-	values[4] = keys_of(rows, n);
-	found = (int) djk_catalog_execute(&select_deleted, values, NULL);
-	for (int i = 0; i < found; i++)
+	values[4] = djk_text_array_datum(keys, n);
+	*nfound = (int) djk_catalog_execute(&select_deleted, values, NULL);
+	found = MemoryContextAlloc(context, Max(*nfound, 1) * sizeof(DjkRemembered));
+	for (int i = 0; i < *nfound; i++)
 	{
-		int64		number = djk_row_int64(i, 1, 0);
-
-		if (number >= 1 && number <= n)
-			rows[number - 1].version = djk_row_text(i, 2, context);
+		found[i].row = (int) djk_row_int64(i, 1, 0) - 1;
+		found[i].version = djk_row_text(i, 2, context);
 	}
+	return found;
 }
 
 /* As many as come, or a few more: none of it lasts much longer than it should. */
@@ -92,13 +86,20 @@ djk_deleted_remember(const DjkDeletedTerms *terms, const DjkDeleted *rows, int n
 		" ON CONFLICT (target, key, columns, types, seen_by) DO UPDATE SET version = EXCLUDED.version,"
 		" deleted_at = EXCLUDED.deleted_at, forget_at = greatest(d.forget_at, EXCLUDED.forget_at)",
 		.nargs = 7,
-		.argtypes = {REGCLASSOID, TEXTARRAYOID, TEXTARRAYOID, TEXTOID, TEXTARRAYOID, TEXTARRAYOID, FLOAT8OID}
+		.argtypes = {REGCLASSOID, TEXTARRAYOID, REGTYPEARRAYOID, OIDOID, TEXTARRAYOID, TEXTARRAYOID, FLOAT8OID}
 	};
 	Datum		values[7];
+	char	  **keys = palloc(Max(n, 1) * sizeof(char *));
+	char	  **versions = palloc(Max(n, 1) * sizeof(char *));
 
+	for (int i = 0; i < n; i++)
+	{
+		keys[i] = rows[i].key;
+		versions[i] = rows[i].version;
+	}
 	put_terms(values, terms);
-	values[4] = keys_of(rows, n);
-	values[5] = versions_of(rows, n);
+	values[4] = djk_text_array_datum(keys, n);
+	values[5] = djk_text_array_datum(versions, n);
 	values[6] = Float8GetDatum((double) keep_s);
 	(void) djk_catalog_execute(&insert_deleted, values, NULL);
 	forget_old(terms->target, n);

@@ -15,22 +15,33 @@ typedef struct DjkDeletedTerms
 {
 	Oid			target;
 	char	  **columns;		/* of the key, and that of the version last */
-	char	  **types;			/* of these, by name */
+	const Oid  *types;			/* of these */
 	int			ncolumns;
-	const char *seen_by;		/* a role, where rows may be others for another one; else empty */
+	Oid			seen_by;		/* a role, where rows may be others for another one; else InvalidOid */
 } DjkDeletedTerms;
 
-/* A row that is gone, as text; version NULL: nothing is remembered of it. */
+/* A row that is gone, as text. */
 typedef struct DjkDeleted
 {
 	char	   *key;
 	char	   *version;
 } DjkDeleted;
 
+/* A version of one of the rows that were asked for, by its number. */
+typedef struct DjkRemembered
+{
+	int			row;
+	char	   *version;
+} DjkRemembered;
+
 /* All between djk_catalog_enter() and leave. */
 
-/* Fills in the versions, in 'context', of what is remembered still. */
-extern void djk_deleted_find(const DjkDeletedTerms *terms, DjkDeleted *rows, int n, MemoryContext context);
+/*
+ * What is remembered still of the rows of n keys, in 'context'; of one row there
+ * may be several versions, as several roles have seen it go.
+ */
+extern DjkRemembered *djk_deleted_find(const DjkDeletedTerms *terms, char *const *keys, int n, MemoryContext context,
+									   int *nfound);
 
 /*
  * Remembers the versions of rows that were deleted just now for 'keep_s'
