@@ -78,6 +78,7 @@ append_operand(StringInfo sql, const DjkPublishTable *table, KeyOperand operand,
 		appendStringInfo(sql, "%s.%s", operand.alias, quote_identifier(table->keys[i]));
 	else
 		appendStringInfo(sql, "$%d", operand.first + i);
+	appendStringInfoString(sql, djk_operator_cast(table->key_types[i]));
 }
 
 static void

@@ -109,7 +109,24 @@ SELECT refused($$INSERT INTO box VALUES ('2', 't', 'k', 'made', 'v')$$);
 SELECT refused($$INSERT INTO box VALUES ('3', 't', 'k', 'made', 'v')$$);
 SELECT count(*) FROM box;
 
-DROP TABLE item, part, box, shown;
+-- A domain over an enum, for which SQL has no operators.
+CREATE TYPE step AS ENUM ('asked', 'paid', 'sent');
+CREATE DOMAIN stage AS step;
+CREATE TABLE walk (stage stage, no int, v text, PRIMARY KEY (stage, no));
+SELECT djkafka_publish('walk') > 0;
+CREATE TRIGGER b BEFORE INSERT OR UPDATE ON walk FOR EACH ROW EXECUTE FUNCTION upper_v();
+SELECT count(*) < 0 FROM news();
+INSERT INTO walk VALUES ('asked', 1, 'x'), ('paid', 1, 'y');
+UPDATE walk SET v = 'z', stage = 'sent' WHERE v = 'X';
+DELETE FROM walk WHERE v = 'Y';
+SELECT * FROM news();
+INSERT INTO walk SELECT 'paid', n, 'v' FROM generate_series(1, 99) n;
+CALL djkafka_snapshot('walk', chunk => 40);
+SELECT count(*), count(DISTINCT key) FROM news();
+
+DROP TABLE item, part, box, walk, shown;
+DROP DOMAIN stage;
+DROP TYPE step;
 DROP FUNCTION news(), upper_v(), snapshot_of(text), rows_read(regclass);
 SET client_min_messages = warning;
 DROP SCHEMA far CASCADE;
