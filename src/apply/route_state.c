@@ -237,7 +237,7 @@ lane_of(const DjkRouteState *state)
 	{
 		const DjkColumn *key = &state->columns[state->keys[i]];
 
-		appendStringInfo(&text, " %s %u %u", quote_identifier(key->name), key->type, key->collation);
+		appendStringInfo(&text, " %d:%s %u %u", key->name_len, key->name, key->type, key->collation);
 	}
 	lane = (int64) hash_bytes_extended((const unsigned char *) text.data, text.len, 0);
 	pfree(text.data);
