@@ -29,9 +29,11 @@ PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing
               -fvisibility=default
 SHLIB_LINK  = -lrdkafka -ljansson -Wl,--version-script=$(srcdir)/src/djkafka.map
 
-# Test-only SQL functions over pure modules; never part of an installed build.
+# Assertions, and test-only SQL functions over pure modules; never part of an
+# installed build.  The server needs no assertions of its own for ours.
 ifdef DJK_TEST
 OBJS      += $(patsubst %.c,%.o,$(sort $(wildcard test/src/*.c)))
+PG_CPPFLAGS += -DUSE_ASSERT_CHECKING=1
 endif
 
 REGRESS        = $(shell cat $(srcdir)/test/regress.list 2>/dev/null)
@@ -48,6 +50,6 @@ include $(PGXS)
 
 # A change of a header rebuilds everything: the tree is small, and a stale
 # object in a database server is worse than a slow build.
-$(OBJS): $(wildcard $(srcdir)/src/*/*.h) $(srcdir)/src/djkafka.map
+$(OBJS): $(wildcard $(srcdir)/src/*/*.h) $(srcdir)/src/djkafka.map $(srcdir)/Makefile
 
 endif

@@ -18,7 +18,7 @@ from .wait import wait_until
 
 BINDIR = Path(os.environ.get("DJK_BINDIR", "/usr/lib/postgresql/15/bin"))
 
-# The same with the functions of test/src in djkafka's library.
+# The same with assertions, and the functions of test/src, in djkafka's library.
 TEST_BINDIR = Path(os.environ.get("DJK_TEST_BINDIR", BINDIR))
 
 # A socket needs no free port, and its name must be short.
@@ -51,7 +51,7 @@ def make_empty_cluster(bindir: Path, folder: Path) -> None:
 class Cluster:
     """One server.  Its superuser is "postgres"; everybody is trusted."""
 
-    def __init__(self, bindir: Path = BINDIR, **settings: Any):
+    def __init__(self, bindir: Path = TEST_BINDIR, **settings: Any):
         self.bindir = bindir
         self.folder = server_folder("djk-pg-")
         self.data = self.folder / "data"
