@@ -206,7 +206,7 @@ find_unread(DjkConsumerWorker *worker, const DjkGroupView *view)
 static bool
 is_denied(DjkPosition *position, void *arg)
 {
-	return position->denied && !position->stopped;
+	return position->denied && position->state != DJK_POSITION_STOPPED;
 }
 
 /* Of this worker's partitions one that Kafka does not let us read: palloc'd, or NULL. */

@@ -102,7 +102,7 @@ note_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 static DjkLeader *
 leader_of(DjkConsumerWorker *worker, const DjkPosition *position)
 {
-	if (position->offset_id == 0 || position->stopped || position->next_offset == DJK_OFFSET_UNRESOLVED)
+	if (!djk_position_is_ready(position))
 		return NULL;
 	return position->leader >= 0 ? find_leader(worker, position->leader) : NULL;
 }

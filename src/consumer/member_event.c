@@ -124,7 +124,7 @@ fetch_anew(DjkConsumerWorker *worker)
 static void
 leave_for_anew(DjkConsumerWorker *worker, DjkPosition *position)
 {
-	position->fetching = false;
+	djk_positions_leave(position);
 	if (worker->anew_since == 0)
 		worker->anew_since = djk_clock_now();
 }
@@ -209,8 +209,8 @@ take_message(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	DjkPosition *position = djk_positions_find(worker->positions, event->topic, event->partition);
 
-	if (!djk_collect_message(&worker->collector, position, event) && position != NULL && position->fetching &&
-		position->reborn)
+	if (!djk_collect_message(&worker->collector, position, event) && position != NULL &&
+		position->state == DJK_POSITION_FETCHING && position->reborn)
 		take_new_topic(worker, position,
 					   psprintf("at offset " INT64_FORMAT " there is another message than the one that was applied",
 								position->anchor.offset));
@@ -242,7 +242,7 @@ take_partition_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 	switch (event->error_class)
 	{
 		case DJK_KAFKA_OUT_OF_RANGE:
-			if (position == NULL || position->stopped || !position->fetching)
+			if (position == NULL || position->state != DJK_POSITION_FETCHING)
 				return;
 			take_out_of_range(worker, position, event->error.message);
 			break;
@@ -253,7 +253,7 @@ take_partition_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 			djk_member_wait_for_topic(worker, event->topic);
 			break;
 		case DJK_KAFKA_DENIED:
-			if (position != NULL && position->fetching)
+			if (position != NULL && position->state == DJK_POSITION_FETCHING)
 			{
 				take_denial(worker, position, event);
 				return;

@@ -136,10 +136,11 @@ djk_positions_tell(DjkPositions *positions, const DjkPosition *position, const c
 
 /* ---------- fetching ---------- */
 
-static bool
-may_fetch(const DjkPosition *position)
+void
+djk_positions_leave(DjkPosition *position)
 {
-	return position->offset_id != 0 && !position->stopped && position->expected != DJK_OFFSET_UNRESOLVED;
+	if (position->state == DJK_POSITION_FETCHING)
+		djk_position_move(position, DJK_POSITION_RESOLVED);
 }
 
 /* The positions that are wanted, as the library takes them. */
@@ -173,12 +174,12 @@ is_assigned(const DjkPosition *position)
 static bool
 is_new(const DjkPosition *position)
 {
-	return may_fetch(position) && !position->fetching;
+	return position->state == DJK_POSITION_RESOLVED;
 }
 
-/* What begins to be fetched has not been verified yet. */
+/* The library has been told of all that is ready; of what it fetched already only if 'all'. */
 static void
-mark(DjkPositions *positions, bool fetching, bool all)
+note_fetching(DjkPositions *positions, bool all)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;
@@ -186,15 +187,35 @@ mark(DjkPositions *positions, bool fetching, bool all)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		bool		now = fetching && may_fetch(position);
-
-		if (now && (all || !position->fetching))
-		{
-			djk_position_begin(position);
-			positions->anchoring |= position->anchoring;
-		}
-		position->fetching = position->assigned = now;
+		position->assigned = djk_position_is_ready(position);
+		if (!is_new(position) && !(all && position->assigned))
+			continue;
+		djk_position_move(position, DJK_POSITION_FETCHING);
+		/* What begins to be fetched has not been verified yet. */
+		djk_position_begin(position);
+		positions->anchoring |= position->anchoring;
 	}
+}
+
+/* It has been told of nothing. */
+static void
+note_suspended(DjkPositions *positions)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		position->assigned = false;
+		djk_positions_leave(position);
+	}
+}
+
+static bool
+is_unwanted(const DjkPosition *position)
+{
+	return position->assigned && position->state != DJK_POSITION_FETCHING;
 }
 
 /* Of a cooperative assignment the part that goes on is left alone. */
@@ -209,27 +230,27 @@ fetch_more(DjkPositions *positions)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		if (position->assigned && (!position->fetching || !may_fetch(position)))
+		if (is_unwanted(position))
 		{
 			DjkTopicPartition one = {0};
 
 			one.topic = position->key.topic;
 			one.partition = position->key.partition;
 			djk_consumer_assign_less(positions->kafka, &one, 1);
-			position->assigned = position->fetching = false;
+			position->assigned = false;
 		}
 	}
 	list = collect(positions, is_new, &n);
 	if (n > 0)
 		djk_consumer_assign_more(positions->kafka, list, n);
 	pfree(list);
-	mark(positions, true, false);
+	note_fetching(positions, false);
 }
 
 static bool
 is_out_of_step(const DjkPosition *position)
 {
-	return is_new(position) || (position->assigned && (!position->fetching || !may_fetch(position)));
+	return is_new(position) || is_unwanted(position);
 }
 
 void
@@ -248,10 +269,10 @@ djk_positions_fetch(DjkPositions *positions)
 		fetch_more(positions);
 		return;
 	}
-	list = collect(positions, may_fetch, &n);
+	list = collect(positions, djk_position_is_ready, &n);
 	djk_consumer_assign(positions->kafka, list, n);
 	pfree(list);
-	mark(positions, true, true);
+	note_fetching(positions, true);
 }
 
 void
@@ -278,7 +299,7 @@ djk_positions_suspend(DjkPositions *positions)
 	else if (n > 0 || djk_consumer_is_revoking(positions->kafka))
 		djk_consumer_assign_less(positions->kafka, list, n);
 	pfree(list);
-	mark(positions, false, true);
+	note_suspended(positions);
 }
 
 void
@@ -301,7 +322,7 @@ djk_positions_in_vain(const DjkPositions *positions)
 
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
-		found = found || (position->vain + position->waiting_vain > 0 && !position->stopped);
+		found = found || (position->vain + position->waiting_vain > 0 && position->state != DJK_POSITION_STOPPED);
 	return found;
 }
 
@@ -314,7 +335,7 @@ djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *r
 	djk_offset_stop(position->offset_id, position->generation, reason);
 	djk_positions_tell(positions, position, "decision", "needs_decision", reason);
 	djk_worker_commit(&identity);
-	position->stopped = true;
+	djk_position_move(position, DJK_POSITION_STOPPED);
 	ereport(WARNING,
 			(errcode(DJK_ERRCODE_NEEDS_DECISION),
 			 errmsg("partition %d of topic \"%s\" needs a decision: %s", position->key.partition,
@@ -346,8 +367,8 @@ djk_positions_trust(const DjkPositions *positions, const char *topic)
 
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
-		found = found || (strcmp(position->key.topic, topic) == 0 && position->fetching && !position->anchoring &&
-						  position->anchor.offset >= 0);
+		found = found || (strcmp(position->key.topic, topic) == 0 && position->state == DJK_POSITION_FETCHING &&
+						  !position->anchoring && position->anchor.offset >= 0);
 	return found;
 }
 
@@ -365,7 +386,7 @@ djk_positions_find_short(DjkPositions *positions)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		if (!position->fetching || !position->anchoring)
+		if (position->state != DJK_POSITION_FETCHING || !position->anchoring)
 			continue;
 		anchoring = true;
 		if (position->short_since != 0 && TimestampDifferenceExceeds(position->short_since, now, SHORT_MS))
@@ -394,7 +415,7 @@ djk_positions_first(const DjkPositions *positions, bool (*is_so) (DjkPosition *p
 static bool
 is_denied(const DjkPosition *position)
 {
-	return position->fetching && position->denied;
+	return position->state == DJK_POSITION_FETCHING && position->denied;
 }
 
 void
@@ -413,14 +434,6 @@ djk_positions_reload(DjkPositions *positions, DjkPosition *position)
 {
 	if (position->offset_id != 0)
 		djk_partition_withdraw(MyDatabaseId, position->offset_id);
-	position->offset_id = 0;
-	position->question = 0;
-	position->vain = position->waiting_vain = 0;
-	position->parked = 0;
-	position->anchor.offset = -1;
-	position->anchoring = position->reborn = false;
-	position->fetching = position->denied = false;
-	position->high_watermark = -1;	/* the end of another topic, perhaps */
-	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
+	djk_position_forget(position);
 	positions->unresolved = true;
 }

@@ -3,17 +3,9 @@
  * position.h
  *	  Where a consumer worker stands in each partition it has been given.
  *
- * A position goes through
- *
- *		assigned	the group gave us the partition
- *		loaded		its offset row is known and locked once, so an earlier owner
- *					is done with it
- *		resolved	next_offset is an offset (start_from has been looked up)
- *		fetching	the library fetches it from 'expected'
- *
- * and may be stopped on the way (needs_decision).  Only what is assigned and
- * resolved is fetched, and a worker that waits after a transient error fetches
- * nothing at all.
+ * The group gives a partition; its row is loaded; where it begins is resolved;
+ * and it is fetched (DjkPositionState).  A worker that waits after a transient
+ * error fetches nothing at all.
  *
  *-------------------------------------------------------------------------
  */
@@ -101,6 +93,9 @@ extern DjkPosition *djk_positions_find_short(DjkPositions *positions);
 
 /* Sends the library to where those are, so that it tells again what becomes of them. */
 extern void djk_positions_try_denied(DjkPositions *positions);
+
+/* What the library still delivers of it is not taken. */
+extern void djk_positions_leave(DjkPosition *position);
 
 /* Forgets a row that somebody else moved, so that it is loaded again. */
 extern void djk_positions_reload(DjkPositions *positions, DjkPosition *position);

@@ -60,10 +60,11 @@ trouble(DjkPositions *positions, const char *text)
 	positions->trouble = positions->trouble_text;
 }
 
+/* Something has to be found out before it can be read. */
 static bool
-is_unresolved(const DjkPosition *position)
+is_unsettled(const DjkPosition *position)
 {
-	return position->offset_id != 0 && position->next_offset == DJK_OFFSET_UNRESOLVED && !position->stopped;
+	return position->state == DJK_POSITION_GIVEN || position->state == DJK_POSITION_LOADED;
 }
 
 static void
@@ -76,7 +77,7 @@ note_unresolved(DjkPositions *positions)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		if (position->offset_id == 0 || is_unresolved(position))
+		if (is_unsettled(position))
 			positions->unresolved = true;
 	}
 	if (!positions->unresolved)
@@ -87,38 +88,22 @@ note_unresolved(DjkPositions *positions)
 
 /* A row into its position; between enter and leave. */
 static void
-take_row(DjkPositions *positions, DjkPosition *position, const DjkOffsetRow *row)
+take_row(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row)
 {
-	pg_uuid_t	incarnation;
-	const char *reason = djk_offset_mismatch(row, positions->embedded, positions->cluster_id);
+	bool		is_other_life = djk_offset_begin_life(row, positions->embedded);
+	const char *reason = is_other_life ? NULL : djk_offset_mismatch(row, positions->embedded, positions->cluster_id);
 
-	position->offset_id = row->id;
-	position->generation = row->generation;
-	position->next_offset = position->expected = row->next_offset;
-	position->stopped = row->needs_decision;
-	position->anchor = row->anchor;
-	position->parked = row->parked;
-	positions->waiting |= row->parked > 0;
-	djk_position_begin(position);
-
-	if (positions->embedded && row->has_incarnation && djk_embedded_incarnation(&incarnation) &&
-		memcmp(&incarnation, &row->incarnation, sizeof(incarnation)) != 0)
-	{
-		djk_offset_reincarnate(row->id, &incarnation);
+	if (is_other_life)
 		djk_positions_tell(positions, position, "reincarnation", "running",
 					"the embedded broker is a new one: its partition is read from the beginning");
-		position->generation++;
-		position->next_offset = position->expected = 0;
-		position->anchor.offset = -1;
-		position->parked = 0;
-		position->stopped = false;
-	}
-	else if (reason != NULL && !position->stopped)
+	else if (reason != NULL && !row->needs_decision)
 	{
 		djk_offset_stop(row->id, row->generation, reason);
 		djk_positions_tell(positions, position, "decision", "needs_decision", reason);
-		position->stopped = true;
+		row->needs_decision = true;
 	}
+	djk_offset_take(row, position);
+	positions->waiting |= position->parked > 0;
 }
 
 /* A topic that was deleted and made again has another id. */
@@ -127,15 +112,15 @@ take_topic_id(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row,
 {
 	char	   *reason;
 
-	if (topic_id == NULL || row->topic_id == NULL || strcmp(row->topic_id, topic_id) == 0 || position->stopped ||
-		row->next_offset == DJK_OFFSET_UNRESOLVED)
+	if (topic_id == NULL || row->topic_id == NULL || strcmp(row->topic_id, topic_id) == 0 ||
+		position->state != DJK_POSITION_RESOLVED)
 		return;
 	reason = psprintf("the topic was deleted and made again: its id is %s, and was %s", topic_id, row->topic_id);
 	if (!positions->consumer->new_topic_is_read)
 	{
 		djk_offset_stop(row->id, row->generation, reason);
 		djk_positions_tell(positions, position, "decision", "needs_decision", reason);
-		position->stopped = true;
+		djk_position_move(position, DJK_POSITION_STOPPED);
 		return;
 	}
 	(void) djk_offset_restart(row->id, row->generation);
@@ -144,7 +129,7 @@ take_topic_id(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row,
 	position->generation++;
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
 	position->anchor.offset = -1;
-	djk_position_begin(position);
+	djk_position_move(position, DJK_POSITION_LOADED);
 }
 
 /* Somebody may hold a row for longer than the worker may go without polling. */
@@ -168,7 +153,7 @@ find_unloaded(DjkPositions *positions, const char *topic, int **partitions)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		if (position->offset_id == 0 && strcmp(position->key.topic, topic) == 0)
+		if (position->state == DJK_POSITION_GIVEN && strcmp(position->key.topic, topic) == 0)
 			(*partitions)[n++] = position->key.partition;
 	}
 	return n;
@@ -256,7 +241,7 @@ load_topics(DjkPositions *positions)
 	{
 		bool		known = false;
 
-		if (position->question != 0 || (position->offset_id != 0 && !is_unresolved(position)))
+		if (position->question != 0 || !is_unsettled(position))
 			continue;
 		position->leader = LEADER_UNKNOWN;
 		foreach(lc, topics)
@@ -383,7 +368,7 @@ ask(DjkPositions *positions)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		if (is_unresolved(position) && position->question == 0)
+		if (position->state == DJK_POSITION_LOADED && position->question == 0)
 			all = lappend(all, position);
 	}
 	foreach(lc, all)
@@ -425,7 +410,10 @@ store(DjkPositions *positions, DjkPosition *position, const char *wish, int64 of
 						   psprintf("starts at offset " INT64_FORMAT " (%s)", offset, wish));
 	djk_worker_commit(&identity);
 	if (stored)
+	{
 		position->next_offset = position->expected = offset;
+		djk_position_move(position, DJK_POSITION_RESOLVED);
+	}
 	else
 		djk_positions_reload(positions, position);
 }

@@ -103,7 +103,7 @@ measure(const DjkShare *share, const DjkPositions *positions, Backlog *backlog)
 		int64		behind;
 
 		backlog->npartitions++;
-		if (!position->fetching)
+		if (position->state != DJK_POSITION_FETCHING)
 			continue;
 		behind = djk_consumer_high_watermark(positions->kafka, position->key.topic, position->key.partition) -
 			position->expected;

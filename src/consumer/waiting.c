@@ -30,8 +30,7 @@ has_waiting(const DjkConsumerWorker *worker, const DjkPosition *position)
 {
 	const DjkAgainCursor *at = &worker->waiting_at;
 
-	if (position->parked <= 0 || position->offset_id == 0 || position->stopped ||
-		position->next_offset == DJK_OFFSET_UNRESOLVED)
+	if (position->parked <= 0 || !djk_position_is_ready(position))
 		return false;
 	/* What is below has been tried in this round. */
 	return position->offset_id > at->offset_id || (position->offset_id == at->offset_id && at->offset < PG_INT64_MAX);

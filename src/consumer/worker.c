@@ -399,10 +399,7 @@ settle_positions(DjkConsumerWorker *worker)
 		const DjkBatchPartition *partition = &worker->collector.batch.partitions[i];
 		DjkPosition *position = worker->collector.positions[i];
 
-		position->next_offset = partition->next_offset;
-		position->vain = partition->vain;
-		position->anchor = partition->anchor;
-		position->parked = partition->parked;
+		djk_position_settle(position, partition);
 		worker->positions->waiting |= partition->parked > 0;
 		if (partition->lost)
 			djk_positions_reload(worker->positions, position);

@@ -1,8 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * collect.c
- *	  From a consumer's events to a batch: where each partition stands, and
- *	  what is taken of it.
+ *	  From a consumer's events to a batch: what is taken of each partition.
  *
  * What lies below the expected offset is left over from an earlier assignment
  * and is dropped.  A jump above it is sought back to once, the first of each
@@ -18,69 +17,6 @@
 
 #include "base/clock.h"
 #include "utils/memutils.h"
-
-void
-djk_position_make_key(DjkPositionKey *key, const char *topic, int partition)
-{
-	memset(key, 0, sizeof(*key));
-	strlcpy(key->topic, topic, sizeof(key->topic));
-	key->partition = partition;
-}
-
-void
-djk_position_clear(DjkPosition *position)
-{
-	DjkPositionKey key = position->key;
-
-	memset(position, 0, sizeof(*position));
-	position->key = key;
-	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
-	position->high_watermark = -1;
-	position->jump_to = -1;
-	position->anchor.offset = -1;
-	position->batch_index = -1;
-	position->leader = -1;
-}
-
-int64
-djk_position_start(const DjkPosition *position)
-{
-	bool		anchored = position->anchor.offset >= 0 && position->anchor.offset < position->expected;
-
-	return anchored ? position->anchor.offset : position->expected;
-}
-
-bool
-djk_position_precedes(const DjkPosition *a, const DjkPosition *b)
-{
-	int			order = strcmp(a->key.topic, b->key.topic);
-
-	return order < 0 || (order == 0 && a->key.partition < b->key.partition);
-}
-
-void
-djk_position_begin(DjkPosition *position)
-{
-	position->verified = position->reborn = false;
-	position->jump_to = -1;
-	position->short_since = 0;
-	position->anchoring = djk_position_start(position) < position->expected;
-}
-
-void
-djk_position_describe(const DjkPosition *position, DjkBatchPartition *partition)
-{
-	memset(partition, 0, sizeof(*partition));
-	partition->topic = position->key.topic;
-	partition->partition = position->key.partition;
-	partition->offset_id = position->offset_id;
-	partition->generation = position->generation;
-	partition->next_offset = position->next_offset;
-	partition->high_watermark = -1;
-	partition->vain = position->vain;
-	partition->parked = position->parked;
-	partition->anchor = position->anchor;
-}
 
 /* ---------- the batch's arrays ---------- */
 
@@ -178,7 +114,7 @@ djk_collect_message(DjkCollector *collector, DjkPosition *position, const DjkCon
 	DjkBatch   *batch = &collector->batch;
 	DjkMessage *message;
 
-	if (position == NULL || !position->fetching || position->reborn ||
+	if (position == NULL || position->state != DJK_POSITION_FETCHING || position->reborn ||
 		is_about_anchor(collector, position, event) || event->offset < position->expected ||
 		!accept_offset(collector, position, event->offset))
 	{
@@ -203,7 +139,7 @@ djk_collect_message(DjkCollector *collector, DjkPosition *position, const DjkCon
 bool
 djk_collect_eof(DjkCollector *collector, DjkPosition *position, const DjkConsumerEvent *event)
 {
-	if (position == NULL || !position->fetching)
+	if (position == NULL || position->state != DJK_POSITION_FETCHING)
 		return false;
 	note_heard(position);
 	position->high_watermark = Max(position->high_watermark, event->offset);

@@ -106,9 +106,9 @@ djk_sender_housekeep(DjkSender *sender)
 		sender->leaving = reason;
 		sender->leaving_since = now;
 	}
-	if (sender->leaving == NULL || (sender->work.unconfirmed && sender->work.delivered))
+	if (sender->leaving == NULL || sender->work.state == DJK_BATCH_DELIVERED)
 		return;
-	if (!sender->work.unconfirmed || (sender->state != DJK_STATE_RUNNING && sender->state != DJK_STATE_STARTING) ||
+	if (sender->work.state != DJK_BATCH_IN_FLIGHT || (sender->state != DJK_STATE_RUNNING && sender->state != DJK_STATE_STARTING) ||
 		TimestampDifferenceExceeds(sender->leaving_since, now, LAST_BATCH_MS))
 		djk_sender_leave(sender, sender->leaving);
 }

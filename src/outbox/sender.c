@@ -27,6 +27,32 @@
 
 /* ---------- states ---------- */
 
+#ifdef USE_ASSERT_CHECKING
+static bool
+may_follow(DjkBatchState from, DjkBatchState to)
+{
+	switch (to)
+	{
+		case DJK_BATCH_NONE:
+			return from == DJK_BATCH_NONE || from == DJK_BATCH_DELIVERED;
+		case DJK_BATCH_CLAIMED:	/* one turn confirms a batch and claims the next */
+			return from == DJK_BATCH_NONE || from == DJK_BATCH_DELIVERED;
+		case DJK_BATCH_IN_FLIGHT:
+			return from == DJK_BATCH_CLAIMED;
+		case DJK_BATCH_DELIVERED:
+			return from == DJK_BATCH_IN_FLIGHT;
+	}
+	return false;
+}
+#endif
+
+void
+djk_sender_move_batch(DjkSender *sender, DjkBatchState to)
+{
+	Assert(may_follow(sender->work.state, to));
+	sender->work.state = to;
+}
+
 void
 djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, const char *hint)
 {
@@ -88,7 +114,7 @@ take_error(DjkSender *sender, const DjkProducerEvent *event)
 	}
 	if (!event->denied && !event->unreachable && event->error.sqlstate == DJK_ERRCODE_UNREACHABLE)
 		strlcpy(link->cause, event->error.message, sizeof(link->cause));
-	if (event->denied || (event->unreachable && sender->work.unconfirmed))
+	if (event->denied || (event->unreachable && sender->work.state >= DJK_BATCH_IN_FLIGHT))
 		tell_error(sender, event->error.message);
 	else if (!event->unreachable)
 		djk_slot_set_error(djk_slot_mine(), event->error.message);

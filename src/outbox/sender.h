@@ -52,17 +52,25 @@ typedef struct DjkSenderTopics
 	bool		held_turn;		/* whether held messages are to come next */
 } DjkSenderTopics;
 
+/* Which follows which: djk_sender_move_batch(), and drawn in design.md. */
+typedef enum DjkBatchState
+{
+	DJK_BATCH_NONE,				/* or it is confirmed */
+	DJK_BATCH_CLAIMED,			/* durably; nothing of it has been sent by this process */
+	DJK_BATCH_IN_FLIGHT,		/* something of it may be in Kafka */
+	DJK_BATCH_DELIVERED			/* all of it has its answers */
+} DjkBatchState;
+
 /* The batch at hand, and the next. */
 typedef struct DjkSenderWork
 {
-	DjkOutboxBatch batch;		/* claimed and not confirmed, nmessages = 0: none */
+	DjkOutboxBatch batch;		/* nmessages = 0: none, or nothing is left of it to send */
+	DjkBatchState state;		/* of the batch */
 	MemoryContext spare;		/* the memory of the next batch */
 	DjkOutboxBatch ahead;		/* what was read of it; context NULL: that was not tried yet */
 	uint8	   *suspicion;		/* of each message, see piece.c */
 	bool		tried;			/* see trial.c */
 	bool		stalled;		/* the last piece was given up for a topic that is held now */
-	bool		unconfirmed;	/* something of the batch may be in Kafka */
-	bool		delivered;		/* all of it has its answers */
 } DjkSenderWork;
 
 /* What exactly_once needs beside. */
@@ -103,7 +111,10 @@ typedef struct DjkSender
 	DjkSenderTidy tidy;
 } DjkSender;
 
-/* Sets the state; a change is an event. */
+/* The only place where the state of the batch changes. */
+extern void djk_sender_move_batch(DjkSender *sender, DjkBatchState to);
+
+/* Sets the state that is shown; a change is an event. */
 extern void djk_sender_set_state(DjkSender *sender, DjkState state, const char *reason, const char *hint);
 
 /*

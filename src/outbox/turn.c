@@ -146,7 +146,7 @@ djk_sender_confirm(DjkSender *sender)
 	confirm_batch(sender);
 	djk_outbox_store(sender->outbox);
 	djk_worker_commit(&identity);
-	sender->work.unconfirmed = false;
+	djk_sender_move_batch(sender, DJK_BATCH_NONE);
 }
 
 /*
@@ -179,6 +179,7 @@ djk_sender_turn(DjkSender *sender)
 	DjkIdentity identity;
 	bool		found;
 
+	Assert(confirms == (sender->work.state == DJK_BATCH_DELIVERED));
 	djk_worker_report_busy("claiming a batch");
 	djk_worker_begin(&identity);
 	if (outbox->extension != djk_catalog_extension())
@@ -196,9 +197,8 @@ djk_sender_turn(DjkSender *sender)
 	if (next.nmessages > 0 && !outbox->enabled)
 		unclaim_and_leave(sender, confirms);
 	djk_worker_commit_as(&identity, next.nmessages > 0 ? djk_sender_durable() : "off");
-	sender->work.unconfirmed = false;
-
 	djk_sender_swap_batches(sender, &next);
+	djk_sender_move_batch(sender, next.nmessages > 0 ? DJK_BATCH_CLAIMED : DJK_BATCH_NONE);
 	if (sent > 0)
 		djk_slot_add_batch(djk_slot_mine(), sent);
 	sender->topics.held_turn = !sender->topics.held_turn;

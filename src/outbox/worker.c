@@ -63,13 +63,12 @@ deliver(DjkSender *sender)
 {
 	djk_worker_report_busy("sending a batch");
 	djk_sender_set_busy(true);
-	sender->work.unconfirmed = true;
-	sender->work.delivered = false;
+	djk_sender_move_batch(sender, DJK_BATCH_IN_FLIGHT);
 	if (sender->connection.exactly_once)
 		djk_sender_deliver_exactly_once(sender);
 	else
 		djk_sender_deliver(sender);
-	sender->work.delivered = true;
+	djk_sender_move_batch(sender, DJK_BATCH_DELIVERED);
 }
 
 static void
@@ -174,6 +173,7 @@ resume_claimed(DjkSender *sender)
 	djk_outbox_read_claimed(sender->outbox, &batch);
 	djk_worker_commit(&identity);
 	djk_sender_swap_batches(sender, &batch);
+	djk_sender_move_batch(sender, DJK_BATCH_CLAIMED);
 	if (sender->connection.exactly_once)
 		djk_sender_recover(sender);
 	/* Nor can reading ahead fail before. */

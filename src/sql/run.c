@@ -118,7 +118,7 @@ read_arguments(FunctionCallInfo fcinfo, Run *run)
 
 /* ---------- partitions ---------- */
 
-static void
+static RunPartition *
 add_partition(Run *run, const char *topic, const DjkOffsetRow *row)
 {
 	RunPartition *partition;
@@ -133,11 +133,8 @@ add_partition(Run *run, const char *topic, const DjkOffsetRow *row)
 	partition = &run->partitions[run->npartitions++];
 	djk_position_make_key(&partition->at.key, topic, row->partition);
 	djk_position_clear(&partition->at);
-	partition->at.offset_id = row->id;
-	partition->at.generation = row->generation;
-	partition->at.next_offset = row->next_offset;
-	partition->at.anchor = row->anchor;
-	partition->at.parked = row->parked;
+	djk_offset_take(row, &partition->at);
+	return partition;
 }
 
 /* Resolves where a row starts, and stores it. */
@@ -166,7 +163,8 @@ resolve(Run *run, RunPartition *partition, const char *start_at)
 	(void) djk_offset_resolve(partition->at.offset_id, partition->at.generation, asked.offset, run->cluster_id,
 							  run->client.embedded && djk_embedded_incarnation(&incarnation) ? &incarnation : NULL);
 	djk_catalog_leave(&identity);
-	partition->at.next_offset = asked.offset;
+	partition->at.next_offset = partition->at.expected = asked.offset;
+	djk_position_move(&partition->at, DJK_POSITION_RESOLVED);
 }
 
 /* A lock on an offset row that is not to be had: somebody is working there. */
@@ -197,6 +195,31 @@ lock_rows(Run *run, const char *topic, const int *numbers, int n, int *nrows)
 	return rows;
 }
 
+/* Of the rows of a topic that are locked, those that can be read. */
+static void
+take_row(Run *run, const char *topic, DjkOffsetRow *row)
+{
+	DjkIdentity identity;
+	char	   *mismatch = djk_offset_mismatch(row, run->client.embedded, run->cluster_id);
+	RunPartition *partition;
+
+	djk_catalog_enter(&identity);
+	(void) djk_offset_begin_life(row, run->client.embedded);
+	djk_catalog_leave(&identity);
+	if (row->needs_decision || mismatch != NULL)
+	{
+		ereport(WARNING,
+				(errcode(DJK_ERRCODE_NEEDS_DECISION),
+				 errmsg("partition %d of topic \"%s\" needs a decision and is left out", row->partition, topic),
+				 mismatch ? errdetail_internal("%s", mismatch) : 0,
+				 errhint("Decide with djkafka_seek(consumer, topic, start_at, partition).")));
+		return;
+	}
+	partition = add_partition(run, topic, row);
+	if (row->next_offset == DJK_OFFSET_UNRESOLVED)
+		resolve(run, partition, row->start_at);
+}
+
 static void
 load_topic(Run *run, const char *topic)
 {
@@ -205,42 +228,12 @@ load_topic(Run *run, const char *topic)
 	int		   *numbers = palloc(n * sizeof(int));
 	DjkOffsetRow *rows;
 	int			nrows;
-	DjkIdentity identity;
 
 	for (int i = 0; i < n; i++)
 		numbers[i] = known[i].partition;
 	rows = lock_rows(run, topic, numbers, n, &nrows);
 	for (int i = 0; i < nrows; i++)
-	{
-		RunPartition *partition;
-		pg_uuid_t	incarnation;
-		char	   *mismatch = djk_offset_mismatch(&rows[i], run->client.embedded, run->cluster_id);
-
-		if (rows[i].needs_decision || mismatch != NULL)
-		{
-			ereport(WARNING,
-					(errcode(DJK_ERRCODE_NEEDS_DECISION),
-					 errmsg("partition %d of topic \"%s\" needs a decision and is left out", rows[i].partition, topic),
-					 mismatch ? errdetail_internal("%s", mismatch) : 0,
-					 errhint("Decide with djkafka_seek(consumer, topic, start_at, partition).")));
-			continue;
-		}
-		add_partition(run, topic, &rows[i]);
-		partition = &run->partitions[run->npartitions - 1];
-		if (run->client.embedded && rows[i].has_incarnation && djk_embedded_incarnation(&incarnation) &&
-			memcmp(&incarnation, &rows[i].incarnation, sizeof(incarnation)) != 0)
-		{
-			djk_catalog_enter(&identity);
-			djk_offset_reincarnate(partition->at.offset_id, &incarnation);
-			djk_catalog_leave(&identity);
-			partition->at.generation++;
-			partition->at.next_offset = 0;
-			partition->at.parked = 0;
-			partition->at.anchor.offset = -1;
-		}
-		else if (rows[i].next_offset == DJK_OFFSET_UNRESOLVED)
-			resolve(run, partition, rows[i].start_at);
-	}
+		take_row(run, topic, &rows[i]);
 }
 
 static bool
@@ -284,7 +277,8 @@ leave_out(Run *run, RunPartition *partition, const char *what)
 	else
 		djk_offset_stop(partition->at.offset_id, partition->at.generation, reason);
 	djk_catalog_leave(&identity);
-	partition->at.fetching = partition->at.anchoring = false;
+	djk_position_move(&partition->at, DJK_POSITION_STOPPED);
+	partition->at.anchoring = false;
 	partition->at.parked = 0;
 	partition->end = partition->at.expected;
 	ereport(WARNING,
@@ -305,8 +299,9 @@ assign_all(Run *run)
 	{
 		DjkPosition *position = &run->partitions[i].at;
 
-		if (!position->fetching)
+		if (!djk_position_is_ready(position))
 			continue;
+		djk_position_move(position, DJK_POSITION_FETCHING);
 		djk_position_begin(position);
 		list[n].topic = position->key.topic;
 		list[n].partition = position->key.partition;
@@ -335,8 +330,6 @@ start_fetching(Run *run)
 	{
 		ends[i].topic = run->partitions[i].at.key.topic;
 		ends[i].partition = run->partitions[i].at.key.partition;
-		run->partitions[i].at.expected = run->partitions[i].at.next_offset;
-		run->partitions[i].at.fetching = true;
 	}
 	if (run->npartitions > 0 &&
 		!djk_consumer_offsets_for_time(run->client.consumer, ends, run->npartitions, DJK_OFFSET_LATEST,
@@ -396,11 +389,7 @@ flush(Run *run)
 	djk_collect_close(collector);
 	djk_run_apply(run->apply, &collector->batch, &run->total);
 	for (int i = 0; i < collector->batch.npartitions; i++)
-	{
-		collector->positions[i]->next_offset = collector->batch.partitions[i].next_offset;
-		collector->positions[i]->anchor = collector->batch.partitions[i].anchor;
-		collector->positions[i]->parked = collector->batch.partitions[i].parked;
-	}
+		djk_position_settle(collector->positions[i], &collector->batch.partitions[i]);
 	djk_collect_clear(collector);
 }
 
@@ -459,7 +448,7 @@ take_message(Run *run, const DjkConsumerEvent *event)
 		run->taken++;
 		run->last_message_at = djk_clock_now();
 	}
-	else if (partition != NULL && partition->at.reborn && partition->at.fetching)
+	else if (partition != NULL && partition->at.state == DJK_POSITION_FETCHING && partition->at.reborn)
 		leave_out(run, partition,
 				  psprintf("at offset " INT64_FORMAT " there is another message than the one that was applied",
 						   partition->at.anchor.offset));

@@ -19,6 +19,7 @@
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
 #include "state/parked.h"
+#include "state/shmem.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -187,8 +188,9 @@ djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster
 	return djk_catalog_execute(&update_resolve, values, nulls) == 1;
 }
 
-void
-djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
+/* Begins again on another incarnation of the embedded broker. */
+static void
+reincarnate(int64 id, const pg_uuid_t *incarnation)
 {
 	static DjkStatement update_reincarnate = {
 		.sql = "UPDATE @.djkafka_offset SET first_offset = 0, next_offset = 0, start_at = NULL,"
@@ -201,6 +203,38 @@ djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation)
 
 	(void) djk_catalog_execute(&update_reincarnate, values, NULL);
 	djk_parked_give_up(id);
+}
+
+bool
+djk_offset_begin_life(DjkOffsetRow *row, bool embedded)
+{
+	pg_uuid_t	incarnation;
+
+	if (!embedded || !row->has_incarnation || !djk_embedded_incarnation(&incarnation) ||
+		memcmp(&incarnation, &row->incarnation, sizeof(incarnation)) == 0)
+		return false;
+	reincarnate(row->id, &incarnation);
+	row->generation++;
+	row->next_offset = 0;
+	row->start_at = NULL;
+	row->needs_decision = false;
+	row->incarnation = incarnation;
+	row->anchor.offset = -1;
+	row->parked = 0;
+	row->topic_id = NULL;
+	return true;
+}
+
+void
+djk_offset_take(const DjkOffsetRow *row, DjkPosition *position)
+{
+	position->offset_id = row->id;
+	position->generation = row->generation;
+	position->next_offset = position->expected = row->next_offset;
+	position->anchor = row->anchor;
+	position->parked = row->parked;
+	djk_position_move(position, row->needs_decision ? DJK_POSITION_STOPPED :
+					  row->next_offset == DJK_OFFSET_UNRESOLVED ? DJK_POSITION_LOADED : DJK_POSITION_RESOLVED);
 }
 
 /* ---------- a batch ---------- */

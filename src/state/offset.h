@@ -12,6 +12,7 @@
 
 #include "base/djk.h"
 #include "base/message.h"
+#include "base/position.h"
 
 #include "datatype/timestamp.h"
 #include "utils/uuid.h"
@@ -87,8 +88,14 @@ extern char *djk_offset_new_topic(const char *what);
 extern bool djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster_id,
 							   const pg_uuid_t *incarnation);
 
-/* Begins again on another incarnation of the embedded broker. */
-extern void djk_offset_reincarnate(int64 id, const pg_uuid_t *incarnation);
+/*
+ * A row of another life of the embedded broker than the present one begins again,
+ * and so does what was read of it: true then.
+ */
+extern bool djk_offset_begin_life(DjkOffsetRow *row, bool embedded);
+
+/* Into the position that it is of, which was given. */
+extern void djk_offset_take(const DjkOffsetRow *row, DjkPosition *position);
 
 /*
  * Locks the rows of a batch in order and sets 'lost' of the partitions whose

@@ -27,14 +27,22 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
+/* Which follows which: move_slot(), and drawn in design.md. */
+typedef enum SlotLife
+{
+	SLOT_FREE,
+	SLOT_RESERVED,				/* for a process that is to come, or that comes again */
+	SLOT_ATTACHED				/* by a process */
+} SlotLife;
+
 typedef struct Slot
 {
-	bool		in_use;
+	SlotLife	life;
 	bool		leave_asked;
 	bool		wake;
 	DjkLeaving	leaving;
 	int			share;			/* see consumer/share.h; for a worker's successors */
-	Latch	   *latch;			/* valid while status.pid is not 0 */
+	Latch	   *latch;			/* of the process; NULL: none */
 
 	/* as in the status, without the lock */
 	pg_atomic_uint64 seen_at;
@@ -136,6 +144,27 @@ copy_text(char *field, const char *text, Size size)
 	field[len] = '\0';
 }
 
+/* The only place where a slot's life goes on; lock held. */
+static void
+move_slot(Slot *s, SlotLife to)
+{
+	switch (to)
+	{
+		case SLOT_FREE:
+			Assert(s->life != SLOT_FREE);
+			break;
+		case SLOT_RESERVED:
+			Assert(s->life != SLOT_RESERVED);
+			break;
+		case SLOT_ATTACHED:
+			Assert(s->life == SLOT_RESERVED);
+			break;
+	}
+	s->life = to;
+	s->status.pid = to == SLOT_ATTACHED ? MyProcPid : 0;
+	s->latch = to == SLOT_ATTACHED ? MyLatch : NULL;
+}
+
 static bool
 same_key(const DjkSlotKey *a, const DjkSlotKey *b)
 {
@@ -152,7 +181,7 @@ slot_of(int slot, uint32 generation)
 	if (slot < 0 || slot >= shared->nslots)
 		return NULL;
 	s = &shared->slots[slot];
-	return s->in_use && s->status.generation == generation ? s : NULL;
+	return s->life != SLOT_FREE && s->status.generation == generation ? s : NULL;
 }
 
 static void
@@ -163,7 +192,7 @@ init_slot(Slot *s, const DjkSlotKey *key)
 	pg_atomic_init_u64(&s->due_at, 0);
 	pg_atomic_init_u64(&s->woken_at, 0);
 	pg_atomic_init_u32(&s->resting, 0);
-	s->in_use = true;
+	move_slot(s, SLOT_RESERVED);
 	s->status.key = *key;
 	s->status.generation = shared->next_generation++;
 	s->status.state = DJK_STATE_STARTING;
@@ -181,7 +210,7 @@ djk_slot_reserve(const DjkSlotKey *key, uint32 *generation)
 	{
 		Slot	   *s = &shared->slots[i];
 
-		if (!s->in_use)
+		if (s->life == SLOT_FREE)
 		{
 			if (free_slot < 0)
 				free_slot = i;
@@ -194,7 +223,7 @@ djk_slot_reserve(const DjkSlotKey *key, uint32 *generation)
 	}
 	if (free_slot >= 0)
 	{
-		if (!shared->slots[free_slot].in_use)
+		if (shared->slots[free_slot].life == SLOT_FREE)
 			init_slot(&shared->slots[free_slot], key);
 		*generation = shared->slots[free_slot].status.generation;
 	}
@@ -209,8 +238,8 @@ djk_slot_release(int slot, uint32 generation)
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	s = slot_of(slot, generation);
-	if (s != NULL && s->status.pid == 0)
-		s->in_use = false;
+	if (s != NULL && s->life == SLOT_RESERVED)
+		move_slot(s, SLOT_FREE);
 	LWLockRelease(shared->lock);
 }
 
@@ -253,7 +282,7 @@ wake_supervisor(Oid database)
 	{
 		Slot	   *s = &shared->slots[i];
 
-		if (s->in_use && s->status.pid != 0 && s->status.key.kind == DJK_KIND_SUPERVISOR &&
+		if (s->life == SLOT_ATTACHED && s->status.key.kind == DJK_KIND_SUPERVISOR &&
 			s->status.key.database == database)
 		{
 			wake_slot(s);
@@ -271,7 +300,7 @@ wake_launcher(void)
 	{
 		Slot	   *s = &shared->slots[i];
 
-		if (s->in_use && s->status.pid != 0 && s->status.key.kind == DJK_KIND_LAUNCHER)
+		if (s->life == SLOT_ATTACHED && s->status.key.kind == DJK_KIND_LAUNCHER)
 		{
 			wake_slot(s);
 		}
@@ -286,9 +315,9 @@ forget_workers(Oid database)
 	{
 		Slot	   *s = &shared->slots[i];
 
-		if (s->in_use && s->status.pid == 0 && is_supervised(s->status.key.kind) &&
+		if (s->life == SLOT_RESERVED && is_supervised(s->status.key.kind) &&
 			s->status.key.database == database)
-			s->in_use = false;
+			move_slot(s, SLOT_FREE);
 	}
 }
 
@@ -301,12 +330,13 @@ detach_slot(int code, Datum arg)
 	s = slot_of(my_slot, my_generation);
 	if (s != NULL && s->status.pid == MyProcPid)
 	{
-		s->status.pid = 0;
-		s->latch = NULL;
+		DjkWorkerKind kind = s->status.key.kind;
+
+		move_slot(s, SLOT_RESERVED);
 		s->leave_asked = false;
-		if (s->status.key.kind == DJK_KIND_EMBEDDED_BROKER)
+		if (kind == DJK_KIND_EMBEDDED_BROKER)
 			shared->embedded_bootstrap[0] = '\0';
-		if (s->status.key.kind == DJK_KIND_SUPERVISOR)
+		if (kind == DJK_KIND_SUPERVISOR)
 		{
 			forget_workers(s->status.key.database);
 			/* One that failed, or was ended, is missed at once. */
@@ -314,8 +344,8 @@ detach_slot(int code, Datum arg)
 				wake_launcher();
 		}
 		/* A supervised worker's slot belongs to somebody else, who wants to know. */
-		if (!is_supervised(s->status.key.kind) || !wake_supervisor(s->status.key.database))
-			s->in_use = false;
+		if (!is_supervised(kind) || !wake_supervisor(s->status.key.database))
+			move_slot(s, SLOT_FREE);
 	}
 	LWLockRelease(shared->lock);
 	djk_partition_withdraw_all();
@@ -330,12 +360,11 @@ djk_slot_attach(int slot, uint32 generation)
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	s = slot_of(slot, generation);
-	if (s == NULL || s->status.pid != 0)
+	if (s == NULL || s->life != SLOT_RESERVED)
 		taken = true;
 	else
 	{
-		s->status.pid = MyProcPid;
-		s->latch = MyLatch;
+		move_slot(s, SLOT_ATTACHED);
 		s->leaving = DJK_LEFT_UNKNOWN;
 		s->wake = true;
 		note_activity(s, false, 0);
@@ -387,12 +416,59 @@ djk_slot_list(Oid database, int *count)
 	{
 		Slot	   *s = &shared->slots[i];
 
-		if (s->in_use && (!OidIsValid(database) || s->status.key.database == database))
+		if (s->life != SLOT_FREE && (!OidIsValid(database) || s->status.key.database == database))
 			copy_status(&list[n++], s);
 	}
 	LWLockRelease(shared->lock);
 	*count = n;
 	return list;
+}
+
+/* ---------- what is shown of a process ---------- */
+
+#ifdef USE_ASSERT_CHECKING
+static bool
+may_show(const DjkSlotStatus *status, DjkState state)
+{
+	DjkWorkerKind kind = status->key.kind;
+	bool		runs = status->pid != 0;
+
+	/* A batch that nobody can explain: the process does nothing more. */
+	if (status->state == DJK_STATE_NEEDS_DECISION && runs)
+		return state == DJK_STATE_NEEDS_DECISION || state == DJK_STATE_STARTING ||
+			state == DJK_STATE_BACKOFF || state == DJK_STATE_BROKEN;
+	switch (state)
+	{
+		case DJK_STATE_STARTING:
+		case DJK_STATE_BACKOFF:
+		case DJK_STATE_BROKEN:
+			return true;
+		case DJK_STATE_RUNNING:
+			return runs;
+		case DJK_STATE_UNREACHABLE:
+			return runs && is_supervised(kind);
+		case DJK_STATE_NEEDS_DECISION:
+			return runs && kind == DJK_KIND_OUTBOX;
+		case DJK_STATE_WAITING_FOR_TOPIC:
+		case DJK_STATE_FOREIGN_MEMBER:
+		case DJK_STATE_STOPPED:
+		case DJK_STATE_UNASSIGNED:
+			return runs && kind == DJK_KIND_CONSUMER;
+		case DJK_STATE_NO_WORKER_SLOT:
+			return !runs || kind == DJK_KIND_SUPERVISOR;	/* which says it of its workers */
+		case DJK_STATE_WAITING_FOR_LOCK:
+		case DJK_STATE_UNSEEN:
+			return false;
+	}
+	return false;
+}
+#endif
+
+/* Whether the state is for this process to tell: of one that runs nobody else does.  Lock held. */
+static bool
+is_mine_to_tell(const DjkSlotStatus *status)
+{
+	return status->pid == 0 || status->pid == MyProcPid;
 }
 
 DjkStateChange
@@ -405,6 +481,12 @@ djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hin
 	copy_text(new_reason, reason, DJK_REASON_SIZE);
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	if (!is_mine_to_tell(status))
+	{
+		LWLockRelease(shared->lock);
+		return DJK_CHANGE_NONE;
+	}
+	Assert(may_show(status, state));
 	if (status->state != state)
 	{
 		change = DJK_CHANGE_STATE;
@@ -503,7 +585,7 @@ djk_slot_ask_leave(int slot, uint32 generation)
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	s = slot_of(slot, generation);
-	if (s != NULL && s->status.pid != 0)
+	if (s != NULL && s->life == SLOT_ATTACHED)
 	{
 		s->leave_asked = true;
 		wake_slot(s);
@@ -560,7 +642,7 @@ wake_matching(Oid database)
 	{
 		Slot	   *s = &shared->slots[i];
 
-		if (!s->in_use || s->status.pid == 0)
+		if (s->life != SLOT_ATTACHED)
 			continue;
 		if (s->status.key.kind == DJK_KIND_LAUNCHER ||
 			(OidIsValid(database) && s->status.key.database == database))
@@ -588,7 +670,7 @@ djk_wake_outbox(Oid database)
 	{
 		Slot	   *s = &shared->slots[i];
 
-		if (s->in_use && s->status.pid != 0 && s->status.key.kind == DJK_KIND_OUTBOX &&
+		if (s->life == SLOT_ATTACHED && s->status.key.kind == DJK_KIND_OUTBOX &&
 			s->status.key.database == database)
 		{
 			wake_slot(s);

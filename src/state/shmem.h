@@ -42,7 +42,6 @@ typedef enum DjkState
 	DJK_STATE_BROKEN,			/* the definition does not fit the database */
 	DJK_STATE_FOREIGN_MEMBER,	/* somebody else is in the group */
 	DJK_STATE_NO_WORKER_SLOT,	/* max_worker_processes or djkafka.max_workers is used up */
-	DJK_STATE_STOPPING,
 	DJK_STATE_STOPPED,
 	DJK_STATE_NEEDS_DECISION,	/* an outbox worker found what it cannot explain */
 	DJK_STATE_WAITING_FOR_LOCK,	/* told of it by whoever asks, never set by itself */
@@ -127,7 +126,10 @@ typedef enum DjkStateChange
 	DJK_CHANGE_STATE
 } DjkStateChange;
 
-/* Sets the state of a slot, and tells how it differs from before. */
+/*
+ * Sets the state of a slot, and tells how it differs from before.  Of a process
+ * that runs only itself can: from others it is not heard.
+ */
 extern DjkStateChange djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hint);
 extern void djk_slot_set_retry(int slot, int attempt, TimestampTz next_retry);
 extern void djk_slot_set_revision(int slot, int64 revision);

@@ -9,7 +9,7 @@
 
 static const char *const state_names[] = {
 	"starting", "running", "waiting_for_topic", "backoff", "unreachable", "broken",
-	"foreign_member", "no_worker_slot", "stopping", "stopped", "needs_decision",
+	"foreign_member", "no_worker_slot", "stopped", "needs_decision",
 	"waiting_for_lock", "unassigned", "unseen"
 };
 
