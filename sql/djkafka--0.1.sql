@@ -770,7 +770,6 @@ CREATE TABLE @extschema@.djkafka_outbox_server (
     target_id bigint,
     cursor_id bigint,
     carrier_topic text,
-    carrier_partition integer,
     carried bigint,
     decision text,
     sent bigint NOT NULL DEFAULT 0,
@@ -797,7 +796,7 @@ COMMENT ON COLUMN @extschema@.djkafka_outbox_server.done_floor IS 'transactions 
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.done_floors IS 'the same for each transaction that done found running, in its order';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.target IS 'the snapshot whose messages are being sent, in order of id; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.cursor_id IS 'messages of target up to this id have been taken care of';
-COMMENT ON COLUMN @extschema@.djkafka_outbox_server.carrier_topic IS 'exactly_once: the partition under which batch numbers are committed in Kafka';
+COMMENT ON COLUMN @extschema@.djkafka_outbox_server.carrier_topic IS 'exactly_once: the topic under whose partition 0 batch numbers are committed in Kafka';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.carried IS 'exactly_once: number of the last batch that is known to be in Kafka; -2: to be asked before the claimed batch is sent';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.decision IS 'what djkafka_outbox_decide said about the claimed batch';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.sent IS 'messages that Kafka acknowledged';

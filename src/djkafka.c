@@ -15,7 +15,7 @@
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "sql/hooks.h"
+#include "sql/wake.h"
 #include "state/crash_mark.h"
 #include "state/shmem.h"
 #include "worker/launcher.h"
@@ -28,7 +28,7 @@ void
 _PG_init(void)
 {
 	djk_settings_init();
-	djk_hooks_init();
+	djk_wake_init();
 	if (!process_shared_preload_libraries_in_progress)
 	{
 		if (creating_extension)

@@ -33,7 +33,7 @@
 #include "apply/piece.h"
 #include "apply/record.h"
 #include "apply/retry.h"
-#include "apply/span.h"
+#include "apply/transaction.h"
 #include "apply/work.h"
 #include "base/clock.h"
 #include "miscadmin.h"
@@ -161,12 +161,12 @@ recover(DjkApply *apply, bool committing, DjkError *error)
 {
 	ErrorData  *edata;
 	DjkVerdict	verdict;
-	bool		is_over = djk_span_is_over(apply);
+	bool		is_over = djk_apply_time_is_over(apply);
 
 	MemoryContextSwitchTo(apply->batch_context);
 	edata = CopyErrorData();
 	FlushErrorState();
-	djk_span_disarm();
+	djk_apply_disarm_limit();
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(apply->batch_context);
 
@@ -223,7 +223,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 		DjkOffsetAdvance *volatile advances = NULL;
 		int			nadvances = 0;
 
-		djk_span_begin(apply);
+		djk_apply_begin(apply);
 		if (!djk_record_fence(apply))
 			outcome = OUTCOME_LOST;
 		else
@@ -240,7 +240,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 			advances = djk_record_write(apply, from, end, &nadvances);
 		}
 		committing = true;
-		djk_span_commit();
+		djk_apply_commit();
 		if (outcome == OUTCOME_DONE)
 		{
 			djk_record_committed(apply, from, end, advances, nadvances);
@@ -305,7 +305,7 @@ fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error
 	DjkError	too_slow = *error;
 
 	if (outcome == OUTCOME_TIMEOUT)
-		djk_span_describe_limit(apply, "applying this one message", &too_slow);
+		djk_apply_describe_limit(apply, "applying this one message", &too_slow);
 	djk_work_fail(apply, message, &too_slow, NULL);
 }
 
@@ -322,7 +322,7 @@ separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, 
 	if (n == 1 && (fate == DJK_FATE_DEAD || fate == DJK_FATE_SKIPPED))
 	{
 		if (outcome == OUTCOME_TIMEOUT)
-			djk_span_describe_limit(apply, "recording one message that failed", &result->error);
+			djk_apply_describe_limit(apply, "recording one message that failed", &result->error);
 		result->status = DJK_APPLY_BROKEN;
 		return false;
 	}
@@ -562,9 +562,9 @@ djk_apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	take_batch(apply, batch);
 	apply->inside = true;
 	error_context_stack = &callback;
-	djk_span_set_local("DateStyle", "ISO");
-	djk_span_set_local("IntervalStyle", "postgres");
-	djk_span_set_local("bytea_output", "hex");
+	djk_set_local("DateStyle", "ISO");
+	djk_set_local("IntervalStyle", "postgres");
+	djk_set_local("bytea_output", "hex");
 
 	is_running = true;
 	PG_TRY();

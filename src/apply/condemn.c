@@ -13,6 +13,7 @@
  */
 #include "apply/condemn.h"
 
+#include "base/topic.h"
 #include "state/crash_mark.h"
 
 static int

@@ -29,14 +29,13 @@
  */
 #include "apply/isolate.h"
 
-#include "access/xact.h"
 #include "apply/judge.h"
 #include "apply/park.h"
 #include "apply/piece.h"
 #include "base/compat.h"
+#include "base/subtransaction.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 /* Of so many that fail alone it is tried whether some can be applied together. */
 #define TOGETHER_MAX		24
@@ -79,51 +78,50 @@ checks_pieces(const Isolation *isolation)
 	return isolation->mode == MODE_REHEARSAL || isolation->mode == MODE_EACH;
 }
 
-/* In the rehearsal: what a piece has left to check is checked, and what follows deferred again. */
-static void
-check_and_defer(volatile bool *checking)
+typedef struct Piece
 {
-	*checking = true;
-	djk_piece_set_constraints(false);
-	*checking = false;
-	djk_piece_set_constraints(true);
+	Isolation  *isolation;
+	int			from;
+	int			to;
+	bool		deferred;		/* it failed in the check of what can be deferred */
+} Piece;
+
+static bool
+apply_piece(void *arg)
+{
+	Piece	   *piece = arg;
+	Isolation  *isolation = piece->isolation;
+	ErrorData  *violation;
+
+	(void) djk_piece_apply(isolation->apply, piece->from, piece->to);
+	if (isolation->mode == MODE_REHEARSAL)
+	{
+		/* What it has left to check is checked, and what follows deferred again. */
+		piece->deferred = true;
+		djk_piece_set_constraints(false);
+		piece->deferred = false;
+		djk_piece_set_constraints(true);
+	}
+	else if (isolation->mode == MODE_EACH)
+	{
+		violation = djk_piece_find_violation(isolation->apply->batch_context);
+		piece->deferred = violation != NULL;
+		if (violation != NULL)
+			ReThrowError(violation);
+	}
+	return true;
 }
 
 /* NULL if the piece could be applied; else its error, and nothing of it stays. */
 static ErrorData *
 try_piece(Isolation *isolation, int from, int to, bool *deferred)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile edata = NULL;
-	volatile bool checking = false;
+	Piece		piece = {isolation, from, to, false};
+	ErrorData  *edata;
 
 	isolation->subtransactions++;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		(void) djk_piece_apply(isolation->apply, from, to);
-		if (isolation->mode == MODE_REHEARSAL)
-			check_and_defer(&checking);
-		else if (isolation->mode == MODE_EACH)
-			edata = djk_piece_find_violation(isolation->apply->batch_context);
-		checking |= edata != NULL;
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(isolation->apply->batch_context);
-		edata = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	if (edata == NULL)
-		ReleaseCurrentSubTransaction();
-	else
-		RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	*deferred = checking;
+	edata = djk_subtransaction_try(apply_piece, &piece, isolation->apply->batch_context);
+	*deferred = piece.deferred;
 	return edata;
 }
 
@@ -205,18 +203,9 @@ split(Isolation *isolation, int from, int to, int *decided)
 
 /* ---------- attempts ---------- */
 
-/* What an attempt is made in, and what it goes back to. */
-typedef struct Savepoint
-{
-	MemoryContext context;
-	ResourceOwner owner;
-} Savepoint;
-
-static Savepoint
+static void
 begin_attempt(Isolation *isolation, AttemptMode mode)
 {
-	Savepoint	savepoint = {CurrentMemoryContext, CurrentResourceOwner};
-
 	isolation->mode = mode;
 	isolation->subtransactions = 0;
 	isolation->waiting = NIL;
@@ -224,33 +213,6 @@ begin_attempt(Isolation *isolation, AttemptMode mode)
 		isolation->apply->work[i].fate = isolation->fates[i - isolation->from];
 	djk_judge_begin(&isolation->judge, isolation->apply);
 	isolation->judge.suspects = list_copy(isolation->culprits);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(savepoint.context);
-	return savepoint;
-}
-
-static void
-end_attempt(const Savepoint *savepoint, bool keep)
-{
-	if (keep)
-		ReleaseCurrentSubTransaction();
-	else
-		RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(savepoint->context);
-	CurrentResourceOwner = savepoint->owner;
-}
-
-/* In PG_CATCH: whoever catches the error after us ends a subtransaction of its own. */
-pg_noreturn static void
-leave_attempt(const Isolation *isolation, const Savepoint *savepoint)
-{
-	ErrorData  *edata;
-
-	MemoryContextSwitchTo(isolation->apply->batch_context);
-	edata = CopyErrorData();
-	FlushErrorState();
-	end_attempt(savepoint, false);
-	ReThrowError(edata);
 }
 
 /* Applies what is left of [from, to); returns the end of what has its fate. */
@@ -280,6 +242,42 @@ is_violated(const Isolation *isolation)
 	return edata != NULL;
 }
 
+/* Whoever catches an error after us ends a subtransaction of its own. */
+static void
+run_attempt(Isolation *isolation, AttemptMode mode, bool (*body) (void *arg), void *arg)
+{
+	ErrorData  *edata;
+
+	begin_attempt(isolation, mode);
+	edata = djk_subtransaction_try(body, arg, isolation->apply->batch_context);
+	if (edata != NULL)
+		ReThrowError(edata);
+}
+
+typedef struct Attempt
+{
+	Isolation  *isolation;
+	int			end;
+	bool		violated;
+	bool		stays;
+} Attempt;
+
+static bool
+make_attempt(void *arg)
+{
+	Attempt    *attempt = arg;
+	Isolation  *isolation = attempt->isolation;
+	int			decided = split_all(isolation);
+	int			condemned;
+
+	attempt->end = djk_judge_settle(&isolation->judge, isolation->from, decided, &condemned);
+	attempt->violated = attempt->end == decided && !checks_pieces(isolation) && is_violated(isolation);
+	attempt->stays = attempt->end == decided && !attempt->violated;
+	if (condemned >= 0 && !attempt->stays)
+		fix_fate(isolation, condemned);
+	return attempt->stays;
+}
+
 /*
  * Applies what is left of [from, to) and keeps it if all is well; *end is then
  * the end of it.  Else nothing stays: *end is where the next attempt has to
@@ -289,30 +287,12 @@ is_violated(const Isolation *isolation)
 static bool
 attempt(Isolation *isolation, AttemptMode mode, int *end, bool *violated)
 {
-	Savepoint	savepoint = begin_attempt(isolation, mode);
-	volatile int condemned = -1;
-	volatile bool keep = false;
+	Attempt		attempt = {.isolation = isolation};
 
-	*violated = false;
-	PG_TRY();
-	{
-		int			decided = split_all(isolation);
-		int			message;
-
-		*end = djk_judge_settle(&isolation->judge, isolation->from, decided, &message);
-		condemned = message;
-		*violated = *end == decided && !checks_pieces(isolation) && is_violated(isolation);
-		keep = *end == decided && !*violated;
-	}
-	PG_CATCH();
-	{
-		leave_attempt(isolation, &savepoint);
-	}
-	PG_END_TRY();
-	if (condemned >= 0 && !keep)
-		fix_fate(isolation, condemned);
-	end_attempt(&savepoint, keep);
-	return keep;
+	run_attempt(isolation, mode, make_attempt, &attempt);
+	*end = attempt.end;
+	*violated = attempt.violated;
+	return attempt.stays;
 }
 
 /* ---------- the rehearsal ---------- */
@@ -455,26 +435,25 @@ refuse_violated(DjkApply *apply)
 			 errhint("A deferred constraint is violated by what this transaction did before messages were applied. Fix that first, or apply messages in a transaction of their own.")));
 }
 
+static bool
+make_rehearsal(void *arg)
+{
+	Attempt    *attempt = arg;
+
+	djk_piece_set_constraints(true);
+	attempt->end = split_all(attempt->isolation);
+	settle_waiting(attempt->isolation, attempt->end);
+	return false;
+}
+
 /* Leaves in 'waiting' what fails whatever else is applied. */
 static void
 rehearse(Isolation *isolation)
 {
-	Savepoint	savepoint = begin_attempt(isolation, MODE_REHEARSAL);
-	volatile int end = isolation->from;
+	Attempt		rehearsal = {.isolation = isolation};
 
-	PG_TRY();
-	{
-		djk_piece_set_constraints(true);
-		end = split_all(isolation);
-		settle_waiting(isolation, end);
-	}
-	PG_CATCH();
-	{
-		leave_attempt(isolation, &savepoint);
-	}
-	PG_END_TRY();
-	end_attempt(&savepoint, false);
-	isolation->to = end;
+	run_attempt(isolation, MODE_REHEARSAL, make_rehearsal, &rehearsal);
+	isolation->to = rehearsal.end;
 }
 
 /*

@@ -33,15 +33,14 @@
  */
 #include "apply/judge.h"
 
-#include "access/xact.h"
 #include "apply/park.h"
 #include "apply/retry.h"
-#include "apply/span.h"
+#include "apply/transaction.h"
 #include "apply/statement.h"
 #include "base/compat.h"
+#include "base/subtransaction.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 /* Messages in a row, with nothing applied between, whose route is called broken. */
 #define SUSPECTS_ENOUGH		3
@@ -133,36 +132,34 @@ try_nulls(DjkRouteState *state)
 	djk_route_state_leave(guc_level);
 }
 
+typedef struct Emptiness
+{
+	DjkApply   *apply;
+	int			route;
+	bool		in_value;
+} Emptiness;
+
+/* Leaves nothing behind. */
+static bool
+run_empty(void *arg)
+{
+	const Emptiness *empty = arg;
+	DjkRouteState *state = djk_work_state(empty->apply, empty->route);
+
+	if (empty->in_value)
+		try_nulls(state);
+	else
+		djk_statement_try_empty(state);
+	return false;
+}
+
 /* With what the route fails if it is given nothing; NULL: it does not. */
 static ErrorData *
 try_empty(DjkApply *apply, int route, bool in_value)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile edata = NULL;
+	Emptiness	empty = {apply, route, in_value};
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		DjkRouteState *state = djk_work_state(apply, route);
-
-		if (in_value)
-			try_nulls(state);
-		else
-			djk_statement_try_empty(state);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(apply->batch_context);
-		edata = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return edata;
+	return djk_subtransaction_try(run_empty, &empty, apply->batch_context);
 }
 
 /* What would be run without a message; with 'known' unset. */
@@ -231,7 +228,7 @@ djk_judge_is_transient(const DjkApply *apply, int from, int to, const ErrorData 
 		return false;
 	/* Our own limit does not strike twice: what went on would have none. */
 	return djk_work_vain(apply, from, to) < DJK_TRIES_TRANSIENT ||
-		(edata->sqlerrcode == ERRCODE_QUERY_CANCELED && djk_span_is_over(apply));
+		(edata->sqlerrcode == ERRCODE_QUERY_CANCELED && djk_apply_time_is_over(apply));
 }
 
 /* A route whose state cannot be made fails before it has taken the message. */

@@ -10,17 +10,16 @@
  */
 #include "apply/piece.h"
 
-#include "access/xact.h"
 #include "apply/function.h"
 #include "apply/park.h"
 #include "apply/prepare.h"
 #include "apply/stretch.h"
 #include "apply/table.h"
 #include "base/compat.h"
+#include "base/subtransaction.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 bool
 djk_piece_reset(DjkApply *apply, int from, int to)
@@ -246,27 +245,16 @@ djk_piece_set_constraints(bool deferred)
 	AfterTriggerSetState(stmt);
 }
 
+/* A released SET CONSTRAINTS would stay in force. */
+static bool
+check_constraints(void *arg)
+{
+	djk_piece_set_constraints(false);
+	return false;
+}
+
 ErrorData *
 djk_piece_find_violation(MemoryContext error_context)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile edata = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	PG_TRY();
-	{
-		djk_piece_set_constraints(false);
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(error_context);
-		edata = CopyErrorData();
-		FlushErrorState();
-	}
-	PG_END_TRY();
-	RollbackAndReleaseCurrentSubTransaction();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	return edata;
+	return djk_subtransaction_try(check_constraints, NULL, error_context);
 }

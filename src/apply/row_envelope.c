@@ -135,6 +135,39 @@ part_field(DjkRowBuilder *builder, DjkColumn *column, const DjkMessage *message,
 	return false;
 }
 
+/*
+ * A part that is of the column's type as it is: true then.  What the column
+ * makes of other parts it makes of their text.
+ */
+static bool
+put_as_it_is(DjkRowBuilder *builder, DjkRow *row, const DjkColumn *column, const DjkMessage *message)
+{
+	const DjkBatchPartition *partition = &builder->apply->batch->partitions[message->partition];
+	int			c = column - builder->state->columns;
+	Oid			type = InvalidOid;
+
+	if (column->source == DJK_SOURCE_PARTITION)
+	{
+		type = INT4OID;
+		row->values[c] = Int32GetDatum(partition->partition);
+	}
+	else if (column->source == DJK_SOURCE_OFFSET)
+	{
+		type = INT8OID;
+		row->values[c] = Int64GetDatum(message->offset);
+	}
+	else if (column->source == DJK_SOURCE_TIMESTAMP && message->timestamp_ms >= 0)
+	{
+		type = TIMESTAMPTZOID;
+		row->values[c] = TimestampTzGetDatum(djk_timestamp_from_kafka(message->timestamp_ms));
+	}
+	if (column->type != type || column->typmod >= 0)
+		return false;
+	row->nulls[c] = false;
+	builder->present = bms_add_member(builder->present, c);
+	return true;
+}
+
 bool
 djk_row_put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError *error)
 {
@@ -146,6 +179,8 @@ djk_row_put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *mess
 		DjkColumn  *column = &builder->state->columns[c];
 		DjkField	field = {0};
 
+		if (put_as_it_is(builder, row, column, message))
+			continue;
 		field.kind = DJK_FIELD_NULL;
 		builder->in_key = column->source == DJK_SOURCE_KEY;
 		switch (column->source)

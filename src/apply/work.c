@@ -8,6 +8,7 @@
 #include "apply/work.h"
 
 #include "apply/route_target.h"
+#include "base/topic.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
 

@@ -88,7 +88,7 @@ typedef struct DjkApply
 	int			piece_to;
 	int			current_route;	/* route whose SQL runs, or -1 */
 
-	/* its transactions: apply.c, span.c */
+	/* its transactions: apply.c, transaction.c */
 	int			chunk_messages; /* most in one; less than the batch after one that failed by its size */
 	int			chunk_successes;	/* in a row since that was lowered or raised */
 	DjkManner	manner;			/* what a batch that had to pause had found out */

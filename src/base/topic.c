@@ -1,11 +1,15 @@
 /*-------------------------------------------------------------------------
  *
  * topic.c
- *	  Kafka's rules for the name of a topic.
+ *	  Names of topics: Kafka's rules, and patterns.
  *
  *-------------------------------------------------------------------------
  */
 #include "base/topic.h"
+
+#include "catalog/pg_collation.h"
+#include "regex/regex.h"
+#include "utils/builtins.h"
 
 static bool
 is_topic_char(char c)
@@ -35,4 +39,22 @@ djk_topic_name_require(const char *name, const char *hint)
 			 errmsg("invalid name of a topic: \"%s\"", name),
 			 errdetail("A topic's name has 1 to %d letters, digits, dots, underscores or hyphens.", DJK_TOPIC_MAX),
 			 hint != NULL ? errhint("%s", hint) : 0));
+}
+
+/* Kafka's own topics, and what other programs keep for themselves. */
+bool
+djk_topic_is_internal(const char *topic)
+{
+	return strncmp(topic[0] == '^' ? topic + 1 : topic, "__", 2) == 0;
+}
+
+bool
+djk_topic_matches(const char *pattern, const char *topic)
+{
+	if (pattern[0] != '^')
+		return strcmp(pattern, topic) == 0;
+	if (djk_topic_is_internal(topic) && !djk_topic_is_internal(pattern))
+		return false;
+	return RE_compile_and_execute(cstring_to_text(pattern), unconstify(char *, topic), strlen(topic),
+								  REG_ADVANCED, DEFAULT_COLLATION_OID, 0, NULL);
 }

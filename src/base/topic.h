@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * topic.h
- *	  Kafka's rules for the name of a topic.
+ *	  Names of topics: Kafka's rules, and patterns.
  *
  *-------------------------------------------------------------------------
  */
@@ -15,5 +15,14 @@ extern bool djk_topic_name_is_valid(const char *name);
 
 /* ERROR invalid_name unless it is one; the hint may be NULL. */
 extern void djk_topic_name_require(const char *name, const char *hint);
+
+/*
+ * Whether the topic, or the pattern, of a route takes this topic.  Topics whose names begin
+ * with "__" belong to Kafka: a pattern takes them only if it begins with "^__".
+ */
+extern bool djk_topic_matches(const char *pattern, const char *topic);
+
+/* Whether a topic, or a pattern's topics, are such. */
+extern bool djk_topic_is_internal(const char *topic);
 
 #endif							/* DJK_TOPIC_H */

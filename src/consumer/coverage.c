@@ -23,6 +23,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
+#include "base/topic.h"
 #include "kafka/pattern.h"
 #include "utils/hsearch.h"
 #include "utils/timestamp.h"

@@ -77,7 +77,6 @@ require_carrier(DjkSender *sender)
 	if (outbox->carrier_topic != NULL)
 		return;
 	outbox->carrier_topic = MemoryContextStrdup(outbox->context, choose_carrier(sender));
-	outbox->carrier_partition = 0;
 	outbox->carried = DJK_CARRIED_UNASKED;
 	sender->exact.knows_number = false;
 	djk_sender_store(sender);

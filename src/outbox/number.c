@@ -24,6 +24,7 @@
 
 #define CALL_MS				10000
 #define STOPPED_WAIT_MS		60000
+#define CARRIER_PARTITION	0		/* of its topic */
 
 /* By a person; or the batch is gone with its extension. */
 static bool
@@ -112,7 +113,7 @@ ask_carried(DjkSender *sender, bool *is_batch)
 
 		djk_sender_require_ready(sender);
 		if (djk_producer_carried(sender->link.producer, group_name(sender), outbox->carrier_topic,
-								 outbox->carrier_partition, &number, &claim, CALL_MS, &error))
+								 CARRIER_PARTITION, &number, &claim, CALL_MS, &error))
 		{
 			*is_batch = number == outbox->batch && claim != NULL && strcmp(claim, djk_sender_claim_name(outbox)) == 0;
 			return number;
@@ -262,7 +263,7 @@ djk_sender_carry(DjkSender *sender, DjkError *error)
 	DjkOutbox  *outbox = sender->outbox;
 
 	return djk_producer_carry(sender->link.producer, group_name(sender), outbox->carrier_topic,
-							  outbox->carrier_partition, outbox->batch, djk_sender_claim_name(outbox), CALL_MS, error);
+							  CARRIER_PARTITION, outbox->batch, djk_sender_claim_name(outbox), CALL_MS, error);
 }
 
 /*

@@ -28,7 +28,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "sql/hooks.h"
+#include "sql/wake.h"
 #include "state/catalog.h"
 #include "state/connection.h"
 #include "state/outbox.h"

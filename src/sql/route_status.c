@@ -8,8 +8,8 @@
 #include "base/djk.h"
 
 #include "access/htup_details.h"
-#include "access/xact.h"
 #include "apply/statement.h"
+#include "base/subtransaction.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -22,7 +22,6 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 
 PG_FUNCTION_INFO_V1(djkafka_route_evaluation);
 
@@ -84,36 +83,35 @@ describe(DjkRouteState *state, void *arg)
 	}
 }
 
+typedef struct Look
+{
+	const DjkRouteRow *route;
+	Oid			owner;
+	Evaluation *evaluation;
+} Look;
+
+static bool
+look(void *arg)
+{
+	Look	   *look = arg;
+
+	djk_route_look(look->route, look->owner, describe, look->evaluation);
+	return true;
+}
+
 /* A route that does not fit its table hides no other one. */
 static void
 look_carefully(const DjkRouteRow *route, Oid owner, Evaluation *evaluation)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner resources = CurrentResourceOwner;
+	Look		one = {route, owner, evaluation};
+	ErrorData  *edata = djk_subtransaction_try(look, &one, CurrentMemoryContext);
 
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		djk_route_look(route, owner, describe, evaluation);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED || edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-			PG_RE_THROW();
-		FlushErrorState();
-		evaluation->way = "broken";
-		evaluation->reason = edata->message;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = resources;
+	if (edata == NULL)
+		return;
+	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED || edata->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
+		ReThrowError(edata);
+	evaluation->way = "broken";
+	evaluation->reason = edata->message;
 }
 
 static Datum

@@ -15,6 +15,7 @@
 #include "apply/apply.h"
 #include "base/clock.h"
 #include "base/start.h"
+#include "base/topic.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "kafka/collect.h"

@@ -8,6 +8,7 @@
 #include "state/consumer_row.h"
 
 #include "base/settings.h"
+#include "base/topic.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"

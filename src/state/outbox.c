@@ -30,16 +30,16 @@
 /* A decision is about one batch, and goes with its number. */
 #define UPDATE_ROW \
 	"UPDATE @.djkafka_outbox_server SET batch = $4, confirmed = $5, claimed_at = $6," \
-	" timeline = $7, claimed_topic = $8, claimed_id = $9, carrier_topic = $10, carrier_partition = $11," \
-	" sent = $12, dead = $13, done = $14, done_next = $15, done_id = $16, done_floor = $17," \
-	" done_floors = $18, target = $19, target_next = $20, target_id = $21, cursor_id = $22, carried = $23," \
+	" timeline = $7, claimed_topic = $8, claimed_id = $9, carrier_topic = $10," \
+	" sent = $11, dead = $12, done = $13, done_next = $14, done_id = $15, done_floor = $16," \
+	" done_floors = $17, target = $18, target_next = $19, target_id = $20, cursor_id = $21, carried = $22," \
 	" decision = CASE WHEN $4 <> $5 AND $4 = $2 THEN decision END," \
 	" updated_at = pg_catalog.clock_timestamp() WHERE "
 
 #define UPDATE_ARGUMENTS \
-	.nargs = 24, \
+	.nargs = 23, \
 	.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, INT4OID, TEXTOID, INT8OID, \
-		TEXTOID, INT4OID, INT8OID, INT8OID, PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID, INT8ARRAYOID, \
+		TEXTOID, INT8OID, INT8OID, PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID, INT8ARRAYOID, \
 		PG_SNAPSHOTOID, XID8OID, INT8OID, INT8OID, INT8OID, TIDOID}
 
 /* ---------- loading ---------- */
@@ -87,7 +87,7 @@ djk_outbox_load(int64 id, MemoryContext context)
 {
 	static DjkStatement select_row = {
 		.sql = "SELECT s.server, h.home IS NOT NULL, s.enabled, s.batch, s.confirmed, s.claimed_at, s.timeline,"
-		" s.claimed_topic, s.claimed_id, s.cursor_id, s.carrier_topic, s.carrier_partition, s.sent, s.dead,"
+		" s.claimed_topic, s.claimed_id, s.cursor_id, s.carrier_topic, s.sent, s.dead,"
 		" s.done, s.done_next, s.done_id, s.done_floor, s.done_floors, s.target, s.target_next, s.target_id, s.carried, s.decision"
 		" FROM @.djkafka_outbox_server s LEFT JOIN @.djkafka_home h ON h.home = s.home AND h.database = $2"
 		" WHERE s.id = $1",
@@ -115,15 +115,14 @@ djk_outbox_load(int64 id, MemoryContext context)
 	outbox->claimed_id = djk_row_int64(0, 9, 0);
 	outbox->cursor_id = djk_row_int64(0, 10, 0);
 	outbox->carrier_topic = djk_row_text(0, 11, context);
-	outbox->carrier_partition = (int) djk_row_int64(0, 12, 0);
-	outbox->sent = djk_row_int64(0, 13, 0);
-	outbox->dead = djk_row_int64(0, 14, 0);
-	outbox->done = row_mark(outbox, 15);
-	outbox->done->floor = djk_row_int64(0, 18, 0);
-	load_floors(outbox->done, 19);
-	outbox->target = row_mark(outbox, 20);
-	outbox->carried = djk_row_int64(0, 23, DJK_CARRIED_NONE);
-	outbox->decision = djk_row_text(0, 24, context);
+	outbox->sent = djk_row_int64(0, 12, 0);
+	outbox->dead = djk_row_int64(0, 13, 0);
+	outbox->done = row_mark(outbox, 14);
+	outbox->done->floor = djk_row_int64(0, 17, 0);
+	load_floors(outbox->done, 18);
+	outbox->target = row_mark(outbox, 19);
+	outbox->carried = djk_row_int64(0, 22, DJK_CARRIED_NONE);
+	outbox->decision = djk_row_text(0, 23, context);
 	return outbox;
 }
 
@@ -193,21 +192,21 @@ void
 djk_outbox_store(DjkOutbox *outbox)
 {
 	static DjkStatement by_key = {
-		.sql = UPDATE_ROW "id = $1 AND batch = $2 AND confirmed = $3 AND $24 IS NOT NULL RETURNING ctid, enabled",
+		.sql = UPDATE_ROW "id = $1 AND batch = $2 AND confirmed = $3 AND $23 IS NOT NULL RETURNING ctid, enabled",
 		UPDATE_ARGUMENTS
 	};
 	static DjkStatement by_place = {
-		.sql = UPDATE_ROW "ctid = $24 AND id = $1 AND batch = $2 AND confirmed = $3 RETURNING ctid, enabled",
+		.sql = UPDATE_ROW "ctid = $23 AND id = $1 AND batch = $2 AND confirmed = $3 RETURNING ctid, enabled",
 		UPDATE_ARGUMENTS
 	};
 	bool		claimed = outbox->batch != outbox->confirmed;
-	Datum		values[24] = {0};
-	char		nulls[25];
+	Datum		values[23] = {0};
+	char		nulls[24];
 	bool		found;
 	bool		isnull;
 
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[24] = '\0';
+	nulls[23] = '\0';
 	values[0] = Int64GetDatum(outbox->id);
 	values[1] = Int64GetDatum(outbox->stored_batch);
 	values[2] = Int64GetDatum(outbox->stored_confirmed);
@@ -219,20 +218,18 @@ djk_outbox_store(DjkOutbox *outbox)
 	values[8] = Int64GetDatum(outbox->claimed_id);
 	nulls[8] = claimed ? ' ' : 'n';
 	values[9] = djk_text_datum(outbox->carrier_topic, &nulls[9]);
-	values[10] = Int32GetDatum(outbox->carrier_partition);
-	nulls[10] = outbox->carrier_topic != NULL ? ' ' : 'n';
-	values[11] = Int64GetDatum(outbox->sent);
-	values[12] = Int64GetDatum(outbox->dead);
-	set_mark(&values[13], &nulls[13], outbox->done);
-	values[16] = Int64GetDatum(outbox->done->floor);
-	values[17] = floors_datum(outbox->done);
-	set_mark(&values[18], &nulls[18], outbox->target);
-	values[21] = Int64GetDatum(outbox->cursor_id);
-	nulls[21] = outbox->target != NULL ? ' ' : 'n';
-	values[22] = Int64GetDatum(outbox->carried);
-	nulls[22] = outbox->carried != DJK_CARRIED_NONE ? ' ' : 'n';
+	values[10] = Int64GetDatum(outbox->sent);
+	values[11] = Int64GetDatum(outbox->dead);
+	set_mark(&values[12], &nulls[12], outbox->done);
+	values[15] = Int64GetDatum(outbox->done->floor);
+	values[16] = floors_datum(outbox->done);
+	set_mark(&values[17], &nulls[17], outbox->target);
+	values[20] = Int64GetDatum(outbox->cursor_id);
+	nulls[20] = outbox->target != NULL ? ' ' : 'n';
+	values[21] = Int64GetDatum(outbox->carried);
+	nulls[21] = outbox->carried != DJK_CARRIED_NONE ? ' ' : 'n';
 
-	values[23] = PointerGetDatum(&outbox->place);
+	values[22] = PointerGetDatum(&outbox->place);
 
 	/* By the key now and then, which prunes the page. */
 	found = (outbox->stores++ % STORES_BY_PLACE != 0 && djk_catalog_execute(&by_place, values, nulls) == 1) ||

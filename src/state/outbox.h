@@ -107,8 +107,7 @@ typedef struct DjkOutbox
 	DjkOutboxMark *target;		/* NULL: none */
 	int64		cursor_id;		/* of the target, taken care of up to here */
 	bool		target_read;	/* nothing of the target lies behind claimed_id */
-	char	   *carrier_topic;	/* NULL: none yet */
-	int			carrier_partition;
+	char	   *carrier_topic;	/* in whose first partition numbers are carried; NULL: none yet */
 	int64		carried;		/* number last known to be in Kafka; or one of the two below */
 	char	   *decision;		/* a person's about the claimed batch: "send" or "confirm"; NULL: none */
 	int64		sent;			/* counters, all time */

@@ -9,9 +9,7 @@
 
 #include <math.h>
 
-#include "catalog/pg_collation.h"
 #include "lib/stringinfo.h"
-#include "regex/regex.h"
 #include "utils/builtins.h"
 
 /* No longer than there are times before now, and what fits: for ever. */
@@ -67,26 +65,6 @@ DjkNaming
 djk_naming_parse(const char *word)
 {
 	return (DjkNaming) parse_word("naming", word, naming_words);
-}
-
-/* ---------- topics ---------- */
-
-/* Kafka's own topics, and what other programs keep for themselves. */
-bool
-djk_topic_is_internal(const char *topic)
-{
-	return strncmp(topic[0] == '^' ? topic + 1 : topic, "__", 2) == 0;
-}
-
-bool
-djk_topic_matches(const char *pattern, const char *topic)
-{
-	if (pattern[0] != '^')
-		return strcmp(pattern, topic) == 0;
-	if (djk_topic_is_internal(topic) && !djk_topic_is_internal(pattern))
-		return false;
-	return RE_compile_and_execute(cstring_to_text(pattern), unconstify(char *, topic), strlen(topic),
-								  REG_ADVANCED, DEFAULT_COLLATION_OID, 0, NULL);
 }
 
 /* ---------- rows ---------- */

@@ -96,15 +96,6 @@ typedef struct DjkRouteRow
  */
 extern void djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route);
 
-/*
- * Whether a route's topic or pattern takes this topic.  Topics whose names begin
- * with "__" belong to Kafka: a pattern takes them only if it begins with "^__".
- */
-extern bool djk_topic_matches(const char *pattern, const char *topic);
-
-/* Whether a topic, or a pattern's topics, are such. */
-extern bool djk_topic_is_internal(const char *topic);
-
 /* Words of the catalog; ERROR invalid_parameter_value naming the valid ones. */
 extern DjkOnError djk_on_error_parse(const char *word);
 extern DjkNotify djk_notify_parse(const char *word);

@@ -29,9 +29,9 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/resowner.h"
 
 #include "base/compat.h"
+#include "base/subtransaction.h"
 #include "codec/convert.h"
 
 #include "generate.h"
@@ -176,38 +176,40 @@ convert_by_json(Target *target, int column, const DjkField *field, Outcome *outc
 
 typedef void (*Conversion) (Target *, int, const DjkField *, Outcome *);
 
+typedef struct Attempt
+{
+	Conversion	conversion;
+	Target	   *target;
+	int			column;
+	const DjkField *field;
+	Outcome    *outcome;
+} Attempt;
+
+static bool
+convert(void *arg)
+{
+	Attempt    *attempt = arg;
+
+	attempt->conversion(attempt->target, attempt->column, attempt->field, attempt->outcome);
+	return true;
+}
+
 /* Runs one conversion in a subtransaction. */
 static void
 attempt(Conversion conversion, Target *target, int column, const DjkField *field, Outcome *outcome)
 {
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
+	Attempt		attempt = {conversion, target, column, field, outcome};
+	ErrorData  *edata;
 
 	memset(outcome, 0, sizeof(*outcome));
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		conversion(target, column, field, outcome);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		ErrorData  *edata;
-
-		MemoryContextSwitchTo(context);
-		edata = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		if (edata->sqlerrcode == ERRCODE_INTERNAL_ERROR || edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
-			ReThrowError(edata);
-		outcome->failed = outcome->thrown = true;
-		outcome->sqlstate = edata->sqlerrcode;
-		outcome->text = edata->message;
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
+	edata = djk_subtransaction_try(convert, &attempt, CurrentMemoryContext);
+	if (edata == NULL)
+		return;
+	if (edata->sqlerrcode == ERRCODE_INTERNAL_ERROR || edata->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(edata);
+	outcome->failed = outcome->thrown = true;
+	outcome->sqlstate = edata->sqlerrcode;
+	outcome->text = edata->message;
 }
 
 /* The same JSON by jsonb's equality: where objects and arrays become text. */

@@ -1,11 +1,11 @@
 /*-------------------------------------------------------------------------
  *
- * span.c
+ * transaction.c
  *	  The transaction that a batch is applied in, and how long it may last.
  *
  *-------------------------------------------------------------------------
  */
-#include "apply/span.h"
+#include "apply/transaction.h"
 
 #include "access/xact.h"
 #include "base/clock.h"
@@ -18,7 +18,7 @@
 #include "utils/timeout.h"
 
 void
-djk_span_set_local(const char *name, const char *value)
+djk_set_local(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
 }
@@ -66,7 +66,7 @@ lock_limit(const DjkApply *apply, int limit_ms)
  * user code may have changed it for the session; all else stays the owner's.
  */
 void
-djk_span_begin(DjkApply *apply)
+djk_apply_begin(DjkApply *apply)
 {
 	TimestampTz started = djk_clock_now();
 	const char *setting;
@@ -75,11 +75,11 @@ djk_span_begin(DjkApply *apply)
 
 	apply->limit_at = 0;
 	djk_transaction_start();
-	djk_span_set_local("role", "none");
-	djk_span_set_local("DateStyle", "ISO");
-	djk_span_set_local("IntervalStyle", "postgres");
-	djk_span_set_local("bytea_output", "hex");
-	djk_span_set_local("synchronous_commit", apply->consumer->synchronous_commit ? "on" : "off");
+	djk_set_local("role", "none");
+	djk_set_local("DateStyle", "ISO");
+	djk_set_local("IntervalStyle", "postgres");
+	djk_set_local("bytea_output", "hex");
+	djk_set_local("synchronous_commit", apply->consumer->synchronous_commit ? "on" : "off");
 	if (GetSessionUserId() != apply->consumer->owner || GetUserId() != apply->consumer->owner)
 		ereport(FATAL,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
@@ -88,7 +88,7 @@ djk_span_begin(DjkApply *apply)
 	limit_ms = time_limit(apply, &setting);
 	lock_ms = lock_limit(apply, limit_ms);
 	if (lock_ms > 0)
-		djk_span_set_local("lock_timeout", psprintf("%d", lock_ms));
+		djk_set_local("lock_timeout", psprintf("%d", lock_ms));
 	if (limit_ms > 0)
 	{
 		apply->limit_at = started + (TimestampTz) limit_ms * 1000;
@@ -98,7 +98,7 @@ djk_span_begin(DjkApply *apply)
 }
 
 bool
-djk_span_is_over(const DjkApply *apply)
+djk_apply_time_is_over(const DjkApply *apply)
 {
 	return apply->limit_at != 0 && djk_clock_now() >= apply->limit_at;
 }
@@ -108,23 +108,23 @@ djk_span_is_over(const DjkApply *apply)
  * with the error that ended the transaction.
  */
 void
-djk_span_disarm(void)
+djk_apply_disarm_limit(void)
 {
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	QueryCancelPending = false;
 }
 
 void
-djk_span_commit(void)
+djk_apply_commit(void)
 {
 	PopActiveSnapshot();
 	CommitTransactionCommand();
-	djk_span_disarm();
+	djk_apply_disarm_limit();
 }
 
 /* What took longer than the limit, in place of "canceling statement". */
 void
-djk_span_describe_limit(const DjkApply *apply, const char *what, DjkError *error)
+djk_apply_describe_limit(const DjkApply *apply, const char *what, DjkError *error)
 {
 	const char *setting;
 	int			limit_ms = time_limit(apply, &setting);

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * hooks.c
+ * wake.c
  *	  Waking the workers when a transaction commits.
  *
  * A flag is set by whatever changes the catalog and acted on by the one
@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/hooks.h"
+#include "sql/wake.h"
 
 #include "access/xact.h"
 #include "catalog/objectaccess.h"
@@ -88,7 +88,7 @@ access_object(ObjectAccessType access, Oid classId, Oid objectId, int subId, voi
 }
 
 void
-djk_hooks_init(void)
+djk_wake_init(void)
 {
 	RegisterXactCallback(end_transaction, NULL);
 	if (!process_shared_preload_libraries_in_progress)

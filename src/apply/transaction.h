@@ -1,33 +1,33 @@
 /*-------------------------------------------------------------------------
  *
- * span.h
+ * transaction.h
  *	  The transaction that a batch is applied in, and how long it may last.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DJK_SPAN_H
-#define DJK_SPAN_H
+#ifndef DJK_APPLY_TRANSACTION_H
+#define DJK_APPLY_TRANSACTION_H
 
 #include "apply/work.h"
 
 /* SET LOCAL, for as long as the transaction or the GUC nest level lasts. */
-extern void djk_span_set_local(const char *name, const char *value);
+extern void djk_set_local(const char *name, const char *value);
 
 /*
  * Begins a transaction with an active snapshot, as the consumer's owner.  FATAL
  * (42501) if the session's user is somebody else by now.  At apply->limit_at it
  * is cancelled.
  */
-extern void djk_span_begin(DjkApply *apply);
-extern void djk_span_commit(void);
+extern void djk_apply_begin(DjkApply *apply);
+extern void djk_apply_commit(void);
 
 /* Whether its limit is reached: what is cancelled now is so by it. */
-extern bool djk_span_is_over(const DjkApply *apply);
+extern bool djk_apply_time_is_over(const DjkApply *apply);
 
 /* Ends the limit, also after an ERROR. */
-extern void djk_span_disarm(void);
+extern void djk_apply_disarm_limit(void);
 
 /* Makes *error say that 'what' took longer than the limit; strings palloc'd. */
-extern void djk_span_describe_limit(const DjkApply *apply, const char *what, DjkError *error);
+extern void djk_apply_describe_limit(const DjkApply *apply, const char *what, DjkError *error);
 
-#endif							/* DJK_SPAN_H */
+#endif							/* DJK_APPLY_TRANSACTION_H */
