@@ -21,33 +21,6 @@
 #include "kafka/pattern.h"
 #include "mb/pg_wchar.h"
 
-/* Where the bracket expression that opens at 'start' ends: its closing bracket, or the end. */
-static const char *
-end_of_bracket(const char *start)
-{
-	const char *c = start + 1;
-
-	if (*c == '^')
-		c++;
-	if (*c == ']')
-		c++;					/* stands for itself there */
-	while (*c != '\0' && *c != ']')
-	{
-		if (*c == '[' && (c[1] == ':' || c[1] == '.' || c[1] == '='))
-		{
-			const char	kind = c[1];
-
-			for (c += 2; *c != '\0' && !(c[0] == kind && c[1] == ']'); c++)
-				;
-			if (*c != '\0')
-				c++;
-		}
-		if (*c != '\0')
-			c++;
-	}
-	return c;
-}
-
 /* An escape that the two read differently: NULL if there is none. */
 static const char *
 find_escape(const char *pattern, const char **hint)
@@ -56,7 +29,7 @@ find_escape(const char *pattern, const char **hint)
 	{
 		if (*c == '[')
 		{
-			const char *end = end_of_bracket(c);
+			const char *end = djk_pattern_bracket_end(c);
 			const char *escape = memchr(c, '\\', end - c);
 
 			if (escape != NULL)
@@ -88,8 +61,16 @@ djk_pattern_require(const char *pattern, int sqlstate)
 	const char *escape;
 	const char *hint;
 	char		reason[128];
-	int			code = regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB);
+	const char *burden = djk_pattern_find_burden(pattern, &hint);
+	int			code;
 
+	if (burden != NULL)
+		ereport(ERROR,
+				(errcode(sqlstate),
+				 errmsg("invalid pattern of topics: \"%s\"", pattern),
+				 errdetail("%s.", burden),
+				 errhint("%s", hint)));
+	code = regcomp(&regex, pattern, REG_EXTENDED | REG_NOSUB);
 	if (code != 0)
 	{
 		regerror(code, &regex, reason, sizeof(reason));

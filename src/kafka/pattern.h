@@ -14,6 +14,12 @@
  */
 extern void djk_pattern_require(const char *pattern, int sqlstate);
 
+/* Why the library could not cope with a pattern, and what to write instead; NULL if it can. */
+extern const char *djk_pattern_find_burden(const char *pattern, const char **hint);
+
+/* Where the bracket expression that opens at 'start' ends: its closing bracket, or the end. */
+extern const char *djk_pattern_bracket_end(const char *start);
+
 /* Whether a subscription to 'pattern', or to a topic of that name, brings the topic. */
 extern bool djk_pattern_subscribes(const char *pattern, const char *topic);
 

@@ -43,6 +43,14 @@ SELECT try('^a\d+$');
 SELECT try('^a\S[\w.]+$');
 SELECT try('^(a|[]\d])');
 SELECT try('^(.)\1$');
+-- … and that the C library can cope with, which librdkafka and the check itself ask: it has no limits of its own
+SELECT try('^((){255}){150}');
+SELECT try('^(a*)*');
+SELECT refused(format('SELECT djkafka_create_route(%L, %L, %L)', 'c', topic, 'item')) ~ '^2201B invalid pattern of topics' AS refused
+  FROM unnest(ARRAY['^((){255}){20}', '^((|||||||||){255}){3}', '^(()*){9}', '^(\<)+', '^((a|b|){2})*', '^([a-z]+-?|$)+', '^x(a+|b{0,3}){,3}',
+      '^' || repeat('(', 12) || 'a' || repeat(')+', 12), '^(((a{7,}){7,}){7,}){7,}', '^([[:alpha:]]{100}|a){10}', '^(é|[])]{9}){99}']) topic;
+SELECT count(djkafka_create_route('c', topic, 'item')) FROM unnest(ARRAY['^' || repeat('x', 999), '^(shop|dev-)?[a-z]{1,255}(\.[a-z]+)*(|-v[0-9]{1,3})$',
+    '^((a|b)+-)*c{250}', '^(a[])}{9}]b)*$', '^(\(a?\)|\{b})+', '^' || repeat('a?', 400), '^' || repeat('(', 300) || 'a?' || repeat(')?', 300)]) topic;
 SELECT count(djkafka_create_route('c', topic, 'item')) FROM unnest(ARRAY['^', '^[[:alpha:]_.-]+\.v[0-9]{1,2}$', '^\w+\.\S*$', '^[]^.]', '^a.*?b']) topic;
 SELECT refused($$SELECT djkafka_create_route('c', NULL, 'item')$$);
 SELECT djkafka_create_route('c', '^shop\.(items|articles)$', 'item') > 0;
