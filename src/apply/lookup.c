@@ -21,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/relcache.h"
+#include "utils/typcache.h"
 #include "utils/varlena.h"
 
 /* Of a value in an error's text. */
@@ -76,16 +77,34 @@ primary_key(Relation rel, const char *for_column)
 	return get_attname(RelationGetRelid(rel), member + FirstLowInvalidHeapAttributeNumber, false);
 }
 
+/* That of its type's default operator class, which an index of the column has too. */
+static char *
+equal_operator(const char *column, Oid type)
+{
+	TypeCacheEntry *entry = lookup_type_cache(type, TYPECACHE_EQ_OPR);
+
+	if (!OidIsValid(entry->eq_opr))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("column \"%s\" of the lookup is of type %s, which has no equality operator", column,
+						format_type_be(type)),
+				 errhint("Look up by another column.")));
+	return djk_operator_sql(entry->eq_opr);
+}
+
 void
 djk_lookup_resolve(DjkLookup *lookup, const char *for_column)
 {
 	Relation	rel = open_table(lookup, for_column);
+	Oid			type;
 
 	lookup->relation = RelationGetRelid(rel);
 	lookup->table_sql = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 												   RelationGetRelationName(rel));
 	lookup->type_sql = column_type(rel, lookup->column, for_column);
-	lookup->compared_as = djk_operator_cast(get_atttype(lookup->relation, get_attnum(lookup->relation, lookup->column)));
+	type = get_atttype(lookup->relation, get_attnum(lookup->relation, lookup->column));
+	lookup->equal_operator = equal_operator(lookup->column, type);
+	lookup->compared_as = djk_operator_cast(type);
 	if (lookup->returns == NULL)
 		lookup->returns = primary_key(rel, for_column);
 	else
@@ -96,8 +115,8 @@ djk_lookup_resolve(DjkLookup *lookup, const char *for_column)
 char *
 djk_lookup_sql(const DjkLookup *lookup, const char *wanted)
 {
-	return psprintf("SELECT t.%s FROM %s AS t WHERE t.%s%s = %s%s", quote_identifier(lookup->returns), lookup->table_sql,
-					quote_identifier(lookup->column), lookup->compared_as, wanted, lookup->compared_as);
+	return psprintf("SELECT t.%s FROM %s AS t WHERE t.%s%s %s %s%s", quote_identifier(lookup->returns), lookup->table_sql,
+					quote_identifier(lookup->column), lookup->compared_as, lookup->equal_operator, wanted, lookup->compared_as);
 }
 
 bool

@@ -23,6 +23,7 @@ typedef struct DjkLookup
 	Oid			relation;
 	char	   *table_sql;
 	char	   *type_sql;		/* of 'column', */
+	char	   *equal_operator; /* … its own, whatever "=" the search_path has, */
 	const char *compared_as;	/* … and a cast of what is compared, or "" */
 } DjkLookup;
 

@@ -461,6 +461,27 @@ SELECT l.key, l.value->'lookup' FROM djkafka_route r JOIN djkafka_consumer c ON 
 SELECT djkafka_drop_consumer('looks');
 
 --
+-- Names that lookups use: an operator of somebody who may create in a schema of the route's search_path
+--
+
+\c - attack_writer
+CREATE FUNCTION attack_late.same(varchar, varchar) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN attack.probe('lookup'); END $$;
+CREATE OPERATOR attack_late.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = attack_late.same);
+\c - attack_owner
+SET client_min_messages = error;
+SET search_path = attack_own, attack_late, public;
+CREATE TABLE attack_own.goods (id int PRIMARY KEY, code varchar(10));
+CREATE TABLE attack_own.bought (id int PRIMARY KEY, goods_id int);
+INSERT INTO attack_own.goods VALUES (2, 'b');
+SELECT djkafka_create_consumer('looks', enabled => false) > 0;
+SELECT djkafka_create_route('looks', 't', 'bought', lookups => '{"goods_id": {"table": "goods", "column": "code", "field": "goods"}}') > 0;
+SELECT applied FROM djkafka_run('looks', messages => '[{"topic": "t", "value": {"id": 1, "goods": "b"}}]');
+SELECT * FROM attack_own.bought;
+SELECT djkafka_drop_consumer('looks');
+\c - :super
+SELECT * FROM attack.traces();
+
+--
 -- What a row of another home says is read by statements that read the rows of all
 --
 
