@@ -146,13 +146,34 @@ djkafka_outbox_discard(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/*
+ * A batch is claimed while Kafka is away, too, and Kafka knows of it then.  Only
+ * the worker can tell that it does not, and the next one would do as was said.
+ */
+static bool
+waits_for_decision(int64 server_id)
+{
+	DjkSlotStatus *slots;
+	int			count;
+
+	if (!djk_shmem_available())
+		return false;
+	slots = djk_slot_list(MyDatabaseId, &count);
+	for (int i = 0; i < count; i++)
+	{
+		if (slots[i].key.kind == DJK_KIND_OUTBOX && slots[i].key.object_id == server_id)
+			return slots[i].pid != 0 && slots[i].state == DJK_STATE_NEEDS_DECISION;
+	}
+	return false;
+}
+
 Datum
 djkafka_outbox_decide(PG_FUNCTION_ARGS)
 {
 	const char *decision = PG_ARGISNULL(0) ? "" : text_to_cstring(PG_GETARG_TEXT_PP(0));
 	const char *server = PG_ARGISNULL(1) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(1));
 	DjkIdentity identity;
-	bool		decided;
+	int64		server_id;
 
 	PreventCommandIfReadOnly("djkafka_outbox_decide()");
 	if (strcmp(decision, "send") != 0 && strcmp(decision, "confirm") != 0)
@@ -162,12 +183,12 @@ djkafka_outbox_decide(PG_FUNCTION_ARGS)
 				 errhint("It is \"send\", if the messages are not in Kafka, or \"confirm\", if they are.")));
 	djk_connection_require_usage(server, GetUserId());
 	djk_catalog_enter(&identity);
-	decided = djk_outbox_decide(server, decision);
+	server_id = djk_outbox_decide(server, decision);
 	djk_catalog_leave(&identity);
-	if (!decided)
+	if (server_id == 0 || !waits_for_decision(server_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no batch of the outbox waits for a decision"),
-				 errhint("See djkafka_outbox_status for the states of the outbox's workers.")));
+				 errhint("It is taken while the state in djkafka_outbox_status is \"needs_decision\".")));
 	PG_RETURN_VOID();
 }

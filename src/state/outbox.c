@@ -266,12 +266,12 @@ djk_outbox_is_own_server(const char *server)
 
 /* ---------- a person's decision ---------- */
 
-bool
+int64
 djk_outbox_decide(const char *server, const char *decision)
 {
 	static DjkStatement update_decision = {
 		.sql = "UPDATE @.djkafka_outbox_server SET decision = $2"
-		" WHERE server IS NOT DISTINCT FROM $1 AND batch <> confirmed",
+		" WHERE server IS NOT DISTINCT FROM $1 AND batch <> confirmed RETURNING id",
 		.nargs = 2,
 		.argtypes = {TEXTOID, TEXTOID}
 	};
@@ -280,7 +280,7 @@ djk_outbox_decide(const char *server, const char *decision)
 
 	values[0] = djk_text_datum(server, &nulls[0]);
 	values[1] = CStringGetTextDatum(decision);
-	return djk_catalog_execute(&update_decision, values, nulls) == 1;
+	return djk_catalog_execute(&update_decision, values, nulls) == 1 ? djk_row_int64(0, 1, 0) : 0;
 }
 
 bool

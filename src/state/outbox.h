@@ -209,8 +209,8 @@ extern void djk_outbox_rotate(int at_least_kb);
 /* Whether the server has a row of this home, as of now. */
 extern bool djk_outbox_is_own_server(const char *server);
 
-/* Decides about a claimed batch that its worker could not; false if none is undecided. */
-extern bool djk_outbox_decide(const char *server, const char *decision);
+/* Writes what a person says of the claimed batch; the id of its row, 0 if none is claimed. */
+extern int64 djk_outbox_decide(const char *server, const char *decision);
 /* Whether that has happened. */
 extern bool djk_outbox_is_decided(int64 id);
 

@@ -606,6 +606,24 @@ def test_decision_is_about_one_batch(own_broker, db: Database, decision: str) ->
     assert_numbers(client, topic, 30, tuple(range(11, 21)) if decision == "confirm" else ())
 
 
+def test_decision_that_nobody_asks_for(own_broker, db: Database) -> None:
+    """A batch that merely waits for Kafka is not given up by a word, not even with the next worker."""
+    broker = own_broker()
+    client = Client(broker.address)
+    topic = client.create_topic("numbers")
+    server = make_server(db, broker.address, "exactly_once")
+    claim_in_vain(db, broker, server, topic, 1, 10)
+    db.query("UPDATE djkafka_outbox_server SET enabled = true", user="postgres")
+    wait_outbox_state(db, "unreachable", server)
+    for decision in ("send", "confirm"):
+        with pytest.raises(psycopg.errors.ObjectNotInPrerequisiteState, match="no batch of the outbox waits for a decision"):
+            db.query("SELECT djkafka_outbox_decide(%s, %s)", decision, server)
+    restart_worker(db)
+    broker.start()
+    wait_sent(db)
+    assert_numbers(client, topic, 10)
+
+
 def test_number_that_is_gone(own_broker, db: Database) -> None:
     """Kafka forgets the numbers with their topic, and whether it has the claimed batch with them."""
     broker = own_broker()
