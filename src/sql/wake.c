@@ -3,10 +3,10 @@
  * wake.c
  *	  Waking the workers when a transaction commits.
  *
- * A flag is set by whatever changes the catalog and acted on by the one
- * transaction callback of the extension, so a transaction of many changes
- * wakes once, and one that rolls back not at all.  A prepared transaction has
- * forgotten its flag by the time it commits: COMMIT PREPARED wakes always.
+ * A flag is set by whatever changes the catalog and acted on by a callback at
+ * the end of the transaction, so one of many changes wakes once, and one that
+ * rolls back not at all.  A prepared transaction has forgotten its flag by the
+ * time it commits: COMMIT PREPARED wakes always.
  *
  *-------------------------------------------------------------------------
  */

@@ -4,11 +4,11 @@
  *	  One process a database: the workers of its consumers and of its outbox.
  *
  * It reconciles djkafka_consumer and djkafka_outbox_server with the workers
- * that run: starts what is
- * missing, asks what is not wanted any more to leave, and throttles what
- * fails.  A worker whose consumer has changed leaves by itself and is started
- * again at once; one that failed waits, twice as long each time, until its
- * definition or the settings change or it has run for a while.
+ * that run: starts what is missing, asks what is not wanted any more to leave,
+ * and throttles what fails.  A worker whose consumer has changed leaves by
+ * itself and is started again at once; one that failed waits, twice as long
+ * each time, until its definition or the settings change or it has run for a
+ * while.
  *
  * What it knows of a worker is in the worker's slot, so a supervisor that is
  * started again finds the workers of its predecessor.
