@@ -194,6 +194,13 @@ COMMENT ON FUNCTION @extschema@.djkafka_resume IS 'starts a paused consumer agai
 REVOKE ALL ON FUNCTION @extschema@.djkafka_resume FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_resume TO @extowner@ WITH GRANT OPTION;
 
+-- A statement that may change the consumer needs the right to, whether it does or not.
+CREATE FUNCTION @extschema@.djkafka_set_enabled(name text, enabled boolean) RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_set_enabled IS 'pauses or resumes a consumer unless it is so already; null: leaves it as it is';
+REVOKE ALL ON FUNCTION @extschema@.djkafka_set_enabled FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.djkafka_set_enabled TO @extowner@ WITH GRANT OPTION;
+
 CREATE FUNCTION @extschema@.djkafka_restart(name text) RETURNS void
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION @extschema@.djkafka_restart IS 'restarts a consumer''s workers at commit, without waiting for a backoff';
@@ -386,10 +393,12 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     invalid_text text DEFAULT 'error',
     lookups jsonb DEFAULT NULL,
     remember_deleted interval DEFAULT NULL,
-    parent_timeout interval DEFAULT '60 s'
+    parent_timeout interval DEFAULT '60 s',
+    enabled boolean DEFAULT NULL
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    INSERT INTO @extschema@.djkafka_consumer (name) VALUES ($19) ON CONFLICT DO NOTHING;
+    INSERT INTO @extschema@.djkafka_consumer (name, enabled) VALUES ($19, coalesce($32, true)) ON CONFLICT DO NOTHING;
+    SELECT @extschema@.djkafka_set_enabled($19, $32);
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
         $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31);
     SELECT $19;

@@ -30,6 +30,7 @@ PG_FUNCTION_INFO_V1(djkafka_drop_route);
 PG_FUNCTION_INFO_V1(djkafka_pause);
 PG_FUNCTION_INFO_V1(djkafka_resume);
 PG_FUNCTION_INFO_V1(djkafka_restart);
+PG_FUNCTION_INFO_V1(djkafka_set_enabled);
 PG_FUNCTION_INFO_V1(djkafka_seek);
 
 static char *
@@ -155,6 +156,41 @@ Datum
 djkafka_restart(PG_FUNCTION_ARGS)
 {
 	return change_consumer(fcinfo, CHANGE_RESTART);
+}
+
+static bool
+is_enabled(const char *name)
+{
+	static DjkStatement select_enabled = {
+		.sql = "SELECT enabled FROM @.djkafka_consumer WHERE name OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		values[1] = {CStringGetTextDatum(name)};
+	bool		enabled;
+
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (djk_catalog_execute(&select_enabled, values, NULL) == 0)
+		throw_no_consumer(name);
+	enabled = djk_row_bool(0, 1);
+	SPI_finish();
+	return enabled;
+}
+
+/* Who pauses a consumer for one more route pauses all that it has. */
+Datum
+djkafka_set_enabled(PG_FUNCTION_ARGS)
+{
+	char	   *name = require_text_arg(fcinfo, 0, "name");
+
+	if (PG_ARGISNULL(1) || is_enabled(name) == PG_GETARG_BOOL(1))
+		PG_RETURN_VOID();
+	if (!PG_GETARG_BOOL(1))
+		ereport(NOTICE,
+				(errmsg("consumer \"%s\" was running and is paused, with all of its routes", name),
+				 errhint("SELECT djkafka_resume(%s) lets it go on where it stopped.", quote_literal_cstr(name))));
+	return change_consumer(fcinfo, PG_GETARG_BOOL(1) ? CHANGE_RESUME : CHANGE_PAUSE);
 }
 
 /* ---------- seek ---------- */

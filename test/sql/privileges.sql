@@ -44,7 +44,8 @@ RESET ROLE;
 
 -- to subscribe, and no more than that
 GRANT EXECUTE ON FUNCTION djkafka_use_settings TO privileges_app, privileges_other;
-GRANT EXECUTE ON FUNCTION djkafka_subscribe, djkafka_create_consumer, djkafka_create_route, djkafka_consumer_id TO privileges_app, privileges_other;
+GRANT EXECUTE ON FUNCTION djkafka_subscribe, djkafka_create_consumer, djkafka_create_route, djkafka_consumer_id,
+                          djkafka_set_enabled TO privileges_app, privileges_other;
 GRANT SELECT, INSERT ON djkafka_consumer, djkafka_route TO privileges_app, privileges_other;
 CREATE SCHEMA app AUTHORIZATION privileges_app;
 CREATE SCHEMA other AUTHORIZATION privileges_other;

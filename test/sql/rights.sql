@@ -19,7 +19,7 @@ CREATE DATABASE regression_djkafka_rights OWNER rights_dba;
 \c regression_djkafka_rights rights_dba
 SET client_min_messages = error;
 CREATE EXTENSION djkafka;
-GRANT EXECUTE ON FUNCTION djkafka_use_settings, djkafka_subscribe, djkafka_create_consumer, djkafka_create_route, djkafka_consumer_id,
+GRANT EXECUTE ON FUNCTION djkafka_use_settings, djkafka_subscribe, djkafka_create_consumer, djkafka_create_route, djkafka_consumer_id, djkafka_set_enabled,
     djkafka_pause, djkafka_resume, djkafka_restart, djkafka_seek, djkafka_drop_consumer, djkafka_drop_route, djkafka_run, djkafka_peek, djkafka_topics TO rights_consumer;
 GRANT SELECT, INSERT, UPDATE, DELETE ON djkafka_consumer, djkafka_route TO rights_consumer;
 GRANT EXECUTE ON FUNCTION djkafka_use_settings, djkafka_publish, djkafka_publish_outbox, djkafka_unpublish TO rights_table;
