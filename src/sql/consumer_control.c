@@ -23,6 +23,7 @@
 #include "state/offset.h"
 #include "state/shmem.h"
 #include "utils/builtins.h"
+#include "utils/regproc.h"
 
 PG_FUNCTION_INFO_V1(djkafka_consumer_id);
 PG_FUNCTION_INFO_V1(djkafka_drop_consumer);
@@ -32,6 +33,7 @@ PG_FUNCTION_INFO_V1(djkafka_resume);
 PG_FUNCTION_INFO_V1(djkafka_restart);
 PG_FUNCTION_INFO_V1(djkafka_set_enabled);
 PG_FUNCTION_INFO_V1(djkafka_seek);
+PG_FUNCTION_INFO_V1(djkafka_unsubscribe);
 
 static char *
 require_text_arg(FunctionCallInfo fcinfo, int n, const char *name)
@@ -138,6 +140,42 @@ djkafka_drop_route(PG_FUNCTION_ARGS)
 				 errhint("SELECT id, topic, target FROM djkafka_route shows those that do.")));
 	SPI_finish();
 	PG_RETURN_VOID();
+}
+
+/* Which routes; the same that djkafka_subscribe and djkafka_create_route have made. */
+Datum
+djkafka_unsubscribe(PG_FUNCTION_ARGS)
+{
+	static DjkStatement delete_routes = {
+		.sql = "DELETE FROM @.djkafka_route r USING @.djkafka_consumer c"
+		" WHERE c.id OPERATOR(pg_catalog.=) r.consumer_id AND c.name OPERATOR(pg_catalog.=) $4"
+		" AND r.topic OPERATOR(pg_catalog.=) $1"
+		" AND ($2 IS NULL OR r.target::pg_catalog.oid OPERATOR(pg_catalog.=) $2)"
+		" AND ($3 IS NULL OR r.handler OPERATOR(pg_catalog.=) $3)",
+		.nargs = 4,
+		.argtypes = {TEXTOID, OIDOID, TEXTOID, TEXTOID}
+	};
+	char	   *topic = require_text_arg(fcinfo, 0, "topic");
+	char	   *consumer = require_text_arg(fcinfo, 3, "consumer");
+	Datum		values[4] = {CStringGetTextDatum(topic), (Datum) 0, (Datum) 0, CStringGetTextDatum(consumer)};
+	char		nulls[5] = {' ', PG_ARGISNULL(1) ? 'n' : ' ', PG_ARGISNULL(2) ? 'n' : ' ', ' ', '\0'};
+	int			dropped;
+
+	if (!PG_ARGISNULL(1))
+		values[1] = PG_GETARG_DATUM(1);
+	/* As it is stored. */
+	if (!PG_ARGISNULL(2))
+		values[2] = CStringGetTextDatum(format_procedure_qualified(PG_GETARG_OID(2)));
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	dropped = (int) djk_catalog_execute(&delete_routes, values, nulls);
+	SPI_finish();
+	if (dropped == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_OBJECT),
+				 errmsg("consumer \"%s\" has no such route for topic \"%s\"", consumer, topic),
+				 errhint("SELECT id, topic, target, handler FROM djkafka_route shows those that exist.")));
+	PG_RETURN_INT32(dropped);
 }
 
 Datum

@@ -31,6 +31,7 @@
 #include "state/consumer_row.h"
 #include "state/dead_letter.h"
 #include "state/event.h"
+#include "state/offset_left.h"
 #include "state/shmem.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -337,6 +338,48 @@ require_no_letters(const DjkCatalogRow *row)
 				 errhint("Leave id out, so that the consumer gets a new one.")));
 }
 
+/* Where a consumer that is dropped has come to is kept, for one that is made again. */
+static void
+leave_offsets(const DjkCatalogRow *row)
+{
+	DjkIdentity identity;
+	bool		isnull;
+
+	djk_catalog_enter(&identity);
+	djk_offset_leave(DatumGetInt64(djk_catalog_row_get(row, "id", &isnull)));
+	djk_catalog_leave(&identity);
+}
+
+/* A consumer whose group has been read already, here, goes on; or is said not to. */
+static void
+take_left(const DjkCatalogRow *row)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		isnull;
+	int64		id = DatumGetInt64(djk_catalog_row_get(row, "id", &isnull));
+	const char *name = djk_catalog_row_text(row, "name");
+	const char *group = djk_catalog_row_text(row, "group_id");
+	DjkIdentity identity;
+	char	   *owner = NULL;
+	int			taken;
+
+	djk_catalog_enter(&identity);
+	taken = djk_offset_take_left(id);
+	if (taken == 0)
+		owner = djk_offset_left_owner(id, context);
+	djk_catalog_leave(&identity);
+	if (taken > 0)
+		ereport(NOTICE,
+				(errmsg("consumer \"%s\" goes on where group \"%s\" stopped when its consumer was dropped", name, group),
+				 errdetail_plural("It takes the offset of %d partition.", "It takes the offsets of %d partitions.", taken, taken),
+				 errhint("To begin elsewhere use djkafka_seek(name, topic, start_at).")));
+	else if (owner != NULL)
+		ereport(NOTICE,
+				(errmsg("consumer \"%s\" does not go on where group \"%s\" stopped", name, group),
+				 errdetail("The consumer that was dropped was %s's.", owner),
+				 errhint("Make it with owner => '%s' to go on there.", owner)));
+}
+
 /* Workers that leave because nobody wants them say nothing: who paused them does. */
 static void
 tell_enabled(const DjkCatalogRow *old, const DjkCatalogRow *row)
@@ -377,11 +420,13 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_AFTER(trigdata->tg_event))
 	{
 		require_no_letters(&row);
+		take_left(&row);
 		return PointerGetDatum(NULL);
 	}
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 	{
 		require_member(DatumGetObjectId(djk_catalog_row_get(&row, "owner", &isnull)));
+		leave_offsets(&row);
 		return PointerGetDatum(row.tuple);
 	}
 

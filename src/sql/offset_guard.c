@@ -89,12 +89,13 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
 }
 
-/* Of a consumer; InvalidOid if it is gone. */
+/* Of a consumer, or of one that was dropped and may be made again; InvalidOid if there is neither. */
 static Oid
 owner_of_consumer(int64 consumer_id)
 {
 	static DjkStatement select_owner = {
-		.sql = "SELECT owner::oid FROM @.djkafka_consumer WHERE id = $1",
+		.sql = "SELECT owner::oid FROM @.djkafka_consumer WHERE id = $1 UNION ALL"
+		" SELECT owner::oid FROM @.djkafka_offset_left WHERE consumer_id = $1 LIMIT 1",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
@@ -111,8 +112,8 @@ owner_of_consumer(int64 consumer_id)
 }
 
 /*
- * A consumer that is gone leaves letters, which are anybody's who may write here:
- * no other consumer gets its number.  A table without one is still to come, and
+ * A consumer that is gone for good leaves letters, which are anybody's who may write
+ * here: no other consumer gets its number.  A table without one is still to come, and
  * may be anybody's then.
  */
 static void

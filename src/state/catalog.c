@@ -22,6 +22,7 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "commands/extension.h"
 #include "lib/stringinfo.h"
@@ -37,32 +38,48 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-bool
-djk_catalog_find(Oid *extension, Oid *schema)
+/* The row of pg_extension; false if it is gone. */
+static bool
+read_extension(Oid oid, FormData_pg_extension *form)
 {
-	Oid			oid = get_extension_oid(DJK_EXTENSION_NAME, true);
-	Relation	rel;
+	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	SysScanDesc scan;
 	ScanKeyData key;
 	HeapTuple	tuple;
 	bool		found;
 
-	*extension = oid;
-	*schema = InvalidOid;
-	if (!OidIsValid(oid))
-		return false;
-
-	rel = table_open(ExtensionRelationId, AccessShareLock);
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(oid));
 	scan = systable_beginscan(rel, ExtensionOidIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
-		*schema = ((Form_pg_extension) GETSTRUCT(tuple))->extnamespace;
+		*form = *(Form_pg_extension) GETSTRUCT(tuple);
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+bool
+djk_catalog_find(Oid *extension, Oid *schema)
+{
+	Oid			oid = get_extension_oid(DJK_EXTENSION_NAME, true);
+	FormData_pg_extension form;
+
+	*extension = oid;
+	*schema = InvalidOid;
+	if (!OidIsValid(oid) || !read_extension(oid, &form))
+		return false;
+	*schema = form.extnamespace;
+	return true;
+}
+
+Oid
+djk_catalog_extension_owner(Oid extension)
+{
+	FormData_pg_extension form;
+
+	return read_extension(extension, &form) ? form.extowner : InvalidOid;
 }
 
 /*
@@ -158,6 +175,19 @@ djk_table_owner(Oid table)
 	if (!HeapTupleIsValid(tuple))
 		return InvalidOid;
 	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+Oid
+djk_schema_owner(Oid schema)
+{
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
 	ReleaseSysCache(tuple);
 	return owner;
 }

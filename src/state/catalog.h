@@ -38,6 +38,9 @@ extern Oid	djk_table_owner(Oid table);
 
 /* OIDs of the extension and its schema; false if it is not installed. */
 extern bool djk_catalog_find(Oid *extension, Oid *schema);
+/* Whose they are. */
+extern Oid	djk_catalog_extension_owner(Oid extension);
+extern Oid	djk_schema_owner(Oid schema);
 /* The schema, quoted or not, in CurrentMemoryContext. */
 extern char *djk_catalog_schema(void);
 extern char *djk_catalog_schema_name(void);

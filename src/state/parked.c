@@ -271,21 +271,24 @@ djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 
 
 /* ---------- giving up ---------- */
 
-#define GIVE_UP(which) \
+#define GIVE_UP(which, detail, hint) \
 	"WITH gone AS (DELETE FROM @.djkafka_parked p WHERE " which " RETURNING p.*)" \
 	" INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition, \"offset\"," \
 	" message_time, key, value, headers, sqlstate, message, detail, hint)" \
 	" SELECT g.consumer_id, c.name, g.route_id, g.topic, g.partition, g.\"offset\", g.message_time, g.key, g.value," \
 	" g.headers, coalesce(g.sqlstate, '23503'), coalesce(g.message, 'the message waited behind an earlier one of its key')," \
-	" 'Its partition was sought, or begins again, while the message waited for a row that it refers to.'," \
-	" 'Unless it is read from Kafka again, give it once more with djkafka_dead_letter_retry(id).'" \
+	" '" detail "', '" hint "'" \
 	" FROM gone g JOIN @.djkafka_consumer c ON c.id = g.consumer_id ORDER BY g.topic, g.partition, g.\"offset\""
+
+#define GIVE_UP_SOUGHT(which) \
+	GIVE_UP(which, "Its partition was sought, or begins again, while the message waited for a row that it refers to.", \
+			"Unless it is read from Kafka again, give it once more with djkafka_dead_letter_retry(id).")
 
 void
 djk_parked_give_up(int64 offset_id)
 {
 	static DjkStatement give_up = {
-		.sql = GIVE_UP("p.offset_id = $1"),
+		.sql = GIVE_UP_SOUGHT("p.offset_id = $1"),
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
@@ -298,11 +301,25 @@ void
 djk_parked_give_up_topic(int64 consumer_id, const char *topic, int partition)
 {
 	static DjkStatement give_up = {
-		.sql = GIVE_UP("p.consumer_id = $1 AND p.topic = $2 AND ($3 < 0 OR p.partition = $3)"),
+		.sql = GIVE_UP_SOUGHT("p.consumer_id = $1 AND p.topic = $2 AND ($3 < 0 OR p.partition = $3)"),
 		.nargs = 3,
 		.argtypes = {INT8OID, TEXTOID, INT4OID}
 	};
 	Datum		values[3] = {Int64GetDatum(consumer_id), CStringGetTextDatum(topic), Int32GetDatum(partition)};
+
+	(void) djk_catalog_execute(&give_up, values, NULL);
+}
+
+void
+djk_parked_give_up_consumer(int64 consumer_id)
+{
+	static DjkStatement give_up = {
+		.sql = GIVE_UP("p.consumer_id = $1", "Its consumer was dropped while the message waited for a row that it refers to.",
+					   "Make the consumer again in its group, which goes on behind the message, then give it once more with djkafka_dead_letter_retry(id)."),
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
 
 	(void) djk_catalog_execute(&give_up, values, NULL);
 }

@@ -78,4 +78,7 @@ extern List *djk_parked_load(const int64 *offset_ids, int npartitions, int64 aft
 extern void djk_parked_give_up(int64 offset_id);
 extern void djk_parked_give_up_topic(int64 consumer_id, const char *topic, int partition);
 
+/* The same of a consumer that is dropped. */
+extern void djk_parked_give_up_consumer(int64 consumer_id);
+
 #endif							/* DJK_PARKED_H */

@@ -52,6 +52,7 @@ CREATE TABLE events (id int, aggregatetype text, aggregateid text, type text, pa
 SELECT djkafka_publish_outbox(relation => 'events', topic_prefix => 'e.', server => NULL, delete_rows => true, republish => true, origin => true) > 0;
 CALL djkafka_snapshot(relation => 'item', topic => 'arguments.3', chunk => 10);
 SELECT djkafka_unpublish(relation => 'item', topic => 'arguments.3'), djkafka_unpublish(relation => 'events', topic => NULL);
+SELECT djkafka_unsubscribe(topic => 'arguments.2', target => NULL, handler => 'handle(jsonb)', consumer => 'c');
 SELECT djkafka_drop_route(id => :route);
 SELECT djkafka_drop_consumer(name => 'c');
 

@@ -71,7 +71,7 @@ SELECT djkafka_subscribe('items', 'item');
 SELECT owner, workers, start_from, enabled, group_id ~ '^djkafka-[0-9a-f]{8}-default$' FROM djkafka_consumer;
 SELECT applied, dead FROM djkafka_run('default', messages => '[{"topic": "items", "value": {"id": 1, "name": "one"}}]');
 TABLE item;
-DROP EXTENSION djkafka;
+SELECT djkafka_uninstall();
 SELECT count(*) FROM pg_class WHERE relname ~ 'djkafka';
 SELECT count(*) FROM pg_proc WHERE proname ~ 'djkafka';
 SELECT count(*) FROM pg_type WHERE typname ~ 'djkafka';

@@ -411,7 +411,7 @@ RESET transform_null_equals;
 
 -- The triggers go with the extension.
 SET client_min_messages = warning;
-DROP EXTENSION djkafka;
+SELECT djkafka_uninstall();
 SELECT count(*) FROM pg_trigger WHERE tgrelid = 'stock'::regclass;
 INSERT INTO stock VALUES (99, 'x', 1);
 DROP TABLE stock, seat, n, o, town, hamlet, road, sign, plain, passing, shown, country, basket, item, branch CASCADE;

@@ -112,5 +112,5 @@ SELECT refused($$INSERT INTO replica VALUES (3, 'xyz')$$);
 
 SET client_min_messages = error;
 RESET search_path;
-DROP EXTENSION djkafka CASCADE;
+SELECT djkafka_uninstall(cascade => true);
 DROP SCHEMA hidden CASCADE;

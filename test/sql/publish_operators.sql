@@ -130,4 +130,4 @@ DROP TYPE step;
 DROP FUNCTION news(), upper_v(), snapshot_of(text), rows_read(regclass);
 SET client_min_messages = warning;
 DROP SCHEMA far CASCADE;
-DROP EXTENSION djkafka;
+SELECT djkafka_uninstall();

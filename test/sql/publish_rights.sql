@@ -215,7 +215,7 @@ SELECT value FROM values_of WHERE topic = 'moved' ORDER BY id;
 RESET search_path;
 SET client_min_messages = warning;
 DROP VIEW values_of;
-DROP EXTENSION djkafka CASCADE;
+SELECT djkafka_uninstall(cascade => true);
 DROP SCHEMA rights, no_pg_temp, moved, moved_away CASCADE;
 DROP OWNED BY pub_owner, pub_writer, pub_other;
 DROP ROLE pub_owner, pub_writer, pub_other;

@@ -115,7 +115,7 @@ SELECT attack.risen();
 BEGIN;
 UPDATE attack.acct SET note = 'third';
 SET LOCAL client_min_messages = error;
-DROP EXTENSION djkafka CASCADE;
+SELECT djkafka_uninstall(cascade => true);
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'attack.acct'::regclass;
 CREATE EXTENSION djkafka;
 CREATE TABLE attack.other (id text PRIMARY KEY, n numeric);
@@ -610,7 +610,7 @@ SELECT depth, oldest_at, oldest_age FROM djkafka_outbox_status WHERE server = 'a
 
 RESET search_path;
 SET client_min_messages = error;
-DROP EXTENSION djkafka CASCADE;
+SELECT djkafka_uninstall(cascade => true);
 DROP SCHEMA attack, attack_evil, attack_late, attack_own, attack_owner, attack_victim CASCADE;
 DROP OWNED BY attack_owner, attack_writer, attack_victim;
 DROP ROLE attack_owner, attack_writer, attack_victim;

@@ -114,6 +114,6 @@ SET client_min_messages = warning;
 DROP FOREIGN DATA WRAPPER servers_other CASCADE;
 
 SELECT djkafka_produce('t', 'goes with everything', server => 'servers_even') IS NOT NULL;
-DROP EXTENSION djkafka CASCADE;
+SELECT djkafka_uninstall(cascade => true);
 SELECT count(*) FROM pg_foreign_server WHERE srvname LIKE 'servers%';
 DROP ROLE servers_owner, servers_stranger;

@@ -282,7 +282,7 @@ def test_seek(db: Database, kafka: Client, topics: dict[str, str]) -> None:
 
 
 def test_dropped(db: Database, kafka: Client, topics: dict[str, str]) -> None:
-    """What waits goes with its consumer; of a dropped route it waits for another one."""
+    """What waits is a dead letter once its consumer is dropped; of a dropped route it waits for another one."""
     make_tables(db)
     subscribe(db, topics)
     kafka.produce(topics["child"], children(range(5)))
@@ -297,6 +297,12 @@ def test_dropped(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     wait_value(db, PARKED, 5)
     db.query("SELECT djkafka_drop_consumer('default')")
     assert db.value("SELECT count(*) FROM djkafka_parked") == 0
+    # and is given to the next one of its group, which does not read it again
+    subscribe(db, topics)
+    kafka.produce(topics["parent"], parents(range(10, 15)))
+    wait_count(db, "parent", 10)
+    assert db.query("SELECT DISTINCT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter") == [("applied",)]
+    assert db.query("SELECT count(*), count(DISTINCT id) FROM child") == [(10, 10)]
 
 
 def test_run(db: Database, kafka: Client, topics: dict[str, str]) -> None:

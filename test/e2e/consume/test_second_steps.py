@@ -81,17 +81,26 @@ def replace_route(flow: Flow) -> None:
 
 
 def replace_consumer(flow: Flow) -> None:
-    """Another one of the name knows nothing of what was read."""
-    flow.arrives()
+    """One that is made again in the group goes on where the first stopped, in the midst of what comes."""
+    flow.produce(1000)
+    wait_until(lambda: flow.db.value("SELECT count(*) FROM log WHERE id >= %s", flow.number - 1000), message="the first of many")
     flow.db.query("SELECT djkafka_drop_consumer('default')")
-    flow.db.query("TRUNCATE log")
-    flow.more = 0
+    flow.produce()
     flow.db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert')", flow.topic)
+
+
+def unsubscribe_and_subscribe(flow: Flow) -> None:
+    flow.produce(1000)
+    flow.db.query("SELECT djkafka_unsubscribe(%s, 'log')", flow.topic)
+    flow.produce()
+    flow.db.query("SELECT djkafka_subscribe(%s, 'log', operation => 'insert', enabled => false)", flow.topic)
+    flow.produce()
+    flow.db.query("SELECT djkafka_resume('default')")
 
 
 def replace_extension(flow: Flow) -> None:
     flow.arrives()
-    flow.db.query("DROP EXTENSION djkafka")
+    flow.db.query("SELECT djkafka_uninstall()")
     flow.db.query("TRUNCATE log")
     flow.more = 0
     flow.db.query("CREATE EXTENSION djkafka")
@@ -139,11 +148,12 @@ STEPS: dict[str, Callable[[Flow], Any]] = {
     "server": change_server,
     "table": change_table,
     "consumer_replaced": replace_consumer,
+    "unsubscribed": unsubscribe_and_subscribe,
     "extension_replaced": replace_extension,
 }
 
 
-@pytest.mark.parametrize("step", some(STEPS, "route_replaced", "paused", "sought", "server", "owner", "extension_replaced"))
+@pytest.mark.parametrize("step", some(STEPS, "consumer_replaced", "unsubscribed", "paused", "sought", "server", "owner", "extension_replaced"))
 def test_consuming(flow: Flow, step: str) -> None:
     for _ in range(2):
         flow.produce()

@@ -3,6 +3,7 @@
 import json
 import re
 import uuid
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -66,6 +67,80 @@ def test_orm_reads_what_kafka_held(project: Project, plain_db: Database, kafka: 
         [3, False, "N1"],
     ]
     assert_audit(plain_db)
+
+
+# Applies, or undoes, the migration of the README, as `manage.py migrate` does it.
+README_MIGRATION = """
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+code = {code!r}
+names = {{}}
+exec(code, names)
+migration = names["Migration"]("0002_readme", "shop")
+state = MigrationLoader(connection).project_state()
+with connection.schema_editor() as editor:
+    migration.{step}(state, editor)
+"""
+
+
+def readme_migration(topic: str) -> str:
+    """Word for word, but for the topic, which other tests have too."""
+    text = (Path(__file__).parents[3] / "README.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "class Migration" in block]
+    assert "'orders'" in code
+    return code.replace("'orders'", f"'{topic}'")
+
+
+def test_readme_forwards_back_forwards(project: Project, plain_db: Database, kafka: Client, unique) -> None:
+    """What the README's migration has made is undone and made again while messages come: none is lost or read twice."""
+    topic = kafka.create_topic(unique("readme"))
+    code = readme_migration(topic)
+    plain_db.query("SELECT djkafka_pause('shop')")
+    other = plain_db.query("SELECT name, revision FROM djkafka_consumer WHERE name = 'shop'")
+    plain_db.query("CREATE TABLE seen (id bigint)")
+    plain_db.query(
+        "CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (NEW.id); RETURN NEW; END $$"
+    )
+    plain_db.query("CREATE TRIGGER see AFTER INSERT OR UPDATE ON shop_order FOR EACH ROW EXECUTE FUNCTION see()")
+    plain_db.query(f"INSERT INTO shop_customer (id, name) VALUES ('{ADA}', 'Ada')")
+    for turn in range(3):
+        kafka.produce(topic, [record(id=turn * 1000 + n, customer_id=ADA, **ORDER) for n in range(400)])
+        project.orm(README_MIGRATION.format(code=code, step="apply"))
+        if turn < 2:
+            wait_until(lambda: plain_db.value("SELECT count(*) FROM seen WHERE id >= %s", turn * 1000), message="the first")
+            project.orm(README_MIGRATION.format(code=code, step="unapply"))
+            wait_until(lambda: not workers(plain_db, "default"), message="the worker has left")
+            assert plain_db.query("SELECT name, revision FROM djkafka_consumer WHERE name = 'shop'") == other
+    wait_caught_up(plain_db, kafka, topic, "default")
+    assert plain_db.query("SELECT count(*), count(DISTINCT id) FROM seen") == [(1200, 1200)]
+    assert plain_db.query("SELECT sum(applied), sum(dead) FROM djkafka_partition_status WHERE consumer = 'default'") == [(1200, 0)]
+    assert_audit(plain_db)
+
+
+def test_migrations_back_and_forwards(project: Project, plain_db: Database, kafka: Client) -> None:
+    """The project's own, with the consumer dropped in between once, and what waited for a parent."""
+    customers, orders = project.topic_prefix + "customers", project.topic_prefix + "orders"
+    kafka.produce(customers, [record(id=ADA, name="Ada")])
+    kafka.produce(orders, [record(id=1, customer_id=ADA, **ORDER), record(id=2, customer_id=GRACE, **ORDER)])
+    wait_count(plain_db, "shop_order", 1)
+    wait_count(plain_db, "djkafka_parked", 1)
+    for dropped in (False, True):
+        project.manage("migrate", "shop", "0001")
+        assert plain_db.query("SELECT count(*) FROM djkafka_route") == [(0,)]
+        with pytest.raises(psycopg.errors.DependentObjectsStillExist):
+            plain_db.query("DROP EXTENSION djkafka")
+        if dropped:
+            plain_db.query("SELECT djkafka_drop_consumer('shop')")
+            assert plain_db.query('SELECT "offset" FROM djkafka_dead_letter') == [(1,)]
+        kafka.produce(orders, [record(id=3 + dropped, customer_id=ADA, **ORDER)])
+        project.manage("migrate", "shop")
+        wait_caught_up(plain_db, kafka, orders, "shop")
+    kafka.produce(customers, [record(id=GRACE, name="Grace")])
+    wait_count(plain_db, "shop_customer", 2)
+    assert plain_db.query("SELECT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter") == [("applied",)]
+    assert plain_db.query("SELECT id FROM shop_order ORDER BY id") == [(1,), (2,), (3,), (4,)]
+    applied = "SELECT sum(applied) FROM djkafka_partition_status WHERE topic = %s"
+    assert plain_db.value(applied, orders) == 1, "the message that came since the consumer was made again"
 
 
 def test_rename_field_and_model(project: Project, plain_db: Database, kafka: Client) -> None:

@@ -68,11 +68,12 @@ VALUES = {
     "republish": False,
     "origin": False,
     "topic_name": None,
+    "cascade": True,
 }
 
 # Called in this order; those that are not named come after, by name.
 FIRST = ("djkafka_create_consumer", "djkafka_create_route", "djkafka_subscribe", "djkafka_run")
-LAST = ("djkafka_drop_route", "djkafka_drop_consumer")
+LAST = ("djkafka_drop_route", "djkafka_drop_consumer", "djkafka_uninstall")
 
 FUNCTIONS = """
 SELECT p.proname, p.proargnames[1:p.pronargs], p.prorettype::regtype::text
@@ -120,7 +121,7 @@ def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> Non
         if name == "djkafka_publish_outbox":
             values["relation"] = "outbox"
         if "topic" in values:
-            values["topic"] = f"{topic}.other" if name == "djkafka_subscribe" else topic
+            values["topic"] = f"{topic}.other" if name in ("djkafka_subscribe", "djkafka_unsubscribe") else topic
         if "message_id" in values:
             values["message_id"] = 7
         if "id" in values:

@@ -102,7 +102,7 @@ def test_clone(original: Database, cluster, kafka: Client, topic: str, unique) -
 
 
 # In one transaction, so that the supervisor sees rows with the ids of those before, and no time without them.
-MADE_ANEW = "DROP EXTENSION djkafka CASCADE", "CREATE EXTENSION djkafka"
+MADE_ANEW = "SELECT djkafka_uninstall(cascade => true)", "CREATE EXTENSION djkafka"
 
 
 def test_consumer_of_an_extension_made_anew(db: Database, kafka: Client, topic: str, unique) -> None:
@@ -154,7 +154,7 @@ def test_not_preloaded(own_cluster, unique) -> None:
     db.query("SELECT djkafka_subscribe('orders', 'item')")
     found = status(db)
     assert found["state"] == "not_preloaded" and "shared_preload_libraries" in f"{found['reason']} {found['hint']}"
-    db.query("DROP EXTENSION djkafka")
+    db.query("SELECT djkafka_uninstall()")
 
 
 def test_not_listed(db: Database, cluster) -> None:

@@ -1,6 +1,10 @@
 -- The extension as new: ids begin at 1, and nothing of another suite is left.
 SET client_min_messages = error;
-DROP EXTENSION IF EXISTS djkafka CASCADE;
+DO $$
+BEGIN
+    EXECUTE (SELECT format('SELECT %s.djkafka_uninstall(cascade => true)', extnamespace::regnamespace) FROM pg_extension WHERE extname = 'djkafka');
+EXCEPTION WHEN null_value_not_allowed THEN NULL;
+END $$;
 CREATE EXTENSION djkafka;
 RESET client_min_messages;
 

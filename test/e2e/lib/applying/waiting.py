@@ -221,7 +221,8 @@ RESET = [
     "DELETE FROM djkafka_dead_letter",
     "TRUNCATE t, parent, other, log CASCADE",
 ]
-FORGET = ["SET client_min_messages = warning", "DROP SCHEMA x CASCADE", "DELETE FROM djkafka_consumer", "DELETE FROM djkafka_dead_letter"]
+FORGET = ["SET client_min_messages = warning", "DROP SCHEMA x CASCADE", "DELETE FROM djkafka_consumer", "DELETE FROM djkafka_dead_letter",
+          "DELETE FROM djkafka_offset_left"]
 
 
 # ---------- messages ----------

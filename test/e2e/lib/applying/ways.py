@@ -144,4 +144,4 @@ class ByWorker(Way):
         return ["SELECT setval('attempts', 1, false)", run, "SELECT see()", *reset_sql(self.shape)]
 
     def after(self) -> list[str]:
-        return ["SET client_min_messages = warning", "DROP SCHEMA x CASCADE", "DELETE FROM djkafka_consumer"]
+        return ["SET client_min_messages = warning", "DROP SCHEMA x CASCADE", "DELETE FROM djkafka_consumer", "DELETE FROM djkafka_offset_left"]
