@@ -170,6 +170,30 @@ COMMENT ON FUNCTION @extschema@.djkafka_create_consumer IS 'creates a consumer a
 REVOKE ALL ON FUNCTION @extschema@.djkafka_create_consumer FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_create_consumer TO @extowner@ WITH GRANT OPTION;
 
+CREATE FUNCTION @extschema@.djkafka_alter_consumer(
+    name text,
+    group_id text DEFAULT NULL,
+    server text DEFAULT NULL,
+    workers integer DEFAULT NULL,
+    start_from text DEFAULT NULL,
+    enabled boolean DEFAULT NULL,
+    options jsonb DEFAULT NULL,
+    on_error text DEFAULT NULL,
+    notify text DEFAULT NULL,
+    assignment text DEFAULT NULL,
+    batch_messages integer DEFAULT NULL,
+    batch_bytes integer DEFAULT NULL,
+    synchronous_commit boolean DEFAULT NULL,
+    owner text DEFAULT NULL,
+    on_new_topic text DEFAULT NULL,
+    new_name text DEFAULT NULL,
+    reset text[] DEFAULT NULL
+) RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_alter_consumer IS 'changes of a consumer what is not null, and gives the default to what reset names; returns its id';
+REVOKE ALL ON FUNCTION @extschema@.djkafka_alter_consumer FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.djkafka_alter_consumer TO @extowner@ WITH GRANT OPTION;
+
 CREATE FUNCTION @extschema@.djkafka_consumer_id(name text) RETURNS bigint
 AS 'MODULE_PATHNAME' LANGUAGE C STABLE;
 COMMENT ON FUNCTION @extschema@.djkafka_consumer_id IS 'id of a consumer; an error if there is none of this name';
@@ -361,6 +385,49 @@ END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_route IS 'creates a route of a consumer and returns its id';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_create_route FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_create_route TO @extowner@ WITH GRANT OPTION;
+
+CREATE FUNCTION @extschema@.djkafka_alter_route(
+    consumer text,
+    topic text,
+    target regclass DEFAULT NULL,
+    handler regprocedure DEFAULT NULL,
+    operation text DEFAULT NULL,
+    format text DEFAULT NULL,
+    key_format text DEFAULT NULL,
+    key_columns text[] DEFAULT NULL,
+    columns jsonb DEFAULT NULL,
+    include text[] DEFAULT NULL,
+    exclude text[] DEFAULT NULL,
+    filter text DEFAULT NULL,
+    route_order integer DEFAULT NULL,
+    deleted_field text DEFAULT NULL,
+    unknown_fields text DEFAULT NULL,
+    on_error text DEFAULT NULL,
+    notify text DEFAULT NULL,
+    time_zone text DEFAULT NULL,
+    skip_column text DEFAULT NULL,
+    types text DEFAULT NULL,
+    time_unit text DEFAULT NULL,
+    naming text DEFAULT NULL,
+    root text DEFAULT NULL,
+    deleted_when text DEFAULT NULL,
+    unchanged_value text DEFAULT NULL,
+    version_column text DEFAULT NULL,
+    partial_deletes boolean DEFAULT NULL,
+    invalid_text text DEFAULT NULL,
+    lookups jsonb DEFAULT NULL,
+    remember_deleted interval DEFAULT NULL,
+    parent_timeout interval DEFAULT NULL,
+    new_topic text DEFAULT NULL,
+    new_target regclass DEFAULT NULL,
+    new_handler regprocedure DEFAULT NULL,
+    id bigint DEFAULT NULL,
+    reset text[] DEFAULT NULL
+) RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_alter_route IS 'changes of the route from a topic, to a target or handler, what is not null, and gives the default to what reset names; returns its id';
+REVOKE ALL ON FUNCTION @extschema@.djkafka_alter_route FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.djkafka_alter_route TO @extowner@ WITH GRANT OPTION;
 
 CREATE FUNCTION @extschema@.djkafka_subscribe(
     topic text,

@@ -95,7 +95,7 @@ build_handler(DjkRouteState *state)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
 				 errmsg("handler %s does not exist", state->route->handler),
-				 errhint("Create the function, or set djkafka_route.handler to another one.")));
+				 errhint("Create the function, or name another with djkafka_alter_route(consumer, topic, new_handler => ...).")));
 
 	(void) get_func_signature(function, &argtypes, &nargs);
 	if (nargs != 1)

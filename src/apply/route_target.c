@@ -198,7 +198,7 @@ require_existing_role(Oid role)
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("the consumer's owner does not exist"),
 			 errdetail("The role with OID %u was dropped.", role),
-			 errhint("Let a superuser drop the consumer, or set djkafka_consumer.owner to a role that exists.")));
+			 errhint("Let a superuser drop the consumer, or give it one that exists with djkafka_alter_consumer(name, owner => ...).")));
 }
 
 void
@@ -386,7 +386,7 @@ djk_route_target_build(DjkRouteState *state)
 				(errcode(DJK_ERRCODE_BROKEN),
 				 errmsg("the target %s of route " INT64_FORMAT " no longer exists",
 						route->target_name ? route->target_name : "table", route->id),
-				 errhint("Create it again and set djkafka_route.target, or drop the route with djkafka_drop_route(" INT64_FORMAT ").",
+				 errhint("Name another with djkafka_alter_route(consumer, topic, new_target => ...), or drop the route with djkafka_drop_route(" INT64_FORMAT ").",
 						 route->id)));
 
 	state->target_sql = quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),

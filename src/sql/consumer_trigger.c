@@ -55,7 +55,7 @@ require_existing(Oid owner)
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("the consumer's owner does not exist"),
 			 errdetail("The role with OID %u was dropped.", owner),
-			 errhint("Let a superuser drop the consumer, or set djkafka_consumer.owner to a role that exists.")));
+			 errhint("Let a superuser drop the consumer, or give it one that exists with djkafka_alter_consumer(name, owner => ...).")));
 }
 
 static void

@@ -235,7 +235,7 @@ check_target(DjkCatalogRow *row)
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("the target of a route no longer exists"),
 				 errdetail("Relation %u is not in the database.", target),
-				 errhint("Set djkafka_route.target; the route is broken until then.")));
+				 errhint("Give it one with djkafka_alter_route(consumer, topic, new_target => ...); it is broken until then.")));
 		djk_catalog_row_set(row, "target", (Datum) 0, true);
 		if (djk_catalog_row_text(row, "target_name") == NULL)
 			djk_catalog_row_set_text(row, "target_name", psprintf("%u", target));
@@ -329,7 +329,7 @@ check_duplicate(const DjkCatalogRow *row)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("the consumer has this route for topic \"%s\" already",
 						djk_catalog_row_text(row, "topic")),
-				 errhint("Change the existing row of djkafka_route, or drop it with djkafka_drop_route.")));
+				 errhint("Change it with djkafka_alter_route, or end it with djkafka_unsubscribe.")));
 }
 
 /*
@@ -349,7 +349,7 @@ warn_of_superuser(const char *what, Oid object_owner, Oid owner)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("role %s can make itself a superuser by this route", name),
 			 errdetail("It owns the %s, and code of its own will run with the rights of the consumer's owner, who is a superuser.", what),
-			 errhint("UPDATE djkafka_consumer SET owner = '%s', or make the consumer with owner => '%s'.", name, name)));
+			 errhint("Make the consumer with owner => '%s', or SELECT djkafka_alter_consumer(name, owner => '%s').", name, name)));
 }
 
 static void

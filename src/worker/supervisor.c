@@ -107,7 +107,7 @@ owner_problem(Oid owner, const char **hint)
 	*hint = NULL;
 	if (!HeapTupleIsValid(tuple))
 	{
-		*hint = "Set djkafka_consumer.owner to a role that exists.";
+		*hint = "Give the consumer one that exists with djkafka_alter_consumer(name, owner => ...).";
 		return "the consumer's owner does not exist";
 	}
 	name = pstrdup(NameStr(((Form_pg_authid) GETSTRUCT(tuple))->rolname));
@@ -116,7 +116,7 @@ owner_problem(Oid owner, const char **hint)
 
 	if (!can_login && !DJK_OWNER_MAY_BE_NOLOGIN)
 	{
-		*hint = psprintf("ALTER ROLE %s LOGIN, or set djkafka_consumer.owner to another role.", name);
+		*hint = psprintf("ALTER ROLE %s LOGIN, or give the consumer another owner with djkafka_alter_consumer(name, owner => ...).", name);
 		return psprintf("the consumer's owner \"%s\" is not permitted to log in", name);
 	}
 	if (djk_aclcheck_database(MyDatabaseId, owner) != ACLCHECK_OK)

@@ -69,6 +69,11 @@ VALUES = {
     "origin": False,
     "topic_name": None,
     "cascade": True,
+    "new_name": None,
+    "new_topic": None,
+    "new_target": None,
+    "new_handler": None,
+    "reset": None,
 }
 
 # Called in this order; those that are not named come after, by name.
@@ -126,6 +131,8 @@ def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> Non
             values["message_id"] = 7
         if "id" in values:
             values["id"] = route
+        if name == "djkafka_alter_consumer":
+            values["name"] = "default"
         if name == "djkafka_dead_letter_retry":
             values["id"] = plain_db.value(
                 "INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, \"offset\", value, sqlstate, message)"
