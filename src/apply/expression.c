@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "nodes/nodeFuncs.h"
+#include "state/row.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
@@ -307,10 +308,13 @@ check_expressions(DjkRouteState *state)
 {
 	DjkUses		ignored;
 
+	djk_catalog_look_at("filter");
 	if (state->route->filter != NULL)
 		check_expression(state, state->route->filter, pstrdup("filter"), BOOLOID, true, &ignored);
+	djk_catalog_look_at("deleted_when");
 	if (state->route->deleted_when != NULL)
 		check_expression(state, state->route->deleted_when, pstrdup("deleted_when"), BOOLOID, true, &ignored);
+	djk_catalog_look_at("columns");
 	for (int i = 0; i < state->nexpressions; i++)
 	{
 		DjkMapping *mapping = state->expressions[i];

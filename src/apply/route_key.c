@@ -11,6 +11,7 @@
 #include "apply/route_names.h"
 #include "base/operator.h"
 #include "catalog/pg_index.h"
+#include "state/row.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -141,11 +142,13 @@ djk_route_key_build(DjkRouteState *state, Relation rel)
 	Oid			unfit;
 	int			other_unique;
 
+	djk_catalog_look_at("partial_deletes");
 	if (route->partial_deletes && (route->operation != DJK_OPERATION_MIRROR || route->version_column != NULL))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("partial_deletes needs operation \"mirror\" and no version_column"),
 				 errhint("Set partial_deletes of the route to false.")));
+	djk_catalog_look_at("key_columns");
 	state->keys = palloc0(INDEX_MAX_KEYS * sizeof(int));
 	if (state->is_view)
 	{

@@ -8,6 +8,7 @@
 #include "apply/route_names.h"
 
 #include "base/column.h"
+#include "state/row.h"
 #include "utils/rel.h"
 
 bool
@@ -37,6 +38,7 @@ djk_route_has_column(TupleDesc desc, const char *name)
 void
 djk_route_require_existing(Relation rel, char **names, int n, const char *what)
 {
+	djk_catalog_look_at(what);
 	for (int i = 0; i < n; i++)
 	{
 		if (!djk_route_has_column(RelationGetDescr(rel), names[i]))
@@ -53,6 +55,7 @@ djk_route_require_existing(Relation rel, char **names, int n, const char *what)
 void
 djk_route_require_columns(const DjkRouteState *state, char **names, int n, const char *what)
 {
+	djk_catalog_look_at(what);
 	for (int i = 0; i < n; i++)
 	{
 		bool		found = false;

@@ -20,6 +20,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "state/catalog.h"
+#include "state/row.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -91,6 +92,7 @@ build_handler(DjkRouteState *state)
 	Oid			message_type = djk_catalog_type("djkafka_message");
 	bool		known_argument = true;
 
+	djk_catalog_look_at("handler");
 	if (!OidIsValid(function))
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -119,26 +121,31 @@ build_handler(DjkRouteState *state)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a handler of jsonb needs format \"json\""),
 				 errhint("Use format => 'json', or a handler of djkafka_message.")));
+	djk_catalog_look_at("skip_column");
 	if (state->route->skip_column != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a handler has no skip_column"),
 				 errhint("Leave skip_column null, or name a target.")));
+	djk_catalog_look_at("partial_deletes");
 	if (state->route->partial_deletes)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a handler has no partial_deletes"),
 				 errhint("Leave partial_deletes false, or name a target.")));
+	djk_catalog_look_at("version_column");
 	if (state->route->version_column != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a handler has no version_column"),
 				 errhint("Leave version_column null, or name a target.")));
+	djk_catalog_look_at("deleted_when");
 	if (state->route->deleted_when != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("a handler has no deleted_when"),
 				 errhint("Leave deleted_when null, or name a target.")));
+	djk_catalog_look_at("columns");
 	if (state->route->ncolumns > 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -259,6 +266,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 	/* Before anything is derived: some of what is altered needs no lock that the target's would keep away. */
 	register_state(state);
 	state->deleted_field_len = route->deleted_field ? (int) strlen(route->deleted_field) : -1;
+	djk_catalog_look_at("format");
 	state->codec = djk_codec_find(route->format);
 	if (state->codec == NULL)
 		ereport(ERROR,
@@ -267,9 +275,12 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 				 errhint("Valid formats are \"json\", \"text\" and \"raw\".")));
 
 	guc_level = djk_route_state_enter(state);
+	djk_catalog_look_at("columns");
 	djk_route_mappings_build(state);
 	build_input(state);
+	djk_catalog_look_at("root");
 	djk_root_build(state);
+	djk_catalog_look_at("unchanged_value");
 	state->unchanged = djk_unchanged_create(route);
 	if (route->handler != NULL)
 		build_handler(state);

@@ -23,6 +23,7 @@
 #include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
 #include "state/catalog.h"
+#include "state/row.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -106,6 +107,7 @@ require_skip_column(const DjkRouteState *state, Relation rel)
 
 	if (name == NULL)
 		return;
+	djk_catalog_look_at("skip_column");
 	attnum = get_attnum(RelationGetRelid(rel), name);
 	if (attnum <= 0 || get_atttype(RelationGetRelid(rel), attnum) != BOOLOID ||
 		TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attgenerated != '\0')
@@ -381,6 +383,7 @@ djk_route_target_build(DjkRouteState *state)
 	const DjkRouteRow *route = state->route;
 	Relation	rel = OidIsValid(route->target) ? try_relation_open(route->target, AccessShareLock) : NULL;
 
+	djk_catalog_look_at("target");
 	if (rel == NULL)
 		ereport(ERROR,
 				(errcode(DJK_ERRCODE_BROKEN),
@@ -398,10 +401,14 @@ djk_route_target_build(DjkRouteState *state)
 	state->cascades = takes_others_along(rel);
 	state->row_types = djk_row_types_of(RelationGetDescr(rel));
 	build_columns(state, rel);
+	djk_catalog_look_at("naming");
 	djk_naming_build(state);
+	djk_catalog_look_at("target");
 	djk_route_constraints_build(state, rel);
 	djk_route_key_build(state, rel);
+	djk_catalog_look_at("version_column");
 	djk_route_version_build(state);
+	djk_catalog_look_at("target");
 	djk_numbered_build(state, rel);
 	build_rows_desc(state);
 	relation_close(rel, AccessShareLock);

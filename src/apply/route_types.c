@@ -28,6 +28,7 @@ time_unit_of(const DjkRouteRow *route, const char *column)
 	JsonbContainer *units = time_units(route);
 	JsonbValue *unit;
 
+	djk_catalog_look_at("time_unit");
 	if (units == NULL)
 		return djk_time_unit_parse(route->time_unit ? route->time_unit : "none");
 	unit = getKeyJsonValueFromContainer(units, column, strlen(column), NULL);

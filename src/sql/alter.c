@@ -182,11 +182,13 @@ set_value(Alter *alter, const char *column, int argument)
 					 format_type_be_qualified(TupleDescAttr(alter->desc, attnum - 1)->atttypid));
 }
 
+/* Without an owner one that is changed keeps its own, and one that is made gets who makes it. */
 static void
 set_default(Alter *alter, const char *column)
 {
 	begin_column(alter, column);
-	appendStringInfoString(&alter->set, "DEFAULT");
+	appendStringInfoString(&alter->set, strcmp(column, "owner") == 0 ?
+						   "CAST(pg_catalog.quote_ident(CURRENT_USER) AS pg_catalog.regrole)" : "DEFAULT");
 }
 
 /* Columns and lookups are one column of the table. */

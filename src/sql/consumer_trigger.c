@@ -109,20 +109,20 @@ require_usable_owner(Oid owner)
 
 /* Fills owner and home; returns whether the row belongs to this database. */
 static bool
-check_identity(DjkCatalogRow *row, TriggerData *trigdata)
+check_identity(DjkCatalogRow *row, const DjkCatalogRow *old)
 {
 	bool		isnull;
-	Oid			owner = DatumGetObjectId(djk_catalog_row_get(row, "owner", &isnull));
+	Oid			owner;
 	Datum		home_datum;
 	DjkHome		home;
 	DjkIdentity identity;
 	bool		is_home;
 
-	if (isnull)
-	{
-		owner = GetUserId();
-		djk_catalog_row_set(row, "owner", ObjectIdGetDatum(owner), false);
-	}
+	/* '-' is what a regrole is without a role. */
+	if (DatumGetObjectId(djk_catalog_row_get(row, "owner", &isnull)) == InvalidOid)
+		djk_catalog_row_set(row, "owner", (Datum) 0, true);
+	djk_catalog_row_fill(row, old, "owner", ObjectIdGetDatum(GetUserId()));
+	owner = DatumGetObjectId(djk_catalog_row_get(row, "owner", &isnull));
 	require_member(owner);
 
 	djk_catalog_enter(&identity);
@@ -141,13 +141,11 @@ check_identity(DjkCatalogRow *row, TriggerData *trigdata)
 	else
 		is_home = memcmp(DatumGetUUIDP(home_datum), &home.id, sizeof(pg_uuid_t)) == 0;
 
-	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	if (old != NULL)
 	{
-		DjkCatalogRow old = {trigdata->tg_trigtuple, row->desc, row->what};
-		bool		old_null;
-		Datum		old_home = djk_catalog_row_get(&old, "home", &old_null);
+		Datum		old_home = djk_catalog_row_get(old, "home", &isnull);
 
-		require_member(DatumGetObjectId(djk_catalog_row_get(&old, "owner", &old_null)));
+		require_member(DatumGetObjectId(djk_catalog_row_get(old, "owner", &isnull)));
 		home_datum = djk_catalog_row_get(row, "home", &isnull);
 		if (memcmp(DatumGetUUIDP(home_datum), DatumGetUUIDP(old_home), sizeof(pg_uuid_t)) != 0)
 			ereport(ERROR,
@@ -179,7 +177,7 @@ check_group(DjkCatalogRow *row)
 	char	   *other = NULL;
 
 	djk_catalog_enter(&identity);
-	if (group == NULL)
+	if (group == NULL || group[0] == '\0')
 	{
 		DjkHome		home;
 		char		prefix[9];
@@ -196,13 +194,14 @@ check_group(DjkCatalogRow *row)
 		other = djk_row_text(0, 1, context);
 	group = MemoryContextStrdup(context, group);
 	djk_catalog_leave(&identity);
+	djk_catalog_look_at("group_id");
 
 	if (other != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("consumer \"%s\" is in group \"%s\" already", other, group),
 				 errhint("Raise workers of that consumer, or name another group_id.")));
-	if (group[0] == '\0' || strlen(group) > GROUP_ID_MAX)
+	if (strlen(group) > GROUP_ID_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("group_id of a consumer has 1 to %d bytes", GROUP_ID_MAX)));
@@ -402,18 +401,15 @@ tell_enabled(const DjkCatalogRow *old, const DjkCatalogRow *row)
 	djk_catalog_leave(&identity);
 }
 
-Datum
-djkafka_consumer_validate(PG_FUNCTION_ARGS)
+static Datum
+validate(TriggerData *trigdata)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	DjkCatalogRow row;
-	DjkCatalogRow old;
-	bool		is_update;
+	DjkCatalogRow old_row;
+	DjkCatalogRow *old = NULL;
 	bool		is_home;
 	bool		isnull;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "djkafka_consumer_validate must be called as a trigger");
 	row = djk_catalog_row_new(trigdata, "consumer");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
@@ -430,15 +426,21 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 		return PointerGetDatum(row.tuple);
 	}
 
+	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
+	{
+		old_row = (DjkCatalogRow) {trigdata->tg_trigtuple, row.desc, row.what};
+		old = &old_row;
+	}
+	djk_catalog_row_empty_is_null(&row);
+	djk_catalog_row_fill_times(&row, old);
+	djk_catalog_row_fill(&row, old, "revision", Int64GetDatum(1));
 	check_name(&row);
 	check_values(&row);
 	djk_catalog_row_set_text(&row, "start_from",
 							 djk_start_at_normalize(djk_catalog_row_require_text(&row, "start_from"), "start_from", false));
-	is_home = check_identity(&row, trigdata);
-	is_update = TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event);
-	old = (DjkCatalogRow) {trigdata->tg_trigtuple, row.desc, row.what};
-	if (is_update)
-		require_same_id(&row, &old);
+	is_home = check_identity(&row, old);
+	if (old != NULL)
+		require_same_id(&row, old);
 	check_options(&row, is_home);
 	if (is_home)
 	{
@@ -449,14 +451,21 @@ djkafka_consumer_validate(PG_FUNCTION_ARGS)
 	}
 	check_group(&row);
 
-	if (is_update)
+	if (old != NULL)
 	{
 		djk_catalog_row_set(&row, "revision",
-							Int64GetDatum(DatumGetInt64(djk_catalog_row_get(&old, "revision", &isnull)) + 1), false);
-		djk_catalog_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
-		tell_enabled(&old, &row);
+							Int64GetDatum(DatumGetInt64(djk_catalog_row_get(old, "revision", &isnull)) + 1), false);
+		tell_enabled(old, &row);
 	}
 	return PointerGetDatum(row.tuple);
+}
+
+Datum
+djkafka_consumer_validate(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_consumer_validate must be called as a trigger");
+	return djk_catalog_validate((TriggerData *) fcinfo->context, validate);
 }
 
 Datum

@@ -81,8 +81,8 @@ default_topic(Oid relation)
 static void
 check_topic(DjkCatalogRow *row, Oid relation)
 {
-	char	   *topic = djk_catalog_row_text(row, "topic");
 	bool		is_outbox = strcmp(djk_catalog_row_require_text(row, "shape"), "outbox") == 0;
+	char	   *topic = djk_catalog_row_text(row, "topic");
 
 	if (topic == NULL && is_outbox)
 		ereport(ERROR,
@@ -246,12 +246,14 @@ check_deeply(const DjkCatalogRow *row, Oid relation)
 	Relation	rel = relation_open(relation, AccessShareLock);
 
 	/* From here on it stays whose it is. */
+	djk_catalog_look_at("relation");
 	(void) require_owner(relation);
 	require_table(rel);
 	djk_publication_fill(row, &publication);
 	/* PostgreSQL would cut them, and two might then be one. */
 	for (int i = 0; i < publication.ncolumns; i++)
 		djk_catalog_row_check_name(row, "columns", publication.column_names[i]);
+	djk_catalog_look_at("server");
 	djk_connection_require_kept(publication.server, rel->rd_rel->relowner);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_publish_check(&publication, rel);
@@ -259,17 +261,14 @@ check_deeply(const DjkCatalogRow *row, Oid relation)
 	relation_close(rel, NoLock);
 }
 
-Datum
-djkafka_publication_validate(PG_FUNCTION_ARGS)
+static Datum
+validate(TriggerData *trigdata)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	DjkCatalogRow row;
 	Oid			relation;
 	bool		exists;
 	bool		is_home;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "djkafka_publication_validate must be called as a trigger");
 	row = djk_catalog_row_new(trigdata, "publication");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
@@ -277,13 +276,16 @@ djkafka_publication_validate(PG_FUNCTION_ARGS)
 	exists = require_owner(relation);
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 		return PointerGetDatum(row.tuple);
+	djk_catalog_row_empty_is_null(&row);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		DjkCatalogRow old = {trigdata->tg_trigtuple, row.desc, row.what};
 
 		(void) require_owner(require_relation(&old));
-		djk_catalog_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+		djk_catalog_row_fill_times(&row, &old);
 	}
+	else
+		djk_catalog_row_fill_times(&row, NULL);
 	if (djk_catalog_row_text(&row, "search_path") == NULL)
 		djk_catalog_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
 	is_home = check_home(&row);
@@ -295,6 +297,14 @@ djkafka_publication_validate(PG_FUNCTION_ARGS)
 	if (is_home || TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 		check_deeply(&row, relation);
 	return PointerGetDatum(row.tuple);
+}
+
+Datum
+djkafka_publication_validate(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_publication_validate must be called as a trigger");
+	return djk_catalog_validate((TriggerData *) fcinfo->context, validate);
 }
 
 /* ---------- after a change ---------- */

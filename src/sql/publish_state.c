@@ -322,6 +322,7 @@ djk_publish_plan(DjkPublishState *state, Relation rel, DjkPublishEvent event, bo
 		return *kept;
 	djk_publish_table_init(&table, state->row, rel, state->partitions);
 	table.read_back |= outdated && table.can_read_back;
+	djk_catalog_look_at(state->row->filter != NULL ? "filter" : state->row->ncolumns > 0 ? "columns" : "relation");
 	plan = djk_publish_prepare(djk_publish_sql(&table, event, true, true), 0, NULL);
 	if (state->row->delete_rows && state->delete_plan == NULL)
 	{
@@ -342,9 +343,18 @@ djk_publish_check(const DjkPublicationRow *row, Relation rel)
 {
 	/* TRUNCATE and a snapshot evaluate nothing else, and only they may not read the table. */
 	static const DjkPublishEvent events[] = {DJK_PUBLISH_INSERT, DJK_PUBLISH_UPDATE, DJK_PUBLISH_DELETE};
-	DjkPublishState *state = create_state(rel, CurrentMemoryContext);
+	DjkPublishState *state;
 	DjkPublishIdentity identity;
 
+	/* They are one query: what is wrong without the filter is not the filter's. */
+	if (row->filter != NULL && row->ncolumns > 0)
+	{
+		DjkPublicationRow unfiltered = *row;
+
+		unfiltered.filter = NULL;
+		djk_publish_check(&unfiltered, rel);
+	}
+	state = create_state(rel, CurrentMemoryContext);
 	fill_state(state, row, rel);
 	djk_publish_enter(state, &identity);
 	djk_publish_register(state, NULL, NULL);

@@ -120,11 +120,13 @@ require_key(DjkPublishTable *table)
 {
 	const char *name = RelationGetRelationName(table->rel);
 
+	djk_catalog_look_at("key_columns");
 	if (table->nkeys == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_TABLE_DEFINITION),
 				 errmsg("\"%s\" has no primary key", name),
 				 errhint("Name the columns that identify a row with key_columns => ARRAY[...].")));
+	djk_catalog_look_at(table->row->key_is_text && table->nkeys > 1 ? "key_format" : "key_columns");
 	if (table->row->key_is_text && table->nkeys > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -159,6 +161,7 @@ require_key(DjkPublishTable *table)
 static void
 require_columns(Relation rel, const char *what, char *const *names, int n)
 {
+	djk_catalog_look_at(what);
 	for (int i = 0; i < n; i++)
 	{
 		if (djk_publish_find_column(rel, names[i]) == NULL)
@@ -236,6 +239,7 @@ require_outbox_columns(Relation rel)
 {
 	static const char *const names[] = {"id", "aggregatetype", "aggregateid", "type", "payload"};
 
+	djk_catalog_look_at("relation");
 	for (int i = 0; i < lengthof(names); i++)
 	{
 		if (djk_publish_find_column(rel, names[i]) == NULL)

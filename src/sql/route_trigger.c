@@ -165,8 +165,8 @@ check_words(const DjkCatalogRow *row)
 	static const char *const unknown_fields[] = {"ignore", "ignore_all", "error", NULL};
 	static const char *const types[] = {"strict", "postgres", NULL};
 	static const char *const invalid_text[] = {"error", "replace", NULL};
-	const char *format = djk_catalog_row_require_text(row, "format");
 	const char *zone = djk_catalog_row_require_text(row, "time_zone");
+	const char *format = djk_catalog_row_require_text(row, "format");
 	char	   *word;
 
 	if (djk_codec_find(format) == NULL)
@@ -186,6 +186,7 @@ check_words(const DjkCatalogRow *row)
 	if ((word = djk_catalog_row_text(row, "notify")) != NULL)
 		(void) djk_notify_parse(word);
 	(void) djk_catalog_row_require_text(row, "route_order");
+	djk_catalog_look_at("time_zone");
 	if (strcmp(zone, DJK_TIME_ZONE_ERROR) != 0 && pg_tzset(zone) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -203,12 +204,15 @@ check_remember_deleted(const DjkCatalogRow *row)
 {
 	static const Interval none = {0};
 	bool		isnull;
+	bool		is_used;
 	Datum		interval = djk_catalog_row_get(row, "remember_deleted", &isnull);
 
 	if (isnull)
 		return;
-	if (djk_catalog_row_text(row, "version_column") == NULL ||
-		strcmp(djk_catalog_row_require_text(row, "operation"), "mirror") != 0)
+	is_used = djk_catalog_row_text(row, "version_column") != NULL &&
+		strcmp(djk_catalog_row_require_text(row, "operation"), "mirror") == 0;
+	djk_catalog_look_at("remember_deleted");
+	if (!is_used)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("remember_deleted needs operation \"mirror\" and a version_column"),
@@ -414,27 +418,27 @@ check_shape(const DjkRouteRow *route)
 	char	  **names;
 	List	   *schemas;
 
+	djk_catalog_look_at("search_path");
 	if (!SplitIdentifierString(pstrdup(route->search_path), ',', &schemas))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("invalid search_path of a route: \"%s\"", route->search_path),
 				 errhint("Write names of schemas with commas between them.")));
+	djk_catalog_look_at("time_unit");
 	(void) djk_route_timed_columns(route, &names);
+	djk_catalog_look_at("renamed");
 	(void) djk_renamed_parse(route->renamed);
 }
 
-Datum
-djkafka_route_validate(PG_FUNCTION_ARGS)
+static Datum
+validate(TriggerData *trigdata)
 {
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	DjkCatalogRow row;
 	ConsumerFacts consumer;
 	DjkRouteRow route;
 	bool		isnull;
 	int64		consumer_id;
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "djkafka_route_validate must be called as a trigger");
 	row = djk_catalog_row_new(trigdata, "route");
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
@@ -445,14 +449,17 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 	djk_require_consumer_owner(consumer.owner);
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 		return PointerGetDatum(row.tuple);
+	djk_catalog_row_empty_is_null(&row);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		DjkCatalogRow old = {trigdata->tg_trigtuple, row.desc, row.what};
 
 		djk_require_consumer_owner(load_consumer(DatumGetInt64(djk_catalog_row_get(&old, "consumer_id", &isnull))).owner);
-		djk_catalog_row_set(&row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
+		djk_catalog_row_fill_times(&row, &old);
 		forget_renamed(&row, &old);
 	}
+	else
+		djk_catalog_row_fill_times(&row, NULL);
 
 	if (djk_catalog_row_text(&row, "search_path") == NULL)
 		djk_catalog_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
@@ -471,6 +478,14 @@ djkafka_route_validate(PG_FUNCTION_ARGS)
 		check_trust(&row, consumer.owner);
 	}
 	return PointerGetDatum(row.tuple);
+}
+
+Datum
+djkafka_route_validate(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_route_validate must be called as a trigger");
+	return djk_catalog_validate((TriggerData *) fcinfo->context, validate);
 }
 
 /* ---------- after a change ---------- */

@@ -8,6 +8,7 @@
 #include "state/row.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -15,7 +16,61 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
+
+/* What is wrong in a row is mostly in the column that was read last. */
+static const char *looked_at = NULL;
+
+void
+djk_catalog_look_at(const char *column)
+{
+	looked_at = column;
+}
+
+/* As the error that was caught, with the names of the table and its column. */
+pg_noreturn static void
+rethrow(Relation rel, const char *column, MemoryContext context)
+{
+	ErrorData  *error;
+
+	MemoryContextSwitchTo(context);
+	error = CopyErrorData();
+	FlushErrorState();
+	if (column != NULL && error->column_name == NULL &&
+		ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_OPERATOR_INTERVENTION)
+	{
+		error->schema_name = get_namespace_name(RelationGetNamespace(rel));
+		error->table_name = pstrdup(RelationGetRelationName(rel));
+		error->column_name = pstrdup(column);
+	}
+	ReThrowError(error);
+}
+
+Datum
+djk_catalog_validate(TriggerData *trigdata, Datum (*validate) (TriggerData *trigdata))
+{
+	MemoryContext context = CurrentMemoryContext;
+	const char *outer = looked_at;
+	Datum		result;
+
+	looked_at = NULL;
+	PG_TRY();
+	{
+		result = validate(trigdata);
+	}
+	PG_CATCH();
+	{
+		const char *column = looked_at;
+
+		looked_at = outer;
+		rethrow(trigdata->tg_relation, column, context);
+	}
+	PG_END_TRY();
+	looked_at = outer;
+	return result;
+}
 
 DjkCatalogRow
 djk_catalog_row_new(TriggerData *trigdata, const char *what)
@@ -47,12 +102,14 @@ column_number(const DjkCatalogRow *row, const char *column)
 Datum
 djk_catalog_row_get(const DjkCatalogRow *row, const char *column, bool *isnull)
 {
+	looked_at = column;
 	return heap_getattr(row->tuple, column_number(row, column), row->desc, isnull);
 }
 
 char *
 djk_catalog_row_text(const DjkCatalogRow *row, const char *column)
 {
+	looked_at = column;
 	return SPI_getvalue(row->tuple, row->desc, column_number(row, column));
 }
 
@@ -225,4 +282,45 @@ void
 djk_catalog_row_set_text(DjkCatalogRow *row, const char *column, const char *value)
 {
 	djk_catalog_row_set(row, column, value ? CStringGetTextDatum(value) : (Datum) 0, value == NULL);
+}
+
+/* ---------- rows of forms ---------- */
+
+void
+djk_catalog_row_empty_is_null(DjkCatalogRow *row)
+{
+	for (int i = 0; i < row->desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(row->desc, i);
+		bool		isnull;
+		Datum		value;
+
+		if (att->attisdropped || att->attnotnull || att->atttypid != TEXTOID)
+			continue;
+		value = heap_getattr(row->tuple, att->attnum, row->desc, &isnull);
+		if (!isnull && VARSIZE_ANY_EXHDR(PG_DETOAST_DATUM_PACKED(value)) == 0)
+			djk_catalog_row_set(row, NameStr(att->attname), (Datum) 0, true);
+	}
+}
+
+void
+djk_catalog_row_fill(DjkCatalogRow *row, const DjkCatalogRow *old, const char *column, Datum value)
+{
+	bool		isnull;
+
+	(void) djk_catalog_row_get(row, column, &isnull);
+	if (!isnull)
+		return;
+	if (old != NULL)
+		value = djk_catalog_row_get(old, column, &isnull);
+	djk_catalog_row_set(row, column, value, false);
+}
+
+void
+djk_catalog_row_fill_times(DjkCatalogRow *row, const DjkCatalogRow *old)
+{
+	djk_catalog_row_fill(row, old, "created_at", TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+	djk_catalog_row_fill(row, NULL, "updated_at", TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()));
+	if (old != NULL)
+		djk_catalog_row_set(row, "updated_at", TimestampTzGetDatum(GetCurrentTimestamp()), false);
 }

@@ -48,6 +48,21 @@ extern double djk_catalog_row_seconds(const DjkCatalogRow *row, const char *colu
 /* ERROR unless null or within the bounds */
 extern void djk_catalog_row_check_int(const DjkCatalogRow *row, const char *column, int min, int max);
 
+/*
+ * What a trigger checks of a row: errors get the name of the column that was read
+ * last of any row, or of the one that was said to be looked at.
+ */
+extern Datum djk_catalog_validate(TriggerData *trigdata, Datum (*validate) (TriggerData *trigdata));
+extern void djk_catalog_look_at(const char *column);
+
+/*
+ * Rows as forms write them: an empty text is null where the column may be that, and
+ * what is null but must not be is as before, or that value.
+ */
+extern void djk_catalog_row_empty_is_null(DjkCatalogRow *row);
+extern void djk_catalog_row_fill(DjkCatalogRow *row, const DjkCatalogRow *old, const char *column, Datum value);
+extern void djk_catalog_row_fill_times(DjkCatalogRow *row, const DjkCatalogRow *old);
+
 extern void djk_catalog_row_set(DjkCatalogRow *row, const char *column, Datum value, bool isnull);
 extern void djk_catalog_row_set_text(DjkCatalogRow *row, const char *column, const char *value);
 

@@ -37,7 +37,6 @@ SELECT refused($$UPDATE djkafka_consumer SET name = 'all' WHERE name = 'orm'$$);
 
 -- groups: one consumer each, for a connection
 SELECT refused($$SELECT djkafka_create_consumer('other', group_id => 'a-group')$$);
-SELECT refused($$SELECT djkafka_create_consumer('other', group_id => '')$$);
 SELECT refused(format('SELECT djkafka_create_consumer(''other'', group_id => %L)', repeat('g', 256)));
 SELECT refused($$UPDATE djkafka_consumer SET group_id = 'a-group' WHERE name = 'orm'$$);
 

@@ -265,6 +265,57 @@ def test_orm_creates_edits_and_removes(project: Project, plain_db: Database, kaf
     assert plain_db.value("SELECT count(*) FROM djkafka_route WHERE topic LIKE %s", f"%{topic}%") == 0
 
 
+FORMS = """
+from django import forms
+from django.db import DatabaseError, transaction
+
+class ConsumerForm(forms.ModelForm):
+    class Meta:
+        model = Consumer
+        exclude = ["home"]
+
+class RouteForm(forms.ModelForm):
+    class Meta:
+        model = Route
+        fields = ["consumer", "topic", "target", "handler", "operation", "format", "key_format", "route_order", "filter", "deleted_field", "search_path"]
+
+def fill(form_class, instance=None, **changes):
+    form = form_class(instance=instance)
+    data = {name: "" if value is None else value for name, value in
+            {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}.items()}
+    form = form_class({**data, "options": "{}", **changes}, instance=instance)
+    assert form.is_valid(), form.errors
+    try:
+        with transaction.atomic():
+            return form.save()
+    except DatabaseError as error:
+        diag = error.__cause__.diag
+        form.add_error(diag.column_name if diag.column_name in form.fields else None, diag.message_primary)
+        return dict(form.errors)
+
+"""
+
+
+def test_forms(project: Project, plain_db: Database) -> None:
+    """What an admin leaves empty is filled in, or null; what is wrong is shown at its field."""
+    errors = project.orm(
+        FORMS
+        + """
+consumer = fill(ConsumerForm, name="forms", enabled="on")
+consumer.refresh_from_db()
+route = fill(RouteForm, consumer=consumer.pk, topic="forms", target="shop_customer", deleted_field="")
+answer([fill(ConsumerForm, consumer, workers=0), fill(ConsumerForm, consumer, group_id="x" * 300), fill(RouteForm, route, topic="a b"),
+        fill(RouteForm, route, filter="nothing"), fill(RouteForm, route, target="", handler="no(jsonb)"), fill(RouteForm, route, deleted_field="", filter="true") == route])
+"""
+    )
+    assert [sorted(found) for found in errors[:-1]] == [["workers"], ["group_id"], ["topic"], ["filter"], ["handler"]], errors
+    assert errors[-1] is True
+    consumer = "SELECT owner::text, server, group_id ~ '-forms$', revision > 1 FROM djkafka_consumer WHERE name = 'forms'"
+    assert plain_db.query(consumer) == [(plain_db.owner, None, True, True)]
+    route = "SELECT handler, filter, deleted_field, created_at IS NOT NULL FROM djkafka_route WHERE topic = 'forms'"
+    assert plain_db.query(route) == [(None, "true", None, True)]
+
+
 @pytest.mark.parametrize("options", [(), ("--parallel", "2")], ids=["one-process", "parallel"])
 def test_manage_py_test(project: Project, plain_db: Database, kafka: Client, options: tuple[str, ...]) -> None:
     """The project's own tests, beside running workers, which see nothing of them."""

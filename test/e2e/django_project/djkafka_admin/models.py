@@ -7,10 +7,10 @@ from django.db import models
 class Consumer(models.Model):
     name = models.TextField(unique=True)
     # Filled by the database where they are left out.
-    owner = models.TextField(null=True)
-    home = models.UUIDField(null=True)
-    group_id = models.TextField(null=True)
-    server = models.TextField(null=True)
+    owner = models.CharField(max_length=63, null=True, blank=True)
+    home = models.UUIDField(null=True, blank=True)
+    group_id = models.TextField(null=True, blank=True)
+    server = models.TextField(null=True, blank=True)
     workers = models.IntegerField(default=1)
     assignment = models.TextField(default="range")
     start_from = models.TextField(default="earliest")
@@ -28,8 +28,8 @@ class Route(models.Model):
     consumer = models.ForeignKey(Consumer, on_delete=models.CASCADE, related_name="routes")
     topic = models.TextField()
     route_order = models.IntegerField(default=0)
-    target = models.TextField(null=True)
-    handler = models.TextField(null=True)
+    target = models.CharField(max_length=200, null=True, blank=True)
+    handler = models.TextField(null=True, blank=True)
     operation = models.TextField(default="mirror")
     format = models.TextField(default="json")
     key_format = models.TextField(default="auto")
@@ -37,9 +37,9 @@ class Route(models.Model):
     columns = models.JSONField(null=True)
     include = ArrayField(models.TextField(), null=True)
     exclude = ArrayField(models.TextField(), null=True)
-    filter = models.TextField(null=True)
-    deleted_field = models.TextField(null=True, default="__deleted")
-    search_path = models.TextField(null=True)
+    filter = models.TextField(null=True, blank=True)
+    deleted_field = models.TextField(null=True, blank=True, default="__deleted")
+    search_path = models.TextField(null=True, blank=True)
 
     class Meta:
         managed = False
