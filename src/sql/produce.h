@@ -69,4 +69,7 @@ extern struct varlena *djk_payload_bytes(DjkPayload *payload, Datum value);
  */
 extern Size djk_produce_headers(DjkOutboxMessage *message, Datum jsonb);
 
+/* Before the row of a server is asked for: has it made, if it can be, so that nobody has to wait for us. */
+extern void djk_produce_make_row(const char *server);
+
 #endif							/* DJK_SQL_PRODUCE_H */

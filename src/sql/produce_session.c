@@ -254,6 +254,7 @@ static void
 require_row(DjkProduceServer *server)
 {
 	server_table = djk_catalog_table("djkafka_outbox_server");
+	djk_produce_make_row(server->name);
 	if (djk_outbox_require_server(server->name))
 		djk_wake_at_commit();
 	server->has_row = true;

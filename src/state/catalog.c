@@ -18,6 +18,7 @@
 #include "access/genam.h"
 #include "access/htup_details.h"
 #include "access/table.h"
+#include "access/xact.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -38,9 +39,9 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
-/* The row of pg_extension; false if it is gone. */
+/* The row of pg_extension, and who wrote it; false if it is gone. */
 static bool
-read_extension(Oid oid, FormData_pg_extension *form)
+read_extension(Oid oid, FormData_pg_extension *form, TransactionId *xid)
 {
 	Relation	rel = table_open(ExtensionRelationId, AccessShareLock);
 	SysScanDesc scan;
@@ -54,7 +55,10 @@ read_extension(Oid oid, FormData_pg_extension *form)
 	tuple = systable_getnext(scan);
 	found = HeapTupleIsValid(tuple);
 	if (found)
+	{
 		*form = *(Form_pg_extension) GETSTRUCT(tuple);
+		*xid = HeapTupleHeaderGetXmin(tuple->t_data);
+	}
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);
 	return found;
@@ -65,10 +69,11 @@ djk_catalog_find(Oid *extension, Oid *schema)
 {
 	Oid			oid = get_extension_oid(DJK_EXTENSION_NAME, true);
 	FormData_pg_extension form;
+	TransactionId xid;
 
 	*extension = oid;
 	*schema = InvalidOid;
-	if (!OidIsValid(oid) || !read_extension(oid, &form))
+	if (!OidIsValid(oid) || !read_extension(oid, &form, &xid))
 		return false;
 	*schema = form.extnamespace;
 	return true;
@@ -78,8 +83,19 @@ Oid
 djk_catalog_extension_owner(Oid extension)
 {
 	FormData_pg_extension form;
+	TransactionId xid;
 
-	return read_extension(extension, &form) ? form.extowner : InvalidOid;
+	return read_extension(extension, &form, &xid) ? form.extowner : InvalidOid;
+}
+
+bool
+djk_catalog_is_own(void)
+{
+	FormData_pg_extension form;
+	TransactionId xid;
+	Oid			oid = get_extension_oid(DJK_EXTENSION_NAME, true);
+
+	return OidIsValid(oid) && read_extension(oid, &form, &xid) && TransactionIdIsCurrentTransactionId(xid);
 }
 
 /*

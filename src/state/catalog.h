@@ -38,6 +38,8 @@ extern Oid	djk_table_owner(Oid table);
 
 /* OIDs of the extension and its schema; false if it is not installed. */
 extern bool djk_catalog_find(Oid *extension, Oid *schema);
+/* Whether the extension was made by the current transaction. */
+extern bool djk_catalog_is_own(void);
 /* Whose they are. */
 extern Oid	djk_catalog_extension_owner(Oid extension);
 extern Oid	djk_schema_owner(Oid schema);

@@ -226,6 +226,17 @@ extern DjkOutboxSummary *djk_outbox_list(int *count, MemoryContext context);
 
 /* --- what a session asks; each enters the catalog itself --- */
 
+/* What the process is told that makes a server's row. */
+typedef struct DjkOutboxRowArgs
+{
+	Oid			database;
+	bool		is_settings;
+	char		server[NAMEDATALEN];
+} DjkOutboxRowArgs;
+
+/* Whether the server has a row, as of now. */
+extern bool djk_outbox_is_known(const char *server);
+
 /*
  * Makes sure that the server has its row in djkafka_outbox_server; true if
  * this transaction made it.  Waits for another transaction that is making it.

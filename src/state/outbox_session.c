@@ -117,6 +117,18 @@ require_nothing_waits(const char *server, uint64 oldest)
 }
 
 bool
+djk_outbox_is_known(const char *server)
+{
+	DjkIdentity identity;
+	bool		known;
+
+	djk_catalog_enter(&identity);
+	known = has_server(server);
+	djk_catalog_leave(&identity);
+	return known;
+}
+
+bool
 djk_outbox_require_server(const char *server)
 {
 	DjkIdentity identity;

@@ -158,7 +158,7 @@ SELECT djkafka_produce('s', 'never') IS NOT NULL;
 ROLLBACK;
 SELECT count(*) FROM produced WHERE topic = 's';
 
--- a server's row that is rolled back with its transaction is made again
+-- a server's row is there whether the transaction that was the first commits or not
 CREATE SERVER produce_again FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
 BEGIN;
 SELECT djkafka_produce('s', 'never', server => 'produce_again') IS NOT NULL;
@@ -171,6 +171,11 @@ CREATE SERVER produce_prepared FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_s
 BEGIN;
 SELECT djkafka_produce('p', 'rolled back', server => 'produce_prepared') IS NOT NULL;
 PREPARE TRANSACTION 'produce_1';
+-- nobody waits for it who produces for the server
+BEGIN;
+SET LOCAL lock_timeout = '100ms';
+SELECT djkafka_produce('p', 'beside it', server => 'produce_prepared') IS NOT NULL;
+ROLLBACK;
 SET lock_timeout = '100ms';
 DELETE FROM djkafka_outbox_server WHERE server = 'none'; -- waits for it
 RESET lock_timeout;
