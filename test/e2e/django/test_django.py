@@ -280,6 +280,7 @@ class RouteForm(forms.ModelForm):
         fields = ["consumer", "topic", "target", "handler", "operation", "format", "key_format", "route_order", "filter", "deleted_field", "search_path"]
 
 def fill(form_class, instance=None, **changes):
+    instance = instance and type(instance).objects.get(pk=instance.pk)
     form = form_class(instance=instance)
     data = {name: "" if value is None else value for name, value in
             {name: form.get_initial_for_field(field, name) for name, field in form.fields.items()}.items()}

@@ -15,7 +15,7 @@ class Consumer(models.Model):
     assignment = models.TextField(default="range")
     start_from = models.TextField(default="earliest")
     enabled = models.BooleanField(default=True)
-    options = models.JSONField(default=dict)
+    options = models.JSONField(default=dict, blank=True)
     on_error = models.TextField(default="dead_letter")
     notify = models.TextField(default="off")
 
