@@ -93,7 +93,6 @@ SELECT dead_letters();
 -- what it may be
 CREATE FUNCTION try(root text, more text = '') RETURNS text LANGUAGE sql AS
     $$ SELECT refused(format('UPDATE djkafka_route SET root = %L%s', root, more)) $$;
-SELECT try('');
 SELECT try('a..b');
 SELECT try('.a');
 SELECT try('a.');
@@ -218,7 +217,6 @@ SELECT give('[{"value": {"id": 4, "t": "(nicht geändert)", "x": "__debezium_una
 UPDATE djkafka_route SET unchanged_value = NULL;
 SELECT give('[{"value": {"id": 5, "t": "__debezium_unavailable_value", "j": "(nicht geändert)"}}]');
 SELECT id, t, x, b, ia, j FROM document WHERE id IN (4, 5) ORDER BY id;
-SELECT refused($$UPDATE djkafka_route SET unchanged_value = ''$$);
 SELECT djkafka_drop_consumer('default');
 
 RESET search_path;

@@ -132,7 +132,7 @@ def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> Non
         if "id" in values:
             values["id"] = route
         if name == "djkafka_alter_consumer":
-            values["name"] = "default"
+            values |= {"name": "default", "group_id": None}
         if name == "djkafka_dead_letter_retry":
             values["id"] = plain_db.value(
                 "INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, \"offset\", value, sqlstate, message)"
