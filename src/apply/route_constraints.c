@@ -12,6 +12,7 @@
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "base/compat.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
@@ -29,6 +30,9 @@
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
+
+/* Bytes of a row that every kind of index takes. */
+#define INDEX_ROW_SAFE		(BLCKSZ / 4)
 
 static DjkColumn *
 column_by_name(DjkRouteState *state, const char *name)
@@ -196,8 +200,29 @@ constrain_by_references(DjkRouteState *state, Relation rel)
 }
 
 /*
- * Expressions of an index may refuse a row.  What is unique at the end of each
- * statement lets rows pass together that it refuses one by one.
+ * An index refuses what does not fit a third of a page, of whatever kind it is;
+ * some of it is compressed before.
+ */
+static void
+constrain_by_size(DjkRouteState *state, Relation rel, const FormData_pg_index *index)
+{
+	int			limit = INDEX_ROW_SAFE / index->indnatts;
+
+	for (int i = 0; i < index->indnatts; i++)
+	{
+		AttrNumber	attnum = index->indkey.values[i];
+		DjkColumn  *column = attnum > 0 ?
+			column_by_name(state, NameStr(TupleDescAttr(RelationGetDescr(rel), attnum - 1)->attname)) : NULL;
+
+		if (column != NULL && (column->index_limit == 0 || column->index_limit > limit))
+			column->index_limit = limit;
+	}
+}
+
+/*
+ * Expressions of an index may refuse a row, and any index a large value.  What is
+ * unique at the end of each statement lets rows pass together that it refuses one
+ * by one.
  */
 static void
 constrain_by_indexes(DjkRouteState *state, Relation rel)
@@ -211,6 +236,7 @@ constrain_by_indexes(DjkRouteState *state, Relation rel)
 
 		if (RelationGetIndexExpressions(index) != NIL || RelationGetIndexPredicate(index) != NIL)
 			constrain(state, rel, InvalidAttrNumber);
+		constrain_by_size(state, rel, index->rd_index);
 		if (!index->rd_index->indimmediate)
 			state->alone |= !is_deferred(get_index_constraint(RelationGetRelid(index)));
 		index_close(index, AccessShareLock);
@@ -378,7 +404,7 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 	}
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
 		constrain_by_check(state, rel, constr->check[i].ccbin);
-	if (rel->rd_rel->relrowsecurity || (constr != NULL && constr->has_generated_stored))
+	if (rel->rd_rel->relrowsecurity || (constr != NULL && DJK_HAS_GENERATED(constr)))
 		constrain(state, rel, InvalidAttrNumber);
 	look_by_policies(state, rel);
 	constrain_by_references(state, rel);

@@ -83,6 +83,7 @@ typedef struct DjkColumn
 	bool		always_identity;	/* needs OVERRIDING SYSTEM VALUE, cannot be updated */
 	bool		not_null;
 	bool		constrained;	/* a value may be refused when it is written */
+	int			index_limit;	/* … and one of more bytes by an index; 0: it is in none */
 	bool		counting_default;	/* its default differs from row to row */
 	bool		constant_default;	/* its default is known: */
 	bool		default_is_null;

@@ -18,6 +18,7 @@
  */
 #include "apply/table.h"
 
+#include "access/detoast.h"
 #include "apply/key_table.h"
 #include "apply/row.h"
 #include "apply/statement.h"
@@ -291,6 +292,28 @@ breaks_not_null(const DjkRouteState *state, const DjkRow *row)
 	return false;
 }
 
+/* Whether an index may refuse the value for its size. */
+static bool
+is_large(const DjkRouteState *state, int c, const DjkRow *row)
+{
+	const FormData_pg_attribute *att = TupleDescAttr(state->rows_desc, c);
+	int			limit = state->columns[c].index_limit;
+	Size		size;
+
+	if (limit == 0 || row->nulls[c])
+		return false;
+	size = att->attlen == -1 ? toast_raw_datum_size(row->values[c]) :
+		datumGetSize(row->values[c], att->attbyval, att->attlen);
+	return size > (Size) limit;
+}
+
+/* Whether the value that 'into' has, or lacks, counts for whether it is refused. */
+static bool
+may_be_refused(const DjkRouteState *state, int c, const DjkRow *into, bool given)
+{
+	return state->columns[c].constrained || (given && is_large(state, c, into));
+}
+
 static bool
 same_value(const DjkRouteState *state, int c, const DjkRow *a, const DjkRow *b)
 {
@@ -321,10 +344,23 @@ may_merge(const DjkRouteState *state, const DjkRow *into, const DjkRow *row)
 		/* It is inserted before it is found to be there. */
 		if (state->columns[c].insert_only && state->columns[c].not_null && row->nulls[c])
 			return false;
-		if (state->columns[c].constrained && !(given && same_value(state, c, into, row)))
+		if (may_be_refused(state, c, into, given) && !(given && same_value(state, c, into, row)))
 			return false;
 	}
 	return true;
+}
+
+static bool
+has_large(const DjkRouteState *state, const DjkRow *row)
+{
+	int			c = -1;
+
+	while ((c = bms_next_member(row->present, c)) >= 0)
+	{
+		if (is_large(state, c, row))
+			return true;
+	}
+	return false;
 }
 
 /* Whether the row, which nothing will be left of, cannot be refused. */
@@ -332,7 +368,7 @@ static bool
 may_forget(const DjkRouteState *state, const DjkRow *row)
 {
 	return !state->constrained && !state->needed_excluded && bms_is_subset(state->needed, row->present) &&
-		!breaks_not_null(state, row);
+		!breaks_not_null(state, row) && !has_large(state, row);
 }
 
 /* Later columns win, absent ones stay; key and what is for new rows alone are those that were there first. */

@@ -104,6 +104,13 @@
 	(domain_check(value, isnull, type, extra, mcxt), true)
 #endif
 
+/* 18 has generated columns that are not stored; their constraints judge a row as others do. */
+#if PG_VERSION_NUM >= 180000
+#define DJK_HAS_GENERATED(constr)	((constr)->has_generated_stored || (constr)->has_generated_virtual)
+#else
+#define DJK_HAS_GENERATED(constr)	((constr)->has_generated_stored)
+#endif
+
 /* 16 gave DecodeDateTime a place for what it could not tell. */
 #include "utils/datetime.h"
 

@@ -101,6 +101,36 @@ def test_what_is_unique_at_the_end_of_a_statement(own_cluster: Own) -> None:
     assert database.query("SELECT k, v FROM t ORDER BY k") == [("a", 1), ("b", 0)]
 
 
+# What takes no large value → what follows one; the second message of the key, or its deletion.
+INDEXES = {
+    "of one column": ("CREATE INDEX ON t (a)", {"a": "x"}),
+    "of two columns": ("CREATE INDEX ON t (b, a)", {"a": "x"}),
+    "of included columns": ("CREATE INDEX ON t (b) INCLUDE (a)", {"a": "x"}),
+    "of elements": ("CREATE INDEX ON t USING gin (c)", {"c": ["x"]}),
+    "of a row that is deleted": ("CREATE INDEX ON t (a)", None),
+    "of the key": ("", None),
+}
+
+
+@pytest.mark.parametrize("name", INDEXES)
+def test_an_index_judges_each_message(own_cluster: Own, name: str) -> None:
+    index, after = INDEXES[name]
+    database = by_worker(own_cluster)
+    database.query(f"CREATE TABLE t (k text PRIMARY KEY, a text, b text, c text[], v int); {index}")
+    database.query("SELECT djkafka_subscribe('t', 't')")
+    database.query("UPDATE djkafka_consumer SET enabled = false")
+    key = applying.LARGE if name == "of the key" else "k"
+    large: dict = {"c": [applying.LARGE]} if name == "of elements" else {"a": applying.LARGE} if index else {}
+    # What follows is merged otherwise: the last of a value that fits.
+    values = [{"v": 1, "a": "y"}, large | {"v": 2}, after, {"a": "z"}] if index else [{"v": 1}, None]
+    messages = [{"topic": "t", "key": key, "value": value} for value in values]
+    answer = database.value("SELECT djkafka_test_apply('default', ARRAY[%s])", json.dumps(messages))
+    assert answer["counts"][4] == 1, answer
+    assert database.value("SELECT sqlstate FROM djkafka_dead_letter") == "54000"
+    rows = [] if not index else [("k", "z", None if after is None else 1)]
+    assert database.query("SELECT k, a, v FROM t") == rows
+
+
 def waiting(own_cluster: Own) -> Database:
     database = by_worker(own_cluster)
     for function in applying.Waiting.FUNCTIONS:

@@ -43,12 +43,12 @@ import psycopg
 from .case import Case, Difference
 from .ddl import literal
 from .messages import make_messages
-from .shapes import make_shape
+from .shapes import LARGE, make_shape
 from .shrink import shrink
 from .waiting import Waiting
 from .ways import ByWorker, InSession, Way
 
-__all__ = ["ByWorker", "Case", "Difference", "InSession", "Waiting", "Way", "check", "literal", "write_script"]
+__all__ = ["LARGE", "ByWorker", "Case", "Difference", "InSession", "Waiting", "Way", "check", "literal", "write_script"]
 
 
 def smallest(connection: psycopg.Connection, case: Case) -> Difference:

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from .shapes import CHECKS, DEFAULTS, KEY_TYPES, Shape, has_marks, of_type
+from .shapes import CHECKS, DEFAULTS, KEY_TYPES, Shape, has_marks, of_type, stands_apart
 
 # What is no part of a shape; once for a database.
 COMMON = [
@@ -27,6 +27,10 @@ COMMON = [
     "CREATE FUNCTION raise_mark() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM marked(NEW.m); RETURN NEW; END $$",
     """CREATE FUNCTION raise_always() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   RAISE EXCEPTION 'it stays' USING ERRCODE = '23503'; END $$""",
+    """CREATE FUNCTION few() RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT count(*) < 3 FROM t); END $$""",
+    """CREATE FUNCTION few_stable() RETURNS boolean LANGUAGE plpgsql STABLE AS $$ BEGIN RETURN (SELECT count(*) < 3 FROM t); END $$""",
+    """CREATE FUNCTION how_many() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN (SELECT count(*) FROM t); END $$""",
+    """CREATE FUNCTION log_statement() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$""",
     """CREATE FUNCTION log_row() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
   INSERT INTO log (kind, target, op, old, new) SELECT 'row', TG_TABLE_NAME, TG_OP,
     CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END, CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
@@ -108,6 +112,8 @@ def special_columns(shape: Shape) -> list[str]:
         lines.append("m text" + (" CHECK (marked(m))" if "mark_check" in features else ""))
     if "skip_column" in features:
         lines.append("sk boolean")
+    if "default_reads" in features:
+        lines.append("o int DEFAULT how_many()")
     return lines + reference(shape, "self", "up", "t") + reference(shape, "parent", "p", "parent")
 
 
@@ -126,16 +132,22 @@ def constraints(shape: Shape) -> list[str]:
         lines.append(f"UNIQUE ({ints[0]}) DEFERRABLE")
     if "nulls_not_distinct" in features:
         lines.append(f"UNIQUE NULLS NOT DISTINCT ({ints[0]})")
+    if "check_reads" in features:
+        lines.append("CHECK (few())")
+    if "check_reads_stable" in features:
+        lines.append("CHECK (few_stable())")
     for column in shape["columns"]:
         if column["unique"]:
-            lines.append(f"UNIQUE ({column['name']}{', k' if is_partitioned(shape) else ''})")
+            lines.append(f"UNIQUE {'NULLS NOT DISTINCT ' * column['one_null']}({column['name']}{', k' if is_partitioned(shape) else ''})")
     return lines
 
 
 def table_sql(shape: Shape) -> list[str]:
     features, ints = shape["features"], of_type(shape, "int")
     lines = [f"{key['name']} {key['type']}" + (f" DEFAULT {key['default']}" if "default" in key else "") for key in shape["key"]]
-    lines += [column_sql(column) for column in shape["columns"]] + special_columns(shape) + constraints(shape)
+    columns = [column_sql(column) for column in shape["columns"]]
+    lines = ["gone int"] * ("dropped" in features) + (columns + lines if "key_last" in features else lines + columns)
+    lines += special_columns(shape) + constraints(shape)
     kind = " PARTITION BY HASH (k)" if "hash" in features else " PARTITION BY RANGE (k)" if "range" in features else ""
     sql = [f"CREATE TABLE t ({', '.join(lines)}){kind}"]
     if "hash" in features:
@@ -146,8 +158,20 @@ def table_sql(shape: Shape) -> list[str]:
         sql.append(f"CREATE UNIQUE INDEX ON t (lower({of_type(shape, 'text', 'varchar(3)')[0]}))")
     if "partial_unique" in features:
         sql.append(f"CREATE UNIQUE INDEX ON t ({ints[0]}) WHERE {ints[0]} > 1")
+    if "index" in features:
+        sql.append(f"CREATE INDEX ON t ({of_type(shape, 'text')[0]})")
+    if "index_of_two" in features:
+        sql.append(f"CREATE INDEX ON t ({of_type(shape, 'text')[0]}, {shape['columns'][-1]['name']})")
+    if "dropped" in features:
+        sql.append("ALTER TABLE t DROP gone")
+    if "inherits" in features:
+        sql.append("CREATE TABLE heir () INHERITS (t)")
     kids = reference(shape, "kid", "t_k", "t")
     return sql + [f"CREATE TABLE kid ({kid})" for kid in kids]
+
+
+def heir_rows(shape: Shape) -> list[str]:
+    return ["INSERT INTO heir (k) VALUES (2)", "TRUNCATE log"] * ("inherits" in shape["features"])
 
 
 def kid_rows(shape: Shape) -> list[str]:
@@ -156,10 +180,30 @@ def kid_rows(shape: Shape) -> list[str]:
     return ["INSERT INTO t (k) VALUES (3)", "INSERT INTO kid VALUES (3)", "TRUNCATE log"]
 
 
+def handler_sql(kind: str) -> list[str]:
+    """Each message is a line; the table t is counted beside it."""
+    line = "INSERT INTO u (v) SELECT to_jsonb({}) || jsonb_build_object('rows', (SELECT count(*) FROM t))"
+    bodies = {
+        "jsonb": line.format("given"),
+        "djkafka_message": line.format("given.offset"),
+        "djkafka_message[]": line.format('g."offset"') + " FROM unnest(given) WITH ORDINALITY g ORDER BY ordinality",
+    }
+    body = bodies[kind].replace("given.offset", '(given)."offset"')
+    return [
+        "CREATE TABLE u (n serial, v jsonb)",
+        f"CREATE FUNCTION take(given {kind}) RETURNS void LANGUAGE plpgsql AS $$ BEGIN {body}; END $$",
+    ]
+
+
 def second_sql(shape: Shape) -> list[str]:
     second = shape["second"]
     if not second:
         return []
+    if second["relation"] == "handler":
+        return handler_sql(second["handler"])
+    if second["relation"] == "text":
+        kind = {"text": "text", "raw": "bytea"}[second["format"]]
+        return [f'CREATE TABLE u (key {kind} PRIMARY KEY, value {kind}, "offset" bigint, n serial)']
     key = f"k {shape['key'][0]['type']} PRIMARY KEY"
     if second["relation"] == "child":
         key += " REFERENCES t"
@@ -209,6 +253,10 @@ def triggers_sql(shape: Shape) -> list[str]:
     if "mark_deferred" in features:
         made = trigger("AFTER INSERT OR UPDATE", "raise_mark()", more="DEFERRABLE INITIALLY DEFERRED")
         sql.append(made.replace("CREATE TRIGGER z", "CREATE CONSTRAINT TRIGGER zz"))
+    if "log_some" in features:
+        sql.append(trigger(f"AFTER UPDATE OF {shape['columns'][0]['name']}", "log_row()", more="").replace("EXECUTE", "WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE"))
+    if "before_statement" in features:
+        sql.append(trigger("BEFORE INSERT OR UPDATE OR DELETE", "log_statement()", each="STATEMENT"))
     if "no_delete" in features:
         last = literal(str(KEY_TYPES[shape["key"][0]["type"]][-1]))
         sql.append(trigger("BEFORE DELETE", "raise_always()", more="").replace("EXECUTE", f"WHEN (OLD.k = {last}) EXECUTE"))
@@ -217,11 +265,11 @@ def triggers_sql(shape: Shape) -> list[str]:
 
 def policies_sql(shape: Shape) -> list[str]:
     features, ints = shape["features"], of_type(shape, "int")
-    if not {"rls_delete", "rls_check"} & set(features):
+    if not {"rls_delete", "rls_check", "policy_reads"} & set(features):
         return []
     first = literal(str(KEY_TYPES[shape["key"][0]["type"]][0]))
     check = f"{ints[0]} IS DISTINCT FROM 2" if ints else f"k <> {first}"
-    check = check if "rls_check" in features else "true"
+    check = "few()" if "policy_reads" in features else check if "rls_check" in features else "true"
     return [
         "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
         "ALTER TABLE t FORCE ROW LEVEL SECURITY",
@@ -232,7 +280,24 @@ def policies_sql(shape: Shape) -> list[str]:
     ]
 
 
+def instead_sql(shape: Shape) -> list[str]:
+    names = [column["name"] for column in shape["columns"]]
+    keys = " AND ".join(f"t.{key['name']} = OLD.{key['name']}" for key in shape["key"])
+    inserted = [key["name"] for key in shape["key"]] + names
+    body = (
+        f"IF TG_OP = 'INSERT' THEN INSERT INTO t ({', '.join(inserted)}) VALUES ({', '.join(f'NEW.{name}' for name in inserted)}); RETURN NEW;"
+        f" ELSIF TG_OP = 'UPDATE' THEN UPDATE t SET {', '.join(f'{name} = NEW.{name}' for name in names)} WHERE {keys}; RETURN NEW;"
+        f" ELSE DELETE FROM t WHERE {keys}; RETURN OLD; END IF"
+    )
+    return [
+        f"CREATE FUNCTION instead() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; END $$",
+        trigger("INSTEAD OF INSERT OR UPDATE OR DELETE", "instead()", "w"),
+    ]
+
+
 def view_sql(shape: Shape) -> list[str]:
+    if "instead" in shape["features"]:
+        return ["CREATE VIEW w AS SELECT * FROM t", *instead_sql(shape)]
     if "view" in shape["features"]:
         return ["CREATE VIEW w AS SELECT * FROM t"]
     if "view_check" in shape["features"]:
@@ -258,6 +323,10 @@ def all_routes(shape: Shape) -> list[tuple[str, dict[str, Any]]]:
     second = shape["second"]
     if second:
         route = {"topic": second["topic"], "operation": second["operation"], "filter": "value->>'to' = 'u'"}
+        if second["relation"] == "handler":
+            route = {"topic": second["topic"], "filter": "value->>'to' = 'u'"}
+        if second["relation"] == "text":
+            route |= {"format": second["format"], "filter": "msg_offset % 2 = 0"}
         routes.insert(0 if second["first"] else len(routes), ("u", route))
     return routes
 
@@ -270,8 +339,11 @@ def routes_sql(shape: Shape) -> list[str]:
             # A topic has a target only once.
             topic = f"^{topic}.{{0,{number}}}$" if number else topic
             options = "".join(f", {name} => {literal(value)}" for name, value in route.items() if name != "topic")
+            to = f"'{target}'"
+            if target == "u" and shape["second"]["relation"] == "handler":
+                to = f"handler => 'take({shape['second']['handler']})'"
             sql.append(
-                f"SELECT djkafka_create_route('{consumer}', '{topic}', '{target}', route_order => {number}{options}, parent_timeout => '0')"
+                f"SELECT djkafka_create_route('{consumer}', '{topic}', {to}, route_order => {number}{options}, parent_timeout => '0')"
             )
     return sql
 
@@ -298,8 +370,8 @@ def log_sql(shape: Shape, where: str, order: str) -> str:
 def see_sql(shape: Shape) -> str:
     """A function that makes one JSON value of all that may not depend on batches."""
     ranks = "".join(f" || jsonb_build_object('{name}', rank() OVER (ORDER BY {name}))" for name in counted(shape))
-    # The detail of an error may show a number that a batch takes another one of.
-    detail = "" if counted(shape) else ", detail"
+    # The detail of an error may show a number that a batch takes another one of, or the row's place in the table.
+    detail = "" if counted(shape) or stands_apart(shape) else ", CASE WHEN sqlstate <> '54000' THEN detail END"
     parts = {
         "rows": f"(SELECT jsonb_agg(r ORDER BY r) FROM (SELECT to_jsonb(t){ranks} AS r FROM t) y)",
         "log": log_sql(shape, "kind = 'row' AND target <> 'u'", "id"),
@@ -314,6 +386,9 @@ def see_sql(shape: Shape) -> str:
     parts["poisons"] = "(SELECT count(*) FROM djkafka_dead_letter WHERE topic = 'poison')"
     if shape["second"]:
         parts["second"] = "(SELECT jsonb_agg(to_jsonb(u) ORDER BY to_jsonb(u)) FROM u)"
+        if stands_apart(shape):
+            ranked = "to_jsonb(u) || jsonb_build_object('n', rank() OVER (ORDER BY n))"
+            parts["second"] = f"(SELECT jsonb_agg(r ORDER BY r) FROM (SELECT {ranked} AS r FROM u) y)"
         parts["log_of_second"] = log_sql(shape, "target = 'u'", "id")
         if shape["second"]["relation"] == "log":
             parts["log"] = log_sql(shape, "kind = 'row'", "id")
@@ -326,9 +401,9 @@ def see_sql(shape: Shape) -> str:
 def reset_sql(shape: Shape) -> list[str]:
     """All rows are again as ddl() leaves them; one statement after the other, each committed."""
     tables = "t, u" if shape["second"] else "t"
-    return ["DELETE FROM djkafka_dead_letter", "DELETE FROM djkafka_deleted", f"TRUNCATE {tables} CASCADE", "TRUNCATE log", *kid_rows(shape)]
+    return ["DELETE FROM djkafka_dead_letter", "DELETE FROM djkafka_deleted", f"TRUNCATE {tables} CASCADE", "TRUNCATE log", *kid_rows(shape), *heir_rows(shape)]
 
 
 def ddl(shape: Shape) -> list[str]:
-    made = [table_sql, second_sql, triggers_sql, policies_sql, view_sql, routes_sql, kid_rows]
+    made = [table_sql, second_sql, triggers_sql, policies_sql, view_sql, routes_sql, kid_rows, heir_rows]
     return [statement for make in made for statement in make(shape)] + [see_sql(shape)]

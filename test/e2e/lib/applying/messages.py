@@ -4,7 +4,7 @@ import json
 import random
 from typing import Any
 
-from .shapes import KEY_TYPES, MARKS, TYPES, Shape, has_marks
+from .shapes import KEY_TYPES, LARGE, MARKS, TYPES, Shape, has_marks
 
 # A message: key (a JSON value, or None), value (None; a list of [field, value], so that a field
 # may be there twice; or a string, as it stands), topic, partition.
@@ -37,6 +37,8 @@ def make_fields(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> list
             value = make_value(rnd, column["type"], style["bad"])
             if value is None and column["not_null"] and rnd.random() < 0.8:
                 value = TYPES[column["type"]][0][0]
+            if column["type"] == "text" and style["large"] and rnd.random() < style["large"]:
+                value = LARGE
             fields.append([column["name"], value])
     for feature, name in (("self", "up"), ("parent", "p")):
         if any(other.split("_")[0] == feature for other in shape["features"]) and rnd.random() >= style["partial"]:
@@ -97,6 +99,8 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
     if rnd.random() < 0.05:
         message["key"] = None
     message["value"] = fields
+    if rnd.random() < style["headers"]:
+        message["headers"] = {"h": rnd.choice(["1", "x", None])}
     if any("root" in route for route in shape["routes"]) and rnd.random() < 0.8:
         message["in"] = True
     return message
@@ -104,7 +108,10 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
 
 def hash_of(key: Any) -> int:
     """Equal keys are in one partition."""
-    return {"1": 1, "1.0": 1, "a": 0, "a ": 0, "b": 1}.get(str(key), len(str(key)) if isinstance(key, str) else key)
+    alike = [["1", "1.0"], ["a", "a "], ["0", "-0"], ["1 day", "24:00:00"], ["\\x61", "YQ=="]]
+    alike.append(["2024-01-01T00:00:00Z", "2024-01-01T02:00:00+02:00"])
+    first = next((names[0] for names in alike if str(key).lower() in map(str.lower, names)), str(key).lower())
+    return sum(first.encode())
 
 
 def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
@@ -113,6 +120,8 @@ def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
         "partial": rnd.choice([0, 0.2, 0.5]),
         "malformed": rnd.choice([0, 0, 0.1]),
         "repeated": rnd.choice([0, 0, 0.2]),
+        "large": 0.15 if {"index", "index_of_two"} & set(shape["features"]) else 0,
+        "headers": rnd.choice([0, 0.5]),
         "renamed": 0.5 if any("naming" in route for route in shape["routes"]) else 0,
     }
     return [make_message(rnd, shape, style) for _ in range(rnd.randint(2, rnd.choice([4, 8, 16])))]
@@ -140,6 +149,7 @@ def given(messages: list[Message]) -> list[dict[str, Any]]:
                 "timestamp": f"2024-01-01 00:00:{offset % 60:02}Z",
                 "key": key if key is None or isinstance(key, str) else json.dumps(key),
                 "value": text_of(message),
+                **({"headers": message["headers"]} if "headers" in message else {}),
             }
         )
     return made

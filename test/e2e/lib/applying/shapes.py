@@ -6,6 +6,7 @@ its features, columns, routes and options can be taken away and leaves a shape.
 
 import os
 import random
+import string
 from typing import Any
 
 Shape = dict[str, Any]
@@ -79,7 +80,16 @@ KEY_TYPES: dict[str, list] = {
     "numeric": [1, "1.0", 2],
     "char(2)": ["a", "a ", "b"],
     "uuid": ["00000000-0000-0000-0000-00000000000a", "00000000-0000-0000-0000-00000000000A"],
+    "double precision": [0, "-0", 1],
+    "interval": ["1 day", "24:00:00", "PT1H"],
+    "timestamptz": ["2024-01-01T00:00:00Z", "2024-01-01T02:00:00+02:00", "2024-01-02T00:00:00Z"],
+    "boolean": [True, False],
+    "bytea": ["\\x61", "YQ==", "\\x62"],
+    "varbit": ["1", "10", "0"],
 }
+
+# More than an index takes, whatever of it is compressed.
+LARGE = "".join(random.Random(1).choices(string.ascii_letters + string.digits, k=6000))
 
 # What a table has besides its columns → how often.
 FEATURES = {
@@ -121,6 +131,18 @@ FEATURES = {
     "view_check": 0.04,  # … with a condition that rows must meet
     "skip_column": 0.05,
     "heap": 0.1,  # no key at all
+    "index": 0.08,  # an index, which refuses large values
+    "index_of_two": 0.05,
+    "dropped": 0.08,  # a column that is gone
+    "key_last": 0.08,
+    "inherits": 0.05,  # a child with a row of its own
+    "default_reads": 0.05,  # a default that reads the table
+    "check_reads": 0.05,  # a CHECK that does
+    "check_reads_stable": 0.05,
+    "policy_reads": 0.04,  # a policy that does
+    "instead": 0.04,  # a view with INSTEAD OF triggers
+    "log_some": 0.05,  # a trigger for some changes of some rows
+    "before_statement": 0.04,
 }
 
 DEFERRED = ["self_deferred", "parent_deferred", "kid_deferred", "mark_deferred"]
@@ -132,7 +154,10 @@ ALTERNATIVES = [
     ["kid", "kid_cascade", "kid_deferred"],
     ["identity", "identity_always"],
     ["hash", "range"],
-    ["view", "view_check"],
+    ["view", "view_check", "instead"],
+    ["check_reads", "check_reads_stable"],
+    ["rls_check", "policy_reads"],
+    ["index", "index_of_two"],
     # What a BEFORE trigger writes is told before the rows of its statement, so that the log differs by nature.
     ["before_others", "log", "log_statement"],
     ["sequence", "before_counts"],
@@ -151,6 +176,11 @@ def has_marks(shape: Shape) -> bool:
     )
 
 
+def stands_apart(shape: Shape) -> bool:
+    """Whether the second target is no table like the first: its rows are numbered."""
+    return bool(shape["second"]) and shape["second"]["relation"] in ("handler", "text")
+
+
 def make_column(rnd: random.Random, name: str) -> dict[str, Any]:
     kind = rnd.choice(list(TYPES)) if rnd.random() < 0.6 else "int"
     return {
@@ -159,6 +189,7 @@ def make_column(rnd: random.Random, name: str) -> dict[str, Any]:
         "not_null": rnd.random() < 0.15,
         "check": kind in CHECKS and rnd.random() < 0.2,
         "unique": kind in UNIQUE and rnd.random() < 0.1,
+        "one_null": rnd.random() < 0.3,
         "default": kind in DEFAULTS and rnd.random() < 0.25,
     }
 
@@ -177,13 +208,16 @@ def fits(shape: Shape, feature: str) -> bool:
     partitioned = "hash" in features or "range" in features
     match feature:
         case "hash" | "range":
+            kinds = ["int"] if feature == "range" else [name for name in KEY_TYPES if name != "varbit"]
             keyed = "heap" not in features and all("key_columns" not in route for route in shape["routes"])
-            return keyed and (feature == "hash" or shape["key"][0]["type"] == "int")
+            return keyed and shape["key"][0]["type"] in kinds
         case (
             "identity" | "identity_always" | "expression_index" | "partial_unique" | "exclusion" | "nulls_not_distinct"
             | "unique_at_end" | "exclusion_at_end"
         ):
             wanted = {"exclusion": ("int4range",), "exclusion_at_end": ("int4range",), "expression_index": ("text", "varchar(3)")}.get(feature, ("int",))
+            if feature.startswith("identity") and "inherits" in features:
+                return False  # which a child does not inherit
             return not partitioned and (feature.startswith("identity") or bool(of_type(shape, *wanted)))
         case "generated":
             return bool(of_type(shape, "int"))
@@ -201,7 +235,16 @@ def fits(shape: Shape, feature: str) -> bool:
             return bool(ints) and all(ints[0] not in route.get("key_columns", []) for route in shape["routes"])
         case "heap":
             return all(route["operation"] == "insert" for route in shape["routes"])
-        case "view" | "view_check":
+        case "index" | "index_of_two":
+            return bool(of_type(shape, "text"))
+        case "inherits":
+            if {"identity", "identity_always"} & set(features):
+                return False
+            needed = any(column["not_null"] and not column["default"] for column in shape["columns"])
+            return plain_key and "heap" not in features and not partitioned and not needed and "pair_check" not in features
+        case "default_reads":
+            return not partitioned
+        case "view" | "view_check" | "instead":
             return all(route["operation"] != "insert_new" for route in shape["routes"]) and (
                 feature == "view" or bool(of_type(shape, "int"))
             )
@@ -241,6 +284,7 @@ FILTERS = [
     "key IS NOT NULL",
     "marked(value->>'m')",
     "NOT value ? 'b'",
+    "djkafka_header(headers, 'h') IS NULL",
     # what messages before it have written counts
     "NOT EXISTS (SELECT FROM t o WHERE o.k::text = value->>'k')",
     "(SELECT count(*) FROM t) < 2",
@@ -259,7 +303,8 @@ DELETIONS = [
 EXPRESSIONS = {
     "int": ["(value->>'a')::int", "(value->>'a')::int / (value->>'b')::int", "msg_offset::int", "length(value->>'b')"]
     + ["(SELECT count(*)::int FROM t)", "(SELECT p.id FROM parent p WHERE p.id::text = value->>'p')"],
-    "text": ["upper(value->>'b')", "topic || msg_offset", "coalesce(value->>'a', 'none')"],
+    "text": ["upper(value->>'b')", "topic || msg_offset", "coalesce(value->>'a', 'none')"]
+    + ["convert_from(djkafka_header(headers, 'h'), 'UTF8')", "cardinality(headers)::text || partition"],
     "mood": ["lower(value->>'a')::mood"],
     "timestamptz": ["msg_time"],
     "jsonb": ["value", "key"],
@@ -318,7 +363,7 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
         route["include"] = [key["name"] for key in shape["key"]] + rnd.sample(names, rnd.randint(0, len(names)))
     elif rnd.random() < 0.08 and len(names) > len(route.get("columns", {})):
         route["exclude"] = [rnd.choice([name for name in names if name not in route.get("columns", {})])]
-    if unique and rnd.random() < 0.2 and not {"include", "exclude"} & set(route):
+    if unique and rnd.random() < 0.3 and not {"include", "exclude"} & set(route):
         route["key_columns"] = [rnd.choice(unique)]
     version = make_version(rnd, shape, route) if rnd.random() < 0.15 else None
     if version:
@@ -341,6 +386,16 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
         route["naming"] = rnd.choice(["snake_case", "insensitive"])
     if rnd.random() < 0.08:
         route["root"] = "in"
+    if rnd.random() < 0.1:
+        route["invalid_text"] = "replace"
+    if rnd.random() < 0.1:
+        route["key_format"] = rnd.choice(["json", "text"])
+    if rnd.random() < 0.1:
+        route["time_unit"] = rnd.choice(["s", "ms", "days"])
+    if rnd.random() < 0.1:
+        route["time_zone"] = "Europe/Berlin" if "types" in route else rnd.choice(["Europe/Berlin", "error"])
+    if rnd.random() < 0.05:
+        route["unchanged_value"] = rnd.choice([None, "a"])
     if rnd.random() < 0.35:
         route["notify"] = rnd.choice(["keys", "keys", "batch"])
     if rnd.random() < 0.1:
@@ -355,7 +410,9 @@ def make_second(rnd: random.Random) -> dict[str, Any] | None:
     return {
         "topic": rnd.choice(["t", "t", "o"]),
         "operation": rnd.choice(["insert", "upsert", "mirror"]),
-        "relation": rnd.choice(["none", "child", "parent", "log"]),
+        "relation": rnd.choice(["none", "child", "parent", "log", "handler", "handler", "text", "text"]),
+        "handler": rnd.choice(["jsonb", "djkafka_message", "djkafka_message[]"]),
+        "format": rnd.choice(["text", "raw"]),
         "first": rnd.random() < 0.5,
     }
 
@@ -385,12 +442,12 @@ def make_shape(rnd: random.Random) -> Shape:
     features = make_features(rnd, shape)
     second = shape["second"]
     kids = any(name.startswith("kid") for name in features)
-    if second and (len(shape["key"]) > 1 or "heap" in features or (kids and second["relation"] == "parent")):
+    if second and not stands_apart(shape) and (len(shape["key"]) > 1 or "heap" in features or (kids and second["relation"] == "parent")):
         second["relation"] = "none"
     # Between topics there is no order.
     if second and {route.get("topic", "t") for route in shape["routes"]} != {second["topic"]}:
         second["relation"] = "none"
     # Which partition comes first is nobody's to say, and shows where keys are not the same.
-    if all(route["operation"] != "insert_new" for route in shape["routes"]) and rnd.random() < 0.25:
+    if all(route["operation"] != "insert_new" for route in shape["routes"]) and rnd.random() < 0.25 and not stands_apart(shape):
         shape["partitions"] = rnd.randint(2, 3)
     return shape

@@ -61,7 +61,7 @@ def smaller_messages(messages: list[Message]) -> Iterator[list[Message]]:
         fields = message["value"] if isinstance(message["value"], list) else []
         for f in range(len(fields)):
             yield messages[:n] + [message | {"value": fields[:f] + fields[f + 1 :]}] + messages[n + 1 :]
-        for name in ("topic", "partition"):
+        for name in ("topic", "partition", "headers"):
             if name in message:
                 yield messages[:n] + [{other: message[other] for other in message if other != name}] + messages[n + 1 :]
 

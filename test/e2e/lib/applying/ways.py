@@ -69,9 +69,9 @@ class InSession(Way):
     def apply(self, connection: psycopg.Connection, variant: Variant) -> dict[str, Any]:
         try:
             made = results(connection.execute("; ".join(self.statements(variant))))
-        except psycopg.OperationalError:
-            raise
         except psycopg.Error as error:
+            if isinstance(error, psycopg.OperationalError) and not isinstance(error, psycopg.errors.ProgramLimitExceeded):
+                raise
             connection.execute("ROLLBACK TO v")
             return {"error": [error.diag.sqlstate, error.diag.message_primary]}
         seen = made[-2][0][0]
