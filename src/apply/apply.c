@@ -440,6 +440,7 @@ count_vain(DjkApply *apply, int from, int to)
 		if (!counted[p])
 			apply->batch->partitions[p].vain++;
 		counted[p] = true;
+		apply->batch->partitions[p].vain_to = apply->batch->messages[i].offset + 1;
 	}
 }
 

@@ -349,6 +349,8 @@ djk_record_committed(DjkApply *apply, int from, int to, const DjkOffsetAdvance *
 		DjkBatchPartition *partition = &apply->batch->partitions[message->partition];
 
 		partition->again_to = message->offset + 1;
+		if (partition->again_to >= partition->vain_to)
+			partition->vain = 0;
 		/* What goes on waiting has not shown yet what it does when its parent is there. */
 		if (apply->work[i].fate == DJK_FATE_PARKED)
 			partition->again_from = message->offset + 1;
@@ -365,7 +367,9 @@ djk_record_committed(DjkApply *apply, int from, int to, const DjkOffsetAdvance *
 			if (advances[i].anchor.offset >= 0)
 				partition->anchor = advances[i].anchor;
 			partition->parked += advances[i].parked;
-			partition->vain = 0;
+			/* Of what waits others may pass: it is nothing to the one that has failed. */
+			if (!apply->batch->again)
+				partition->vain = 0;
 		}
 	}
 }

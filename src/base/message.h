@@ -74,6 +74,7 @@ typedef struct DjkBatchPartition
 	DjkAnchor	anchor;			/* of what was applied so far; kept by apply */
 	bool		lost;			/* set by apply: the row is no longer ours */
 	int			vain;			/* tries in a row at what comes next that came to nothing; kept by apply */
+	int64		vain_to;		/* … of which the last one ended before here */
 	int64		parked;			/* messages of it that wait for a parent; kept by apply */
 	int64		again_from;		/* of those, a batch has what waits from here … */
 	int64		again_to;		/* … and has committed what becomes of them before here; kept by apply */

@@ -54,6 +54,7 @@ typedef struct DjkPosition
 	TimestampTz short_since;	/* the partition seems to end at or before the anchor; 0: it does not */
 	int			vain;			/* see DjkBatchPartition */
 	int			waiting_vain;	/* the same, of what waits for rows that it refers to */
+	int64		waiting_vain_to;
 	int64		parked;			/* messages of it that wait for a parent */
 	int			batch_index;	/* in the batch being collected, -1: not in it */
 } DjkPosition;

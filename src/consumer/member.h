@@ -45,6 +45,7 @@ typedef struct DjkConsumerWorker
 
 	/* what waits for rows that it refers to: waiting.c */
 	DjkAgainCursor waiting_at;	/* in the round */
+	DjkAgainCursor waiting_from;	/* … before its last batch */
 	TimestampTz waiting_round;	/* since when; 0: none is under way */
 	TimestampTz waiting_due;	/* of the next round */
 	TimestampTz waiting_pause;	/* no turn before */

@@ -7,8 +7,9 @@
  * their order, a batch at a time, between the batches that are read.  A batch
  * that brought rows, and one that waited and helped itself, are followed by the
  * next at once; else a round begins each second, for the row may come from
- * another worker, or from anybody.  A turn in vain is paid for by a pause of
- * some times its length: what has to wait does not slow down what need not.
+ * another worker, or from anybody.  A turn that fails is taken again, and the
+ * round goes on behind it.  A turn in vain is paid for by a pause of some times
+ * its length: what has to wait does not slow down what need not.
  *
  *-------------------------------------------------------------------------
  */
@@ -73,6 +74,7 @@ find_partitions(DjkConsumerWorker *worker, DjkPosition ***positions, int *n)
 		djk_position_describe((*positions)[p], &partitions[p]);
 		partitions[p].end_offset = partitions[p].next_offset;
 		partitions[p].vain = (*positions)[p]->waiting_vain;
+		partitions[p].vain_to = (*positions)[p]->waiting_vain_to;
 	}
 	list_free(list);
 	return partitions;
@@ -85,6 +87,7 @@ load_batch(DjkConsumerWorker *worker, DjkBatchPartition *partitions, int n)
 	MemoryContext context = CurrentMemoryContext;
 	DjkBatch   *batch;
 
+	worker->waiting_from = worker->waiting_at;
 	djk_worker_begin(&identity);
 	MemoryContextSwitchTo(context);
 	batch = djk_again_load(partitions, n, &worker->waiting_at, Min(worker->row->batch_messages, TURN_MESSAGES),
@@ -102,6 +105,7 @@ settle(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions
 	{
 		positions[p]->parked = batch->partitions[p].parked;
 		positions[p]->waiting_vain = batch->partitions[p].vain;
+		positions[p]->waiting_vain_to = batch->partitions[p].vain_to;
 		if (batch->partitions[p].lost)
 			djk_positions_reload(worker->positions, positions[p]);
 	}
@@ -111,6 +115,20 @@ static bool
 has_helped(const DjkApplyResult *result)
 {
 	return result->applied + result->filtered + result->duplicates + result->stale + result->dead + result->skipped > 0;
+}
+
+/*
+ * Where the round goes on after a turn that failed: at this turn, or, with every
+ * second failure in a row, at the beginning.  What is far behind gets its turn
+ * where errors are frequent, and what is before a message that goes on failing too.
+ */
+static void
+take_again(DjkConsumerWorker *worker, int tries)
+{
+	if (tries % 2 == 1)
+		worker->waiting_at = worker->waiting_from;
+	else
+		memset(&worker->waiting_at, 0, sizeof(worker->waiting_at));
 }
 
 static void
@@ -128,7 +146,7 @@ finish(DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *r
 			break;
 		case DJK_APPLY_TRANSIENT:
 		case DJK_APPLY_DOUBTFUL:
-			memset(&worker->waiting_at, 0, sizeof(worker->waiting_at));
+			take_again(worker, result->tries);
 			djk_failure_wait(worker, batch, result);
 			break;
 		case DJK_APPLY_BROKEN:
@@ -139,7 +157,7 @@ finish(DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *r
 
 /* ---------- turns ---------- */
 
-/* All that waits has been tried, and nothing of it has failed since the first. */
+/* All that waits has been tried: what had failed has passed since, or waits no more. */
 static void
 forget_vain(DjkConsumerWorker *worker)
 {

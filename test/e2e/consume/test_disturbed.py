@@ -277,6 +277,8 @@ def disturb(run: Run, faults: list[Fault], messages: int) -> None:
 
 def check(run: Run) -> None:
     db, model = run.db, run.model
+    letters = dead_letters(db, run.topics["child"])
+    assert {place: letter["sqlstate"] for place, letter in letters.items()} == model.dead, letters
     log = defaultdict(list)
     for target, op, row in db.query("SELECT target, op, row - 'c' FROM log ORDER BY n"):
         log[target, row["id"]].append((op, row))
@@ -288,8 +290,6 @@ def check(run: Run) -> None:
         assert not wrong, [(table, key, found.get(key), log[table, key], model.log[table, key]) for key in wrong]
     remembered = db.query("SELECT key, version FROM djkafka_deleted", user="postgres")
     assert {int(json.loads(key)[0]): int(version) for key, version in remembered} == model.remembered
-    letters = dead_letters(db, run.topics["child"])
-    assert {place: letter["sqlstate"] for place, letter in letters.items()} == model.dead
     names = ("applied", "stale", "dead", "filtered", "duplicates", "skipped", "parked", "gaps")
     for topic, partition, *counts in db.query(f"SELECT topic, partition, {', '.join(names)} FROM djkafka_offset"):
         table = "parent" if topic == run.topics["parent"] else "child"

@@ -228,6 +228,31 @@ def test_stop(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert_all_once(db, 1)
 
 
+def test_what_fails_now_and_then(own_cluster: Own, kafka: Client, unique: Callable[[str], str], topics: dict[str, str]) -> None:
+    """Errors here and there cost no message its patience, and those far behind their turn."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__max_retry_interval="1s")
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    make_tables(db)
+    db.query("CREATE SEQUENCE tries")
+    db.query(
+        "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF nextval('tries') % 13 = 0 THEN"
+        " RAISE 'not now' USING ERRCODE = '40001'; END IF; RETURN NEW; END $$"
+    )
+    db.query("CREATE TRIGGER fail BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION fail()")
+    db.query("SELECT djkafka_create_consumer('default', batch_messages => 1)")
+    subscribe(db, topics)
+    kafka.produce(topics["child"], [Record(to_json(id=n, parent_id=n, v="c"), str(n), partition=0) for n in range(30)])
+    wait_value(db, PARKED, 30)
+    before = db.value("SELECT last_value FROM tries")
+    # More errors than a message in vain is tried.
+    wait_until(lambda: db.value("SELECT last_value FROM tries") > before + 25 * 13, 120, lambda: explain(db))
+    kafka.produce(topics["parent"], parents(range(29, 30)))
+    wait_count(db, "child", 1)
+    assert db.value("SELECT count(*) FROM djkafka_dead_letter") == 0
+    assert_audit(db)
+
+
 def test_deletion_of_a_parent(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     """That a parent has children still is no want of a parent."""
     make_tables(db)
