@@ -19,6 +19,7 @@
 #include "state/crash_mark.h"
 #include "state/shmem.h"
 #include "worker/launcher.h"
+#include "worker/vacate.h"
 
 PG_MODULE_MAGIC;
 
@@ -41,5 +42,6 @@ _PG_init(void)
 	}
 	djk_shmem_init();
 	djk_crash_init();
+	djk_vacate_init();
 	djk_launcher_init();
 }

@@ -71,11 +71,13 @@
 #define djk_aclcheck_function(oid, role)	object_aclcheck(ProcedureRelationId, oid, role, ACL_EXECUTE)
 #define djk_aclcheck_server(oid, role)		object_aclcheck(ForeignServerRelationId, oid, role, ACL_USAGE)
 #define djk_aclcheck_database(oid, role)	object_aclcheck(DatabaseRelationId, oid, role, ACL_CONNECT)
+#define djk_ownercheck_database(oid, role)	object_ownercheck(DatabaseRelationId, oid, role)
 #else
 #include "utils/acl.h"
 #define djk_aclcheck_function(oid, role)	pg_proc_aclcheck(oid, role, ACL_EXECUTE)
 #define djk_aclcheck_server(oid, role)		pg_foreign_server_aclcheck(oid, role, ACL_USAGE)
 #define djk_aclcheck_database(oid, role)	pg_database_aclcheck(oid, role, ACL_CONNECT)
+#define djk_ownercheck_database(oid, role)	pg_database_ownercheck(oid, role)
 #endif
 
 /*

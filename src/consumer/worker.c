@@ -39,7 +39,8 @@
 #include "consumer/member_event.h"
 #include "consumer/waiting.h"
 
-#define CLOSE_TIMEOUT_MS		3000
+/* The group was told before; what takes longer ends with the process. */
+#define CLOSE_TIMEOUT_MS		300
 #define LOOKUP_TIMEOUT_MS		5000
 #define IDLE_WAIT_MS			60000
 #define RETRY_SOON_MS			1000
@@ -573,7 +574,7 @@ run_consumer_worker(void *arg)
 	worker->args = djk_worker_args();
 	worker->proving = djk_slot_failed_before(worker->args.slot);
 	worker->rejoins = rejoins_before(&worker->args);
-	djk_slot_attach(worker->args.slot, worker->args.generation);
+	djk_worker_attach(&worker->args);
 	BackgroundWorkerInitializeConnectionByOid(worker->args.database, worker->args.owner, DJK_BGWORKER_FLAGS);
 	worker->life = AllocSetContextCreate(TopMemoryContext, "djkafka consumer worker", ALLOCSET_DEFAULT_SIZES);
 	worker->cycle = AllocSetContextCreate(worker->life, "djkafka consumer cycle", ALLOCSET_DEFAULT_SIZES);

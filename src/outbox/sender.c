@@ -20,7 +20,7 @@
 
 #define RETRY_BASE_MS		100
 #define DESTROY_MS			1000
-#define CLOSE_MS			3000
+#define CLOSE_MS			300		/* what takes longer ends with the process */
 #define DENIAL_MS			60000	/* the library repeats itself twice as often */
 #define ASK_EVERY_MS		10000
 #define ASK_MS				1000

@@ -197,7 +197,7 @@ run_outbox_worker(void *arg)
 	DjkSender  *sender = arg;
 
 	sender->args = djk_worker_args();
-	djk_slot_attach(sender->args.slot, sender->args.generation);
+	djk_worker_attach(&sender->args);
 	BackgroundWorkerInitializeConnectionByOid(sender->args.database, InvalidOid, 0);
 	djk_sender_catch_sigterm();
 	sender->life = AllocSetContextCreate(TopMemoryContext, "djkafka outbox worker", ALLOCSET_DEFAULT_SIZES);

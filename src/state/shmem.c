@@ -4,7 +4,8 @@
  *	  Slots of djkafka's processes, and wake-ups.
  *
  * Everything sits in one fixed struct, sized by djkafka.max_workers, under one
- * LWLock; the partitions in hand are in partition_table.c.
+ * LWLock; the partitions in hand are in partition_table.c, barred databases in
+ * bar.c.
  *
  * A process is woken through the latch of its PGPROC.  Setting the latch of a
  * process that has just gone wakes at worst a stranger, who looks and sleeps
@@ -19,6 +20,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
+#include "state/bar.h"
 #include "state/partition_table.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -87,6 +89,7 @@ request_shmem(void)
 	RequestAddinShmemSpace(shared_size());
 	RequestNamedLWLockTranche(DJK_EXTENSION_NAME, DJK_LOCKS);
 	djk_partition_request();
+	djk_bar_request();
 }
 
 static void
@@ -106,6 +109,7 @@ start_shmem(void)
 		shared->next_generation = 1;
 	}
 	djk_partition_start(&GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_PARTITIONS].lock);
+	djk_bar_start(&GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_BARS].lock);
 	LWLockRelease(AddinShmemInitLock);
 }
 

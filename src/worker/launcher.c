@@ -26,6 +26,8 @@
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
 #include "storage/ipc.h"
+#include "state/bar.h"
+#include "state/shmem.h"
 #include "utils/fmgroids.h"
 #include "utils/memutils.h"
 #include "utils/relcache.h"
@@ -226,7 +228,7 @@ reconcile(bool woken, List **known)
 		entry = get_known(known, database);
 		entry->listed = true;
 		entry->woken |= woken;
-		if (has_supervisor(database))
+		if (has_supervisor(database) || djk_bar_is_placed(database))
 			continue;
 		if (!may_start(entry, now))
 		{

@@ -526,7 +526,7 @@ run_supervisor(void *arg)
 	supervisor.trimmed_at = djk_clock_now();
 	supervisor.cycle = AllocSetContextCreate(TopMemoryContext, "djkafka supervisor cycle",
 											 ALLOCSET_DEFAULT_SIZES);
-	djk_slot_attach(supervisor.args.slot, supervisor.args.generation);
+	djk_worker_attach(&supervisor.args);
 	BackgroundWorkerInitializeConnectionByOid(supervisor.args.database, InvalidOid, 0);
 	djk_slot_set_state(djk_slot_mine(), DJK_STATE_RUNNING, NULL, NULL);
 	adopt_children(&supervisor);

@@ -28,6 +28,7 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/interrupt.h"
+#include "state/bar.h"
 #include "state/event.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
@@ -71,6 +72,17 @@ djk_worker_args(void)
 	StaticAssertStmt(sizeof(DjkWorkerArgs) <= BGW_EXTRALEN, "DjkWorkerArgs is too large");
 	memcpy(&args, MyBgworkerEntry->bgw_extra, sizeof(args));
 	return args;
+}
+
+void
+djk_worker_attach(const DjkWorkerArgs *args)
+{
+	djk_slot_attach(args->slot, args->generation);
+	/* A bar that comes later finds us. */
+	if (!djk_bar_is_placed(args->database))
+		return;
+	djk_slot_set_leaving(djk_slot_mine(), DJK_LEFT_WANTED);
+	proc_exit(0);
 }
 
 BackgroundWorkerHandle *

@@ -56,6 +56,9 @@ extern void djk_worker_run(void (*body) (void *arg), void *arg);
 /* Interrupts and SIGHUP, between transactions; true if settings were read again. */
 extern bool djk_worker_housekeep(void);
 
+/* Makes the slot this process's, as djk_slot_attach(); ends the process if its database is barred. */
+extern void djk_worker_attach(const DjkWorkerArgs *args);
+
 /* Whether the database is in djkafka.databases now; needs a transaction. */
 extern bool djk_worker_is_listed(void);
 
