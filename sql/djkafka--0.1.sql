@@ -1167,6 +1167,7 @@ CREATE TABLE @extschema@.djkafka_publication (
     delete_rows boolean NOT NULL DEFAULT false,
     home uuid NOT NULL,
     search_path text NOT NULL,
+    settings jsonb NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     UNIQUE (relation, topic)
@@ -1189,6 +1190,7 @@ COMMENT ON COLUMN @extschema@.djkafka_publication.origin IS 'true: messages have
 COMMENT ON COLUMN @extschema@.djkafka_publication.delete_rows IS 'of shape outbox, true: rows are deleted as soon as they are published';
 COMMENT ON COLUMN @extschema@.djkafka_publication.home IS 'home the publication was made in';
 COMMENT ON COLUMN @extschema@.djkafka_publication.search_path IS 'search_path at creation, under which expressions run';
+COMMENT ON COLUMN @extschema@.djkafka_publication.settings IS 'settings at creation under which expressions run and values are written, whatever the writer''s are';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_publication', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_publication_id_seq', '');
 REVOKE ALL ON @extschema@.djkafka_publication FROM PUBLIC;

@@ -48,6 +48,8 @@ djk_publication_fill(const DjkCatalogRow *row, DjkPublicationRow *publication)
 	publication->origin = get_bool(row, "origin");
 	publication->delete_rows = get_bool(row, "delete_rows");
 	publication->search_path = djk_catalog_row_text(row, "search_path");
+	publication->nsettings = djk_catalog_row_object(row, "settings", false, &publication->setting_names,
+													&publication->setting_values);
 }
 
 bool

@@ -41,6 +41,9 @@ typedef struct DjkPublicationRow
 	bool		origin;
 	bool		delete_rows;
 	char	   *search_path;
+	char	  **setting_names;	/* see publish_settings.c */
+	char	  **setting_values;
+	int			nsettings;
 } DjkPublicationRow;
 
 /* The row of a trigger on djkafka_publication, in CurrentMemoryContext. */

@@ -288,6 +288,7 @@ validate(TriggerData *trigdata)
 		djk_catalog_row_fill_times(&row, NULL);
 	if (djk_catalog_row_text(&row, "search_path") == NULL)
 		djk_catalog_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
+	djk_publish_settings_complete(&row);
 	is_home = check_home(&row);
 	if (is_stray(exists, is_home || TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event), relation))
 		return PointerGetDatum(NULL);

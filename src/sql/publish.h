@@ -78,6 +78,15 @@ extern void djk_publish_check(const DjkPublicationRow *row, Relation rel);
 extern void djk_publish_enter(const DjkPublishState *state, DjkPublishIdentity *saved);
 extern void djk_publish_leave(const DjkPublishIdentity *saved);
 
+/*
+ * Fills what a publication's row does not say of its settings with what the
+ * session has; ERROR for a name that is none of them.
+ */
+extern void djk_publish_settings_complete(DjkCatalogRow *row);
+
+/* Sets search_path, and what else SQL and values depend on, until the GUC level ends. */
+extern void djk_publish_settings_pin(const DjkPublicationRow *row, const char *search_path);
+
 /* Between enter and leave: transition tables; either may be NULL. */
 extern void djk_publish_register(const DjkPublishState *state, Tuplestorestate *old, Tuplestorestate *new);
 

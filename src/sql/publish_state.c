@@ -29,15 +29,10 @@
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "parser/parse_expr.h"
-#include "parser/parser.h"
-#include "pgtime.h"
 #include "state/catalog.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/bytea.h"
-#include "utils/float.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/inval.h"
@@ -46,7 +41,6 @@
 #include "utils/plancache.h"
 #include "utils/queryenvironment.h"
 #include "utils/rel.h"
-#include "utils/rls.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
@@ -366,37 +360,6 @@ djk_publish_check(const DjkPublicationRow *row, Relation rel)
 
 /* ---------- identity ---------- */
 
-static void
-set_local(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
-/*
- * How SQL is read and values are written, whoever writes to the table.  Most
- * sessions have these as they are needed.
- */
-static void
-pin_settings(void)
-{
-	if (!standard_conforming_strings)
-		set_local("standard_conforming_strings", "on");
-	if (Transform_null_equals)
-		set_local("transform_null_equals", "off");
-	if (!row_security)
-		set_local("row_security", "on");
-	if (DateStyle != USE_ISO_DATES)
-		set_local("DateStyle", "ISO");
-	if (IntervalStyle != INTSTYLE_POSTGRES)
-		set_local("IntervalStyle", "postgres");
-	if (bytea_output != BYTEA_OUTPUT_HEX)
-		set_local("bytea_output", "hex");
-	if (extra_float_digits < 1)
-		set_local("extra_float_digits", "1");
-	if (strcmp(pg_get_timezone_name(session_timezone), "UTC") != 0)
-		set_local("TimeZone", "UTC");
-}
-
 void
 djk_publish_enter(const DjkPublishState *state, DjkPublishIdentity *saved)
 {
@@ -404,8 +367,7 @@ djk_publish_enter(const DjkPublishState *state, DjkPublishIdentity *saved)
 	SetUserIdAndSecContext(state->owner, saved->sec_context | SECURITY_LOCAL_USERID_CHANGE |
 						   SECURITY_RESTRICTED_OPERATION);
 	saved->guc_level = NewGUCNestLevel();
-	set_local("search_path", state->search_path);
-	pin_settings();
+	djk_publish_settings_pin(state->row, state->search_path);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
 }
