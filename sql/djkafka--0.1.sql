@@ -1157,9 +1157,11 @@ CREATE TABLE @extschema@.djkafka_publication (
     enabled boolean NOT NULL DEFAULT true,
     key_columns text[],
     key_format text NOT NULL DEFAULT 'json',
+    key_spelling text NOT NULL DEFAULT 'exact',
     columns jsonb,
     include text[],
     exclude text[],
+    omit_nulls text[],
     filter text,
     format text NOT NULL DEFAULT 'json',
     republish boolean NOT NULL DEFAULT false,
@@ -1180,9 +1182,11 @@ COMMENT ON COLUMN @extschema@.djkafka_publication.server IS 'foreign server of t
 COMMENT ON COLUMN @extschema@.djkafka_publication.enabled IS 'false: changes are not published';
 COMMENT ON COLUMN @extschema@.djkafka_publication.key_columns IS 'columns that make the key; null: the primary key';
 COMMENT ON COLUMN @extschema@.djkafka_publication.key_format IS 'json: an object of the key columns; text: the one key column as text';
+COMMENT ON COLUMN @extschema@.djkafka_publication.key_spelling IS 'of a key whose equal values may be written in several ways; exact: it is refused; lower: it is written in lower case; any: as it stands';
 COMMENT ON COLUMN @extschema@.djkafka_publication.columns IS 'field -> SQL expression over the columns of the row';
 COMMENT ON COLUMN @extschema@.djkafka_publication.include IS 'the only columns that are published; null: all';
 COMMENT ON COLUMN @extschema@.djkafka_publication.exclude IS 'columns that are never published';
+COMMENT ON COLUMN @extschema@.djkafka_publication.omit_nulls IS 'fields that are left out where they are null in SQL; a JSON null is not';
 COMMENT ON COLUMN @extschema@.djkafka_publication.filter IS 'boolean SQL expression over the columns of the row; a row for which it is not true is not published, or no longer';
 COMMENT ON COLUMN @extschema@.djkafka_publication.format IS 'format of the value: json';
 COMMENT ON COLUMN @extschema@.djkafka_publication.republish IS 'true: what a consumer of djkafka writes is published too';
@@ -1235,12 +1239,14 @@ CREATE FUNCTION @extschema@.djkafka_publish(
     format text DEFAULT 'json',
     server text DEFAULT NULL,
     republish boolean DEFAULT false,
-    origin boolean DEFAULT false
+    origin boolean DEFAULT false,
+    key_spelling text DEFAULT 'exact',
+    omit_nulls text[] DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_publication AS p
-        (relation, topic, key_columns, key_format, columns, include, exclude, filter, format, server, republish, origin)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+        (relation, topic, key_columns, key_format, columns, include, exclude, filter, format, server, republish, origin, key_spelling, omit_nulls)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
     RETURNING p.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_publish IS 'publishes a table: from now on each change of a row is a message under its key, and a deleted row a tombstone; returns the publication''s id';
@@ -1270,7 +1276,7 @@ COMMENT ON FUNCTION @extschema@.djkafka_unpublish IS 'ends a table''s publicatio
 REVOKE ALL ON FUNCTION @extschema@.djkafka_unpublish FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_unpublish TO @extowner@ WITH GRANT OPTION;
 
-CREATE PROCEDURE @extschema@.djkafka_snapshot(relation regclass, topic text DEFAULT NULL, chunk integer DEFAULT 1000)
+CREATE PROCEDURE @extschema@.djkafka_snapshot(relation regclass, topic text DEFAULT NULL, chunk integer DEFAULT 1000, skip_too_large boolean DEFAULT false)
 AS 'MODULE_PATHNAME' LANGUAGE C;
 COMMENT ON PROCEDURE @extschema@.djkafka_snapshot IS 'publishes the rows that a published table has already, in transactions of so many rows';
 REVOKE ALL ON PROCEDURE @extschema@.djkafka_snapshot FROM PUBLIC;

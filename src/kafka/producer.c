@@ -18,7 +18,9 @@
  * Partitions are chosen by the library's own default, consistent_random: CRC32
  * of the key, as all clients made on librdkafka do (Python's, Go's, .NET's), so
  * that a Django application that moves from one of them to djkafka keeps its
- * keys' partitions.  Messages without a key, or with an empty one, are spread.
+ * keys' partitions.  Messages without a key are spread.  So would be those with
+ * an empty one, but that is a key as any other, and its messages have an order:
+ * they go where its CRC32 says, to partition 0.
  * Who shares topics with Java's clients sets partitioner=murmur2_random.
  *
  * producer_poll.c reads the queue, producer_call.c waits for answers,
@@ -34,6 +36,7 @@
 #include "utils/memutils.h"
 
 #define FIRST_SLOTS			1024
+#define DEFAULT_PARTITIONER	"consistent_random"
 
 /* What an administrator may override. */
 static void
@@ -128,6 +131,19 @@ copy_config(MemoryContext context, DjkProducerConfig *copy, const DjkProducerCon
 	}
 }
 
+static bool
+spreads_empty_keys(const DjkProducerConfig *config)
+{
+	const char *partitioner = DEFAULT_PARTITIONER;
+
+	for (int i = 0; i < config->nproperties; i++)
+	{
+		if (strcmp(config->properties[i].name, "partitioner") == 0)
+			partitioner = config->properties[i].value;
+	}
+	return strcmp(partitioner, DEFAULT_PARTITIONER) == 0;
+}
+
 DjkProducer *
 djk_producer_create(MemoryContext context, const DjkProducerConfig *config)
 {
@@ -135,6 +151,7 @@ djk_producer_create(MemoryContext context, const DjkProducerConfig *config)
 
 	producer->context = context;
 	copy_config(context, &producer->config, config);
+	producer->spreads_empty_keys = spreads_empty_keys(config);
 	producer->event_context = AllocSetContextCreate(context, "djkafka producer event",
 													ALLOCSET_SMALL_SIZES);
 	producer->slots = MemoryContextAlloc(context, FIRST_SLOTS * sizeof(DjkOutgoing *));
@@ -212,6 +229,16 @@ create_headers(const DjkOutgoing *message)
 	return headers;
 }
 
+static int32_t
+choose_partition(const DjkProducer *producer, const DjkOutgoing *message)
+{
+	if (message->partition >= 0)
+		return message->partition;
+	if (message->key != NULL && message->key_len == 0 && producer->spreads_empty_keys)
+		return 0;
+	return RD_KAFKA_PARTITION_UA;
+}
+
 /* Copies the message into the library's queue. */
 static rd_kafka_resp_err_t
 enqueue(DjkProducer *producer, const DjkProducerTopic *topic, const DjkOutgoing *message, int slot)
@@ -221,8 +248,7 @@ enqueue(DjkProducer *producer, const DjkProducerTopic *topic, const DjkOutgoing 
 	rd_kafka_error_t *error;
 	rd_kafka_vu_t parts[] = {
 		{.vtype = RD_KAFKA_VTYPE_RKT, .u.rkt = topic->rkt},
-		{.vtype = RD_KAFKA_VTYPE_PARTITION,
-		.u.i32 = message->partition < 0 ? RD_KAFKA_PARTITION_UA : message->partition},
+		{.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = choose_partition(producer, message)},
 		{.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = RD_KAFKA_MSG_F_COPY},
 		/* A null pointer is null, any other with no bytes is empty. */
 		{.vtype = RD_KAFKA_VTYPE_KEY, .u.mem = {unconstify(char *, message->key), message->key_len}},

@@ -55,9 +55,9 @@ rename_in_publications(Datum *names)
 	static DjkStatement update_publications = {
 		.sql = RENAMED_TABLES
 		" UPDATE @.djkafka_publication SET " RENAMED_NAMES("key_columns") ", " RENAMED_NAMES("include")
-		", " RENAMED_NAMES("exclude") ", columns = " RENAMED_KEY("columns")
+		", " RENAMED_NAMES("exclude") ", " RENAMED_NAMES("omit_nulls") ", columns = " RENAMED_KEY("columns")
 		" WHERE relation::oid IN (SELECT relation FROM tables)"
-		" AND ($1 = ANY (key_columns || include || exclude) OR columns ? $1)",
+		" AND ($1 = ANY (key_columns || include || exclude || omit_nulls) OR columns ? $1)",
 		.nargs = 2,
 		.argtypes = {TEXTOID, TEXTOID}
 	};

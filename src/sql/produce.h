@@ -31,6 +31,12 @@ extern DjkProduceServer *djk_produce_server(const char *server, Oid role);
  */
 extern int64 djk_produce_write(DjkProduceServer *server, DjkOutboxMessage *message, Size header_bytes);
 
+/* Whether djk_produce_write() would take the message for too large. */
+extern bool djk_produce_fits(const DjkProduceServer *server, const DjkOutboxMessage *message, Size header_bytes);
+
+/* A sentence that says what the message's key is. */
+extern char *djk_produce_key_shown(const DjkOutboxMessage *message);
+
 /*
  * Waits until all that this session has committed is taken care of; false if
  * the time is over before, or Kafka refused some of it: *dead tells how many.

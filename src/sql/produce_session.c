@@ -26,6 +26,7 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "catalog/pg_type.h"
+#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "sql/wake.h"
@@ -47,6 +48,8 @@
 /* librdkafka's default, and what it adds to key, value and headers of a message at most. */
 #define MESSAGE_BYTES_DEFAULT	1000000
 #define MESSAGE_OVERHEAD		36
+/* So much of a key is told in an error. */
+#define KEY_SHOWN				200
 #define MESSAGE_BYTES_MAX		((Size) DJK_OUTBOX_QUEUE_KBYTES * 1024)
 
 /* Committed transactions that djkafka_flush can look up; of older ones it knows that they are done. */
@@ -311,8 +314,8 @@ djk_produce_server(const char *name, Oid role)
 
 /* ---------- messages ---------- */
 
-static void
-check_size(const DjkProduceServer *server, const DjkOutboxMessage *message, Size header_bytes)
+static Size
+message_bytes(const DjkOutboxMessage *message, Size header_bytes)
 {
 	Size		bytes = MESSAGE_OVERHEAD + header_bytes;
 
@@ -320,16 +323,69 @@ check_size(const DjkProduceServer *server, const DjkOutboxMessage *message, Size
 		bytes += VARSIZE_ANY_EXHDR(message->key);
 	if (message->value != NULL)
 		bytes += VARSIZE_ANY_EXHDR(message->value);
+	return bytes;
+}
+
+bool
+djk_produce_fits(const DjkProduceServer *server, const DjkOutboxMessage *message, Size header_bytes)
+{
+	return message_bytes(message, header_bytes) <= Min(server->max_bytes, MESSAGE_BYTES_MAX);
+}
+
+static bool
+is_text(const char *bytes, int len)
+{
+	return GetDatabaseEncoding() == PG_UTF8 && memchr(bytes, 0, len) == NULL &&
+		pg_verify_mbstr(PG_UTF8, bytes, len, true);
+}
+
+/* Bytes that are no text are shown in hex. */
+char *
+djk_produce_key_shown(const DjkOutboxMessage *message)
+{
+	const char *key;
+	char	   *shown;
+	int			len;
+	int			n;
+
+	if (message->key == NULL)
+		return "It has no key.";
+	if (message->key_is_secret)
+		return "Its key is not yours to read.";
+	key = VARDATA_ANY(message->key);
+	len = VARSIZE_ANY_EXHDR(message->key);
+	if (is_text(key, len))
+	{
+		n = pg_mbcliplen(key, len, KEY_SHOWN);
+		shown = pnstrdup(key, n);
+	}
+	else
+	{
+		n = Min(len, KEY_SHOWN / 2);
+		shown = palloc0(2 * n + 3);
+		strcpy(shown, "\\x");
+		(void) hex_encode(key, n, shown + 2);
+	}
+	return psprintf(n < len ? "Its key begins with %s." : "Its key is %s.", shown);
+}
+
+static void
+check_size(const DjkProduceServer *server, const DjkOutboxMessage *message, Size header_bytes)
+{
+	Size		bytes = message_bytes(message, header_bytes);
+
 	if (bytes > MESSAGE_BYTES_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("message for topic \"%s\" is too large", message->topic),
-				 errdetail("It takes up to %zu bytes; the outbox sends none above %zu.", bytes, MESSAGE_BYTES_MAX)));
+				 errdetail("It takes up to %zu bytes; the outbox sends none above %zu. %s", bytes, MESSAGE_BYTES_MAX,
+						   djk_produce_key_shown(message))));
 	if (bytes > server->max_bytes)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
 				 errmsg("message for topic \"%s\" is too large", message->topic),
-				 errdetail("It takes up to %zu bytes, and message.max.bytes is %zu.", bytes, server->max_bytes),
+				 errdetail("It takes up to %zu bytes, and message.max.bytes is %zu. %s", bytes, server->max_bytes,
+						   djk_produce_key_shown(message)),
 				 server->name == NULL
 				 ? errhint("Raise message.max.bytes in djkafka.properties, and max.message.bytes of the topic in Kafka.")
 				 : errhint("Raise the option message_max_bytes of server \"%s\", and max.message.bytes of the topic in Kafka.",

@@ -25,6 +25,14 @@ get_bool(const DjkCatalogRow *row, const char *column)
 	return !isnull && DatumGetBool(value);
 }
 
+static DjkKeySpelling
+read_spelling(const DjkCatalogRow *row)
+{
+	if (djk_catalog_row_is(row, "key_spelling", "lower"))
+		return DJK_SPELLING_LOWER;
+	return djk_catalog_row_is(row, "key_spelling", "any") ? DJK_SPELLING_ANY : DJK_SPELLING_EXACT;
+}
+
 void
 djk_publication_fill(const DjkCatalogRow *row, DjkPublicationRow *publication)
 {
@@ -39,6 +47,8 @@ djk_publication_fill(const DjkCatalogRow *row, DjkPublicationRow *publication)
 	publication->enabled = get_bool(row, "enabled");
 	publication->nkey_columns = djk_catalog_row_names(row, "key_columns", &publication->key_columns);
 	publication->key_is_text = strcmp(djk_catalog_row_require_text(row, "key_format"), "text") == 0;
+	publication->key_spelling = read_spelling(row);
+	publication->nomit_nulls = djk_catalog_row_names(row, "omit_nulls", &publication->omit_nulls);
 	publication->ncolumns = djk_catalog_row_object(row, "columns", false, &publication->column_names,
 												   &publication->column_expressions);
 	publication->ninclude = djk_catalog_row_names(row, "include", &publication->include);

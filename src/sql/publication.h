@@ -18,6 +18,23 @@
 #define DJK_PUBLISH_OLD		"djkafka_old"
 #define DJK_PUBLISH_NEW		"djkafka_new"
 
+/* What becomes of a key whose values may be equal and yet be written in several ways. */
+typedef enum DjkKeySpelling
+{
+	DJK_SPELLING_EXACT,			/* it is refused */
+	DJK_SPELLING_LOWER,			/* it is written in lower case */
+	DJK_SPELLING_ANY			/* it is written as it stands */
+} DjkKeySpelling;
+
+/* How a column of the key is written, so that equal values are the same bytes. */
+typedef enum DjkKeyForm
+{
+	DJK_KEY_AS_IT_IS,
+	DJK_KEY_TRIMMED,			/* numeric: 1 and 1.00 */
+	DJK_KEY_NOT_NEGATIVE_ZERO,	/* floating point: 0 and -0 */
+	DJK_KEY_LOWER
+} DjkKeyForm;
+
 typedef struct DjkPublicationRow
 {
 	int64		id;
@@ -29,6 +46,7 @@ typedef struct DjkPublicationRow
 	char	  **key_columns;	/* nkey_columns = 0: the primary key */
 	int			nkey_columns;
 	bool		key_is_text;
+	DjkKeySpelling key_spelling;
 	char	  **column_names;
 	char	  **column_expressions;
 	int			ncolumns;
@@ -36,6 +54,8 @@ typedef struct DjkPublicationRow
 	int			ninclude;
 	char	  **exclude;
 	int			nexclude;
+	char	  **omit_nulls;
+	int			nomit_nulls;
 	char	   *filter;			/* NULL: none */
 	bool		republish;
 	bool		origin;
@@ -91,6 +111,7 @@ typedef struct DjkPublishTable
 	char	   *new_rows;
 	char	  **keys;			/* names, not quoted */
 	Oid		   *key_types;
+	DjkKeyForm *key_forms;
 	int			nkeys;
 	bool		hidden;			/* a policy may hide rows of the table from its own owner */
 	bool		deferrable;		/* two rows may have one key until the transaction ends */
@@ -108,6 +129,9 @@ extern void djk_publish_table_init(DjkPublishTable *table, const DjkPublicationR
 /* NULL if there is no such column. */
 extern Form_pg_attribute djk_publish_find_column(Relation rel, const char *name);
 extern bool djk_publish_is_listed(const char *name, char *const *names, int n);
+
+/* How a column of a key is to be written; ERROR if the publication does not take it (publish_key.c). */
+extern DjkKeyForm djk_publish_key_form(const DjkPublicationRow *row, Relation rel, Form_pg_attribute att);
 
 /* The SQL of an event.  Parameters: of BOUND the last key and the chunk's size, of LOCK both keys. */
 extern char *djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_chunk, bool last_chunk);

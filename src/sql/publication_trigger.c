@@ -23,6 +23,7 @@
 #include "commands/event_trigger.h"
 #include "commands/extension.h"
 #include "fmgr.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "sql/publish.h"
@@ -45,27 +46,46 @@ PG_FUNCTION_INFO_V1(djkafka_unpublish);
 
 /* ---------- values ---------- */
 
+/* 'third' may be NULL, and then 'second' too. */
 static void
-check_word(const DjkCatalogRow *row, const char *column, const char *first, const char *second)
+check_word(const DjkCatalogRow *row, const char *column, const char *first, const char *second, const char *third)
 {
+	const char *const words[] = {first, second, third};
 	const char *value = djk_catalog_row_require_text(row, column);
+	StringInfoData valid;
 
-	if (strcmp(value, first) == 0 || (second != NULL && strcmp(value, second) == 0))
-		return;
+	initStringInfo(&valid);
+	for (int i = 0; i < lengthof(words) && words[i] != NULL; i++)
+	{
+		if (strcmp(value, words[i]) == 0)
+			return;
+		appendStringInfo(&valid, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("invalid value for %s: \"%s\"", column, value),
-			 second == NULL ? errhint("The only valid value is \"%s\".", first) :
-			 errhint("Valid values are \"%s\", \"%s\".", first, second)));
+			 second == NULL ? errhint("The only valid value is %s.", valid.data) :
+			 errhint("Valid values are %s.", valid.data)));
+}
+
+/* Two databases whose names differ in what Kafka does not take would share their topics. */
+static const char *
+topic_prefix(void)
+{
+	const char *database;
+
+	if (djk_topic_prefix != NULL && djk_topic_prefix[0] != '\0')
+		return djk_topic_prefix;
+	database = get_database_name(MyDatabaseId);
+	djk_topic_name_require(database, "It is the database's name: set djkafka.topic_prefix, or name the topic.");
+	return database;
 }
 
 /* As Debezium names topics, characters that Kafka does not take become underscores. */
 static char *
 default_topic(Oid relation)
 {
-	const char *prefix = djk_topic_prefix != NULL && djk_topic_prefix[0] != '\0' ?
-		djk_topic_prefix : get_database_name(MyDatabaseId);
-	char	   *topic = psprintf("%s.%s.%s", prefix, get_namespace_name(get_rel_namespace(relation)),
+	char	   *topic = psprintf("%s.%s.%s", topic_prefix(), get_namespace_name(get_rel_namespace(relation)),
 								 get_rel_name(relation));
 
 	for (char *p = topic; *p != '\0'; p++)
@@ -76,6 +96,26 @@ default_topic(Oid relation)
 			*p = '_';
 	}
 	return topic;
+}
+
+/* A name that was made of another table's may be the same: "a b" and a_b. */
+static void
+require_own_topic(const char *topic, Oid relation)
+{
+	static DjkStatement select_other = {
+		.sql = "SELECT relation::oid FROM @.djkafka_publication WHERE topic = $1 AND relation <> $2 AND shape = 'rows' LIMIT 1",
+		.nargs = 2,
+		.argtypes = {TEXTOID, REGCLASSOID}
+	};
+	Datum		values[2] = {CStringGetTextDatum(topic), ObjectIdGetDatum(relation)};
+
+	if (djk_catalog_has(&select_other, values, NULL))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_OBJECT),
+				 errmsg("another table is published to topic \"%s\" already", topic),
+				 errdetail("It is the default for table \"%s\"; what Kafka does not take in a name became \"_\".",
+						   get_rel_name(relation)),
+				 errhint("Name another topic, or this one if both tables are to be published to it.")));
 }
 
 static void
@@ -92,6 +132,7 @@ check_topic(DjkCatalogRow *row, Oid relation)
 	if (topic == NULL)
 	{
 		topic = default_topic(relation);
+		require_own_topic(topic, relation);
 		djk_catalog_row_set_text(row, "topic", topic);
 	}
 	if (!is_outbox || topic[0] != '\0')
@@ -113,12 +154,13 @@ require_null(const DjkCatalogRow *row, const char *column)
 static void
 check_shape(const DjkCatalogRow *row)
 {
-	static const char *const columns[] = {"key_columns", "columns", "include", "exclude", "filter"};
+	static const char *const columns[] = {"key_columns", "columns", "include", "exclude", "omit_nulls", "filter"};
 	bool		isnull;
 
-	check_word(row, "shape", "rows", "outbox");
-	check_word(row, "key_format", "json", "text");
-	check_word(row, "format", "json", NULL);
+	check_word(row, "shape", "rows", "outbox", NULL);
+	check_word(row, "key_format", "json", "text", NULL);
+	check_word(row, "key_spelling", "exact", "lower", "any");
+	check_word(row, "format", "json", NULL, NULL);
 	if (strcmp(djk_catalog_row_text(row, "shape"), "outbox") == 0)
 	{
 		for (int i = 0; i < lengthof(columns); i++)
@@ -239,6 +281,23 @@ check_home(DjkCatalogRow *row)
 	return true;
 }
 
+/* Later a column may be dropped, which leaves nothing out any more. */
+static void
+check_omit_nulls(const DjkPublicationRow *publication, Relation rel)
+{
+	for (int i = 0; i < publication->nomit_nulls; i++)
+	{
+		const char *name = publication->omit_nulls[i];
+
+		if (djk_publish_find_column(rel, name) == NULL &&
+			!djk_publish_is_listed(name, publication->column_names, publication->ncolumns))
+			ereport(ERROR,
+					(errcode(ERRCODE_UNDEFINED_COLUMN),
+					 errmsg("\"%s\" in omit_nulls is no field of the publication", name),
+					 errhint("Name columns of the table, or fields of columns.")));
+	}
+}
+
 static void
 check_deeply(const DjkCatalogRow *row, Oid relation)
 {
@@ -254,6 +313,7 @@ check_deeply(const DjkCatalogRow *row, Oid relation)
 	for (int i = 0; i < publication.ncolumns; i++)
 		djk_catalog_row_check_name(row, "columns", publication.column_names[i]);
 	djk_catalog_look_at("server");
+	check_omit_nulls(&publication, rel);
 	djk_connection_require_kept(publication.server, rel->rd_rel->relowner);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_publish_check(&publication, rel);

@@ -28,11 +28,13 @@
 #include "sql/produce.h"
 #include "state/catalog.h"
 #include "tcop/dest.h"
+#include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/rls.h"
 #include "utils/timestamp.h"
 #include "utils/typcache.h"
 
@@ -43,11 +45,12 @@ typedef struct PublishReceiver
 {
 	DestReceiver pub;
 	DjkPublishState *state;
+	const DjkPublishIdentity *writer;
 	DjkProduceServer *server;
 	MemoryContext context;		/* of one row */
 	TimestampTz time;
 	Oid			value_type;
-	uint64		written;
+	DjkPublishSkipped *skipped;	/* NULL: nothing may be left out */
 } PublishReceiver;
 
 /* ---------- a row ---------- */
@@ -137,6 +140,31 @@ fill_event(PublishReceiver *receiver, TupleTableSlot *slot, DjkOutboxMessage *me
 	return true;
 }
 
+/* As PostgreSQL asks before it tells of a key in an error. */
+static bool
+may_read(Oid user, Oid relation)
+{
+	int			rls = check_enable_rls(relation, user, true);
+
+	return rls != RLS_ENABLED && pg_class_aclcheck(relation, user, ACL_SELECT) == ACLCHECK_OK;
+}
+
+/* Whether the caller goes on past a message that is too large. */
+static bool
+is_skipped(PublishReceiver *receiver, DjkOutboxMessage *message, Size header_bytes)
+{
+	DjkPublishSkipped *skipped = receiver->skipped;
+
+	if (djk_produce_fits(receiver->server, message, header_bytes))
+		return false;
+	message->key_is_secret = !may_read(receiver->writer->userid, receiver->state->relation);
+	if (skipped == NULL)
+		return false;
+	if (skipped->count++ < DJK_PUBLISH_SKIPPED_SHOWN)
+		appendStringInfo(&skipped->keys, "%s%s", skipped->count > 1 ? "\n" : "", djk_produce_key_shown(message));
+	return true;
+}
+
 static bool
 receive_row(TupleTableSlot *slot, DestReceiver *self)
 {
@@ -162,11 +190,8 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 		message.headers = state->origin;
 		message.has_headers = true;
 	}
-	if (wanted)
-	{
+	if (wanted && !is_skipped(receiver, &message, header_bytes))
 		(void) djk_produce_write(receiver->server, &message, header_bytes);
-		receiver->written++;
-	}
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(receiver->context);
 	return true;
@@ -185,8 +210,8 @@ ignore_receiver(DestReceiver *self)
 
 /* ---------- a statement ---------- */
 
-uint64
-djk_publish_run(DjkPublishState *state, SPIPlanPtr plan)
+void
+djk_publish_run(DjkPublishState *state, const DjkPublishIdentity *writer, SPIPlanPtr plan, DjkPublishSkipped *skipped)
 {
 	PublishReceiver receiver = {0};
 	SPIExecuteOptions options = {0};
@@ -199,6 +224,8 @@ djk_publish_run(DjkPublishState *state, SPIPlanPtr plan)
 	/* Only a word for SPI, which wants to know that rows are asked for. */
 	receiver.pub.mydest = DestTuplestore;
 	receiver.state = state;
+	receiver.writer = writer;
+	receiver.skipped = skipped;
 	receiver.server = djk_produce_server(state->row->server, state->owner);
 	receiver.context = AllocSetContextCreate(CurrentMemoryContext, "djkafka row", ALLOCSET_DEFAULT_SIZES);
 	receiver.time = GetCurrentTimestamp();
@@ -208,7 +235,6 @@ djk_publish_run(DjkPublishState *state, SPIPlanPtr plan)
 	if (result < 0)
 		elog(ERROR, "could not execute a statement of a publication: %s", SPI_result_code_string(result));
 	MemoryContextDelete(receiver.context);
-	return receiver.written;
 }
 
 static void
@@ -237,7 +263,7 @@ publish_statement(DjkPublishState *state, DjkPublishEvent event, TriggerData *tr
 	error_context_stack = &callback;
 	djk_publish_enter(state, &identity);
 	djk_publish_register(state, trigdata->tg_oldtable, trigdata->tg_newtable);
-	(void) djk_publish_run(state, djk_publish_plan(state, trigdata->tg_relation, event, outdated));
+	djk_publish_run(state, &identity, djk_publish_plan(state, trigdata->tg_relation, event, outdated), NULL);
 	if (state->delete_plan != NULL)
 		delete_rows(state);
 	djk_publish_leave(&identity);

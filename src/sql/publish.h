@@ -11,6 +11,7 @@
 #include "base/djk.h"
 
 #include "executor/spi.h"
+#include "lib/stringinfo.h"
 #include "sql/publication.h"
 #include "utils/reltrigger.h"
 #include "utils/tuplestore.h"
@@ -105,8 +106,21 @@ extern SPIPlanPtr djk_publish_plan(DjkPublishState *state, Relation rel, DjkPubl
 /* Between enter and leave: the plan of some SQL, which must be one query. */
 extern SPIPlanPtr djk_publish_prepare(const char *sql, int nargs, Oid *argtypes);
 
-/* Between enter and leave: runs a plan, each row of which is a message.  Returns how many. */
-extern uint64 djk_publish_run(DjkPublishState *state, SPIPlanPtr plan);
+/* Rows whose messages are too large: how many, and what the first of them are. */
+typedef struct DjkPublishSkipped
+{
+	uint64		count;
+	StringInfoData keys;
+} DjkPublishSkipped;
+
+#define DJK_PUBLISH_SKIPPED_SHOWN	10
+
+/*
+ * Between enter and leave: runs a plan, each row of which is a message.  One
+ * that is too large is an error, or noted in 'skipped' if that is given.
+ */
+extern void djk_publish_run(DjkPublishState *state, const DjkPublishIdentity *writer, SPIPlanPtr plan,
+							DjkPublishSkipped *skipped);
 
 /* Between enter and leave: runs a query whose rows are to be what the new rows of a statement are. */
 extern Tuplestorestate *djk_publish_collect(SPIPlanPtr plan, Datum *values);

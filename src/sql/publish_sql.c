@@ -19,8 +19,10 @@
 
 #include "access/stratnum.h"
 #include "base/operator.h"
+#include "catalog/pg_type.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
@@ -32,6 +34,10 @@
 #define ROWS_WERE			"djkafka_was"
 #define ROWS_NOW			"djkafka_now"
 
+/* What a row's fields and its key are called, unless something of the user's is. */
+#define VALUE_ROW			"djk_value"
+#define KEY_ROW				"djk_key"
+
 /* ---------- pieces ---------- */
 
 static void
@@ -39,6 +45,41 @@ append_key_list(StringInfo sql, const DjkPublishTable *table, const char *alias)
 {
 	for (int i = 0; i < table->nkeys; i++)
 		appendStringInfo(sql, "%s%s.%s", i > 0 ? ", " : "", alias, quote_identifier(table->keys[i]));
+}
+
+static bool
+is_text(Oid type)
+{
+	type = getBaseType(type);
+	return type == TEXTOID || type == VARCHAROID;
+}
+
+/* A column of the key as the one spelling that all values equal to it have. */
+static void
+append_key_value(StringInfo sql, const DjkPublishTable *table, int i)
+{
+	const char *name = psprintf("%s.%s", table->alias, quote_identifier(table->keys[i]));
+
+	switch (table->key_forms[i])
+	{
+		case DJK_KEY_AS_IT_IS:
+			appendStringInfoString(sql, name);
+			return;
+		case DJK_KEY_TRIMMED:
+			appendStringInfo(sql, "pg_catalog.trim_scale(%s)", name);
+			break;
+		case DJK_KEY_NOT_NEGATIVE_ZERO:
+			appendStringInfo(sql, "%s OPERATOR(pg_catalog.+) 0::pg_catalog.%s", name,
+							 getBaseType(table->key_types[i]) == FLOAT4OID ? "float4" : "float8");
+			break;
+		case DJK_KEY_LOWER:
+			/* Text by its own collation; what is cast, by the one that citext compares by. */
+			appendStringInfo(sql, "pg_catalog.lower(%s::pg_catalog.text%s)", name,
+							 is_text(table->key_types[i]) ?
+							 "" : " COLLATE pg_catalog.\"default\"");
+			break;
+	}
+	appendStringInfo(sql, " AS %s", quote_identifier(table->keys[i]));
 }
 
 /* ---------- comparing keys ---------- */
@@ -160,8 +201,55 @@ append_order(StringInfo sql, const DjkPublishTable *table, KeyOperand left, Stra
 
 /* ---------- rows ---------- */
 
+/* Whether a name is the table's or, of what is published of it, a field's. */
+static bool
+is_used(const DjkPublishTable *table, const char *name)
+{
+	return strcmp(RelationGetRelationName(table->rel), name) == 0 ||
+		djk_publish_find_column(table->rel, name) != NULL ||
+		djk_publish_is_listed(name, table->row->column_names, table->row->ncolumns);
+}
+
+/* A name for a row, by which no column and no table can be meant. */
+static char *
+row_name(const DjkPublishTable *table, const char *name)
+{
+	char	   *unused = pstrdup(name);
+
+	while (is_used(table, unused))
+		unused = psprintf("%s_", unused);
+	return unused;
+}
+
+static bool
+is_left_out(const DjkPublicationRow *row, Form_pg_attribute att)
+{
+	const char *name = NameStr(att->attname);
+
+	return att->attisdropped || djk_publish_is_listed(name, row->exclude, row->nexclude) ||
+		(row->include != NULL && !djk_publish_is_listed(name, row->include, row->ninclude)) ||
+		djk_publish_is_listed(name, row->column_names, row->ncolumns);
+}
+
+/* The names of the fields of a message, in their order. */
+static List *
+field_names(const DjkPublishTable *table)
+{
+	TupleDesc	desc = RelationGetDescr(table->rel);
+	List	   *names = NIL;
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!is_left_out(table->row, TupleDescAttr(desc, i)))
+			names = lappend(names, NameStr(TupleDescAttr(desc, i)->attname));
+	}
+	for (int i = 0; i < table->row->ncolumns; i++)
+		names = lappend(names, table->row->column_names[i]);
+	return names;
+}
+
 /*
- * The rows that are published of a source, as djk_value and djk_key.  What
+ * The rows that are published of a source: their values and their keys.  What
  * stands to the left of an expression is what it sees: the row alone.
  */
 static void
@@ -177,13 +265,10 @@ append_rows(StringInfo sql, const DjkPublishTable *table, const char *source)
 	appendStringInfo(sql, ") AS %s CROSS JOIN LATERAL (SELECT ", table->alias);
 	for (int i = 0; i < desc->natts; i++)
 	{
-		const char *name = NameStr(TupleDescAttr(desc, i)->attname);
-
-		if (TupleDescAttr(desc, i)->attisdropped || djk_publish_is_listed(name, row->exclude, row->nexclude) ||
-			(row->include != NULL && !djk_publish_is_listed(name, row->include, row->ninclude)) ||
-			djk_publish_is_listed(name, row->column_names, row->ncolumns))
+		if (is_left_out(row, TupleDescAttr(desc, i)))
 			continue;
-		appendStringInfo(sql, "%s%s.%s", first ? "" : ", ", table->alias, quote_identifier(name));
+		appendStringInfo(sql, "%s%s.%s", first ? "" : ", ", table->alias,
+						 quote_identifier(NameStr(TupleDescAttr(desc, i)->attname)));
 		first = false;
 	}
 	for (int i = 0; i < row->ncolumns; i++)
@@ -193,19 +278,73 @@ append_rows(StringInfo sql, const DjkPublishTable *table, const char *source)
 						 row->column_expressions[i], quote_identifier(row->column_names[i]));
 		first = false;
 	}
-	appendStringInfoString(sql, ") AS djk_value CROSS JOIN LATERAL (SELECT ");
-	append_key_list(sql, table, table->alias);
-	appendStringInfoString(sql, ") AS djk_key");
+	appendStringInfo(sql, ") AS %s CROSS JOIN LATERAL (SELECT ", row_name(table, VALUE_ROW));
+	for (int i = 0; i < table->nkeys; i++)
+	{
+		appendStringInfoString(sql, i > 0 ? ", " : "");
+		append_key_value(sql, table, i);
+	}
+	appendStringInfo(sql, ") AS %s", row_name(table, KEY_ROW));
 }
 
 static void
 append_key(StringInfo sql, const DjkPublishTable *table)
 {
+	const char *key = row_name(table, KEY_ROW);
+
 	if (table->row->key_is_text)
-		appendStringInfo(sql, "djk_key.%s::pg_catalog.text", quote_identifier(table->keys[0]));
+		appendStringInfo(sql, "%s.%s::pg_catalog.text", key, quote_identifier(table->keys[0]));
 	else
-		appendStringInfoString(sql, "pg_catalog.row_to_json(djk_key)::pg_catalog.text");
+		appendStringInfo(sql, "pg_catalog.row_to_json(%s)::pg_catalog.text", key);
 	appendStringInfoString(sql, " COLLATE pg_catalog.\"C\" AS k");
+}
+
+static char *
+field_literal(const char *name)
+{
+	StringInfoData field;
+
+	initStringInfo(&field);
+	escape_json(&field, name);
+	appendStringInfoChar(&field, ':');
+	return quote_literal_cstr(field.data);
+}
+
+/*
+ * An object as row_to_json() makes it, but without the fields that are null and
+ * may be left out: text is null where its field is, and a JSON null is not.
+ */
+static void
+append_object(StringInfo sql, const DjkPublishTable *table, const char *value)
+{
+	const DjkPublicationRow *row = table->row;
+	List	   *names = field_names(table);
+	ListCell   *lc;
+
+	appendStringInfoString(sql, "pg_catalog.concat('{', pg_catalog.concat_ws(',', VARIADIC ARRAY[");
+	foreach(lc, names)
+	{
+		const char *name = lfirst(lc);
+		char	   *field = psprintf("pg_catalog.to_json(%s.%s)::pg_catalog.text", value, quote_identifier(name));
+
+		if (!djk_publish_is_listed(name, row->omit_nulls, row->nomit_nulls))
+			field = psprintf("COALESCE(%s, 'null')", field);
+		appendStringInfo(sql, "%s%s OPERATOR(pg_catalog.||) %s", lc == list_head(names) ? "" : ", ",
+						 field_literal(name), field);
+	}
+	appendStringInfoString(sql, "]::pg_catalog.text[]), '}')");
+}
+
+static void
+append_value(StringInfo sql, const DjkPublishTable *table)
+{
+	const char *value = row_name(table, VALUE_ROW);
+
+	if (table->row->nomit_nulls > 0)
+		append_object(sql, table, value);
+	else
+		appendStringInfo(sql, "pg_catalog.row_to_json(%s)::pg_catalog.text", value);
+	appendStringInfoString(sql, " COLLATE pg_catalog.\"C\" AS v");
 }
 
 static void
@@ -213,9 +352,12 @@ append_select(StringInfo sql, const DjkPublishTable *table, bool with_value, con
 {
 	appendStringInfoString(sql, "SELECT ");
 	append_key(sql, table);
-	appendStringInfoString(sql, with_value ?
-						   ", pg_catalog.row_to_json(djk_value)::pg_catalog.text COLLATE pg_catalog.\"C\" AS v FROM " :
-						   ", NULL::pg_catalog.text AS v FROM ");
+	appendStringInfoString(sql, ", ");
+	if (with_value)
+		append_value(sql, table);
+	else
+		appendStringInfoString(sql, "NULL::pg_catalog.text AS v");
+	appendStringInfoString(sql, " FROM ");
 	append_rows(sql, table, source);
 }
 

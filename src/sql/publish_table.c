@@ -133,6 +133,7 @@ require_key(DjkPublishTable *table)
 				 errmsg("a key of %d columns cannot be text", table->nkeys),
 				 errhint("Use key_format => 'json'.")));
 	table->key_types = palloc(table->nkeys * sizeof(Oid));
+	table->key_forms = palloc(table->nkeys * sizeof(DjkKeyForm));
 	for (int i = 0; i < table->nkeys; i++)
 	{
 		Form_pg_attribute att = djk_publish_find_column(table->rel, table->keys[i]);
@@ -150,6 +151,7 @@ require_key(DjkPublishTable *table)
 					 errmsg("key column \"%s\" of \"%s\" may be null", table->keys[i], name),
 					 errhint("Declare it NOT NULL, or name other key_columns.")));
 		table->key_types[i] = att->atttypid;
+		table->key_forms[i] = djk_publish_key_form(table->row, table->rel, att);
 	}
 }
 

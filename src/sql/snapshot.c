@@ -52,6 +52,7 @@ typedef struct Snapshotting
 	char	  **keys;			/* what the key was when the first chunk was made */
 	Oid		   *key_types;
 	int			nkeys;
+	DjkPublishSkipped *skipped; /* NULL: a row that is too large is an error */
 } Snapshotting;
 
 /* ---------- arguments ---------- */
@@ -171,7 +172,8 @@ find_bound(Snapshotting *work, const DjkPublishTable *table)
 }
 
 static void
-publish_chunk(Snapshotting *work, DjkPublishState *state, const DjkPublishTable *table)
+publish_chunk(Snapshotting *work, DjkPublishState *state, const DjkPublishIdentity *identity,
+			  const DjkPublishTable *table)
 {
 	Oid		   *types = palloc(2 * work->nkeys * sizeof(Oid));
 	Datum	   *values = palloc(2 * work->nkeys * sizeof(Datum));
@@ -192,7 +194,8 @@ publish_chunk(Snapshotting *work, DjkPublishState *state, const DjkPublishTable 
 	plan = djk_publish_prepare(djk_publish_sql(table, DJK_PUBLISH_LOCK, work->last == NULL, work->bound == NULL),
 							   nargs, types);
 	rows = djk_publish_collect(plan, values);
-	(void) djk_publish_run(state, djk_publish_prepare(djk_publish_sql(table, DJK_PUBLISH_CHUNK, false, false), 0, NULL));
+	djk_publish_run(state, identity, djk_publish_prepare(djk_publish_sql(table, DJK_PUBLISH_CHUNK, false, false), 0, NULL),
+					work->skipped);
 	tuplestore_end(rows);
 }
 
@@ -263,7 +266,7 @@ next_chunk(Snapshotting *work)
 		require_same_key(work, &table);
 		find_bound(work, &table);
 		if (!djk_suppressed(state->row->topic))
-			publish_chunk(work, state, &table);
+			publish_chunk(work, state, &identity, &table);
 		djk_publish_leave(&identity);
 	}
 	PG_FINALLY();
@@ -277,13 +280,37 @@ next_chunk(Snapshotting *work)
 
 /* ---------- the procedure ---------- */
 
+/* The keys are kept as long as the procedure runs. */
+static DjkPublishSkipped *
+make_skipped(void)
+{
+	DjkPublishSkipped *skipped = palloc0(sizeof(DjkPublishSkipped));
+
+	initStringInfo(&skipped->keys);
+	return skipped;
+}
+
+static void
+report_skipped(const Snapshotting *work)
+{
+	if (work->skipped == NULL || work->skipped->count == 0)
+		return;
+	ereport(WARNING,
+			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			 errmsg("rows of table \"%s\" that are too large were not published: " UINT64_FORMAT, work->name,
+					work->skipped->count),
+			 errdetail("%s%s", work->skipped->keys.data,
+					   work->skipped->count > DJK_PUBLISH_SKIPPED_SHOWN ? "\n..." : ""),
+			 errhint("Raise message.max.bytes of the connection, and max.message.bytes of the topic in Kafka, and change these rows.")));
+}
+
 static int
 require_chunk(FunctionCallInfo fcinfo)
 {
-	if (PG_ARGISNULL(0) || PG_ARGISNULL(2))
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(2) || PG_ARGISNULL(3))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("arguments \"relation\" and \"chunk\" must not be null")));
+				 errmsg("arguments \"relation\", \"chunk\" and \"skip_too_large\" must not be null")));
 	if (PG_GETARG_INT32(2) < 1 || PG_GETARG_INT32(2) > CHUNK_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -309,6 +336,8 @@ djkafka_snapshot(PG_FUNCTION_ARGS)
 	/* SPI's own memory lives as long as the procedure. */
 	work.context = CurrentMemoryContext;
 	work.name = get_rel_name(work.relation);
+	if (PG_GETARG_BOOL(3))
+		work.skipped = make_skipped();
 	chunk_context = AllocSetContextCreate(work.context, "djkafka chunk", ALLOCSET_DEFAULT_SIZES);
 	while (more)
 	{
@@ -322,6 +351,7 @@ djkafka_snapshot(PG_FUNCTION_ARGS)
 		SPI_commit();
 		work.last = work.bound;
 	}
+	report_skipped(&work);
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -46,6 +46,7 @@ typedef struct DjkOutboxMessage
 	struct varlena *value;		/* bytea, NULL: null */
 	Datum		headers;		/* djkafka_header[] */
 	bool		has_headers;
+	bool		key_is_secret;	/* whoever makes the message may not read it: no error tells it */
 } DjkOutboxMessage;
 
 /*

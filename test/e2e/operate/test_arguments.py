@@ -74,6 +74,9 @@ VALUES = {
     "new_target": None,
     "new_handler": None,
     "reset": None,
+    "key_spelling": "lower",
+    "omit_nulls": ["note"],
+    "skip_too_large": True,
 }
 
 # Called in this order; those that are not named come after, by name.

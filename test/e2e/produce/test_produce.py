@@ -90,6 +90,25 @@ def test_headers_partition_and_time(db: Database, kafka: Client, unique) -> None
     assert message.headers() == [("a", "ä".encode()), ("b", None), ("a", b"\x00\xff"), ("n", b"1.5")]
 
 
+@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
+@pytest.mark.parametrize("partitioner", ["consistent_random", "murmur2_random"])
+def test_empty_key_is_a_key(db: Database, kafka: Client, unique, delivery: str, partitioner: str) -> None:
+    """Its messages share a partition and keep their order."""
+    topic = kafka.create_topic(unique("empty"), partitions=8)
+    server = unique("server")
+    db.query(
+        f"CREATE SERVER \"{server}\" FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers '{kafka.address}',"
+        f" partitioner '{partitioner}', delivery '{delivery}')",
+        user="postgres",
+    )
+    for i in range(40):
+        db.query("SELECT djkafka_produce(%s, %s, key => '', server => %s)", topic, str(i), server, user="postgres")
+    messages = read(kafka, topic, 40)
+    assert {message.key() for message in messages} == {b""}
+    assert len({message.partition() for message in messages}) == 1
+    assert [message.value() for message in messages] == [str(i).encode() for i in range(40)]
+
+
 def test_text_of_another_encoding(cluster, kafka: Client, topic: str, unique) -> None:
     """Kafka gets UTF-8, whatever the database's encoding; what cannot be converted is refused at once."""
     db = Database(cluster, unique("db"), encoding="LATIN1")
