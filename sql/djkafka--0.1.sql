@@ -1734,13 +1734,13 @@ GRANT EXECUTE ON FUNCTION @extschema@.djkafka_health TO @extowner@ WITH GRANT OP
 -- A dropped target would be dumped as a bare number: its name is kept instead.
 CREATE FUNCTION @extschema@.djkafka_target_dropped() RETURNS event_trigger
 AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION @extschema@.djkafka_target_dropped IS 'event trigger: a route whose target is dropped keeps the name and becomes broken';
+COMMENT ON FUNCTION @extschema@.djkafka_target_dropped IS 'event trigger: a route whose target is dropped keeps the name and becomes broken; a column that a publication needs is not dropped';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_target_dropped FROM PUBLIC;
 
 CREATE EVENT TRIGGER djkafka_target_dropped ON sql_drop
     EXECUTE FUNCTION @extschema@.djkafka_target_dropped();
 ALTER EVENT TRIGGER djkafka_target_dropped ENABLE ALWAYS;
-COMMENT ON EVENT TRIGGER djkafka_target_dropped IS 'keeps the names of dropped targets of routes';
+COMMENT ON EVENT TRIGGER djkafka_target_dropped IS 'keeps the names of dropped targets of routes, and columns that publications need';
 
 -- What a publication hides, or a route leaves out, stays so under a new name.
 CREATE FUNCTION @extschema@.djkafka_column_renamed() RETURNS event_trigger

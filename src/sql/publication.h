@@ -75,6 +75,15 @@ extern void djk_publication_fill(const DjkCatalogRow *row, DjkPublicationRow *pu
  */
 extern bool djk_publication_load(int64 id, DjkPublicationRow *publication);
 
+/* WARNING if columns are called like a secret, and nothing says what is to become of them. */
+extern void djk_publish_warn_of_secrets(const DjkPublicationRow *row, Relation rel);
+
+/*
+ * In an event trigger of sql_drop: ERROR if a publication cannot do without a
+ * column that its table has lost.
+ */
+extern void djk_publication_require_columns(void);
+
 typedef enum DjkPublishEvent
 {
 	DJK_PUBLISH_INSERT,

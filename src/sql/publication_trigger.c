@@ -299,7 +299,7 @@ check_omit_nulls(const DjkPublicationRow *publication, Relation rel)
 }
 
 static void
-check_deeply(const DjkCatalogRow *row, Oid relation)
+check_deeply(const DjkCatalogRow *row, Oid relation, bool is_new)
 {
 	DjkPublicationRow publication;
 	Relation	rel = relation_open(relation, AccessShareLock);
@@ -318,6 +318,8 @@ check_deeply(const DjkCatalogRow *row, Oid relation)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_publish_check(&publication, rel);
 	PopActiveSnapshot();
+	if (is_new)
+		djk_publish_warn_of_secrets(&publication, rel);
 	relation_close(rel, NoLock);
 }
 
@@ -356,7 +358,7 @@ validate(TriggerData *trigdata)
 	check_topic(&row, relation);
 	check_duplicate(&row);
 	if (is_home || TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
-		check_deeply(&row, relation);
+		check_deeply(&row, relation, TRIGGER_FIRED_BY_INSERT(trigdata->tg_event));
 	return PointerGetDatum(row.tuple);
 }
 

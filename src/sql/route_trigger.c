@@ -27,6 +27,7 @@
 #include "miscadmin.h"
 #include "pgtime.h"
 #include "regex/regex.h"
+#include "sql/publication.h"
 #include "sql/route_look.h"
 #include "state/row.h"
 #include "sql/start_at.h"
@@ -573,5 +574,6 @@ djkafka_target_dropped(PG_FUNCTION_ARGS)
 	(void) djk_catalog_execute(&update_routes, NULL, NULL);
 	(void) djk_catalog_execute(&delete_publications, NULL, NULL);
 	djk_catalog_leave(&identity);
+	djk_publication_require_columns();
 	PG_RETURN_NULL();
 }

@@ -64,7 +64,40 @@ INSERT INTO leaf VALUES ('xyz', 2);
 SELECT * FROM news();
 DROP TABLE root;
 
--- a column that is dropped takes the publication with it until somebody has said what is to be
+-- a column that a publication needs is not dropped before the publication does without it
+CREATE TABLE crate (id int PRIMARY KEY, a int, b int, c int, d int, e text, f int, g int, "H h" int);
+SELECT djkafka_publish('crate', 'crates', filter => 'a > 0', columns => '{"x": "b + crate.c", "H h": "0"}', include => '{id,d}', key_columns => '{id}') AS id \gset
+SELECT djkafka_publish('crate', 'secret-crates', exclude => '{f}') AS secret \gset
+SELECT refused(format('ALTER TABLE crate DROP COLUMN %I', c)) FROM unnest('{a,b,c,d,f,id}'::text[]) c;
+SELECT refused('ALTER TABLE crate DROP COLUMN g, DROP COLUMN b CASCADE');
+SELECT refused(format('ALTER TABLE crate DROP COLUMN %I', c)) FROM unnest('{e,"H h"}'::text[]) c;
+CREATE TYPE shade AS ENUM ('dark');
+ALTER TABLE crate ADD COLUMN shade shade;
+UPDATE djkafka_publication SET filter = 'shade IS NOT NULL' WHERE id = :id;
+SELECT refused('DROP TYPE shade CASCADE');
+-- both in one transaction, or with the column made again, or of one that is not enabled
+BEGIN;
+UPDATE djkafka_publication SET filter = 'g > 0', columns = '{"x": "c"}' WHERE id = :id;
+ALTER TABLE crate DROP COLUMN a, DROP COLUMN b;
+COMMIT;
+ALTER TABLE crate DROP COLUMN c, ADD COLUMN c text;
+UPDATE djkafka_publication SET enabled = false WHERE id = :secret;
+SELECT seen();
+INSERT INTO crate (id, c, d, g) VALUES (1, 'c', 4, 1);
+SELECT * FROM news();
+DROP TABLE crate;
+DROP TYPE shade;
+SELECT count(*) FROM djkafka_publication WHERE id IN (:id, :secret);
+-- of a partitioned table, and of one that others inherit from
+CREATE TABLE shelf (id int PRIMARY KEY, v text, w text) PARTITION BY RANGE (id);
+CREATE TABLE shelf_1 PARTITION OF shelf FOR VALUES FROM (0) TO (9);
+SELECT djkafka_publish('shelf_1', filter => 'w IS NULL') > 0;
+SELECT refused('ALTER TABLE shelf DROP COLUMN w');
+ALTER TABLE shelf DROP COLUMN v;
+DROP TABLE shelf;
+
+-- where that was passed by, a column that is dropped takes the publication with it until somebody has said what is to be
+ALTER EVENT TRIGGER djkafka_target_dropped DISABLE;
 CREATE TABLE box (id int PRIMARY KEY, secret text, label text);
 SELECT djkafka_publish('box', 'boxes', exclude => '{secret}') AS id \gset
 SELECT seen();
@@ -85,7 +118,18 @@ SELECT refused('INSERT INTO box VALUES (5)');
 UPDATE djkafka_publication SET include = NULL WHERE id = :id;
 -- nor may a change of the publication name one that is not there
 SELECT refused(format('UPDATE djkafka_publication SET %s = ''{secret}'' WHERE id = %s', c, :id)) FROM unnest('{include,exclude,key_columns}'::text[]) c;
+ALTER EVENT TRIGGER djkafka_target_dropped ENABLE ALWAYS;
 DROP TABLE box;
+
+-- columns that are called like a secret
+CREATE TABLE account (id int PRIMARY KEY, password text, "apiKey" text, refresh_token text, pin int, pin_code int, salt text, "SALT" text, pw_hash text,
+    name text, basalt text, opinion text, passenger text, hashtag text, spinner text);
+SELECT djkafka_publish('account', 'all') > 0;
+SELECT djkafka_publish('account', 'some', exclude => '{password,apiKey,salt,SALT,pin}', columns => '{"pw_hash": "''***''"}') > 0;
+SELECT djkafka_publish('account', 'chosen', include => '{id,password}') > 0;
+SELECT djkafka_publish('account', 'none', exclude => '{password,apiKey,refresh_token,pin,pin_code,salt,SALT,pw_hash}') > 0;
+UPDATE djkafka_publication SET filter = 'true' WHERE topic = 'all';
+DROP TABLE account;
 
 -- also where triggers of a role are silent, and where nobody followed
 CREATE TABLE replica (id int PRIMARY KEY, secret text);
