@@ -1131,6 +1131,20 @@ COMMENT ON FUNCTION @extschema@.djkafka_flush IS 'waits until Kafka has acknowle
 REVOKE ALL ON FUNCTION @extschema@.djkafka_flush FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_flush TO @extowner@ WITH GRANT OPTION;
 
+CREATE FUNCTION @extschema@.djkafka_suppress(topics text[] DEFAULT NULL) RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_suppress IS 'silences topics, or all, until the token is given to djkafka_unsuppress or the savepoint or transaction ends; returns the token';
+
+CREATE FUNCTION @extschema@.djkafka_unsuppress(token bigint) RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE STRICT;
+COMMENT ON FUNCTION @extschema@.djkafka_unsuppress IS 'ends a silence of djkafka_suppress; false if it has ended already';
+
+CREATE FUNCTION @extschema@.djkafka_suppressed() RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_suppressed IS 'how many messages and changed rows of this database were silenced since the server started; null if djkafka is not preloaded';
+REVOKE ALL ON FUNCTION @extschema@.djkafka_suppressed FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.djkafka_suppressed TO @extowner@ WITH GRANT OPTION;
+
 CREATE FUNCTION @extschema@.djkafka_delivery(
     message_id bigint,
     OUT state text,
@@ -1167,6 +1181,7 @@ CREATE TABLE @extschema@.djkafka_publication (
     republish boolean NOT NULL DEFAULT false,
     origin boolean NOT NULL DEFAULT false,
     delete_rows boolean NOT NULL DEFAULT false,
+    silence text NOT NULL DEFAULT 'owner',
     home uuid NOT NULL,
     search_path text NOT NULL,
     settings jsonb NOT NULL,
@@ -1192,6 +1207,7 @@ COMMENT ON COLUMN @extschema@.djkafka_publication.format IS 'format of the value
 COMMENT ON COLUMN @extschema@.djkafka_publication.republish IS 'true: what a consumer of djkafka writes is published too';
 COMMENT ON COLUMN @extschema@.djkafka_publication.origin IS 'true: messages have a header djkafka-origin, the uuid of this database''s home';
 COMMENT ON COLUMN @extschema@.djkafka_publication.delete_rows IS 'of shape outbox, true: rows are deleted as soon as they are published';
+COMMENT ON COLUMN @extschema@.djkafka_publication.silence IS 'who may silence it, by djkafka_suppress and djkafka.suppress; owner: the table''s owner and its members; writers: whoever writes to the table';
 COMMENT ON COLUMN @extschema@.djkafka_publication.home IS 'home the publication was made in';
 COMMENT ON COLUMN @extschema@.djkafka_publication.search_path IS 'search_path at creation, under which expressions run';
 COMMENT ON COLUMN @extschema@.djkafka_publication.settings IS 'settings at creation under which expressions run and values are written, whatever the writer''s are';
@@ -1630,6 +1646,7 @@ SELECT s.server,
        w.rows_per_second AS messages_per_second,
        s.sent,
        s.dead AS refused,
+       @extschema@.djkafka_suppressed() AS suppressed,
        w.last_batch_at,
        w.last_error,
        w.last_error_at,

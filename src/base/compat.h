@@ -55,6 +55,13 @@
 #define djk_wait_event_new(name)	((void) (name), PG_WAIT_EXTENSION)
 #endif
 
+/* 16 keeps what belongs to settings in a context, and gives it out to check hooks. */
+#if PG_VERSION_NUM >= 160000
+#define djk_guc_malloc(size)	guc_malloc(LOG, size)
+#else
+#define djk_guc_malloc(size)	malloc(size)
+#endif
+
 /* 17 added transaction_timeout. */
 #if PG_VERSION_NUM >= 170000
 #define DJK_HAVE_TRANSACTION_TIMEOUT

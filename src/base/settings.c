@@ -17,6 +17,9 @@
 
 #include <limits.h>
 
+#include "access/xact.h"
+#include "base/compat.h"
+#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/varlena.h"
@@ -35,6 +38,7 @@ int			djk_event_retention_s = 30 * 24 * 60 * 60;
 int			djk_delivery = DJK_AT_LEAST_ONCE;
 int			djk_delivery_retention_s = 0;
 static char *suppressed = NULL;
+static const DjkSilencer *silencer = NULL;
 char	   *djk_topic_prefix = NULL;
 
 static char *bootstrap_servers = NULL;
@@ -173,6 +177,23 @@ next_topic(const char **list, int *len)
 	return start;
 }
 
+/* What the server is configured with is its administrator's word. */
+static DjkSilencer *
+make_silencer(GucSource source)
+{
+	DjkSilencer *made = djk_guc_malloc(sizeof(DjkSilencer));
+	int			sec_context;
+
+	if (made == NULL)
+		return NULL;
+	/* Nobody yet where a session begins. */
+	GetUserIdAndSecContext(&made->role, &sec_context);
+	if (source <= PGC_S_ARGV)
+		made->role = BOOTSTRAP_SUPERUSERID;
+	made->transaction = IsTransactionState() ? GetCurrentTransactionStartTimestamp() : 0;
+	return made;
+}
+
 static bool
 check_suppress(char **newval, void **extra, GucSource source)
 {
@@ -191,7 +212,14 @@ check_suppress(char **newval, void **extra, GucSource source)
 		GUC_check_errhint("Use on, off, or the names of topics with commas between them.");
 		return false;
 	}
-	return true;
+	*extra = make_silencer(source);
+	return *extra != NULL;
+}
+
+static void
+assign_suppress(const char *newval, void *extra)
+{
+	silencer = extra;
 }
 
 /* The words of a switch, and not what begins like one: that may be a topic. */
@@ -210,8 +238,8 @@ is_switch(const char *text, bool *on)
 	return false;
 }
 
-bool
-djk_suppressed(const char *topic)
+static bool
+is_suppressed(const char *topic)
 {
 	const char *list = suppressed;
 	const char *name;
@@ -226,6 +254,12 @@ djk_suppressed(const char *topic)
 		if (strlen(topic) == len && memcmp(topic, name, len) == 0)
 			return true;
 	return false;
+}
+
+const DjkSilencer *
+djk_suppressed(const char *topic)
+{
+	return is_suppressed(topic) ? silencer : NULL;
 }
 
 static void
@@ -299,7 +333,7 @@ define_outbox_settings(void)
 							   "Topics that nothing is produced for: on for all, off for none, or a list.",
 							   "For SET LOCAL: such a transaction changes published tables, or calls djkafka_produce, without a message.",
 							   &suppressed, "off", PGC_USERSET, 0,
-							   check_suppress, NULL, NULL);
+							   check_suppress, assign_suppress, NULL);
 	DefineCustomStringVariable("djkafka.topic_prefix",
 							   "First part of the topics that djkafka_publish chooses: PREFIX.SCHEMA.TABLE.",
 							   "Empty: the name of the database.",

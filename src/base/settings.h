@@ -9,6 +9,7 @@
 #define DJK_SETTINGS_H
 
 #include "base/djk.h"
+#include "datatype/timestamp.h"
 #include "base/property.h"
 
 #include "nodes/pg_list.h"
@@ -62,10 +63,18 @@ extern int	djk_event_retention_s;
 /* Rises whenever djkafka.properties is set. */
 extern int	djk_properties_generation;
 
-/* djkafka.suppress: whether this transaction's messages for a topic are not wanted. */
 /* djkafka.topic_prefix; empty: the name of the database. */
 extern char *djk_topic_prefix;
-extern bool djk_suppressed(const char *topic);
+
+/* Who has set djkafka.suppress; lives as long as the value. */
+typedef struct DjkSilencer
+{
+	Oid			role;			/* invalid: the session's user, as it began */
+	TimestampTz transaction;	/* when the one that set it began; 0: outside of any */
+} DjkSilencer;
+
+/* Whether djkafka.suppress names the topic; then who says so. */
+extern const DjkSilencer *djk_suppressed(const char *topic);
 
 /*
  * The properties that the settings give, in CurrentMemoryContext; what has a

@@ -10,6 +10,7 @@
  *-------------------------------------------------------------------------
  */
 #include "sql/produce.h"
+#include "sql/suppress.h"
 
 #include "base/settings.h"
 #include "base/topic.h"
@@ -109,8 +110,12 @@ djkafka_produce(PG_FUNCTION_ARGS)
 	Size		header_bytes = 0;
 
 	message.topic = require_topic(fcinfo);
-	if (djk_suppressed(message.topic))
+	if (djk_silenced(message.topic, GetUserId(), false, "messages of a function that runs with other rights",
+					 "Let the function call djkafka_suppress() itself."))
+	{
+		djk_silenced_count(1);
 		PG_RETURN_NULL();
+	}
 	server = djk_produce_server(PG_ARGISNULL(ARG_SERVER) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(ARG_SERVER)),
 								GetUserId());
 	message.partition = read_partition(fcinfo);

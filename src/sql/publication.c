@@ -57,6 +57,7 @@ djk_publication_fill(const DjkCatalogRow *row, DjkPublicationRow *publication)
 	publication->republish = get_bool(row, "republish");
 	publication->origin = get_bool(row, "origin");
 	publication->delete_rows = get_bool(row, "delete_rows");
+	publication->writers_silence = djk_catalog_row_is(row, "silence", "writers");
 	publication->search_path = djk_catalog_row_text(row, "search_path");
 	publication->nsettings = djk_catalog_row_object(row, "settings", false, &publication->setting_names,
 													&publication->setting_values);

@@ -60,6 +60,7 @@ typedef struct DjkPublicationRow
 	bool		republish;
 	bool		origin;
 	bool		delete_rows;
+	bool		writers_silence;
 	char	   *search_path;
 	char	  **setting_names;	/* see publish_settings.c */
 	char	  **setting_values;

@@ -161,6 +161,7 @@ check_shape(const DjkCatalogRow *row)
 	check_word(row, "key_format", "json", "text", NULL);
 	check_word(row, "key_spelling", "exact", "lower", "any");
 	check_word(row, "format", "json", NULL, NULL);
+	check_word(row, "silence", "owner", "writers", NULL);
 	if (strcmp(djk_catalog_row_text(row, "shape"), "outbox") == 0)
 	{
 		for (int i = 0; i < lengthof(columns); i++)

@@ -26,6 +26,7 @@
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "sql/produce.h"
+#include "sql/suppress.h"
 #include "state/catalog.h"
 #include "tcop/dest.h"
 #include "utils/acl.h"
@@ -52,6 +53,17 @@ typedef struct PublishReceiver
 	Oid			value_type;
 	DjkPublishSkipped *skipped;	/* NULL: nothing may be left out */
 } PublishReceiver;
+
+bool
+djk_publish_silenced(const DjkPublishState *state, const char *topic, int64 rows)
+{
+	if (!djk_silenced(topic, state->owner, state->row->writers_silence,
+					  psprintf("changes of table \"%s\"", get_rel_name(state->relation)),
+					  "Its owner may let whoever writes to it do so: UPDATE djkafka_publication SET silence = 'writers'."))
+		return false;
+	djk_silenced_count(rows);
+	return true;
+}
 
 /* ---------- a row ---------- */
 
@@ -130,7 +142,7 @@ fill_event(PublishReceiver *receiver, TupleTableSlot *slot, DjkOutboxMessage *me
 				 errmsg("aggregatetype of an outbox must not be null"),
 				 errdetail("It makes the name of the topic.")));
 	djk_topic_name_require(message->topic, NULL);
-	if (djk_suppressed(message->topic))
+	if (djk_publish_silenced(receiver->state, message->topic, 1))
 		return false;
 	time = slot_getattr(slot, DJK_PUBLISH_EVENT_TIME, &isnull);
 	if (!isnull && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(time)) &&
@@ -286,13 +298,23 @@ changed_nothing(const TriggerData *trigdata)
 		is_empty(trigdata->tg_oldtable) && is_empty(trigdata->tg_newtable);
 }
 
+/* Of an UPDATE both tables have as many. */
+static int64
+count_rows(const TriggerData *trigdata)
+{
+	int64		old = trigdata->tg_oldtable != NULL ? tuplestore_tuple_count(trigdata->tg_oldtable) : 0;
+	int64		new = trigdata->tg_newtable != NULL ? tuplestore_tuple_count(trigdata->tg_newtable) : 0;
+
+	return Max(Max(old, new), 1);
+}
+
 static bool
-is_wanted(const DjkPublishState *state)
+is_wanted(const DjkPublishState *state, const TriggerData *trigdata)
 {
 	if (!state->row->enabled || (djk_apply_is_running() && !state->row->republish))
 		return false;
 	/* Of an outbox each row has its own topic. */
-	return state->row->is_outbox || !djk_suppressed(state->row->topic);
+	return state->row->is_outbox || !djk_publish_silenced(state, state->row->topic, count_rows(trigdata));
 }
 
 Datum
@@ -316,7 +338,7 @@ djkafka_publish_trigger(PG_FUNCTION_ARGS)
 		return PointerGetDatum(NULL);
 	PG_TRY();
 	{
-		if (is_wanted(state) && (event == DJK_PUBLISH_INSERT || !state->row->is_outbox))
+		if (is_wanted(state, trigdata) && (event == DJK_PUBLISH_INSERT || !state->row->is_outbox))
 			publish_statement(state, event, trigdata);
 	}
 	PG_FINALLY();

@@ -106,6 +106,9 @@ extern SPIPlanPtr djk_publish_plan(DjkPublishState *state, Relation rel, DjkPubl
 /* Between enter and leave: the plan of some SQL, which must be one query. */
 extern SPIPlanPtr djk_publish_prepare(const char *sql, int nargs, Oid *argtypes);
 
+/* Whether the changes of so many rows are not wanted; ERROR if it is not theirs to say who said so. */
+extern bool djk_publish_silenced(const DjkPublishState *state, const char *topic, int64 rows);
+
 /* Rows whose messages are too large: how many, and what the first of them are. */
 typedef struct DjkPublishSkipped
 {

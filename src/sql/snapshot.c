@@ -265,7 +265,7 @@ next_chunk(Snapshotting *work)
 		djk_publish_table_init(&table, state->row, rel, state->partitions);
 		require_same_key(work, &table);
 		find_bound(work, &table);
-		if (!djk_suppressed(state->row->topic))
+		if (!djk_publish_silenced(state, state->row->topic, 1))
 			publish_chunk(work, state, &identity, &table);
 		djk_publish_leave(&identity);
 	}

@@ -54,12 +54,23 @@ typedef struct Slot
 	DjkSlotStatus status;
 } Slot;
 
+/* Messages of a database that were silenced. */
+typedef struct Suppressed
+{
+	Oid			database;		/* invalid: free */
+	int64		messages;
+} Suppressed;
+
+/* Databases beyond these are not counted. */
+#define SUPPRESSED_MAX	64
+
 typedef struct SharedState
 {
 	LWLock	   *lock;
 	uint32		next_generation;
 	char		embedded_bootstrap[64];
 	pg_uuid_t	embedded_incarnation;
+	Suppressed	suppressed[SUPPRESSED_MAX];
 	int			nslots;
 	Slot		slots[FLEXIBLE_ARRAY_MEMBER];
 } SharedState;
@@ -739,4 +750,49 @@ djk_embedded_incarnation(pg_uuid_t *incarnation)
 	*incarnation = shared->embedded_incarnation;
 	LWLockRelease(shared->lock);
 	return runs;
+}
+
+/* ---------- silence ---------- */
+
+/* NULL if there is none, and none is free.  Lock held. */
+static Suppressed *
+find_suppressed(Oid database)
+{
+	for (int i = 0; i < SUPPRESSED_MAX; i++)
+	{
+		Suppressed *s = &shared->suppressed[i];
+
+		if (s->database == database || !OidIsValid(s->database))
+			return s;
+	}
+	return NULL;
+}
+
+void
+djk_suppressed_add(Oid database, int64 messages)
+{
+	Suppressed *s;
+
+	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
+	s = find_suppressed(database);
+	if (s != NULL)
+	{
+		s->database = database;
+		s->messages += messages;
+	}
+	LWLockRelease(shared->lock);
+}
+
+int64
+djk_suppressed_get(Oid database)
+{
+	Suppressed *s;
+	int64		messages = 0;
+
+	LWLockAcquire(shared->lock, LW_SHARED);
+	s = find_suppressed(database);
+	if (s != NULL && s->database == database)
+		messages = s->messages;
+	LWLockRelease(shared->lock);
+	return messages;
 }

@@ -173,4 +173,8 @@ extern void djk_embedded_publish(const char *bootstrap, const pg_uuid_t *incarna
 extern char *djk_embedded_bootstrap(void);
 extern bool djk_embedded_incarnation(pg_uuid_t *incarnation);
 
+/* Messages of a database that were silenced since the server started. */
+extern void djk_suppressed_add(Oid database, int64 messages);
+extern int64 djk_suppressed_get(Oid database);
+
 #endif							/* DJK_SHMEM_H */

@@ -26,7 +26,7 @@ RESET ROLE;
 -- the GRANTs below are those of docs/reference.md; to read the status:
 GRANT SELECT ON djkafka_status, djkafka_partition_status, djkafka_outbox_status TO privileges_watch;
 GRANT EXECUTE ON FUNCTION djkafka_health, djkafka_system_state, djkafka_worker_status,
-                          djkafka_partition_owner, djkafka_outbox_waiting, djkafka_is_home TO privileges_watch;
+                          djkafka_partition_owner, djkafka_outbox_waiting, djkafka_suppressed, djkafka_is_home TO privileges_watch;
 SET ROLE privileges_watch;
 SELECT count(*) FROM djkafka_status;
 SELECT count(*) FROM djkafka_partition_status;

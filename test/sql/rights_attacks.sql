@@ -132,7 +132,7 @@ ROLLBACK;
 CREATE SCHEMA attack_evil AUTHORIZATION attack_writer;
 GRANT EXECUTE ON FUNCTION djkafka_use_settings, djkafka_flush, djkafka_delivery, djkafka_consumer_id, djkafka_pause, djkafka_unpublish,
     djkafka_create_consumer, djkafka_create_route, djkafka_subscribe, djkafka_drop_consumer, djkafka_seek, djkafka_run, djkafka_publish, djkafka_health, djkafka_audit,
-    djkafka_worker_status, djkafka_partition_owner, djkafka_outbox_waiting, djkafka_is_home, djkafka_system_state TO attack_writer, attack_owner;
+    djkafka_worker_status, djkafka_partition_owner, djkafka_outbox_waiting, djkafka_suppressed, djkafka_is_home, djkafka_system_state TO attack_writer, attack_owner;
 GRANT EXECUTE ON FUNCTION djkafka_produce(text, text, text, jsonb, integer, timestamptz, text) TO attack_writer, attack_owner;
 GRANT EXECUTE ON PROCEDURE djkafka_snapshot TO attack_writer, attack_owner;
 GRANT SELECT, INSERT, UPDATE, DELETE ON djkafka_consumer, djkafka_route, djkafka_publication TO attack_writer, attack_owner;

@@ -77,6 +77,8 @@ VALUES = {
     "key_spelling": "lower",
     "omit_nulls": ["note"],
     "skip_too_large": True,
+    "topics": ["quiet"],
+    "token": 1,
 }
 
 # Called in this order; those that are not named come after, by name.
