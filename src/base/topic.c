@@ -41,6 +41,25 @@ djk_topic_name_require(const char *name, const char *hint)
 			 hint != NULL ? errhint("%s", hint) : 0));
 }
 
+void
+djk_topic_require_writable(const char *name)
+{
+	static const char *const own[] = {
+		"__consumer_offsets", "__transaction_state", "__share_group_state", "__cluster_metadata"
+	};
+
+	djk_topic_name_require(name, NULL);
+	for (int i = 0; i < lengthof(own); i++)
+	{
+		if (strcmp(name, own[i]) == 0)
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_NAME),
+					 errmsg("topic \"%s\" is Kafka's own", name),
+					 errdetail("Kafka keeps its state in it, and takes messages for it from nobody else."),
+					 errhint("Name another topic.")));
+	}
+}
+
 /* Kafka's own topics, and what other programs keep for themselves. */
 bool
 djk_topic_is_internal(const char *topic)

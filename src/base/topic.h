@@ -16,6 +16,9 @@ extern bool djk_topic_name_is_valid(const char *name);
 /* ERROR invalid_name unless it is one; the hint may be NULL. */
 extern void djk_topic_name_require(const char *name, const char *hint);
 
+/* ERROR invalid_name unless it is one that others than Kafka write to. */
+extern void djk_topic_require_writable(const char *name);
+
 /*
  * Whether the topic, or the pattern, of a route takes this topic.  Topics whose names begin
  * with "__" belong to Kafka: a pattern takes them only if it begins with "^__".

@@ -117,6 +117,8 @@ djk_producer_answer(DjkOutgoing *message, rd_kafka_resp_err_t code)
 	}
 	known = find_known(code);
 	message->error = known->error;
+	if (code == RD_KAFKA_RESP_ERR_INVALID_RECORD && message->key == NULL)
+		message->error.message = "Kafka refuses the message: it is not valid, probably because it has no key and its topic is compacted";
 }
 
 /* Notes whether the library has given up; true if so. */

@@ -64,7 +64,7 @@ require_topic(FunctionCallInfo fcinfo)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("topic of a message must not be null")));
 	topic = text_to_cstring(PG_GETARG_TEXT_PP(ARG_TOPIC));
-	djk_topic_name_require(topic, NULL);
+	djk_topic_require_writable(topic);
 	return topic;
 }
 

@@ -135,7 +135,9 @@ check_topic(DjkCatalogRow *row, Oid relation)
 		require_own_topic(topic, relation);
 		djk_catalog_row_set_text(row, "topic", topic);
 	}
-	if (!is_outbox || topic[0] != '\0')
+	if (!is_outbox)
+		djk_topic_require_writable(topic);
+	else if (topic[0] != '\0')
 		djk_topic_name_require(topic, NULL);
 }
 

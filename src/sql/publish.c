@@ -141,7 +141,7 @@ fill_event(PublishReceiver *receiver, TupleTableSlot *slot, DjkOutboxMessage *me
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("aggregatetype of an outbox must not be null"),
 				 errdetail("It makes the name of the topic.")));
-	djk_topic_name_require(message->topic, NULL);
+	djk_topic_require_writable(message->topic);
 	if (djk_publish_silenced(receiver->state, message->topic, 1))
 		return false;
 	time = slot_getattr(slot, DJK_PUBLISH_EVENT_TIME, &isnull);

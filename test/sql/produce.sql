@@ -195,6 +195,10 @@ SELECT djkafka_produce('s', 'repeatable', server => 'produce_again') IS NOT NULL
 COMMIT;
 
 -- silence
+SELECT refused(format('SELECT djkafka_produce(%L, ''v'')', t)) FROM unnest('{__consumer_offsets,__transaction_state,__share_group_state,__cluster_metadata}'::text[]) t;
+BEGIN;
+SELECT djkafka_produce('__heartbeat', 'v') > 0;
+ROLLBACK;
 SET djkafka.suppress = 'quiet, other';
 SELECT djkafka_produce('quiet', 'v') IS NULL, djkafka_produce('other', 'v') IS NULL, djkafka_produce('loud', 'v') IS NULL, djkafka_produce('quiet.', 'v') IS NULL, djkafka_produce('qui', 'v') IS NULL;
 SET djkafka.suppress = on;

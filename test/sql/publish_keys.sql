@@ -116,6 +116,12 @@ SELECT refused(format('SELECT djkafka_publish(%L)', quote_ident(t))) FROM unnest
 SELECT djkafka_publish('"x.y".z') > 0, djkafka_publish('a_b', 'shop.public.a_b') > 0, djkafka_publish('a_b', 'own') > 0;
 SELECT topic, relation FROM djkafka_publication WHERE topic LIKE 'shop.%' ORDER BY id;
 
+SELECT refused($$SELECT djkafka_publish('a_b', '__consumer_offsets')$$);
+CREATE TABLE own (id int, aggregatetype text, aggregateid text, type text, payload text);
+SELECT djkafka_publish_outbox('own', '__') > 0;
+SELECT refused($$INSERT INTO own VALUES (1, 'consumer_offsets', '1', 't', 'p')$$);
+DROP TABLE own;
+
 -- A row that is too large: which one, but not to whom may not read it; a snapshot goes on past it.
 CREATE TABLE big (id int PRIMARY KEY, v text);
 INSERT INTO big SELECT i, repeat('x', CASE WHEN i IN (2, 5) THEN 1100000 ELSE 1 END) FROM generate_series(1, 6) i;

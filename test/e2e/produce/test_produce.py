@@ -90,6 +90,14 @@ def test_headers_partition_and_time(db: Database, kafka: Client, unique) -> None
     assert message.headers() == [("a", "ä".encode()), ("b", None), ("a", b"\x00\xff"), ("n", b"1.5")]
 
 
+def test_compacted_topic_takes_no_message_without_a_key(db: Database, kafka: Client, unique) -> None:
+    topic = kafka.create_topic(unique("compacted"), cleanup_policy="compact")
+    db.query("SELECT djkafka_produce(%s, 'a', key => 'k'), djkafka_produce(%s, 'b'), djkafka_produce(%s, 'c', key => '')", *[topic] * 3)
+    assert {message.value() for message in read(kafka, topic, 2)} == {b"a", b"c"}
+    wait_until(lambda: db.value("SELECT count(*) FROM djkafka_outbox_dead") == 1, 30, "the message is set aside")
+    assert "no key and its topic is compacted" in db.value("SELECT message FROM djkafka_outbox_dead")
+
+
 @pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
 @pytest.mark.parametrize("partitioner", ["consistent_random", "murmur2_random"])
 def test_empty_key_is_a_key(db: Database, kafka: Client, unique, delivery: str, partitioner: str) -> None:
