@@ -315,8 +315,9 @@ check_deeply(const DjkCatalogRow *row, Oid relation, bool is_new)
 	/* PostgreSQL would cut them, and two might then be one. */
 	for (int i = 0; i < publication.ncolumns; i++)
 		djk_catalog_row_check_name(row, "columns", publication.column_names[i]);
-	djk_catalog_look_at("server");
+	djk_catalog_look_at("omit_nulls");
 	check_omit_nulls(&publication, rel);
+	djk_catalog_look_at("server");
 	djk_connection_require_kept(publication.server, rel->rd_rel->relowner);
 	PushActiveSnapshot(GetTransactionSnapshot());
 	djk_publish_check(&publication, rel);

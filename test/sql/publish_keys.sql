@@ -156,4 +156,5 @@ DROP TYPE two, exact, mood, price, amount, mail;
 DROP ROLE djk_blind;
 DROP COLLATION nocase;
 DROP FUNCTION news();
-DROP EXTENSION djkafka, citext CASCADE;
+SELECT djkafka_uninstall(cascade => true);
+DROP EXTENSION citext CASCADE;

@@ -90,6 +90,6 @@ EXECUTE write (4);
 SELECT value::json->>'day', value::json->>'words' FROM published ORDER BY id DESC LIMIT 1;
 
 SET client_min_messages = warning;
-DROP EXTENSION djkafka CASCADE;
+SELECT djkafka_uninstall(cascade => true);
 DROP TABLE memo, setting;
 DROP FUNCTION write_upset;

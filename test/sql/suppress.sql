@@ -146,7 +146,7 @@ SELECT djkafka_suppressed() - :before;
 SELECT DISTINCT suppressed - :before FROM djkafka_outbox_status;
 
 SET client_min_messages = warning;
-DROP EXTENSION djkafka CASCADE;
+SELECT djkafka_uninstall(cascade => true);
 DROP TABLE orders, parts;
 DROP FUNCTION news, seen, tell, add_order, add_in_silence;
 REVOKE CREATE ON SCHEMA public FROM sup_owner;
