@@ -1181,6 +1181,8 @@ CREATE TABLE @extschema@.djkafka_publication (
     republish boolean NOT NULL DEFAULT false,
     origin boolean NOT NULL DEFAULT false,
     delete_rows boolean NOT NULL DEFAULT false,
+    headers text[],
+    time_unit text NOT NULL DEFAULT 'ms',
     silence text NOT NULL DEFAULT 'owner',
     home uuid NOT NULL,
     search_path text NOT NULL,
@@ -1198,7 +1200,7 @@ COMMENT ON COLUMN @extschema@.djkafka_publication.enabled IS 'false: changes are
 COMMENT ON COLUMN @extschema@.djkafka_publication.key_columns IS 'columns that make the key; null: the primary key';
 COMMENT ON COLUMN @extschema@.djkafka_publication.key_format IS 'json: an object of the key columns; text: the one key column as text';
 COMMENT ON COLUMN @extschema@.djkafka_publication.key_spelling IS 'of a key whose equal values may be written in several ways; exact: it is refused; lower: it is written in lower case; any: as it stands';
-COMMENT ON COLUMN @extschema@.djkafka_publication.columns IS 'field -> SQL expression over the columns of the row';
+COMMENT ON COLUMN @extschema@.djkafka_publication.columns IS 'field -> SQL expression over the columns of the row; of shape outbox: what Debezium calls a column, or partition -> the column';
 COMMENT ON COLUMN @extschema@.djkafka_publication.include IS 'the only columns that are published; null: all';
 COMMENT ON COLUMN @extschema@.djkafka_publication.exclude IS 'columns that are never published';
 COMMENT ON COLUMN @extschema@.djkafka_publication.omit_nulls IS 'fields that are left out where they are null in SQL; a JSON null is not';
@@ -1207,6 +1209,8 @@ COMMENT ON COLUMN @extschema@.djkafka_publication.format IS 'format of the value
 COMMENT ON COLUMN @extschema@.djkafka_publication.republish IS 'true: what a consumer of djkafka writes is published too';
 COMMENT ON COLUMN @extschema@.djkafka_publication.origin IS 'true: messages have a header djkafka-origin, the uuid of this database''s home';
 COMMENT ON COLUMN @extschema@.djkafka_publication.delete_rows IS 'of shape outbox, true: rows are deleted as soon as they are published';
+COMMENT ON COLUMN @extschema@.djkafka_publication.headers IS 'of shape outbox: further columns, which are sent as headers by their names';
+COMMENT ON COLUMN @extschema@.djkafka_publication.time_unit IS 'of shape outbox: s, ms, us or ns, if the timestamp is a number';
 COMMENT ON COLUMN @extschema@.djkafka_publication.silence IS 'who may silence it, by djkafka_suppress and djkafka.suppress; owner: the table''s owner and its members; writers: whoever writes to the table';
 COMMENT ON COLUMN @extschema@.djkafka_publication.home IS 'home the publication was made in';
 COMMENT ON COLUMN @extschema@.djkafka_publication.search_path IS 'search_path at creation, under which expressions run';
@@ -1275,11 +1279,15 @@ CREATE FUNCTION @extschema@.djkafka_publish_outbox(
     server text DEFAULT NULL,
     delete_rows boolean DEFAULT false,
     republish boolean DEFAULT false,
-    origin boolean DEFAULT false
+    origin boolean DEFAULT false,
+    columns jsonb DEFAULT NULL,
+    headers text[] DEFAULT NULL,
+    time_unit text DEFAULT 'ms'
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    INSERT INTO @extschema@.djkafka_publication AS p (relation, topic, shape, server, delete_rows, republish, origin)
-    VALUES ($1, $2, 'outbox', $3, $4, $5, $6)
+    INSERT INTO @extschema@.djkafka_publication AS p
+        (relation, topic, shape, server, delete_rows, republish, origin, columns, headers, time_unit)
+    VALUES ($1, $2, 'outbox', $3, $4, $5, $6, $7, $8, $9)
     RETURNING p.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_publish_outbox IS 'publishes what is inserted into a table of the shape that Debezium''s outbox event router reads; returns the publication''s id';

@@ -49,15 +49,23 @@ PG_FUNCTION_INFO_V1(djkafka_column_renamed);
 #define RENAMED_NAME(column)	column " = CASE " column " WHEN $1 THEN $2 ELSE " column " END"
 #define RENAMED_NAMES(column)	column " = array_replace(" column ", $1, $2)"
 
+/* What an outbox has by default is mapped from then on. */
+#define RENAMED_ROLE \
+	"(SELECT jsonb_object_agg(key, CASE value WHEN $1 THEN $2 ELSE value END) FROM (" \
+	"SELECT key, value FROM jsonb_each_text(coalesce(columns, '{}')) UNION ALL" \
+	" SELECT $1, $1 WHERE $1 IN ('id', 'aggregatetype', 'aggregateid', 'type', 'payload', 'timestamp')" \
+	" AND NOT coalesce(columns, '{}') ? $1) r)"
+
 static void
 rename_in_publications(Datum *names)
 {
 	static DjkStatement update_publications = {
 		.sql = RENAMED_TABLES
 		" UPDATE @.djkafka_publication SET " RENAMED_NAMES("key_columns") ", " RENAMED_NAMES("include")
-		", " RENAMED_NAMES("exclude") ", " RENAMED_NAMES("omit_nulls") ", columns = " RENAMED_KEY("columns")
+		", " RENAMED_NAMES("exclude") ", " RENAMED_NAMES("omit_nulls") ", " RENAMED_NAMES("headers")
+		", columns = CASE shape WHEN 'outbox' THEN " RENAMED_ROLE " ELSE " RENAMED_KEY("columns") " END"
 		" WHERE relation::oid IN (SELECT relation FROM tables)"
-		" AND ($1 = ANY (key_columns || include || exclude || omit_nulls) OR columns ? $1)",
+		" AND ($1 = ANY (key_columns || include || exclude || omit_nulls || headers) OR columns ? $1 OR shape = 'outbox')",
 		.nargs = 2,
 		.argtypes = {TEXTOID, TEXTOID}
 	};

@@ -57,6 +57,8 @@ djk_publication_fill(const DjkCatalogRow *row, DjkPublicationRow *publication)
 	publication->republish = get_bool(row, "republish");
 	publication->origin = get_bool(row, "origin");
 	publication->delete_rows = get_bool(row, "delete_rows");
+	publication->nheaders = djk_catalog_row_names(row, "headers", &publication->headers);
+	publication->time_unit = djk_catalog_row_text(row, "time_unit");
 	publication->writers_silence = djk_catalog_row_is(row, "silence", "writers");
 	publication->search_path = djk_catalog_row_text(row, "search_path");
 	publication->nsettings = djk_catalog_row_object(row, "settings", false, &publication->setting_names,
@@ -88,4 +90,30 @@ djk_publication_load(int64 id, DjkPublicationRow *publication)
 	UnregisterSnapshot(snapshot);
 	table_close(rel, AccessShareLock);
 	return found;
+}
+
+Form_pg_attribute
+djk_publish_find_column(Relation rel, const char *name)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
+			return att;
+	}
+	return NULL;
+}
+
+bool
+djk_publish_is_listed(const char *name, char *const *names, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		if (strcmp(names[i], name) == 0)
+			return true;
+	}
+	return false;
 }

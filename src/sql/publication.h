@@ -10,6 +10,7 @@
 
 #include "base/djk.h"
 
+#include "lib/stringinfo.h"
 #include "nodes/pg_list.h"
 #include "state/row.h"
 #include "utils/relcache.h"
@@ -60,6 +61,9 @@ typedef struct DjkPublicationRow
 	bool		republish;
 	bool		origin;
 	bool		delete_rows;
+	char	  **headers;		/* of an outbox, as all below */
+	int			nheaders;
+	char	   *time_unit;
 	bool		writers_silence;
 	char	   *search_path;
 	char	  **setting_names;	/* see publish_settings.c */
@@ -106,7 +110,8 @@ enum
 	DJK_PUBLISH_EVENT_ID,
 	DJK_PUBLISH_EVENT_TYPE,
 	DJK_PUBLISH_EVENT_TIME,
-	DJK_PUBLISH_OUTBOX_COLUMNS = DJK_PUBLISH_EVENT_TIME
+	DJK_PUBLISH_EVENT_PARTITION,
+	DJK_PUBLISH_EVENT_HEADERS	/* the first of them */
 };
 
 /* A publication and its table, looked at for writing SQL. */
@@ -142,6 +147,28 @@ extern bool djk_publish_is_listed(const char *name, char *const *names, int n);
 
 /* How a column of a key is to be written; ERROR if the publication does not take it (publish_key.c). */
 extern DjkKeyForm djk_publish_key_form(const DjkPublicationRow *row, Relation rel, Form_pg_attribute att);
+
+/* The columns of an outbox' table by what Debezium calls them, and the partition. */
+typedef enum DjkOutboxColumn
+{
+	DJK_OUTBOX_ID,
+	DJK_OUTBOX_TOPIC,
+	DJK_OUTBOX_KEY,
+	DJK_OUTBOX_TYPE,
+	DJK_OUTBOX_PAYLOAD,
+	DJK_OUTBOX_TIME,			/* from here on: the table need not have it */
+	DJK_OUTBOX_PARTITION,
+	DJK_OUTBOX_COLUMNS
+} DjkOutboxColumn;
+
+/* The column; NULL if there is none.  (publish_outbox.c) */
+extern Form_pg_attribute djk_outbox_column(const DjkPublicationRow *row, Relation rel, DjkOutboxColumn column);
+
+/* ERROR unless the table has what the publication says of it. */
+extern void djk_outbox_require_columns(const DjkPublicationRow *row, Relation rel);
+
+/* What makes messages of the rows that were inserted. */
+extern void djk_outbox_append_select(StringInfo sql, const DjkPublishTable *table);
 
 /* The SQL of an event.  Parameters: of BOUND the last key and the chunk's size, of LOCK both keys. */
 extern char *djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_chunk, bool last_chunk);

@@ -154,9 +154,21 @@ require_null(const DjkCatalogRow *row, const char *column)
 }
 
 static void
+check_time_unit(const DjkCatalogRow *row)
+{
+	const char *unit = djk_catalog_row_require_text(row, "time_unit");
+
+	if (strcmp(unit, "s") != 0 && strcmp(unit, "ms") != 0 && strcmp(unit, "us") != 0 && strcmp(unit, "ns") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("invalid value for time_unit: \"%s\"", unit),
+				 errhint("Valid values are \"s\", \"ms\", \"us\", \"ns\".")));
+}
+
+static void
 check_shape(const DjkCatalogRow *row)
 {
-	static const char *const columns[] = {"key_columns", "columns", "include", "exclude", "omit_nulls", "filter"};
+	static const char *const columns[] = {"key_columns", "include", "exclude", "omit_nulls", "filter"};
 	bool		isnull;
 
 	check_word(row, "shape", "rows", "outbox", NULL);
@@ -164,6 +176,7 @@ check_shape(const DjkCatalogRow *row)
 	check_word(row, "key_spelling", "exact", "lower", "any");
 	check_word(row, "format", "json", NULL, NULL);
 	check_word(row, "silence", "owner", "writers", NULL);
+	check_time_unit(row);
 	if (strcmp(djk_catalog_row_text(row, "shape"), "outbox") == 0)
 	{
 		for (int i = 0; i < lengthof(columns); i++)
@@ -173,6 +186,10 @@ check_shape(const DjkCatalogRow *row)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("delete_rows is for publications of shape \"outbox\"")));
+	else if (djk_catalog_row_text(row, "headers") != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("headers is for publications of shape \"outbox\"")));
 }
 
 /* Said better than by the unique constraint, which is left the race. */

@@ -94,7 +94,19 @@ text_of(TupleTableSlot *slot, int column)
 	return isnull ? NULL : TextDatumGetCString(datum);
 }
 
-/* The headers id and eventType, and the origin if the publication wants it. */
+/* One header of a row, whose text may be null; returns the most it takes on the wire. */
+static Size
+make_header(TupleDesc desc, const char *name, TupleTableSlot *slot, int column, Datum *header)
+{
+	struct varlena *text = payload(slot, column, TEXTOID);
+	bool		nulls[2] = {false, text == NULL};
+	Datum		values[2] = {CStringGetTextDatum(name), PointerGetDatum(text)};
+
+	*header = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
+	return strlen(name) + (text != NULL ? VARSIZE_ANY_EXHDR(text) : 0) + 10;
+}
+
+/* The headers id and eventType, what the publication names, and the origin if it wants that. */
 static void
 set_event_headers(PublishReceiver *receiver, TupleTableSlot *slot, DjkOutboxMessage *message, Size *bytes)
 {
@@ -102,23 +114,16 @@ set_event_headers(PublishReceiver *receiver, TupleTableSlot *slot, DjkOutboxMess
 	const DjkPublishState *state = receiver->state;
 	Oid			type = djk_catalog_type("djkafka_header");
 	TupleDesc	desc = lookup_rowtype_tupdesc(type, -1);
-	Datum		headers[3];
+	Datum	   *headers = palloc((lengthof(names) + state->row->nheaders + 1) * sizeof(Datum));
 	int			n = 0;
 	int16		typlen;
 	bool		typbyval;
 	char		typalign;
 
 	for (int i = 0; i < lengthof(names); i++)
-	{
-		char	   *text = text_of(slot, DJK_PUBLISH_EVENT_ID + i);
-		bool		nulls[2] = {false, text == NULL};
-		Datum		values[2] = {CStringGetTextDatum(names[i]), (Datum) 0};
-
-		if (text != NULL)
-			values[1] = PointerGetDatum(payload(slot, DJK_PUBLISH_EVENT_ID + i, TEXTOID));
-		headers[n++] = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
-		*bytes += strlen(names[i]) + (text != NULL ? VARSIZE_ANY_EXHDR(DatumGetPointer(values[1])) : 0) + 10;
-	}
+		*bytes += make_header(desc, names[i], slot, DJK_PUBLISH_EVENT_ID + i, &headers[n++]);
+	for (int i = 0; i < state->row->nheaders; i++)
+		*bytes += make_header(desc, state->row->headers[i], slot, DJK_PUBLISH_EVENT_HEADERS + i, &headers[n++]);
 	ReleaseTupleDesc(desc);
 	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	if (state->row->origin)
@@ -126,6 +131,22 @@ set_event_headers(PublishReceiver *receiver, TupleTableSlot *slot, DjkOutboxMess
 	message->headers = PointerGetDatum(construct_array(headers, n, type, typlen, typbyval, typalign));
 	message->has_headers = true;
 	*bytes += state->origin_bytes;
+}
+
+static void
+set_event_partition(TupleTableSlot *slot, DjkOutboxMessage *message)
+{
+	bool		isnull;
+	Datum		partition = slot_getattr(slot, DJK_PUBLISH_EVENT_PARTITION, &isnull);
+
+	if (isnull)
+		return;
+	if (DatumGetInt32(partition) < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("partition must not be negative: %d", DatumGetInt32(partition)),
+				 errhint("Null has the partition chosen by the key.")));
+	message->partition = DatumGetInt32(partition);
 }
 
 /* Returns false if the message is suppressed. */
@@ -148,6 +169,7 @@ fill_event(PublishReceiver *receiver, TupleTableSlot *slot, DjkOutboxMessage *me
 	if (!isnull && !TIMESTAMP_NOT_FINITE(DatumGetTimestampTz(time)) &&
 		DatumGetTimestampTz(time) > SetEpochTimestamp() + 1000)
 		message->message_time = DatumGetTimestampTz(time);
+	set_event_partition(slot, message);
 	set_event_headers(receiver, slot, message, bytes);
 	return true;
 }

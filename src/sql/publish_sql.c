@@ -478,25 +478,6 @@ append_lock(StringInfo sql, const DjkPublishTable *table, bool first_chunk, bool
 	appendStringInfoString(sql, " FOR SHARE");
 }
 
-/* The message of an outbox' row: what Debezium's event router makes of it by default. */
-static void
-append_outbox(StringInfo sql, const DjkPublishTable *table)
-{
-	Form_pg_attribute payload = djk_publish_find_column(table->rel, "payload");
-	Form_pg_attribute time = djk_publish_find_column(table->rel, "timestamp");
-	const char *event_time = "NULL::pg_catalog.timestamptz";
-
-	if (time != NULL && (time->atttypid == TIMESTAMPTZOID || time->atttypid == TIMESTAMPOID))
-		event_time = "djk_t.\"timestamp\"::pg_catalog.timestamptz";
-	else if (time != NULL && time->atttypid == INT8OID)
-		event_time = "pg_catalog.to_timestamp(djk_t.\"timestamp\" OPERATOR(pg_catalog./) 1000.0::pg_catalog.float8)";
-	appendStringInfo(sql, "SELECT djk_t.aggregateid::pg_catalog.text AS k, djk_t.payload%s AS v,"
-					 " %s OPERATOR(pg_catalog.||) djk_t.aggregatetype::pg_catalog.text AS topic,"
-					 " djk_t.id::pg_catalog.text AS id, djk_t.type::pg_catalog.text AS type, %s AS time FROM %s AS djk_t",
-					 payload->atttypid == BYTEAOID ? "" : "::pg_catalog.text",
-					 quote_literal_cstr(table->row->topic), event_time, table->new_rows);
-}
-
 char *
 djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_chunk, bool last_chunk)
 {
@@ -507,7 +488,7 @@ djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_
 	{
 		case DJK_PUBLISH_INSERT:
 			if (table->row->is_outbox)
-				append_outbox(&sql, table);
+				djk_outbox_append_select(&sql, table);
 			else
 				append_select(&sql, table, true, table->read_back ?
 							  current_rows(table, table->new_rows, NULL) : table->new_rows);
@@ -542,8 +523,9 @@ djk_publish_sql(const DjkPublishTable *table, DjkPublishEvent event, bool first_
 char *
 djk_publish_sql_delete(const DjkPublishTable *table)
 {
-	Form_pg_attribute id = djk_publish_find_column(table->rel, "id");
+	Form_pg_attribute id = djk_outbox_column(table->row, table->rel, DJK_OUTBOX_ID);
+	const char *name = quote_identifier(NameStr(id->attname));
 
-	return psprintf("DELETE FROM %s AS djk_t USING %s AS djk_n WHERE djk_t.id %s djk_n.id",
-					table->name, table->new_rows, find_operator(id->atttypid, BTEqualStrategyNumber));
+	return psprintf("DELETE FROM %s AS djk_t USING %s AS djk_n WHERE djk_t.%s %s djk_n.%s",
+					table->name, table->new_rows, name, find_operator(id->atttypid, BTEqualStrategyNumber), name);
 }

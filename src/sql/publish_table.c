@@ -43,32 +43,6 @@
 /* pg_attribute.attgenerated of a virtual column. */
 #define GENERATED_VIRTUAL	'v'
 
-Form_pg_attribute
-djk_publish_find_column(Relation rel, const char *name)
-{
-	TupleDesc	desc = RelationGetDescr(rel);
-
-	for (int i = 0; i < desc->natts; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, i);
-
-		if (!att->attisdropped && strcmp(NameStr(att->attname), name) == 0)
-			return att;
-	}
-	return NULL;
-}
-
-bool
-djk_publish_is_listed(const char *name, char *const *names, int n)
-{
-	for (int i = 0; i < n; i++)
-	{
-		if (strcmp(names[i], name) == 0)
-			return true;
-	}
-	return false;
-}
-
 /* The columns of the key; whether they have a unique index. */
 static bool
 find_key(DjkPublishTable *table)
@@ -235,24 +209,6 @@ lacks_stored_columns(Relation rel)
 	return false;
 }
 
-/* What Debezium's event router takes the columns of an outbox to be. */
-static void
-require_outbox_columns(Relation rel)
-{
-	static const char *const names[] = {"id", "aggregatetype", "aggregateid", "type", "payload"};
-
-	djk_catalog_look_at("relation");
-	for (int i = 0; i < lengthof(names); i++)
-	{
-		if (djk_publish_find_column(rel, names[i]) == NULL)
-			ereport(ERROR,
-					(errcode(ERRCODE_UNDEFINED_COLUMN),
-					 errmsg("column \"%s\" of relation \"%s\" does not exist", names[i], RelationGetRelationName(rel)),
-					 errdetail("An outbox has the columns id, aggregatetype, aggregateid, type and payload."),
-					 errhint("Publish any other table with djkafka_publish.")));
-	}
-}
-
 static Node *
 generation_of(const DjkPublishTable *table, Form_pg_attribute att)
 {
@@ -345,7 +301,7 @@ djk_publish_table_init(DjkPublishTable *table, const DjkPublicationRow *row, Rel
 	table->old_rows = transition_rows(table, DJK_PUBLISH_OLD);
 	table->new_rows = transition_rows(table, DJK_PUBLISH_NEW);
 	if (row->is_outbox)
-		require_outbox_columns(rel);
+		djk_outbox_require_columns(row, rel);
 	else
 	{
 		bool		unique = find_key(table);

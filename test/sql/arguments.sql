@@ -52,7 +52,7 @@ SELECT refused('SELECT djkafka_outbox_decide(decision => ''send'', server => NUL
 SELECT djkafka_publish(relation => 'item', topic => 'arguments.3', key_columns => '{id}', key_format => 'text', columns => '{"note": "upper(note)"}', include => '{id,note}', exclude => '{name}',
     filter => 'id > 0', format => 'json', server => NULL, republish => false, origin => true, key_spelling => 'exact', omit_nulls => '{note}') > 0;
 CREATE TABLE events (id int, aggregatetype text, aggregateid text, type text, payload text);
-SELECT djkafka_publish_outbox(relation => 'events', topic_prefix => 'e.', server => NULL, delete_rows => true, republish => true, origin => true) > 0;
+SELECT djkafka_publish_outbox(relation => 'events', topic_prefix => 'e.', server => NULL, delete_rows => true, republish => true, origin => true, columns => '{"type": "payload"}', headers => '{type}', time_unit => 'us') > 0;
 SELECT djkafka_unsuppress(token => djkafka_suppress(topics => '{nothing}')), djkafka_suppressed() >= 0;
 CALL djkafka_snapshot(relation => 'item', topic => 'arguments.3', chunk => 10, skip_too_large => true);
 SELECT djkafka_unpublish(relation => 'item', topic => 'arguments.3'), djkafka_unpublish(relation => 'events', topic => NULL);
