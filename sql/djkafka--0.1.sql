@@ -58,7 +58,7 @@ CREATE TABLE @extschema@.djkafka_home (
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now()
 );
 COMMENT ON TABLE @extschema@.djkafka_home IS 'the database that consumers and offsets belong to; not dumped, so a restored or cloned copy is told from its original';
-COMMENT ON COLUMN @extschema@.djkafka_home.home IS 'made by CREATE EXTENSION; part of group ids and member ids';
+COMMENT ON COLUMN @extschema@.djkafka_home.home IS 'made by CREATE EXTENSION, or in a clone by djkafka_adopt; part of group ids and member ids';
 COMMENT ON COLUMN @extschema@.djkafka_home.database IS 'OID of the database; another one means this is a clone';
 REVOKE ALL ON @extschema@.djkafka_home FROM PUBLIC;
 GRANT SELECT ON @extschema@.djkafka_home TO @extowner@ WITH GRANT OPTION;
@@ -882,6 +882,7 @@ CREATE TABLE @extschema@.djkafka_outbox_server (
     claimed_topic text,
     claimed_id bigint,
     timeline integer,
+    copied_id bigint,
     done pg_snapshot NOT NULL,
     done_next xid8 NOT NULL,
     done_id bigint NOT NULL,
@@ -911,6 +912,7 @@ COMMENT ON COLUMN @extschema@.djkafka_outbox_server.confirmed IS 'number of the 
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.claimed_topic IS 'the claimed batch is of the held messages of this topic; null: of new ones';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.claimed_id IS 'last message of the claimed batch';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.timeline IS 'timeline of the server when the batch was claimed';
+COMMENT ON COLUMN @extschema@.djkafka_outbox_server.copied_id IS 'of a row that came with a copy: messages above this id were produced in this database; null: none was';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.done IS 'messages of the transactions that this snapshot sees have all been taken care of';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.done_next IS 'next transaction id when done was taken';
 COMMENT ON COLUMN @extschema@.djkafka_outbox_server.done_id IS 'last message id given out before done_next was read: later transactions have higher ones';
@@ -1011,10 +1013,11 @@ REVOKE ALL ON @extschema@.djkafka_outbox_message FROM PUBLIC;
 GRANT SELECT ON @extschema@.djkafka_outbox_message TO @extowner@ WITH GRANT OPTION;
 
 -- Whoever may read the view djkafka_outbox calls it.
-CREATE FUNCTION @extschema@.djkafka_outbox_is_sent(id bigint, txid xid8, done pg_snapshot, target pg_snapshot, cursor_id bigint)
+CREATE FUNCTION @extschema@.djkafka_outbox_is_sent(id bigint, txid xid8, done pg_snapshot, target pg_snapshot, cursor_id bigint, copied_id bigint)
 RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.pg_visible_in_snapshot(txid, done)
-    OR coalesce(id OPERATOR(pg_catalog.<=) cursor_id AND pg_catalog.pg_visible_in_snapshot(txid, target), false);
+RETURN coalesce(id OPERATOR(pg_catalog.<=) copied_id, true)
+   AND (pg_catalog.pg_visible_in_snapshot(txid, done)
+        OR coalesce(id OPERATOR(pg_catalog.<=) cursor_id AND pg_catalog.pg_visible_in_snapshot(txid, target), false));
 COMMENT ON FUNCTION @extschema@.djkafka_outbox_is_sent IS 'whether a message has been taken care of where its server stands so: the one definition of that';
 
 -- What has not been sent yet, the caller's own transaction included.
@@ -1024,7 +1027,7 @@ SELECT m.id, m.server, m.topic, m.partition, m.key, m.value, m.headers, m.messag
  WHERE NOT EXISTS (
        SELECT FROM @extschema@.djkafka_outbox_server s
         WHERE s.server IS NOT DISTINCT FROM m.server
-          AND @extschema@.djkafka_outbox_is_sent(m.id, m.txid, s.done, s.target, s.cursor_id))
+          AND @extschema@.djkafka_outbox_is_sent(m.id, m.txid, s.done, s.target, s.cursor_id, s.copied_id))
  UNION ALL
 SELECT h.id, h.server, h.topic, h.partition, h.key, h.value, h.headers, h.message_time, 'held'
   FROM @extschema@.djkafka_outbox_held h;
@@ -1513,7 +1516,7 @@ SELECT c.name AS consumer,
                           CASE s.state WHEN 'no_worker_slot' THEN short.reason
                                        WHEN 'starting' THEN o.unseen END, sys.reason) END AS reason,
        CASE s.state
-            WHEN 'foreign_home' THEN 'Drop it here with djkafka_drop_consumer; to consume in this database too, subscribe again.'
+            WHEN 'foreign_home' THEN 'SELECT djkafka_adopt() makes what came with the copy this database''s: see "Copies of a database" in the documentation.'
             WHEN 'paused' THEN 'SELECT djkafka_resume(' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(c.name) OPERATOR(pg_catalog.||) ')'
             WHEN 'no_routes' THEN 'Add one with djkafka_subscribe or djkafka_create_route.'
             WHEN 'needs_decision' THEN 'Decide with djkafka_seek(consumer, topic, start_at, partition).'
@@ -1639,7 +1642,7 @@ SELECT s.server,
        CASE WHEN NOT @extschema@.djkafka_is_home(s.home) THEN 'the row belongs to another database, of which this one is a copy'
             ELSE coalesce(sys.reason, w.reason, short.reason) END AS reason,
        CASE WHEN NOT @extschema@.djkafka_is_home(s.home)
-            THEN 'A copy sends nothing. To let it send what is produced in it, a superuser throws away what came with it: see "Dump and restore" in the documentation.'
+            THEN 'A copy sends nothing. SELECT djkafka_adopt() makes what came with it this database''s: see "Copies of a database" in the documentation.'
             ELSE coalesce(sys.hint, w.hint, short.hint) END AS hint,
        w.since,
        coalesce(o.delivery, pg_catalog.current_setting('djkafka.delivery', true)) AS delivery,
@@ -1751,6 +1754,30 @@ END;
 COMMENT ON FUNCTION @extschema@.djkafka_health IS 'for a monitor: ok, warning or critical for djkafka, each consumer and each outbox, with the reason and the fix';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_health FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_health TO @extowner@ WITH GRANT OPTION;
+
+--
+-- Copies of a database
+--
+
+CREATE FUNCTION @extschema@.djkafka_adopt(
+    keep_offsets boolean DEFAULT true,
+    keep_outbox boolean DEFAULT false,
+    keep_groups boolean DEFAULT false,
+    new_home boolean DEFAULT false,
+    OUT home uuid,
+    OUT consumers bigint,
+    OUT publications bigint,
+    OUT outboxes bigint,
+    OUT offsets_deleted bigint,
+    OUT parked_deleted bigint,
+    OUT messages_kept bigint,
+    OUT messages_deleted bigint,
+    OUT dead_deleted bigint
+)
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_adopt IS 'makes a copy of a database (a clone, a restored dump) one of its own: consumers, publications and outbox that came with it begin to work here';
+REVOKE ALL ON FUNCTION @extschema@.djkafka_adopt FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.djkafka_adopt TO @extowner@ WITH GRANT OPTION;
 
 --
 -- What is dropped or renamed.  Behind all else: these see what the script does too.

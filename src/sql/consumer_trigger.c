@@ -125,11 +125,14 @@ check_identity(DjkCatalogRow *row, const DjkCatalogRow *old)
 	owner = DatumGetObjectId(djk_catalog_row_get(row, "owner", &isnull));
 	require_member(owner);
 
+	home_datum = djk_catalog_row_get(row, "home", &isnull);
 	djk_catalog_enter(&identity);
-	djk_home_load(&home);
+	if (isnull)
+		djk_home_require(&home);
+	else
+		djk_home_load(&home);
 	djk_catalog_leave(&identity);
 
-	home_datum = djk_catalog_row_get(row, "home", &isnull);
 	if (isnull)
 	{
 		pg_uuid_t  *copy = palloc(sizeof(pg_uuid_t));
@@ -151,7 +154,7 @@ check_identity(DjkCatalogRow *row, const DjkCatalogRow *old)
 			ereport(ERROR,
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("home of a consumer cannot be changed"),
-					 errhint("Create the consumer again in this database.")));
+					 errhint("In a copy of a database, djkafka_adopt() makes all that is in it its own.")));
 	}
 	return is_home;
 }

@@ -5,7 +5,8 @@
  *
  * Offsets and what waits are the workers', who write as the tables' owner; so a
  * row that somebody else inserts can only be one that a dump brings, of a
- * consumer that is foreign here.  All that says of whom a row is has to agree:
+ * consumer that is foreign here, until it is adopted.  So only those may who may
+ * change the consumer.  All that says of whom a row is has to agree:
  * a message that waits is found by its offset's row, and applied with the rights
  * of that one's consumer.
  *
@@ -64,31 +65,6 @@ is_offset_of(int64 offset_id, int64 consumer_id)
 	return djk_catalog_has(&select_offset, values, NULL);
 }
 
-Datum
-djkafka_offset_guard(PG_FUNCTION_ARGS)
-{
-	TriggerData *trigdata = (TriggerData *) fcinfo->context;
-	DjkCatalogRow row;
-	int64		consumer_id;
-	bool		waits;
-
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		elog(ERROR, "djkafka_offset_guard must be called as a trigger");
-	row = djk_catalog_row_new(trigdata, "offset");
-	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
-		return PointerGetDatum(row.tuple);
-	consumer_id = row_int64(&row, "consumer_id");
-	waits = SPI_fnumber(row.desc, "offset_id") > 0;
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && is_foreign(consumer_id) &&
-		(!waits || is_offset_of(row_int64(&row, "offset_id"), consumer_id)))
-		return PointerGetDatum(row.tuple);
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 waits ? errmsg("messages that wait are written by workers only") :
-			 errmsg("offsets are written by workers only"),
-			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
-}
-
 /* Of a consumer, or of one that was dropped and may be made again; InvalidOid if there is neither. */
 static Oid
 owner_of_consumer(int64 consumer_id)
@@ -109,6 +85,34 @@ owner_of_consumer(int64 consumer_id)
 		owner = DatumGetObjectId(djk_row_datum(0, 1, &isnull));
 	djk_catalog_leave(&identity);
 	return owner;
+}
+
+Datum
+djkafka_offset_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+	DjkCatalogRow row;
+	int64		consumer_id;
+	bool		waits;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		elog(ERROR, "djkafka_offset_guard must be called as a trigger");
+	row = djk_catalog_row_new(trigdata, "offset");
+	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
+		return PointerGetDatum(row.tuple);
+	consumer_id = row_int64(&row, "consumer_id");
+	waits = SPI_fnumber(row.desc, "offset_id") > 0;
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && is_foreign(consumer_id) &&
+		(!waits || is_offset_of(row_int64(&row, "offset_id"), consumer_id)))
+	{
+		djk_require_consumer_owner(owner_of_consumer(consumer_id));
+		return PointerGetDatum(row.tuple);
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 waits ? errmsg("messages that wait are written by workers only") :
+			 errmsg("offsets are written by workers only"),
+			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
 }
 
 /*

@@ -291,7 +291,10 @@ check_home(DjkCatalogRow *row)
 	pg_uuid_t  *copy;
 
 	djk_catalog_enter(&identity);
-	djk_home_load(&home);
+	if (isnull)
+		djk_home_require(&home);
+	else
+		djk_home_load(&home);
 	djk_catalog_leave(&identity);
 	if (!isnull)
 		return memcmp(DatumGetUUIDP(datum), &home.id, sizeof(pg_uuid_t)) == 0;

@@ -484,6 +484,45 @@ djk_home_load(DjkHome *home)
 }
 
 void
+djk_home_renew(void)
+{
+	static DjkStatement update_home = {
+		.sql = "UPDATE @.djkafka_home SET home = gen_random_uuid(), database = $1, created_at = now()",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	Datum		value = ObjectIdGetDatum(MyDatabaseId);
+
+	(void) djk_catalog_execute(&update_home, &value, NULL);
+}
+
+/* Whoever comes second waits for the first, and finds it done. */
+void
+djk_home_renew_if_empty(void)
+{
+	static DjkStatement update_home = {
+		.sql = "UPDATE @.djkafka_home SET home = gen_random_uuid(), database = $1, created_at = now()"
+		" WHERE database <> $1 AND NOT EXISTS (SELECT FROM @.djkafka_consumer)"
+		" AND NOT EXISTS (SELECT FROM @.djkafka_publication) AND NOT EXISTS (SELECT FROM @.djkafka_outbox_server)",
+		.nargs = 1,
+		.argtypes = {OIDOID}
+	};
+	Datum		value = ObjectIdGetDatum(MyDatabaseId);
+
+	(void) djk_catalog_execute(&update_home, &value, NULL);
+}
+
+void
+djk_home_require(DjkHome *home)
+{
+	djk_home_load(home);
+	if (!home->is_clone)
+		return;
+	djk_home_renew_if_empty();
+	djk_home_load(home);
+}
+
+void
 djk_home_prefix(const DjkHome *home, char prefix[9])
 {
 	for (int i = 0; i < 4; i++)

@@ -112,6 +112,12 @@ typedef struct DjkHome
 
 /* Reads djkafka_home; between enter and leave. */
 extern void djk_home_load(DjkHome *home);
+/* Before something is made that belongs to a home: a clone with nothing in it makes its own. */
+extern void djk_home_renew_if_empty(void);
+/* Does that and reads it. */
+extern void djk_home_require(DjkHome *home);
+/* Makes a new home of this database; what belonged to the old one is foreign then. */
+extern void djk_home_renew(void);
 /* The uuid's first 8 hex digits, as in group ids. */
 extern void djk_home_prefix(const DjkHome *home, char prefix[9]);
 

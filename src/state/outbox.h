@@ -235,7 +235,7 @@ typedef struct DjkOutboxRowArgs
 	char		server[NAMEDATALEN];
 } DjkOutboxRowArgs;
 
-/* Whether the server has a row, as of now. */
+/* Whether the server has a row, as of now, and one that came with a copy knows that. */
 extern bool djk_outbox_is_known(const char *server);
 
 /*
@@ -300,5 +300,36 @@ typedef struct DjkOutboxFate
 
 /* Strings in CurrentMemoryContext. */
 extern void djk_outbox_find_fate(int64 id, DjkOutboxFate *fate);
+
+/* --- what a copy of a database takes over; each enters the catalog itself --- */
+
+/* A row of djkafka_outbox_server that another home has left here. */
+typedef struct DjkOutboxForeign
+{
+	char	   *server;			/* NULL: the settings */
+	bool		enabled;
+} DjkOutboxForeign;
+
+/* In CurrentMemoryContext. */
+extern DjkOutboxForeign *djk_outbox_list_foreign(int *count);
+
+/*
+ * Waits until no other transaction is open that has written messages, or moves
+ * them; none does until this one has ended.
+ */
+extern void djk_outbox_lock_messages(void);
+
+/* Messages for these servers that were not sent, as of now. */
+extern int64 djk_outbox_count_foreign(void);
+/* Those of them that were produced here, or all if 'copied', in the order of their ids. */
+extern Portal djk_outbox_open_foreign(bool copied);
+/* The next of them, in CurrentMemoryContext; 0: that was all, and the portal is closed. */
+extern int	djk_outbox_fetch_foreign(Portal portal, DjkOutboxMessage *messages, int max);
+
+/* Deletes all messages for a server, sent or not, and its row; the dead ones if 'with_dead', and returns how many. */
+extern int64 djk_outbox_clear(const char *server, bool with_dead);
+
+/* Holds back what waits for a server, or no longer. */
+extern void djk_outbox_enable(const char *server, bool enabled);
 
 #endif							/* DJK_OUTBOX_H */

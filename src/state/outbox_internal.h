@@ -33,6 +33,11 @@ enum
 
 #define TABLE_COLUMNS	"id, txid, message_time, partition, topic, server, key, value, headers"
 
+/* What a message is; and a row of them, in 'context', with nothing that goes with SPI. */
+#define MESSAGE_COLUMNS	"server, topic, partition, message_time, key, value, headers"
+
+extern void djk_outbox_copy_message(int row, MemoryContext context, DjkOutboxMessage *message);
+
 /* Of rows m of djkafka_outbox_message: $1 above, $2 up to, $3 server, $4 done, $5 target */
 #define DIFFERENCE \
 	"m.id > $1 AND m.id <= $2 AND m.server IS NOT DISTINCT FROM $3" \

@@ -59,6 +59,7 @@ typedef struct Position
 	DjkOutboxMark *done;
 	DjkOutboxMark *target;		/* NULL: none */
 	int64		cursor_id;
+	int64		copied_id;
 } Position;
 
 static DjkOutboxMark *
@@ -75,7 +76,7 @@ static Position *
 load_positions(int *count)
 {
 	static DjkStatement select_positions = {
-		.sql = "SELECT server, done, target, cursor_id FROM @.djkafka_outbox_server"
+		.sql = "SELECT server, done, target, cursor_id, copied_id FROM @.djkafka_outbox_server"
 	};
 	Position   *positions;
 
@@ -87,6 +88,7 @@ load_positions(int *count)
 		positions[i].done = row_mark(i, 2);
 		positions[i].target = row_mark(i, 3);
 		positions[i].cursor_id = djk_row_int64(i, 4, 0);
+		positions[i].copied_id = djk_row_int64(i, 5, PG_INT64_MAX);
 	}
 	return positions;
 }
@@ -103,7 +105,8 @@ is_sent(const DjkOutboxScan *scan, const Position *positions, int count)
 		const Position *position = &positions[i];
 
 		if (djk_outbox_scan_is_of(scan, position->server))
-			return djk_outbox_mark_is_sent(position->done, position->target, position->cursor_id, id, txid);
+			return id <= position->copied_id &&
+				djk_outbox_mark_is_sent(position->done, position->target, position->cursor_id, id, txid);
 	}
 	return false;
 }

@@ -15,6 +15,7 @@
 #include "common/hashfn.h"
 #include "commands/sequence.h"
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -24,18 +25,48 @@
 
 /* ---------- the server's row ---------- */
 
+/* 'is_news': the row came with a copy, and nothing was produced here so far. */
 static bool
-has_server(const char *server)
+has_server(const char *server, bool *is_news)
 {
 	static DjkStatement select_server = {
-		.sql = "SELECT FROM @.djkafka_outbox_server WHERE server IS NOT DISTINCT FROM $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
+		.sql = "SELECT s.copied_id IS NULL AND (h.home <> s.home OR h.database <> $2)"
+		" FROM @.djkafka_outbox_server s CROSS JOIN @.djkafka_home h WHERE s.server IS NOT DISTINCT FROM $1",
+		.nargs = 2,
+		.argtypes = {TEXTOID, OIDOID}
 	};
-	char		null;
-	Datum		value = djk_text_datum(server, &null);
+	char		nulls[] = "  ";
+	Datum		values[2];
 
-	return djk_catalog_query_latest(&select_server, &value, &null) > 0;
+	values[0] = djk_text_datum(server, &nulls[0]);
+	values[1] = ObjectIdGetDatum(MyDatabaseId);
+	*is_news = false;
+	if (djk_catalog_query_latest(&select_server, values, nulls) == 0)
+		return false;
+	*is_news = djk_row_bool(0, 1);
+	return true;
+}
+
+/*
+ * The position in such a row is the original's, and tells nothing of what is
+ * produced here, under numbers of transactions that may be lower ones.  Whoever
+ * comes second waits for the first, and draws higher ids.
+ */
+static void
+mark_copied(const char *server)
+{
+	static DjkStatement update_copied = {
+		.sql = "UPDATE @.djkafka_outbox_server SET copied_id = $2"
+		" WHERE server IS NOT DISTINCT FROM $1 AND copied_id IS NULL",
+		.nargs = 2,
+		.argtypes = {TEXTOID, INT8OID}
+	};
+	char		nulls[] = "  ";
+	Datum		values[2];
+
+	values[0] = djk_text_datum(server, &nulls[0]);
+	values[1] = Int64GetDatum(djk_outbox_last_id());
+	(void) djk_catalog_execute(&update_copied, values, nulls);
 }
 
 /*
@@ -73,6 +104,7 @@ insert_server(const char *server, uint64 *oldest)
 	char		nulls[] = "    ";
 	Datum		xmin;
 
+	djk_home_renew_if_empty();
 	values[0] = djk_text_datum(server, &nulls[0]);
 	values[3] = Int64GetDatum(djk_outbox_last_id());
 	PushActiveSnapshot(GetLatestSnapshot());
@@ -120,10 +152,11 @@ bool
 djk_outbox_is_known(const char *server)
 {
 	DjkIdentity identity;
+	bool		is_news;
 	bool		known;
 
 	djk_catalog_enter(&identity);
-	known = has_server(server);
+	known = has_server(server, &is_news) && !is_news;
 	djk_catalog_leave(&identity);
 	return known;
 }
@@ -134,15 +167,16 @@ djk_outbox_require_server(const char *server)
 	DjkIdentity identity;
 	uint64		oldest = 0;
 	bool		made = false;
+	bool		is_news;
 
 	djk_catalog_enter(&identity);
-	if (!has_server(server))
+	if (!has_server(server, &is_news))
 	{
 		djk_outbox_lock_name(server, ExclusiveLock);
 		made = insert_server(server, &oldest);
 	}
 	/* Another's row is there, or what is written now would never be sent. */
-	if (!made && !has_server(server))
+	if (!made && !has_server(server, &is_news))
 		ereport(ERROR,
 				(errcode(IsolationUsesXactSnapshot() ? ERRCODE_T_R_SERIALIZATION_FAILURE :
 						 ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -150,6 +184,8 @@ djk_outbox_require_server(const char *server)
 				 errdetail("Table djkafka_home is empty, or the extension is younger than the transaction.")));
 	if (made)
 		require_nothing_waits(server, oldest);
+	else if (is_news)
+		mark_copied(server);
 	djk_catalog_leave(&identity);
 	return made;
 }
@@ -212,7 +248,7 @@ djk_outbox_is_done(const char *server, FullTransactionId txid, int64 last_id)
 {
 	static DjkStatement select_done = {
 		.sql = "SELECT FROM @.djkafka_outbox_server WHERE server IS NOT DISTINCT FROM $1"
-		" AND @.djkafka_outbox_is_sent($3, $2, done, target, cursor_id)",
+		" AND @.djkafka_outbox_is_sent($3, $2, done, target, cursor_id, copied_id)",
 		.nargs = 3,
 		.argtypes = {TEXTOID, XID8OID, INT8OID}
 	};
@@ -301,12 +337,29 @@ djk_outbox_has_committed(const char *server, FullTransactionId txid, int64 first
 /* ---------- dead messages ---------- */
 
 static struct varlena *
-copy_bytes(int column)
+copy_bytes(int row, int column)
 {
 	bool		isnull;
-	Datum		value = djk_row_datum(0, column, &isnull);
+	Datum		value = djk_row_datum(row, column, &isnull);
 
 	return isnull ? NULL : PG_DETOAST_DATUM_COPY(value);
+}
+
+void
+djk_outbox_copy_message(int row, MemoryContext context, DjkOutboxMessage *message)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+	bool		isnull;
+
+	message->server = djk_row_text(row, 1, context);
+	message->topic = djk_row_text(row, 2, context);
+	message->partition = (int) djk_row_int64(row, 3, -1);
+	message->message_time = DatumGetTimestampTz(djk_row_datum(row, 4, &isnull));
+	message->key = copy_bytes(row, 5);
+	message->value = copy_bytes(row, 6);
+	message->headers = PointerGetDatum(copy_bytes(row, 7));
+	message->has_headers = DatumGetPointer(message->headers) != NULL;
+	MemoryContextSwitchTo(old);
 }
 
 bool
@@ -318,33 +371,20 @@ djk_outbox_take_dead(int64 id, DjkOutboxMessage *message)
 		"  WHERE s.server IS NOT DISTINCT FROM d.server AND s.batch <> s.confirmed AND s.claimed_topic IS NULL"
 		"  AND d.id > s.cursor_id AND d.id <= s.claimed_id"
 		"  AND pg_visible_in_snapshot(d.txid, s.target) AND NOT pg_visible_in_snapshot(d.txid, s.done))"
-		" RETURNING server, topic, partition, message_time, key, value, headers",
+		" RETURNING " MESSAGE_COLUMNS,
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
 	MemoryContext context = CurrentMemoryContext;
 	Datum		values[1] = {Int64GetDatum(id)};
 	DjkIdentity identity;
-	bool		isnull;
 	bool		found;
 
 	memset(message, 0, sizeof(*message));
 	djk_catalog_enter(&identity);
 	found = djk_catalog_execute(&delete_dead, values, NULL) > 0;
 	if (found)
-	{
-		MemoryContext old = MemoryContextSwitchTo(context);
-
-		message->server = djk_row_text(0, 1, context);
-		message->topic = djk_row_text(0, 2, context);
-		message->partition = (int) djk_row_int64(0, 3, -1);
-		message->message_time = DatumGetTimestampTz(djk_row_datum(0, 4, &isnull));
-		message->key = copy_bytes(5);
-		message->value = copy_bytes(6);
-		message->headers = PointerGetDatum(copy_bytes(7));
-		message->has_headers = DatumGetPointer(message->headers) != NULL;
-		MemoryContextSwitchTo(old);
-	}
+		djk_outbox_copy_message(0, context, message);
 	djk_catalog_leave(&identity);
 	return found;
 }
@@ -367,7 +407,7 @@ djk_outbox_find_fate(int64 id, DjkOutboxFate *fate)
 		" UNION ALL SELECT 3, 'held', NULL, NULL, NULL FROM @.djkafka_outbox_held WHERE id = $1"
 		" UNION ALL SELECT 4, CASE WHEN EXISTS (SELECT FROM @.djkafka_outbox_server s"
 		"   WHERE s.server IS NOT DISTINCT FROM m.server"
-		"   AND @.djkafka_outbox_is_sent(m.id, m.txid, s.done, s.target, s.cursor_id))"
+		"   AND @.djkafka_outbox_is_sent(m.id, m.txid, s.done, s.target, s.cursor_id, s.copied_id))"
 		"  THEN 'sent' ELSE 'pending' END, NULL, NULL, NULL FROM @.djkafka_outbox_message m WHERE m.id = $1"
 		") f ORDER BY rank LIMIT 1",
 		.nargs = 1,
@@ -410,7 +450,7 @@ static DjkStatement select_waiting = {
 	" m AS MATERIALIZED (SELECT id, txid, message_time, server FROM @.djkafka_outbox_message"
 	"  WHERE id > (SELECT from_id FROM s) ORDER BY id LIMIT " WAITING_LIMIT "),"
 	" w AS MATERIALIZED (SELECT m.id, m.message_time FROM m, s WHERE m.server IS NOT DISTINCT FROM s.server"
-	"   AND NOT @.djkafka_outbox_is_sent(m.id, m.txid, s.done, s.target, s.cursor_id)),"
+	"   AND NOT @.djkafka_outbox_is_sent(m.id, m.txid, s.done, s.target, s.cursor_id, s.copied_id)),"
 	" n AS (SELECT (SELECT count(*) FROM m) AS scanned, (SELECT max(id) FROM m) AS last_id, (SELECT count(*) FROM w) AS waiting)"
 	" SELECT CASE WHEN n.scanned < " WAITING_LIMIT " THEN n.waiting"
 	"   ELSE n.waiting + round((q.last_value - n.last_id)::numeric * n.waiting / greatest(n.last_id - s.from_id, 1))::bigint END,"

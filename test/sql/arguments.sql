@@ -39,6 +39,7 @@ SELECT count(*) FROM djkafka_topics(server => NULL, topic_name => 'arguments.1',
 SELECT djkafka_header(headers => ARRAY[('a', 'x'), ('b', 'y'), ('a', 'z')]::djkafka_header[], name => 'a'), djkafka_header(headers => NULL, name => 'a'), djkafka_header(headers => '{}', name => 'a');
 SELECT * FROM djkafka_route_evaluation(id => :route);
 SELECT djkafka_is_home(home => '00000000-0000-0000-0000-000000000000');
+SELECT refused('SELECT djkafka_adopt(keep_offsets => true, keep_outbox => true, keep_groups => true, new_home => false)');
 SELECT djkafka_consumer_state(enabled => true, is_home => true, wanted => 1, running => 1, states => '{running}', decisions => 0, not_running => NULL, routes => 1);
 SELECT djkafka_produce(topic => 't', value => 'v'::text, key => 'k'::text, headers => '{"a": "b"}', partition => 0, at_time => '2020-01-01', server => NULL),
     djkafka_produce(topic => 't', value => 1, key => 'k', headers => '{"a": "b"}', partition => 0, at_time => '2020-01-01', server => 'arguments'),

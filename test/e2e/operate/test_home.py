@@ -1,12 +1,11 @@
 """A copy of a database (a restored dump, a clone) is told from its original, and nothing runs in it."""
 
-import subprocess
-
 import pytest
+from lib.copies import restore
 from lib.djkafka import status, to_json, wait_caught_up, wait_count, wait_state, wait_value, workers
 from lib.kafka import Client, Record
 from lib.outbox import read_topic, values
-from lib.postgres import BINDIR, PORT, Database
+from lib.postgres import Database
 from lib.wait import stays_true, wait_until
 
 
@@ -25,13 +24,6 @@ def original(db: Database, kafka: Client, topic: str) -> Database:
     return db
 
 
-def tool(name: str, db: Database, *arguments: str, given: bytes = b"") -> bytes:
-    command = [str(BINDIR / name), "-h", str(db.cluster.folder), "-p", str(PORT), "-U", db.owner, *arguments]
-    done = subprocess.run(command, input=given, capture_output=True)
-    assert done.returncode == 0, done.stderr.decode()
-    return done.stdout
-
-
 CATALOGS = ("djkafka_consumer", "djkafka_route", "djkafka_offset", "djkafka_parked", "djkafka_dead_letter")
 
 
@@ -42,11 +34,9 @@ def contents(db: Database) -> dict[str, list]:
 
 def test_restored_dump(original: Database, cluster, kafka: Client, topic: str, unique) -> None:
     before = contents(original)
-    dump = tool("pg_dump", original, original.name)
     copy = Database(cluster, unique("copy"))
     try:
-        tool("psql", copy, "-qX", "-v", "ON_ERROR_STOP=1", "-d", copy.name, given=dump.replace(
-            original.owner.encode(), copy.owner.encode()))
+        restore(original, copy)
         after = contents(copy)
         assert after == before
         assert len(after["djkafka_parked"]) == 1
@@ -67,11 +57,9 @@ def test_dropped_target_survives_a_dump(original: Database, cluster, unique) -> 
     original.query("DROP TABLE gone")
     row = original.query("SELECT target, target_name FROM djkafka_route r WHERE target_name LIKE '%%gone'")
     assert row == [(None, "public.gone")]
-    dump = tool("pg_dump", original, original.name)
     copy = Database(cluster, unique("copy"), listed=False)
     try:
-        tool("psql", copy, "-qX", "-v", "ON_ERROR_STOP=1", "-d", copy.name, given=dump.replace(
-            original.owner.encode(), copy.owner.encode()))
+        restore(original, copy)
         assert copy.query("SELECT target, target_name FROM djkafka_route WHERE target_name LIKE '%%gone'") == row
     finally:
         copy.destroy()

@@ -1,11 +1,8 @@
 """Several databases, several servers; copies that send nothing; pauses."""
 
-import copy
-import shutil
-import subprocess
-
 import psycopg
 import pytest
+from lib.copies import back_up, copy_of, make_standby, restore
 from lib.djkafka import wait_value
 from lib.kafka import Client
 from lib.outbox import (
@@ -19,7 +16,7 @@ from lib.outbox import (
     wait_outbox_state,
     wait_sent,
 )
-from lib.postgres import BINDIR, PORT, Cluster, Database
+from lib.postgres import Database
 from lib.wait import stays_true, wait_until
 
 
@@ -213,17 +210,9 @@ def test_restored_dump(db: Database, cluster, kafka: Client, topic: str, unique)
     wait_sent(db)
     db.query("UPDATE djkafka_outbox_server SET enabled = false")
     produce_numbers(db, topic, 101, 150)
-    place = ["-h", str(cluster.folder), "-p", str(PORT), "-U", db.owner]
-    dump = subprocess.run([BINDIR / "pg_dump", *place, db.name], check=True, capture_output=True).stdout
     copy = Database(cluster, unique("copy"))
     try:
-        place[-1] = copy.owner
-        subprocess.run(
-            [BINDIR / "psql", *place, "-qX", "-v", "ON_ERROR_STOP=1", "-d", copy.name],
-            input=dump.replace(db.owner.encode(), copy.owner.encode()),
-            check=True,
-            capture_output=True,
-        )
+        restore(db, copy)
         assert copy.value("SELECT count(*) FROM djkafka_outbox WHERE state = 'pending'") >= 50
         copy.query("UPDATE djkafka_outbox_server SET enabled = true")
         wait_value(copy, "SELECT state FROM djkafka_outbox_status", "foreign_home")
@@ -256,27 +245,6 @@ def test_read_only(db: Database, topic: str) -> None:
 
 
 # -- a standby that is promoted
-
-
-def back_up(cluster: Cluster, into: Cluster, *options: str) -> None:
-    """Puts a base backup in the place of a server that runs already; it is not started."""
-    into.stop()
-    shutil.rmtree(into.data)
-    command = [into.bindir / "pg_basebackup", "-h", cluster.folder, "-U", "postgres", "-c", "fast", *options]
-    subprocess.run([*command, "-D", into.data], check=True)
-    into.configure(unix_socket_directories=into.folder)
-
-
-def make_standby(standby: Cluster, primary: Cluster) -> None:
-    back_up(primary, standby, "-R")
-    standby.start()
-
-
-def copy_of(db: Database, cluster: Cluster) -> Database:
-    """The same database on a server that is a copy of its own."""
-    other = copy.copy(db)
-    other.cluster, other._connections = cluster, {}
-    return other
 
 
 def test_former_primary_still_runs(own_cluster, own_broker, unique) -> None:
