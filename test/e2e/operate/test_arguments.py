@@ -104,7 +104,7 @@ def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> Non
     plain_db.cluster.unlist_database(plain_db.name)
     plain_db.query("CREATE EXTENSION djkafka")
     plain_db.query("CREATE TABLE item (id bigint PRIMARY KEY, note text, other text)")
-    plain_db.query("CREATE TABLE outbox (id uuid, aggregatetype text, aggregateid text, type text, payload jsonb)")
+    plain_db.query("CREATE TABLE outbox (id uuid, aggregatetype text, aggregateid text, type text, payload jsonb, part int, note text)")
     plain_db.query("CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE sql AS 'SELECT'")
     plain_db.query("SELECT djkafka_create_consumer('default', enabled => false)")
     functions = sorted(plain_db.query(FUNCTIONS), key=in_order)
@@ -129,7 +129,7 @@ def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> Non
         if name == "djkafka_publish":
             values["columns"] = None  # of a route's expressions
         if name == "djkafka_publish_outbox":
-            values["relation"] = "outbox"
+            values |= {"relation": "outbox", "columns": '{"partition": "part"}', "headers": ["note"]}
         if "topic" in values:
             values["topic"] = f"{topic}.other" if name in ("djkafka_subscribe", "djkafka_unsubscribe") else topic
         if "message_id" in values:
