@@ -108,6 +108,17 @@ SELECT adopt('keep_outbox => true');
 SELECT djkafka_is_home(home) FROM djkafka_publication;
 SELECT tgname FROM pg_trigger WHERE tgrelid = 'published'::regclass ORDER BY 1;
 
+-- what a session has built for one says the new home
+SELECT djkafka_publish('published', 'origin', origin => true) AS p \gset
+INSERT INTO published VALUES (11);
+SELECT adopt('new_home => true');
+INSERT INTO published VALUES (12);
+SELECT convert_from(djkafka_header(headers, 'djkafka-origin'), 'UTF8') = h.home::text FROM djkafka_outbox, djkafka_home h WHERE topic = 'origin';
+SELECT djkafka_unpublish('published', 'origin');
+DELETE FROM published;
+SELECT adopt('new_home => true');
+INSERT INTO published VALUES (1, 'a');
+
 -- the outbox: what was not sent is produced again, in the old order
 INSERT INTO published VALUES (2, 'b');
 SELECT djkafka_produce('t', 'c', key => 'k', headers => '{"h": "x"}', partition => 3, at_time => '2020-01-01 00:00:00Z') > 0;

@@ -132,8 +132,7 @@ def test_dump_restored_elsewhere(copies: Copies, own_cluster, kafka: Client, uni
     copies.check(made, *keep)
 
 
-@pytest.mark.parametrize("delivery", ["at_least_once", "exactly_once"])
-@pytest.mark.parametrize("keep", KEPT)
+@pytest.mark.parametrize(("delivery", "keep"), zip(("at_least_once", "exactly_once"), KEPT))
 def test_backup_beside_its_origin(own_cluster, kafka: Client, unique, delivery: str, keep: tuple[bool, bool]) -> None:
     """Nothing tells it from its origin, so it is opened with nothing at work."""
     first = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__delivery=delivery)
