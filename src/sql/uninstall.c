@@ -49,6 +49,32 @@ names_one(List *names, const char *wanted)
 	return false;
 }
 
+/* As the extension depends on its schema, it goes with it; without CASCADE neither does. */
+static bool
+drops_with_schema(const DropStmt *drop, Oid schema)
+{
+	const char *name = get_namespace_name(schema);
+
+	return drop->behavior == DROP_CASCADE && name != NULL && names_one(drop->objects, name) &&
+		has_privs_of_role(GetUserId(), djk_schema_owner(schema));
+}
+
+static bool
+drops_owned(const DropOwnedStmt *drop, Oid extension_owner, Oid schema_owner)
+{
+	ListCell   *lc;
+
+	foreach(lc, drop->roles)
+	{
+		Oid			role = get_rolespec_oid(lfirst_node(RoleSpec, lc), true);
+
+		if ((role == extension_owner || (role == schema_owner && drop->behavior == DROP_CASCADE)) &&
+			has_privs_of_role(GetUserId(), role))
+			return true;
+	}
+	return false;
+}
+
 /*
  * Whether the statement would take the extension along.  What its role may not
  * drop is refused by PostgreSQL, and holds up nobody here.
@@ -56,29 +82,15 @@ names_one(List *names, const char *wanted)
 static bool
 drops_extension(Node *statement, Oid extension_owner, Oid schema)
 {
-	if (IsA(statement, DropStmt))
-	{
-		DropStmt   *drop = (DropStmt *) statement;
-
-		if (drop->removeType == OBJECT_EXTENSION)
-			return names_one(drop->objects, DJK_EXTENSION_NAME) && has_privs_of_role(GetUserId(), extension_owner);
-		return drop->removeType == OBJECT_SCHEMA && drop->behavior == DROP_CASCADE &&
-			names_one(drop->objects, get_namespace_name(schema)) &&
-			has_privs_of_role(GetUserId(), djk_schema_owner(schema));
-	}
 	if (IsA(statement, DropOwnedStmt))
-	{
-		ListCell   *lc;
-
-		foreach(lc, ((DropOwnedStmt *) statement)->roles)
-		{
-			Oid			role = get_rolespec_oid(lfirst_node(RoleSpec, lc), true);
-
-			if (role == extension_owner && has_privs_of_role(GetUserId(), role))
-				return true;
-		}
-	}
-	return false;
+		return drops_owned((DropOwnedStmt *) statement, extension_owner, djk_schema_owner(schema));
+	if (!IsA(statement, DropStmt))
+		return false;
+	if (((DropStmt *) statement)->removeType == OBJECT_SCHEMA)
+		return drops_with_schema((DropStmt *) statement, schema);
+	return ((DropStmt *) statement)->removeType == OBJECT_EXTENSION &&
+		names_one(((DropStmt *) statement)->objects, DJK_EXTENSION_NAME) &&
+		has_privs_of_role(GetUserId(), extension_owner);
 }
 
 /* ---------- what is of use ---------- */

@@ -183,6 +183,16 @@ DROP EXTENSION djkafka;
 DROP EXTENSION IF EXISTS djkafka CASCADE;
 DROP SCHEMA public CASCADE;
 DROP OWNED BY CURRENT_USER;
+-- nor with its schema, whoever owns that
+BEGIN;
+ALTER SCHEMA public OWNER TO lifecycle_one;
+SAVEPOINT owned;
+DROP OWNED BY lifecycle_one CASCADE;
+ROLLBACK TO owned;
+SELECT refused('DROP OWNED BY lifecycle_one') ~ '^2BP01 cannot drop';
+SET LOCAL ROLE lifecycle_other;
+SELECT refused('DROP OWNED BY lifecycle_one CASCADE');
+ROLLBACK;
 SELECT refused('DROP EXTENSION djkafka') ~ '2BP01';
 SELECT djkafka_drop_consumer('default'), djkafka_unpublish('child');
 SELECT refused('DROP EXTENSION djkafka');
