@@ -600,7 +600,7 @@ CREATE TABLE @extschema@.djkafka_offset_left (
     server text,
     group_id text NOT NULL,
     owner regrole NOT NULL,
-    consumer_id bigint NOT NULL,
+    consumer_id bigint,
     consumer text NOT NULL,
     topic text NOT NULL,
     partition integer NOT NULL,
@@ -618,7 +618,7 @@ CREATE INDEX djkafka_offset_left_group ON @extschema@.djkafka_offset_left (group
 CREATE INDEX djkafka_offset_left_consumer ON @extschema@.djkafka_offset_left (consumer_id);
 COMMENT ON TABLE @extschema@.djkafka_offset_left IS 'where consumers that were dropped had stopped: one that is made again in the group, by the same owner, goes on there; written by djkafka';
 COMMENT ON COLUMN @extschema@.djkafka_offset_left.owner IS 'of the consumer: only one of the same owner goes on';
-COMMENT ON COLUMN @extschema@.djkafka_offset_left.consumer_id IS 'id the consumer had; its dead letters have it';
+COMMENT ON COLUMN @extschema@.djkafka_offset_left.consumer_id IS 'id the consumer had; its dead letters have it; null: another consumer has had it since';
 COMMENT ON COLUMN @extschema@.djkafka_offset_left.start_at IS 'where it was to start, if that was not resolved yet';
 REVOKE ALL ON @extschema@.djkafka_offset_left FROM PUBLIC;
 GRANT SELECT, DELETE ON @extschema@.djkafka_offset_left TO @extowner@ WITH GRANT OPTION;

@@ -72,6 +72,13 @@ djk_offset_leave(int64 consumer_id)
 int
 djk_offset_take_left(int64 consumer_id)
 {
+	/* An id that somebody else's consumer had: what has it from now on is not that one's. */
+	static DjkStatement release_id = {
+		.sql = "UPDATE @.djkafka_offset_left l SET consumer_id = NULL FROM @.djkafka_consumer c" OF_THIS_HOME
+		" WHERE c.id = $1 AND l.consumer_id = c.id AND NOT (l.owner = c.owner AND " IN_GROUP_OF_C ")",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
 	static DjkStatement move_letters = {
 		.sql = "UPDATE @.djkafka_dead_letter d SET consumer_id = c.id, consumer = c.name"
 		" FROM @.djkafka_consumer c" OF_THIS_HOME
@@ -90,6 +97,7 @@ djk_offset_take_left(int64 consumer_id)
 	};
 	int			taken;
 
+	(void) execute_for(&release_id, consumer_id);
 	(void) execute_for(&move_letters, consumer_id);
 	taken = (int) execute_for(&take_left, consumer_id);
 	/* As djk_offset_create() does. */

@@ -173,6 +173,29 @@ SELECT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter ORDER BY "offset";
 TABLE child;
 SELECT djkafka_drop_consumer('default');
 DELETE FROM djkafka_offset_left;
+DELETE FROM djkafka_dead_letter;
+
+-- an id that another's consumer takes, named or by the sequence, is not the old one's any more, nor what fails under it
+SELECT djkafka_create_consumer('default', owner => 'lifecycle_one', group_id => 'a group') AS id \gset
+SELECT set_offset('default', 'a', 0, 10);
+SELECT djkafka_drop_consumer('default');
+INSERT INTO djkafka_consumer (id, name, owner, group_id) VALUES (:id, 'theirs', 'lifecycle_other', 'their group');
+INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, "offset", sqlstate, message) VALUES (:id, 'theirs', 'b', 0, 1, '22000', 'theirs');
+SELECT djkafka_create_consumer('default', owner => 'lifecycle_one', group_id => 'a group') > 0;
+TABLE offsets;
+SELECT consumer, consumer_id = :id FROM djkafka_dead_letter;
+SELECT set_offset('theirs', 'b', 0, 20);
+SELECT djkafka_drop_consumer('theirs'), djkafka_drop_consumer('default');
+SELECT djkafka_create_consumer('theirs again', owner => 'lifecycle_other', group_id => 'their group') > 0;
+SELECT consumer, consumer_id = djkafka_consumer_id('theirs again') FROM djkafka_dead_letter;
+-- the same consumer under the same id goes on
+SELECT djkafka_create_consumer('default', owner => 'lifecycle_one', group_id => 'a group') AS id \gset
+SELECT djkafka_drop_consumer('default');
+INSERT INTO djkafka_consumer (id, name, owner, group_id) VALUES (:id, 'default', 'lifecycle_one', 'a group');
+TABLE offsets;
+DELETE FROM djkafka_consumer;
+DELETE FROM djkafka_offset_left;
+DELETE FROM djkafka_dead_letter;
 
 RESET client_min_messages;
 -- the extension is not dropped while it holds something
