@@ -72,7 +72,7 @@ SELECT at('UPDATE djkafka_consumer SET ' || change || ' WHERE name = ''c''') FRO
     'name = ''''', 'name = NULL', 'workers = 0', 'workers = NULL', 'enabled = NULL', 'on_error = ''x''', 'on_error = ''''', 'notify = ''x''', 'assignment = ''x''', 'start_from = ''x''', 'batch_messages = 0',
     'batch_bytes = 0', 'options = NULL', 'options = ''[]''', 'options = ''{"no.such": 1}''', 'options = ''{"fetch.wait.max.ms": "x"}''', 'synchronous_commit = NULL', 'on_new_topic = ''x''', 'group_id = repeat(''x'', 256)',
     'server = ''nowhere''', 'home = gen_random_uuid()', 'id = 77', 'name = ''a''', 'group_id = (SELECT group_id FROM djkafka_consumer WHERE name = ''a'')']) change;
-SELECT at($$UPDATE djkafka_consumer SET owner = 'pg_monitor' WHERE name = 'c'$$) ~ '^(ACCEPTED|55000 djkafka_consumer.owner)';
+SELECT at($$UPDATE djkafka_consumer SET owner = 'pg_monitor' WHERE name = 'c'$$) ~ '^(ACCEPTED|55000 djkafka_consumer.owner|42501 )';
 SELECT at('UPDATE djkafka_route SET ' || change || ' WHERE topic = ''t''') FROM unnest(ARRAY[
     'consumer_id = 0', 'consumer_id = NULL', 'topic = ''a b''', 'topic = ''''', 'topic = ''^(''', 'topic = NULL', 'target = NULL, target_name = NULL', 'target = ''keyless''', 'target = NULL, handler = ''no(jsonb)''',
     'handler = ''forms.handle(jsonb)''', 'target = NULL, handler = ''pg_catalog.lower(text)''', 'operation = ''x''', 'operation = NULL', 'format = ''x''', 'key_format = ''x''', 'key_columns = ''{x}''', 'key_columns = ''{}''',
