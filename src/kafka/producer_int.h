@@ -33,8 +33,8 @@ struct DjkProducer
 {
 	DjkHandle  *handle;
 	MemoryContext context;		/* the owner's */
-	DjkProducerConfig config;
-	bool		spreads_empty_keys; /* by its partitioner, which takes them for none */	/* a copy */
+	DjkProducerConfig config;	/* a copy */
+	bool		spreads_empty_keys; /* by its partitioner, which takes them for none */
 
 	/* Not a hash table of the server's: that would be gone when our context is. */
 	DjkProducerTopic *topics[DJK_TOPIC_BUCKETS];

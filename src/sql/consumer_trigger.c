@@ -317,7 +317,8 @@ require_same_id(const DjkCatalogRow *row, const DjkCatalogRow *old)
  * Dead letters outlive their consumer and are applied again by that of its id:
  * under an id that was somebody else's they would be given to whoever takes it.
  * Asked when the id is ours, and so its last owner has ended, and as of then.
- * A dump brings both, and in a copy nothing is applied again.
+ * A dump brings both, and in a copy nothing is applied again before it is adopted;
+ * so a row of another home is let in, but not over what was left here.
  */
 static void
 require_no_letters(const DjkCatalogRow *row)
@@ -327,11 +328,13 @@ require_no_letters(const DjkCatalogRow *row)
 	Datum		row_home = djk_catalog_row_get(row, "home", &isnull);
 	DjkIdentity identity;
 	DjkHome		home;
+	bool		is_home;
 	bool		is_left;
 
 	djk_catalog_enter(&identity);
 	djk_home_load(&home);
-	is_left = memcmp(DatumGetUUIDP(row_home), &home.id, sizeof(pg_uuid_t)) == 0 && djk_dead_letter_is_left(id);
+	is_home = memcmp(DatumGetUUIDP(row_home), &home.id, sizeof(pg_uuid_t)) == 0;
+	is_left = (is_home || djk_offset_left_has_id(id)) && djk_dead_letter_is_left(id);
 	djk_catalog_leave(&identity);
 	if (is_left)
 		ereport(ERROR,

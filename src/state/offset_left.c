@@ -74,7 +74,7 @@ djk_offset_take_left(int64 consumer_id)
 {
 	/* An id that somebody else's consumer had: what has it from now on is not that one's. */
 	static DjkStatement release_id = {
-		.sql = "UPDATE @.djkafka_offset_left l SET consumer_id = NULL FROM @.djkafka_consumer c" OF_THIS_HOME
+		.sql = "UPDATE @.djkafka_offset_left l SET consumer_id = NULL FROM @.djkafka_consumer c"
 		" WHERE c.id = $1 AND l.consumer_id = c.id AND NOT (l.owner = c.owner AND " IN_GROUP_OF_C ")",
 		.nargs = 1,
 		.argtypes = {INT8OID}
@@ -104,6 +104,19 @@ djk_offset_take_left(int64 consumer_id)
 	if (taken > 0)
 		ForceSyncCommit();
 	return taken;
+}
+
+bool
+djk_offset_left_has_id(int64 consumer_id)
+{
+	static DjkStatement select_left = {
+		.sql = "SELECT FROM @.djkafka_offset_left WHERE consumer_id = $1 LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
+
+	return djk_catalog_query_latest(&select_left, values, NULL) > 0;
 }
 
 char *

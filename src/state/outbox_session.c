@@ -351,6 +351,7 @@ djk_outbox_copy_message(int row, MemoryContext context, DjkOutboxMessage *messag
 	MemoryContext old = MemoryContextSwitchTo(context);
 	bool		isnull;
 
+	memset(message, 0, sizeof(*message));
 	message->server = djk_row_text(row, 1, context);
 	message->topic = djk_row_text(row, 2, context);
 	message->partition = (int) djk_row_int64(row, 3, -1);

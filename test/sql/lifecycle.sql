@@ -186,8 +186,20 @@ TABLE offsets;
 SELECT consumer, consumer_id = :id FROM djkafka_dead_letter;
 SELECT set_offset('theirs', 'b', 0, 20);
 SELECT djkafka_drop_consumer('theirs'), djkafka_drop_consumer('default');
+-- nor by one that says that it came with a copy, and could be adopted
+SELECT refused(format('INSERT INTO djkafka_consumer (id, name, owner, home, group_id) VALUES (%s, ''copied'', ''lifecycle_one'', gen_random_uuid(), ''copied'')', :id)) ~ '^23505 id \d+ was another';
 SELECT djkafka_create_consumer('theirs again', owner => 'lifecycle_other', group_id => 'their group') > 0;
 SELECT consumer, consumer_id = djkafka_consumer_id('theirs again') FROM djkafka_dead_letter;
+-- where nothing was left, what it leaves itself is its own
+SELECT djkafka_drop_consumer('theirs again');
+DELETE FROM djkafka_dead_letter;
+INSERT INTO djkafka_consumer (id, name, owner, home, group_id) SELECT consumer_id, 'copied', 'lifecycle_one', gen_random_uuid(), 'copied' FROM djkafka_offset_left WHERE consumer = 'theirs again';
+SELECT owner = 'lifecycle_other'::regrole, consumer, topic, consumer_id IS NULL FROM djkafka_offset_left WHERE group_id = 'their group';
+SELECT adopted.consumers FROM djkafka_adopt() adopted;
+INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, "offset", sqlstate, message) VALUES (djkafka_consumer_id('copied'), 'copied', 'b', 0, 1, '22000', 'copied');
+SELECT djkafka_create_consumer('theirs again', owner => 'lifecycle_other', group_id => 'their group') > 0;
+SELECT consumer, consumer_id = djkafka_consumer_id('copied') FROM djkafka_dead_letter;
+DELETE FROM djkafka_consumer WHERE name = 'copied';
 -- the same consumer under the same id goes on
 SELECT djkafka_create_consumer('default', owner => 'lifecycle_one', group_id => 'a group') AS id \gset
 SELECT djkafka_drop_consumer('default');
