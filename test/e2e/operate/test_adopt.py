@@ -132,6 +132,27 @@ def test_dump_restored_elsewhere(copies: Copies, own_cluster, kafka: Client, uni
     copies.check(made, *keep)
 
 
+def test_move_to_another_server(copies: Copies, own_cluster, kafka: Client, unique) -> None:
+    """For good: the original is at work no more, and the group and what was not sent are the new one's."""
+    original = copies.original
+    made = Database(own_cluster(djkafka__bootstrap_servers=kafka.address), unique("copy"), listed=False)
+    original.cluster.unlist_database(original.name)
+    restore(original, made)
+    groups = made.value(GROUPS)
+    done = made.record("SELECT * FROM djkafka_adopt(keep_outbox => true, keep_groups => true)")
+    assert (done["messages_kept"], done["messages_deleted"], done["offsets_deleted"]) == (50, 0, 0)
+    assert made.value(GROUPS) == groups
+    made.query("UPDATE djkafka_outbox_server SET enabled = true")
+    made.cluster.list_database(made.name)
+    copies.arrive(6, 8)
+    copies.produce(made, 151, 160)
+    wait_sent(made)
+    wait_value(made, SEEN, list(range(1, 9)), timeout=60)
+    assert copies.sent() == list(range(1, 161))
+    wait_state(made, "running", timeout=60)
+    assert_audit(made)
+
+
 @pytest.mark.parametrize(("delivery", "keep"), zip(("at_least_once", "exactly_once"), KEPT))
 def test_backup_beside_its_origin(own_cluster, kafka: Client, unique, delivery: str, keep: tuple[bool, bool]) -> None:
     """Nothing tells it from its origin, so it is opened with nothing at work."""
