@@ -28,21 +28,20 @@
 
 PG_FUNCTION_INFO_V1(djkafka_server_guard);
 
-/* What another home has left here is of no use, and holds nothing up. */
-#define OF_THIS_HOME \
-	" JOIN @.djkafka_home h ON h.home = u.home AND h.database = $2 WHERE u.server = $1 LIMIT 1"
+/* Of another home, too: it may be adopted. */
+#define OF_SERVER	" WHERE u.server = $1 LIMIT 1"
 
 /* The first row as text, palloc'd; NULL if there is none. */
 static char *
 find_user(DjkStatement *statement, const char *server)
 {
-	Datum		values[2] = {CStringGetTextDatum(server), ObjectIdGetDatum(MyDatabaseId)};
+	Datum		value = CStringGetTextDatum(server);
 	MemoryContext context = CurrentMemoryContext;
 	DjkIdentity identity;
 	char	   *user = NULL;
 
 	djk_catalog_enter(&identity);
-	if (djk_catalog_query_latest(statement, values, NULL) > 0)
+	if (djk_catalog_query_latest(statement, &value, NULL) > 0)
 		user = djk_row_text(0, 1, context);
 	djk_catalog_leave(&identity);
 	return user;
@@ -52,15 +51,15 @@ static void
 require_no_user(const char *server)
 {
 	static DjkStatement select_consumer = {
-		.sql = "SELECT pg_catalog.format('consumer \"%s\"', u.name) FROM @.djkafka_consumer u" OF_THIS_HOME,
-		.nargs = 2,
-		.argtypes = {TEXTOID, OIDOID}
+		.sql = "SELECT pg_catalog.format('consumer \"%s\"', u.name) FROM @.djkafka_consumer u" OF_SERVER,
+		.nargs = 1,
+		.argtypes = {TEXTOID}
 	};
 	static DjkStatement select_publication = {
 		.sql = "SELECT pg_catalog.format('the publication of %s to topic \"%s\"', u.relation, u.topic)"
-		" FROM @.djkafka_publication u" OF_THIS_HOME,
-		.nargs = 2,
-		.argtypes = {TEXTOID, OIDOID}
+		" FROM @.djkafka_publication u" OF_SERVER,
+		.nargs = 1,
+		.argtypes = {TEXTOID}
 	};
 	char	   *user = find_user(&select_consumer, server);
 
@@ -112,13 +111,13 @@ static void
 remove_outbox(const char *server)
 {
 	DjkIdentity identity;
-	bool		own;
+	bool		exists;
 
 	djk_catalog_enter(&identity);
 	djk_outbox_lock_name(server, ExclusiveLock);
-	own = djk_outbox_is_own_server(server);
+	exists = djk_outbox_has_row(server);
 	djk_catalog_leave(&identity);
-	if (!own)
+	if (!exists)
 		return;
 	require_no_messages(server);
 	djk_outbox_remove_server(server);

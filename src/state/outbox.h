@@ -207,7 +207,8 @@ extern void djk_outbox_trim_delivery(int retention_s);
  */
 extern void djk_outbox_rotate(int at_least_kb);
 
-/* Whether the server has a row of this home, as of now. */
+/* Whether the server has a row, as of now; or one of this home. */
+extern bool djk_outbox_has_row(const char *server);
 extern bool djk_outbox_is_own_server(const char *server);
 
 /* Writes what a person says of the claimed batch; the id of its row, 0 if none is claimed. */

@@ -149,6 +149,14 @@ require_nothing_waits(const char *server, uint64 oldest)
 }
 
 bool
+djk_outbox_has_row(const char *server)
+{
+	bool		is_news;
+
+	return has_server(server, &is_news);
+}
+
+bool
 djk_outbox_is_known(const char *server)
 {
 	DjkIdentity identity;

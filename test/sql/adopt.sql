@@ -167,6 +167,14 @@ INSERT INTO djkafka_outbox_0 (id, txid, message_time, topic, server) VALUES (-2,
 SELECT refused('SELECT djkafka_adopt(keep_outbox => true)');
 SELECT adopt();
 SELECT server FROM djkafka_outbox_server;
+-- and one that is there stays as long as messages for it may be adopted
+CREATE SERVER adopt_server FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
+SELECT djkafka_produce('t', 'x', server => 'adopt_server') > 0;
+SELECT restored();
+SELECT refused('DROP SERVER adopt_server');
+SELECT adopt();
+DROP SERVER adopt_server;
+SELECT server FROM djkafka_outbox_server;
 
 -- a clone with nothing in it has a home of its own as soon as it needs one
 SELECT djkafka_unpublish('published');

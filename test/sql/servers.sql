@@ -91,9 +91,12 @@ BEGIN;
 DELETE FROM djkafka_consumer;
 DROP SERVER servers_k;
 ROLLBACK;
--- another home's are no more than text
+-- those of another home may be adopted, and would run with whoever has the name then
 BEGIN;
 UPDATE djkafka_home SET home = gen_random_uuid();
+SELECT refused('DROP SERVER servers_k');
+SELECT refused('ALTER SERVER servers_k RENAME TO servers_l');
+DELETE FROM djkafka_consumer;
 DROP SERVER servers_k;
 ROLLBACK;
 DELETE FROM djkafka_consumer;
