@@ -224,11 +224,12 @@ djkafka_set_enabled(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(1) || is_enabled(name) == PG_GETARG_BOOL(1))
 		PG_RETURN_VOID();
+	(void) change_consumer(fcinfo, PG_GETARG_BOOL(1) ? CHANGE_RESUME : CHANGE_PAUSE);
 	if (!PG_GETARG_BOOL(1))
 		ereport(NOTICE,
 				(errmsg("consumer \"%s\" was running and is paused, with all of its routes", name),
 				 errhint("SELECT djkafka_resume(%s) lets it go on where it stopped.", quote_literal_cstr(name))));
-	return change_consumer(fcinfo, PG_GETARG_BOOL(1) ? CHANGE_RESUME : CHANGE_PAUSE);
+	PG_RETURN_VOID();
 }
 
 /* ---------- seek ---------- */

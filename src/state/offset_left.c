@@ -69,6 +69,25 @@ djk_offset_leave(int64 consumer_id)
 		djk_parked_give_up_consumer(consumer_id);
 }
 
+/* What was left after the transaction's snapshot was not taken, and would be read again. */
+static void
+require_all_seen(int64 consumer_id)
+{
+	static DjkStatement select_unseen = {
+		.sql = "SELECT FROM @.djkafka_offset_left l JOIN @.djkafka_consumer c ON " IN_GROUP_OF_C OF_THIS_HOME
+		" WHERE c.id = $1 AND l.owner = c.owner LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
+
+	if (IsolationUsesXactSnapshot() && djk_catalog_query_latest(&select_unseen, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access: another transaction has dropped the consumer of this group meanwhile"),
+				 errhint("Try the transaction again.")));
+}
+
 int
 djk_offset_take_left(int64 consumer_id)
 {
@@ -100,6 +119,7 @@ djk_offset_take_left(int64 consumer_id)
 	(void) execute_for(&release_id, consumer_id);
 	(void) execute_for(&move_letters, consumer_id);
 	taken = (int) execute_for(&take_left, consumer_id);
+	require_all_seen(consumer_id);
 	/* As djk_offset_create() does. */
 	if (taken > 0)
 		ForceSyncCommit();
