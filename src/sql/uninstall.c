@@ -170,10 +170,8 @@ djkafka_drop_guard(PG_FUNCTION_ARGS)
 
 /* As the caller, who has to own the extension. */
 static void
-drop_extension(bool cascade)
+drop_extension(const char *sql)
 {
-	const char *sql = cascade ? "DROP EXTENSION " DJK_EXTENSION_NAME " CASCADE" : "DROP EXTENSION " DJK_EXTENSION_NAME;
-
 	uninstalling = true;
 	PG_TRY();
 	{
@@ -193,6 +191,8 @@ drop_extension(bool cascade)
 Datum
 djkafka_uninstall(PG_FUNCTION_ARGS)
 {
-	drop_extension(!PG_ARGISNULL(0) && PG_GETARG_BOOL(0));
+	bool		cascade = !PG_ARGISNULL(0) && PG_GETARG_BOOL(0);
+
+	drop_extension(cascade ? "DROP EXTENSION " DJK_EXTENSION_NAME " CASCADE" : "DROP EXTENSION " DJK_EXTENSION_NAME);
 	PG_RETURN_VOID();
 }
