@@ -358,6 +358,9 @@ djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options)
 	Oid			element = get_element_type(type);
 	Oid			input;
 
+	/* A type may be made of types, many times and deep. */
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
 	converter->type = type;
 	converter->typmod = typmod;
 	converter->options = *options;
@@ -389,10 +392,33 @@ djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options)
 	return converter;
 }
 
+/* Bytes that have to be text, as a string: what checks it shows it, and may show nothing that is no text. */
+static bool
+read_bytes(DjkField *field, DjkError *error)
+{
+	char	   *text = djk_convert_field_text(field, error);
+
+	if (text == NULL)
+		return false;
+	field->kind = DJK_FIELD_STRING;
+	field->text = text;
+	field->len = (int) strlen(text);
+	return true;
+}
+
 /* Of a field that is not null; what is in *value after false is no value. */
 static bool
 convert_value(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
 {
+	DjkField	string;
+
+	if (field->kind == DJK_FIELD_BYTES && (converter->check != NULL || converter->check_value != NULL))
+	{
+		string = *field;
+		if (!read_bytes(&string, error))
+			return false;
+		field = &string;
+	}
 	if (converter->direct != NULL && field->text != NULL &&
 		converter->direct(converter, field, value))
 		return converter->check_direct == NULL || converter->check_direct(converter, field, *value, error);

@@ -103,6 +103,18 @@ SELECT key, value, headers, "offset", CASE WHEN key IS NOT NULL THEN "timestamp"
 SELECT refused($$SELECT give('[{"value": {"base64": "?"}}]', 'given')$$);
 SELECT refused($$SELECT give('[{"value": {"base64": 5}}]', 'given')$$);
 
+-- bytes that are no text, for a type that is read as text: none of them are shown, since what tells of them is text
+CREATE TYPE span AS (day date);
+CREATE FUNCTION keyed(type text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format('CREATE TABLE keyed (id %s PRIMARY KEY, v int)', type);
+    PERFORM djkafka_subscribe('keyed', 'keyed', time_unit => 'ms'), give('[{"topic": "keyed", "key": {"base64": "Lf/+"}, "value": {"v": 1}}]');
+    DROP TABLE keyed;
+    PERFORM djkafka_drop_route(id) FROM djkafka_route WHERE topic = 'keyed';
+    RETURN (SELECT convert_from(textsend(concat_ws(' ', message, detail, hint)), 'UTF8') FROM djkafka_dead_letter ORDER BY id DESC LIMIT 1);
+END $$;
+SELECT type, keyed(type) FROM unnest('{bool,int8,numeric,oid,date,time,timetz,timestamp,timestamptz,interval,daterange,int4range,tstzmultirange,date[],span,uuid,inet,text,char(3)}'::text[]) type;
+
 SELECT djkafka_drop_consumer('default');
 RESET search_path;
 SET client_min_messages = warning;
