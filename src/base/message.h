@@ -88,7 +88,7 @@ struct DjkBatch
 	int			npartitions;
 	DjkMessage *messages;		/* by offset within a partition; as they came, unless order.c says else */
 	int			nmessages;
-	Size		bytes;			/* of keys and values */
+	Size		bytes;			/* of keys and values, and of headers that come from Kafka */
 	bool		detached;		/* not from Kafka: there are no offset rows to move */
 	bool		again;			/* messages that waited: no offset moves, and each source is a DjkParked */
 

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * share.c
- *	  How much of a partition a worker asks for at once.
+ *	  How much of a partition a worker asks for at once, and how many messages ahead.
  *
  * It is less from one look to the next where more partitions have a backlog
  * than an answer has room for, or where an answer holds too many messages: some
@@ -14,6 +14,7 @@
 #include "consumer/share.h"
 
 #include "base/clock.h"
+#include "base/settings.h"
 #include "state/offset.h"
 #include "state/shmem.h"
 
@@ -39,6 +40,11 @@
 /* A backlog of less than so many shares is read before another worker is up. */
 #define WORTHWHILE_SHARES	50
 
+/* Of messages ahead: fewer are asked for when so many times less fit, more when so many times more have fit for so long. */
+#define TOO_MANY_TIMES		2
+#define TOO_FEW_TIMES		8
+#define TOO_FEW_MS			60000
+
 typedef struct Backlog
 {
 	int			npartitions;	/* that are given to us */
@@ -57,11 +63,14 @@ clamp(int64 bytes)
 void
 djk_share_begin(DjkShare *share, const DjkConsumerRow *consumer)
 {
+	DjkSlotShare chosen = djk_slot_share(djk_slot_mine());
 	int			known;
 
 	share->looked_at = djk_clock_now();
 	share->message_bytes = UNKNOWN_BYTES;
-	share->bytes = djk_slot_share(djk_slot_mine());
+	share->queue_messages = chosen.messages > 0 ? chosen.messages : DJK_QUEUE_MESSAGES;
+	share->queue_fitting = share->queue_messages;
+	share->bytes = chosen.bytes;
 	if (share->bytes > 0)
 		return;
 	known = djk_offset_count(consumer->id);
@@ -78,8 +87,15 @@ djk_share_note_queue(DjkShare *share, int64 queued)
 void
 djk_share_note_batch(DjkShare *share, const DjkBatch *batch)
 {
-	if (batch->nmessages > 0)
-		share->message_bytes = (int) Min(batch->bytes / batch->nmessages + 1, PG_INT32_MAX);
+	int64		uncounted = batch->bytes;
+
+	if (batch->nmessages == 0)
+		return;
+	share->message_bytes = (int) Min(batch->bytes / batch->nmessages + 1, PG_INT32_MAX);
+	for (int i = 0; i < batch->nmessages; i++)
+		uncounted -= batch->messages[i].value_len;
+	share->queue_fitting = (int) Min((int64) djk_queue_size_kb * 1024 / (uncounted / batch->nmessages + 1), DJK_QUEUE_MESSAGES);
+	share->queue_fitting = Max(share->queue_fitting, DJK_QUEUE_MESSAGES_MIN);
 }
 
 void
@@ -121,7 +137,7 @@ static int
 choose(DjkShare *share, const Backlog *backlog, bool waited)
 {
 	int64		bytes = share->bytes;
-	int64		answer = share->most_queued - DJK_QUEUE_MESSAGES;
+	int64		answer = share->most_queued - share->queue_messages;
 	int64		more;
 
 	if (answer > ANSWER_TOO_MANY)
@@ -157,6 +173,22 @@ djk_share_is_wrong(DjkShare *share, const DjkPositions *positions)
 	share->waited_us = share->most_queued = 0;
 	if (wanted == share->bytes)
 		return false;
-	djk_slot_set_share(djk_slot_mine(), wanted);
+	djk_slot_set_share(djk_slot_mine(), (DjkSlotShare) {wanted, share->queue_messages});
+	return true;
+}
+
+bool
+djk_share_queue_is_wrong(DjkShare *share)
+{
+	TimestampTz now = djk_clock_now();
+
+	if (share->queue_fitting / TOO_FEW_TIMES < share->queue_messages)
+		share->roomy_since = 0;
+	else if (share->roomy_since == 0)
+		share->roomy_since = now;
+	if (share->queue_fitting >= share->queue_messages / TOO_MANY_TIMES &&
+		(share->roomy_since == 0 || !TimestampDifferenceExceeds(share->roomy_since, now, TOO_FEW_MS)))
+		return false;
+	djk_slot_set_share(djk_slot_mine(), (DjkSlotShare) {share->bytes, share->queue_fitting});
 	return true;
 }

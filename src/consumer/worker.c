@@ -204,6 +204,7 @@ create_consumer(DjkConsumerWorker *worker)
 	config.client_id = psprintf("djkafka-%s-%d", worker->row->name, worker->args.worker);
 	config.assignment_strategy = djk_group_strategies(worker->row->assignment);
 	config.queue_kbytes = djk_queue_size_kb;
+	config.queue_messages = worker->share.queue_messages;
 	config.share_bytes = worker->share.bytes;
 	config.skip_internal = !djk_consumer_row_reads_internal(worker->row);
 	worker->kafka = djk_consumer_create(worker->life, &config);
@@ -456,6 +457,9 @@ apply_batch(DjkConsumerWorker *worker)
 
 	djk_collect_close(&worker->collector);
 	djk_share_note_batch(&worker->share, &worker->collector.batch);
+	if (djk_share_queue_is_wrong(&worker->share))
+		leave(worker, false, psprintf("by the size of keys and headers it reads up to %d messages ahead from now on",
+									  djk_slot_share(djk_slot_mine()).messages));
 	djk_worker_report_busy("applying a batch");
 	djk_slot_note_work(worker->max_poll_ms / 3);
 	djk_apply_batch(worker->apply, &worker->collector.batch, &result);
@@ -538,7 +542,7 @@ run_loop(DjkConsumerWorker *worker)
 		djk_member_fetch_anew(worker);
 		if (djk_share_is_wrong(&worker->share, worker->positions))
 			leave(worker, false, psprintf("it asks for %d kB of a partition at once from now on",
-										  djk_slot_share(djk_slot_mine()) / 1024));
+										  djk_slot_share(djk_slot_mine()).bytes / 1024));
 		publish_now_and_then(worker, !more);
 		/* After the pipe was drained, for answers wake by it. */
 		djk_member_take_answers(worker);

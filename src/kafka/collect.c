@@ -130,7 +130,7 @@ djk_collect_message(DjkCollector *collector, DjkPosition *position, const DjkCon
 	*message = event->message;
 	message->partition = position->batch_index;
 	message->offset = event->offset;
-	batch->bytes += message->value_len + message->key_len;
+	batch->bytes += (Size) message->value_len + message->key_len + djk_consumer_headers_size(message);
 	position->expected = event->offset + 1;
 	return true;
 }

@@ -6,8 +6,10 @@
  * The library's own offset machinery is off, and auto.offset.reset=error: it
  * never chooses a position.  What it fetches ahead is bounded twice: by bytes
  * (the cap), and by a small number of messages, because each small message
- * costs the library some 500 bytes besides its own, and because all partitions
- * share one queue, in which a busy topic would delay a quiet one.
+ * costs the library some 500 bytes besides its own, because all partitions
+ * share one queue, in which a busy topic would delay a quiet one, and because
+ * the library counts the bytes of values alone: where keys or headers are large
+ * the number is what keeps to the cap (consumer/share.c).
  *
  * A consumer without a group (peek, run, topics) still needs a group id, for
  * the library's assign() insists on one.  It never subscribes, so it never
@@ -90,14 +92,14 @@ get_int(rd_kafka_conf_t *conf, const char *name)
 
 /* The library's defaults are far beyond the cap; smaller wishes are kept. */
 static void
-set_memory(rd_kafka_conf_t *conf, int queue_kbytes, int share_bytes)
+set_memory(rd_kafka_conf_t *conf, int queue_kbytes, int queue_messages, int share_bytes)
 {
 	int64		fetch = (int64) queue_kbytes * 1024 / FETCH_PART;
 
 	fetch = Min(Max(fetch, FETCH_MIN_BYTES), FETCH_MAX_BYTES);
 	djk_conf_set_int(conf, "queued.max.messages.kbytes", queue_kbytes);
 	djk_conf_set_int(conf, "queued.min.messages",
-					 Min(get_int(conf, "queued.min.messages"), DJK_QUEUE_MESSAGES));
+					 Min(get_int(conf, "queued.min.messages"), queue_messages));
 	djk_conf_set_int(conf, "fetch.max.bytes",
 					 Min(get_int(conf, "fetch.max.bytes"), fetch));
 	djk_conf_set_int(conf, "fetch.message.max.bytes",
@@ -105,6 +107,12 @@ set_memory(rd_kafka_conf_t *conf, int queue_kbytes, int share_bytes)
 	/* The library raises fetch.max.bytes to this one. */
 	djk_conf_set_int(conf, "message.max.bytes",
 					 Min(get_int(conf, "message.max.bytes"), MESSAGE_MAX_BYTES));
+}
+
+static int
+queue_messages(const DjkConsumerConfig *config)
+{
+	return config->queue_messages ? config->queue_messages : DJK_QUEUE_MESSAGES;
 }
 
 static rd_kafka_conf_t *
@@ -115,7 +123,8 @@ create_conf(const DjkConsumerConfig *config)
 	/* What is set later wins. */
 	set_defaults(conf, config->embedded);
 	djk_conf_apply(conf, config->properties, config->nproperties, DJK_SCOPE_CONSUMER);
-	set_memory(conf, config->queue_kbytes, config->share_bytes ? config->share_bytes : DJK_SHARE_MIN_BYTES);
+	set_memory(conf, config->queue_kbytes, queue_messages(config),
+			   config->share_bytes ? config->share_bytes : DJK_SHARE_MIN_BYTES);
 	set_enforced(conf, config->embedded);
 	djk_conf_set(conf, "group.id", config->group_id ? config->group_id : GROUPLESS_ID);
 	if (config->skip_internal)
@@ -132,13 +141,13 @@ create_conf(const DjkConsumerConfig *config)
 }
 
 static void
-init_kick(DjkConsumer *consumer, int queue_kbytes)
+init_kick(DjkConsumer *consumer, const DjkConsumerConfig *config)
 {
 	Kick	   *kick = &consumer->kick;
 
 	kick->wanted = djk_kafka_library_version() < DJK_KAFKA_VERSION_QUEUE_BACKOFF;
-	kick->every = DJK_QUEUE_MESSAGES / 4;
-	kick->every_bytes = (int64) queue_kbytes * 1024 / 4;
+	kick->every = queue_messages(config) / 4;
+	kick->every_bytes = (int64) config->queue_kbytes * 1024 / 4;
 }
 
 /*
@@ -166,7 +175,7 @@ djk_consumer_create(MemoryContext context, const DjkConsumerConfig *config)
 		strcmp(config->assignment_strategy, "cooperative-sticky") == 0;
 	consumer->event_context = AllocSetContextCreate(context, "djkafka consumer event",
 													ALLOCSET_SMALL_SIZES);
-	init_kick(consumer, config->queue_kbytes);
+	init_kick(consumer, config);
 	consumer->handle = djk_handle_create(context, RD_KAFKA_CONSUMER, create_conf(config));
 
 	/*

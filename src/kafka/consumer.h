@@ -32,8 +32,9 @@
 #define DJK_OFFSET_LATEST		INT64CONST(-1)
 #define DJK_OFFSET_UNKNOWN		INT64CONST(-1001)
 
-/* Messages fetched ahead, of all partitions together. */
+/* Messages fetched ahead, of all partitions together: at most, and where all of them are large. */
 #define DJK_QUEUE_MESSAGES		20000
+#define DJK_QUEUE_MESSAGES_MIN	16
 
 /*
  * The library has one request under way to a broker, so what its answer may hold
@@ -116,6 +117,7 @@ typedef struct DjkConsumerConfig
 	const char *client_id;
 	const char *assignment_strategy;	/* "range", "roundrobin", "cooperative-sticky" or NULL */
 	int			queue_kbytes;	/* cap of what the library holds for us, in kB */
+	int			queue_messages;	/* the same in messages; 0: DJK_QUEUE_MESSAGES */
 	int			share_bytes;	/* what an answer may hold of a partition; 0: DJK_SHARE_MIN_BYTES */
 	bool		embedded;		/* the embedded broker, which lacks what newer brokers can */
 	bool		skip_internal;	/* topics whose names begin with "__" do not exist for it */
@@ -173,6 +175,9 @@ extern void djk_consumer_drain_fd(DjkConsumer *consumer);
 extern bool djk_consumer_poll(DjkConsumer *consumer, DjkConsumerEvent *event);
 extern void djk_consumer_release(void *source);
 extern int	djk_consumer_headers(const DjkMessage *message, MemoryContext context, DjkHeader **headers);
+
+/* What a message's headers take in memory. */
+extern Size djk_consumer_headers_size(const DjkMessage *message);
 
 /* Messages (and other events) that wait to be polled. */
 extern int64 djk_consumer_queued(DjkConsumer *consumer);

@@ -20,6 +20,9 @@
 
 #define SLOTS_PER_CHUNK		1024
 
+/* What the library needs for a header, besides its name and value. */
+#define HEADER_BYTES		64
+
 static void
 add_chunk(DjkConsumer *consumer)
 {
@@ -404,4 +407,28 @@ djk_consumer_headers(const DjkMessage *message, MemoryContext context, DjkHeader
 		(*headers)[i].value_len = (int) size;
 	}
 	return (int) n;
+}
+
+/* The library parses them for it, and keeps what it has parsed with the message. */
+Size
+djk_consumer_headers_size(const DjkMessage *message)
+{
+	const Held *held = message->source;
+	rd_kafka_headers_t *list;
+	size_t		n;
+	Size		all = 0;
+
+	if (rd_kafka_message_headers(held->message, &list) != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return 0;
+	n = rd_kafka_header_cnt(list);
+	for (size_t i = 0; i < n; i++)
+	{
+		const char *name;
+		const void *value;
+		size_t		size;
+
+		rd_kafka_header_get_all(list, i, &name, &value, &size);
+		all += HEADER_BYTES + strlen(name) + size;
+	}
+	return all;
 }

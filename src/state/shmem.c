@@ -43,7 +43,7 @@ typedef struct Slot
 	bool		leave_asked;
 	bool		wake;
 	DjkLeaving	leaving;
-	int			share;			/* see consumer/share.h; for a worker's successors */
+	DjkSlotShare share;			/* for a worker's successors */
 	Latch	   *latch;			/* of the process; NULL: none */
 
 	/* as in the status, without the lock */
@@ -609,17 +609,17 @@ djk_slot_ask_leave(int slot, uint32 generation)
 }
 
 void
-djk_slot_set_share(int slot, int share)
+djk_slot_set_share(int slot, DjkSlotShare share)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	shared->slots[slot].share = share;
 	LWLockRelease(shared->lock);
 }
 
-int
+DjkSlotShare
 djk_slot_share(int slot)
 {
-	int			share;
+	DjkSlotShare share;
 
 	LWLockAcquire(shared->lock, LW_SHARED);
 	share = shared->slots[slot].share;

@@ -147,9 +147,17 @@ extern void djk_slot_note_work(long timeout_ms);
 /* Asks a slot's process to leave for good (unsubscribing); cleared by attach. */
 extern void djk_slot_ask_leave(int slot, uint32 generation);
 extern bool djk_slot_leave_asked(int slot);
-/* What a worker asks for of a partition at once, in bytes (see consumer/share.h); 0: none has chosen. */
-extern void djk_slot_set_share(int slot, int share);
-extern int	djk_slot_share(int slot);
+
+/* What a worker lets the library fetch (see consumer/share.h); 0: none has chosen. */
+typedef struct DjkSlotShare
+{
+	int			bytes;			/* of a partition at once */
+	int			messages;		/* ahead, of all partitions */
+} DjkSlotShare;
+
+extern void djk_slot_set_share(int slot, DjkSlotShare share);
+extern DjkSlotShare djk_slot_share(int slot);
+
 /* Whether the slot's last process failed: its successor has yet to prove itself. */
 extern bool djk_slot_failed_before(int slot);
 

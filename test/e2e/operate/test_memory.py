@@ -3,6 +3,7 @@
 import base64
 import json
 import random
+from collections.abc import Iterator
 
 import pytest
 from lib.djkafka import explain, positions, wait_state, workers
@@ -10,7 +11,7 @@ from lib.kafka import Client, Record
 from lib.postgres import Database
 from lib.outbox import UNSENT, explain_outbox, outbox_worker
 from lib.process import private_memory
-from lib.wait import wait_until
+from lib.wait import stays_true, wait_until
 
 PARTITIONS = 100
 MESSAGES = 150_000
@@ -55,6 +56,40 @@ def test_hundred_partitions(own_cluster, kafka: Client, unique, record_property)
     assert samples > 20, "too few samples to tell"
     assert db.value("SELECT count(DISTINCT id) FROM wide") == MESSAGES
     assert peak < LIMIT
+
+
+def large_records(part: str) -> Iterator[Record]:
+    noise = random.Random(2)
+    large = base64.b64encode(noise.randbytes(150_000))
+    for number in range(3000):
+        note = b'{"note": "%d %s"}' % (number, large if part == "values" else b"")
+        yield Record(note, large if part == "keys" else None, 0, [("h", large)] if part == "headers" else None)
+
+
+@pytest.mark.parametrize("part", ["headers", "keys", "values"])
+def test_large_parts_of_messages(own_cluster, kafka: Client, unique, part: str) -> None:
+    """Keys and headers count as values do: 600 MB of them, while a batch waits for a lock, are not read ahead."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__queue_size="32MB")
+    topic = kafka.create_topic(unique("large"))
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE TABLE large (id bigint PRIMARY KEY, note text)")
+    db.query("SELECT djkafka_subscribe(%s, 'large', columns => '{\"id\": \"msg_offset\"}')", topic)
+    wait_state(db, "running")
+    with db.connect() as session:
+        session.execute("BEGIN; LOCK TABLE large")
+        kafka.produce(topic, large_records(part))
+        peak = 0
+
+        def look() -> bool:
+            nonlocal peak
+            peak = max([peak, *map(private_memory, workers(db).values())])
+            return peak < LIMIT
+
+        stays_true(look, 15, "what the worker reads ahead is bounded", interval=0.1)
+        session.execute("ROLLBACK")
+    wait_until(lambda: look() and db.value("SELECT count(*) FROM large") == 3000, 120, lambda: explain(db))
+    print(f"RssAnon with large {part}: {peak / 2**20:.0f} MB")
 
 
 def test_outbox_of_large_headers(db: Database, kafka: Client, topic: str) -> None:
