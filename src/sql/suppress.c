@@ -169,16 +169,23 @@ find_token(const char *topic)
 
 /* ---------- who ---------- */
 
-/* A pooler may give the session to somebody else, who would not know: so it is in the log, once. */
+/*
+ * A pooler may give the session to somebody else, who would not know: so each
+ * transaction is told, and the log once for each time that it is set.
+ */
 static void
 warn_of_session(const DjkSilencer *silencer)
 {
-	static TimestampTz warned = -1;
+	static TimestampTz told = -1;
+	static TimestampTz logged = -1;
+	TimestampTz transaction = GetCurrentTransactionStartTimestamp();
+	int			level = silencer->transaction == logged ? WARNING_CLIENT_ONLY : WARNING;
 
-	if (silencer->transaction == GetCurrentTransactionStartTimestamp() || silencer->transaction == warned)
+	if (silencer->transaction == transaction || told == transaction)
 		return;
-	warned = silencer->transaction;
-	ereport(WARNING,
+	told = transaction;
+	logged = silencer->transaction;
+	ereport(level,
 			(errmsg("the session's setting djkafka.suppress silences messages"),
 			 errdetail("It was set before this transaction, and holds for whoever uses the session."),
 			 errhint("Use djkafka_suppress() or SET LOCAL for one transaction.")));
