@@ -23,6 +23,8 @@ djk_retry_verdict(int sqlstate)
 			/* A value too large for its type is the message's own. */
 		case ERRCODE_PROGRAM_LIMIT_EXCEEDED:
 		case ERRCODE_STATEMENT_TOO_COMPLEX:
+			/* What Kafka refused somebody's trigger. */
+		case DJK_ERRCODE_KAFKA:
 			return DJK_VERDICT_MESSAGE;
 			/* What djkafka says of a definition; or a trigger that calls it, or says so itself. */
 		case DJK_ERRCODE_BROKEN:

@@ -19,7 +19,7 @@ extern void djk_root_build(DjkRouteState *state);
 
 /*
  * Makes of a value that was decoded the object that the root leads to; it stays
- * as it is where the route has no root.  False and *error (KF016 if there is no
+ * as it is where the route has no root.  False and *error (22KF6 if there is no
  * object) otherwise.
  */
 extern bool djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error);

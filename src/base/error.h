@@ -11,7 +11,7 @@
 #include "base/compat.h"
 #include "base/djk.h"
 
-/* ERROR as *error says; KF001 where it has no code of its own. */
+/* ERROR as *error says; DJK_ERRCODE_KAFKA where it has no code of its own. */
 pg_noreturn extern void djk_error_throw(const DjkError *error);
 
 #endif							/* DJK_ERROR_H */

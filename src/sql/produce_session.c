@@ -376,13 +376,13 @@ check_size(const DjkProduceServer *server, const DjkOutboxMessage *message, Size
 
 	if (bytes > MESSAGE_BYTES_MAX)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(DJK_ERRCODE_TOO_LARGE),
 				 errmsg("message for topic \"%s\" is too large", message->topic),
 				 errdetail("It takes up to %zu bytes; the outbox sends none above %zu. %s", bytes, MESSAGE_BYTES_MAX,
 						   djk_produce_key_shown(message))));
 	if (bytes > server->max_bytes)
 		ereport(ERROR,
-				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				(errcode(DJK_ERRCODE_TOO_LARGE),
 				 errmsg("message for topic \"%s\" is too large", message->topic),
 				 errdetail("It takes up to %zu bytes, and message.max.bytes is %zu. %s", bytes, server->max_bytes,
 						   djk_produce_key_shown(message)),

@@ -296,7 +296,7 @@ report_skipped(const Snapshotting *work)
 	if (work->skipped == NULL || work->skipped->count == 0)
 		return;
 	ereport(WARNING,
-			(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+			(errcode(DJK_ERRCODE_TOO_LARGE),
 			 errmsg("rows of table \"%s\" that are too large were not published: " UINT64_FORMAT, work->name,
 					work->skipped->count),
 			 errdetail("%s%s", work->skipped->keys.data,

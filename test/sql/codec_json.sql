@@ -53,7 +53,7 @@ SELECT count(*) FILTER (WHERE test_decode('json', convert_to('{"k":"' || repeat(
 	count(*) FILTER (WHERE test_decode('json', convert_to('{"k":"' || repeat('x', n) || '\n"}', 'UTF8'))
 		= E'object of 1\n  k = string [' || repeat('x', n) || E'\n] raw ["' || repeat('x', n) || '\n"]'),
 	count(*) FILTER (WHERE test_decode('json', convert_to('{"k":"' || repeat('x', n), 'UTF8'))
-		LIKE 'KF010: message is not valid JSON | String without a closing quote at byte%')
+		LIKE '22KF0: message is not valid JSON | String without a closing quote at byte%')
 FROM generate_series(0, 70) AS n;
 
 -- depth: 2,000 levels are taken, more are refused, and none of it on our stack

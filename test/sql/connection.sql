@@ -47,7 +47,7 @@ CREATE FUNCTION connection_says(pattern text) RETURNS text LANGUAGE plpgsql AS $
 BEGIN
     PERFORM djkafka_topics('connection_odd');
     RETURN 'no error';
-EXCEPTION WHEN SQLSTATE 'KF002' THEN
+EXCEPTION WHEN SQLSTATE '42KF2' THEN
     RETURN CASE WHEN sqlerrm ~ pattern THEN 'told' ELSE sqlerrm END;
 END $$;
 CREATE SERVER connection_odd FOREIGN DATA WRAPPER djkafka

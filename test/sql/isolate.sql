@@ -89,7 +89,7 @@ SELECT give(format('[{"topic": "typed", "value": %s}]', value)::jsonb) FROM unne
 -- 15 does not name the column where it cannot catch what its input function says
 SELECT regexp_replace(dead_letters(), 'column "(q|path|class|role)": ', '', 'g');
 -- … djkafka's own words for a definition too, which a trigger may pass on
-SELECT give('[{"topic": "typed", "value": {"id": 17, "note": "KF002"}}, {"topic": "typed", "value": {"id": 18, "note": "KF023"}}, {"topic": "typed", "value": {"id": 19, "note": "KF024"}}, {"topic": "typed", "value": {"id": 10, "note": "good"}}]');
+SELECT give('[{"topic": "typed", "value": {"id": 17, "note": "42KF2"}}, {"topic": "typed", "value": {"id": 18, "note": "42KF3"}}, {"topic": "typed", "value": {"id": 19, "note": "22KF9"}}, {"topic": "typed", "value": {"id": 10, "note": "good"}}]');
 SELECT dead_letters();
 -- … in the midst of others, several in one batch
 SELECT give('[{"topic": "typed", "value": {"id": 11, "note": "good"}}, {"topic": "typed", "value": {"id": 12, "note": "42501"}}, {"topic": "typed", "value": {"id": 13, "q": "&"}},

@@ -519,7 +519,7 @@ def test_crash(own_cluster: Own, kafka: Client, unique: Callable[[str], str], to
     kafka.produce(topics["parent"], parents(range(99, 100)))
     wait_until(lambda: answering(db, "SELECT count(*) FROM child", 38), 90, lambda: explain(db))
     wait_value(db, PARKED, 0)
-    assert db.query('SELECT "offset", sqlstate FROM djkafka_dead_letter') == [(20, "KF014")]
+    assert db.query('SELECT "offset", sqlstate FROM djkafka_dead_letter') == [(20, "22KF4")]
     assert db.value("SELECT count(*) FROM written") == 39
     assert db.cluster.log().count("all server processes terminated; reinitializing") == 3
     assert_audit(db)

@@ -89,6 +89,22 @@ def test_bulk(project: Project, plain_db: Database, kafka: Client) -> None:
     assert all(key == str(value["id"]) for key, value in found)
 
 
+def test_message_too_large(project: Project, plain_db: Database) -> None:
+    """No OperationalError, which code that tries again would take for what may pass."""
+    found = project.orm(
+        BEGIN
+        + """
+from django.db import DataError, connection
+try:
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT djkafka_produce('large', repeat('x', 2000000), key => 'a key')")
+except DataError as error:
+    answer(str(error))
+"""
+    )
+    assert "too large" in found and "a key" in found
+
+
 def test_published_model(project: Project, plain_db: Database, kafka: Client, unique) -> None:
     """A model that is published: save(), bulk_create(), update() and delete() need not say anything."""
     topic = kafka.create_topic(unique("published"))

@@ -130,7 +130,7 @@ def test_text_of_another_encoding(cluster, kafka: Client, topic: str, unique) ->
         assert message.headers() == [("grüße", "wört".encode())]
         # as long as it is for Kafka
         too_long = "SELECT djkafka_produce(%s, 'x', headers => jsonb_build_object(repeat('ä', 500000), 1))"
-        with pytest.raises(psycopg.errors.ProgramLimitExceeded):
+        with pytest.raises(psycopg.DataError):
             db.query(too_long, topic)
 
         bytes_only.query("CREATE EXTENSION djkafka")
