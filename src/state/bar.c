@@ -69,7 +69,7 @@ djk_bar_place(Oid database)
 	LWLockAcquire(bar_lock, LW_EXCLUSIVE);
 	for (int i = 0; i < MAX_BARS && !placed; i++)
 	{
-		if (bars[i].pid != 0)
+		if (bars[i].pid != 0 && !(bars[i].pid == MyProcPid && bars[i].database == database))
 			continue;
 		bars[i] = (Bar) {database, MyProcPid};
 		placed = true;

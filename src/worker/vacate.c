@@ -5,9 +5,9 @@
  *
  * These commands want a database without sessions, and workers are sessions.
  * So whoever runs one that he may run bars the database to djkafka's processes
- * and ends those that are there, before the command looks.  When it is over,
- * however it went, the bar is lifted, and the launcher starts again what is
- * still wanted.
+ * and ends those that are there, before the command looks.  When its transaction
+ * is over, however it went, the bar is lifted, and the launcher starts again what
+ * is still wanted.
  *
  *-------------------------------------------------------------------------
  */
@@ -46,6 +46,9 @@
 #define DEFAULT_TEMPLATE	"template1"
 
 static ProcessUtility_hook_type prev_process_utility = NULL;
+
+/* By this transaction. */
+static bool bars_placed = false;
 
 /* ---------- which database ---------- */
 
@@ -212,12 +215,21 @@ tell_renamed(Node *command)
 
 /* ---------- the hook ---------- */
 
-/* A session that ends in the middle of its command. */
 static void
 lift_all(int code, Datum arg)
 {
+	bars_placed = false;
 	if (djk_bar_lift(InvalidOid))
 		djk_wake_database(InvalidOid);
+}
+
+/* The launcher has to see what the command did: so not before its transaction is over. */
+static void
+end_transaction(XactEvent event, void *arg)
+{
+	if ((event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE) &&
+		bars_placed)
+		lift_all(0, (Datum) 0);
 }
 
 static bool
@@ -226,16 +238,13 @@ place_bar(Oid database)
 	static bool registered = false;
 
 	if (!registered)
+	{
+		RegisterXactCallback(end_transaction, NULL);
 		before_shmem_exit(lift_all, (Datum) 0);
-	registered = true;
+		registered = true;
+	}
+	bars_placed = true;
 	return djk_bar_place(database);
-}
-
-static void
-lift_bar(Oid database)
-{
-	(void) djk_bar_lift(database);
-	djk_wake_database(database);
 }
 
 static void
@@ -262,17 +271,9 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 		run_command(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 		return;
 	}
-	PG_TRY();
-	{
-		end_processes(database);
-		run_command(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-		tell_renamed(command);
-	}
-	PG_FINALLY();
-	{
-		lift_bar(database);
-	}
-	PG_END_TRY();
+	end_processes(database);
+	run_command(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
+	tell_renamed(command);
 }
 
 void

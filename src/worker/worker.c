@@ -78,11 +78,9 @@ void
 djk_worker_attach(const DjkWorkerArgs *args)
 {
 	djk_slot_attach(args->slot, args->generation);
-	/* A bar that comes later finds us. */
-	if (!djk_bar_is_placed(args->database))
-		return;
-	djk_slot_set_leaving(djk_slot_mine(), DJK_LEFT_WANTED);
-	proc_exit(0);
+	/* A bar that comes later finds us.  Not as if unwanted: the launcher is to miss a supervisor. */
+	if (djk_bar_is_placed(args->database))
+		proc_exit(0);
 }
 
 BackgroundWorkerHandle *

@@ -60,7 +60,7 @@ portable=$("$folder/decode_portable" "$messages" "$seed")
 echo "decode: $simd"
 [ "$simd" = "$portable" ] || { echo "without SIMD: $portable" >&2; exit 1; }
 
-"$cc" "${flags[@]}" -fPIC -shared -o "$folder/codec_fuzz.so" "$root"/src/codec/*.c \
+"$cc" "${flags[@]}" -fPIC -shared -o "$folder/codec_fuzz.so" "$root"/src/codec/*.c "$root/src/base/subtransaction.c" \
 	"$root"/test/src/{generate,test_convert_random}.c "$root/test/fuzz/module.c"
 
 # the server refuses to be root

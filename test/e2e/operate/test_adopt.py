@@ -132,6 +132,7 @@ def test_dump_restored_elsewhere(copies: Copies, own_cluster, kafka: Client, uni
     copies.check(made, *keep)
 
 
+@pytest.mark.long
 def test_move_to_another_server(copies: Copies, own_cluster, kafka: Client, unique) -> None:
     """For good: the original is at work no more, and the group and what was not sent are the new one's."""
     original = copies.original
