@@ -297,9 +297,9 @@ def test_many_short_transactions(db: Database, kafka: Client, pool: Pool, unique
         numbers[message.key().decode()].append(json.loads(message.value())["n"])
     assert numbers == wanted
 
-    # whoever asks is told
+    # whoever asks is told; what was sent is forgotten with its table, which may be at any time
     states = "SELECT DISTINCT (djkafka_delivery(id)).state FROM unnest(%s::bigint[]) id"
-    assert pooler.connect().execute(states, [committed]).fetchall() in ([("sent",)], [("delivered",)])
+    assert {state for (state,) in pooler.connect().execute(states, [committed])} <= {"sent", "delivered", "unknown"}
     assert pooler.connect().execute(states, [undone]).fetchall() == [("unknown",)]
 
 
