@@ -36,9 +36,9 @@ COMMON = [
     CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END, CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END;
   RETURN NULL; END $$""",
     """CREATE FUNCTION log_new() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-  INSERT INTO log (kind, target, op, new) SELECT 'statement', 't', TG_OP, to_jsonb(n) FROM n; RETURN NULL; END $$""",
+  INSERT INTO log (kind, target, op, new) SELECT 'statement', 't', TG_OP, to_jsonb(news) FROM news; RETURN NULL; END $$""",
     """CREATE FUNCTION log_old() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-  INSERT INTO log (kind, target, op, old) SELECT 'statement', 't', TG_OP, to_jsonb(o) FROM o; RETURN NULL; END $$""",
+  INSERT INTO log (kind, target, op, old) SELECT 'statement', 't', TG_OP, to_jsonb(olds) FROM olds; RETURN NULL; END $$""",
     # As a worker does: what is nobody's fault is tried again.
     """CREATE FUNCTION run(consumer text, messages jsonb) RETURNS jsonb LANGUAGE plpgsql AS $$ DECLARE r record; BEGIN
   FOR attempt IN 1..4 LOOP
@@ -234,7 +234,7 @@ def triggers_sql(shape: Shape) -> list[str]:
     if "log" in features:
         sql.append(trigger("AFTER INSERT OR UPDATE OR DELETE", "log_row()"))
     if "log_statement" in features:
-        new, old = "REFERENCING NEW TABLE AS n", "REFERENCING OLD TABLE AS o"
+        new, old = "REFERENCING NEW TABLE AS news", "REFERENCING OLD TABLE AS olds"
         sql += [trigger(f"AFTER {op}", "log_new()", each="STATEMENT", more=new) for op in ("INSERT", "UPDATE")]
         sql.append(trigger("AFTER DELETE", "log_old()", each="STATEMENT", more=old))
     if "before" in features:

@@ -333,8 +333,11 @@ def make_lookup(rnd: random.Random, shape: Shape) -> dict[str, str]:
         # Written so that it is not taken for a route's target, whose topics would come first.
         lookup = {"table": '"t"', "column": rnd.choice(["k", "a"]), "returns": "a"}
     lookup["missing"] = rnd.choice(["error", "null"])
-    lookup |= rnd.choice([{"field": "a"}, {"field": "k"}, {"value": "value->>'b'"}, {"value": "key #>> '{}'"}, {"value": "(value->>'a')::numeric"}])
-    return lookup
+    found = [{"field": "a"}, {"field": "k"}, {"value": "value->>'b'"}, {"value": "key #>> '{}'"}]
+    # a number is no value of every type that a key may have
+    if lookup["column"] != "k":
+        found.append({"value": "(value->>'a')::numeric"})
+    return lookup | rnd.choice(found)
 
 
 def make_version(rnd: random.Random, shape: Shape, route: dict[str, Any]) -> str | None:
