@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from lib.djkafka import wait_value
+from lib.djkafka import wait_state, wait_value
 from lib.kafka import Client, Record
 from lib.outbox import make_server
 from lib.postgres import Database
@@ -82,7 +82,7 @@ def test_command_that_fails(db: Database, kafka: Client, topic: str, unique) -> 
     """A session of somebody else's is in the way: the workers are back at once."""
     db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
     db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
-    wait_value(db, EVERYBODY, 2)
+    wait_state(db, "running")
     old = set(db.workers("djkafka consumer"))
     with pytest.raises(psycopg.errors.ObjectInUse):
         db.cluster.query(f"DROP DATABASE {db.name}")
@@ -93,7 +93,7 @@ def test_whoever_may_not(db: Database, kafka: Client, topic: str, unique) -> Non
     """A command that is refused ends no worker."""
     db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
     db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
-    wait_value(db, EVERYBODY, 2)
+    wait_state(db, "running")
     old = db.workers("djkafka")
     stranger = unique("stranger")
     db.cluster.query(f"CREATE ROLE {stranger} LOGIN CREATEDB")
