@@ -275,7 +275,7 @@ take_lost_connection(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	const char *cause = worker->lost_connection;
 
-	if (strcmp(event->error.name, "_ALL_BROKERS_DOWN") != 0)
+	if (!event->unreachable)
 	{
 		strlcpy(worker->lost_connection, event->error.message, sizeof(worker->lost_connection));
 		djk_coverage_look_soon(worker);

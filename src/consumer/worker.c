@@ -253,8 +253,7 @@ note_cause(DjkConsumerWorker *worker, Cause *cause)
 	{
 		if (event.kind != DJK_CONSUMER_ERROR || event.error_class == DJK_KAFKA_FATAL)
 			djk_member_take_event(worker, &event);
-		/* That all brokers are down is no cause. */
-		else if (strcmp(event.error.name, "_ALL_BROKERS_DOWN") != 0)
+		else if (!event.unreachable)
 		{
 			if (cause->text != NULL)
 				pfree(cause->text);

@@ -102,6 +102,7 @@ typedef struct DjkConsumerEvent
 	/* errors */
 	DjkConsumerErrorClass error_class;
 	DjkError	error;			/* strings valid until the next poll */
+	bool		unreachable;	/* ERROR: no broker answers, which is no cause by itself */
 
 	/* LOG */
 	int			log_level;		/* syslog's numbers */

@@ -254,6 +254,7 @@ take_error(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *even
 	}
 
 	event->error_class = djk_kafka_error_classify(code);
+	event->unreachable = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
 	if (rd_kafka_event_error_is_fatal(rkev) || event->error_class == DJK_KAFKA_FATAL)
 	{
 		rd_kafka_resp_err_t cause = rd_kafka_fatal_error(consumer->handle->rk, reason, sizeof(reason));
@@ -287,6 +288,7 @@ take_commit(rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 	event->topic = NULL;
 	event->partition = -1;
 	event->offset = DJK_OFFSET_UNKNOWN;
+	event->unreachable = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
 	event->error_class = djk_kafka_error_classify(code);
 	if (event->error_class == DJK_KAFKA_FATAL)
 		event->error_class = DJK_KAFKA_OTHER;	/* what is fatal comes as an error of its own */

@@ -106,7 +106,7 @@ find_cause(DjkClient *client, DjkError *cause, bool *denied)
 	{
 		if (event.kind == DJK_CONSUMER_MESSAGE)
 			djk_consumer_release(event.message.source);
-		if (event.kind != DJK_CONSUMER_ERROR || strcmp(event.error.name, "_ALL_BROKERS_DOWN") == 0 ||
+		if (event.kind != DJK_CONSUMER_ERROR || event.unreachable ||
 			(event.error_class != DJK_KAFKA_DENIED && (*denied || event.error_class != DJK_KAFKA_RETRIABLE)))
 			continue;
 		*denied = event.error_class == DJK_KAFKA_DENIED;
