@@ -22,6 +22,7 @@
 #include "apply/expression.h"
 #include "apply/plan.h"
 #include "lib/stringinfo.h"
+#include "state/spi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
@@ -208,8 +209,7 @@ djk_statement_run_told(DjkRouteState *state, DjkStatementKind kind, const Bitmap
 	uint64		processed = 0;
 	int			guc_level = djk_route_state_enter(state);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 	register_relation(DJK_ROWS_RELATION, state->rows_desc, rows, nrows);
 	state->running = true;
 	state->running_kind = kind;
@@ -295,8 +295,7 @@ djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows)
 {
 	int			guc_level = djk_route_state_enter(state);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 	register_relation(DJK_INPUT_RELATION, state->input_desc, input, nrows);
 	prepare_input_plan(state);
 	execute(state->input_plan, true);
@@ -311,8 +310,7 @@ djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows)
 {
 	int			guc_level = djk_route_state_enter(state);
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 	register_relation(DJK_INPUT_RELATION, state->input_desc, input, nrows);
 	if (state->call_plan == NULL)
 		state->call_plan = djk_plan_keep(state, djk_plan_prepare(build_call(state)));
@@ -352,8 +350,7 @@ djk_statement_check(DjkRouteState *state)
 	{
 		int			guc_level = djk_route_state_enter(state);
 
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "could not connect to SPI");
+		djk_spi_connect();
 		register_relation(DJK_INPUT_RELATION, state->input_desc, empty, 0);
 		state->call_plan = djk_plan_keep(state, djk_plan_prepare(build_call(state)));
 		SPI_finish();

@@ -19,6 +19,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "state/event.h"
+#include "state/spi.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
@@ -96,8 +97,7 @@ write_again(DjkStatement *statement, Datum *values, char *what)
 	ErrorContextCallback callback = {error_context_stack, tell_what, what};
 
 	error_context_stack = &callback;
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 	(void) djk_catalog_execute(statement, values, NULL);
 	SPI_finish();
 	error_context_stack = callback.previous;

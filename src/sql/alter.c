@@ -24,7 +24,9 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "state/catalog.h"
+#include "state/consumer_row.h"
 #include "state/row.h"
+#include "state/spi.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
@@ -286,35 +288,10 @@ begin(Alter *alter, FunctionCallInfo fcinfo, const char *table, const char *cons
 	rel = table_open(djk_catalog_table(table), AccessShareLock);
 	alter->desc = CreateTupleDescCopy(RelationGetDescr(rel));
 	table_close(rel, AccessShareLock);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 }
 
 /* ---------- consumers ---------- */
-
-pg_noreturn static void
-throw_no_consumer(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("consumer \"%s\" does not exist", name),
-			 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
-}
-
-static int64
-find_consumer(const char *name)
-{
-	static DjkStatement select_consumer = {
-		.sql = "SELECT id FROM @.djkafka_consumer WHERE name OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-	Datum		values[1] = {CStringGetTextDatum(name)};
-
-	if (djk_catalog_execute(&select_consumer, values, NULL) == 0)
-		throw_no_consumer(name);
-	return djk_row_int64(0, 1, 0);
-}
 
 Datum
 djkafka_alter_consumer(PG_FUNCTION_ARGS)
@@ -326,10 +303,10 @@ djkafka_alter_consumer(PG_FUNCTION_ARGS)
 
 	begin(&alter, fcinfo, "djkafka_consumer", found_by);
 	name = require_text(&alter, "name");
-	id = find_consumer(name);
+	id = djk_consumer_row_require(name);
 	set_columns(&alter);
 	if (!update(&alter, "djkafka_consumer", id))
-		throw_no_consumer(name);
+		djk_consumer_row_throw_missing(name);
 	SPI_finish();
 	PG_RETURN_INT64(id);
 }
@@ -373,7 +350,7 @@ find_route(const Alter *alter, const char *consumer, const char *topic)
 	if ((n = given(alter, "id")) >= 0)
 		values[4] = alter->fcinfo->args[n].value;
 	nulls[4] = n >= 0 ? ' ' : 'n';
-	(void) find_consumer(consumer);
+	(void) djk_consumer_row_require(consumer);
 	if (djk_catalog_execute(&select_routes, values, nulls) != 1)
 		throw_no_route(consumer, topic, SPI_processed);
 	return djk_row_int64(0, 1, 0);

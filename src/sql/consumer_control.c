@@ -22,6 +22,7 @@
 #include "state/event.h"
 #include "state/offset.h"
 #include "state/shmem.h"
+#include "state/spi.h"
 #include "utils/builtins.h"
 #include "utils/regproc.h"
 
@@ -43,15 +44,6 @@ require_text_arg(FunctionCallInfo fcinfo, int n, const char *name)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"%s\" must not be null", name)));
 	return text_to_cstring(PG_GETARG_TEXT_PP(n));
-}
-
-pg_noreturn static void
-throw_no_consumer(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("consumer \"%s\" does not exist", name),
-			 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
 }
 
 /* What one statement with the name of a consumer does. */
@@ -81,10 +73,9 @@ change_consumer(FunctionCallInfo fcinfo, Change change)
 	char	   *name = require_text_arg(fcinfo, 0, "name");
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 	if (djk_catalog_execute(&changes[change], values, NULL) == 0)
-		throw_no_consumer(name);
+		djk_consumer_row_throw_missing(name);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
@@ -92,20 +83,11 @@ change_consumer(FunctionCallInfo fcinfo, Change change)
 Datum
 djkafka_consumer_id(PG_FUNCTION_ARGS)
 {
-	static DjkStatement select_id = {
-		.sql = "SELECT id FROM @.djkafka_consumer WHERE name OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
 	char	   *name = require_text_arg(fcinfo, 0, "consumer");
-	Datum		values[1] = {CStringGetTextDatum(name)};
 	int64		id;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
-	if (djk_catalog_execute(&select_id, values, NULL) == 0)
-		throw_no_consumer(name);
-	id = djk_row_int64(0, 1, 0);
+	djk_spi_connect();
+	id = djk_consumer_row_require(name);
 	SPI_finish();
 	PG_RETURN_INT64(id);
 }
@@ -131,8 +113,7 @@ djkafka_drop_route(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
 				 errmsg("argument \"id\" must not be null")));
 	values[0] = PG_GETARG_DATUM(0);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 	if (djk_catalog_execute(&delete_route, values, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -166,8 +147,7 @@ djkafka_unsubscribe(PG_FUNCTION_ARGS)
 	/* As it is stored. */
 	if (!PG_ARGISNULL(2))
 		values[2] = CStringGetTextDatum(format_procedure_qualified(PG_GETARG_OID(2)));
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 	dropped = (int) djk_catalog_execute(&delete_routes, values, nulls);
 	SPI_finish();
 	if (dropped == 0)
@@ -207,10 +187,9 @@ is_enabled(const char *name)
 	Datum		values[1] = {CStringGetTextDatum(name)};
 	bool		enabled;
 
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 	if (djk_catalog_execute(&select_enabled, values, NULL) == 0)
-		throw_no_consumer(name);
+		djk_consumer_row_throw_missing(name);
 	enabled = djk_row_bool(0, 1);
 	SPI_finish();
 	return enabled;
@@ -256,7 +235,7 @@ find_owned_consumer(const char *name)
 	}
 	djk_catalog_leave(&identity);
 	if (id == 0)
-		throw_no_consumer(name);
+		djk_consumer_row_throw_missing(name);
 	djk_require_consumer_owner(owner);
 	return id;
 }

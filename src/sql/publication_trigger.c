@@ -30,6 +30,7 @@
 #include "state/row.h"
 #include "state/catalog.h"
 #include "state/connection.h"
+#include "state/spi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/inval.h"
@@ -469,8 +470,7 @@ djkafka_unpublish(PG_FUNCTION_ARGS)
 	name = get_rel_name(PG_GETARG_OID(0));
 	values[0] = PG_GETARG_DATUM(0);
 	values[1] = PG_ARGISNULL(1) ? (Datum) 0 : PG_GETARG_DATUM(1);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 	if (djk_catalog_execute(&delete_publications, values, nulls) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),

@@ -34,7 +34,6 @@
 #include "utils/rls.h"
 #include "utils/xml.h"
 
-
 /* The server's header that has them wants ICU's, which its packages need not bring. */
 extern PGDLLIMPORT char *locale_monetary;
 extern PGDLLIMPORT char *locale_numeric;

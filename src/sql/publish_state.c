@@ -30,6 +30,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
+#include "state/spi.h"
 #include "tcop/dest.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -368,8 +369,7 @@ djk_publish_enter(const DjkPublishState *state, DjkPublishIdentity *saved)
 						   SECURITY_RESTRICTED_OPERATION);
 	saved->guc_level = NewGUCNestLevel();
 	djk_publish_settings_pin(state->row, state->search_path);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 }
 
 void

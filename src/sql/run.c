@@ -76,10 +76,7 @@ load_consumer(const char *name)
 	consumer = djk_consumer_row_load_by_name(name, context);
 	djk_catalog_leave(&identity);
 	if (consumer == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("consumer \"%s\" does not exist", name),
-				 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
+		djk_consumer_row_throw_missing(name);
 	djk_run_require_owner(consumer);
 	return consumer;
 }

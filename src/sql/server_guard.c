@@ -31,22 +31,6 @@ PG_FUNCTION_INFO_V1(djkafka_server_guard);
 /* Of another home, too: it may be adopted. */
 #define OF_SERVER	" WHERE u.server = $1 LIMIT 1"
 
-/* The first row as text, palloc'd; NULL if there is none. */
-static char *
-find_user(DjkStatement *statement, const char *server)
-{
-	Datum		value = CStringGetTextDatum(server);
-	MemoryContext context = CurrentMemoryContext;
-	DjkIdentity identity;
-	char	   *user = NULL;
-
-	djk_catalog_enter(&identity);
-	if (djk_catalog_query_latest(statement, &value, NULL) > 0)
-		user = djk_row_text(0, 1, context);
-	djk_catalog_leave(&identity);
-	return user;
-}
-
 static void
 require_no_user(const char *server)
 {
@@ -61,10 +45,11 @@ require_no_user(const char *server)
 		.nargs = 1,
 		.argtypes = {TEXTOID}
 	};
-	char	   *user = find_user(&select_consumer, server);
+	Datum		value = CStringGetTextDatum(server);
+	char	   *user = djk_catalog_text_latest(&select_consumer, &value, NULL);
 
 	if (user == NULL)
-		user = find_user(&select_publication, server);
+		user = djk_catalog_text_latest(&select_publication, &value, NULL);
 	if (user != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),

@@ -21,6 +21,7 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "state/catalog.h"
+#include "state/spi.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -110,15 +111,8 @@ find_contents(void)
 		COUNTED("djkafka_outbox_dead", "message that Kafka refused", "messages that Kafka refused") ","
 		COUNTED("djkafka_dead_letter", "dead letter", "dead letters") "), '')"
 	};
-	MemoryContext context = CurrentMemoryContext;
-	DjkIdentity identity;
-	char	   *contents;
 
-	djk_catalog_enter(&identity);
-	(void) djk_catalog_query_latest(&select_contents, NULL, NULL);
-	contents = djk_row_text(0, 1, context);
-	djk_catalog_leave(&identity);
-	return contents;
+	return djk_catalog_text_latest(&select_contents, NULL, NULL);
 }
 
 /*
@@ -175,8 +169,7 @@ drop_extension(const char *sql)
 	uninstalling = true;
 	PG_TRY();
 	{
-		if (SPI_connect() != SPI_OK_CONNECT)
-			elog(ERROR, "could not connect to SPI");
+		djk_spi_connect();
 		if (SPI_execute(sql, false, 0) != SPI_OK_UTILITY)
 			elog(ERROR, "could not execute \"%s\"", sql);
 		SPI_finish();

@@ -28,6 +28,7 @@
 #include "commands/extension.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "state/spi.h"
 #include "storage/lock.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -224,8 +225,7 @@ djk_catalog_enter(DjkIdentity *saved)
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	/* Tables that were never analyzed look large enough to be worth compiling for. */
 	(void) set_config_option("jit", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	if (SPI_connect() != SPI_OK_CONNECT)
-		elog(ERROR, "could not connect to SPI");
+	djk_spi_connect();
 }
 
 void
@@ -318,6 +318,20 @@ djk_catalog_has_latest(DjkStatement *statement, Datum *values, const char *nulls
 	found = djk_catalog_query_latest(statement, values, nulls) > 0;
 	djk_catalog_leave(&identity);
 	return found;
+}
+
+char *
+djk_catalog_text_latest(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	MemoryContext context = CurrentMemoryContext;
+	DjkIdentity identity;
+	char	   *text = NULL;
+
+	djk_catalog_enter(&identity);
+	if (djk_catalog_query_latest(statement, values, nulls) > 0)
+		text = djk_row_text(0, 1, context);
+	djk_catalog_leave(&identity);
+	return text;
 }
 
 Portal

@@ -81,6 +81,8 @@ extern uint64 djk_catalog_query_latest(DjkStatement *statement, Datum *values, c
 extern bool djk_catalog_has(DjkStatement *statement, Datum *values, const char *nulls);
 /* The same for a query, as djk_catalog_query_latest(). */
 extern bool djk_catalog_has_latest(DjkStatement *statement, Datum *values, const char *nulls);
+/* The first row's first column, in CurrentMemoryContext; NULL if it is null, or there is none. */
+extern char *djk_catalog_text_latest(DjkStatement *statement, Datum *values, const char *nulls);
 
 /* A cursor over the statement's rows, for SPI_cursor_fetch(); closed by SPI_cursor_close() or the transaction. */
 extern Portal djk_catalog_open(DjkStatement *statement, Datum *values, const char *nulls);

@@ -130,6 +130,31 @@ djk_consumer_row_load_by_name(const char *name, MemoryContext context)
 	return djk_catalog_execute(&select_consumer, values, NULL) == 1 ? fill_consumer(context) : NULL;
 }
 
+int64
+djk_consumer_row_require(const char *name)
+{
+	static DjkStatement select_id = {
+		.sql = "SELECT id FROM @.djkafka_consumer WHERE name OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		values[1] = {CStringGetTextDatum(name)};
+
+	if (djk_catalog_execute(&select_id, values, NULL) == 0)
+		djk_consumer_row_throw_missing(name);
+	return djk_row_int64(0, 1, 0);
+}
+
+void
+djk_consumer_row_throw_missing(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("consumer \"%s\" does not exist", name),
+			 errhint("SELECT name FROM djkafka_consumer shows those that do.")));
+	pg_unreachable();
+}
+
 DjkConsumerSummary *
 djk_consumer_row_list(int *count, MemoryContext context)
 {

@@ -8,6 +8,7 @@
 #ifndef DJK_CONSUMER_ROW_H
 #define DJK_CONSUMER_ROW_H
 
+#include "base/compat.h"
 #include "base/djk.h"
 
 #include "state/route_row.h"
@@ -54,6 +55,12 @@ typedef struct DjkConsumerSummary
  */
 extern DjkConsumerRow *djk_consumer_row_load(int64 id, MemoryContext context);
 extern DjkConsumerRow *djk_consumer_row_load_by_name(const char *name, MemoryContext context);
+
+/* The id of the consumer of this name, by the rights of the current user; ERROR undefined_object without one.  Needs SPI. */
+extern int64 djk_consumer_row_require(const char *name);
+
+/* ERROR undefined_object: there is no consumer of this name. */
+pg_noreturn extern void djk_consumer_row_throw_missing(const char *name);
 extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext context);
 /* Workers of an older revision leave.  False if the consumer is gone; enters and leaves by itself. */
 extern bool djk_consumer_row_raise_revision(int64 id);
