@@ -294,7 +294,7 @@ keep_refused(MemoryContext context, const DjkError *refused)
 
 Tuplestorestate *
 djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes, int n, bool deciding,
-				  int *nrows)
+				int *nrows)
 {
 	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
 	MemoryContext row_context = AllocSetContextCreate(CurrentMemoryContext, "djkafka input row",

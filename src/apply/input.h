@@ -17,6 +17,6 @@
  * route's, and what only its columns need is the row's to refuse.
  */
 extern Tuplestorestate *djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes,
-										  int n, bool deciding, int *nrows);
+										int n, bool deciding, int *nrows);
 
 #endif							/* DJK_INPUT_H */

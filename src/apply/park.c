@@ -40,7 +40,7 @@ typedef struct KeyEntry
 	struct
 	{
 		int			partition;
-		int64		lane;			/* 0: all */
+		int64		lane;		/* 0: all */
 		int64		hash;
 	}			key;
 	int			first;			/* no message of this batch before it waits with the key; -1: one in djkafka_parked does */

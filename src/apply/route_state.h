@@ -28,8 +28,8 @@
 #include "utils/hsearch.h"
 
 /* Names of the ephemeral relations that statements read. */
-#define DJK_INPUT_RELATION	"djkafka_input"		/* messages, for expressions and handlers */
-#define DJK_ROWS_RELATION	"djkafka_rows"		/* decoded rows, to be written */
+#define DJK_INPUT_RELATION	"djkafka_input" /* messages, for expressions and handlers */
+#define DJK_ROWS_RELATION	"djkafka_rows"	/* decoded rows, to be written */
 
 /* Columns of the input relation, in this order. */
 enum
@@ -92,7 +92,7 @@ typedef struct DjkColumn
 	DjkConverter *converter;
 	FmgrInfo   *hash;			/* of key columns; NULL: the type has none */
 	FmgrInfo   *equal;
-	char	   *equal_operator;	/* OPERATOR(schema.=) */
+	char	   *equal_operator; /* OPERATOR(schema.=) */
 	const char *compared_as;	/* a cast of what is compared by operators, or "" */
 	bool		for_delete;		/* a deletion needs it too: the key, the version */
 } DjkColumn;
@@ -116,7 +116,7 @@ typedef struct DjkRouteState
 	int			deleted_field_len;	/* of route->deleted_field; -1: none */
 	char	  **root;			/* names that lead to the object whose fields count */
 	int			nroot;
-	DjkUnchanged *unchanged;	 /* the value of a field that was not sent; NULL: none */
+	DjkUnchanged *unchanged;	/* the value of a field that was not sent; NULL: none */
 
 	/* a table or view */
 	char	   *target_sql;		/* qualified and quoted */

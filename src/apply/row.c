@@ -442,7 +442,7 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 void
 djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
-	DjkRowBuilder	builder = {.apply = apply, .state = state, .telling = telling_columns(state)};
+	DjkRowBuilder builder = {.apply = apply, .state = state, .telling = telling_columns(state)};
 	ErrorContextCallback callback = {error_context_stack, tell_column, &builder};
 	int			guc_level = djk_route_state_enter(state);	/* a time without a zone is in the route's */
 

@@ -19,6 +19,7 @@ extern void djk_row_start(DjkApply *apply, DjkRouteState *state, int message, He
 
 /* Whether a message has no value, as that of a table: SQL's null, or JSON's. */
 extern bool djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message);
+
 /* Whether a message's value, its root entered, says that its row is gone; the last word counts. */
 extern bool djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *decoded);
 

@@ -173,6 +173,7 @@ djk_row_put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *mess
 {
 	const DjkBatchPartition *partition = &builder->apply->batch->partitions[message->partition];
 	char		number[32];
+	Datum		time;
 
 	for (int c = 0; c < builder->state->ncolumns; c++)
 	{
@@ -202,8 +203,8 @@ djk_row_put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *mess
 				if (message->timestamp_ms >= 0)
 				{
 					field.kind = DJK_FIELD_STRING;
-					field.text = DatumGetCString(DirectFunctionCall1(timestamptz_out,
-						TimestampTzGetDatum(djk_timestamp_from_kafka(message->timestamp_ms))));
+					time = TimestampTzGetDatum(djk_timestamp_from_kafka(message->timestamp_ms));
+					field.text = DatumGetCString(DirectFunctionCall1(timestamptz_out, time));
 					field.len = strlen(field.text);
 				}
 				break;

@@ -116,6 +116,7 @@ extern Bitmapset *djk_work_routes(DjkApply *apply, const char *topic);
 
 /* The state of a route, made at first use and when it was invalidated. */
 extern DjkRouteState *djk_work_state(DjkApply *apply, int route);
+
 /* The same between preparing and writing: ERROR if the rows' shape has changed. */
 extern DjkRouteState *djk_work_state_prepared(DjkApply *apply, int route);
 

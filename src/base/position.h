@@ -75,6 +75,7 @@ extern bool djk_position_is_ready(const DjkPosition *position);
 
 /* Where the library is to begin: at the anchor, if there is one. */
 extern int64 djk_position_start(const DjkPosition *position);
+
 /* It begins now. */
 extern void djk_position_begin(DjkPosition *position);
 

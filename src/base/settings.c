@@ -95,7 +95,7 @@ check_bootstrap_servers(char **newval, void **extra, GucSource source)
  * anybody may use to whom djkafka_use_settings() is granted, so it can be set
  * for a database, but not by whoever likes.
  */
-static struct
+typedef struct PropertySetting
 {
 	const char *setting;
 	const char *property;
@@ -103,7 +103,9 @@ static struct
 	int			flags;
 	GucStringCheckHook check;
 	char	   *value;
-}			property_settings[] = {
+} PropertySetting;
+
+static PropertySetting property_settings[] = {
 	{"djkafka.sasl_mechanism", "sasl.mechanisms", "How djkafka authenticates with Kafka.",
 	0, check_sasl_mechanism},
 	{"djkafka.sasl_password", "sasl.password", "Password with which djkafka authenticates with Kafka.",

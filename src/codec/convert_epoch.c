@@ -161,7 +161,7 @@ djk_convert_epoch(DjkConverter *converter, const DjkField *field, Datum *value, 
 {
 	int64		usecs;
 	DateADT		date;
-	TimestampTz	timestamp;
+	TimestampTz timestamp;
 
 	*value = (Datum) 0;
 	if (!read_usecs(converter, field, &usecs))

@@ -31,7 +31,7 @@
 #include "consumer/leader.h"
 
 #define LOOK_TIMEOUT_MS		3000
-#define LOOK_SOON_MS		500		/* while the answer was not the wanted one */
+#define LOOK_SOON_MS		500 /* while the answer was not the wanted one */
 #define LOOK_LATER_MS		3000	/* it may stay so for long */
 #define LOOK_NOW_AND_THEN_MS 10000
 #define REJOIN_AFTER_MS		10000	/* a look at the metadata and a rebalance take less */

@@ -13,6 +13,7 @@
 
 /* A batch waits, and is tried again. */
 extern void djk_failure_wait(DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result);
+
 /* Now. */
 extern void djk_failure_retry_now(DjkConsumerWorker *worker);
 

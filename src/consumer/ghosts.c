@@ -22,7 +22,7 @@
 #define JOIN_MS				10000
 #define POLL_MS				20
 #define CLOSE_MS			3000
-#define GHOSTS_MAX			16		/* at once */
+#define GHOSTS_MAX			16	/* at once */
 
 /* Whether the process of that number runs, which leaves by itself. */
 static bool

@@ -43,8 +43,8 @@ djk_member_wait_for_topic(DjkConsumerWorker *worker, const char *topic)
 	if (topic[0] != '^')
 	{
 		djk_member_set_state(worker, DJK_STATE_WAITING_FOR_TOPIC,
-				  psprintf("topic \"%s\" does not exist", topic),
-				  "Create it; it is picked up within seconds.");
+							 psprintf("topic \"%s\" does not exist", topic),
+							 "Create it; it is picked up within seconds.");
 		return;
 	}
 	for (int i = 0; i < worker->row->nroutes; i++)
@@ -53,6 +53,6 @@ djk_member_wait_for_topic(DjkConsumerWorker *worker, const char *topic)
 			pattern = worker->row->routes[i].topic;
 	}
 	djk_member_set_state(worker, DJK_STATE_WAITING_FOR_TOPIC,
-			  psprintf("no topic matches the pattern \"%s\"", pattern),
-			  "A topic that matches is picked up within seconds of its creation.");
+						 psprintf("no topic matches the pattern \"%s\"", pattern),
+						 "A topic that matches is picked up within seconds of its creation.");
 }

@@ -86,6 +86,7 @@ typedef struct DjkConsumerWorker
 /* The state that is shown; running only if nothing speaks against it. */
 extern void djk_member_set_state(DjkConsumerWorker *worker, DjkState state, const char *reason, const char *hint);
 extern void djk_member_set_running(DjkConsumerWorker *worker);
+
 /* A transaction has come through: what was tried in vain is over, unless something of it waits still. */
 extern void djk_member_note_success(DjkConsumerWorker *worker);
 

@@ -28,7 +28,7 @@ fetch_and_tell(DjkConsumerWorker *worker)
 	djk_positions_publish(worker->positions, worker->args.worker);
 	if (worker->positions->trouble != NULL)
 		djk_member_set_state(worker, DJK_STATE_UNREACHABLE, worker->positions->trouble,
-				  DJK_BROKERS_HINT);
+							 DJK_BROKERS_HINT);
 	else if (djk_positions_count(worker->positions) > 0)
 		djk_member_set_running(worker);
 }
@@ -307,12 +307,12 @@ take_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 			break;
 		case DJK_KAFKA_UNKNOWN_TOPIC:
 			djk_member_set_state(worker, DJK_STATE_WAITING_FOR_TOPIC, event->error.message,
-					  "Create the topic; it is picked up within seconds.");
+								 "Create the topic; it is picked up within seconds.");
 			break;
 		case DJK_KAFKA_DENIED:
 			djk_member_note_denial(worker, event);
 			djk_member_set_state(worker, DJK_STATE_BROKEN, event->error.message,
-					  DJK_DENIED_HINT);
+								 DJK_DENIED_HINT);
 			break;
 		case DJK_KAFKA_RETRIABLE:
 			take_lost_connection(worker, event);

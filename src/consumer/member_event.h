@@ -24,6 +24,7 @@ extern void djk_member_take_answers(DjkConsumerWorker *worker);
 
 /* With nothing to do and no embedded broker: whether it is back, waiting for a second at most. */
 extern void djk_member_look_for_brokers(DjkConsumerWorker *worker);
+
 /* Of a partition that seems to end before what was applied of it: whether it does; in a second at most. */
 extern void djk_member_look_for_short(DjkConsumerWorker *worker);
 

@@ -66,8 +66,10 @@ extern void djk_positions_tell(DjkPositions *positions, const DjkPosition *posit
  * not what it fetches already.
  */
 extern void djk_positions_fetch(DjkPositions *positions);
+
 /* Answers a rebalance with nothing, if one was not answered: the group does not wait for us. */
 extern void djk_positions_settle(DjkPositions *positions);
+
 /* The library fetches nothing; membership stays. */
 extern void djk_positions_suspend(DjkPositions *positions);
 
@@ -79,6 +81,7 @@ extern bool djk_positions_in_vain(const DjkPositions *positions);
 
 /* Stops one partition until a person decides. */
 extern void djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *reason);
+
 /* Begins at the beginning of one that was made again. */
 extern void djk_positions_restart(DjkPositions *positions, DjkPosition *position, const char *reason);
 
@@ -88,6 +91,7 @@ extern DjkPosition *djk_positions_first(const DjkPositions *positions, bool (*is
 
 /* Whether something of a topic is fetched as if the topic were the one that was read. */
 extern bool djk_positions_trust(const DjkPositions *positions, const char *topic);
+
 /* One that seems to have ended before its anchor for a while, or NULL. */
 extern DjkPosition *djk_positions_find_short(DjkPositions *positions);
 
@@ -101,6 +105,7 @@ extern void djk_positions_leave(DjkPosition *position);
 extern void djk_positions_reload(DjkPositions *positions, DjkPosition *position);
 
 extern int	djk_positions_count(const DjkPositions *positions);
+
 /* Shows all positions in shared memory. */
 extern void djk_positions_publish(DjkPositions *positions, int worker);
 

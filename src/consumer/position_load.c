@@ -95,7 +95,7 @@ take_row(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row)
 
 	if (is_other_life)
 		djk_positions_tell(positions, position, "reincarnation", "running",
-					"the embedded broker is a new one: its partition is read from the beginning");
+						   "the embedded broker is a new one: its partition is read from the beginning");
 	else if (reason != NULL && !row->needs_decision)
 	{
 		djk_offset_stop(row->id, row->generation, reason);

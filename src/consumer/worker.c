@@ -44,7 +44,7 @@
 #define LOOKUP_TIMEOUT_MS		5000
 #define IDLE_WAIT_MS			60000
 #define RETRY_SOON_MS			1000
-#define COLLECT_MS				50		/* a batch is not collected for longer */
+#define COLLECT_MS				50	/* a batch is not collected for longer */
 #define PUBLISH_EVERY_MS		500
 #define PROOF_MS				2000
 #define CLEAR_TRIES				3
@@ -274,9 +274,9 @@ tell_unanswered(DjkConsumerWorker *worker, const DjkError *error, const Cause *c
 		djk_member_set_state(worker, DJK_STATE_BROKEN, error->message, error->hint);
 	else
 		djk_member_set_state(worker, DJK_STATE_UNREACHABLE,
-				  psprintf("no broker answers at %s%s%s", djk_connection_value(&worker->connection, "bootstrap.servers"),
-						   cause->text ? ": " : "", cause->text ? cause->text : ""),
-				  DJK_UNREACHABLE_HINT);
+							 psprintf("no broker answers at %s%s%s", djk_connection_value(&worker->connection, "bootstrap.servers"),
+									  cause->text ? ": " : "", cause->text ? cause->text : ""),
+							 DJK_UNREACHABLE_HINT);
 }
 
 /*
@@ -310,8 +310,8 @@ wait_for_group(DjkConsumerWorker *worker)
 		}
 		if (view->answered)
 			djk_member_set_state(worker, DJK_STATE_FOREIGN_MEMBER,
-					  psprintf("%s is a member of group \"%s\"", foreign, worker->row->group_id),
-					  "Stop it; the consumer then goes on by itself. Or use another group_id.");
+								 psprintf("%s is a member of group \"%s\"", foreign, worker->row->group_id),
+								 "Stop it; the consumer then goes on by itself. Or use another group_id.");
 		else
 			tell_unanswered(worker, &view->error, &cause);
 		djk_worker_report_idle("waiting for the group");

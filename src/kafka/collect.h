@@ -32,6 +32,7 @@ extern bool djk_collect_eof(DjkCollector *collector, DjkPosition *position, cons
 
 /* Writes into the batch how far each of its partitions goes. */
 extern void djk_collect_close(DjkCollector *collector);
+
 /* Gives the batch's messages back and empties it. */
 extern void djk_collect_clear(DjkCollector *collector);
 

@@ -21,6 +21,7 @@ extern void djk_conf_set_if_known(rd_kafka_conf_t *conf, const char *name, const
 
 /* What consumers and producers have in common: set before what a person says, and after it. */
 extern void djk_conf_set_defaults(rd_kafka_conf_t *conf);
+
 /* Has the library write one more kind of lines into its debugging log. */
 extern void djk_conf_add_debug(rd_kafka_conf_t *conf, const char *context);
 extern void djk_conf_set_enforced(rd_kafka_conf_t *conf);

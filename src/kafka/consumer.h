@@ -62,10 +62,10 @@ typedef struct DjkTopicPartition
 typedef enum DjkConsumerEventKind
 {
 	DJK_CONSUMER_NONE,			/* the queue is empty: wait on the fd */
-	DJK_CONSUMER_MESSAGE,			/* topic, partition, offset and all else of a message */
+	DJK_CONSUMER_MESSAGE,		/* topic, partition, offset and all else of a message */
 	DJK_CONSUMER_EOF,			/* topic, partition, offset = end of the partition */
-	DJK_CONSUMER_ASSIGN,			/* rebalance: partitions[] given (all, or more if cooperative) */
-	DJK_CONSUMER_REVOKE,			/* rebalance: partitions[] taken (all, or some if cooperative) */
+	DJK_CONSUMER_ASSIGN,		/* rebalance: partitions[] given (all, or more if cooperative) */
+	DJK_CONSUMER_REVOKE,		/* rebalance: partitions[] taken (all, or some if cooperative) */
 	DJK_CONSUMER_PARTITION_ERROR,	/* topic, partition, error; e.g. offset out of range.  partition
 								 * is -1 if the topic as a whole is meant: unknown, denied */
 	DJK_CONSUMER_ERROR,			/* error, error_class: the whole consumer; only FATAL needs a new one */
@@ -118,7 +118,7 @@ typedef struct DjkConsumerConfig
 	const char *client_id;
 	const char *assignment_strategy;	/* "range", "roundrobin", "cooperative-sticky" or NULL */
 	int			queue_kbytes;	/* cap of what the library holds for us, in kB */
-	int			queue_messages;	/* the same in messages; 0: DJK_QUEUE_MESSAGES */
+	int			queue_messages; /* the same in messages; 0: DJK_QUEUE_MESSAGES */
 	int			share_bytes;	/* what an answer may hold of a partition; 0: DJK_SHARE_MIN_BYTES */
 	bool		embedded;		/* the embedded broker, which lacks what newer brokers can */
 	bool		skip_internal;	/* topics whose names begin with "__" do not exist for it */
@@ -136,6 +136,7 @@ extern void djk_consumer_destroy(DjkConsumer *consumer, int timeout_ms);
 
 /* Topics, or patterns that begin with '^'. */
 extern void djk_consumer_subscribe(DjkConsumer *consumer, const char *const *topics, int ntopics);
+
 /*
  * A wanted departure.  It is over when the group does not count us any more;
  * until then the library's questions are answered by djk_consumer_decline_all(),
@@ -206,9 +207,11 @@ extern char *djk_consumer_topic_id(DjkConsumer *consumer, const char *topic, int
  */
 extern bool djk_consumer_watermarks(DjkConsumer *consumer, const char *topic, int partition,
 									int64 *low, int64 *high, int timeout_ms, DjkError *error);
+
 /* timestamp_ms may be DJK_OFFSET_EARLIEST or DJK_OFFSET_LATEST: the ends of the partitions. */
 extern bool djk_consumer_offsets_for_time(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
 										  int64 timestamp_ms, int timeout_ms, DjkError *error);
+
 /* DJK_OFFSET_UNKNOWN where the group has committed nothing. */
 extern bool djk_consumer_committed(DjkConsumer *consumer, DjkTopicPartition *partitions, int n,
 								   int timeout_ms, DjkError *error);

@@ -77,8 +77,8 @@ djk_kafka_error_classify(rd_kafka_resp_err_t code)
 		case RD_KAFKA_RESP_ERR_UNSTABLE_OFFSET_COMMIT:
 			return DJK_KAFKA_RETRIABLE;
 
-		/* The group's affairs (MAX_POLL_EXCEEDED, ILLEGAL_GENERATION) too: the library joins it again. */
 		default:
+			/* The group's affairs (MAX_POLL_EXCEEDED, ILLEGAL_GENERATION) too: the library joins it again. */
 			return DJK_KAFKA_OTHER;
 	}
 }

@@ -95,7 +95,7 @@ destroy_shared(DjkHandleShared *shared)
 static void *
 call_main(void *opaque)
 {
-	DjkCall	   *call = opaque;
+	DjkCall    *call = opaque;
 	DjkHandleShared *shared = call->shared;
 	bool		abandoned;
 
@@ -131,7 +131,7 @@ count_running(DjkHandleShared *shared, int delta)
 static DjkCall *
 start_call(DjkHandleShared *shared, void (*run) (void *), void (*discard) (void *), void *arg, int wake_fd)
 {
-	DjkCall	   *call = calloc(1, sizeof(DjkCall));
+	DjkCall    *call = calloc(1, sizeof(DjkCall));
 	pthread_attr_t attr;
 	pthread_t	thread;
 	sigset_t	saved;
@@ -199,7 +199,7 @@ bool
 djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
 				void (*discard) (void *arg), void *arg, int timeout_ms)
 {
-	DjkCall	   *call = start_call(handle->shared, run, discard, arg, -1);
+	DjkCall    *call = start_call(handle->shared, run, discard, arg, -1);
 	double		until = djk_clock_ms() + timeout_ms;
 	bool		done = false;
 
@@ -230,7 +230,7 @@ djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
 DjkCall *
 djk_handle_start(DjkHandle *handle, void (*run) (void *arg), void (*discard) (void *arg), void *arg)
 {
-	DjkCall	   *call = start_call(handle->shared, run, discard, arg, handle->fds[1]);
+	DjkCall    *call = start_call(handle->shared, run, discard, arg, handle->fds[1]);
 
 	if (call == NULL)
 		discard(arg);
@@ -409,7 +409,7 @@ bury(DjkHandle *handle, int timeout_ms)
 {
 	Burial	   *burial = calloc(1, sizeof(Burial));
 	double		until = djk_clock_ms() + timeout_ms;
-	DjkCall	   *call;
+	DjkCall    *call;
 
 	if (burial == NULL)
 		return false;

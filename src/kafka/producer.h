@@ -141,10 +141,12 @@ typedef enum DjkTransactionResult
 /* Fences earlier producers of the same name and ends what they left undecided; first of all calls. */
 extern DjkTransactionResult djk_producer_init_transactions(DjkProducer *producer, int timeout_ms, DjkError *error);
 extern DjkTransactionResult djk_producer_begin(DjkProducer *producer, DjkError *error);
+
 /* Commits 'number' as the offset of 'group' in a partition, with the transaction; 'note' is its metadata. */
 extern DjkTransactionResult djk_producer_carry(DjkProducer *producer, const char *group, const char *topic,
 											   int partition, int64 number, const char *note,
 											   int timeout_ms, DjkError *error);
+
 /* All messages must have been answered before. */
 extern DjkTransactionResult djk_producer_commit(DjkProducer *producer, int timeout_ms, DjkError *error);
 extern DjkTransactionResult djk_producer_abort(DjkProducer *producer, int timeout_ms, DjkError *error);

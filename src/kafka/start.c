@@ -34,7 +34,7 @@ typedef struct Look
 	int			timeout_ms;
 	double		until;
 	rd_kafka_resp_err_t code;
-	PartitionList	   *list;			/* asked and answered in place */
+	PartitionList *list;		/* asked and answered in place */
 } Look;
 
 struct DjkStartLook
@@ -67,7 +67,7 @@ ask_times(const Look *look, PartitionList *list, int64 time)
 {
 	for (;;)
 	{
-		PartitionList	   *copy = rd_kafka_topic_partition_list_copy(list);
+		PartitionList *copy = rd_kafka_topic_partition_list_copy(list);
 		rd_kafka_resp_err_t code;
 
 		for (int i = 0; i < copy->cnt; i++)
@@ -88,7 +88,7 @@ ask_times(const Look *look, PartitionList *list, int64 time)
 static rd_kafka_resp_err_t
 ask_open(Look *look, int64 time)
 {
-	PartitionList	   *open = rd_kafka_topic_partition_list_new(look->list->cnt);
+	PartitionList *open = rd_kafka_topic_partition_list_new(look->list->cnt);
 	rd_kafka_resp_err_t code = RD_KAFKA_RESP_ERR_NO_ERROR;
 	int			n = 0;
 
@@ -129,7 +129,7 @@ ask_committed(Look *look)
 static rd_kafka_resp_err_t
 ask_before_end(Look *look)
 {
-	PartitionList	   *lows = rd_kafka_topic_partition_list_copy(look->list);
+	PartitionList *lows = rd_kafka_topic_partition_list_copy(look->list);
 	rd_kafka_resp_err_t code = ask_times(look, lows, DJK_OFFSET_EARLIEST);
 
 	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)

@@ -19,7 +19,7 @@
 #include "utils/timestamp.h"
 
 #define LAST_BATCH_MS		10000
-#define TERMINATION_SECONDS	4		/* below the 5 s that DROP DATABASE (FORCE) waits */
+#define TERMINATION_SECONDS	4	/* below the 5 s that DROP DATABASE (FORCE) waits */
 
 /* Busy: what is sent is not confirmed yet, or is about to be sent. */
 static volatile sig_atomic_t is_busy = false;
@@ -112,4 +112,3 @@ djk_sender_housekeep(DjkSender *sender)
 		TimestampDifferenceExceeds(sender->leaving_since, now, LAST_BATCH_MS))
 		djk_sender_leave(sender, sender->leaving);
 }
-

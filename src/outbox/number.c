@@ -24,7 +24,7 @@
 
 #define CALL_MS				10000
 #define STOPPED_WAIT_MS		60000
-#define CARRIER_PARTITION	0		/* of its topic */
+#define CARRIER_PARTITION	0	/* of its topic */
 
 /* By a person; or the batch is gone with its extension. */
 static bool

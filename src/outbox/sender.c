@@ -20,7 +20,7 @@
 
 #define RETRY_BASE_MS		100
 #define DESTROY_MS			1000
-#define CLOSE_MS			300		/* what takes longer ends with the process */
+#define CLOSE_MS			300 /* what takes longer ends with the process */
 #define DENIAL_MS			60000	/* the library repeats itself twice as often */
 #define ASK_EVERY_MS		10000
 #define ASK_MS				1000
@@ -35,7 +35,7 @@ may_follow(DjkBatchState from, DjkBatchState to)
 	{
 		case DJK_BATCH_NONE:
 			return from == DJK_BATCH_NONE || from == DJK_BATCH_DELIVERED;
-		case DJK_BATCH_CLAIMED:	/* one turn confirms a batch and claims the next */
+		case DJK_BATCH_CLAIMED: /* one turn confirms a batch and claims the next */
 			return from == DJK_BATCH_NONE || from == DJK_BATCH_DELIVERED;
 		case DJK_BATCH_IN_FLIGHT:
 			return from == DJK_BATCH_CLAIMED;

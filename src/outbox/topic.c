@@ -26,7 +26,7 @@
 #define VAIN_ENOUGH_MS		10000
 #define HELD_RETRY_BASE_MS	1000
 #define HELD_RETRY_MAX_MS	10000
-#define HELD_RETRY_EACH_MS	20		/* so many looks at least are not a load */
+#define HELD_RETRY_EACH_MS	20	/* so many looks at least are not a load */
 #define SILENT_RETRY_MAX_MS	60000	/* it costs the others a moment each time */
 #define MAX_NEW_TOPICS		10000
 

@@ -15,10 +15,13 @@
  * messages and now of held ones.  Returns whether there may be more to do.
  */
 extern bool djk_sender_turn(DjkSender *sender);
+
 /* Reads the next batch while Kafka works on this one, once per batch. */
 extern void djk_sender_read_ahead(DjkSender *sender);
+
 /* Confirms it and claims nothing. */
 extern void djk_sender_confirm(DjkSender *sender);
+
 /* Makes 'next' the batch; the memory of the one before is the spare. */
 extern void djk_sender_swap_batches(DjkSender *sender, const DjkOutboxBatch *next);
 

@@ -51,7 +51,7 @@ typedef struct PublishReceiver
 	MemoryContext context;		/* of one row */
 	TimestampTz time;
 	Oid			value_type;
-	DjkPublishSkipped *skipped;	/* NULL: nothing may be left out */
+	DjkPublishSkipped *skipped; /* NULL: nothing may be left out */
 } PublishReceiver;
 
 bool

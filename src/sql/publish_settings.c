@@ -43,14 +43,15 @@ extern PGDLLIMPORT char *locale_time;
 
 /* ---------- the same for all publications ---------- */
 
-static const struct
+typedef struct Switch
 {
 	const char *name;
 	const char *text;
 	const bool *variable;
 	bool		value;
-}			switches[] =
-{
+} Switch;
+
+static const Switch switches[] = {
 	{"standard_conforming_strings", "on", &standard_conforming_strings, true},
 	{"transform_null_equals", "off", &Transform_null_equals, false},
 	{"row_security", "on", &row_security, true},
@@ -58,14 +59,15 @@ static const struct
 	{"quote_all_identifiers", "off", &quote_all_identifiers, false},
 };
 
-static const struct
+typedef struct Choice
 {
 	const char *name;
 	const char *text;
 	const int  *variable;
 	int			value;
-}			choices[] =
-{
+} Choice;
+
+static const Choice choices[] = {
 	{"IntervalStyle", "postgres", &IntervalStyle, INTSTYLE_POSTGRES},
 	{"bytea_output", "hex", &bytea_output, BYTEA_OUTPUT_HEX},
 	{"backslash_quote", "safe_encoding", &backslash_quote, BACKSLASH_QUOTE_SAFE_ENCODING},
@@ -77,12 +79,13 @@ static const struct
 /* ---------- of a publication ---------- */
 
 /* 'variable' is what the session has; NULL: ask for it by its name. */
-static const struct
+typedef struct Kept
 {
 	const char *name;
 	char	  **variable;
-}			kept[] =
-{
+} Kept;
+
+static const Kept kept[] = {
 	{DATE_STYLE, NULL},
 	{"default_text_search_config", &TSCurrentConfig},
 	{"lc_monetary", &locale_monetary},

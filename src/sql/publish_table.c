@@ -78,7 +78,7 @@ find_key(DjkPublishTable *table)
 
 			for (int i = 0; i < form->indnkeyatts && same; i++)
 				same = djk_publish_is_listed(NameStr(TupleDescAttr(desc, form->indkey.values[i] - 1)->attname),
-								 row->key_columns, row->nkey_columns);
+											 row->key_columns, row->nkey_columns);
 			unique |= same;
 			immediate |= same && form->indimmediate;
 		}

@@ -170,16 +170,18 @@ integer_of(JsonbValue *value, int64 if_missing, int64 max)
 static int64
 time_of(JsonbValue *value)
 {
+	char	   *text;
+	Datum		time;
+
 	if (value == NULL || value->type == jbvNull)
 		return djk_timestamp_to_kafka(GetCurrentTimestamp());
 	if (value->type == jbvNumeric)
 		return integer_of(value, 0, PG_INT64_MAX);
 	if (value->type != jbvString)
 		throw_invalid("A timestamp must be a string, or a number of milliseconds since 1970.");
-	return djk_timestamp_to_kafka(DatumGetTimestampTz(
-		DirectFunctionCall3(timestamptz_in,
-							CStringGetDatum(pnstrdup(value->val.string.val, value->val.string.len)),
-							ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1))));
+	text = pnstrdup(value->val.string.val, value->val.string.len);
+	time = DirectFunctionCall3(timestamptz_in, CStringGetDatum(text), ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1));
+	return djk_timestamp_to_kafka(DatumGetTimestampTz(time));
 }
 
 static void
@@ -253,7 +255,7 @@ typedef struct GivenPlace
 
 typedef struct GivenPartition
 {
-	GivenPlace key;
+	GivenPlace	key;
 	int			number;			/* in the batch */
 } GivenPartition;
 
@@ -271,7 +273,7 @@ create_partitions(void)
 static int
 enter_partition(DjkBatch *batch, HTAB *partitions, const DjkConsumerRow *consumer, const char *topic, int number)
 {
-	GivenPlace key;
+	GivenPlace	key;
 	GivenPartition *entry;
 	DjkBatchPartition *partition;
 	bool		found;

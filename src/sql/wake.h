@@ -15,6 +15,7 @@ extern void djk_wake_init(void);
 
 /* The database's processes are woken once, when this transaction commits. */
 extern void djk_wake_at_commit(void);
+
 /* The same for the outbox workers alone. */
 extern void djk_wake_outbox_at_commit(void);
 

@@ -24,6 +24,7 @@ extern void djk_bar_start(LWLock *lock);
  */
 extern bool djk_bar_place(Oid database);
 extern bool djk_bar_is_placed(Oid database);
+
 /* Takes back this process's bars of a database, or all if InvalidOid; false if there was none. */
 extern bool djk_bar_lift(Oid database);
 

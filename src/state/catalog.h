@@ -38,19 +38,24 @@ extern Oid	djk_table_owner(Oid table);
 
 /* OIDs of the extension and its schema; false if it is not installed. */
 extern bool djk_catalog_find(Oid *extension, Oid *schema);
+
 /* Whether the extension was made by the current transaction. */
 extern bool djk_catalog_is_own(void);
+
 /* Whose they are. */
 extern Oid	djk_catalog_extension_owner(Oid extension);
 extern Oid	djk_schema_owner(Oid schema);
+
 /* The schema, quoted or not, in CurrentMemoryContext. */
 extern char *djk_catalog_schema(void);
 extern char *djk_catalog_schema_name(void);
+
 /*
  * Tells this extension from one that was dropped and made again, whose rows may
  * have the same ids; InvalidOid: there is none.
  */
 extern Oid	djk_catalog_extension(void);
+
 /* OID of one of the extension's types or tables; InvalidOid if missing. */
 extern Oid	djk_catalog_type(const char *name);
 extern Oid	djk_catalog_table(const char *name);
@@ -74,13 +79,16 @@ typedef struct DjkStatement
 
 /* Returns SPI_processed; results are in SPI_tuptable.  nulls may be NULL. */
 extern uint64 djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls);
+
 /* The same for a query, which sees what has been committed by now, whatever the transaction's snapshot. */
 extern uint64 djk_catalog_query_latest(DjkStatement *statement, Datum *values, const char *nulls);
 
 /* Whether a statement finds a row, or changes one; enters and leaves by itself. */
 extern bool djk_catalog_has(DjkStatement *statement, Datum *values, const char *nulls);
+
 /* The same for a query, as djk_catalog_query_latest(). */
 extern bool djk_catalog_has_latest(DjkStatement *statement, Datum *values, const char *nulls);
+
 /* The first row's first column, in CurrentMemoryContext; NULL if it is null, or there is none. */
 extern char *djk_catalog_text_latest(DjkStatement *statement, Datum *values, const char *nulls);
 
@@ -92,12 +100,14 @@ extern Datum djk_row_datum(int row, int column, bool *isnull);
 extern char *djk_row_text(int row, int column, MemoryContext context);	/* NULL if null */
 extern int64 djk_row_int64(int row, int column, int64 if_null);
 extern bool djk_row_bool(int row, int column);
+
 /* text[] -> array of C strings in context; 0 and NULL if null */
 extern int	djk_row_text_array(int row, int column, MemoryContext context, char ***values);
 
 /* A text[] from C strings, a bigint[], and a bytea from bytes. */
 extern Datum djk_text_array_datum(char *const *values, int n);
 extern Datum djk_int8_array_datum(const int64 *values, int n);
+
 /* A text or bytea Datum and its null as SPI wants it; NULL is null. */
 extern Datum djk_text_datum(const char *text, char *null);
 extern Datum djk_bytes_datum(const char *bytes, int len, char *null);
@@ -114,12 +124,16 @@ typedef struct DjkHome
 
 /* Reads djkafka_home; between enter and leave. */
 extern void djk_home_load(DjkHome *home);
+
 /* Before something is made that belongs to a home: a clone with nothing in it makes its own. */
 extern void djk_home_renew_if_empty(void);
+
 /* Does that and reads it. */
 extern void djk_home_require(DjkHome *home);
+
 /* Makes a new home of this database; what belonged to the old one is foreign then. */
 extern void djk_home_renew(void);
+
 /* The uuid's first 8 hex digits, as in group ids. */
 extern void djk_home_prefix(const DjkHome *home, char prefix[9]);
 

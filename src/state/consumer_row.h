@@ -62,8 +62,10 @@ extern int64 djk_consumer_row_require(const char *name);
 /* ERROR undefined_object: there is no consumer of this name. */
 pg_noreturn extern void djk_consumer_row_throw_missing(const char *name);
 extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext context);
+
 /* Workers of an older revision leave.  False if the consumer is gone; enters and leaves by itself. */
 extern bool djk_consumer_row_raise_revision(int64 id);
+
 /* -1 if the consumer is gone or disabled, or has no worker of this number any more. */
 extern int64 djk_consumer_row_revision(int64 id, int worker);
 

@@ -67,6 +67,7 @@ extern int64 djk_outbox_write(const DjkOutboxMessage *message);
  * that has written, and lets none write until this one has ended.
  */
 extern void djk_outbox_lock_out_writers(void);
+
 /* And takes along its messages, all of which have been sent: without the row they would look as if they waited. */
 extern void djk_outbox_remove_sent(const char *server);
 
@@ -213,6 +214,7 @@ extern bool djk_outbox_is_own_server(const char *server);
 
 /* Writes what a person says of the claimed batch; the id of its row, 0 if none is claimed. */
 extern int64 djk_outbox_decide(const char *server, const char *decision);
+
 /* Whether that has happened. */
 extern bool djk_outbox_is_decided(int64 id);
 
@@ -322,8 +324,10 @@ extern void djk_outbox_lock_messages(void);
 
 /* Messages for these servers that were not sent, as of now. */
 extern int64 djk_outbox_count_foreign(void);
+
 /* Those of them that were produced here, or all if 'copied', in the order of their ids. */
 extern Portal djk_outbox_open_foreign(bool copied);
+
 /* The next of them, in CurrentMemoryContext; 0: that was all, and the portal is closed. */
 extern int	djk_outbox_fetch_foreign(Portal portal, DjkOutboxMessage *messages, int max);
 

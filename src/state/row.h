@@ -28,23 +28,32 @@ extern DjkCatalogRow djk_catalog_row_new(TriggerData *trigdata, const char *what
 extern DjkCatalogRow djk_catalog_row_found(int row, const char *what);
 
 extern Datum djk_catalog_row_get(const DjkCatalogRow *row, const char *column, bool *isnull);
+
 /* palloc'd; NULL if null */
 extern char *djk_catalog_row_text(const DjkCatalogRow *row, const char *column);
+
 /* ERROR null_value_not_allowed if null */
 extern char *djk_catalog_row_require_text(const DjkCatalogRow *row, const char *column);
+
 /* ERROR invalid_name if it is empty or too long for an identifier */
 extern void djk_catalog_row_check_name(const DjkCatalogRow *row, const char *column, const char *name);
+
 /* text[] of names: n = 0 and NULL if null; ERROR if empty, with a null, or a name is too long */
 extern int	djk_catalog_row_names(const DjkCatalogRow *row, const char *column, char ***names);
+
 /* jsonb object of scalars, or of objects too, as text: likewise; ERROR if it is something else */
 extern int	djk_catalog_row_object(const DjkCatalogRow *row, const char *column, bool objects,
 								   char ***names, char ***values);
+
 /* false if null */
 extern bool djk_catalog_row_bool(const DjkCatalogRow *row, const char *column);
+
 /* whether a text is this word */
 extern bool djk_catalog_row_is(const DjkCatalogRow *row, const char *column, const char *word);
+
 /* of an interval, as extract(epoch) counts them */
 extern double djk_catalog_row_seconds(const DjkCatalogRow *row, const char *column, double null);
+
 /* ERROR unless null or within the bounds */
 extern void djk_catalog_row_check_int(const DjkCatalogRow *row, const char *column, int min, int max);
 

@@ -44,7 +44,7 @@ typedef enum DjkState
 	DJK_STATE_NO_WORKER_SLOT,	/* max_worker_processes or djkafka.max_workers is used up */
 	DJK_STATE_STOPPED,
 	DJK_STATE_NEEDS_DECISION,	/* an outbox worker found what it cannot explain */
-	DJK_STATE_WAITING_FOR_LOCK,	/* told of it by whoever asks, never set by itself */
+	DJK_STATE_WAITING_FOR_LOCK, /* told of it by whoever asks, never set by itself */
 	DJK_STATE_UNASSIGNED,		/* a partition is given to no worker of the consumer */
 	DJK_STATE_UNSEEN			/* a process does not go on; told by whoever asks */
 } DjkState;
@@ -108,14 +108,17 @@ extern bool djk_shmem_available(void);
 
 /* Finds or makes the slot of a key; -1 if all are in use. */
 extern int	djk_slot_reserve(const DjkSlotKey *key, uint32 *generation);
+
 /* Gives a slot back that no process is attached to; quiet if it is not the same any more. */
 extern void djk_slot_release(int slot, uint32 generation);
+
 /* Makes this process the slot's; ERROR if it is taken.  Detaches by before_shmem_exit. */
 extern void djk_slot_attach(int slot, uint32 generation);
 extern int	djk_slot_mine(void);
 
 /* Copies; false if the slot is not of this generation any more. */
 extern bool djk_slot_get(int slot, uint32 generation, DjkSlotStatus *status, DjkLeaving *leaving);
+
 /* All slots of a database, or of all if InvalidOid; palloc'd. */
 extern DjkSlotStatus *djk_slot_list(Oid database, int *count);
 
@@ -169,14 +172,17 @@ extern bool djk_slot_failed_before(int slot);
  */
 extern void djk_wake_database(Oid database);
 extern void djk_wake_outbox(Oid database);
+
 /* True once for each wake since the last call, for the process's own slot. */
 extern bool djk_wake_taken(void);
+
 /* Whether there is one that was not taken yet. */
 extern bool djk_wake_waits(void);
 
 /* --- the embedded broker --- */
 
 extern void djk_embedded_publish(const char *bootstrap, const pg_uuid_t *incarnation);
+
 /* palloc'd "host:port", or NULL if it does not run. */
 extern char *djk_embedded_bootstrap(void);
 extern bool djk_embedded_incarnation(pg_uuid_t *incarnation);

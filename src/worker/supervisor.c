@@ -262,7 +262,7 @@ note_end(Child *child, const Wanted *wanted, const DjkSlotStatus *status, DjkLea
 	if (status->state == DJK_STATE_BROKEN)
 		max_ms = Min(max_ms, BROKEN_RETRY_MAX_MS);
 	child->next_start = now + 1000 * djk_retry_delay_ms(child->attempt, RETRY_BASE_MS, max_ms,
-														 pg_prng_double(&pg_global_prng_state));
+														pg_prng_double(&pg_global_prng_state));
 	/* An end without a word: terminated, or an error before it could speak. */
 	if (leaving == DJK_LEFT_UNKNOWN && child->attempt == 1)
 		child->next_start = now;

@@ -91,6 +91,7 @@ extern bool djk_worker_connection_changed(void);
  */
 extern void djk_worker_begin(DjkIdentity *identity);
 extern void djk_worker_commit(const DjkIdentity *identity);
+
 /* The same under another synchronous_commit. */
 extern void djk_worker_commit_as(const DjkIdentity *identity, const char *synchronous);
 

@@ -345,7 +345,7 @@ check_by_json_in(Target *target, int column, const DjkField *field, Outcome *out
 static bool
 server_takes(Target *target, const char *bytes, int len)
 {
-	DjkField	field = {.text = bytes,.len = len};
+	DjkField	field = {.text = bytes, .len = len};
 	Outcome		outcome;
 
 	if (pg_encoding_verifymbstr(PG_UTF8, bytes, len) != len)

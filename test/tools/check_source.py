@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import indent
+
 # Which folders of src/ a folder may include, beside itself: the tree is the architecture.
 LAYERS = {
     "base": set(),
@@ -218,6 +220,21 @@ def check_documents(tree: Path) -> Iterator[str]:
                 unknown |= {name for name in re.findall(r"(?<![/\w])\w+\.[ch]\b", code) if name not in files}
                 unknown |= {name for name in re.findall(PATH, code) if not exists(tree, name)}
                 yield from (f"{path.relative_to(tree)}:{number}: there is no {name}" for name in sorted(unknown))
+
+
+def check_layout(tree: Path) -> Iterator[str]:
+    """C is laid out as test/tools/indent.py does it"""
+    program = indent.program()
+    if program is None:
+        yield "there is no pg_bsd_indent: apt-get install pg-bsd-indent"
+        return
+    for path in [*sources(tree), *sorted((tree / "test/src").glob("*.[ch]"))]:
+        text = path.read_text()
+        try:
+            if indent.laid_out(text, program) != text:
+                yield f"{path.relative_to(tree)}: run test/tools/indent.py"
+        except ValueError as error:
+            yield f"{path.relative_to(tree)}: {error}"
 
 
 def check_lists(tree: Path) -> Iterator[str]:
