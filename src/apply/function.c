@@ -24,7 +24,7 @@ djk_function_write(DjkApply *apply, DjkRouteState *state, const int *indexes, in
 		djk_statement_call(state, input, nrows);
 	tuplestore_end(input);
 
-	for (int i = 0; i < n; i++)
+	for (int i = 0; i < n && apply->work[indexes[i]].fate != DJK_FATE_STOP; i++)
 	{
 		if (apply->work[indexes[i]].fate == DJK_FATE_PENDING)
 			apply->work[indexes[i]].fate = DJK_FATE_APPLIED;

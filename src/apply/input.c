@@ -328,6 +328,9 @@ djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 		else
 			djk_park_unprepared(apply, indexes[i], &error);
 		MemoryContextSwitchTo(old);
+		/* What is behind one that stops is not for a handler yet. */
+		if (!deciding && apply->work[indexes[i]].fate == DJK_FATE_STOP)
+			break;
 	}
 	apply->current = -1;
 	MemoryContextDelete(row_context);

@@ -139,6 +139,7 @@ write_by_route(DjkApply *apply, int from, int to, int *indexes)
 	}
 }
 
+/* Ends where a message stops, as the input of a handler's may only now. */
 static void
 write_in_order(DjkApply *apply, int from, int to, int *indexes)
 {
@@ -152,6 +153,8 @@ write_in_order(DjkApply *apply, int from, int to, int *indexes)
 		if (n > 0 && apply->work[i].route != route)
 		{
 			write_route(apply, route, indexes, n);
+			if (djk_piece_first_stop(apply, indexes[0], i) < i)
+				return;
 			n = 0;
 		}
 		route = apply->work[i].route;
@@ -204,7 +207,6 @@ apply_stretch(DjkApply *apply, int from, int to, int *indexes)
 		write_by_route(apply, from, to, indexes);
 	else
 		write_in_order(apply, from, to, indexes);
-	/* A handler's input may have failed only now. */
 	return djk_piece_first_stop(apply, from, to);
 }
 

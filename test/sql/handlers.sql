@@ -65,6 +65,16 @@ SELECT give('[{"topic": "start", "value": {"id": 1, "sum": 100}}, {"topic": "add
               {"topic": "start", "value": {"id": 1, "sum": 0}}, {"topic": "add", "value": {"id": 1, "add": 7}}]');
 SELECT * FROM total;
 
+-- what is behind a message that stops its consumer is given to nobody yet, be it in its batch or a table's
+CREATE FUNCTION by_worker(consumer text, batches text[]) RETURNS jsonb LANGUAGE c STRICT AS '$libdir/djkafka', 'djkafka_test_apply';
+UPDATE djkafka_route SET on_error = 'stop' WHERE topic IN ('json', 'add');
+TRUNCATE got;
+SELECT by_worker('default', ARRAY['[{"topic": "json", "value": {"a": 1}}, {"topic": "json", "value": "{"}, {"topic": "json", "value": {"a": 2}}, {"topic": "start", "value": {"id": 2, "sum": 1}}]'])->>'state';
+SELECT v FROM got ORDER BY n;
+SELECT by_worker('default', ARRAY['[{"topic": "start", "value": {"id": 3, "sum": 1}}, {"topic": "add", "value": {"id": 3, "add": 1}}, {"topic": "add", "value": "{"}, {"topic": "add", "value": {"id": 3, "add": 5}}]'])->>'state';
+SELECT * FROM total WHERE id > 1;
+UPDATE djkafka_route SET on_error = NULL;
+
 -- filters choose for handlers too
 UPDATE djkafka_route SET filter = 'value ? ''id''' WHERE topic = 'add';
 SELECT give('[{"topic": "add", "value": {"add": 5}}, {"topic": "add", "value": {"id": 2, "add": 5}}]');
