@@ -53,6 +53,14 @@ note_missing(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tuple
 	MemoryContextSwitchTo(old);
 }
 
+/* The next route knows nothing of what this one would have refused. */
+static void
+forget_route(DjkWork *work)
+{
+	work->route = -1;
+	memset(&work->row, 0, sizeof(work->row));
+}
+
 /*
  * Filter and expressions of a route, for candidates that may be its own.  A
  * tombstone about which the filter knows nothing belongs to a mirror.
@@ -91,7 +99,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 			if (isnull && djk_row_is_tombstone(state, &apply->batch->messages[i]))
 				matches = state->route->operation == DJK_OPERATION_MIRROR;
 			if (state->route->filter != NULL && !matches)
-				apply->work[i].route = -1;
+				forget_route(&apply->work[i]);
 			else if (state->target_sql != NULL)
 			{
 				djk_row_start(apply, state, i, tuple, desc, attempt);
@@ -142,10 +150,7 @@ djk_prepare(DjkApply *apply, int from, int to)
 	for (int i = from; i < to; i++)
 	{
 		if (apply->work[i].fate == DJK_FATE_PENDING)
-		{
-			apply->work[i].route = -1;
-			memset(&apply->work[i].row, 0, sizeof(DjkRow));
-		}
+			forget_route(&apply->work[i]);
 	}
 	for (int route = 0; route < apply->consumer->nroutes; route++)
 		prepare_route(apply, route, from, to);

@@ -45,6 +45,14 @@ SELECT id, v FROM plain WHERE id > 30 ORDER BY id;
 SELECT dead_letters();
 SELECT djkafka_drop_consumer('default');
 
+-- what one route's columns could not take says nothing of the message where it is another's
+CREATE TABLE other (id int PRIMARY KEY, kind text);
+SELECT djkafka_subscribe('both', 'plain', columns => $${"name": "upper(value->>'title')"}$$, filter => $$value->>'kind' = 'mine'$$), djkafka_subscribe('both', 'other');
+SELECT give('[{"topic": "both", "value": "{\"id\": 41, \"kind\": \"other\", \"title\": \"\\u0000\"}"}, {"topic": "both", "value": "{\"id\": 42, \"kind\": \"mine\", \"title\": \"\\u0000\"}"}]');
+TABLE other;
+SELECT dead_letters();
+SELECT djkafka_drop_consumer('default');
+
 -- of the key, too, the fields that are named
 SELECT djkafka_subscribe('keys', 'plain', columns => $${"id": "(key->>'id')::int", "name": "'by key'"}$$);
 SELECT give('[{"key": "{\"id\": 51, \"junk\": \"\\u0000\"}", "value": {"n": 1}}, {"key": "{\"id\": \"\\ud83d\"}", "value": {"n": 2}}, {"key": "{\"\\u0000\": 1, \"id\": 53}", "value": {"n": 3}}]');
