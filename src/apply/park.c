@@ -48,6 +48,29 @@ typedef struct KeyEntry
 
 /* ---------- keys ---------- */
 
+/* Whether a deletion may name a part of a key: by whichever route, it deletes rows of all. */
+static bool
+has_parts(const DjkApply *apply, int route)
+{
+	const DjkRouteRow *routes = apply->consumer->routes;
+
+	for (int r = 0; r < apply->consumer->nroutes; r++)
+	{
+		if (routes[r].partial_deletes && routes[r].target == routes[route].target)
+			return true;
+	}
+	return false;
+}
+
+/* Of a route whose state is known. */
+static int64
+lane_of(const DjkApply *apply, int route)
+{
+	const DjkRouteState *state = apply->states[route];
+
+	return has_parts(apply, route) ? state->lane_of_parts : state->lane;
+}
+
 void
 djk_park_note_key(DjkApply *apply, int message)
 {
@@ -59,7 +82,7 @@ djk_park_note_key(DjkApply *apply, int message)
 	work->lane = work->key_hash = 0;
 	if (state == NULL)
 		return;
-	work->lane = state->lane;
+	work->lane = lane_of(apply, work->route);
 	if (state->nkeys == 0)
 	{
 		work->has_key = m->key != NULL;
@@ -68,7 +91,7 @@ djk_park_note_key(DjkApply *apply, int message)
 		return;
 	}
 	work->has_key = true;
-	if (work->row.present != NULL && djk_key_table_serves(state) && !state->route->partial_deletes)
+	if (work->row.present != NULL && djk_key_table_serves(state) && !has_parts(apply, work->route))
 		work->key_hash = djk_key_hash(state, &work->row);
 	else
 		work->key_hash = DJK_PARKED_ANY_KEY;
@@ -292,7 +315,7 @@ known_lanes(const DjkApply *apply, int *nlanes)
 	for (int r = 0; r < apply->consumer->nroutes; r++)
 	{
 		if (apply->states[r] != NULL)
-			lanes[(*nlanes)++] = apply->states[r]->lane;
+			lanes[(*nlanes)++] = lane_of(apply, r);
 	}
 	return lanes;
 }

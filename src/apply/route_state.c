@@ -228,10 +228,11 @@ register_state(DjkRouteState *state)
 
 /*
  * What a message waits for, it waits for in a lane: routes to one table or
- * handler share theirs as long as they tell rows apart in the same way.
+ * handler share theirs as long as they tell rows apart in the same way, which
+ * is another one where some of them delete by a part of the key.
  */
 static int64
-lane_of(const DjkRouteState *state)
+lane_of(const DjkRouteState *state, bool parts)
 {
 	const DjkRouteRow *route = state->route;
 	StringInfoData text;
@@ -239,7 +240,7 @@ lane_of(const DjkRouteState *state)
 
 	initStringInfo(&text);
 	appendStringInfo(&text, "%d %u %s %d", DJK_SERVER_MAJOR, route->target, route->handler ? route->handler : "",
-					 route->partial_deletes);
+					 parts);
 	for (int i = 0; i < state->nkeys; i++)
 	{
 		const DjkColumn *key = &state->columns[state->keys[i]];
@@ -286,7 +287,8 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 		build_handler(state);
 	else
 		djk_route_target_build(state);
-	state->lane = lane_of(state);
+	state->lane = lane_of(state, false);
+	state->lane_of_parts = lane_of(state, true);
 	djk_route_state_leave(guc_level);
 
 	/* Row types were not known to be the state's while they were looked up. */

@@ -33,6 +33,19 @@ SELECT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter WHERE consumer = '
 TABLE child ORDER BY id;
 SELECT count(*) FROM djkafka_parked;
 
+-- what deletes by a part of the key waits behind each message of the table, whichever route it came by
+CREATE FUNCTION by_worker(consumer text, batches text[]) RETURNS jsonb LANGUAGE c STRICT AS '$libdir/djkafka', 'djkafka_test_apply_waiting';
+CREATE TABLE line (parent_id bigint, n int, other_id bigint REFERENCES parent, PRIMARY KEY (parent_id, n));
+SELECT djkafka_create_consumer('p', enabled => false);
+SELECT djkafka_create_route('p', 't', 'line', filter => 'value ? ''n''');
+SELECT djkafka_create_route('p', 't', 'line', filter => 'NOT value ? ''n''', partial_deletes => true);
+SELECT djkafka_create_route('p', 'parent', 'parent');
+SELECT by_worker('p', ARRAY['[{"topic": "t", "offset": 0, "value": {"parent_id": 5, "n": 1, "other_id": 90}}, {"topic": "t", "offset": 1, "value": {"parent_id": 5, "__deleted": true}}]',
+    '[{"topic": "parent", "offset": 0, "value": {"id": 90}}]'])->>'state';
+TABLE line;
+SELECT count(*) FROM djkafka_parked;
+SELECT djkafka_drop_consumer('p');
+
 -- nobody writes there but workers, and whoever restores a dump
 SELECT refused($$INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset")
     SELECT id, 1, 1, 'child', 0, 0 FROM djkafka_consumer WHERE name = 'c'$$);
