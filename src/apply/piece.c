@@ -86,7 +86,7 @@ tables_meet(const DjkApply *apply, const Bitmapset *routes)
 		if (apply->states[route] == NULL)
 			continue;
 		ntables++;
-		meet |= apply->states[route]->meets;
+		meet |= apply->states[route]->meets || apply->states[route]->follows;
 		other = -1;
 		while (!meet && (other = bms_next_member(routes, other)) >= 0 && other < route)
 			meet = apply->states[other] != NULL && count_together(apply->states[route], apply->states[other]);

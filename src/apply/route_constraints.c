@@ -169,14 +169,27 @@ constrain_by_check(DjkRouteState *state, Relation rel, const char *expression)
 }
 
 static bool
-is_deferred(Oid constraint)
+is_deferred(Form_pg_constraint constraint)
+{
+	return constraint->condeferred;
+}
+
+/* Whether a foreign key changes rows, or refuses to, together with those that they refer to; which is never deferred. */
+static bool
+acts_at_once(Form_pg_constraint constraint)
+{
+	return constraint->confdeltype != FKCONSTR_ACTION_NOACTION || constraint->confupdtype != FKCONSTR_ACTION_NOACTION;
+}
+
+static bool
+constraint_is(Oid constraint, bool (*kind) (Form_pg_constraint constraint))
 {
 	HeapTuple	tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint));
-	bool		deferred = HeapTupleIsValid(tuple) && ((Form_pg_constraint) GETSTRUCT(tuple))->condeferred;
+	bool		is = HeapTupleIsValid(tuple) && kind((Form_pg_constraint) GETSTRUCT(tuple));
 
 	if (HeapTupleIsValid(tuple))
 		ReleaseSysCache(tuple);
-	return deferred;
+	return is;
 }
 
 /* The list is the relcache's own, which may throw it away at any look into the catalog. */
@@ -189,12 +202,15 @@ constrain_by_references(DjkRouteState *state, Relation rel)
 	foreach(lc, keys)
 	{
 		const ForeignKeyCacheInfo *key = lfirst(lc);
+		bool		deferred = constraint_is(key->conoid, is_deferred);
+		bool		acts = constraint_is(key->conoid, acts_at_once);
 
-		if (is_deferred(key->conoid))
+		state->follows |= acts;
+		state->alone |= (acts || !deferred) && key->confrelid == RelationGetRelid(rel);
+		if (deferred)
 			continue;
 		for (int i = 0; i < key->nkeys; i++)
 			constrain(state, rel, key->conkey[i]);
-		state->alone |= key->confrelid == RelationGetRelid(rel);
 		state->meets = true;
 	}
 }
@@ -238,7 +254,7 @@ constrain_by_indexes(DjkRouteState *state, Relation rel)
 			constrain(state, rel, InvalidAttrNumber);
 		constrain_by_size(state, rel, index->rd_index);
 		if (!index->rd_index->indimmediate)
-			state->alone |= !is_deferred(get_index_constraint(RelationGetRelid(index)));
+			state->alone |= !constraint_is(get_index_constraint(RelationGetRelid(index)), is_deferred);
 		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
@@ -255,7 +271,7 @@ is_of_statement(Form_pg_constraint constraint, const List *tables)
 		case CONSTRAINT_EXCLUSION:
 			return constraint->condeferrable && !constraint->condeferred;
 		case CONSTRAINT_FOREIGN:
-			return !constraint->condeferred && list_member_oid(tables, constraint->confrelid);
+			return (!constraint->condeferred || acts_at_once(constraint)) && list_member_oid(tables, constraint->confrelid);
 		default:
 			return false;
 	}

@@ -125,6 +125,7 @@ typedef struct DjkRouteState
 	bool		ordered;		/* somebody could see the order of rows: triggers, constraints */
 	bool		has_policies;	/* which may hide rows from an UPDATE or a DELETE */
 	bool		cascades;		/* a row that goes or changes its key takes others along */
+	bool		follows;		/* its rows go or change with those of a table that it refers to */
 	bool		meets;			/* it looks for rows of other tables, or others may see its own */
 	List	   *sequences;		/* (Oid) that defaults take numbers from */
 	bool		has_clock;		/* a default differs from call to call by what other tables may call too */

@@ -51,5 +51,60 @@ CREATE FUNCTION tick() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN nextva
 SELECT made_tables('tick()');
 SELECT * FROM in_order();
 
+-- what goes with the row that it refers to goes in its turn, however late the reference is checked
+CREATE FUNCTION with_parts(action text, parts_first bool, given text) RETURNS TABLE (way text, wholes text, parts text, dead bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    size int;
+BEGIN
+    FOREACH size IN ARRAY ARRAY[1, 1000] LOOP
+        EXECUTE format('CREATE TABLE whole_%1$s (id int PRIMARY KEY, v text, n int DEFAULT 0);
+            CREATE TABLE part_%1$s (id int PRIMARY KEY, whole_id int REFERENCES whole_%1$s %2$s DEFERRABLE INITIALLY DEFERRED, v text);
+            INSERT INTO whole_%1$s VALUES (1, ''old'', 1);
+            INSERT INTO part_%1$s VALUES (1, 1, ''old'')', size, action);
+        PERFORM djkafka_subscribe('both', format('part_%s', size)::regclass, filter => 'value ? ''whole_id''', route_order => CASE WHEN parts_first THEN -1 ELSE 1 END),
+            djkafka_subscribe('both', format('whole_%s', size)::regclass, filter => 'NOT value ? ''whole_id''');
+        UPDATE djkafka_consumer SET batch_messages = size;
+        PERFORM djkafka_run('default', messages => (SELECT jsonb_agg(jsonb_build_object('topic', 'both', 'value', value)) FROM jsonb_array_elements(given::jsonb)));
+        RETURN QUERY EXECUTE format('SELECT %L, (SELECT string_agg(w::text, '' '') FROM whole_%2$s w), (SELECT string_agg(p::text, '' '') FROM part_%2$s p), count(*) FROM djkafka_dead_letter', 'by ' || size, size);
+        DELETE FROM djkafka_dead_letter;
+        PERFORM djkafka_drop_consumer('default');
+    END LOOP;
+END $$;
+CREATE PROCEDURE no_parts() LANGUAGE plpgsql AS $$ BEGIN DROP TABLE part_1, part_1000, whole_1, whole_1000; END $$;
+\set again '[{"id": 1, "__deleted": true}, {"id": 1, "v": "new"}, {"id": 1, "whole_id": 1, "v": "new"}]'
+\set gone '[{"id": 1, "whole_id": 1, "v": "new"}, {"id": 1, "__deleted": true}, {"id": 1, "v": "new"}]'
+SELECT * FROM with_parts('ON DELETE CASCADE', true, :'again');
+CALL no_parts();
+SELECT * FROM with_parts('ON DELETE CASCADE', false, :'gone');
+CALL no_parts();
+SELECT * FROM with_parts('ON DELETE SET NULL', false, :'gone');
+CALL no_parts();
+SELECT * FROM with_parts('ON DELETE RESTRICT', false, :'gone');
+CALL no_parts();
+-- … and rows of one table
+CREATE FUNCTION with_tree(action text, given text) RETURNS TABLE (way text, all_rows text, dead bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    size int;
+BEGIN
+    FOREACH size IN ARRAY ARRAY[1, 1000] LOOP
+        EXECUTE format('CREATE TABLE tree_%1$s (id int PRIMARY KEY, up int REFERENCES tree_%1$s %2$s DEFERRABLE INITIALLY DEFERRED, v text, n int DEFAULT 0);
+            INSERT INTO tree_%1$s VALUES (1, NULL, ''old'', 1), (2, 1, ''old'', 1)', size, action);
+        PERFORM djkafka_subscribe('tree', format('tree_%s', size)::regclass);
+        UPDATE djkafka_consumer SET batch_messages = size;
+        PERFORM djkafka_run('default', messages => (SELECT jsonb_agg(jsonb_build_object('value', value)) FROM jsonb_array_elements(given::jsonb)));
+        RETURN QUERY EXECUTE format('SELECT %L, (SELECT string_agg(t::text, '' '' ORDER BY id) FROM tree_%s t), count(*) FROM djkafka_dead_letter', 'by ' || size, size);
+        DELETE FROM djkafka_dead_letter;
+        PERFORM djkafka_drop_consumer('default');
+    END LOOP;
+END $$;
+CREATE PROCEDURE no_tree() LANGUAGE plpgsql AS $$ BEGIN DROP TABLE tree_1, tree_1000; END $$;
+\set gone '[{"id": 2, "up": 1, "v": "new"}, {"id": 1, "__deleted": true}, {"id": 1, "v": "new"}]'
+SELECT * FROM with_tree('ON DELETE CASCADE', :'gone');
+CALL no_tree();
+SELECT * FROM with_tree('ON DELETE SET NULL', :'gone');
+CALL no_tree();
+SELECT * FROM with_tree('ON DELETE RESTRICT', :'gone');
+CALL no_tree();
+
 SET client_min_messages = warning;
 DROP SCHEMA together CASCADE;
