@@ -41,13 +41,21 @@ PG_FUNCTION_INFO_V1(djkafka_column_renamed);
 	" UNION SELECT child FROM tables JOIN (SELECT inhparent AS parent, inhrelid AS child FROM pg_inherits" \
 	" UNION ALL SELECT typrelid, c.oid FROM pg_class c JOIN pg_type t ON t.oid = c.reloftype) d ON parent = relation)"
 
-/* An object by column. */
+/*
+ * The new name may be there already.  As a column's it is that of one that was
+ * dropped, and goes to the one that has it now.  A field of a publication need not
+ * be a column: it stays what it is, and stands in place of the one that takes its
+ * name.
+ */
 #define RENAMED_KEY(object) \
-	"CASE WHEN " object " ? $1 AND NOT " object " ? $2" \
-	" THEN " object " - $1 || jsonb_build_object($2, " object "->$1) ELSE " object " END"
+	"CASE WHEN " object " ? $1 THEN " object " - $1 || jsonb_build_object($2, " object "->$1) ELSE " object " END"
+#define RENAMED_FIELD(object) \
+	"CASE WHEN " object " ? $2 THEN " object " ELSE " RENAMED_KEY(object) " END"
 
 #define RENAMED_NAME(column)	column " = CASE " column " WHEN $1 THEN $2 ELSE " column " END"
-#define RENAMED_NAMES(column)	column " = array_replace(" column ", $1, $2)"
+#define RENAMED_NAMES(column) \
+	column " = CASE WHEN $1 = ANY (" column ")" \
+	" THEN ARRAY(SELECT CASE n WHEN $1 THEN $2 ELSE n END FROM unnest(" column ") n WHERE n <> $2) ELSE " column " END"
 
 /* What an outbox has by default is mapped from then on. */
 #define RENAMED_ROLE \
@@ -63,7 +71,7 @@ rename_in_publications(Datum *names)
 		.sql = RENAMED_TABLES
 		" UPDATE @.djkafka_publication SET " RENAMED_NAMES("key_columns") ", " RENAMED_NAMES("include")
 		", " RENAMED_NAMES("exclude") ", " RENAMED_NAMES("omit_nulls") ", " RENAMED_NAMES("headers")
-		", columns = CASE shape WHEN 'outbox' THEN " RENAMED_ROLE " ELSE " RENAMED_KEY("columns") " END"
+		", columns = CASE shape WHEN 'outbox' THEN " RENAMED_ROLE " ELSE " RENAMED_FIELD("columns") " END"
 		" WHERE relation::oid IN (SELECT relation FROM tables)"
 		" AND ($1 = ANY (key_columns || include || exclude || omit_nulls || headers) OR columns ? $1 OR shape = 'outbox')",
 		.nargs = 2,

@@ -121,6 +121,17 @@ SELECT refused(format('UPDATE djkafka_publication SET %s = ''{secret}'' WHERE id
 ALTER EVENT TRIGGER djkafka_target_dropped ENABLE ALWAYS;
 DROP TABLE box;
 
+-- a column that takes the name of one that was dropped
+CREATE TABLE parcel (id int PRIMARY KEY, note text, label text);
+SELECT djkafka_publish('parcel', 'parcels', omit_nulls => '{note,label}') > 0;
+SELECT seen();
+ALTER TABLE parcel DROP note;
+ALTER TABLE parcel RENAME label TO note;
+SELECT omit_nulls FROM djkafka_publication WHERE topic = 'parcels';
+INSERT INTO parcel VALUES (1, NULL), (2, 'x');
+SELECT * FROM news();
+DROP TABLE parcel;
+
 -- columns that are called like a secret
 CREATE TABLE account (id int PRIMARY KEY, password text, "apiKey" text, refresh_token text, pin int, pin_code int, salt text, "SALT" text, pw_hash text,
     name text, basalt text, opinion text, passenger text, hashtag text, spinner text);

@@ -141,6 +141,22 @@ ALTER TABLE public.ground SET SCHEMA renamed_2;
 ALTER SCHEMA renamed_2 RENAME TO renamed;
 SELECT djkafka_drop_consumer('default');
 
+-- a column that takes the name of one that was dropped: it is named once, and mapped as it was
+CREATE TABLE offer (id int PRIMARY KEY, price text, price_new numeric, made date, made_new timestamptz);
+SELECT djkafka_subscribe('offers', 'offer', include => '{id,price,price_new}', time_unit => '{"made": "days", "made_new": "ms"}',
+    columns => '{"made": "NULL::date", "price": "value->>''price''", "price_new": "(value->>''cents'')::numeric / 100"}'),
+    djkafka_subscribe('bargains', 'offer', exclude => '{price,price_new,made}');
+BEGIN;
+ALTER TABLE offer DROP price, DROP made;
+ALTER TABLE offer RENAME price_new TO price;
+ALTER TABLE offer RENAME made_new TO made;
+COMMIT;
+SELECT topic, include, exclude, time_unit, columns FROM djkafka_route ORDER BY id;
+SELECT topic, evaluation, reason FROM djkafka_route_status ORDER BY id;
+SELECT give('[{"topic": "offers", "value": {"id": 1, "cents": 150, "price_new": 1}}, {"topic": "bargains", "value": {"id": 2, "price": 2}}]');
+SELECT id, price FROM offer ORDER BY id;
+SELECT djkafka_drop_consumer('default');
+
 -- lookups: the column that is filled, those of the table that is looked in, under whatever search_path
 CREATE SCHEMA renamed_3 CREATE TABLE customer (code text);
 CREATE TABLE customer (id int PRIMARY KEY, code text, number int);
