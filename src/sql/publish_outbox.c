@@ -174,7 +174,7 @@ djk_outbox_append_select(StringInfo sql, const DjkPublishTable *table)
 					 " %s OPERATOR(pg_catalog.||) %s::pg_catalog.text AS topic,"
 					 " %s::pg_catalog.text AS id, %s::pg_catalog.text AS type, %s AS time, %s::pg_catalog.int4 AS partition",
 					 column_sql(table, DJK_OUTBOX_KEY), column_sql(table, DJK_OUTBOX_PAYLOAD),
-					 payload->atttypid == BYTEAOID ? "" : "::pg_catalog.text",
+					 getBaseType(payload->atttypid) == BYTEAOID ? "::pg_catalog.bytea" : "::pg_catalog.text",
 					 quote_literal_cstr(row->topic), column_sql(table, DJK_OUTBOX_TOPIC),
 					 column_sql(table, DJK_OUTBOX_ID), column_sql(table, DJK_OUTBOX_TYPE), time_sql(table),
 					 has_partition ? column_sql(table, DJK_OUTBOX_PARTITION) : "NULL");

@@ -33,6 +33,12 @@ ALTER TABLE plain RENAME data TO bytes;
 INSERT INTO plain VALUES (1, 'x', 'k', 't', 'v', 'not a number');
 SELECT topic, key, value, partition FROM sent OFFSET 3;
 SELECT columns FROM djkafka_publication WHERE topic = '';
+-- bytes are bytes by any name of their type
+CREATE DOMAIN blob AS bytea;
+CREATE TABLE binary_events (id int PRIMARY KEY, aggregatetype text, aggregateid text, type text, payload blob);
+SELECT djkafka_publish_outbox('binary_events', 'b.') > 0;
+INSERT INTO binary_events VALUES (1, 'x', 'k', 't', '\x7600ff'), (2, 'x', 'k', 't', NULL);
+SELECT key, value FROM djkafka_outbox WHERE topic = 'b.x' ORDER BY id;
 -- units
 CREATE TABLE timed (id int, aggregatetype text, aggregateid text, type text, payload text, "timestamp" bigint);
 SELECT djkafka_publish_outbox('timed', 't.') > 0;
@@ -57,4 +63,5 @@ SELECT refused(s) FROM (VALUES
 
 SET client_min_messages = warning;
 SELECT djkafka_uninstall(cascade => true);
-DROP TABLE events, plain, timed, wrong;
+DROP TABLE events, plain, timed, wrong, binary_events;
+DROP DOMAIN blob;
