@@ -88,20 +88,20 @@ djk_outbox_lock_name(const char *server, LOCKMODE mode)
  * it.  A snapshot does not count its own transaction as running, and would tell
  * of its messages that they were sent: only its xmin is taken.  The id is read
  * first: the transactions that are not in sight yet when done_next is read draw
- * theirs later.
+ * theirs later.  In a clone all that follows was produced in the copy.
  */
 static bool
 insert_server(const char *server, uint64 *oldest)
 {
 	static DjkStatement insert = {
-		.sql = "INSERT INTO @.djkafka_outbox_server (server, home, done, done_next, done_id, done_floor)"
-		" SELECT $1, home, ($2 || ':' || $2 || ':')::pg_snapshot, $3, $4, 0"
+		.sql = "INSERT INTO @.djkafka_outbox_server (server, home, copied_id, done, done_next, done_id, done_floor)"
+		" SELECT $1, home, CASE WHEN database <> $5 THEN $4 END, ($2 || ':' || $2 || ':')::pg_snapshot, $3, $4, 0"
 		" FROM @.djkafka_home ON CONFLICT DO NOTHING",
-		.nargs = 4,
-		.argtypes = {TEXTOID, TEXTOID, XID8OID, INT8OID}
+		.nargs = 5,
+		.argtypes = {TEXTOID, TEXTOID, XID8OID, INT8OID, OIDOID}
 	};
-	Datum		values[4];
-	char		nulls[] = "    ";
+	Datum		values[5];
+	char		nulls[] = "     ";
 	Datum		xmin;
 
 	djk_home_renew_if_empty();
@@ -113,6 +113,7 @@ insert_server(const char *server, uint64 *oldest)
 	*oldest = DatumGetUInt64(xmin);
 	values[1] = CStringGetTextDatum(psprintf(UINT64_FORMAT, *oldest));
 	values[2] = UInt64GetDatum(U64FromFullTransactionId(ReadNextFullTransactionId()));
+	values[4] = ObjectIdGetDatum(MyDatabaseId);
 	return djk_catalog_execute(&insert, values, nulls) > 0;
 }
 

@@ -175,6 +175,16 @@ SELECT refused('DROP SERVER adopt_server');
 SELECT adopt();
 DROP SERVER adopt_server;
 SELECT server FROM djkafka_outbox_server;
+-- what a clone is the first to produce for a server is kept, also where the transaction itself has made the server's row
+SELECT cloned();
+BEGIN;
+CREATE SERVER adopt_server FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'localhost:1');
+SELECT djkafka_produce('t', 'produced in the clone', server => 'adopt_server') > 0;
+COMMIT;
+SELECT adopt();
+SELECT server, convert_from(value, 'UTF8'), state FROM djkafka_outbox WHERE server IS NOT NULL;
+TRUNCATE djkafka_outbox_0, djkafka_outbox_1, djkafka_outbox_2;
+DROP SERVER adopt_server;
 
 -- a clone with nothing in it has a home of its own as soon as it needs one
 SELECT djkafka_unpublish('published');
