@@ -18,7 +18,9 @@
  */
 #include "base/djk.h"
 
+#include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_type.h"
 #include "commands/event_trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
@@ -127,6 +129,34 @@ rename_in_deleted(Datum *names)
 
 	(void) djk_catalog_execute(&delete_deleted, names + 1, NULL);
 	(void) djk_catalog_execute(&update_deleted, names, NULL);
+}
+
+/* What a publication or a route that nobody has renamed in hides would be shown. */
+static void
+require_all_seen(void)
+{
+	static DjkStatement select_seen = {
+		.sql = RENAMED_TABLES
+		" SELECT ARRAY(SELECT id FROM @.djkafka_publication WHERE relation::oid IN (SELECT relation FROM tables)),"
+		" ARRAY(SELECT id FROM @.djkafka_route WHERE target::oid IN (SELECT relation FROM tables))"
+	};
+	static DjkStatement select_unseen = {
+		.sql = RENAMED_TABLES
+		" SELECT FROM @.djkafka_publication WHERE relation::oid IN (SELECT relation FROM tables) AND id <> ALL ($1)"
+		" UNION ALL SELECT FROM @.djkafka_route WHERE target::oid IN (SELECT relation FROM tables) AND id <> ALL ($2)"
+		" LIMIT 1",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID}
+	};
+	Datum		seen[2];
+	bool		isnull;
+
+	if (!IsolationUsesXactSnapshot())
+		return;
+	(void) djk_catalog_execute(&select_seen, NULL, NULL);
+	seen[0] = djk_row_datum(0, 1, &isnull);
+	seen[1] = djk_row_datum(0, 2, &isnull);
+	djk_catalog_require_all_seen(&select_unseen, seen, "published or subscribed the table");
 }
 
 /* ---------- labels of enums ---------- */
@@ -398,6 +428,7 @@ follow(const Node *statement)
 	rename_in_routes(names);
 	rename_in_deleted(names);
 	rename_column_in_lookups(renaming);
+	require_all_seen();
 }
 
 Datum

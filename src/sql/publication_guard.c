@@ -42,7 +42,7 @@ find_bereft(void)
 	int			n;
 
 	djk_catalog_enter(&identity);
-	n = (int) djk_catalog_execute(&select_publications, NULL, NULL);
+	n = (int) djk_catalog_query_latest(&select_publications, NULL, NULL);
 	for (int i = 0; i < n; i++)
 	{
 		MemoryContext old = MemoryContextSwitchTo(context);

@@ -562,6 +562,11 @@ djkafka_target_dropped(PG_FUNCTION_ARGS)
 		.sql = "DELETE FROM @.djkafka_publication p USING pg_event_trigger_dropped_objects() d"
 		" WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND p.relation::oid = d.objid",
 	};
+	static DjkStatement select_left = {
+		.sql = "SELECT FROM pg_event_trigger_dropped_objects() d WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0"
+		" AND (EXISTS (SELECT FROM @.djkafka_route r WHERE r.target::oid = d.objid)"
+		" OR EXISTS (SELECT FROM @.djkafka_publication p WHERE p.relation::oid = d.objid)) LIMIT 1",
+	};
 	Oid			extension;
 	Oid			schema;
 	DjkIdentity identity;
@@ -573,6 +578,7 @@ djkafka_target_dropped(PG_FUNCTION_ARGS)
 	djk_catalog_enter(&identity);
 	(void) djk_catalog_execute(&update_routes, NULL, NULL);
 	(void) djk_catalog_execute(&delete_publications, NULL, NULL);
+	djk_catalog_require_all_seen(&select_left, NULL, "published or subscribed a table that is dropped");
 	djk_catalog_leave(&identity);
 	djk_publication_require_columns();
 	PG_RETURN_NULL();

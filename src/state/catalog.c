@@ -371,6 +371,16 @@ djk_catalog_query_latest(DjkStatement *statement, Datum *values, const char *nul
 	return rows;
 }
 
+void
+djk_catalog_require_all_seen(DjkStatement *statement, Datum *values, const char *what)
+{
+	if (IsolationUsesXactSnapshot() && djk_catalog_query_latest(statement, values, NULL) > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access: another transaction has %s meanwhile", what),
+				 errhint("Try the transaction again.")));
+}
+
 /* ---------- rows ---------- */
 
 Datum

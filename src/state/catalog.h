@@ -83,6 +83,13 @@ extern uint64 djk_catalog_execute(DjkStatement *statement, Datum *values, const 
 /* The same for a query, which sees what has been committed by now, whatever the transaction's snapshot. */
 extern uint64 djk_catalog_query_latest(DjkStatement *statement, Datum *values, const char *nulls);
 
+/*
+ * For who has changed all rows that they see: under a snapshot that stays, a query
+ * for such rows must find none that was committed since.  ERROR
+ * t_r_serialization_failure, with 'what' has happened meanwhile.
+ */
+extern void djk_catalog_require_all_seen(DjkStatement *statement, Datum *values, const char *what);
+
 /* Whether a statement finds a row, or changes one; enters and leaves by itself. */
 extern bool djk_catalog_has(DjkStatement *statement, Datum *values, const char *nulls);
 

@@ -81,11 +81,7 @@ require_all_seen(int64 consumer_id)
 	};
 	Datum		values[1] = {Int64GetDatum(consumer_id)};
 
-	if (IsolationUsesXactSnapshot() && djk_catalog_query_latest(&select_unseen, values, NULL) > 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access: another transaction has dropped the consumer of this group meanwhile"),
-				 errhint("Try the transaction again.")));
+	djk_catalog_require_all_seen(&select_unseen, values, "dropped the consumer of this group");
 }
 
 int
