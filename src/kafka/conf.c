@@ -87,7 +87,6 @@ djk_conf_set_defaults(rd_kafka_conf_t *conf)
 	djk_conf_set(conf, "reconnect.backoff.ms", "100");
 	djk_conf_set(conf, "reconnect.backoff.max.ms", "3000");
 	djk_conf_set(conf, "socket.keepalive.enable", "true");
-	djk_conf_set(conf, "log.connection.close", "false");
 }
 
 void

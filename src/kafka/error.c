@@ -83,6 +83,12 @@ djk_kafka_error_classify(rd_kafka_resp_err_t code)
 	}
 }
 
+DjkConsumerErrorClass
+djk_kafka_error_classify_client(rd_kafka_resp_err_t code)
+{
+	return code == RD_KAFKA_RESP_ERR__BAD_MSG ? DJK_KAFKA_RETRIABLE : djk_kafka_error_classify(code);
+}
+
 int
 djk_kafka_error_sqlstate(DjkConsumerErrorClass error_class)
 {
@@ -168,6 +174,17 @@ djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text
 	error->detail = psprintf("librdkafka's error is %s.", rd_kafka_err2name(code));
 	error->hint = hint ? pstrdup(hint) : NULL;
 	error->name = pstrdup(rd_kafka_err2name(code));
+}
+
+const char *
+djk_kafka_closed_connection(const char *facility, const char *text)
+{
+	const char *end_of_thread = strstr(text, "]: ");	/* "[thrd:…]: address: …" */
+
+	if (strcmp(facility, "FAIL") != 0 || strstr(text, "isconnected") == NULL ||
+		strstr(text, "security.protocol") == NULL)
+		return NULL;
+	return end_of_thread != NULL ? end_of_thread + strlen("]: ") : text;
 }
 
 void

@@ -16,6 +16,9 @@
 /* What a caller should do about 'code'; a fatal error is known by the event, not by its code. */
 extern DjkConsumerErrorClass djk_kafka_error_classify(rd_kafka_resp_err_t code);
 
+/* The same of an error that is of no partition: what answers, but not as a broker does, is no broker. */
+extern DjkConsumerErrorClass djk_kafka_error_classify_client(rd_kafka_resp_err_t code);
+
 /* SQLSTATE for an error of that class. */
 extern int	djk_kafka_error_sqlstate(DjkConsumerErrorClass error_class);
 
@@ -31,6 +34,13 @@ extern char *djk_kafka_text(const char *text);
  * said, or NULL for the code's own description.
  */
 extern void djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text);
+
+/*
+ * What a line of the library's log says of a connection that a broker has closed
+ * as if it spoke another security.protocol, which no error tells; NULL of any
+ * other line.  Points into 'text'.
+ */
+extern const char *djk_kafka_closed_connection(const char *facility, const char *text);
 
 /* Raises an error of the library as 'could not <action>'. */
 pg_noreturn extern void djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *action);

@@ -253,7 +253,7 @@ take_error(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *even
 		return true;
 	}
 
-	event->error_class = djk_kafka_error_classify(code);
+	event->error_class = event->topic == NULL ? djk_kafka_error_classify_client(code) : djk_kafka_error_classify(code);
 	event->unreachable = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
 	if (rd_kafka_event_error_is_fatal(rkev) || event->error_class == DJK_KAFKA_FATAL)
 	{
@@ -308,6 +308,7 @@ take_log(rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 {
 	const char *facility;
 	const char *text;
+	const char *closed;
 	int			level;
 
 	if (rd_kafka_event_log(rkev, &facility, &text, &level) != 0)
@@ -320,6 +321,16 @@ take_log(rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 		topic = topic ? topic + strlen("]: ") : text;
 		event->kind = DJK_CONSUMER_DOUBT;
 		event->topic = pnstrdup(topic, strcspn(topic, " "));
+		return true;
+	}
+	closed = djk_kafka_closed_connection(facility, text);
+	if (closed != NULL)
+	{
+		event->kind = DJK_CONSUMER_ERROR;
+		event->partition = -1;
+		event->offset = DJK_OFFSET_UNKNOWN;
+		event->error_class = DJK_KAFKA_RETRIABLE;
+		djk_kafka_error_fill(&event->error, RD_KAFKA_RESP_ERR__TRANSPORT, closed);
 		return true;
 	}
 	event->kind = DJK_CONSUMER_LOG;

@@ -60,6 +60,7 @@ typedef struct DjkProducerEvent
 	DjkProducerEventKind kind;
 	DjkError	error;			/* strings valid until the next poll */
 	bool		unreachable;	/* ERROR: no broker answers */
+	bool		is_cause;		/* ERROR: why a broker does not answer */
 	bool		denied;			/* ERROR: a broker, or we, end the connection over who the other is */
 	int			log_level;
 	const char *log_text;

@@ -134,6 +134,7 @@ take_error(DjkProducer *producer, rd_kafka_event_t *rkev, DjkProducerEvent *even
 	event->unreachable = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
 	event->denied = code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL ||
 		code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED;
+	event->is_cause = !event->unreachable && djk_kafka_error_classify_client(code) == DJK_KAFKA_RETRIABLE;
 	if (rd_kafka_event_error_is_fatal(rkev) && djk_producer_spent(producer, &event->error))
 		return;
 	saved = MemoryContextSwitchTo(producer->event_context);
@@ -141,12 +142,24 @@ take_error(DjkProducer *producer, rd_kafka_event_t *rkev, DjkProducerEvent *even
 	MemoryContextSwitchTo(saved);
 }
 
+static void
+take_closed_connection(DjkProducer *producer, const char *text, DjkProducerEvent *event)
+{
+	MemoryContext saved = MemoryContextSwitchTo(producer->event_context);
+
+	event->kind = DJK_PRODUCER_ERROR;
+	event->is_cause = true;
+	djk_kafka_error_fill(&event->error, RD_KAFKA_RESP_ERR__TRANSPORT, text);
+	MemoryContextSwitchTo(saved);
+}
+
 /* False if there is nothing to tell. */
 static bool
-take_log(rd_kafka_event_t *rkev, DjkProducerEvent *event)
+take_log(DjkProducer *producer, rd_kafka_event_t *rkev, DjkProducerEvent *event)
 {
 	const char *facility;
 	const char *text;
+	const char *closed;
 	int			level;
 
 	if (rd_kafka_event_log(rkev, &facility, &text, &level) != 0)
@@ -154,6 +167,12 @@ take_log(rd_kafka_event_t *rkev, DjkProducerEvent *event)
 	/* The library calls the property experimental each time; it is ours. */
 	if (strcmp(facility, "CONFWARN") == 0 && strstr(text, "enable.gapless.guarantee") != NULL)
 		return false;
+	closed = djk_kafka_closed_connection(facility, text);
+	if (closed != NULL)
+	{
+		take_closed_connection(producer, closed, event);
+		return true;
+	}
 	event->kind = DJK_PRODUCER_LOG;
 	event->log_level = level;
 	event->log_text = text;
@@ -214,7 +233,7 @@ djk_producer_poll(DjkProducer *producer, DjkProducerEvent *event)
 				return true;
 			case RD_KAFKA_EVENT_LOG:
 				producer->event = rkev;
-				if (take_log(rkev, event))
+				if (take_log(producer, rkev, event))
 					return true;
 				forget_event(producer);
 				break;

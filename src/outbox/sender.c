@@ -112,7 +112,7 @@ take_error(DjkSender *sender, const DjkProducerEvent *event)
 		strlcpy(link->loss, event->error.message, sizeof(link->loss));
 		link->lost = true;
 	}
-	if (!event->denied && !event->unreachable && event->error.sqlstate == DJK_ERRCODE_UNREACHABLE)
+	if (event->is_cause)
 		strlcpy(link->cause, event->error.message, sizeof(link->cause));
 	if (event->denied || (event->unreachable && sender->work.state >= DJK_BATCH_IN_FLIGHT))
 		tell_error(sender, event->error.message);

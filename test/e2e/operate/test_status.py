@@ -1,7 +1,10 @@
 """What is shown of workers: state, reason, lag, and when they are tried again."""
 
+import contextlib
 import re
-from collections.abc import Callable
+import socket
+import threading
+from collections.abc import Callable, Iterator
 
 import psycopg
 import pytest
@@ -201,6 +204,49 @@ def test_cause_is_told(
         db.query("SELECT djkafka_topics(%s, timeout => '3 s')", server)
     error = raised.value.diag
     assert re.search(cause, f"{error.message_primary} {error.message_detail}") and error.message_hint
+
+
+def serve(listener: socket.socket, answer: bytes) -> None:
+    """Hears a question, answers each alike and hangs up; until the listener is closed."""
+    with contextlib.suppress(OSError):
+        while True:
+            with listener.accept()[0] as connection:
+                connection.recv(1000)
+                connection.sendall(answer)
+
+
+@pytest.fixture
+def stranger(request: pytest.FixtureRequest, secure_address: str) -> Iterator[str]:
+    """The address of what does not speak as its clients do: another listener of Kafka's, or no Kafka at all."""
+    if request.param is None:
+        yield secure_address
+        return
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=serve, args=(listener, request.param), daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize(
+    ("stranger", "cause"),
+    [(None, "security.protocol"), (b"", "security.protocol"), (b"HTTP/1.1 400 Bad Request\r\n\r\n", "Invalid response")],
+    indirect=["stranger"],
+    ids=["sasl", "tls", "http"],
+)
+def test_other_protocol_is_told(db: Database, topic: str, stranger: str, cause: str) -> None:
+    """Who speaks plain text to a listener of TLS or SASL is hung up on without a word: what that may mean is told."""
+    server = make_server(db, stranger, "at_least_once")
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('c', server => %s)", server)
+    db.query("SELECT djkafka_create_route('c', %s, 'item')", topic)
+    db.query("SELECT djkafka_produce(%s, 'value', server => %s)", topic, server)
+    for view in ("djkafka_status", "djkafka_outbox_status"):
+        said = f"SELECT state, reason FROM {view}"
+        bad = f"SELECT state = 'unreachable' AND reason ~ %s AND reason ~ %s FROM {view}"
+        wait_until(lambda: db.value(bad, stranger, cause), message=lambda: f"{view} tells the cause: {db.query(said)}")
+    with pytest.raises(psycopg.OperationalError) as raised:
+        db.query("SELECT djkafka_topics(%s, timeout => '3 s')", server)
+    assert cause in raised.value.diag.message_detail
 
 
 def test_read_only_by_default(db: Database, kafka: Client, topic: str) -> None:
