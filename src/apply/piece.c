@@ -51,22 +51,6 @@ write_route(DjkApply *apply, int route, const int *indexes, int n)
 	apply->current_route = -1;
 }
 
-/* Whether two tables count by the same: their numbers, or times, follow the order of messages. */
-static bool
-count_together(const DjkRouteState *a, const DjkRouteState *b)
-{
-	ListCell   *lc;
-
-	if (a->has_clock && b->has_clock)
-		return true;
-	foreach(lc, a->sequences)
-	{
-		if (list_member_oid(b->sequences, lfirst_oid(lc)))
-			return true;
-	}
-	return false;
-}
-
 /*
  * Whether messages of one topic have taken several routes, of whose targets one
  * refers to others, or has triggers that may, or which count by the same.
@@ -89,7 +73,8 @@ tables_meet(const DjkApply *apply, const Bitmapset *routes)
 		meet |= apply->states[route]->meets || apply->states[route]->follows;
 		other = -1;
 		while (!meet && (other = bms_next_member(routes, other)) >= 0 && other < route)
-			meet = apply->states[other] != NULL && count_together(apply->states[route], apply->states[other]);
+			meet = apply->states[other] != NULL &&
+				djk_counters_meet(&apply->states[route]->counters, &apply->states[other]->counters);
 	}
 	return ntables > 1 && meet;
 }

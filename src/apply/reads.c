@@ -141,9 +141,10 @@ void
 djk_reads_collect(Query *query, DjkReads *reads)
 {
 	list_free(reads->tables);
-	reads->tables = NIL;
-	reads->anything = false;
+	list_free(reads->counters.sequences);
+	memset(reads, 0, sizeof(*reads));
 	(void) collect((Node *) query, reads);
+	djk_counters_collect((Node *) query, &reads->counters);
 }
 
 /* ---------- expressions of the target ---------- */
@@ -195,4 +196,57 @@ djk_reads_sight(Node *expression)
 
 	(void) see(expression, &sight);
 	return sight;
+}
+
+/* ---------- numbers and clocks ---------- */
+
+/* What differs from call to call and has an order. */
+static bool
+counts(Oid function, void *context)
+{
+	return func_volatile(function) == PROVOLATILE_VOLATILE && function != F_GEN_RANDOM_UUID;
+}
+
+static bool
+find_counter(Node *node, void *context)
+{
+	DjkCounters *counters = context;
+	Node	   *sequence = NULL;
+
+	if (node == NULL)
+		return false;
+	if (IsA(node, Query))
+		return query_tree_walker((Query *) node, find_counter, context, 0);
+	if (IsA(node, NextValueExpr))
+		counters->sequences = lappend_oid(counters->sequences, ((NextValueExpr *) node)->seqid);
+	if (IsA(node, FuncExpr) && ((FuncExpr *) node)->funcid == F_NEXTVAL)
+		sequence = linitial(((FuncExpr *) node)->args);
+	if (sequence != NULL && IsA(sequence, Const))
+	{
+		counters->sequences = lappend_oid(counters->sequences, DatumGetObjectId(((Const *) sequence)->constvalue));
+		return false;
+	}
+	counters->clock |= check_functions_in_node(node, counts, NULL);
+	return expression_tree_walker(node, find_counter, context);
+}
+
+void
+djk_counters_collect(Node *expression, DjkCounters *counters)
+{
+	(void) find_counter(expression, counters);
+}
+
+bool
+djk_counters_meet(const DjkCounters *a, const DjkCounters *b)
+{
+	ListCell   *lc;
+
+	if (a->clock && b->clock)
+		return true;
+	foreach(lc, a->sequences)
+	{
+		if (list_member_oid(b->sequences, lfirst_oid(lc)))
+			return true;
+	}
+	return false;
 }

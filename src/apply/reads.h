@@ -12,10 +12,18 @@
 
 #include "nodes/parsenodes.h"
 
+/* By what an expression counts, so that its values follow the order in which it is evaluated. */
+typedef struct DjkCounters
+{
+	List	   *sequences;		/* OIDs of those that it takes numbers from, in the caller's context */
+	bool		clock;			/* a clock, or what else differs from call to call */
+} DjkCounters;
+
 typedef struct DjkReads
 {
 	List	   *tables;			/* OIDs of plain tables, in the caller's context */
 	bool		anything;		/* it calls what may read whatever it likes */
+	DjkCounters counters;
 } DjkReads;
 
 /* What an analyzed and rewritten query may read, in place of what was there. */
@@ -30,5 +38,11 @@ typedef enum DjkSight
 } DjkSight;
 
 extern DjkSight djk_reads_sight(Node *expression);
+
+/* Adds by what an expression or a query counts, if another may count by the same. */
+extern void djk_counters_collect(Node *expression, DjkCounters *counters);
+
+/* Whether two count by the same. */
+extern bool djk_counters_meet(const DjkCounters *a, const DjkCounters *b);
 
 #endif							/* DJK_READS_H */

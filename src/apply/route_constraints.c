@@ -60,38 +60,6 @@ look(DjkRouteState *state, Node *expression)
 	state->alone |= sight == DJK_SIGHT_STATEMENT;
 }
 
-/* What differs from call to call and has an order. */
-static bool
-counts(Oid function, void *context)
-{
-	return func_volatile(function) == PROVOLATILE_VOLATILE && function != F_GEN_RANDOM_UUID;
-}
-
-/*
- * By what a default counts, if another table may count by the same: a sequence,
- * or a clock, or what else differs from call to call.
- */
-static bool
-find_counter(Node *node, void *context)
-{
-	DjkRouteState *state = context;
-	Node	   *sequence = NULL;
-
-	if (node == NULL)
-		return false;
-	if (IsA(node, NextValueExpr))
-		state->sequences = lappend_oid(state->sequences, ((NextValueExpr *) node)->seqid);
-	if (IsA(node, FuncExpr) && ((FuncExpr *) node)->funcid == F_NEXTVAL)
-		sequence = linitial(((FuncExpr *) node)->args);
-	if (sequence != NULL && IsA(sequence, Const))
-	{
-		state->sequences = lappend_oid(state->sequences, DatumGetObjectId(((Const *) sequence)->constvalue));
-		return false;
-	}
-	state->has_clock |= check_functions_in_node(node, counts, NULL);
-	return expression_tree_walker(node, find_counter, context);
-}
-
 /* Whether each message that is not just inserted brings the column. */
 static bool
 is_of_key(const DjkRouteState *state, Relation rel, Form_pg_attribute att)
@@ -120,7 +88,7 @@ fill_default(DjkRouteState *state, Relation rel, Form_pg_attribute att)
 
 	if (!is_of_key(state, rel, att))
 		look(state, expression);
-	(void) find_counter(expression, state);
+	djk_counters_collect(expression, &state->counters);
 	if (column == NULL)
 	{
 		state->counting_excluded |= counting;

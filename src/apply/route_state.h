@@ -127,8 +127,7 @@ typedef struct DjkRouteState
 	bool		cascades;		/* a row that goes or changes its key takes others along */
 	bool		follows;		/* its rows go or change with those of a table that it refers to */
 	bool		meets;			/* it looks for rows of other tables, or others may see its own */
-	List	   *sequences;		/* (Oid) that defaults take numbers from */
-	bool		has_clock;		/* a default differs from call to call by what other tables may call too */
+	DjkCounters counters;		/* of the defaults */
 	bool		alone;			/* rows may depend on each other: a statement each */
 	bool		constrained;	/* so is some column, written by the route or not */
 	bool		counting_excluded;	/* a column with such a default is not in columns */

@@ -8,7 +8,8 @@
  * together.  Else a stretch of the batch ends before a message whose
  * expressions may read what one of its own messages may write: a batch of
  * parents and then children is two stretches, one of versions that are compared
- * with the table's has one for each message.
+ * with the table's has one for each message.  So has one whose routes number
+ * their messages, or tell the time, by the same: each route evaluates its own.
  *
  *-------------------------------------------------------------------------
  */
@@ -75,12 +76,54 @@ routes_of_messages(DjkApply *apply, int from, int to)
 	return routes;
 }
 
+/* Whether an expression of a route counts by what another route's expressions, or defaults, count by. */
+static bool
+counts_with(DjkApply *apply, int route, int other)
+{
+	const DjkCounters *counters = &djk_statement_reads(apply->states[route])->counters;
+	DjkRouteState *state;
+
+	apply->current_route = other;
+	state = apply->states[other] != NULL ? apply->states[other] : djk_work_state(apply, other);
+	apply->current_route = -1;
+	return djk_counters_meet(counters, &state->counters) ||
+		djk_counters_meet(counters, &djk_statement_reads(state)->counters);
+}
+
+/* Whether messages of a topic must be evaluated in turns: 'counting' are the routes whose expressions count. */
+static bool
+count_in_turns(DjkApply *apply, const Bitmapset *counting, const Bitmapset *routes)
+{
+	int			route = -1;
+	int			other;
+
+	while ((route = bms_next_member(routes, route)) >= 0)
+	{
+		if (!bms_is_member(route, counting))
+			continue;
+		other = -1;
+		while ((other = bms_next_member(routes, other)) >= 0)
+		{
+			if (other != route && counts_with(apply, route, other))
+				return true;
+		}
+	}
+	return false;
+}
+
+static bool
+has_counters(const DjkCounters *counters)
+{
+	return counters->clock || counters->sequences != NIL;
+}
+
 DjkStretches *
 djk_stretches_find(DjkApply *apply, int from, int to)
 {
 	const DjkBatch *batch = apply->batch;
 	DjkStretches *stretches = palloc(sizeof(DjkStretches));
 	Bitmapset  *routes = routes_of_messages(apply, from, to);
+	Bitmapset  *counting = NULL;
 	int			route = -1;
 
 	stretches->waits_for = palloc0(Max(batch->npartitions, 1) * sizeof(Bitmapset *));
@@ -94,11 +137,20 @@ djk_stretches_find(DjkApply *apply, int from, int to)
 		apply->current_route = route;
 		writers = find_writers(apply, route, routes);
 		apply->current_route = -1;
+		if (has_counters(&apply->states[route]->reads.counters))
+			counting = bms_add_member(counting, route);
 		for (int p = 0; writers != NULL && p < batch->npartitions; p++)
 		{
 			if (bms_is_member(route, djk_work_routes(apply, batch->partitions[p].topic)))
 				stretches->waits_for[p] = bms_add_members(stretches->waits_for[p], writers);
 		}
+	}
+	for (int p = 0; counting != NULL && p < batch->npartitions; p++)
+	{
+		const Bitmapset *of_topic = djk_work_routes(apply, batch->partitions[p].topic);
+
+		if (count_in_turns(apply, counting, of_topic))
+			stretches->waits_for[p] = bms_add_members(stretches->waits_for[p], of_topic);
 	}
 	return stretches;
 }

@@ -51,6 +51,20 @@ CREATE FUNCTION tick() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN RETURN nextva
 SELECT made_tables('tick()');
 SELECT * FROM in_order();
 
+-- numbers and times that expressions give
+CREATE FUNCTION mapped_tables(of_a text, of_b text, default_of_b text = '0') RETURNS text LANGUAGE plpgsql AS $$ BEGIN
+    CREATE TABLE a (id int PRIMARY KEY, n bigint, v text);
+    EXECUTE format('CREATE TABLE b (id int PRIMARY KEY, v text, n bigint DEFAULT %s)', default_of_b);
+    RETURN djkafka_subscribe('both', 'a', filter => $f$value->>'v' = 'a'$f$, columns => jsonb_build_object('n', of_a))
+        || djkafka_subscribe('both', 'b', columns => CASE WHEN of_b IS NOT NULL THEN jsonb_build_object('n', of_b) END);
+END $$;
+SELECT mapped_tables('nextval(''together.shared'')', 'nextval(''together.shared'')');
+SELECT * FROM in_order();
+SELECT mapped_tables('nextval(''together.shared'')', NULL, 'nextval(''together.shared'')');
+SELECT * FROM in_order();
+SELECT mapped_tables('(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint', '(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint');
+SELECT * FROM in_order();
+
 -- what goes with the row that it refers to goes in its turn, however late the reference is checked
 CREATE FUNCTION with_parts(action text, parts_first bool, given text) RETURNS TABLE (way text, wholes text, parts text, dead bigint) LANGUAGE plpgsql AS $$
 DECLARE
