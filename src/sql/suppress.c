@@ -6,7 +6,8 @@
  *
  * A token of djkafka_suppress() is in force until it is given back, or the
  * savepoint that it was taken in ends, in whichever way; so a block of a program
- * silences itself and nothing behind it.  The setting lives as settings do.
+ * silences itself and nothing behind it.  One that was given back in a savepoint
+ * that is rolled back is in force again.  The setting lives as settings do.
  *
  * A message is its producer's, and what a published table has to tell its
  * owner's.  Nobody else silences them: who did so is kept with the token and
@@ -39,6 +40,7 @@ typedef struct Token
 	struct Token *next;
 	int64		id;
 	SubTransactionId subid;		/* that it ends with */
+	SubTransactionId back_subid;	/* that it was given back in; invalid: it was not */
 	Oid			role;
 	char	  **topics;			/* NULL: all */
 	int			ntopics;
@@ -67,10 +69,14 @@ end_subtransaction(SubXactEvent event, SubTransactionId subid, SubTransactionId 
 		return;
 	while (*link != NULL)
 	{
-		if ((*link)->subid == subid)
-			*link = (*link)->next;
+		Token	   *token = *link;
+
+		if (token->back_subid == subid)
+			token->back_subid = event == SUBXACT_EVENT_ABORT_SUB ? InvalidSubTransactionId : parent;
+		if (token->subid == subid || token->subid == token->back_subid)
+			*link = token->next;
 		else
-			link = &(*link)->next;
+			link = &token->next;
 	}
 }
 
@@ -143,9 +149,13 @@ djkafka_unsuppress(PG_FUNCTION_ARGS)
 
 	for (Token **link = &tokens; *link != NULL; link = &(*link)->next)
 	{
-		if ((*link)->id != id)
+		Token	   *token = *link;
+
+		if (token->id != id || token->back_subid != InvalidSubTransactionId)
 			continue;
-		*link = (*link)->next;
+		token->back_subid = GetCurrentSubTransactionId();
+		if (token->back_subid == token->subid)
+			*link = token->next;
 		PG_RETURN_BOOL(true);
 	}
 	PG_RETURN_BOOL(false);
@@ -156,6 +166,8 @@ find_token(const char *topic)
 {
 	for (const Token *token = tokens; token != NULL; token = token->next)
 	{
+		if (token->back_subid != InvalidSubTransactionId)
+			continue;
 		if (token->topics == NULL)
 			return token;
 		for (int i = 0; i < token->ntopics; i++)

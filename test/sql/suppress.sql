@@ -55,6 +55,33 @@ COMMIT;
 INSERT INTO orders VALUES (9);
 SELECT * FROM news();
 SELECT seen();
+-- one that is given back in a savepoint is in force again when that is rolled back
+BEGIN;
+SELECT djkafka_suppress() AS t \gset
+SAVEPOINT a;
+SELECT djkafka_unsuppress(:t), djkafka_unsuppress(:t);
+INSERT INTO orders VALUES (130);
+ROLLBACK TO a;
+INSERT INTO orders VALUES (131);
+SAVEPOINT b;
+SELECT djkafka_unsuppress(:t);
+RELEASE b;
+INSERT INTO orders VALUES (132);
+ROLLBACK TO a;
+INSERT INTO orders VALUES (133);
+RELEASE a;
+SAVEPOINT c;
+SELECT djkafka_unsuppress(:t);
+RELEASE c;
+INSERT INTO orders VALUES (134);
+SAVEPOINT d;
+ROLLBACK TO d;
+INSERT INTO orders VALUES (135);
+SELECT djkafka_unsuppress(:t);
+COMMIT;
+SELECT id FROM orders WHERE id >= 130 ORDER BY id;
+SELECT * FROM news();
+SELECT seen();
 SELECT refused($$SELECT djkafka_suppress('{a b}')$$), refused($$SELECT djkafka_suppress('{a,NULL}')$$);
 -- said where it comes to nothing; a block of statements is one transaction
 SELECT djkafka_suppress() > 0;
