@@ -303,7 +303,8 @@ take_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 		case DJK_KAFKA_FATAL:
 			ereport(ERROR,
 					(errcode(DJK_ERRCODE_KAFKA),
-					 errmsg("the Kafka client failed: %s", event->error.message)));
+					 errmsg("the Kafka client failed: %s", event->error.message),
+					 event->error.hint != NULL ? errhint("%s", event->error.hint) : 0));
 			break;
 		case DJK_KAFKA_UNKNOWN_TOPIC:
 			djk_member_set_state(worker, DJK_STATE_WAITING_FOR_TOPIC, event->error.message,

@@ -104,9 +104,12 @@ djk_kafka_error_sqlstate(DjkConsumerErrorClass error_class)
 }
 
 static const char *
-hint_for(DjkConsumerErrorClass error_class)
+hint_for(rd_kafka_resp_err_t code)
 {
-	switch (error_class)
+	/* Names are those of a home: nobody else has them. */
+	if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID)
+		return "Another server reads as this consumer: mostly a copy of this database, an old primary or a backup that was opened. Stop one of the two, or see \"Copies of a database\" in the documentation.";
+	switch (djk_kafka_error_classify(code))
 	{
 		case DJK_KAFKA_RETRIABLE:
 			return "Check that the brokers run, that bootstrap_servers names them, and that the addresses they advertise can be reached from the database server.";
@@ -162,7 +165,7 @@ void
 djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, const char *text)
 {
 	DjkConsumerErrorClass error_class = djk_kafka_error_classify(code);
-	const char *hint = hint_for(error_class);
+	const char *hint = hint_for(code);
 
 	error->sqlstate = djk_kafka_error_sqlstate(error_class);
 	if (text != NULL && text[0] != '\0')
@@ -191,7 +194,7 @@ void
 djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *action)
 {
 	DjkConsumerErrorClass error_class = djk_kafka_error_classify(code);
-	const char *hint = hint_for(error_class);
+	const char *hint = hint_for(code);
 
 	ereport(ERROR,
 			(errcode(djk_kafka_error_sqlstate(error_class)),

@@ -24,6 +24,27 @@ def test_member_without_client_id(db: Database, kafka: Client, topic: str) -> No
     wait_caught_up(db, kafka, topic, "c")
 
 
+def test_fenced(db: Database, kafka: Client, topic: str) -> None:
+    """Who has the worker's own name is this database again, opened elsewhere: the hint says so."""
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY, name text)")
+    db.query("SELECT djkafka_create_consumer('c', group_id => %s)", topic)
+    db.query("SELECT djkafka_create_route('c', %s, 'item')", topic)
+    wait_state(db, "running", "c")
+    (worker,) = kafka.admin.describe_consumer_groups([topic])[topic].result(20).members
+    copy = kafka.consumer(topic, group_instance_id=worker.group_instance_id)
+    copy.subscribe([topic])
+    said = "SELECT state, reason, hint FROM djkafka_status"
+    wait_until(
+        lambda: copy.poll(0.05) is None and "copy of this database" in (db.value("SELECT hint FROM djkafka_status") or ""),
+        30,
+        lambda: f"the state tells of a copy: {db.query(said)}",
+    )
+    copy.close()
+    kafka.produce(topic, [Record(to_json(id=1, name="x"))])
+    wait_count(db, "item", 1)
+    wait_state(db, "running", "c")
+
+
 def test_fewer_workers(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
     """A worker that is not wanted any more gives its partitions back at once, not when its session times out."""
     topic = kafka.create_topic(unique("topic"), partitions=2)
