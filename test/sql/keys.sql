@@ -48,7 +48,7 @@ CREATE TABLE price (tenant text DEFAULT 'main', id int, day date DEFAULT CURRENT
 SELECT djkafka_subscribe('prices', 'price');
 SELECT give('[{"value": {"id": 1, "n": 1}}, {"value": {"id": 1, "n": 2}}, {"value": {"tenant": "main", "id": 1, "n": 3}}, {"value": {"tenant": "other", "id": 1, "n": 4}}, {"value": {"id": 2, "n": 5, "day": "2026-01-01"}},
               {"key": {"tenant": "by key", "id": 3}, "value": {"n": 6}}, {"value": {"tenant": null, "id": 4, "n": 7}}, {"value": {"n": 8}}]');
-SELECT tenant, id, CASE WHEN day = CURRENT_DATE THEN 'today' ELSE day::text END AS day, n FROM price ORDER BY tenant, id;
+SELECT tenant, id, CASE WHEN day = (now() AT TIME ZONE 'UTC')::date THEN 'today' ELSE day::text END AS day, n FROM price ORDER BY tenant, id;
 SELECT dead_letters();
 SELECT give('[{"key": {"id": 1}, "value": null}, {"key": {"id": 2}, "value": null}, {"value": {"tenant": "other", "id": 1, "__deleted": true}}]');
 SELECT tenant, id, n FROM price ORDER BY tenant, id;
