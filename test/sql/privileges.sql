@@ -60,6 +60,17 @@ SELECT refused($$DELETE FROM djkafka_route$$);
 SELECT refused($$UPDATE djkafka_consumer SET enabled = false$$);
 RESET ROLE;
 
+-- a migration that begins paused, resumes, and is reversed
+GRANT EXECUTE ON FUNCTION djkafka_resume, djkafka_unsubscribe TO privileges_app;
+GRANT UPDATE (enabled) ON djkafka_consumer TO privileges_app;
+GRANT DELETE ON djkafka_route TO privileges_app;
+SET ROLE privileges_app;
+SELECT djkafka_subscribe('more.yet', 'item', consumer => 'app', enabled => false);
+SELECT djkafka_resume('app'), djkafka_unsubscribe('more.yet', 'item', consumer => 'app');
+SELECT owner, enabled FROM djkafka_consumer;
+SELECT refused($$UPDATE djkafka_consumer SET workers = 2$$);
+RESET ROLE;
+
 -- to manage, to look and to test
 GRANT UPDATE, DELETE ON djkafka_consumer, djkafka_route TO privileges_app, privileges_other;
 GRANT EXECUTE ON FUNCTION djkafka_pause, djkafka_resume, djkafka_restart, djkafka_seek,
