@@ -67,6 +67,14 @@
 #define DJK_HAVE_TRANSACTION_TIMEOUT
 #endif
 
+/* The minor versions of August 2023 mark a database of which DROP DATABASE has left the half. */
+#include "catalog/pg_database.h"
+#ifdef DATCONNLIMIT_INVALID_DB
+#define djk_database_is_invalid(form)	((form)->datconnlimit == DATCONNLIMIT_INVALID_DB)
+#else
+#define djk_database_is_invalid(form)	((void) (form), false)
+#endif
+
 /* 16 renamed the privilege functions' families. */
 #if PG_VERSION_NUM >= 160000
 #include "utils/acl.h"

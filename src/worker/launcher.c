@@ -9,7 +9,8 @@
  * it is tried again when something in the database wakes us, and else once a
  * minute.  What wakes us while one runs may have come too late for it, when it
  * had looked already and was about to leave: it is tried again then, too.  One
- * that ends in any other way wakes us itself.
+ * that ends in any other way wakes us itself; so none is started that could not
+ * connect, or it would be started again each second.
  *
  *-------------------------------------------------------------------------
  */
@@ -20,6 +21,7 @@
 #include "access/table.h"
 #include "access/xact.h"
 #include "base/clock.h"
+#include "base/compat.h"
 #include "base/settings.h"
 #include "base/transaction.h"
 #include "catalog/pg_database.h"
@@ -53,8 +55,17 @@ typedef struct Known
 	uint32		generation;
 } Known;
 
+/* Whether a supervisor could connect. */
+static bool
+takes_connections(HeapTuple tuple)
+{
+	Form_pg_database form = (Form_pg_database) GETSTRUCT(tuple);
+
+	return form->datallowconn && !djk_database_is_invalid(form);
+}
+
 /*
- * A database's OID.  A process without a database may have no relation cache
+ * The OID of a database that takes connections.  A process without a database may have no relation cache
  * but the few shared catalogs that are built in, so their indexes are used only
  * if they are known.
  */
@@ -70,7 +81,7 @@ find_database(const char *name)
 	ScanKeyInit(&key, Anum_pg_database_datname, BTEqualStrategyNumber, F_NAMEEQ, CStringGetDatum(name));
 	scan = systable_beginscan(rel, DatabaseNameIndexId, criticalSharedRelcachesBuilt, NULL, 1, &key);
 	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple))
+	if (HeapTupleIsValid(tuple) && takes_connections(tuple))
 		oid = ((Form_pg_database) GETSTRUCT(tuple))->oid;
 	systable_endscan(scan);
 	table_close(rel, AccessShareLock);

@@ -326,6 +326,26 @@ def test_supervisor_that_is_ended(db: Database, cluster, function: str) -> None:
         wait_until(lambda: set(supervisors()) - set(old), 10, "there is another one")
 
 
+def test_database_without_connections(db: Database, cluster) -> None:
+    """No supervisor is started, again and again, that could not connect."""
+
+    def supervisors() -> list[int]:
+        return list(db.workers("djkafka supervisor"))
+
+    (old,) = wait_until(supervisors, message="there is a supervisor")
+    cluster.query(f"ALTER DATABASE {db.name} ALLOW_CONNECTIONS false")
+    start = cluster.log_size()
+    try:
+        cluster.query("SELECT pg_terminate_backend(%s, 10000)", old)
+        cluster.reload()  # wakes the launcher
+        refused = "is not currently accepting connections"
+        stays_true(lambda: refused not in cluster.log(start), 2, "somebody has tried to connect")
+    finally:
+        cluster.query(f"ALTER DATABASE {db.name} ALLOW_CONNECTIONS true")
+    cluster.reload()
+    wait_until(supervisors, 10, "there is another one")
+
+
 def test_out_of_worker_slots(own_cluster, kafka: Client, topic: str, unique) -> None:
     cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, max_worker_processes=3)
     db = Database(cluster, unique("db"))
