@@ -407,7 +407,7 @@ djk_coverage_turn(DjkConsumerWorker *worker)
 	if (djk_clock_now() < worker->look_at)
 		return NULL;
 	worker->doubted = false;
-	worker->look = djk_consumer_look_start(worker->kafka, worker->row->group_id, worker->topics, worker->ntopics,
+	worker->look = djk_consumer_look_start(worker->kafka, worker->row->kafka_group, worker->topics, worker->ntopics,
 										   LOOK_TIMEOUT_MS);
 	if (worker->look == NULL)
 		rest(worker, LOOK_SOON_MS);

@@ -87,9 +87,9 @@ join_as(DjkConsumerWorker *worker, int number, const char *strategy, const char 
 
 	config.properties = worker->connection.properties;
 	config.nproperties = worker->connection.nproperties;
-	config.group_id = worker->row->group_id;
+	config.group_id = worker->row->kafka_group;
 	config.group_instance_id = djk_group_instance_of(worker, number);
-	config.client_id = psprintf("djkafka-%s-%d", worker->row->name, number);
+	config.client_id = psprintf("djkafka-%s-%d", worker->row->kafka_name, number);
 	config.assignment_strategy = djk_group_strategies(strategy);
 	config.queue_kbytes = djk_queue_size_kb;
 	kafka = djk_consumer_create(worker->cycle, &config);

@@ -72,7 +72,7 @@ djk_group_number(DjkConsumerWorker *worker, const DjkGroupMember *member)
 static bool
 holds(DjkConsumerWorker *worker, DjkConsumer *kafka, int number, int timeout_ms)
 {
-	DjkGroupView *view = djk_consumer_look(kafka, worker->row->group_id, NULL, 0, timeout_ms);
+	DjkGroupView *view = djk_consumer_look(kafka, worker->row->kafka_group, NULL, 0, timeout_ms);
 	bool		found = !view->answered;
 
 	for (int i = 0; i < view->nmembers && !found; i++)

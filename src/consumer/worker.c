@@ -198,10 +198,10 @@ create_consumer(DjkConsumerWorker *worker)
 
 	config.properties = worker->connection.properties;
 	config.nproperties = worker->connection.nproperties;
-	config.group_id = worker->row->group_id;
+	config.group_id = worker->row->kafka_group;
 	config.group_instance_id = djk_group_instance(worker);
 	config.embedded = worker->connection.embedded;
-	config.client_id = psprintf("djkafka-%s-%d", worker->row->name, worker->args.worker);
+	config.client_id = psprintf("djkafka-%s-%d", worker->row->kafka_name, worker->args.worker);
 	config.assignment_strategy = djk_group_strategies(worker->row->assignment);
 	config.queue_kbytes = djk_queue_size_kb;
 	config.queue_messages = worker->share.queue_messages;
@@ -298,7 +298,7 @@ wait_for_group(DjkConsumerWorker *worker)
 		MemoryContextReset(worker->cycle);
 		MemoryContextSwitchTo(worker->cycle);
 		housekeep(worker);
-		view = djk_consumer_look(worker->kafka, worker->row->group_id, worker->topics, worker->ntopics,
+		view = djk_consumer_look(worker->kafka, worker->row->kafka_group, worker->topics, worker->ntopics,
 								 LOOKUP_TIMEOUT_MS);
 		note_cause(worker, &cause);
 		foreign = djk_group_foreign_member(worker, view);

@@ -21,6 +21,7 @@
 #include "catalog/pg_user_mapping.h"
 #include "commands/defrem.h"
 #include "foreign/foreign.h"
+#include "mb/pg_wchar.h"
 #include "nodes/makefuncs.h"
 #include "parser/parse_func.h"
 #include "state/catalog.h"
@@ -55,6 +56,15 @@ put_property(DjkConnection *connection, const char *name, const char *value)
 	connection->properties[connection->nproperties].name = spec->name;
 	connection->properties[connection->nproperties].value = pstrdup(value);
 	connection->nproperties++;
+}
+
+const char *
+djk_connection_text(const char *text)
+{
+	/* Where the database knows bytes alone, they are what they are. */
+	if (GetDatabaseEncoding() == PG_SQL_ASCII)
+		return text;
+	return pg_server_to_any(text, strlen(text), PG_UTF8);
 }
 
 const char *
@@ -101,7 +111,7 @@ put_options(DjkConnection *connection, List *options)
 		if (strcmp(option->defname, DJK_OPTION_DELIVERY) == 0)
 			connection->exactly_once = strcmp(defGetString(option), DJK_DELIVERY_EXACTLY_ONCE) == 0;
 		else
-			put_property(connection, option->defname, defGetString(option));
+			put_property(connection, option->defname, djk_connection_text(defGetString(option)));
 	}
 }
 
@@ -305,7 +315,7 @@ djk_connection_load(const char *server_name, Oid role,
 {
 	put_layers(connection, server_name, role);
 	for (int i = 0; i < noptions; i++)
-		put_property(connection, options[i].name, options[i].value);
+		put_property(connection, options[i].name, djk_connection_text(options[i].value));
 	require_bootstrap(connection, server_name);
 	resolve_embedded(connection);
 }

@@ -56,6 +56,12 @@ extern void djk_connection_require_kept(const char *server, Oid role);
  */
 extern char *djk_connection_property(const char *server, Oid role, const char *property);
 
+/*
+ * Text of the database as the library takes it, in UTF-8; itself where it is that,
+ * else in CurrentMemoryContext.  Needs a transaction.
+ */
+extern const char *djk_connection_text(const char *text);
+
 /* What a connection that was loaded says of one property; NULL if nothing. */
 extern const char *djk_connection_value(const DjkConnection *connection, const char *name);
 

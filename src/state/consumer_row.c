@@ -11,6 +11,7 @@
 #include "base/topic.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
+#include "state/connection.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
@@ -87,6 +88,8 @@ fill_consumer(MemoryContext context)
 	consumer->is_home = djk_row_bool(0, 4);
 	consumer->server = djk_row_text(0, 5, context);
 	consumer->group_id = djk_row_text(0, 6, context);
+	consumer->kafka_name = MemoryContextStrdup(context, djk_connection_text(consumer->name));
+	consumer->kafka_group = MemoryContextStrdup(context, djk_connection_text(consumer->group_id));
 	consumer->workers = (int) djk_row_int64(0, 7, 1);
 	consumer->assignment = djk_row_text(0, 8, context);
 	consumer->start_from = djk_row_text(0, 9, context);

@@ -21,6 +21,8 @@ typedef struct DjkConsumerRow
 	bool		is_home;		/* belongs to this database */
 	char	   *server;			/* NULL: the settings */
 	char	   *group_id;
+	char	   *kafka_name;		/* name and group_id as Kafka is told them, in UTF-8 */
+	char	   *kafka_group;
 	int			workers;
 	char	   *assignment;
 	char	   *start_from;

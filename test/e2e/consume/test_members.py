@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AclOperation, ResourceType
 from lib.djkafka import to_json, wait_caught_up, wait_count, wait_state, wait_value, workers
-from lib.kafka import Client, Record
-from lib.postgres import Database
+from lib.kafka import Broker, Client, Record
+from lib.outbox import make_server
+from lib.postgres import Cluster, Database
 from lib.wait import wait_until
 
 
@@ -56,3 +58,31 @@ def test_fewer_workers(db: Database, kafka: Client, unique: Callable[[str], str]
     wait_until(lambda: list(workers(db, "c")) == [1], message="one worker is left")
     kafka.produce(topic, [Record(to_json(id=number), partition=number) for number in range(2)])
     wait_count(db, "item", 2, timeout=15)
+
+
+def test_database_of_another_encoding(cluster: Cluster, own_broker: Callable[..., Broker], unique) -> None:
+    """Kafka knows group, worker and password in UTF-8, whatever the database's encoding."""
+    broker = own_broker(users={"app": "geh\\u00e4im"})  # as Java reads a file of properties
+    client = Client(broker.address)
+    topic = client.create_topic(unique("topic"))
+    group = topic + "-gruppe-ä"
+    client.allow("app", ResourceType.GROUP, group, AclOperation.READ)
+    client.allow("app", ResourceType.TOPIC, topic, AclOperation.READ)
+    db = Database(cluster, unique("db"), encoding="LATIN1")
+    try:
+        db.query("CREATE EXTENSION djkafka")
+        secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
+        server = make_server(db, broker.secure_address, "at_least_once", **secure)
+        mapping = f"CREATE USER MAPPING FOR {db.owner} SERVER {server}"
+        db.query(f"{mapping} OPTIONS (sasl_username 'app', sasl_password 'gehäim')", user="postgres")
+        db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+        db.query("SELECT djkafka_create_consumer('aufträge', server => %s, group_id => %s)", server, group)
+        db.query("SELECT djkafka_subscribe(%s, 'item', consumer => 'aufträge')", topic)
+        wait_state(db, "running", "aufträge")
+        # A reader of that name finds what the consumer has committed.
+        client.produce(topic, [Record(to_json(id=1))])
+        reader = client.consumer(group)
+        wait_until(lambda: reader.committed([TopicPartition(topic, 0)], 10)[0].offset == 1, message="it is known")
+        reader.close()
+    finally:
+        db.destroy()
