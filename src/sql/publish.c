@@ -231,10 +231,31 @@ receive_row(TupleTableSlot *slot, DestReceiver *self)
 	return true;
 }
 
+/*
+ * Each time, for the plan may be made of other names than those that were there
+ * when the publication was checked: with them the text of an expression may be
+ * another statement, whose columns are of whatever type.
+ */
+static void
+require_messages(const DjkPublishState *state, TupleDesc desc)
+{
+	/* Of an outbox, columns and headers are names and not SQL. */
+	if (state->row->is_outbox)
+		return;
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (desc->natts != DJK_PUBLISH_VALUE || TupleDescAttr(desc, i)->atttypid != TEXTOID)
+			djk_publish_refuse_expressions();
+	}
+}
+
 static void
 start_rows(DestReceiver *self, int operation, TupleDesc desc)
 {
-	((PublishReceiver *) self)->value_type = TupleDescAttr(desc, DJK_PUBLISH_VALUE - 1)->atttypid;
+	PublishReceiver *receiver = (PublishReceiver *) self;
+
+	require_messages(receiver->state, desc);
+	receiver->value_type = TupleDescAttr(desc, DJK_PUBLISH_VALUE - 1)->atttypid;
 }
 
 static void

@@ -8,6 +8,7 @@
 #ifndef DJK_PUBLISH_H
 #define DJK_PUBLISH_H
 
+#include "base/compat.h"
 #include "base/djk.h"
 
 #include "executor/spi.h"
@@ -105,6 +106,9 @@ extern SPIPlanPtr djk_publish_plan(DjkPublishState *state, Relation rel, DjkPubl
 
 /* Between enter and leave: the plan of some SQL, which must be one query. */
 extern SPIPlanPtr djk_publish_prepare(const char *sql, int nargs, Oid *argtypes);
+
+/* The texts of the publication's expressions are not expressions. */
+pg_noreturn extern void djk_publish_refuse_expressions(void);
 
 /* Whether the changes of so many rows are not wanted; ERROR if it is not theirs to say who said so. */
 extern bool djk_publish_silenced(const DjkPublishState *state, const char *topic, int64 rows);

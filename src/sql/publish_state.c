@@ -405,6 +405,14 @@ djk_publish_register(const DjkPublishState *state, Tuplestorestate *old, Tuplest
 	register_relation(DJK_PUBLISH_NEW, state->relation, NULL, new);
 }
 
+void
+djk_publish_refuse_expressions(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_SYNTAX_ERROR),
+			 errmsg("columns and filter of a publication must be single SQL expressions")));
+}
+
 SPIPlanPtr
 djk_publish_prepare(const char *sql, int nargs, Oid *argtypes)
 {
@@ -413,9 +421,7 @@ djk_publish_prepare(const char *sql, int nargs, Oid *argtypes)
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));
 	if (!SPI_is_cursor_plan(plan))
-		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR),
-				 errmsg("columns and filter of a publication must be single SQL expressions")));
+		djk_publish_refuse_expressions();
 	return plan;
 }
 

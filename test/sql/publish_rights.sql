@@ -212,6 +212,19 @@ UPDATE moved_away.item SET v = 'c';
 INSERT INTO moved_away.item VALUES (2, 'd');
 SELECT value FROM values_of WHERE topic = 'moved' ORDER BY id;
 
+-- an expression that becomes another statement once a name has changed: not a message of whatever type
+SET ROLE pub_owner;
+CREATE TABLE cut (id int PRIMARY KEY, v text);
+CREATE TRIGGER other BEFORE INSERT ON cut FOR EACH ROW EXECUTE FUNCTION nothing();
+INSERT INTO djkafka_publication (home, relation, topic, include, filter) VALUES (gen_random_uuid(), 'cut', 'cut', '{id,v}',
+    $$true)) AS cut CROSS JOIN LATERAL (SELECT cut.id) AS djk_value CROSS JOIN LATERAL (SELECT cut.id) AS djk_key), djkafka_was AS (SELECT 'k'::text AS k, 4711::bigint AS v), unused AS (SELECT $q$ FROM (SELECT * FROM djkafka_old AS cut WHERE (true$$);
+ALTER TABLE cut RENAME v TO w;
+ALTER TABLE cut DISABLE TRIGGER ALL;
+INSERT INTO cut VALUES (1, 'a');
+ALTER TABLE cut ENABLE TRIGGER ALL;
+SELECT refused('DELETE FROM cut');
+RESET ROLE;
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP VIEW values_of;
