@@ -96,7 +96,8 @@ rename_in_routes(Datum *names)
 		" UPDATE @.djkafka_route SET " RENAMED_NAMES("key_columns") ", " RENAMED_NAMES("include")
 		", " RENAMED_NAMES("exclude") ", " RENAMED_NAME("skip_column") ", " RENAMED_NAME("version_column")
 		", columns = " RENAMED_KEY("columns")
-		", time_unit = CASE WHEN time_unit ~ '^\\s*\\{' THEN (" RENAMED_KEY("time_unit::jsonb") ")::text ELSE time_unit END"
+		/* The white space of JSON: what the check of a route takes for an object, and nothing else. */
+		", time_unit = CASE WHEN time_unit ~ '^[ \\t\\n\\r]*\\{' THEN (" RENAMED_KEY("time_unit::jsonb") ")::text ELSE time_unit END"
 		", renamed = coalesce(CASE WHEN format <> 'json' THEN renamed - $1 ELSE"
 		" (SELECT jsonb_object_agg(key, value - $1) FROM jsonb_each(renamed) WHERE key <> $1) END, '{}')"
 		" || jsonb_build_object($2, CASE WHEN renamed->$1 ? $1 THEN renamed->$1"

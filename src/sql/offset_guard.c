@@ -25,6 +25,8 @@
 #include "state/row.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
+#include "utils/fmgrprotos.h"
+#include "utils/jsonb.h"
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(djkafka_offset_guard);
@@ -136,6 +138,19 @@ require_owner(const DjkCatalogRow *row, bool stays)
 				 errmsg("table with OID %u does not exist", target)));
 }
 
+/* Whoever renames a label of an enum reads the keys of all. */
+static void
+require_key(const DjkCatalogRow *row)
+{
+	char	   *key = djk_catalog_row_require_text(row, "key");
+	Jsonb	   *parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(key)));
+
+	if (!JB_ROOT_IS_ARRAY(parsed) || JB_ROOT_IS_SCALAR(parsed))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key of a deleted row must be an array of JSON")));
+}
+
 Datum
 djkafka_owner_guard(PG_FUNCTION_ARGS)
 {
@@ -148,6 +163,8 @@ djkafka_owner_guard(PG_FUNCTION_ARGS)
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
 	require_owner(&row, !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event));
+	if (SPI_fnumber(row.desc, "target") > 0 && !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+		require_key(&row);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
 		DjkCatalogRow old = {trigdata->tg_trigtuple, row.desc, row.what};

@@ -492,6 +492,7 @@ SELECT refused(format('INSERT INTO djkafka_route (consumer_id, topic, target, %s
 SELECT refused($$INSERT INTO djkafka_consumer (name, home, group_id, options) VALUES ('shapeless', gen_random_uuid(), 'shapeless', '[1]')$$);
 SELECT refused($$UPDATE djkafka_consumer SET options = '{"a": {"b": 1}}' WHERE name = 'foreign'$$);
 SELECT djkafka_create_route('foreign', 't', 'attack.secret', columns => '{"v": {"lookup": [1]}, "w": {"lookup": {"column": "v"}}}', time_unit => '{"v": 1}') > 0;
+SELECT djkafka_create_route('foreign', 'u', 'attack.secret', time_unit => E'\f{') > 0;
 \c - :super
 ALTER TABLE attack.secret RENAME v TO w;
 ALTER TABLE attack.secret RENAME w TO v;
@@ -580,12 +581,18 @@ INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, "offse
 DELETE FROM djkafka_dead_letter WHERE consumer IN ('copy', 'gone', 'reader');
 DELETE FROM djkafka_consumer WHERE id = 2000000;
 \c - :super
+CREATE TYPE attack.mood AS ENUM ('glad');
 INSERT INTO djkafka_deleted (target, columns, types, key, version, forget_at) VALUES ('attack_victim.book', '{id,v}', '{integer,integer}', '["2"]', '1', 'infinity');
 \c - attack_owner
 SELECT refused(s) FROM unnest(ARRAY[$$UPDATE djkafka_deleted SET version = 'x'$$, $$DELETE FROM djkafka_deleted$$]) s;
+-- nor breaks what reads the keys of all: another's enum whose label is renamed
+CREATE TABLE attack_own.mine (id int PRIMARY KEY);
+SELECT left(refused(format('INSERT INTO djkafka_deleted (target, columns, types, key, version, forget_at) VALUES (''attack_own.mine'', ''{id,v}'', ''{integer,attack.mood}'', %L, ''1'', ''infinity'')', key)), 60)
+  FROM unnest(ARRAY['[', '"x"', '{}', '["x"]']) key;
 \c - attack_victim
 SELECT djkafka_drop_consumer('reader');
 \c - :super
+ALTER TYPE attack.mood RENAME VALUE 'glad' TO 'happy';
 SELECT count(*) FROM djkafka_deleted;
 
 --
