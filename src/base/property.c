@@ -484,6 +484,11 @@ check_place(const DjkPropertySpec *spec, const char *name, DjkPropertyPlace plac
 		return refuse(error, DJK_ERRCODE_PROPERTY,
 					  psprintf("property \"%s\" cannot be set by a consumer", name), NULL,
 					  "Set it in the OPTIONS of a server, or in the settings of djkafka.");
+	/* What rights to ask for is up to who owns the credentials. */
+	if (place == DJK_PLACE_CONSUMER && for_user && spec->rule == DJK_PROPERTY_ALLOWED)
+		return refuse(error, DJK_ERRCODE_PROPERTY,
+					  psprintf("property \"%s\" cannot be set by a consumer", name), NULL,
+					  "Set it in the OPTIONS of a server or of a user mapping, or in the settings of djkafka.");
 	return true;
 }
 

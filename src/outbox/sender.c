@@ -203,7 +203,7 @@ djk_sender_back_off(DjkSender *sender, DjkState state, const DjkError *error)
 char *
 djk_sender_transactional_id(DjkSender *sender)
 {
-	return psprintf("djkafka-outbox-%s-" INT64_FORMAT,
+	return psprintf(DJK_OUTBOX_GROUP "%s-" INT64_FORMAT,
 					DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(&sender->home.id))),
 					sender->outbox->id);
 }

@@ -32,6 +32,7 @@
 #include "state/dead_letter.h"
 #include "state/event.h"
 #include "state/offset_left.h"
+#include "state/outbox.h"
 #include "state/shmem.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -204,6 +205,12 @@ check_group(DjkCatalogRow *row)
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("consumer \"%s\" is in group \"%s\" already", other, group),
 				 errhint("Raise workers of that consumer, or name another group_id.")));
+	/* What is committed there, the outbox takes for what it has sent. */
+	if (strncmp(group, DJK_OUTBOX_GROUP, strlen(DJK_OUTBOX_GROUP)) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("group_id of a consumer must not begin with \"%s\"", DJK_OUTBOX_GROUP),
+				 errdetail("These are the groups of outboxes.")));
 	if (strlen(group) > GROUP_ID_MAX)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

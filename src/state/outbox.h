@@ -31,6 +31,9 @@
 /* What the sending library may hold, and so the largest message. */
 #define DJK_OUTBOX_QUEUE_KBYTES	(64 * 1024)
 
+/* How the names begin that outboxes have in Kafka as transactional ids, and as the groups where they commit. */
+#define DJK_OUTBOX_GROUP		"djkafka-outbox-"
+
 /* djkafka_outbox_0 and so on. */
 #define DJK_OUTBOX_TABLES		3
 

@@ -38,6 +38,9 @@ SELECT refused($$UPDATE djkafka_consumer SET name = 'all' WHERE name = 'orm'$$);
 -- groups: one consumer each, for a connection
 SELECT refused($$SELECT djkafka_create_consumer('other', group_id => 'a-group')$$);
 SELECT refused(format('SELECT djkafka_create_consumer(''other'', group_id => %L)', repeat('g', 256)));
+-- nor in the group where an outbox keeps what it has sent
+SELECT regexp_replace(refused(format('SELECT djkafka_create_consumer(''other'', group_id => %L)', 'djkafka-outbox-' || home || '-1')), home::text, '<home>') FROM djkafka_home;
+SELECT refused($$UPDATE djkafka_consumer SET group_id = 'djkafka-outbox-x' WHERE name = 'orm'$$);
 SELECT refused($$UPDATE djkafka_consumer SET group_id = 'a-group' WHERE name = 'orm'$$);
 
 -- numbers
@@ -83,6 +86,9 @@ SELECT refused($$SELECT djkafka_create_consumer('other', options => '{"auto.offs
 SELECT refused($$SELECT djkafka_create_consumer('other', options => '{"bootstrap.servers": "evil:9092"}')$$);
 SELECT refused($$SELECT djkafka_create_consumer('other', options => '{"sasl.password": "secret"}')$$);
 SELECT refused($$SELECT djkafka_create_consumer('other', options => '{"plugin.library.paths": "/tmp/evil.so"}')$$);
+-- nor asks with another's credentials for more rights
+SELECT refused($$SELECT djkafka_create_consumer('other', options => '{"sasl.oauthbearer.scope": "admin"}')$$);
+SELECT refused($$SELECT djkafka_create_consumer('other', options => '{"SASL_oauthbearer_extensions": "identityPoolId=other"}')$$);
 
 -- connections
 SELECT refused($$SELECT djkafka_create_consumer('other', server => 'nowhere')$$);
