@@ -90,6 +90,9 @@ check_bootstrap_servers(char **newval, void **extra, GucSource source)
 	return defining;
 }
 
+static const char *show_sasl_password(void);
+static const char *show_ssl_key_password(void);
+
 /*
  * Settings that are properties of the library.  What a superuser writes here
  * anybody may use to whom djkafka_use_settings() is granted, so it can be set
@@ -102,6 +105,7 @@ typedef struct PropertySetting
 	const char *description;
 	int			flags;
 	GucStringCheckHook check;
+	GucShowHook show;
 	char	   *value;
 } PropertySetting;
 
@@ -109,7 +113,7 @@ static PropertySetting property_settings[] = {
 	{"djkafka.sasl_mechanism", "sasl.mechanisms", "How djkafka authenticates with Kafka.",
 	0, check_sasl_mechanism},
 	{"djkafka.sasl_password", "sasl.password", "Password with which djkafka authenticates with Kafka.",
-	GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE},
+	GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, show_sasl_password},
 	{"djkafka.sasl_username", "sasl.username", "Name with which djkafka authenticates with Kafka.",
 	GUC_SUPERUSER_ONLY},
 	{"djkafka.security_protocol", "security.protocol", "How djkafka talks to Kafka: plaintext, ssl, sasl_plaintext or sasl_ssl.",
@@ -118,8 +122,47 @@ static PropertySetting property_settings[] = {
 	{"djkafka.ssl_certificate_location", "ssl.certificate.location", "File with djkafka's own certificate."},
 	{"djkafka.ssl_key_location", "ssl.key.location", "File with the private key of djkafka's certificate."},
 	{"djkafka.ssl_key_password", "ssl.key.password", "Password of the private key of djkafka's certificate.",
-	GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE},
+	GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, show_ssl_key_password},
 };
+
+/*
+ * pg_monitor reads what PostgreSQL shows to superusers only; what lets in
+ * whoever knows it is shown to these alone.
+ */
+static const char *
+show_secret(const char *value)
+{
+	return value == NULL || value[0] == '\0' || superuser() ? value : "********";
+}
+
+static const char *
+show_setting(const char *name)
+{
+	for (int i = 0; i < lengthof(property_settings); i++)
+	{
+		if (strcmp(property_settings[i].setting, name) == 0)
+			return show_secret(property_settings[i].value);
+	}
+	elog(ERROR, "no setting \"%s\"", name);
+}
+
+static const char *
+show_sasl_password(void)
+{
+	return show_setting("djkafka.sasl_password");
+}
+
+static const char *
+show_ssl_key_password(void)
+{
+	return show_setting("djkafka.ssl_key_password");
+}
+
+static const char *
+show_properties(void)
+{
+	return show_secret(more_properties);
+}
 
 static bool
 check_properties(char **newval, void **extra, GucSource source)
@@ -345,26 +388,28 @@ define_outbox_settings(void)
 
 static void
 define_string(const char *name, const char *description, char **variable, int flags,
-			  GucStringCheckHook check)
+			  GucStringCheckHook check, GucShowHook show)
 {
 	DefineCustomStringVariable(name, description, NULL, variable, "", PGC_SUSET, flags,
-							   check, NULL, NULL);
+							   check, NULL, show);
 }
 
 static void
 define_connection_settings(void)
 {
 	define_string("djkafka.bootstrap_servers", "Kafka brokers to ask first, as host:port, ...; or \"embedded\".",
-				  &bootstrap_servers, 0, check_bootstrap_servers);
+				  &bootstrap_servers, 0, check_bootstrap_servers, NULL);
 	define_string("djkafka.client_id", "Name by which Kafka's logs and quotas know this server.",
-				  &client_id, 0, NULL);
+				  &client_id, 0, NULL, NULL);
 	DefineCustomStringVariable("djkafka.properties",
 							   "Further properties of librdkafka, as a JSON object.", NULL,
-							   &more_properties, "", PGC_SUSET, GUC_SUPERUSER_ONLY,
-							   check_properties, note_properties, NULL);
+							   &more_properties, "", PGC_SUSET,
+							   GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE,
+							   check_properties, note_properties, show_properties);
 	for (int i = 0; i < lengthof(property_settings); i++)
 		define_string(property_settings[i].setting, property_settings[i].description,
-					  &property_settings[i].value, property_settings[i].flags, property_settings[i].check);
+					  &property_settings[i].value, property_settings[i].flags, property_settings[i].check,
+					  property_settings[i].show);
 }
 
 static bool

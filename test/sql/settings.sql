@@ -81,6 +81,15 @@ SELECT current_setting('djkafka.sasl_password');
 \set VERBOSITY default
 SELECT name FROM pg_settings WHERE name ~ '^djkafka\..*(password|username|properties)$';
 RESET ROLE;
+-- nor does who may read all settings
+SET djkafka.properties = '{"sasl.oauthbearer.client.secret": "secret"}';
+GRANT pg_monitor TO settings_user;
+SET ROLE settings_user;
+SHOW djkafka.sasl_password;
+SELECT current_setting('djkafka.ssl_key_password'), current_setting('djkafka.properties');
+SELECT name FROM pg_settings WHERE concat(setting, reset_val, boot_val) ~ 'secret';
+RESET ROLE;
+RESET djkafka.properties;
 DROP ROLE settings_user;
 SELECT name FROM pg_settings WHERE setting = 'secret';
 RESET ALL;
