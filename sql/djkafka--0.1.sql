@@ -98,6 +98,7 @@ CREATE TABLE @extschema@.djkafka_consumer (
     batch_bytes integer,
     synchronous_commit boolean NOT NULL DEFAULT false,
     on_new_topic text NOT NULL DEFAULT 'needs_decision',
+    retry jsonb,
     revision bigint NOT NULL DEFAULT 1,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
@@ -120,6 +121,7 @@ COMMENT ON COLUMN @extschema@.djkafka_consumer.batch_messages IS 'most messages 
 COMMENT ON COLUMN @extschema@.djkafka_consumer.batch_bytes IS 'most bytes in one transaction; null: the setting djkafka.batch_size';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.synchronous_commit IS 'true: a reader never sees a row that a crash could take back, at the price of a flush for each batch';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.on_new_topic IS 'what becomes of a topic that was deleted and made again: needs_decision, or earliest (it is read from its beginning)';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.retry IS 'when messages that failed are tried again, by keys that overlay those of the setting djkafka.retry; null: as that says';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.revision IS 'raised by every change of the consumer or its routes; workers of an older revision leave';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer_id_seq', '');
@@ -157,13 +159,14 @@ CREATE FUNCTION @extschema@.djkafka_create_consumer(
     batch_bytes integer DEFAULT NULL,
     synchronous_commit boolean DEFAULT false,
     owner text DEFAULT NULL,
-    on_new_topic text DEFAULT 'needs_decision'
+    on_new_topic text DEFAULT 'needs_decision',
+    retry jsonb DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer AS c
         (name, group_id, server, workers, start_from, enabled, options, on_error, notify,
-         assignment, batch_messages, batch_bytes, synchronous_commit, owner, on_new_topic)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole, $15)
+         assignment, batch_messages, batch_bytes, synchronous_commit, owner, on_new_topic, retry)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole, $15, $16)
     RETURNING c.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_consumer IS 'creates a consumer and returns its id';
@@ -186,6 +189,7 @@ CREATE FUNCTION @extschema@.djkafka_alter_consumer(
     synchronous_commit boolean DEFAULT NULL,
     owner text DEFAULT NULL,
     on_new_topic text DEFAULT NULL,
+    retry jsonb DEFAULT NULL,
     new_name text DEFAULT NULL,
     reset text[] DEFAULT NULL
 ) RETURNS bigint
@@ -268,6 +272,8 @@ CREATE TABLE @extschema@.djkafka_route (
     partial_deletes boolean NOT NULL DEFAULT false,
     invalid_text text NOT NULL DEFAULT 'error',
     parent_timeout interval NOT NULL DEFAULT '60 s',
+    retry jsonb,
+    ordering text NOT NULL DEFAULT 'key',
     renamed jsonb,
     search_path text NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
@@ -304,6 +310,8 @@ COMMENT ON COLUMN @extschema@.djkafka_route.version_column IS 'column that order
 COMMENT ON COLUMN @extschema@.djkafka_route.invalid_text IS 'what becomes of what no text can hold (\u0000, half of a surrogate pair, bytes that are not UTF-8): error, where it is used, or replace, by U+FFFD';
 COMMENT ON COLUMN @extschema@.djkafka_route.remember_deleted IS 'with version_column: how long the version of a deleted row is kept in djkafka_deleted, so that older messages do not bring it back; null: not at all';
 COMMENT ON COLUMN @extschema@.djkafka_route.parent_timeout IS 'how long a message that lacks nothing but a row that it refers to waits for that; 0: it fails at once';
+COMMENT ON COLUMN @extschema@.djkafka_route.retry IS 'when messages that failed are tried again, by keys that overlay the consumer''s; null: as that says';
+COMMENT ON COLUMN @extschema@.djkafka_route.ordering IS 'key: messages of a key wait behind one that waits; none: a message that waits holds up no other';
 COMMENT ON COLUMN @extschema@.djkafka_route.partial_deletes IS 'true: a deletion that has a part of the key deletes all rows that have that part';
 COMMENT ON COLUMN @extschema@.djkafka_route.renamed IS 'column of the target -> names that it had before, kept by ALTER TABLE ... RENAME: a field of such a name fills the column, if no column has that name now; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.search_path IS 'search_path at creation, under which expressions and handlers run';
@@ -364,14 +372,16 @@ CREATE FUNCTION @extschema@.djkafka_create_route(
     invalid_text text DEFAULT 'error',
     lookups jsonb DEFAULT NULL,
     remember_deleted interval DEFAULT NULL,
-    parent_timeout interval DEFAULT '60 s'
+    parent_timeout interval DEFAULT '60 s',
+    retry jsonb DEFAULT NULL,
+    ordering text DEFAULT 'key'
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_route AS r
         (consumer_id, topic, target, handler, operation, format, key_format, key_columns, columns,
          include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify, time_zone, skip_column,
          types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes,
-         invalid_text, remember_deleted, parent_timeout)
+         invalid_text, remember_deleted, parent_timeout, retry, ordering)
     VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8,
             CASE WHEN $29 IS NULL THEN $9
                  ELSE coalesce($9, '{}') OPERATOR(pg_catalog.||) (
@@ -379,7 +389,7 @@ BEGIN ATOMIC
                       SELECT coalesce(pg_catalog.jsonb_object_agg(l.key, pg_catalog.jsonb_strip_nulls(
                                  pg_catalog.jsonb_build_object('lookup', l.value, 'value', $9 OPERATOR(pg_catalog.->) l.key))), '{}')
                         FROM pg_catalog.jsonb_each($29) l) END,
-            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $30, $31)
+            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $30, $31, $32, $33)
     RETURNING r.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_route IS 'creates a route of a consumer and returns its id';
@@ -418,6 +428,8 @@ CREATE FUNCTION @extschema@.djkafka_alter_route(
     lookups jsonb DEFAULT NULL,
     remember_deleted interval DEFAULT NULL,
     parent_timeout interval DEFAULT NULL,
+    retry jsonb DEFAULT NULL,
+    ordering text DEFAULT NULL,
     new_topic text DEFAULT NULL,
     new_target regclass DEFAULT NULL,
     new_handler regprocedure DEFAULT NULL,
@@ -461,13 +473,15 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     lookups jsonb DEFAULT NULL,
     remember_deleted interval DEFAULT NULL,
     parent_timeout interval DEFAULT '60 s',
-    enabled boolean DEFAULT NULL
+    enabled boolean DEFAULT NULL,
+    retry jsonb DEFAULT NULL,
+    ordering text DEFAULT 'key'
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer (name, enabled) VALUES ($19, coalesce($32, true)) ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_set_enabled($19, $32);
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31);
+        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34);
     SELECT $19;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_subscribe IS 'keeps a table in sync with a topic, or calls a function for its messages; makes the consumer at first use and returns its name';
@@ -523,6 +537,11 @@ CREATE TABLE @extschema@.djkafka_offset (
     topic_uuid text,
     anchor_offset bigint,
     anchor_hash bigint,
+    retry_offset bigint,
+    retry_attempt integer,
+    retry_due_at timestamp with time zone,
+    retry_sqlstate text,
+    retry_message text,
     UNIQUE (consumer_id, topic, partition)
 ) WITH (fillfactor = 30);
 COMMENT ON TABLE @extschema@.djkafka_offset IS 'the next offset to read of each partition, moved in the transaction that writes the rows; written by workers and djkafka_seek only';
@@ -535,7 +554,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.filtered IS 'messages that no route
 COMMENT ON COLUMN @extschema@.djkafka_offset.duplicates IS 'messages whose row was there already (operation insert_new)';
 COMMENT ON COLUMN @extschema@.djkafka_offset.stale IS 'messages that were not newer than their row (version_column)';
 COMMENT ON COLUMN @extschema@.djkafka_offset.dead IS 'messages in djkafka_dead_letter';
-COMMENT ON COLUMN @extschema@.djkafka_offset.parked IS 'messages in djkafka_parked: they wait for a row that they refer to, or behind one that does';
+COMMENT ON COLUMN @extschema@.djkafka_offset.parked IS 'messages in djkafka_parked: they wait for a row that they refer to, to be tried again, or behind one that does';
 COMMENT ON COLUMN @extschema@.djkafka_offset.gaps IS 'offsets that hold no message: compacted away, transaction markers, aborted';
 COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed under on_error = skip';
 COMMENT ON COLUMN @extschema@.djkafka_offset.key_only IS 'those of applied no field of which has a column but the key''s: they can make a row, and change none';
@@ -544,6 +563,10 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.reason IS 'why the partition stoppe
 COMMENT ON COLUMN @extschema@.djkafka_offset.high_watermark IS 'end of the partition as seen with the last batch';
 COMMENT ON COLUMN @extschema@.djkafka_offset.anchor_offset IS 'offset of the last message that was applied: by it the partition is known again';
 COMMENT ON COLUMN @extschema@.djkafka_offset.anchor_hash IS 'CRC-32C of that message''s time, key and value';
+COMMENT ON COLUMN @extschema@.djkafka_offset.retry_offset IS 'the message that the partition waits for, or has waited for last, by a retry policy that is blocking';
+COMMENT ON COLUMN @extschema@.djkafka_offset.retry_attempt IS 'which retry it waits for';
+COMMENT ON COLUMN @extschema@.djkafka_offset.retry_due_at IS 'when that is due';
+COMMENT ON COLUMN @extschema@.djkafka_offset.retry_sqlstate IS 'code of what it has failed with last';
 COMMENT ON COLUMN @extschema@.djkafka_offset.incarnation IS 'of the embedded broker the offsets belong to';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_offset', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_offset_id_seq', '');
@@ -646,16 +669,22 @@ CREATE TABLE @extschema@.djkafka_parked (
     message text,
     detail text,
     hint text,
+    attempt integer NOT NULL DEFAULT 0,
+    due_at timestamp with time zone,
     UNIQUE (offset_id, "offset")
 );
 CREATE INDEX djkafka_parked_key ON @extschema@.djkafka_parked (offset_id, key_hash, "offset");
 CREATE INDEX djkafka_parked_lane ON @extschema@.djkafka_parked (offset_id, lane, "offset");
-COMMENT ON TABLE @extschema@.djkafka_parked IS 'messages that wait for a row that they refer to, byte for byte, and those of their keys behind them; written by workers and djkafka_seek only';
+CREATE INDEX djkafka_parked_due ON @extschema@.djkafka_parked (offset_id, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX djkafka_parked_due_key ON @extschema@.djkafka_parked (offset_id, key_hash, due_at) WHERE due_at IS NOT NULL;
+COMMENT ON TABLE @extschema@.djkafka_parked IS 'messages that wait for a row that they refer to, or to be tried again, byte for byte, and those of their keys behind them; written by workers and djkafka_seek only';
 COMMENT ON COLUMN @extschema@.djkafka_parked.route_id IS 'route that took the message when it was tried last';
 COMMENT ON COLUMN @extschema@.djkafka_parked.parked_at IS 'since when it waits; the route''s parent_timeout is counted from here';
 COMMENT ON COLUMN @extschema@.djkafka_parked.lane IS 'routes to one table or handler share it while they tell rows apart in the same way';
 COMMENT ON COLUMN @extschema@.djkafka_parked.key_hash IS 'of its key within the lane: messages of the same behind it wait too; -1: its key may be any, all do; null: none does';
 COMMENT ON COLUMN @extschema@.djkafka_parked.sqlstate IS 'code of the error; null: it waits behind an earlier message of its key';
+COMMENT ON COLUMN @extschema@.djkafka_parked.attempt IS 'the retry that it waits for, or has had last; 0: none';
+COMMENT ON COLUMN @extschema@.djkafka_parked.due_at IS 'when it is tried again; null: it waits for a row that it refers to, or behind an earlier message';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_parked', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_parked_id_seq', '');
 REVOKE ALL ON @extschema@.djkafka_parked FROM PUBLIC;
@@ -665,6 +694,41 @@ GRANT USAGE, SELECT, UPDATE ON @extschema@.djkafka_parked_id_seq TO @extowner@ W
 CREATE TRIGGER djkafka_parked_guard BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.djkafka_parked
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_offset_guard();
 ALTER TABLE @extschema@.djkafka_parked ENABLE ALWAYS TRIGGER djkafka_parked_guard;
+
+CREATE VIEW @extschema@.djkafka_retry AS
+SELECT c.name AS consumer,
+       p.topic,
+       p.partition,
+       p."offset",
+       p.attempt,
+       p.due_at,
+       false AS blocking,
+       p.sqlstate,
+       p.message,
+       p.detail,
+       p.hint,
+       p.parked_at,
+       p.message_time,
+       p.key,
+       p.value,
+       p.headers,
+       p.route_id,
+       p.consumer_id
+  FROM @extschema@.djkafka_parked p
+  JOIN @extschema@.djkafka_consumer c ON c.id OPERATOR(pg_catalog.=) p.consumer_id
+ WHERE p.due_at IS NOT NULL
+ UNION ALL
+SELECT c.name, o.topic, o.partition, o.retry_offset, o.retry_attempt, o.retry_due_at, true,
+       o.retry_sqlstate, o.retry_message, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, o.consumer_id
+  FROM @extschema@.djkafka_offset o
+  JOIN @extschema@.djkafka_consumer c ON c.id OPERATOR(pg_catalog.=) o.consumer_id
+ WHERE o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset;
+COMMENT ON VIEW @extschema@.djkafka_retry IS 'messages that failed and are tried again, with the time at which they are due';
+COMMENT ON COLUMN @extschema@.djkafka_retry.attempt IS 'which retry it waits for, from 1';
+COMMENT ON COLUMN @extschema@.djkafka_retry.blocking IS 'true: its partition waits for it, and the message itself is in Kafka alone';
+COMMENT ON COLUMN @extschema@.djkafka_retry.message IS 'what it has failed with last';
+REVOKE ALL ON @extschema@.djkafka_retry FROM PUBLIC;
+GRANT SELECT ON @extschema@.djkafka_retry TO @extowner@ WITH GRANT OPTION;
 
 --
 -- Versions of deleted rows
@@ -1440,8 +1504,12 @@ SELECT c.name AS consumer,
             WHEN o.state OPERATOR(pg_catalog.<>) 'ok' THEN o.state
             WHEN w.pid IS NULL THEN 'unassigned'
             WHEN o.next_offset IS NULL THEN 'starting'
+            WHEN o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset THEN 'retrying'
             ELSE 'running' END AS state,
-       o.reason,
+       CASE WHEN o.state OPERATOR(pg_catalog.=) 'ok' AND o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset
+            THEN pg_catalog.format('offset %s has failed, and is tried again at %s, as retry number %s: %s',
+                                   o.retry_offset, o.retry_due_at, o.retry_attempt, o.retry_message)
+            ELSE o.reason END AS reason,
        w.worker,
        w.pid,
        o.first_offset,
@@ -1455,6 +1523,8 @@ SELECT c.name AS consumer,
        o.last_message_at,
        o.updated_at,
        o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped, o.key_only,
+       r.retrying,
+       r.retry_due_at,
        o.start_at,
        o.generation,
        o.consumer_id,
@@ -1471,7 +1541,13 @@ SELECT c.name AS consumer,
                AND CASE WHEN NOT pg_catalog.starts_with(r.topic, '^') THEN r.topic OPERATOR(pg_catalog.=) o.topic
                         ELSE (pg_catalog.starts_with(r.topic, '^__') OR NOT pg_catalog.starts_with(o.topic, '__'))
                              AND o.topic OPERATOR(pg_catalog.~) r.topic END) AS taken
-       ) t;
+       ) t
+ CROSS JOIN LATERAL (
+        SELECT pg_catalog.count(*) AS retrying, pg_catalog.min(p.due_at) AS retry_due_at
+          FROM (SELECT p.due_at FROM @extschema@.djkafka_parked p
+                 WHERE p.offset_id OPERATOR(pg_catalog.=) o.id AND p.due_at IS NOT NULL AND o.parked OPERATOR(pg_catalog.>) 0
+                UNION ALL SELECT o.retry_due_at WHERE o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset) p
+       ) r;
 COMMENT ON VIEW @extschema@.djkafka_partition_status IS 'one row a partition: owner, position, lag and counters';
 REVOKE ALL ON @extschema@.djkafka_partition_status FROM PUBLIC;
 GRANT SELECT ON @extschema@.djkafka_partition_status TO @extowner@ WITH GRANT OPTION;
@@ -1529,6 +1605,8 @@ SELECT c.name AS consumer,
        o.lag,
        w.rows_per_second,
        o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped, o.key_only,
+       o.retrying,
+       o.retry_due_at,
        w.batches,
        w.last_batch_at,
        w.last_error,
@@ -1587,7 +1665,9 @@ SELECT c.name AS consumer,
                pg_catalog.sum(p.parked)::bigint AS parked,
                pg_catalog.sum(p.gaps)::bigint AS gaps,
                pg_catalog.sum(p.skipped)::bigint AS skipped,
-               pg_catalog.sum(p.key_only)::bigint AS key_only
+               pg_catalog.sum(p.key_only)::bigint AS key_only,
+               pg_catalog.sum(p.retrying)::bigint AS retrying,
+               pg_catalog.min(p.retry_due_at) AS retry_due_at
           FROM @extschema@.djkafka_partition_status p
          WHERE p.consumer_id OPERATOR(pg_catalog.=) c.id
        ) o ON true
@@ -1725,6 +1805,10 @@ BEGIN ATOMIC
                 ELSE 'critical' END,
            s.consumer, s.state, s.reason, s.hint, NULL
       FROM @extschema@.djkafka_status s
+     UNION ALL
+    SELECT 'ok', s.consumer, 'retrying', pg_catalog.format('messages that failed wait to be tried again: %s, the next at %s', s.retrying, s.retry_due_at),
+           'See djkafka_retry.', NULL
+      FROM @extschema@.djkafka_status s WHERE s.retrying OPERATOR(pg_catalog.>) 0
      UNION ALL
     SELECT CASE WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'standby']) THEN 'ok'
                 WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'backoff']) THEN 'warning'

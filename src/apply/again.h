@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * again.h
- *	  A batch of messages that waited for a row they refer to.
+ *	  A batch of messages that waited: for a row they refer to, or for another try.
  *
  *-------------------------------------------------------------------------
  */
@@ -19,11 +19,18 @@ typedef struct DjkAgainCursor
 } DjkAgainCursor;
 
 /*
- * What waits of partitions, from the cursor on, as a batch in CurrentMemoryContext;
+ * What waits of partitions, from the cursor on and but for what is not due yet, as a batch in CurrentMemoryContext;
  * its partitions are those given.  NULL: there is nothing more.  Needs a
  * transaction.
  */
 extern DjkBatch *djk_again_load(DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *cursor,
 								int max_messages, Size max_bytes);
+
+/*
+ * The same of what is due and of what waits behind it by its key.  'complete' is
+ * false if that is not all that may have waited behind it.
+ */
+extern DjkBatch *djk_again_load_due(DjkBatchPartition *partitions, int npartitions, int max_messages, Size max_bytes,
+									bool *complete);
 
 #endif							/* DJK_AGAIN_H */

@@ -30,7 +30,9 @@
 #include "apply/isolate.h"
 #include "apply/judge.h"
 #include "apply/order.h"
+#include "apply/park.h"
 #include "apply/piece.h"
+#include "apply/postpone.h"
 #include "apply/record.h"
 #include "apply/retry.h"
 #include "apply/transaction.h"
@@ -306,7 +308,7 @@ fail_single(DjkApply *apply, int message, Outcome outcome, const DjkError *error
 
 	if (outcome == OUTCOME_TIMEOUT)
 		djk_apply_describe_limit(apply, "applying this one message", &too_slow);
-	djk_work_fail(apply, message, &too_slow, NULL);
+	djk_park_whole(apply, message, &too_slow);
 }
 
 /*
@@ -319,7 +321,7 @@ separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, 
 {
 	DjkFate		fate = apply->work[from].fate;
 
-	if (n == 1 && (fate == DJK_FATE_DEAD || fate == DJK_FATE_SKIPPED))
+	if (n == 1 && (fate == DJK_FATE_DEAD || fate == DJK_FATE_SKIPPED || fate == DJK_FATE_PARKED))
 	{
 		if (outcome == OUTCOME_TIMEOUT)
 			djk_apply_describe_limit(apply, "recording one message that failed", &result->error);
@@ -334,6 +336,18 @@ separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, 
 		progress->manner.single = true;
 	progress->manner.isolate = djk_work_is_impatient(apply);
 	return true;
+}
+
+/* A message stops the consumer, or holds up its partition. */
+static void
+stop_at(const DjkApply *apply, int message, DjkApplyResult *result)
+{
+	const DjkWork *work = &apply->work[message];
+
+	result->status = work->due_at != 0 ? DJK_APPLY_HELD : DJK_APPLY_STOPPED;
+	result->attempt = work->attempt;
+	result->due_at = work->due_at;
+	result->is_logged = djk_postpone_is_logged(apply, message);
 }
 
 /*
@@ -383,7 +397,7 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 			result->status = DJK_APPLY_TRANSIENT;
 			return false;
 		case OUTCOME_STOPPED:
-			result->status = DJK_APPLY_STOPPED;
+			stop_at(apply, to, result);
 			return false;
 		case OUTCOME_LOST:
 			progress->from = apply->batch->nmessages;

@@ -10,6 +10,7 @@
 
 #include "base/djk.h"
 #include "base/message.h"
+#include "datatype/timestamp.h"
 #include "state/consumer_row.h"
 
 typedef struct DjkApply DjkApply;
@@ -21,7 +22,8 @@ typedef enum DjkApplyStatus
 	DJK_APPLY_TRANSIENT,		/* what is left waits and is tried again */
 	DJK_APPLY_BROKEN,			/* the definition does not fit the database */
 	DJK_APPLY_DOUBTFUL,			/* the same, or one message: waits and is tried again */
-	DJK_APPLY_STOPPED			/* a message failed under on_error = stop */
+	DJK_APPLY_STOPPED,			/* a message failed under on_error = stop */
+	DJK_APPLY_HELD				/* a message is tried again later, and its partition waits for it */
 } DjkApplyStatus;
 
 typedef struct DjkApplyResult
@@ -38,7 +40,10 @@ typedef struct DjkApplyResult
 	int64		stale;
 	int64		dead;
 	int64		skipped;
-	int64		parked;			/* that wait for a row they refer to */
+	int64		parked;			/* that wait for a row they refer to, or for another try */
+	int			attempt;		/* of HELD: the try that is next, */
+	TimestampTz due_at;			/* … and when */
+	bool		is_logged;		/* … and whether its route wants that in the log */
 	DjkError	error;			/* unless DONE; lives until the next batch */
 } DjkApplyResult;
 

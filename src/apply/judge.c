@@ -89,10 +89,7 @@ fail_message(DjkApply *apply, int message, const ErrorData *edata)
 	DjkError	error = {0};
 
 	djk_judge_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
-	if (djk_park_is_missing_parent(edata))
-		djk_park_or_fail(apply, message, &error, djk_convert_shown(edata->context));
-	else
-		djk_work_fail(apply, message, &error, djk_convert_shown(edata->context));
+	djk_park_or_fail(apply, message, &error, djk_park_is_missing_parent(edata), djk_convert_shown(edata->context));
 }
 
 pg_noreturn static void
@@ -393,7 +390,8 @@ djk_judge_note_committed(DjkApply *apply, int from, int to)
 			apply->worked[work->route] = true;
 			apply->doubtful_in_row[work->route] = 0;
 		}
-		else if ((work->fate == DJK_FATE_DEAD || work->fate == DJK_FATE_SKIPPED) &&
+		else if ((work->fate == DJK_FATE_DEAD || work->fate == DJK_FATE_SKIPPED ||
+				  (work->fate == DJK_FATE_PARKED && work->due_at != 0 && !apply->batch->again)) &&
 				 djk_retry_verdict(work->error.sqlstate) == DJK_VERDICT_DOUBTFUL)
 			apply->doubtful_in_row[work->route]++;
 	}

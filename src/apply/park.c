@@ -1,19 +1,22 @@
 /*-------------------------------------------------------------------------
  *
  * park.c
- *	  Messages that wait for a row they refer to, and those behind them.
+ *	  Messages that wait for a row they refer to, or for another try, and those behind them.
  *
  * Between topics there is no order, so a child may be read before its parent,
  * by another worker too.  A message that fails for want of a parent alone is
  * kept in djkafka_parked, in the transaction that moves its offset, and tried
  * again (consumer/waiting.c).  It has its route's parent_timeout for that, then it
- * becomes what on_error says.
+ * becomes what on_error says.  What else has failed waits until it is due, if its
+ * route has a retry policy that says so (postpone.c); so does what has waited for
+ * its parent in vain.
  *
  * The order of a key is kept: what comes behind one that waits, by the route's
  * key in the same partition, waits behind it.  Where a route has no key columns
  * it is the message's key that counts; without either there is no order to keep.
  * Where a key cannot be hashed, or a deletion may name a part of it, or it is
- * not known because it is looked up itself, it may be any.
+ * not known because it is looked up itself, it may be any.  With ordering none
+ * no message of the route has one.
  *
  * Routes that write one table, or call one handler, and tell its rows apart in
  * the same way, are one lane: a key is one in all of it.  Where the definition,
@@ -26,6 +29,7 @@
 
 #include "apply/key_table.h"
 #include "apply/message_row.h"
+#include "apply/postpone.h"
 #include "base/settings.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -43,7 +47,8 @@ typedef struct KeyEntry
 		int64		lane;		/* 0: all */
 		int64		hash;
 	}			key;
-	int			first;			/* no message of this batch before it waits with the key; -1: one in djkafka_parked does */
+	int64		stored;			/* the first in djkafka_parked that is not of this batch, by its offset; PG_INT64_MAX: none */
+	int			first;			/* no message of this batch before it waits with the key; PG_INT32_MAX: none does */
 } KeyEntry;
 
 /* ---------- keys ---------- */
@@ -71,8 +76,8 @@ lane_of(const DjkApply *apply, int route)
 	return has_parts(apply, route) ? state->lane_of_parts : state->lane;
 }
 
-void
-djk_park_note_key(DjkApply *apply, int message)
+static void
+note_key(DjkApply *apply, int message, bool is_prepared)
 {
 	DjkWork    *work = &apply->work[message];
 	const DjkMessage *m = &apply->batch->messages[message];
@@ -80,7 +85,7 @@ djk_park_note_key(DjkApply *apply, int message)
 
 	work->has_key = false;
 	work->lane = work->key_hash = 0;
-	if (state == NULL)
+	if (state == NULL || state->route->unordered)
 		return;
 	work->lane = lane_of(apply, work->route);
 	if (state->nkeys == 0)
@@ -91,10 +96,16 @@ djk_park_note_key(DjkApply *apply, int message)
 		return;
 	}
 	work->has_key = true;
-	if (work->row.present != NULL && djk_key_table_serves(state) && !has_parts(apply, work->route))
+	if (is_prepared && work->row.present != NULL && djk_key_table_serves(state) && !has_parts(apply, work->route))
 		work->key_hash = djk_key_hash(state, &work->row);
 	else
 		work->key_hash = DJK_PARKED_ANY_KEY;
+}
+
+void
+djk_park_note_key(DjkApply *apply, int message)
+{
+	note_key(apply, message, true);
 }
 
 static void
@@ -107,9 +118,11 @@ make_key(KeyEntry *entry, int partition, int64 lane, int64 hash)
 }
 
 static KeyEntry *
-enter_key(DjkApply *apply, int partition, int64 lane, int64 hash, bool *found)
+enter_key(DjkApply *apply, int partition, int64 lane, int64 hash)
 {
 	KeyEntry	wanted;
+	KeyEntry   *entry;
+	bool		found;
 
 	if (apply->parked_keys == NULL)
 	{
@@ -121,7 +134,13 @@ enter_key(DjkApply *apply, int partition, int64 lane, int64 hash, bool *found)
 		apply->parked_keys = hash_create("djkafka parked keys", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	}
 	make_key(&wanted, partition, lane, hash);
-	return hash_search(apply->parked_keys, &wanted.key, HASH_ENTER, found);
+	entry = hash_search(apply->parked_keys, &wanted.key, HASH_ENTER, &found);
+	if (!found)
+	{
+		entry->stored = PG_INT64_MAX;
+		entry->first = PG_INT32_MAX;
+	}
+	return entry;
 }
 
 static bool
@@ -140,24 +159,26 @@ waits_with(const DjkApply *apply, const KeyEntry *entry, int message)
 static bool
 is_waiting(const DjkApply *apply, KeyEntry *entry, int message)
 {
-	while (entry->first >= 0 && entry->first < message && !waits_with(apply, entry, entry->first))
+	if (entry->stored < apply->batch->messages[message].offset)
+		return true;
+	while (entry->first < message && !waits_with(apply, entry, entry->first))
 		entry->first++;
 	return entry->first < message;
 }
 
 static void
-park(DjkApply *apply, int message)
+park(DjkApply *apply, int message, int attempt, TimestampTz due_at)
 {
 	DjkWork    *work = &apply->work[message];
 	KeyEntry   *entry;
-	bool		found;
 
 	work->fate = DJK_FATE_PARKED;
+	work->attempt = attempt;
+	work->due_at = due_at;
 	if (!work->has_key)
 		return;
-	entry = enter_key(apply, apply->batch->messages[message].partition, work->lane, work->key_hash, &found);
-	if (!found || entry->first > message)
-		entry->first = message;
+	entry = enter_key(apply, apply->batch->messages[message].partition, work->lane, work->key_hash);
+	entry->first = Min(entry->first, message);
 }
 
 /* ---------- whether it may wait ---------- */
@@ -170,12 +191,17 @@ djk_park_is_missing_parent(const ErrorData *edata)
 		(edata->message_id == NULL || strncmp(edata->message_id, "update or delete on table", 25) != 0);
 }
 
-/* Whether one more message of the consumer may be kept, after those before it. */
+/*
+ * Whether one more message of the consumer may be kept, after those before it.
+ * Between transactions, where one has failed as a whole, nobody can be asked.
+ */
 static bool
 is_room(DjkApply *apply, int message)
 {
 	int64		parked = 0;
 
+	if (apply->batch->again || (apply->park_room < 0 && !IsTransactionState()))
+		return true;
 	if (apply->park_room < 0)
 	{
 		DjkIdentity identity;
@@ -233,32 +259,82 @@ hint_of(const DjkApply *apply, int message)
 		"The message could not wait for the row: as many as djkafka.max_parked allows wait already.";
 }
 
-void
-djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, const char *context)
+/* What a message that is given up is told to have failed with. */
+static DjkError
+describe(const DjkApply *apply, int message, const DjkError *error, bool for_parent)
 {
 	DjkError	told = *error;
+	char	   *tries = djk_postpone_detail(apply, message, error->sqlstate);
 
-	if (may_wait(apply, message))
+	if (told.hint == NULL && for_parent)
+		told.hint = unconstify(char *, hint_of(apply, message));
+	if (tries != NULL)
+		told.detail = told.detail ? psprintf("%s %s", told.detail, tries) : tries;
+	return told;
+}
+
+/*
+ * Its partition waits for it: here it stops as under on_error = stop.  The caller
+ * of djkafka_run() does not wait, and is told.
+ */
+static void
+hold(DjkApply *apply, int message, const DjkError *error, int attempt, TimestampTz due_at)
+{
+	DjkWork    *work = &apply->work[message];
+
+	keep_error(apply, message, error);
+	if (apply->inside && error->hint == NULL)
+		work->error.hint = MemoryContextStrdup(apply->batch_context, "The message is tried again later, and its partition waits for it: a worker does that, djkafka_run does not.");
+	work->fate = DJK_FATE_STOP;
+	work->attempt = attempt;
+	work->due_at = due_at;
+}
+
+void
+djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, bool for_parent, const char *context)
+{
+	DjkError	told;
+	bool		wanted;
+	int			attempt;
+	TimestampTz due_at;
+
+	if (for_parent && may_wait(apply, message))
 	{
 		keep_error(apply, message, error);
-		park(apply, message);
+		park(apply, message, djk_postpone_attempt(apply, message), 0);
 		return;
 	}
-	if (told.hint == NULL)
-		told.hint = unconstify(char *, hint_of(apply, message));
+	wanted = djk_postpone(apply, message, error->sqlstate, &attempt, &due_at);
+	apply->work[message].due_at = 0;
+	if (wanted && djk_postpone_is_blocking(apply, message))
+	{
+		hold(apply, message, error, attempt, due_at);
+		return;
+	}
+	if (wanted && is_room(apply, message))
+	{
+		keep_error(apply, message, error);
+		park(apply, message, attempt, due_at);
+		return;
+	}
+	told = describe(apply, message, error, for_parent);
+	if (wanted && told.hint == NULL)
+		told.hint = pstrdup("The message could not wait to be tried again: as many as djkafka.max_parked allows wait already.");
 	djk_work_fail(apply, message, &told, context);
 }
 
 void
 djk_park_unprepared(DjkApply *apply, int message, const DjkError *error)
 {
-	if (error->sqlstate != ERRCODE_FOREIGN_KEY_VIOLATION)
-	{
-		djk_work_fail(apply, message, error, NULL);
-		return;
-	}
 	djk_park_note_key(apply, message);
-	djk_park_or_fail(apply, message, error, NULL);
+	djk_park_or_fail(apply, message, error, error->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION, NULL);
+}
+
+void
+djk_park_whole(DjkApply *apply, int message, const DjkError *error)
+{
+	note_key(apply, message, false);
+	djk_park_or_fail(apply, message, error, false, NULL);
 }
 
 /* ---------- what is behind ---------- */
@@ -268,14 +344,14 @@ park_behind(DjkApply *apply, int message)
 {
 	DjkError	error = {0};
 
-	if (apply->batch->again || is_room(apply, message))
+	if (is_room(apply, message))
 	{
 		memset(&apply->work[message].error, 0, sizeof(DjkError));
-		park(apply, message);
+		park(apply, message, djk_postpone_attempt(apply, message), 0);
 		return;
 	}
 	error.sqlstate = ERRCODE_CONFIGURATION_LIMIT_EXCEEDED;
-	error.message = pstrdup("an earlier message of the same key waits for a row that it refers to, and this one cannot wait behind it");
+	error.message = pstrdup("an earlier message of the same key waits, and this one cannot wait behind it");
 	error.detail = psprintf("As many messages of the consumer wait as djkafka.max_parked allows: %d.", djk_max_parked);
 	error.hint = pstrdup("Raise djkafka.max_parked, and give the message again.");
 	djk_work_fail(apply, message, &error, NULL);
@@ -296,13 +372,27 @@ any_stored(const DjkBatch *batch)
 static void
 enter_stored(DjkApply *apply, const DjkParkedKey *stored)
 {
-	bool		found;
-
 	for (int p = 0; p < apply->batch->npartitions; p++)
 	{
-		if (apply->batch->partitions[p].offset_id == stored->offset_id)
-			enter_key(apply, p, stored->lane, stored->hash, &found)->first = -1;
+		KeyEntry   *entry;
+
+		if (apply->batch->partitions[p].offset_id != stored->offset_id)
+			continue;
+		entry = enter_key(apply, p, stored->lane, stored->hash);
+		entry->stored = Min(entry->stored, stored->offset);
 	}
+}
+
+/* The rows of what is in this batch. */
+static int64 *
+own_rows(const DjkBatch *batch, int *n)
+{
+	int64	   *ids = palloc(Max(batch->nmessages, 1) * sizeof(int64));
+
+	*n = 0;
+	for (int i = 0; batch->again && i < batch->nmessages; i++)
+		ids[(*n)++] = ((const DjkParked *) batch->messages[i].source)->id;
+	return ids;
 }
 
 /* The lanes that are known; one of a route that has had no message yet is not. */
@@ -320,7 +410,10 @@ known_lanes(const DjkApply *apply, int *nlanes)
 	return lanes;
 }
 
-/* Enters the keys wanted that are in djkafka_parked, before this batch. */
+/*
+ * Enters the keys wanted that are in djkafka_parked and not of this batch.  Of
+ * what waits a batch has only what may be due.
+ */
 static void
 find_stored(DjkApply *apply, const DjkParkedKey *wanted, int nwanted)
 {
@@ -331,18 +424,20 @@ find_stored(DjkApply *apply, const DjkParkedKey *wanted, int nwanted)
 	DjkIdentity identity;
 	int			nlanes;
 	int64	   *lanes = known_lanes(apply, &nlanes);
+	int			nown;
+	int64	   *own = own_rows(batch, &nown);
 	DjkParkedKey *keys;
 	int			nkeys;
 
 	for (int p = 0; p < batch->npartitions; p++)
 	{
 		ids[p] = batch->partitions[p].offset_id;
-		below[p] = PG_INT64_MAX;
+		below[p] = -1;
 	}
-	for (int i = batch->nmessages - 1; i >= 0; i--)
-		below[batch->messages[i].partition] = batch->messages[i].offset;
+	for (int i = 0; i < batch->nmessages; i++)
+		below[batch->messages[i].partition] = Max(below[batch->messages[i].partition], batch->messages[i].offset);
 	djk_catalog_enter(&identity);
-	keys = djk_parked_keys(ids, below, batch->npartitions, lanes, nlanes, wanted, nwanted, context, &nkeys);
+	keys = djk_parked_keys(ids, below, batch->npartitions, lanes, nlanes, wanted, nwanted, own, nown, context, &nkeys);
 	djk_catalog_leave(&identity);
 	for (int k = 0; k < nkeys; k++)
 		enter_stored(apply, &keys[k]);
@@ -391,8 +486,8 @@ djk_park_followers(DjkApply *apply, int from, int to)
 		{
 			int64		id = batch->partitions[batch->messages[i].partition].offset_id;
 
-			wanted[nwanted++] = (DjkParkedKey) {id, 0, apply->work[i].key_hash};
-			wanted[nwanted++] = (DjkParkedKey) {id, 0, DJK_PARKED_ANY_KEY};
+			wanted[nwanted++] = (DjkParkedKey) {.offset_id = id, .hash = apply->work[i].key_hash};
+			wanted[nwanted++] = (DjkParkedKey) {.offset_id = id, .hash = DJK_PARKED_ANY_KEY};
 		}
 	}
 	if (stored && nwanted > 0)
@@ -439,7 +534,7 @@ write_new(DjkApply *apply, int from, int to)
 			nheaders = batch->load_headers(batch, message, &headers);
 		djk_parked_write(apply->consumer->id, &batch->partitions[message->partition], message,
 						 djk_headers_datum(header_type, headers, nheaders), route_id(apply, work), work->lane,
-						 work->has_key ? &work->key_hash : NULL, error_of(work));
+						 work->has_key ? &work->key_hash : NULL, error_of(work), work->attempt, work->due_at);
 	}
 }
 
@@ -448,9 +543,11 @@ static void
 write_changed(DjkApply *apply, const DjkWork *work, const DjkParked *parked)
 {
 	if (parked->route_id == route_id(apply, work) && parked->key.lane == work->lane && parked->has_key == work->has_key &&
-		(!work->has_key || parked->key.hash == work->key_hash) && (parked->has_error || error_of(work) == NULL))
+		(!work->has_key || parked->key.hash == work->key_hash) && (parked->has_error || error_of(work) == NULL) &&
+		parked->attempt == work->attempt && parked->due_at == work->due_at)
 		return;
-	djk_parked_update(parked->id, route_id(apply, work), work->lane, work->has_key ? &work->key_hash : NULL, error_of(work));
+	djk_parked_update(parked->id, route_id(apply, work), work->lane, work->has_key ? &work->key_hash : NULL, error_of(work),
+					  work->attempt, work->due_at);
 }
 
 static void

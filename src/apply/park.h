@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * park.h
- *	  Messages that wait for a row they refer to, and those behind them.
+ *	  Messages that wait for a row they refer to, or for another try, and those behind them.
  *
  *-------------------------------------------------------------------------
  */
@@ -18,14 +18,18 @@ extern bool djk_park_is_missing_parent(const ErrorData *edata);
 extern void djk_park_note_key(DjkApply *apply, int message);
 
 /*
- * A message has failed for want of a row that it refers to.  It waits for that,
- * if its route and what waits already allow it; else it gets its fate by its
- * route's policy.  The error is copied.
+ * A message has failed, whose key was noted.  If it was for want of a row that it
+ * refers to it waits for that; else, or when it has waited for long enough, until
+ * it is tried again; as its route and what waits already allow it.  What does not
+ * wait gets its fate by its route's policy.  The error is copied.
  */
-extern void djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
+extern void djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, bool for_parent, const char *context);
 
-/* A message has failed while it was prepared: the same, if that was for want of what it looks up. */
+/* The same of one that has failed while it was prepared, */
 extern void djk_park_unprepared(DjkApply *apply, int message, const DjkError *error);
+
+/* … and of one whose transaction has failed as a whole; outside of any. */
+extern void djk_park_whole(DjkApply *apply, int message, const DjkError *error);
 
 /* Of prepared messages, those behind one of their key that waits wait too. */
 extern void djk_park_followers(DjkApply *apply, int from, int to);

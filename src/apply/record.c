@@ -12,6 +12,7 @@
 
 #include "apply/message_row.h"
 #include "apply/park.h"
+#include "apply/postpone.h"
 #include "catalog/pg_type.h"
 #include "codec/codec.h"
 #include "mb/pg_wchar.h"
@@ -340,9 +341,32 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 	return advances;
 }
 
+/*
+ * What waits now, and when it comes up again.  What is behind another one comes up
+ * with that; but of what was to be tried nobody knows what has held it up.
+ */
+static void
+note_due(DjkApply *apply, int from, int to)
+{
+	for (int i = from; i < to; i++)
+	{
+		const DjkWork *work = &apply->work[i];
+		DjkBatchPartition *partition = &apply->batch->partitions[apply->batch->messages[i].partition];
+
+		if (work->fate != DJK_FATE_PARKED)
+			continue;
+		if (work->due_at == 0)
+			partition->lacking |= work->error.sqlstate != 0 || apply->batch->again;
+		else if (partition->next_due == 0 || partition->next_due > work->due_at)
+			partition->next_due = work->due_at;
+	}
+}
+
 void
 djk_record_committed(DjkApply *apply, int from, int to, const DjkOffsetAdvance *advances, int n)
 {
+	djk_postpone_log(apply, from, to);
+	note_due(apply, from, to);
 	for (int i = from; apply->batch->again && i < to; i++)
 	{
 		const DjkMessage *message = &apply->batch->messages[i];

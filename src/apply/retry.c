@@ -60,6 +60,27 @@ djk_retry_verdict(int sqlstate)
 	}
 }
 
+/* A handler or trigger says by its code that it wants another try: KFR and two more characters. */
+static bool
+is_asked_for(int sqlstate)
+{
+	return (sqlstate & ((1 << 18) - 1)) == MAKE_SQLSTATE('K', 'F', 'R', '0', '0');
+}
+
+bool
+djk_retry_helps(int sqlstate)
+{
+	switch (sqlstate)
+	{
+		case ERRCODE_FOREIGN_KEY_VIOLATION:
+		case ERRCODE_UNIQUE_VIOLATION:
+		case ERRCODE_EXCLUSION_VIOLATION:
+			return true;
+		default:
+			return is_asked_for(sqlstate) || djk_retry_verdict(sqlstate) == DJK_VERDICT_TRANSIENT;
+	}
+}
+
 int64
 djk_retry_delay_ms(int attempt, int64 base_ms, int64 max_ms, double random)
 {

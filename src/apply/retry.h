@@ -20,6 +20,12 @@ typedef enum DjkVerdict
 extern DjkVerdict djk_retry_verdict(int sqlstate);
 
 /*
+ * Whether a policy that names no errors has a message tried again that failed so:
+ * where what else is in the database, or who is at it, may make the difference.
+ */
+extern bool djk_retry_helps(int sqlstate);
+
+/*
  * Milliseconds to wait before attempt number 'attempt' (from 1): doubling from
  * 'base_ms' up to 'max_ms', shortened at random by up to a quarter so that
  * workers that failed together do not come back together.  'random' is in [0, 1).

@@ -35,8 +35,8 @@ typedef enum DjkFate
 	DJK_FATE_STALE,				/* its row is as new, or newer */
 	DJK_FATE_DEAD,
 	DJK_FATE_SKIPPED,
-	DJK_FATE_PARKED,			/* waits for a row that it refers to, or behind one that does (park.c) */
-	DJK_FATE_STOP,				/* failed under on_error = stop */
+	DJK_FATE_PARKED,			/* waits for a row that it refers to, to be tried again, or behind one that does (park.c) */
+	DJK_FATE_STOP,				/* failed under on_error = stop, or, with a time at which it is due, is tried again while its partition waits */
 	DJK_FATE_LOST				/* its partition is not ours any more; in a rehearsal also: not to be tried (isolate.c) */
 } DjkFate;
 
@@ -61,6 +61,8 @@ typedef struct DjkWork
 	bool		has_key;		/* of its route, or the message's own; noted where it matters: park.c */
 	int64		lane;			/* of its route's state, */
 	int64		key_hash;		/* … and of the key; DJK_PARKED_ANY_KEY */
+	int			attempt;		/* of PARKED, STOP: the retry that it waits for, or has had last; 0: none */
+	TimestampTz due_at;			/* of PARKED, STOP: it is tried again then; 0: not by itself */
 } DjkWork;
 
 /* How what comes next is applied. */

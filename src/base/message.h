@@ -18,6 +18,8 @@
 
 #include "base/djk.h"
 
+#include "datatype/timestamp.h"
+
 #define DJK_TIMESTAMP_NONE	(-1)
 #define DJK_OFFSET_UNRESOLVED	INT64CONST(-1)	/* of an offset row: start_at is a wish yet */
 
@@ -73,9 +75,14 @@ typedef struct DjkBatchPartition
 	int64		high_watermark; /* as last seen, -1 unknown */
 	DjkAnchor	anchor;			/* of what was applied so far; kept by apply */
 	bool		lost;			/* set by apply: the row is no longer ours */
+	int64		held_offset;	/* the partition waited for this message, */
+	int			held_attempt;	/* … which was tried again so often */
 	int			vain;			/* tries in a row at what comes next that came to nothing; kept by apply */
 	int64		vain_to;		/* … of which the last one ended before here */
-	int64		parked;			/* messages of it that wait for a parent; kept by apply */
+	int64		parked;			/* messages of it that wait; kept by apply */
+	TimestampTz next_due;		/* when the first of them is to be tried that is not due yet; 0: none is known */
+	bool		lacking;		/* some wait for something else, as far as is known; both kept by apply */
+	bool		again_omits;	/* of those, a batch leaves out what is not due */
 	int64		again_from;		/* of those, a batch has what waits from here … */
 	int64		again_to;		/* … and has committed what becomes of them before here; kept by apply */
 } DjkBatchPartition;

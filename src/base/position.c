@@ -28,6 +28,7 @@ djk_position_clear(DjkPosition *position)
 	position->anchor.offset = -1;
 	position->batch_index = -1;
 	position->leader = -1;
+	position->held_offset = -1;
 }
 
 /* ---------- its state ---------- */
@@ -42,6 +43,8 @@ may_follow(DjkPositionState from, DjkPositionState to)
 			return true;
 		case DJK_POSITION_LOADED:	/* from RESOLVED: the topic is found to be another one */
 			return from == DJK_POSITION_GIVEN || from == DJK_POSITION_RESOLVED;
+		case DJK_POSITION_HELD:
+			return from == DJK_POSITION_RESOLVED || from == DJK_POSITION_FETCHING;
 		case DJK_POSITION_RESOLVED: /* from FETCHING: a failure, a rebalance, it begins elsewhere */
 			return from != DJK_POSITION_STOPPED;
 		case DJK_POSITION_FETCHING: /* once more: an eager assignment is given as a whole */
@@ -64,6 +67,7 @@ fits(const DjkPosition *position)
 			return position->offset_id != 0 && position->expected == DJK_OFFSET_UNRESOLVED;
 		case DJK_POSITION_RESOLVED:
 		case DJK_POSITION_FETCHING:
+		case DJK_POSITION_HELD:
 			return position->offset_id != 0 && position->expected != DJK_OFFSET_UNRESOLVED;
 		case DJK_POSITION_STOPPED:
 			return position->offset_id != 0;
@@ -87,11 +91,17 @@ djk_position_forget(DjkPosition *position)
 	position->question = 0;
 	position->vain = position->waiting_vain = 0;
 	position->parked = 0;
-	position->anchor.offset = -1;
+	position->anchor.offset = position->held_offset = -1;
 	position->anchoring = position->reborn = position->denied = false;
 	position->high_watermark = -1;	/* the end of another topic, perhaps */
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
 	djk_position_move(position, DJK_POSITION_GIVEN);
+}
+
+bool
+djk_position_is_resolved(const DjkPosition *position)
+{
+	return djk_position_is_ready(position) || position->state == DJK_POSITION_HELD;
 }
 
 bool
@@ -132,6 +142,8 @@ djk_position_describe(const DjkPosition *position, DjkBatchPartition *partition)
 	partition->vain = position->vain;
 	partition->parked = position->parked;
 	partition->anchor = position->anchor;
+	partition->held_offset = position->held_offset;
+	partition->held_attempt = position->held_attempt;
 }
 
 void

@@ -23,6 +23,7 @@ typedef enum DjkPositionState
 	DJK_POSITION_LOADED,		/* the row was locked once, so an earlier owner is done with it */
 	DJK_POSITION_RESOLVED,		/* it is known from which offset on */
 	DJK_POSITION_FETCHING,		/* what the library delivers is taken */
+	DJK_POSITION_HELD,			/* nothing is fetched until what comes next is tried again */
 	DJK_POSITION_STOPPED		/* until a person decides */
 } DjkPositionState;
 
@@ -55,7 +56,10 @@ typedef struct DjkPosition
 	int			vain;			/* see DjkBatchPartition */
 	int			waiting_vain;	/* the same, of what waits for rows that it refers to */
 	int64		waiting_vain_to;
-	int64		parked;			/* messages of it that wait for a parent */
+	int64		parked;			/* messages of it that wait */
+	int64		held_offset;	/* it waits, or has waited, for this message; -1: for none */
+	int			held_attempt;	/* … which has been tried again so often, or is next */
+	TimestampTz held_until;		/* … then, by the time of day */
 	int			batch_index;	/* in the batch being collected, -1: not in it */
 } DjkPosition;
 
@@ -70,7 +74,10 @@ extern void djk_position_move(DjkPosition *position, DjkPositionState to);
 /* What its row says is forgotten, so that it is loaded again. */
 extern void djk_position_forget(DjkPosition *position);
 
-/* It is known from where it is read, and nothing keeps it from that. */
+/* It is known from where it is read. */
+extern bool djk_position_is_resolved(const DjkPosition *position);
+
+/* … and nothing keeps it from that. */
 extern bool djk_position_is_ready(const DjkPosition *position);
 
 /* Where the library is to begin: at the anchor, if there is one. */

@@ -13,6 +13,7 @@
 
 #include "base/broker.h"
 #include "base/options.h"
+#include "base/retry_policy.h"
 #include "base/topic.h"
 
 #include <limits.h>
@@ -30,6 +31,7 @@ int			djk_max_workers = DJK_MAX_WORKERS_DEFAULT;
 int			djk_max_partitions = DJK_MAX_PARTITIONS_DEFAULT;
 int			djk_batch_messages = DJK_BATCH_MESSAGES_DEFAULT;
 int			djk_max_parked = DJK_MAX_PARKED_DEFAULT;
+char	   *djk_retry = NULL;
 int			djk_batch_size_kb = DJK_BATCH_SIZE_DEFAULT;
 int			djk_queue_size_kb = DJK_QUEUE_SIZE_DEFAULT;
 int			djk_max_retry_interval_s = 60;
@@ -183,6 +185,20 @@ check_properties(char **newval, void **extra, GucSource source)
 			GUC_check_errhint("%s", error.hint);
 	}
 	return ok;
+}
+
+static bool
+check_retry(char **newval, void **extra, GucSource source)
+{
+	DjkRetryPolicy policy;
+	DjkError	error = {0};
+
+	djk_retry_policy_init(&policy);
+	if (djk_retry_policy_overlay(&policy, *newval, &error))
+		return true;
+	GUC_check_errdetail("%s.", error.message);
+	GUC_check_errhint("%s", error.hint);
+	return false;
 }
 
 static void
@@ -356,6 +372,11 @@ define_consumer_settings(void)
 			   &djk_event_retention_s, 30 * 24 * 60 * 60, 60, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 	define_int("djkafka.max_retry_interval", "Longest wait before a failed worker or batch is tried again.",
 			   &djk_max_retry_interval_s, 60, 1, 3600, PGC_SIGHUP, GUC_UNIT_S);
+	DefineCustomStringVariable("djkafka.retry",
+							   "When messages that failed are tried again, as a JSON object.",
+							   "Consumers and routes overlay it, key by key.",
+							   &djk_retry, "", PGC_SIGHUP, 0,
+							   check_retry, NULL, NULL);
 	define_int("djkafka.queue_size", "Memory in which a worker holds messages fetched ahead.",
 			   &djk_queue_size_kb, DJK_QUEUE_SIZE_DEFAULT,
 			   DJK_QUEUE_SIZE_MIN, DJK_QUEUE_SIZE_MAX, PGC_SIGHUP, GUC_UNIT_KB);

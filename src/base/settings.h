@@ -55,6 +55,7 @@ extern int	djk_max_workers;
 extern int	djk_max_partitions;
 extern int	djk_batch_messages;
 extern int	djk_max_parked;
+extern char *djk_retry;			/* see base/retry_policy.h */
 extern int	djk_batch_size_kb;
 extern int	djk_queue_size_kb;
 extern int	djk_max_retry_interval_s;

@@ -43,12 +43,15 @@ typedef struct DjkConsumerWorker
 	int			attempt;
 	TimestampTz retry_at;		/* 0: not waiting */
 
-	/* what waits for rows that it refers to: waiting.c */
+	/* what waits for rows that it refers to, or for another try: waiting.c */
 	DjkAgainCursor waiting_at;	/* in the round */
 	DjkAgainCursor waiting_from;	/* … before its last batch */
 	TimestampTz waiting_round;	/* since when; 0: none is under way */
-	TimestampTz waiting_due;	/* of the next round */
-	TimestampTz waiting_pause;	/* no turn before */
+	TimestampTz waiting_due;	/* of the next round, if it is for rows that come from anybody */
+	TimestampTz waiting_next;	/* a try is due then, by the time of day; 0: none that is known */
+	bool		waiting_lacks;	/* something waits for such a row, or behind what does, as far as is known */
+	TimestampTz waiting_pause;	/* no turn of a round before, */
+	TimestampTz waiting_due_pause;	/* … and none for what is due */
 	bool		waiting_helped; /* the round has, so far */
 	bool		waiting_left;	/* something did wait in this round */
 

@@ -313,6 +313,43 @@ djk_positions_rewind(DjkPositions *positions)
 		position->expected = position->next_offset;
 }
 
+static void
+note_held(DjkPositions *positions, const DjkPosition *position)
+{
+	if (positions->held_until == 0 || positions->held_until > position->held_until)
+		positions->held_until = position->held_until;
+}
+
+void
+djk_positions_hold(DjkPositions *positions, DjkPosition *position)
+{
+	if (!djk_position_is_ready(position) || position->held_offset < position->next_offset ||
+		position->held_until <= GetCurrentTimestamp())
+		return;
+	position->expected = position->next_offset;
+	djk_position_move(position, DJK_POSITION_HELD);
+	note_held(positions, position);
+}
+
+void
+djk_positions_release(DjkPositions *positions, TimestampTz now)
+{
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+
+	positions->held_until = 0;
+	hash_seq_init(&scan, positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		if (position->state != DJK_POSITION_HELD)
+			continue;
+		if (position->held_until <= now)
+			djk_position_move(position, DJK_POSITION_RESOLVED);
+		else
+			note_held(positions, position);
+	}
+}
+
 bool
 djk_positions_in_vain(const DjkPositions *positions)
 {

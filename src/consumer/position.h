@@ -33,7 +33,9 @@ typedef struct DjkPositions
 	List	   *questions;		/* that Kafka was asked and has not answered */
 	int64		nquestions;		/* so far */
 	bool		anchoring;		/* something may be read from its anchor */
-	bool		waiting;		/* messages may wait for rows that they refer to */
+	bool		waiting;		/* messages may wait for rows that they refer to, or for another try */
+	TimestampTz held_until;		/* the first that is held is to be read again then; 0: none is held */
+	bool		waiting_unseen; /* … and of a partition that is new nobody has looked for what */
 	bool		unanswered;		/* a rebalance that was not answered yet */
 	const char *trouble;		/* why something is unresolved, or NULL */
 	char		trouble_text[512];
@@ -75,6 +77,12 @@ extern void djk_positions_suspend(DjkPositions *positions);
 
 /* All positions back to what their rows say, after a batch that was thrown away. */
 extern void djk_positions_rewind(DjkPositions *positions);
+
+/* A position that is resolved is not fetched before its time, if that is still to come; */
+extern void djk_positions_hold(DjkPositions *positions, DjkPosition *position);
+
+/* … and those whose time has come may be. */
+extern void djk_positions_release(DjkPositions *positions, TimestampTz now);
 
 /* Whether what comes next of some partition has been tried in vain, and will be again. */
 extern bool djk_positions_in_vain(const DjkPositions *positions);

@@ -104,6 +104,7 @@ take_row(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row)
 	}
 	djk_offset_take(row, position);
 	positions->waiting |= position->parked > 0;
+	positions->waiting_unseen |= position->parked > 0;
 }
 
 /* A topic that was deleted and made again has another id. */
@@ -188,6 +189,7 @@ load_rows(DjkPositions *positions, const char *topic, int in_kafka, const char *
 		}
 		take_row(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i]);
 		take_topic_id(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i], topic_id);
+		djk_positions_hold(positions, djk_positions_find(positions, topic, rows[i].partition));
 	}
 	if (topic_id != NULL)
 		djk_offset_note_topic(rows, nrows, topic_id);

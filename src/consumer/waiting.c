@@ -1,21 +1,26 @@
 /*-------------------------------------------------------------------------
  *
  * waiting.c
- *	  A consumer worker tries again what waits for a row that it refers to.
+ *	  A consumer worker tries again what waits: for a row that it refers to, or until it is due.
  *
  * What waits (apply/park.c) is tried in rounds: the partitions' messages in
  * their order, a batch at a time, between the batches that are read.  A batch
  * that brought rows, and one that waited and helped itself, are followed by the
- * next at once; else a round begins each second, for the row may come from
- * another worker, or from anybody.  A turn that fails is taken again, and the
+ * next at once; else, while something waits for a row, a round begins each second,
+ * for the row may come from another worker, or from anybody.  A turn that fails is taken again, and the
  * round goes on behind it.  A turn in vain is paid for by a pause of some times
  * its length: what has to wait does not slow down what need not.
+ *
+ * What waits until it is due is left out of rounds until then.  The next time is
+ * known, and what is due then is tried in a turn of its own, with what waits behind
+ * it by its key: however many others wait, it does not wait for their round.
  *
  *-------------------------------------------------------------------------
  */
 #include "consumer/waiting.h"
 
 #include "base/clock.h"
+#include "state/parked.h"
 #include "utils/timestamp.h"
 #include "consumer/failure.h"
 
@@ -27,13 +32,17 @@
 /* ---------- the batch ---------- */
 
 static bool
-has_waiting(const DjkConsumerWorker *worker, const DjkPosition *position)
+has_waiting(const DjkPosition *position)
+{
+	return position->parked > 0 && djk_position_is_resolved(position);
+}
+
+/* What is below has been tried in this round. */
+static bool
+is_next(const DjkConsumerWorker *worker, const DjkPosition *position)
 {
 	const DjkAgainCursor *at = &worker->waiting_at;
 
-	if (position->parked <= 0 || !djk_position_is_ready(position))
-		return false;
-	/* What is below has been tried in this round. */
 	return position->offset_id > at->offset_id || (position->offset_id == at->offset_id && at->offset < PG_INT64_MAX);
 }
 
@@ -46,25 +55,30 @@ compare_positions(const ListCell *a, const ListCell *b)
 	return x->offset_id < y->offset_id ? -1 : x->offset_id > y->offset_id;
 }
 
-/*
- * Of the partitions that are ours and of which something waits those that are
- * next in the round, in its order; *positions are theirs.
- */
-static DjkBatchPartition *
-find_partitions(DjkConsumerWorker *worker, DjkPosition ***positions, int *n)
+/* Partitions that are ours and of which something waits, in a round's order; those that are next in it alone. */
+static List *
+list_positions(DjkConsumerWorker *worker, bool of_round)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;
 	List	   *list = NIL;
-	DjkBatchPartition *partitions;
 
 	hash_seq_init(&scan, worker->positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		if (has_waiting(worker, position))
+		if (has_waiting(position) && (!of_round || is_next(worker, position)))
 			list = lappend(list, position);
 	}
 	list_sort(list, compare_positions);
+	return list;
+}
+
+/* As many of them as there is room for, as a batch has them; *positions are theirs. */
+static DjkBatchPartition *
+describe_positions(const List *list, DjkPosition ***positions, int *n)
+{
+	DjkBatchPartition *partitions;
+
 	*n = Min(list_length(list), TURN_PARTITIONS);
 	*positions = palloc(Max(*n, 1) * sizeof(DjkPosition *));
 	partitions = palloc0(Max(*n, 1) * sizeof(DjkBatchPartition));
@@ -76,8 +90,14 @@ find_partitions(DjkConsumerWorker *worker, DjkPosition ***positions, int *n)
 		partitions[p].vain = (*positions)[p]->waiting_vain;
 		partitions[p].vain_to = (*positions)[p]->waiting_vain_to;
 	}
-	list_free(list);
 	return partitions;
+}
+
+static void
+note_due(DjkConsumerWorker *worker, TimestampTz due)
+{
+	if (due != 0 && (worker->waiting_next == 0 || worker->waiting_next > due))
+		worker->waiting_next = due;
 }
 
 static DjkBatch *
@@ -96,13 +116,75 @@ load_batch(DjkConsumerWorker *worker, DjkBatchPartition *partitions, int n)
 	return batch;
 }
 
+/* Those of partitions of which something is due; of the others it becomes known when it will be. */
+static List *
+find_due(DjkConsumerWorker *worker, List *list)
+{
+	int			n = list_length(list);
+	int64	   *ids = palloc(Max(n, 1) * sizeof(int64));
+	TimestampTz *next_due = palloc(Max(n, 1) * sizeof(TimestampTz));
+	TimestampTz now = GetCurrentTimestamp();
+	MemoryContext context = CurrentMemoryContext;
+	List	   *due = NIL;
+
+	for (int i = 0; i < n; i++)
+		ids[i] = ((DjkPosition *) list_nth(list, i))->offset_id;
+	djk_parked_next_due(ids, n, DT_NOBEGIN, next_due);
+	MemoryContextSwitchTo(context);
+	worker->waiting_next = 0;
+	for (int i = 0; i < n; i++)
+	{
+		if (next_due[i] != 0 && next_due[i] <= now)
+			due = lappend(due, list_nth(list, i));
+		else
+			note_due(worker, next_due[i]);
+	}
+	/* There may be more of it. */
+	if (due != NIL)
+		worker->waiting_next = now;
+	return due;
+}
+
+/* What is due; NULL: nothing is. */
+static DjkBatch *
+load_due(DjkConsumerWorker *worker, DjkPosition ***positions, bool *complete)
+{
+	DjkIdentity identity;
+	MemoryContext context = CurrentMemoryContext;
+	List	   *list = list_positions(worker, false);
+	DjkBatch   *batch = NULL;
+
+	djk_worker_begin(&identity);
+	MemoryContextSwitchTo(context);
+	list = find_due(worker, list);
+	if (list != NIL)
+	{
+		int			n;
+		DjkBatchPartition *partitions = describe_positions(list, positions, &n);
+
+		batch = djk_again_load_due(partitions, n, Min(worker->row->batch_messages, TURN_MESSAGES), worker->row->batch_bytes,
+								   complete);
+	}
+	djk_worker_commit(&identity);
+	return batch;
+}
+
 /* ---------- what became of it ---------- */
+
+void
+djk_waiting_note_partition(DjkConsumerWorker *worker, const DjkBatchPartition *partition)
+{
+	worker->positions->waiting |= partition->parked > 0;
+	worker->waiting_lacks |= partition->lacking;
+	note_due(worker, partition->next_due);
+}
 
 static void
 settle(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions)
 {
 	for (int p = 0; p < batch->npartitions; p++)
 	{
+		djk_waiting_note_partition(worker, &batch->partitions[p]);
 		positions[p]->parked = batch->partitions[p].parked;
 		positions[p]->waiting_vain = batch->partitions[p].vain;
 		positions[p]->waiting_vain_to = batch->partitions[p].vain_to;
@@ -149,6 +231,7 @@ finish(DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *r
 			take_again(worker, result->tries);
 			djk_failure_wait(worker, batch, result);
 			break;
+		case DJK_APPLY_HELD:	/* what waits already holds up no partition */
 		case DJK_APPLY_BROKEN:
 		case DJK_APPLY_STOPPED:
 			djk_failure_throw(worker, batch, result);
@@ -181,6 +264,7 @@ end_round(DjkConsumerWorker *worker)
 {
 	forget_vain(worker);
 	worker->positions->waiting = worker->waiting_left;
+	worker->waiting_lacks |= worker->waiting_helped;
 	worker->waiting_due = worker->waiting_helped ? 0 : worker->waiting_round + (TimestampTz) ROUND_MS * 1000;
 	worker->waiting_round = 0;
 	worker->waiting_helped = worker->waiting_left = false;
@@ -196,11 +280,13 @@ next_batch(DjkConsumerWorker *worker, DjkPosition ***positions)
 
 	do
 	{
-		DjkBatchPartition *partitions = find_partitions(worker, positions, &n);
+		DjkBatchPartition *partitions = describe_positions(list_positions(worker, true), positions, &n);
 
 		worker->waiting_left |= n > 0;
 		if (n > 0)
 			batch = load_batch(worker, partitions, n);
+		for (int p = 0; p < n && batch == NULL; p++)
+			djk_waiting_note_partition(worker, &partitions[p]);
 		/* Nothing more in these, but perhaps in those behind them. */
 		if (n > 0 && batch == NULL)
 			worker->waiting_at = (DjkAgainCursor) {partitions[n - 1].offset_id, PG_INT64_MAX};
@@ -208,28 +294,81 @@ next_batch(DjkConsumerWorker *worker, DjkPosition ***positions)
 	return batch;
 }
 
-static void
-take_turn(DjkConsumerWorker *worker, TimestampTz started)
+/* Applies a batch of what waits; *pause is how long there is none that may be in vain too.  Whether it has helped. */
+static bool
+apply_turn(DjkConsumerWorker *worker, DjkBatch *batch, DjkPosition **positions, TimestampTz started, TimestampTz *pause)
 {
-	DjkPosition **positions;
 	DjkApplyResult result;
-	DjkBatch   *batch = next_batch(worker, &positions);
+	bool		helped;
 
-	if (batch == NULL)
-	{
-		end_round(worker);
-		return;
-	}
 	djk_worker_report_busy("applying what waited");
 	djk_slot_note_work(worker->max_poll_ms / 3);
 	djk_apply_batch(worker->apply, batch, &result);
 	MemoryContextSwitchTo(worker->cycle);
 	settle(worker, batch, positions);
-	if (has_helped(&result))
-		worker->waiting_helped = true;
-	else
-		worker->waiting_pause = djk_clock_now() + PAUSE_TIMES * (djk_clock_now() - started);
+	helped = has_helped(&result);
+	if (!helped)
+		*pause = djk_clock_now() + PAUSE_TIMES * (djk_clock_now() - started);
 	finish(worker, batch, &result);
+	return helped;
+}
+
+static void
+take_turn(DjkConsumerWorker *worker, TimestampTz started)
+{
+	DjkPosition **positions;
+	DjkBatch   *batch = next_batch(worker, &positions);
+
+	if (batch == NULL)
+		end_round(worker);
+	else if (apply_turn(worker, batch, positions, started, &worker->waiting_pause))
+		worker->waiting_helped = true;
+}
+
+/* What is left behind what was due, and what refers to it, is for a round. */
+static void
+take_due_turn(DjkConsumerWorker *worker, TimestampTz started)
+{
+	DjkPosition **positions;
+	bool		complete;
+	DjkBatch   *batch = load_due(worker, &positions, &complete);
+
+	if (batch == NULL)
+		return;
+	worker->waiting_lacks |= !complete;
+	if (apply_turn(worker, batch, positions, started, &worker->waiting_due_pause))
+		worker->waiting_due = 0;
+}
+
+/* ---------- when ---------- */
+
+/* When the next turn of a round comes; PG_INT64_MAX: nothing that is known of waits for one. */
+static TimestampTz
+turn_at(const DjkConsumerWorker *worker)
+{
+	TimestampTz at = worker->waiting_lacks ? worker->waiting_due : PG_INT64_MAX;
+
+	if (worker->waiting_round != 0 || worker->positions->waiting_unseen)
+		at = 0;
+	return Max(worker->waiting_pause, at);
+}
+
+/* The same of one for what is due.  The time of day may be set. */
+static TimestampTz
+due_turn_at(const DjkConsumerWorker *worker, TimestampTz now)
+{
+	if (worker->waiting_next == 0)
+		return PG_INT64_MAX;
+	return Max(worker->waiting_due_pause, now + Max(worker->waiting_next - GetCurrentTimestamp(), 0));
+}
+
+static void
+begin_round(DjkConsumerWorker *worker, TimestampTz now)
+{
+	worker->waiting_round = now;
+	/* The round finds out. */
+	worker->waiting_lacks = false;
+	worker->positions->waiting_unseen = false;
 }
 
 void
@@ -242,10 +381,15 @@ djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 	now = djk_clock_now();
 	if (TimestampDifferenceExceeds(polled_at, now, worker->max_poll_ms / 6))
 		return;
-	if (now < worker->waiting_pause || (worker->waiting_round == 0 && now < worker->waiting_due))
+	if (now >= due_turn_at(worker, now))
+	{
+		take_due_turn(worker, now);
+		return;
+	}
+	if (now < turn_at(worker))
 		return;
 	if (worker->waiting_round == 0)
-		worker->waiting_round = now;
+		begin_round(worker, now);
 	take_turn(worker, now);
 }
 
@@ -258,11 +402,11 @@ djk_waiting_note_rows(DjkConsumerWorker *worker)
 long
 djk_waiting_ms(const DjkConsumerWorker *worker, long limit_ms)
 {
-	TimestampTz at = worker->waiting_pause;
+	TimestampTz now = djk_clock_now();
+	TimestampTz at;
 
 	if (!worker->positions->waiting || worker->retry_at != 0)
 		return limit_ms;
-	if (worker->waiting_round == 0)
-		at = Max(at, worker->waiting_due);
-	return Min(limit_ms, Max((at - djk_clock_now()) / 1000, 0) + 1);
+	at = Min(turn_at(worker), due_turn_at(worker, now));
+	return at >= now + (TimestampTz) limit_ms * 1000 ? limit_ms : Max(at - now, 0) / 1000 + 1;
 }

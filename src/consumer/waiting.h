@@ -20,6 +20,9 @@ extern void djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at);
 /* Rows were written, perhaps what something waits for. */
 extern void djk_waiting_note_rows(DjkConsumerWorker *worker);
 
+/* What a batch has left of a partition. */
+extern void djk_waiting_note_partition(DjkConsumerWorker *worker, const DjkBatchPartition *partition);
+
 /* Until the next turn at most; a limit where nothing waits. */
 extern long djk_waiting_ms(const DjkConsumerWorker *worker, long limit_ms);
 

@@ -36,6 +36,7 @@
 #include "consumer/failure.h"
 #include "consumer/ghosts.h"
 #include "consumer/group.h"
+#include "consumer/held.h"
 #include "consumer/member_event.h"
 #include "consumer/waiting.h"
 
@@ -401,7 +402,7 @@ settle_positions(DjkConsumerWorker *worker)
 		DjkPosition *position = worker->collector.positions[i];
 
 		djk_position_settle(position, partition);
-		worker->positions->waiting |= partition->parked > 0;
+		djk_waiting_note_partition(worker, partition);
 		if (partition->lost)
 			djk_positions_reload(worker->positions, position);
 	}
@@ -443,6 +444,9 @@ finish_batch(DjkConsumerWorker *worker, const DjkApplyResult *result)
 		case DJK_APPLY_DOUBTFUL:
 			djk_failure_wait(worker, &worker->collector.batch, result);
 			break;
+		case DJK_APPLY_HELD:
+			djk_held_begin(worker, result);
+			break;
 		case DJK_APPLY_BROKEN:
 		case DJK_APPLY_STOPPED:
 			djk_failure_throw(worker, &worker->collector.batch, result);
@@ -453,6 +457,7 @@ static void
 apply_batch(DjkConsumerWorker *worker)
 {
 	DjkApplyResult result;
+	bool		held = false;
 
 	djk_collect_close(&worker->collector);
 	djk_share_note_batch(&worker->share, &worker->collector.batch);
@@ -461,10 +466,17 @@ apply_batch(DjkConsumerWorker *worker)
 									  djk_slot_share(djk_slot_mine()).messages));
 	djk_worker_report_busy("applying a batch");
 	djk_slot_note_work(worker->max_poll_ms / 3);
-	djk_apply_batch(worker->apply, &worker->collector.batch, &result);
-	MemoryContextSwitchTo(worker->cycle);
-	finish_batch(worker, &result);
+	do
+	{
+		djk_apply_batch(worker->apply, &worker->collector.batch, &result);
+		MemoryContextSwitchTo(worker->cycle);
+		finish_batch(worker, &result);
+		held |= result.status == DJK_APPLY_HELD;
+	} while (result.status == DJK_APPLY_HELD && djk_collect_has_more(&worker->collector));
 	djk_collect_clear(&worker->collector);
+	/* What waits is not fetched; but for that nothing has changed. */
+	if (held && worker->retry_at == 0)
+		djk_positions_fetch(worker->positions);
 }
 
 static void
@@ -490,7 +502,7 @@ idle_wait_ms(const DjkConsumerWorker *worker)
 		wait = Min(wait, DJK_MEMBER_ANEW_MS);
 	if (worker->retry_at != 0)
 		wait = Min(wait, Max((worker->retry_at - djk_clock_now()) / 1000, 0) + 1);
-	return djk_waiting_ms(worker, wait);
+	return djk_held_ms(worker, djk_waiting_ms(worker, wait));
 }
 
 /* With nothing to do a while after the assignment or a retry, the fault seems to be gone. */
@@ -531,6 +543,7 @@ run_loop(DjkConsumerWorker *worker)
 		else if (worker->positions->unresolved &&
 				 TimestampDifferenceExceeds(worker->resolved_at, djk_clock_now(), RETRY_SOON_MS))
 			djk_member_load_and_fetch(worker);
+		djk_held_end(worker);
 
 		polled_at = djk_clock_now();
 		more = fetch(worker);

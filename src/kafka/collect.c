@@ -172,6 +172,34 @@ djk_collect_close(DjkCollector *collector)
 }
 
 void
+djk_collect_drop(DjkCollector *collector, int decided, int partition)
+{
+	DjkBatch   *batch = &collector->batch;
+	int			n = 0;
+
+	for (int i = 0; i < batch->nmessages; i++)
+	{
+		if (i < decided || batch->messages[i].partition == partition)
+			djk_consumer_release(batch->messages[i].source);
+		else
+			batch->messages[n++] = batch->messages[i];
+	}
+	batch->nmessages = n;
+	batch->partitions[partition].end_offset = batch->partitions[partition].next_offset;
+}
+
+bool
+djk_collect_has_more(const DjkCollector *collector)
+{
+	const DjkBatch *batch = &collector->batch;
+	bool		found = batch->nmessages > 0;
+
+	for (int p = 0; p < batch->npartitions && !found; p++)
+		found = !batch->partitions[p].lost && batch->partitions[p].end_offset > batch->partitions[p].next_offset;
+	return found;
+}
+
+void
 djk_collect_clear(DjkCollector *collector)
 {
 	DjkBatch   *batch = &collector->batch;

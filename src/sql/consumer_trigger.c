@@ -293,6 +293,16 @@ check_name(const DjkCatalogRow *row)
 }
 
 static void
+check_retry(const DjkCatalogRow *row)
+{
+	DjkRetryPolicy policy;
+
+	djk_retry_policy_init(&policy);
+	djk_catalog_look_at("retry");
+	djk_retry_require(&policy, djk_catalog_row_text(row, "retry"));
+}
+
+static void
 check_values(const DjkCatalogRow *row)
 {
 	(void) djk_on_error_parse(djk_catalog_row_require_text(row, "on_error"));
@@ -305,6 +315,7 @@ check_values(const DjkCatalogRow *row)
 	djk_catalog_row_check_int(row, "batch_bytes", DJK_BATCH_SIZE_MIN * 1024, DJK_BATCH_SIZE_MAX / 2 * 1024);
 	check_assignment(row);
 	check_on_new_topic(row);
+	check_retry(row);
 }
 
 static void

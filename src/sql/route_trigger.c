@@ -166,6 +166,7 @@ check_words(const DjkCatalogRow *row)
 	static const char *const unknown_fields[] = {"ignore", "ignore_all", "error", NULL};
 	static const char *const types[] = {"strict", "postgres", NULL};
 	static const char *const invalid_text[] = {"error", "replace", NULL};
+	static const char *const orderings[] = {"key", "none", NULL};
 	const char *zone = djk_catalog_row_require_text(row, "time_zone");
 	const char *format = djk_catalog_row_require_text(row, "format");
 	char	   *word;
@@ -179,6 +180,7 @@ check_words(const DjkCatalogRow *row)
 	check_word(row, "unknown_fields", unknown_fields);
 	check_word(row, "types", types);
 	check_word(row, "invalid_text", invalid_text);
+	check_word(row, "ordering", orderings);
 	check_timeout(row);
 	(void) djk_operation_parse(djk_catalog_row_require_text(row, "operation"));
 	(void) djk_naming_parse(djk_catalog_row_require_text(row, "naming"));

@@ -63,6 +63,7 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 			route->on_error = consumer->on_error;
 		if (!route->has_notify)
 			route->notify = consumer->notify;
+		djk_route_row_overlay_retry(route, djk_retry, consumer->retry);
 	}
 	MemoryContextSwitchTo(old);
 }
@@ -72,7 +73,8 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 	" c.server, c.group_id, c.workers, c.assignment, c.start_from, c.enabled," \
 	" (SELECT array_agg(e.key ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
 	" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
-	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision, c.on_new_topic = 'earliest', c.on_error, c.notify" \
+	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision, c.on_new_topic = 'earliest', c.on_error, c.notify," \
+	" c.retry::text" \
 	" FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h" \
 	" JOIN pg_database d ON d.datname = current_database()"
 
@@ -103,6 +105,7 @@ fill_consumer(MemoryContext context)
 	consumer->new_topic_is_read = djk_row_bool(0, 17);
 	consumer->on_error = djk_on_error_parse(djk_row_text(0, 18, context));
 	consumer->notify = djk_notify_parse(djk_row_text(0, 19, context));
+	consumer->retry = djk_row_text(0, 20, context);
 	load_routes(consumer, context);
 	return consumer;
 }

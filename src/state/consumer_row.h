@@ -29,6 +29,7 @@ typedef struct DjkConsumerRow
 	bool		enabled;
 	DjkOnError	on_error;
 	DjkNotify	notify;
+	char	   *retry;			/* JSON; NULL: none */
 	char	  **option_names;
 	char	  **option_values;
 	int			noptions;

@@ -489,6 +489,20 @@ is_behind(const Place *place, const DjkBatchPartition *partition, bool again)
 		(again && partition->again_from <= place->first && partition->again_to > place->last);
 }
 
+/* Whether a batch of what waits has the messages of a place, as far as there are any: what is not due is left out. */
+static bool
+has_all(const Place *place, const DjkBatch *batch, int partition)
+{
+	if (!batch->partitions[partition].again_omits)
+		return true;
+	for (int i = 0; place->first == place->last && i < batch->nmessages; i++)
+	{
+		if (batch->messages[i].partition == partition && batch->messages[i].offset == place->first)
+			return true;
+	}
+	return false;
+}
+
 static bool
 is_passed(const Place *place, const DjkBatch *batch)
 {
@@ -498,7 +512,8 @@ is_passed(const Place *place, const DjkBatch *batch)
 
 		if (partition->offset_id == place->offset_id)
 			return !partition->lost &&
-				(partition->generation != place->generation || is_behind(place, partition, batch->again));
+				(partition->generation != place->generation ||
+				 is_behind(place, partition, batch->again && has_all(place, batch, i)));
 	}
 	return false;
 }

@@ -38,14 +38,16 @@ int4_array(const int *values, int n)
 
 #define SELECT_OFFSETS \
 	"SELECT id, topic, partition, generation, next_offset, start_at," \
-	" state = 'needs_decision', incarnation, cluster_id, anchor_offset, anchor_hash, parked, topic_uuid" \
+	" state = 'needs_decision', incarnation, cluster_id, anchor_offset, anchor_hash, parked, topic_uuid," \
+	" retry_offset, retry_attempt, retry_due_at" \
 	" FROM @.djkafka_offset WHERE consumer_id = $1 AND topic = $2 AND partition = ANY ($3)" \
 	" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE"
 
 /* Of a row that begins elsewhere: nothing is counted, and neither a message nor the end is known of its topic. */
 #define COUNT_ANEW \
 	" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0," \
-	" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, high_watermark = NULL,"
+	" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, high_watermark = NULL," \
+	" retry_offset = NULL, retry_attempt = NULL, retry_due_at = NULL, retry_sqlstate = NULL, retry_message = NULL,"
 
 static void
 fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
@@ -69,6 +71,9 @@ fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
 	row->anchor.crc = (uint32) djk_row_int64(i, 11, 0);
 	row->parked = djk_row_int64(i, 12, 0);
 	row->topic_id = djk_row_text(i, 13, context);
+	row->held_offset = djk_row_int64(i, 14, -1);
+	row->held_attempt = (int) djk_row_int64(i, 15, 0);
+	row->held_until = DatumGetTimestampTz(djk_row_datum(i, 16, &isnull));
 }
 
 DjkOffsetRow *
@@ -221,6 +226,7 @@ djk_offset_begin_life(DjkOffsetRow *row, bool embedded)
 	row->incarnation = incarnation;
 	row->anchor.offset = -1;
 	row->parked = 0;
+	row->held_offset = -1;
 	row->topic_id = NULL;
 	return true;
 }
@@ -233,6 +239,9 @@ djk_offset_take(const DjkOffsetRow *row, DjkPosition *position)
 	position->next_offset = position->expected = row->next_offset;
 	position->anchor = row->anchor;
 	position->parked = row->parked;
+	position->held_offset = row->held_offset;
+	position->held_attempt = row->held_attempt;
+	position->held_until = row->held_until;
 	djk_position_move(position, row->needs_decision ? DJK_POSITION_STOPPED :
 					  row->next_offset == DJK_OFFSET_UNRESOLVED ? DJK_POSITION_LOADED : DJK_POSITION_RESOLVED);
 }
@@ -381,6 +390,27 @@ djk_offset_stop(int64 id, int64 generation, const char *reason)
 	};
 
 	(void) djk_catalog_execute(&update_stop, values, NULL);
+}
+
+bool
+djk_offset_hold(int64 id, int64 generation, int64 next_offset, int64 held_offset, int attempt, TimestampTz due_at,
+				const DjkError *error)
+{
+	static DjkStatement update_hold = {
+		.sql = "UPDATE @.djkafka_offset SET retry_offset = $4, retry_attempt = $5, retry_due_at = $6,"
+		" retry_sqlstate = $7, retry_message = $8, updated_at = clock_timestamp()"
+		" WHERE id = $1 AND generation = $2 AND next_offset = $3",
+		.nargs = 8,
+		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, INT4OID, TIMESTAMPTZOID, TEXTOID, TEXTOID}
+	};
+	char		nulls[9] = "        ";
+	Datum		values[8] = {
+		Int64GetDatum(id), Int64GetDatum(generation), Int64GetDatum(next_offset), Int64GetDatum(held_offset),
+		Int32GetDatum(attempt), TimestampTzGetDatum(due_at), CStringGetTextDatum(unpack_sql_state(error->sqlstate)),
+		djk_text_datum(error->message, &nulls[7])
+	};
+
+	return djk_catalog_execute(&update_hold, values, nulls) == 1;
 }
 
 void

@@ -32,6 +32,9 @@ typedef struct DjkOffsetRow
 	DjkAnchor	anchor;
 	int64		parked;
 	char	   *topic_id;		/* NULL: not known */
+	int64		held_offset;	/* -1: see DjkPosition */
+	int			held_attempt;
+	TimestampTz held_until;
 } DjkOffsetRow;
 
 /* What one batch did to one partition. */
@@ -111,6 +114,13 @@ extern void djk_offset_advance(const DjkOffsetAdvance *advances, int n);
 
 /* Stops a partition until a person decides. */
 extern void djk_offset_stop(int64 id, int64 generation, const char *reason);
+
+/*
+ * The partition waits for a message that failed, and is tried again as attempt
+ * number so and so; false if the row is not what the worker knows.
+ */
+extern bool djk_offset_hold(int64 id, int64 generation, int64 next_offset, int64 held_offset, int attempt,
+							TimestampTz due_at, const DjkError *error);
 
 /* Which topic the offsets of some rows belong to, by its id. */
 extern void djk_offset_note_topic(const DjkOffsetRow *rows, int n, const char *topic_id);

@@ -25,9 +25,10 @@
 
 /* ---------- writing ---------- */
 
-/* route_id, lane, key_hash, sqlstate, message, detail, hint, from a place on. */
+/* route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at, from a place on. */
 static void
-put_state(Datum *values, char *nulls, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error)
+put_state(Datum *values, char *nulls, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
+		  int attempt, TimestampTz due_at)
 {
 	values[0] = Int64GetDatum(route_id);
 	values[1] = Int64GetDatum(lane);
@@ -37,26 +38,30 @@ put_state(Datum *values, char *nulls, int64 route_id, int64 lane, const int64 *k
 	values[4] = djk_text_datum(error ? error->message : NULL, &nulls[4]);
 	values[5] = djk_text_datum(error ? error->detail : NULL, &nulls[5]);
 	values[6] = djk_text_datum(error ? error->hint : NULL, &nulls[6]);
+	values[7] = Int32GetDatum(attempt);
+	nulls[8] = due_at != 0 ? ' ' : 'n';
+	values[8] = TimestampTzGetDatum(due_at);
 }
 
 void
 djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
-				 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error)
+				 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
+				 int attempt, TimestampTz due_at)
 {
 	static DjkStatement insert_parked = {
 		.sql = "INSERT INTO @.djkafka_parked (consumer_id, offset_id, topic, partition, \"offset\", message_time,"
-		" key, value, headers, route_id, lane, key_hash, sqlstate, message, detail, hint)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-		.nargs = 16,
+		" key, value, headers, route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
+		.nargs = 18,
 		.argtypes = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, InvalidOid,
-			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID}
 	};
-	Datum		values[16];
-	char		nulls[17];
+	Datum		values[18];
+	char		nulls[19];
 
 	insert_parked.argtypes[8] = get_array_type(djk_catalog_type("djkafka_header"));
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[16] = '\0';
+	nulls[18] = '\0';
 	values[0] = Int64GetDatum(consumer_id);
 	values[1] = Int64GetDatum(partition->offset_id);
 	values[2] = CStringGetTextDatum(partition->topic);
@@ -68,26 +73,29 @@ djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const Dj
 	values[7] = djk_bytes_datum(message->value, message->value_len, &nulls[7]);
 	nulls[8] = headers != (Datum) 0 ? ' ' : 'n';
 	values[8] = headers;
-	put_state(values + 9, nulls + 9, route_id, lane, key_hash, error);
+	put_state(values + 9, nulls + 9, route_id, lane, key_hash, error, attempt, due_at);
 	(void) djk_catalog_execute(&insert_parked, values, nulls);
 }
 
 void
-djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error)
+djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
+				  int attempt, TimestampTz due_at)
 {
 	static DjkStatement update_parked = {
-		.sql = "UPDATE @.djkafka_parked SET route_id = $2, lane = $3, key_hash = $4, sqlstate = $5, message = $6,"
-		" detail = $7, hint = $8 WHERE id = $1",
-		.nargs = 8,
-		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+		.sql = "UPDATE @.djkafka_parked p SET route_id = $2, lane = $3, key_hash = $4, attempt = $9, due_at = $10,"
+		" sqlstate = coalesce($5, p.sqlstate), message = CASE WHEN $5 IS NULL THEN p.message ELSE $6 END,"
+		" detail = CASE WHEN $5 IS NULL THEN p.detail ELSE $7 END, hint = CASE WHEN $5 IS NULL THEN p.hint ELSE $8 END"
+		" WHERE id = $1",
+		.nargs = 10,
+		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID}
 	};
-	Datum		values[8];
-	char		nulls[9];
+	Datum		values[10];
+	char		nulls[11];
 
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[8] = '\0';
+	nulls[10] = '\0';
 	values[0] = Int64GetDatum(id);
-	put_state(values + 1, nulls + 1, route_id, lane, key_hash, error);
+	put_state(values + 1, nulls + 1, route_id, lane, key_hash, error, attempt, due_at);
 	(void) djk_catalog_execute(&update_parked, values, nulls);
 }
 
@@ -104,7 +112,7 @@ djk_parked_delete(const int64 *ids, int n)
 	if (djk_catalog_execute(&delete_parked, values, NULL) != (uint64) n)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("messages that waited for a parent were applied by somebody else")));
+				 errmsg("messages that waited were applied by somebody else")));
 }
 
 /* ---------- reading ---------- */
@@ -150,24 +158,27 @@ wanted_hashes(const DjkParkedKey *wanted, int n)
  */
 DjkParkedKey *
 djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, const int64 *lanes, int nlanes,
-				const DjkParkedKey *wanted, int nwanted, MemoryContext context, int *nkeys)
+				const DjkParkedKey *wanted, int nwanted, const int64 *but, int nbut, MemoryContext context, int *nkeys)
 {
 	static DjkStatement select_keys = {
 		.sql = "WITH RECURSIVE b AS (SELECT * FROM unnest($1, $2) AS b(id, below)), l AS ("
 		"  SELECT b.id, b.below, (SELECT min(p.lane) FROM @.djkafka_parked p WHERE p.offset_id = b.id) AS lane FROM b"
 		"  UNION ALL SELECT l.id, l.below, (SELECT min(p.lane) FROM @.djkafka_parked p"
 		"   WHERE p.offset_id = l.id AND p.lane > l.lane) FROM l WHERE l.lane IS NOT NULL)"
-		" SELECT l.id, 0::bigint, 0::bigint FROM l WHERE l.lane <> ALL ($3) AND EXISTS (SELECT FROM @.djkafka_parked p"
-		"  WHERE p.offset_id = l.id AND p.lane = l.lane AND p.\"offset\" < l.below)"
-		" UNION SELECT w.id, k.lane, w.hash FROM (SELECT DISTINCT id, hash FROM unnest($4, $5) AS w(id, hash)) w"
-		" CROSS JOIN LATERAL (SELECT DISTINCT p.lane FROM @.djkafka_parked p WHERE p.offset_id = w.id AND p.key_hash = w.hash"
-		"  AND p.\"offset\" < (SELECT b.below FROM b WHERE b.id = w.id)) k WHERE k.lane = ANY ($3)",
-		.nargs = 5,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+		" SELECT l.id, 0::bigint, 0::bigint, f.\"offset\" FROM l CROSS JOIN LATERAL (SELECT p.\"offset\""
+		"   FROM @.djkafka_parked p WHERE p.offset_id = l.id AND p.lane = l.lane AND p.\"offset\" < l.below"
+		"   AND p.id <> ALL ($6) ORDER BY p.\"offset\" LIMIT 1) f WHERE l.lane <> ALL ($3)"
+		" UNION ALL SELECT w.id, k.lane, w.hash, k.\"offset\" FROM (SELECT DISTINCT id, hash FROM unnest($4, $5) AS w(id, hash)) w"
+		" CROSS JOIN LATERAL (SELECT p.lane, min(p.\"offset\") AS \"offset\" FROM @.djkafka_parked p"
+		"   WHERE p.offset_id = w.id AND p.key_hash = w.hash AND p.\"offset\" < (SELECT b.below FROM b WHERE b.id = w.id)"
+		"   AND p.id <> ALL ($6) GROUP BY p.lane) k WHERE k.lane = ANY ($3)",
+		.nargs = 6,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 	};
-	Datum		values[5] = {
+	Datum		values[6] = {
 		djk_int8_array_datum(offset_ids, npartitions), djk_int8_array_datum(below, npartitions),
-		djk_int8_array_datum(lanes, nlanes), wanted_ids(wanted, nwanted), wanted_hashes(wanted, nwanted)
+		djk_int8_array_datum(lanes, nlanes), wanted_ids(wanted, nwanted), wanted_hashes(wanted, nwanted),
+		djk_int8_array_datum(but, nbut)
 	};
 	int			n = (int) djk_catalog_execute(&select_keys, values, NULL);
 	DjkParkedKey *keys = MemoryContextAlloc(context, Max(n, 1) * sizeof(DjkParkedKey));
@@ -177,6 +188,7 @@ djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, co
 		keys[i].offset_id = djk_row_int64(i, 1, 0);
 		keys[i].lane = djk_row_int64(i, 2, 0);
 		keys[i].hash = djk_row_int64(i, 3, 0);
+		keys[i].offset = djk_row_int64(i, 4, 0);
 	}
 	*nkeys = n;
 	return keys;
@@ -224,26 +236,21 @@ read_parked(int row)
 	parked->key.hash = djk_row_int64(row, 10, 0);
 	parked->parked_at = DatumGetTimestampTz(djk_row_datum(row, 11, &isnull));
 	parked->has_error = djk_row_bool(row, 12);
+	parked->attempt = (int) djk_row_int64(row, 13, 0);
+	datum = djk_row_datum(row, 14, &isnull);
+	parked->due_at = isnull ? 0 : DatumGetTimestampTz(datum);
 	message->source = parked;
 	return parked;
 }
 
-List *
-djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 after_offset,
-				int max_messages, Size max_bytes, MemoryContext context)
+#define SELECT_PARKED \
+	"SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, lane, key_hash, parked_at," \
+	" sqlstate IS NOT NULL, attempt, due_at FROM @.djkafka_parked p"
+
+/* What a query of SELECT_PARKED finds, until there is enough. */
+static List *
+fetch_parked(Portal portal, int max_messages, Size max_bytes, MemoryContext context)
 {
-	static DjkStatement select_parked = {
-		.sql = "SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, lane, key_hash, parked_at,"
-		" sqlstate IS NOT NULL FROM @.djkafka_parked"
-		" WHERE offset_id = ANY ($1) AND (offset_id, \"offset\") > ($2, $3) ORDER BY offset_id, \"offset\" LIMIT $4",
-		.nargs = 4,
-		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID, INT8OID}
-	};
-	Datum		values[4] = {
-		djk_int8_array_datum(offset_ids, npartitions), Int64GetDatum(after_id), Int64GetDatum(after_offset),
-		Int64GetDatum(max_messages)
-	};
-	Portal		portal = djk_catalog_open(&select_parked, values, NULL);
 	List	   *list = NIL;
 	Size		bytes = 0;
 	uint64		fetched;
@@ -269,6 +276,76 @@ djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 
 	return list;
 }
 
+/*
+ * What is known to wait behind what is not due is found out of the index of what
+ * has a time, by a sub-select for each row: a plan that joins them would be made for
+ * another size.
+ */
+List *
+djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 after_offset,
+				TimestampTz now, int max_messages, Size max_bytes, MemoryContext context)
+{
+	static DjkStatement select_parked = {
+		.sql = SELECT_PARKED
+		" WHERE offset_id = ANY ($1) AND (offset_id, \"offset\") > ($2, $3) AND (due_at IS NULL OR due_at <= $5)"
+		" AND (key_hash IS NULL OR NOT EXISTS (SELECT FROM @.djkafka_parked h WHERE h.offset_id = p.offset_id"
+		"  AND h.key_hash = ANY (ARRAY[p.key_hash, -1]) AND h.due_at > $5 AND h.lane = p.lane AND h.\"offset\" < p.\"offset\"))"
+		" ORDER BY offset_id, \"offset\" LIMIT $4",
+		.nargs = 5,
+		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
+	};
+	Datum		values[5] = {
+		djk_int8_array_datum(offset_ids, npartitions), Int64GetDatum(after_id), Int64GetDatum(after_offset),
+		Int64GetDatum(max_messages), TimestampTzGetDatum(now)
+	};
+
+	return fetch_parked(djk_catalog_open(&select_parked, values, NULL), max_messages, max_bytes, context);
+}
+
+List *
+djk_parked_load_due(const int64 *offset_ids, int npartitions, TimestampTz now,
+					int max_messages, Size max_bytes, MemoryContext context)
+{
+	static DjkStatement select_due = {
+		.sql = SELECT_PARKED
+		" WHERE id = ANY (ARRAY(WITH h AS MATERIALIZED (SELECT h.* FROM unnest($1) b(id) CROSS JOIN LATERAL ("
+		"   SELECT h.id, h.offset_id, h.lane, h.key_hash, h.\"offset\", h.due_at FROM @.djkafka_parked h"
+		"    WHERE h.offset_id = b.id AND h.due_at <= $2 ORDER BY h.due_at LIMIT $3) h ORDER BY h.due_at LIMIT $3)"
+		"  SELECT h.id FROM h UNION ALL (SELECT f.id FROM h CROSS JOIN LATERAL ("
+		"   SELECT f.id FROM @.djkafka_parked f WHERE f.offset_id = h.offset_id AND f.key_hash = h.key_hash"
+		"     AND f.\"offset\" > h.\"offset\" AND f.lane = h.lane AND f.due_at IS NULL ORDER BY f.\"offset\" LIMIT $3) f LIMIT $3)))"
+		" ORDER BY offset_id, \"offset\"",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}
+	};
+	Datum		values[3] = {
+		djk_int8_array_datum(offset_ids, npartitions), TimestampTzGetDatum(now), Int64GetDatum(Max(max_messages / 2, 1))
+	};
+
+	return fetch_parked(djk_catalog_open(&select_due, values, NULL), Max(max_messages, 2), max_bytes, context);
+}
+
+void
+djk_parked_next_due(const int64 *offset_ids, int npartitions, TimestampTz after, TimestampTz *next_due)
+{
+	static DjkStatement select_due = {
+		.sql = "SELECT (SELECT min(p.due_at) FROM @.djkafka_parked p WHERE p.offset_id = b.id AND p.due_at > $2)"
+		" FROM unnest($1) WITH ORDINALITY b(id, n) ORDER BY b.n",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, TIMESTAMPTZOID}
+	};
+	Datum		values[2] = {djk_int8_array_datum(offset_ids, npartitions), TimestampTzGetDatum(after)};
+
+	(void) djk_catalog_execute(&select_due, values, NULL);
+	for (int p = 0; p < npartitions; p++)
+	{
+		bool		isnull;
+		Datum		due = djk_row_datum(p, 1, &isnull);
+
+		next_due[p] = isnull ? 0 : DatumGetTimestampTz(due);
+	}
+}
+
 /* ---------- giving up ---------- */
 
 #define GIVE_UP(which, detail, hint) \
@@ -281,7 +358,7 @@ djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 
 	" FROM gone g JOIN @.djkafka_consumer c ON c.id = g.consumer_id ORDER BY g.topic, g.partition, g.\"offset\""
 
 #define GIVE_UP_SOUGHT(which) \
-	GIVE_UP(which, "Its partition was sought, or begins again, while the message waited for a row that it refers to.", \
+	GIVE_UP(which, "Its partition was sought, or begins again, while the message waited for a row that it refers to, or for another try.", \
 			"Unless it is read from Kafka again, give it once more with djkafka_dead_letter_retry(id).")
 
 void
@@ -314,7 +391,7 @@ void
 djk_parked_give_up_consumer(int64 consumer_id)
 {
 	static DjkStatement give_up = {
-		.sql = GIVE_UP("p.consumer_id = $1", "Its consumer was dropped while the message waited for a row that it refers to.",
+		.sql = GIVE_UP("p.consumer_id = $1", "Its consumer was dropped while the message waited for a row that it refers to, or for another try.",
 					   "Make the consumer again in its group, which goes on behind the message, then give it once more with djkafka_dead_letter_retry(id)."),
 		.nargs = 1,
 		.argtypes = {INT8OID}

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * parked.h
- *	  Rows of djkafka_parked: messages that wait for a row they refer to.
+ *	  Rows of djkafka_parked: messages that wait for a row they refer to, or for another try.
  *
  * Every function runs between djk_catalog_enter() and leave.
  *
@@ -22,6 +22,7 @@ typedef struct DjkParkedKey
 	int64		offset_id;
 	int64		lane;			/* 0: one that is not known any more, */
 	int64		hash;			/* … or equal for equal keys, or DJK_PARKED_ANY_KEY */
+	int64		offset;			/* of the first that waits with it */
 } DjkParkedKey;
 
 /* The hash of a key that is not known, and may be any; hashes are not negative. */
@@ -35,6 +36,8 @@ typedef struct DjkParked
 	DjkParkedKey key;
 	TimestampTz parked_at;
 	bool		has_error;		/* it has failed; else it only waits behind another one */
+	int			attempt;
+	TimestampTz due_at;			/* 0: it waits for something else */
 	DjkMessage	message;		/* its partition is not set */
 	DjkHeader  *headers;
 	int			nheaders;
@@ -42,10 +45,12 @@ typedef struct DjkParked
 
 /* Keeps a message; 'headers' is a djkafka_header[] Datum, or 0.  'error' is NULL for one that waits behind another. */
 extern void djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
-							 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error);
+							 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
+							 int attempt, TimestampTz due_at);
 
-/* What is known of one that goes on waiting has changed. */
-extern void djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error);
+/* What is known of one that goes on waiting has changed; without an error it keeps the one it had. */
+extern void djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
+							  int attempt, TimestampTz due_at);
 
 /* ERROR serialization_failure if one of them was not there any more. */
 extern void djk_parked_delete(const int64 *ids, int n);
@@ -56,20 +61,33 @@ extern int64 djk_parked_count(int64 consumer_id);
 /*
  * The keys that messages of partitions wait with, each below an offset of its
  * partition: of the lanes given those with a wanted hash (and whatever lane), and
- * one of lane 0 where a message waits in another lane.  In CurrentMemoryContext
- * as it was before enter: 'context'.
+ * one of lane 0 where a message waits in another lane.  Rows given as 'but' do
+ * not count.  In CurrentMemoryContext as it was before enter: 'context'.
  */
 extern DjkParkedKey *djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions,
 									 const int64 *lanes, int nlanes, const DjkParkedKey *wanted, int nwanted,
+									 const int64 *but, int nbut,
 									 MemoryContext context, int *nkeys);
 
 /*
  * What waits of these partitions behind a place (offset row, offset), in this
  * order: DjkParked *, in 'context'.  At most so many messages, and no more once
- * there are so many bytes.
+ * there are so many bytes.  What is not due at 'now', and what is known to wait
+ * behind that, is left out.
  */
 extern List *djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 after_offset,
-							 int max_messages, Size max_bytes, MemoryContext context);
+							 TimestampTz now, int max_messages, Size max_bytes, MemoryContext context);
+
+/*
+ * What is due at 'now', half of that number of messages at most and the oldest
+ * first, with as many of those that wait behind them by their key; in the same
+ * order.
+ */
+extern List *djk_parked_load_due(const int64 *offset_ids, int npartitions, TimestampTz now,
+								 int max_messages, Size max_bytes, MemoryContext context);
+
+/* When the first of each partition is due that is not due at 'after' already; 0: none is. */
+extern void djk_parked_next_due(const int64 *offset_ids, int npartitions, TimestampTz after, TimestampTz *next_due);
 
 /*
  * The position of partitions is moved away: what waits of them becomes dead

@@ -9,6 +9,7 @@
 
 #include <math.h>
 
+#include "base/error.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
@@ -67,6 +68,26 @@ djk_naming_parse(const char *word)
 	return (DjkNaming) parse_word("naming", word, naming_words);
 }
 
+/* ---------- retries ---------- */
+
+void
+djk_retry_require(DjkRetryPolicy *policy, const char *json)
+{
+	DjkError	error = {0};
+
+	if (!djk_retry_policy_overlay(policy, json, &error))
+		djk_error_throw(&error);
+}
+
+void
+djk_route_row_overlay_retry(DjkRouteRow *route, const char *setting, const char *consumer)
+{
+	djk_retry_policy_init(&route->policy);
+	djk_retry_require(&route->policy, setting);
+	djk_retry_require(&route->policy, consumer);
+	djk_retry_require(&route->policy, route->retry);
+}
+
 /* ---------- rows ---------- */
 
 static void
@@ -102,6 +123,7 @@ read_target(const DjkCatalogRow *row, DjkRouteRow *route)
 	route->version_column = djk_catalog_row_text(row, "version_column");
 	route->remember_deleted_s = (int64) Min(ceil(djk_catalog_row_seconds(row, "remember_deleted", -1)), LONGEST_MEMORY_S);
 	route->parent_timeout_ms = (int64) (Min(djk_catalog_row_seconds(row, "parent_timeout", 0), LONGEST_WAIT_S) * 1000);
+	route->unordered = djk_catalog_row_is(row, "ordering", "none");
 	route->partial_deletes = djk_catalog_row_bool(row, "partial_deletes");
 }
 
@@ -130,6 +152,8 @@ djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route)
 	read_source(row, route);
 	read_target(row, route);
 	read_mapping(row, route);
+	route->retry = djk_catalog_row_text(row, "retry");
+	djk_route_row_overlay_retry(route, NULL, NULL);
 	route->has_on_error = on_error != NULL;
 	route->has_notify = notify != NULL;
 	route->on_error = on_error ? djk_on_error_parse(on_error) : DJK_ON_ERROR_DEAD_LETTER;

@@ -9,6 +9,7 @@
 #define DJK_ROUTE_ROW_H
 
 #include "base/djk.h"
+#include "base/retry_policy.h"
 
 #include "state/row.h"
 
@@ -85,6 +86,9 @@ typedef struct DjkRouteRow
 	char	   *version_column; /* NULL: none */
 	int64		remember_deleted_s; /* versions of deleted rows, so long; -1: not at all */
 	int64		parent_timeout_ms;	/* how long a message waits for a row that it refers to; 0: not at all */
+	bool		unordered;		/* a message that waits holds up no other */
+	char	   *retry;			/* the route's own policy, JSON; NULL: none */
+	DjkRetryPolicy policy;		/* with what lies below it; where only the route is known, its own */
 	char	   *renamed;		/* an object of column -> names that it had before; NULL: none */
 	char	   *search_path;
 } DjkRouteRow;
@@ -95,6 +99,12 @@ typedef struct DjkRouteRow
  * by default where the route has none.
  */
 extern void djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route);
+
+/* When its messages are tried again, by what lies below its own words. */
+extern void djk_route_row_overlay_retry(DjkRouteRow *route, const char *setting, const char *consumer);
+
+/* What 'json' says, over what is there; ERROR invalid_parameter_value if that is wrong. */
+extern void djk_retry_require(DjkRetryPolicy *policy, const char *json);
 
 /* Words of the catalog; ERROR invalid_parameter_value naming the valid ones. */
 extern DjkOnError djk_on_error_parse(const char *word);

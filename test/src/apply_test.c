@@ -248,7 +248,8 @@ answer(Job *job, const DjkApplyResult *total)
 		[DJK_APPLY_TRANSIENT] = "transient",
 		[DJK_APPLY_DOUBTFUL] = "doubtful",
 		[DJK_APPLY_BROKEN] = "broken",
-		[DJK_APPLY_STOPPED] = "stopped"
+		[DJK_APPLY_STOPPED] = "stopped",
+		[DJK_APPLY_HELD] = "held"
 	};
 	StringInfoData buf;
 

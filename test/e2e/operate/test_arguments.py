@@ -44,6 +44,8 @@ VALUES = {
     "version_column": "note",
     "partial_deletes": False,
     "parent_timeout": "10 s",
+    "retry": '{"max_retries": 3}',
+    "ordering": "none",
     "invalid_text": "error",
     "lookups": None,
     "remember_deleted": None,

@@ -2,6 +2,7 @@
 
 Tables t and u refer to parents, to each other and to themselves.  What their messages lack
 comes later, or never.  What waits is tried after each batch; in the end it has waited too long.
+Some fail so and so often until they pass, and are tried again when that is due.
 Then all is what it is with batches of one message: rows, what became of each key's row one
 after the other, dead letters, counts, keys that were told, and what still waited.
 
@@ -49,6 +50,7 @@ FEATURES = {
     "two_keys": 0.15,  # columns of the key, of which a deletion may have one
     "handler": 0.1,  # in place of the table t
     "insert_new": 0.1,
+    "retries": 0.4,  # messages of t that fail, and are tried again
 }
 
 COMMON = [
@@ -67,6 +69,17 @@ COMMON = [
   RETURN found; END $$""",
 ]
 
+# How often a message fails it says itself; its offset tells how often it was tried again.
+RETRIES = [
+    """CREATE FUNCTION wants_more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF NEW.w > coalesce((SELECT attempt FROM djkafka_parked WHERE topic = 't' AND "offset" = NEW.o), 0) THEN
+    RAISE 'try % again', NEW.o USING ERRCODE = 'KFR01';
+  END IF;
+  RETURN NEW; END $$""",
+    "CREATE TRIGGER wants_more BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION wants_more()",
+]
+ROUNDS = 5  # until whatever is tried again has passed or is dead
+
 KEYS = [1, 2, 3, 4, 5, 6]
 REFERRED = [1, 2, 3]  # keys of t that up and u may refer to: never deleted then
 
@@ -84,6 +97,7 @@ def make_shape(rnd: random.Random) -> Shape:
     if "key_lookup" in features:
         features |= {"lookup"}
     if "handler" in features:
+        features -= {"retries"}
         features -= {"lookup", "raises", "two_keys", "version", "insert_new", "default", "two_routes"}
     if "insert_new" in features:
         features -= {"version", "two_keys"}
@@ -116,8 +130,13 @@ def table_sql(features: list[str]) -> list[str]:
     columns.append("a int CHECK (a < 3)" + (" NOT NULL" if "not_null" in features else ""))
     columns.append("b text" + (" DEFAULT 'd'" if "default" in features else ""))
     columns.append("v int")
+    if "retries" in features:
+        columns.append("w int")
+        columns.append("o bigint")
     columns.append(f"PRIMARY KEY (k{', l' * ('two_keys' in features)}{', c' * ('key_lookup' in features)})")
     made = [f"CREATE TABLE t ({', '.join(columns)})"]
+    if "retries" in features:
+        made += RETRIES
     if "u" in features:
         made.append(f"CREATE TABLE u (k int PRIMARY KEY, t_k int NOT NULL REFERENCES t{deferred}, a int)")
     for table in ["t"] + ["u"] * ("u" in features):
@@ -149,6 +168,9 @@ def routes(shape: Shape) -> list[tuple[str, str, dict[str, Any]]]:
         options["lookups"] = {"c": {"table": "parent", "column": "code", "field": "code"}}
     if "raises" in features:
         options["columns"] = {"f": "find(value->>'g')"}
+    if "retries" in features:
+        options["columns"] = options.get("columns", {}) | {"o": "msg_offset"}
+        options["retry"] = {"max_retries": 2, "delay": "1 hour"}
     if "version" in features:
         options["version_column"] = "v"
     if "remember" in features:
@@ -200,7 +222,10 @@ def see_sql(shape: Shape) -> str:
         '(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset", sqlstate, message, hint, detail)'
         ' ORDER BY topic, "partition", "offset") FROM djkafka_dead_letter)'
     )
-    parts["parked"] = '(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset") ORDER BY topic, "partition", "offset") FROM djkafka_parked)'
+    parts["parked"] = (
+        '(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset", attempt, due_at IS NOT NULL)'
+        ' ORDER BY topic, "partition", "offset") FROM djkafka_parked)'
+    )
     parts["counts"] = (
         f"(SELECT jsonb_agg(jsonb_build_array(topic, \"partition\", {', '.join(counts)}) ORDER BY topic, \"partition\") FROM djkafka_offset)"
     )
@@ -285,6 +310,8 @@ def t_message(shape: Shape, rnd: random.Random) -> Message:
         value["a"] = rnd.choice([3, "x", None])
     if "version" in features and rnd.random() < 0.1 and not referred:
         value["__deleted"] = True
+    if "retries" in features:
+        value["w"] = rnd.choice([1, 2, 3]) if rnd.random() < 0.2 and not referred else 0
     if "one_topic" in features:
         value["to"] = "t"
     return message | {"value": value}
@@ -358,7 +385,9 @@ class Waiting:
         "CREATE FUNCTION djkafka_test_apply_waiting(consumer text, batches text[]) RETURNS jsonb"
         " LANGUAGE c STRICT AS 'djkafka', 'djkafka_test_apply_waiting'",
         "CREATE FUNCTION wait_long() RETURNS void LANGUAGE sql SECURITY DEFINER SET session_replication_role = replica"
-        " AS $$ UPDATE djkafka_parked SET parked_at = parked_at - interval '1 day' $$",
+        " AS $$ UPDATE djkafka_parked SET parked_at = parked_at - interval '1 day', due_at = due_at - interval '1 day' $$",
+        "CREATE FUNCTION wait_due() RETURNS void LANGUAGE sql SECURITY DEFINER SET session_replication_role = replica"
+        " AS $$ UPDATE djkafka_parked SET due_at = due_at - interval '1 day' $$",
         "CREATE FUNCTION forget_all() RETURNS void LANGUAGE sql SECURITY DEFINER SET session_replication_role = replica"
         " AS $$ DELETE FROM djkafka_parked; DELETE FROM djkafka_offset; DELETE FROM djkafka_deleted $$",
     ]
@@ -379,30 +408,38 @@ class Waiting:
         """In the end what waits has waited for too long, and is tried once more: any message of its partitions does."""
         arrays = ", ".join(quote(json.dumps(batch)) for batch in batches)
         places = sorted({(message["topic"], message["partition"]) for batch in batches for message in batch})
-        last = [
-            {"topic": topic, "partition": partition, "offset": 1000, "key": "0", "value": "not for any route"}
-            for topic, partition in places
-        ]
-        return [
-            f"SELECT djkafka_test_apply_waiting('{consumer}', ARRAY[{arrays}]::text[])",
-            "SELECT see()",
-            "SELECT wait_long()",
-            "SELECT CASE WHEN EXISTS (SELECT FROM djkafka_parked) THEN"
-            f" djkafka_test_apply_waiting('{consumer}', ARRAY[{quote(json.dumps(last))}]::text[]) END",
-            "SELECT see()",
-            *RESET,
-        ]
+
+        def turn(number: int) -> str:
+            last = [
+                {"topic": topic, "partition": partition, "offset": 1000 + number, "key": "0", "value": "not for any route"}
+                for topic, partition in places
+            ]
+            return (
+                "SELECT CASE WHEN EXISTS (SELECT FROM djkafka_parked) THEN"
+                f" djkafka_test_apply_waiting('{consumer}', ARRAY[{quote(json.dumps(last))}]::text[]) END"
+            )
+
+        made = [f"SELECT djkafka_test_apply_waiting('{consumer}', ARRAY[{arrays}]::text[])", "SELECT see()"]
+        for wait, first in (("wait_due", 0), ("wait_long", ROUNDS)):
+            for number in range(first, first + ROUNDS):
+                made += [f"SELECT {wait}()", turn(number)]
+            made.append("SELECT see()")
+        return made + RESET
 
     def apply(self, consumer: str, batches: list[list[dict]]) -> dict[str, Any]:
         self.told.clear()
         made = results(self.connection.execute("; ".join(self.statements(consumer, batches))))
-        first, seen, _, second, later = (rows[0][0] if rows else None for rows in made[:5])
+        answers = [rows[0][0] if rows else None for rows in made]
+        first, seen = answers[:2]
+        tried = answers[2 + 2 * ROUNDS]
+        later = answers[3 + 4 * ROUNDS]
+        turns = [answer and answer["state"] for answer in answers[3 : 3 + 2 * ROUNDS : 2] + answers[4 + 2 * ROUNDS : 3 + 4 * ROUNDS : 2]]
         keys: dict[str, list[str]] = {}
         for told in map(json.loads, self.told):
             if "keys" in told:
                 keys.setdefault(told["topic"], []).extend(map(json.dumps, told["keys"]))
-        states = [first["state"], second and second["state"]]
-        return {"states": states, "seen": seen, "later": later, "told": {topic: sorted(keys[topic]) for topic in keys}}
+        states = [first["state"], *turns]
+        return {"states": states, "seen": seen, "tried": tried, "later": later, "told": {topic: sorted(keys[topic]) for topic in keys}}
 
     def difference(self, messages: list[Message], seed: int) -> str | None:
         reference: dict[str, Any] = {}
@@ -410,11 +447,11 @@ class Waiting:
             seen = self.apply(consumer, batches)
             if not reference:
                 reference = seen
-            for part in ("states", "seen", "later", "told"):
+            for part in ("states", "seen", "tried", "later", "told"):
                 if seen[part] == reference[part]:
                     continue
                 values = (reference[part], seen[part])
-                if part in ("seen", "later"):
+                if part in ("seen", "tried", "later"):
                     which = next(which for which in seen[part] if seen[part][which] != reference[part][which])
                     part = f"{part}.{which}"
                     values = (values[0][which], values[1][which])
