@@ -230,6 +230,21 @@ fill_signs(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *de
 	nulls[DJK_INPUT_TOMBSTONE] = nulls[DJK_INPUT_DELETE] = false;
 }
 
+/*
+ * Of a message whose value cannot be read, where nothing that decides about it
+ * uses the value: it may be another route's.  Else it is refused, so no column
+ * is evaluated for it, as for a deletion.
+ */
+static void
+fill_signs_of_unread(Datum *values, bool *nulls)
+{
+	values[DJK_INPUT_VALUE] = (Datum) 0;
+	nulls[DJK_INPUT_VALUE] = true;
+	values[DJK_INPUT_TOMBSTONE] = BoolGetDatum(false);
+	values[DJK_INPUT_DELETE] = BoolGetDatum(true);
+	nulls[DJK_INPUT_TOMBSTONE] = nulls[DJK_INPUT_DELETE] = false;
+}
+
 static bool
 fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded *decoded, DjkError *refused,
 		   Datum *values, bool *nulls, DjkError *error)
@@ -265,10 +280,18 @@ fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded
 													  partition->partition, message, headers, nheaders);
 		nulls[DJK_INPUT_MESSAGE] = false;
 	}
-	if (state->input_used[DJK_INPUT_VALUE] &&
-		!value_datum(state, message, decoded, refused, &values[DJK_INPUT_VALUE], &nulls[DJK_INPUT_VALUE], error))
+	if (!state->input_used[DJK_INPUT_VALUE] ||
+		value_datum(state, message, decoded, refused, &values[DJK_INPUT_VALUE], &nulls[DJK_INPUT_VALUE], error))
+		fill_signs(state, message, decoded, values, nulls);
+	else if (refused == NULL || bms_is_member(DJK_INPUT_VALUE, state->deciding.columns))
 		return false;
-	fill_signs(state, message, decoded, values, nulls);
+	else
+	{
+		*refused = *error;
+		memset(error, 0, sizeof(*error));
+		apply->work[index].row.unread = true;
+		fill_signs_of_unread(values, nulls);
+	}
 	/* decodes again */
 	if (state->input_used[DJK_INPUT_KEY] &&
 		!key_datum(state, message, decoded, &values[DJK_INPUT_KEY], &nulls[DJK_INPUT_KEY], error))

@@ -100,6 +100,8 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 				matches = state->route->operation == DJK_OPERATION_MIRROR;
 			if (state->route->filter != NULL && !matches)
 				forget_route(&apply->work[i]);
+			else if (apply->work[i].row.unread)
+				djk_work_fail(apply, i, apply->work[i].row.refused, NULL);
 			else if (state->target_sql != NULL)
 			{
 				djk_row_start(apply, state, i, tuple, desc, attempt);

@@ -48,6 +48,7 @@ typedef struct DjkRow
 	bool		is_delete;
 	bool		is_new;			/* by insert_new, where that is asked: it was inserted */
 	const DjkError *refused;	/* of what an expression uses, unless the message deletes; NULL: none */
+	bool		unread;			/* the whole value is what is refused, whatever the message does */
 } DjkRow;
 
 typedef struct DjkWork

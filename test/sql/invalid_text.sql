@@ -47,9 +47,18 @@ SELECT djkafka_drop_consumer('default');
 
 -- what one route's columns could not take says nothing of the message where it is another's
 CREATE TABLE other (id int PRIMARY KEY, kind text);
+CREATE TABLE rest ("offset" bigint PRIMARY KEY, value text);
 SELECT djkafka_subscribe('both', 'plain', columns => $${"name": "upper(value->>'title')"}$$, filter => $$value->>'kind' = 'mine'$$), djkafka_subscribe('both', 'other');
 SELECT give('[{"topic": "both", "value": "{\"id\": 41, \"kind\": \"other\", \"title\": \"\\u0000\"}"}, {"topic": "both", "value": "{\"id\": 42, \"kind\": \"mine\", \"title\": \"\\u0000\"}"}]');
 TABLE other;
+SELECT dead_letters();
+SELECT djkafka_drop_consumer('default');
+
+-- … nor that its value is no JSON, where the filter does not ask for the value
+SELECT djkafka_subscribe('both', 'plain', columns => $${"name": "upper(value->>'title')"}$$, filter => $$key->>'kind' = 'mine'$$), djkafka_subscribe('both', 'rest', format => 'text', key_columns => '{offset}', operation => 'insert');
+SELECT give('[{"key": {"kind": "other"}, "value": "{no JSON"}, {"key": {"kind": "mine"}, "value": "{no JSON"}, {"key": {"kind": "mine"}, "value": {"id": 29, "title": "x"}}]');
+SELECT value FROM rest;
+SELECT id, name FROM plain WHERE id = 29;
 SELECT dead_letters();
 SELECT djkafka_drop_consumer('default');
 
