@@ -255,7 +255,7 @@ hint_of(const DjkApply *apply, int message)
 	if (apply->batch->detached || route < 0 || apply->consumer->routes[route].parent_timeout_ms <= 0)
 		return NULL;
 	return apply->batch->again ?
-		"The row did not come within the route's parent_timeout. Once it is there, djkafka_dead_letter_retry(id) applies the message." :
+		"The row did not come within the route's parent_timeout. Once it is there, djkafka_replay(ARRAY[id]) applies the message." :
 		"The message could not wait for the row: as many as djkafka.max_parked allows wait already.";
 }
 

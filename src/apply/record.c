@@ -11,6 +11,7 @@
 #include "apply/record.h"
 
 #include "apply/message_row.h"
+#include "apply/overtaken.h"
 #include "apply/park.h"
 #include "apply/postpone.h"
 #include "catalog/pg_type.h"
@@ -19,6 +20,7 @@
 #include "state/catalog.h"
 #include "state/dead_letter.h"
 #include "state/event.h"
+#include "state/parked.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
@@ -33,6 +35,7 @@ djk_record_fence(DjkApply *apply)
 	DjkIdentity identity;
 	int			ours;
 
+	djk_overtaken_begin(apply);
 	if (batch->detached)
 		return true;
 	djk_catalog_enter(&identity);
@@ -63,6 +66,7 @@ write_dead_letters(DjkApply *apply, int from, int to)
 
 		if (work->fate != DJK_FATE_DEAD)
 			continue;
+		apply->batch->partitions[message->partition].has_letters = true;
 		if (!OidIsValid(header_type))
 			header_type = djk_catalog_type("djkafka_header");
 		if (apply->batch->load_headers != NULL)
@@ -71,7 +75,8 @@ write_dead_letters(DjkApply *apply, int from, int to)
 							  work->route >= 0 ? apply->consumer->routes[work->route].id : 0,
 							  &apply->batch->partitions[message->partition], message,
 							  djk_headers_datum(header_type, headers, nheaders),
-							  &work->error, work->context);
+							  &work->error, work->context, djk_postpone_attempt(apply, i) + 1,
+							  apply->batch->again ? ((const DjkParked *) message->source)->parked_at : 0);
 	}
 }
 
@@ -331,7 +336,11 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 	DjkIdentity identity;
 
 	djk_catalog_enter(&identity);
-	write_dead_letters(apply, from, to);
+	if (!apply->batch->replayed)
+	{
+		write_dead_letters(apply, from, to);
+		djk_overtaken_note(apply, from, to);
+	}
 	tell_condemned(apply, from, to);
 	djk_park_write(apply, from, to);
 	if (*nadvances > 0 && !apply->batch->detached)

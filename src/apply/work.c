@@ -135,7 +135,8 @@ djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *c
 		[DJK_ON_ERROR_STOP] = DJK_FATE_STOP
 	};
 	DjkWork    *work = &apply->work[message];
-	DjkOnError	policy = work->route >= 0 ? apply->consumer->routes[work->route].on_error : DJK_ON_ERROR_DEAD_LETTER;
+	DjkOnError	policy = work->route >= 0 && !apply->batch->replayed ?
+		apply->consumer->routes[work->route].on_error : DJK_ON_ERROR_DEAD_LETTER;
 
 	work->fate = fates[policy];
 	work->error.sqlstate = error->sqlstate;

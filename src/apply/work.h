@@ -109,6 +109,8 @@ typedef struct DjkApply
 	HTAB	   *parked_keys;	/* of the batch at hand; NULL: none are known */
 	int64		park_room;		/* for messages more; -1: not known yet */
 
+	struct DjkLetterSieve *letters; /* which keys dead letters may have: overtaken.c; NULL: not asked yet */
+
 	/* which routes a topic has: a cache */
 	HTAB	   *topics;
 	int		   *levels;			/* by route: see order.c; NULL: all are one */

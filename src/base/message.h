@@ -69,6 +69,7 @@ typedef struct DjkBatchPartition
 	const char *topic;
 	int			partition;		/* Kafka's number */
 	int64		offset_id;		/* djkafka_offset.id */
+	int64		load;			/* tells when its row was loaded last from when it was before */
 	int64		generation;		/* djkafka_offset.generation when loaded */
 	int64		next_offset;	/* what the row must hold: where this batch starts */
 	int64		end_offset;		/* where the row goes if all is applied */
@@ -83,6 +84,8 @@ typedef struct DjkBatchPartition
 	TimestampTz next_due;		/* when the first of them is to be tried that is not due yet; 0: none is known */
 	bool		lacking;		/* some wait for something else, as far as is known; both kept by apply */
 	bool		again_omits;	/* of those, a batch leaves out what is not due */
+	int64		watched;		/* hash by which its dead letters are found; set by apply */
+	bool		has_letters;	/* some of these a newer message may overtake; set by apply */
 	int64		again_from;		/* of those, a batch has what waits from here … */
 	int64		again_to;		/* … and has committed what becomes of them before here; kept by apply */
 } DjkBatchPartition;
@@ -97,6 +100,7 @@ struct DjkBatch
 	int			nmessages;
 	Size		bytes;			/* of keys and values, and of headers that come from Kafka */
 	bool		detached;		/* not from Kafka: there are no offset rows to move */
+	bool		replayed;		/* … but dead letters: what fails is the caller's to note, whatever on_error says */
 	bool		again;			/* messages that waited: no offset moves, and each source is a DjkParked */
 
 	/*

@@ -136,6 +136,7 @@ djk_position_describe(const DjkPosition *position, DjkBatchPartition *partition)
 	partition->topic = position->key.topic;
 	partition->partition = position->key.partition;
 	partition->offset_id = position->offset_id;
+	partition->load = position->load;
 	partition->generation = position->generation;
 	partition->next_offset = position->next_offset;
 	partition->high_watermark = -1;

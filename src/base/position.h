@@ -38,6 +38,7 @@ typedef struct DjkPosition
 	DjkPositionKey key;
 	DjkPositionState state;
 	int64		offset_id;		/* 0: not loaded */
+	int64		load;			/* counts the times that rows were loaded in this process */
 	int64		generation;
 	int64		next_offset;	/* in the row, or DJK_OFFSET_UNRESOLVED */
 	int64		expected;		/* of the next message */

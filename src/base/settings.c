@@ -35,6 +35,8 @@ char	   *djk_retry = NULL;
 int			djk_batch_size_kb = DJK_BATCH_SIZE_DEFAULT;
 int			djk_queue_size_kb = DJK_QUEUE_SIZE_DEFAULT;
 int			djk_max_retry_interval_s = 60;
+int			djk_dead_letter_retention_s = 0;
+int			djk_max_dead_letters = 0;
 int			djk_event_retention_s = 30 * 24 * 60 * 60;
 
 int			djk_delivery = DJK_AT_LEAST_ONCE;
@@ -365,6 +367,10 @@ define_consumer_settings(void)
 	define_int("djkafka.batch_size", "Most bytes of messages that are applied in one transaction.",
 			   &djk_batch_size_kb, DJK_BATCH_SIZE_DEFAULT,
 			   DJK_BATCH_SIZE_MIN, DJK_BATCH_SIZE_MAX, PGC_SIGHUP, GUC_UNIT_KB);
+	define_int("djkafka.dead_letter_retention", "Time after its last failure at which a dead letter is removed; 0: never.",
+			   &djk_dead_letter_retention_s, 0, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("djkafka.max_dead_letters", "Most dead letters of a consumer that are kept, the newest; 0: all.",
+			   &djk_max_dead_letters, 0, 0, INT_MAX, PGC_SIGHUP, 0);
 	define_int("djkafka.max_parked", "Most messages of a consumer that wait for a parent.",
 			   &djk_max_parked, DJK_MAX_PARKED_DEFAULT,
 			   DJK_MAX_PARKED_MIN, DJK_MAX_PARKED_MAX, PGC_SIGHUP, 0);

@@ -59,6 +59,8 @@ extern char *djk_retry;			/* see base/retry_policy.h */
 extern int	djk_batch_size_kb;
 extern int	djk_queue_size_kb;
 extern int	djk_max_retry_interval_s;
+extern int	djk_dead_letter_retention_s;	/* 0: none */
+extern int	djk_max_dead_letters;	/* of a consumer; 0: no bound */
 extern int	djk_event_retention_s;
 
 /* Rises whenever djkafka.properties is set. */

@@ -10,10 +10,8 @@
  * a message that waits is found by its offset's row, and applied with the rights
  * of that one's consumer.
  *
- * Dead letters may be written by those who may change the consumer: they are
- * messages that are applied again with its owner's rights.  Versions of deleted
- * rows may be by the owner of the table: they decide which messages of all its
- * routes are stale.
+ * Versions of deleted rows may be written by the owner of the table: they decide
+ * which messages of all its routes are stale.
  *
  *-------------------------------------------------------------------------
  */
@@ -25,6 +23,7 @@
 #include "state/row.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
+#include "state/offset_left.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
@@ -67,28 +66,6 @@ is_offset_of(int64 offset_id, int64 consumer_id)
 	return djk_catalog_has(&select_offset, values, NULL);
 }
 
-/* Of a consumer, or of one that was dropped and may be made again; InvalidOid if there is neither. */
-static Oid
-owner_of_consumer(int64 consumer_id)
-{
-	static DjkStatement select_owner = {
-		.sql = "SELECT owner::oid FROM @.djkafka_consumer WHERE id = $1 UNION ALL"
-		" SELECT owner::oid FROM @.djkafka_offset_left WHERE consumer_id = $1 LIMIT 1",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
-	Datum		values[1] = {Int64GetDatum(consumer_id)};
-	Oid			owner = InvalidOid;
-	DjkIdentity identity;
-	bool		isnull;
-
-	djk_catalog_enter(&identity);
-	if (djk_catalog_execute(&select_owner, values, NULL) > 0)
-		owner = DatumGetObjectId(djk_row_datum(0, 1, &isnull));
-	djk_catalog_leave(&identity);
-	return owner;
-}
-
 Datum
 djkafka_offset_guard(PG_FUNCTION_ARGS)
 {
@@ -107,7 +84,7 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && is_foreign(consumer_id) &&
 		(!waits || is_offset_of(row_int64(&row, "offset_id"), consumer_id)))
 	{
-		djk_require_consumer_owner(owner_of_consumer(consumer_id));
+		djk_require_consumer_owner(djk_offset_left_consumer_owner(consumer_id));
 		return PointerGetDatum(row.tuple);
 	}
 	ereport(ERROR,
@@ -117,22 +94,17 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
 }
 
-/*
- * A consumer that is gone for good leaves letters, which are anybody's who may write
- * here: no other consumer gets its number.  A table without one is still to come, and
- * may be anybody's then.
- */
+/* A table that is not there is still to come, and may be anybody's then. */
 static void
 require_owner(const DjkCatalogRow *row, bool stays)
 {
 	bool		isnull;
-	bool		of_consumer = SPI_fnumber(row->desc, "consumer_id") > 0;
-	Oid			target = of_consumer ? InvalidOid : DatumGetObjectId(djk_catalog_row_get(row, "target", &isnull));
-	Oid			owner = of_consumer ? owner_of_consumer(row_int64(row, "consumer_id")) : djk_table_owner(target);
+	Oid			target = DatumGetObjectId(djk_catalog_row_get(row, "target", &isnull));
+	Oid			owner = djk_table_owner(target);
 
 	if (OidIsValid(owner))
 		djk_require_consumer_owner(owner);
-	else if (stays && !of_consumer)
+	else if (stays)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table with OID %u does not exist", target)));
@@ -163,7 +135,7 @@ djkafka_owner_guard(PG_FUNCTION_ARGS)
 	if (djk_catalog_entered(trigdata->tg_relation->rd_rel->relowner))
 		return PointerGetDatum(row.tuple);
 	require_owner(&row, !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event));
-	if (SPI_fnumber(row.desc, "target") > 0 && !TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
+	if (!TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 		require_key(&row);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{

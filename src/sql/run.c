@@ -172,7 +172,7 @@ tell_lock(void *topic)
 	if (geterrcode() != ERRCODE_LOCK_NOT_AVAILABLE)
 		return;
 	errmsg("a partition of topic \"%s\" is just being read by somebody else", (char *) topic);
-	errdetail("A worker of the consumer, or another djkafka_run, holds its offset.");
+	errdetail("A worker of the consumer, another djkafka_run or a djkafka_replay holds its offset.");
 	errhint("Try again, or stop the workers with djkafka_pause.");
 }
 

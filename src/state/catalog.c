@@ -361,6 +361,18 @@ djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls)
 }
 
 uint64
+djk_catalog_execute_by_index(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	int			guc_level = NewGUCNestLevel();
+	uint64		rows;
+
+	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	rows = djk_catalog_execute(statement, values, nulls);
+	AtEOXact_GUC(false, guc_level);
+	return rows;
+}
+
+uint64
 djk_catalog_query_latest(DjkStatement *statement, Datum *values, const char *nulls)
 {
 	uint64		rows;

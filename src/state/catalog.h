@@ -80,6 +80,9 @@ typedef struct DjkStatement
 /* Returns SPI_processed; results are in SPI_tuptable.  nulls may be NULL. */
 extern uint64 djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls);
 
+/* The same where a plan that was made while the table was small must serve when it is large. */
+extern uint64 djk_catalog_execute_by_index(DjkStatement *statement, Datum *values, const char *nulls);
+
 /* The same for a query, which sees what has been committed by now, whatever the transaction's snapshot. */
 extern uint64 djk_catalog_query_latest(DjkStatement *statement, Datum *values, const char *nulls);
 

@@ -13,28 +13,36 @@
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+/* Rows of letters may be large: no more of them than these are in memory twice. */
+#define FETCH_ROWS		16
+
+/* ---------- writing ---------- */
 
 void
 djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 					  const DjkBatchPartition *partition, const DjkMessage *message,
-					  Datum headers, const DjkError *error, const char *context)
+					  Datum headers, const DjkError *error, const char *context,
+					  int attempts, TimestampTz first_failed_at)
 {
 	static DjkStatement insert_letter = {
 		.sql = "INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition,"
-		" \"offset\", message_time, key, value, headers, sqlstate, message, detail, hint, context)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-		.nargs = 15,
+		" \"offset\", message_time, key, value, headers, sqlstate, message, detail, hint, context, first_failed_at,"
+		" attempts)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, coalesce($16, now()), $17)",
+		.nargs = 17,
 		.argtypes = {INT8OID, TEXTOID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID,
-			InvalidOid, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID}
+			InvalidOid, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID}
 	};
-	Datum		values[15];
-	char		nulls[16];
+	Datum		values[17];
+	char		nulls[18];
 
 	insert_letter.argtypes[9] = get_array_type(djk_catalog_type("djkafka_header"));
 
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[15] = '\0';
+	nulls[17] = '\0';
 	values[0] = Int64GetDatum(consumer_id);
 	values[1] = CStringGetTextDatum(consumer);
 	values[2] = Int64GetDatum(route_id);
@@ -53,16 +61,110 @@ djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 	values[12] = djk_text_datum(error->detail, &nulls[12]);
 	values[13] = djk_text_datum(error->hint, &nulls[13]);
 	values[14] = djk_text_datum(context, &nulls[14]);
+	nulls[15] = first_failed_at != 0 ? ' ' : 'n';
+	values[15] = TimestampTzGetDatum(first_failed_at);
+	values[16] = Int32GetDatum(attempts);
 
 	(void) djk_catalog_execute(&insert_letter, values, nulls);
 }
 
-/* A column of the row that was read, copied; 0 if it is null. */
+/* ---------- finding ---------- */
+
+static char
+null_unless(bool given)
+{
+	return given ? ' ' : 'n';
+}
+
+static Portal
+open_letters(const DjkLetterFilter *filter)
+{
+	static DjkStatement select_letters = {
+		.sql = "SELECT id, consumer_id FROM @.djkafka_dead_letter WHERE ($1 IS NULL OR id = ANY ($1))"
+		" AND ($2 IS NULL OR consumer_id = $2) AND ($3 IS NULL OR consumer = $3) AND ($4 IS NULL OR topic = $4)"
+		" AND ($5 IS NULL OR starts_with(sqlstate, $5))"
+		" AND ($6 IS NULL OR created_at >= $6) AND ($7 IS NULL OR created_at < $7)"
+		" ORDER BY consumer_id, topic, partition, \"offset\", id LIMIT $8",
+		.nargs = 8,
+		.argtypes = {INT8ARRAYOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
+	};
+	Datum		values[8];
+	char		nulls[9] = {0};
+
+	values[0] = filter->ids;
+	nulls[0] = null_unless(filter->ids != (Datum) 0);
+	values[1] = Int64GetDatum(filter->consumer_id);
+	nulls[1] = null_unless(filter->consumer_id != 0);
+	values[2] = djk_text_datum(filter->consumer, &nulls[2]);
+	values[3] = djk_text_datum(filter->topic, &nulls[3]);
+	values[4] = djk_text_datum(filter->sqlstate, &nulls[4]);
+	values[5] = TimestampTzGetDatum(filter->since);
+	nulls[5] = null_unless(filter->since != 0);
+	values[6] = TimestampTzGetDatum(filter->until);
+	nulls[6] = null_unless(filter->until != 0);
+	values[7] = Int64GetDatum(filter->max_letters);
+	nulls[7] = null_unless(filter->max_letters != 0);
+	return djk_catalog_open(&select_letters, values, nulls);
+}
+
+static void
+make_room(DjkLetterList *list, int *size, int more)
+{
+	if (list->n + more <= *size)
+		return;
+	*size = Max(*size * 2, 1024);
+	list->ids = repalloc(list->ids, *size * sizeof(int64));
+	list->consumer_ids = repalloc(list->consumer_ids, *size * sizeof(int64));
+}
+
+void
+djk_dead_letter_find(const DjkLetterFilter *filter, DjkLetterList *list, MemoryContext context)
+{
+	Portal		portal = open_letters(filter);
+	int			size = 0;
+	uint64		fetched;
+
+	list->n = 0;
+	list->ids = MemoryContextAlloc(context, 1);
+	list->consumer_ids = MemoryContextAlloc(context, 1);
+	do
+	{
+		SPI_cursor_fetch(portal, true, 1000);
+		fetched = SPI_processed;
+		make_room(list, &size, (int) fetched);
+		for (int i = 0; i < fetched; i++)
+		{
+			list->ids[list->n] = djk_row_int64(i, 1, 0);
+			list->consumer_ids[list->n++] = djk_row_int64(i, 2, 0);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	} while (fetched > 0);
+	SPI_cursor_close(portal);
+}
+
+void
+djk_dead_letter_lock_offsets(const int64 *ids, int n)
+{
+	static DjkStatement lock_offsets = {
+		.sql = "SELECT FROM @.djkafka_offset o WHERE (o.consumer_id, o.topic, o.partition) IN"
+		" (SELECT d.consumer_id, d.topic, d.partition FROM @.djkafka_dead_letter d WHERE d.id = ANY ($1))"
+		" ORDER BY o.consumer_id, o.topic, o.partition FOR NO KEY UPDATE OF o",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
+	};
+	Datum		values[1] = {djk_int8_array_datum(ids, n)};
+
+	(void) djk_catalog_execute(&lock_offsets, values, NULL);
+}
+
+/* ---------- loading ---------- */
+
+/* A column of a row that was read, copied; 0 if it is null. */
 static Datum
-copy_column(int column, MemoryContext context)
+copy_column(int row, int column, Size *bytes, MemoryContext context)
 {
 	bool		isnull;
-	Datum		datum = djk_row_datum(0, column, &isnull);
+	Datum		datum = djk_row_datum(row, column, &isnull);
 	MemoryContext old;
 
 	if (isnull)
@@ -70,69 +172,62 @@ copy_column(int column, MemoryContext context)
 	old = MemoryContextSwitchTo(context);
 	datum = PointerGetDatum(PG_DETOAST_DATUM_COPY(datum));
 	MemoryContextSwitchTo(old);
+	*bytes += VARSIZE_ANY_EXHDR(DatumGetPointer(datum));
 	return datum;
 }
 
-bool
-djk_dead_letter_lock(int64 id, DjkDeadLetter *letter, MemoryContext context)
+static DjkDeadLetter *
+read_letter(int row, Size *bytes, MemoryContext context)
 {
-	static DjkStatement select_letter = {
-		.sql = "SELECT consumer_id, consumer, topic, partition, \"offset\", message_time, key, value, headers"
-		" FROM @.djkafka_dead_letter WHERE id = $1 FOR UPDATE",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
-	Datum		values[1] = {Int64GetDatum(id)};
+	DjkDeadLetter *letter = MemoryContextAllocZero(context, sizeof(DjkDeadLetter));
 	Datum		time;
 	bool		isnull;
 
-	memset(letter, 0, sizeof(*letter));
-	if (djk_catalog_execute(&select_letter, values, NULL) == 0)
-		return false;
-	letter->id = id;
-	letter->consumer_id = djk_row_int64(0, 1, 0);
-	letter->consumer = djk_row_text(0, 2, context);
-	letter->topic = djk_row_text(0, 3, context);
-	letter->partition = (int) djk_row_int64(0, 4, 0);
-	letter->offset = djk_row_int64(0, 5, 0);
-	time = djk_row_datum(0, 6, &isnull);
+	letter->id = djk_row_int64(row, 1, 0);
+	letter->consumer_id = djk_row_int64(row, 2, 0);
+	letter->consumer = djk_row_text(row, 3, context);
+	letter->topic = djk_row_text(row, 4, context);
+	letter->partition = (int) djk_row_int64(row, 5, 0);
+	letter->offset = djk_row_int64(row, 6, 0);
+	time = djk_row_datum(row, 7, &isnull);
 	letter->timestamp_ms = isnull ? DJK_TIMESTAMP_NONE : djk_timestamp_to_kafka(DatumGetTimestampTz(time));
-	letter->key = copy_column(7, context);
-	letter->value = copy_column(8, context);
-	letter->headers = copy_column(9, context);
-	return true;
+	letter->key = copy_column(row, 8, bytes, context);
+	letter->value = copy_column(row, 9, bytes, context);
+	letter->headers = copy_column(row, 10, bytes, context);
+	(void) djk_row_datum(row, 11, &isnull);
+	letter->is_overtaken = !isnull;
+	letter->newer_offset = djk_row_int64(row, 11, DJK_NEWER_UNKNOWN);
+	return letter;
 }
 
-void
-djk_dead_letter_delete(int64 id)
+List *
+djk_dead_letter_load(const int64 *ids, int n, Size max_bytes, MemoryContext context, int *nread)
 {
-	static DjkStatement delete_letter = {
-		.sql = "DELETE FROM @.djkafka_dead_letter WHERE id = $1",
+	static DjkStatement select_letters = {
+		.sql = "SELECT id, consumer_id, consumer, topic, partition, \"offset\", message_time, key, value, headers, newer_offset"
+		" FROM @.djkafka_dead_letter WHERE id = ANY ($1)"
+		" ORDER BY consumer_id, topic, partition, \"offset\", id FOR UPDATE",
 		.nargs = 1,
-		.argtypes = {INT8OID}
+		.argtypes = {INT8ARRAYOID}
 	};
-	Datum		values[1] = {Int64GetDatum(id)};
+	List	   *letters = NIL;
+	Size		bytes = 0;
 
-	(void) djk_catalog_execute(&delete_letter, values, NULL);
-}
+	*nread = 0;
+	while (*nread < n && bytes < max_bytes)
+	{
+		int			count = Min(FETCH_ROWS, n - *nread);
+		Datum		values[1] = {djk_int8_array_datum(ids + *nread, count)};
+		int			found = (int) djk_catalog_execute(&select_letters, values, NULL);
+		MemoryContext old = MemoryContextSwitchTo(context);
 
-void
-djk_dead_letter_replace(const DjkDeadLetter *letter)
-{
-	static DjkStatement update_letter = {
-		.sql = "UPDATE @.djkafka_dead_letter SET id = $1 WHERE id = (SELECT max(id) FROM @.djkafka_dead_letter"
-		" WHERE consumer_id = $2 AND topic = $3 AND partition = $4 AND \"offset\" = $5)",
-		.nargs = 5,
-		.argtypes = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID}
-	};
-	Datum		values[5];
-
-	values[0] = Int64GetDatum(letter->id);
-	values[1] = Int64GetDatum(letter->consumer_id);
-	values[2] = CStringGetTextDatum(letter->topic);
-	values[3] = Int32GetDatum(letter->partition);
-	values[4] = Int64GetDatum(letter->offset);
-	(void) djk_catalog_execute(&update_letter, values, NULL);
+		for (int i = 0; i < found; i++)
+			letters = lappend(letters, read_letter(i, &bytes, context));
+		MemoryContextSwitchTo(old);
+		SPI_freetuptable(SPI_tuptable);
+		*nread += count;
+	}
+	return letters;
 }
 
 bool

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
+#include "state/dead_letter.h"
 #include "state/parked.h"
 #include "state/shmem.h"
 #include "utils/array.h"
@@ -208,6 +209,7 @@ reincarnate(int64 id, const pg_uuid_t *incarnation)
 
 	(void) djk_catalog_execute(&update_reincarnate, values, NULL);
 	djk_parked_give_up(id);
+	djk_dead_letter_begin_again(id);
 }
 
 bool
@@ -234,6 +236,9 @@ djk_offset_begin_life(DjkOffsetRow *row, bool embedded)
 void
 djk_offset_take(const DjkOffsetRow *row, DjkPosition *position)
 {
+	static int64 loads = 0;
+
+	position->load = ++loads;
 	position->offset_id = row->id;
 	position->generation = row->generation;
 	position->next_offset = position->expected = row->next_offset;
@@ -252,23 +257,28 @@ int
 djk_offset_fence(DjkBatch *batch)
 {
 	static DjkStatement select_fence = {
-		.sql = "SELECT id, next_offset, generation, parked FROM @.djkafka_offset WHERE id = ANY ($1)"
-		" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE",
-		.nargs = 1,
-		.argtypes = {INT8ARRAYOID}
+		.sql = "SELECT id, next_offset, generation, parked, (SELECT 1 FROM @.djkafka_dead_letter d"
+		"  WHERE d.watched = ($2)[array_position($1, o.id)] LIMIT 1) IS NOT NULL"
+		" FROM @.djkafka_offset o WHERE id = ANY ($1)"
+		" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE OF o",
+		.nargs = 2,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID}
 	};
 	int64	   *ids = palloc(batch->npartitions * sizeof(int64));
-	Datum		values[1];
+	int64	   *watched = palloc(batch->npartitions * sizeof(int64));
+	Datum		values[2];
 	int			found;
 	int			ours = 0;
 
 	for (int i = 0; i < batch->npartitions; i++)
 	{
 		ids[i] = batch->partitions[i].offset_id;
+		watched[i] = batch->partitions[i].watched;
 		batch->partitions[i].lost = true;
 	}
 	values[0] = djk_int8_array_datum(ids, batch->npartitions);
-	found = (int) djk_catalog_execute(&select_fence, values, NULL);
+	values[1] = djk_int8_array_datum(watched, batch->npartitions);
+	found = (int) djk_catalog_execute_by_index(&select_fence, values, NULL);
 
 	for (int row = 0; row < found; row++)
 	{
@@ -284,6 +294,7 @@ djk_offset_fence(DjkBatch *batch)
 			{
 				p->lost = false;
 				p->parked = djk_row_int64(row, 4, 0);
+				p->has_letters = djk_row_bool(row, 5);
 				ours++;
 			}
 		}
@@ -453,6 +464,7 @@ djk_offset_restart(int64 id, int64 generation)
 	if (djk_catalog_execute(&update_restart, values, NULL) != 1)
 		return false;
 	djk_parked_give_up(id);
+	djk_dead_letter_begin_again(id);
 	return true;
 }
 

@@ -122,6 +122,27 @@ djk_offset_take_left(int64 consumer_id)
 	return taken;
 }
 
+Oid
+djk_offset_left_consumer_owner(int64 consumer_id)
+{
+	static DjkStatement select_owner = {
+		.sql = "SELECT owner::oid FROM @.djkafka_consumer WHERE id = $1 UNION ALL"
+		" SELECT owner::oid FROM @.djkafka_offset_left WHERE consumer_id = $1 LIMIT 1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
+	Oid			owner = InvalidOid;
+	DjkIdentity identity;
+	bool		isnull;
+
+	djk_catalog_enter(&identity);
+	if (djk_catalog_execute(&select_owner, values, NULL) > 0)
+		owner = DatumGetObjectId(djk_row_datum(0, 1, &isnull));
+	djk_catalog_leave(&identity);
+	return owner;
+}
+
 bool
 djk_offset_left_has_id(int64 consumer_id)
 {

@@ -28,6 +28,12 @@ extern int	djk_offset_take_left(int64 consumer_id);
 /* Whether one that was dropped here had the id, and nobody has had it since; as of now. */
 extern bool djk_offset_left_has_id(int64 consumer_id);
 
+/*
+ * Whose a consumer is, or one that was dropped and may be made again; InvalidOid if there
+ * is neither.  Enters and leaves by itself.
+ */
+extern Oid	djk_offset_left_consumer_owner(int64 consumer_id);
+
 /* Whose those are that the consumer could not take; NULL: there are none. */
 extern char *djk_offset_left_owner(int64 consumer_id, MemoryContext context);
 

@@ -346,20 +346,46 @@ djk_parked_next_due(const int64 *offset_ids, int npartitions, TimestampTz after,
 	}
 }
 
+DjkParkedBefore *
+djk_parked_before_letters(const int64 *letter_ids, int n, MemoryContext context, int *nfound)
+{
+	static DjkStatement select_before = {
+		.sql = "WITH d AS MATERIALIZED (SELECT l.id, l.key, l.\"offset\", o.id AS offset_id FROM @.djkafka_dead_letter l"
+		"  JOIN @.djkafka_offset o ON (o.consumer_id, o.topic, o.partition) = (l.consumer_id, l.topic, l.partition)"
+		"  WHERE l.id = ANY ($1) AND l.key IS NOT NULL AND o.parked > 0),"
+		" p AS (SELECT offset_id, key, min(\"offset\") AS first FROM @.djkafka_parked"
+		"  WHERE offset_id IN (SELECT d.offset_id FROM d) AND key IN (SELECT d.key FROM d) GROUP BY 1, 2)"
+		" SELECT d.id, p.first FROM d JOIN p USING (offset_id, key) WHERE p.first < d.\"offset\" ORDER BY d.id",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
+	};
+	Datum		values[1] = {djk_int8_array_datum(letter_ids, n)};
+	DjkParkedBefore *found;
+
+	*nfound = (int) djk_catalog_execute(&select_before, values, NULL);
+	found = MemoryContextAlloc(context, Max(*nfound, 1) * sizeof(DjkParkedBefore));
+	for (int i = 0; i < *nfound; i++)
+	{
+		found[i].letter_id = djk_row_int64(i, 1, 0);
+		found[i].offset = djk_row_int64(i, 2, 0);
+	}
+	return found;
+}
+
 /* ---------- giving up ---------- */
 
 #define GIVE_UP(which, detail, hint) \
 	"WITH gone AS (DELETE FROM @.djkafka_parked p WHERE " which " RETURNING p.*)" \
 	" INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition, \"offset\"," \
-	" message_time, key, value, headers, sqlstate, message, detail, hint)" \
+	" message_time, key, value, headers, sqlstate, message, detail, hint, first_failed_at, attempts)" \
 	" SELECT g.consumer_id, c.name, g.route_id, g.topic, g.partition, g.\"offset\", g.message_time, g.key, g.value," \
 	" g.headers, coalesce(g.sqlstate, '23503'), coalesce(g.message, 'the message waited behind an earlier one of its key')," \
-	" '" detail "', '" hint "'" \
+	" '" detail "', '" hint "', g.parked_at, greatest(g.attempt, 1)" \
 	" FROM gone g JOIN @.djkafka_consumer c ON c.id = g.consumer_id ORDER BY g.topic, g.partition, g.\"offset\""
 
 #define GIVE_UP_SOUGHT(which) \
 	GIVE_UP(which, "Its partition was sought, or begins again, while the message waited for a row that it refers to, or for another try.", \
-			"Unless it is read from Kafka again, give it once more with djkafka_dead_letter_retry(id).")
+			"Unless it is read from Kafka again, give it once more with djkafka_replay(ARRAY[id]).")
 
 void
 djk_parked_give_up(int64 offset_id)
@@ -392,7 +418,7 @@ djk_parked_give_up_consumer(int64 consumer_id)
 {
 	static DjkStatement give_up = {
 		.sql = GIVE_UP("p.consumer_id = $1", "Its consumer was dropped while the message waited for a row that it refers to, or for another try.",
-					   "Make the consumer again in its group, which goes on behind the message, then give it once more with djkafka_dead_letter_retry(id)."),
+					   "Make the consumer again in its group, which goes on behind the message, then give it once more with djkafka_replay(ARRAY[id])."),
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};

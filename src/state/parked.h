@@ -89,6 +89,18 @@ extern List *djk_parked_load_due(const int64 *offset_ids, int npartitions, Times
 /* When the first of each partition is due that is not due at 'after' already; 0: none is. */
 extern void djk_parked_next_due(const int64 *offset_ids, int npartitions, TimestampTz after, TimestampTz *next_due);
 
+typedef struct DjkParkedBefore
+{
+	int64		letter_id;
+	int64		offset;			/* of the first one that waits */
+} DjkParkedBefore;
+
+/*
+ * Of dead letters those before which, of the same key of Kafka's and in the same
+ * partition, a message waits; in CurrentMemoryContext as it was before enter: 'context'.
+ */
+extern DjkParkedBefore *djk_parked_before_letters(const int64 *letter_ids, int n, MemoryContext context, int *nfound);
+
 /*
  * The position of partitions is moved away: what waits of them becomes dead
  * letters.  Of an offset row; or of a topic, and all its partitions if negative.

@@ -30,6 +30,7 @@
 #include "miscadmin.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
+#include "state/dead_letter.h"
 #include "state/event.h"
 #include "state/outbox.h"
 #include "storage/ipc.h"
@@ -44,6 +45,7 @@
 #define RETRY_BASE_MS			1000
 #define BROKEN_RETRY_MAX_MS		5000	/* so that what is fixed goes on soon */
 #define HEALTHY_AFTER_MS		30000	/* a run this long forgets earlier failures */
+#define EXPIRE_AGAIN_MS			100
 #define TRIM_EVERY_MS			(3600 * 1000)
 
 PGDLLEXPORT void djkafka_supervisor_main(Datum arg);
@@ -84,6 +86,7 @@ typedef struct Supervisor
 	List	   *children;
 	MemoryContext cycle;		/* reset with each look */
 	TimestampTz trimmed_at;
+	bool		expiring;		/* more dead letters are to be removed */
 } Supervisor;
 
 /* ---------- whether to be here at all ---------- */
@@ -387,6 +390,7 @@ trim_events(Supervisor *supervisor)
 		return;
 	supervisor->trimmed_at = now;
 	(void) djk_event_trim();
+	djk_dead_letter_trim_log();
 }
 
 static void
@@ -504,7 +508,7 @@ static long
 next_look_ms(const Supervisor *supervisor)
 {
 	TimestampTz now = djk_clock_now();
-	long		wait = LOOK_AGAIN_MS;
+	long		wait = supervisor->expiring ? EXPIRE_AGAIN_MS : LOOK_AGAIN_MS;
 	ListCell   *lc;
 
 	foreach(lc, supervisor->children)
@@ -515,6 +519,21 @@ next_look_ms(const Supervisor *supervisor)
 			wait = Min(wait, Max((child->next_start - now) / 1000, 0) + 1);
 	}
 	return wait;
+}
+
+/* Some of the dead letters that are too old or too many, in a transaction of their own. */
+static void
+expire_letters(Supervisor *supervisor)
+{
+	DjkIdentity identity;
+
+	supervisor->expiring = false;
+	if (djk_dead_letter_retention_s == 0 && djk_max_dead_letters == 0)
+		return;
+	MemoryContextReset(supervisor->cycle);
+	djk_worker_begin(&identity);
+	supervisor->expiring = djk_dead_letter_expire();
+	djk_worker_commit(&identity);
 }
 
 static void
@@ -537,6 +556,7 @@ run_supervisor(void *arg)
 		if (djk_worker_housekeep())
 			forget_failures(&supervisor);
 		reconcile(&supervisor);
+		expire_letters(&supervisor);
 		djk_worker_report_idle(NULL);
 		djk_worker_rest(-1, next_look_ms(&supervisor), "DjkafkaSupervisor");
 	}

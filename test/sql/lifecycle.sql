@@ -169,7 +169,7 @@ SELECT refused(format('INSERT INTO djkafka_dead_letter (consumer_id, consumer, t
 RESET ROLE;
 SELECT djkafka_subscribe('child', 'child');
 INSERT INTO parent VALUES (1);
-SELECT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter ORDER BY "offset";
+SELECT result FROM djkafka_replay((SELECT array_agg(id) FROM djkafka_dead_letter));
 TABLE child;
 SELECT djkafka_drop_consumer('default');
 DELETE FROM djkafka_offset_left;

@@ -29,7 +29,7 @@ SELECT topic, parent_timeout FROM djkafka_route ORDER BY id;
 SELECT applied, dead, parked FROM djkafka_run('c', messages => '[{"topic": "child", "value": {"id": 1, "parent_id": 1}}, {"topic": "parent", "value": {"id": 1}},
     {"topic": "child", "value": {"id": 2, "parent_id": 1}}]');
 SELECT sqlstate, message, hint FROM djkafka_dead_letter WHERE consumer = 'c';
-SELECT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter WHERE consumer = 'c';
+SELECT result FROM djkafka_replay(consumer => 'c');
 TABLE child ORDER BY id;
 SELECT count(*) FROM djkafka_parked;
 

@@ -386,7 +386,7 @@ CREATE ROLE attack_victim LOGIN;
 CREATE SCHEMA attack_victim AUTHORIZATION attack_victim;
 GRANT EXECUTE ON FUNCTION djkafka_use_settings, djkafka_create_consumer, djkafka_consumer_id, djkafka_create_route, djkafka_run, djkafka_drop_consumer TO attack_victim;
 GRANT SELECT, INSERT, UPDATE, DELETE ON djkafka_consumer, djkafka_route TO attack_victim;
-GRANT EXECUTE ON FUNCTION djkafka_dead_letter_retry TO attack_owner;
+GRANT EXECUTE ON FUNCTION djkafka_replay TO attack_owner;
 \c - attack_victim
 CREATE TABLE attack_victim.account (id int PRIMARY KEY, pin int);
 SELECT djkafka_create_consumer('victim', enabled => false) AS victim \gset
@@ -402,7 +402,7 @@ CREATE TABLE attack_own.loot (value text);
 CREATE FUNCTION attack_own.rob(take text, victim bigint, letter bigint) RETURNS text LANGUAGE plpgsql AS $$ BEGIN
     EXECUTE replace(take, 'VICTIM', victim::text);
     INSERT INTO djkafka_route (consumer_id, topic, target, operation, format) VALUES (victim, 'accounts', 'attack_own.loot', 'insert', 'text');
-    RETURN djkafka_dead_letter_retry(letter) || ': ' || (SELECT string_agg(value, ',') FROM attack_own.loot);
+    RETURN (SELECT r.result FROM djkafka_replay(ARRAY[letter]) r) || ': ' || (SELECT string_agg(value, ',') FROM attack_own.loot);
 EXCEPTION WHEN OTHERS THEN
     RETURN SQLSTATE || ' ' || regexp_replace(SQLERRM, '\d+', 'N');
 END $$;
@@ -416,7 +416,7 @@ SELECT attack_own.rob(s, :victim, :letter) FROM unnest(ARRAY[
 INSERT INTO djkafka_consumer (id, name, enabled) VALUES (1000000, 'victim', false);
 DELETE FROM djkafka_consumer WHERE name = 'victim';
 \c - :super
-REVOKE EXECUTE ON FUNCTION djkafka_dead_letter_retry FROM attack_owner;
+REVOKE EXECUTE ON FUNCTION djkafka_replay FROM attack_owner;
 DELETE FROM djkafka_dead_letter WHERE id = :letter;
 
 --

@@ -301,7 +301,7 @@ def test_seek(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     wait_count(db, "parent", 30)
     wait_caught_up(db, kafka, topics["child"])
     assert db.value("SELECT count(*) FROM child") == 0
-    db.query("SELECT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter", user=db.value("SELECT owner::text FROM djkafka_consumer"))
+    db.query("SELECT djkafka_replay((SELECT array_agg(id) FROM djkafka_dead_letter))", user=db.value("SELECT owner::text FROM djkafka_consumer"))
     assert db.value("SELECT count(*) FROM child") == 30
     assert_audit(db)
 
@@ -326,7 +326,7 @@ def test_dropped(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     subscribe(db, topics)
     kafka.produce(topics["parent"], parents(range(10, 15)))
     wait_count(db, "parent", 10)
-    assert db.query("SELECT DISTINCT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter") == [("applied",)]
+    assert db.query("SELECT DISTINCT result FROM djkafka_replay((SELECT array_agg(id) FROM djkafka_dead_letter))") == [("applied",)]
     assert db.query("SELECT count(*), count(DISTINCT id) FROM child") == [(10, 10)]
 
 

@@ -137,7 +137,7 @@ def test_migrations_back_and_forwards(project: Project, plain_db: Database, kafk
         wait_caught_up(plain_db, kafka, orders, "shop")
     kafka.produce(customers, [record(id=GRACE, name="Grace")])
     wait_count(plain_db, "shop_customer", 2)
-    assert plain_db.query("SELECT djkafka_dead_letter_retry(id) FROM djkafka_dead_letter") == [("applied",)]
+    assert plain_db.query("SELECT result FROM djkafka_replay((SELECT array_agg(id) FROM djkafka_dead_letter))") == [("applied",)]
     assert plain_db.query("SELECT id FROM shop_order ORDER BY id") == [(1,), (2,), (3,), (4,)]
     applied = "SELECT sum(applied) FROM djkafka_partition_status WHERE topic = %s"
     assert plain_db.value(applied, orders) == 1, "the message that came since the consumer was made again"

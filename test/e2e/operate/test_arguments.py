@@ -81,6 +81,13 @@ VALUES = {
     "skip_too_large": True,
     "topics": ["quiet"],
     "token": 1,
+    "ids": None,
+    "reason": "r",
+    "sqlstate": None,
+    "since": "2020-01-01T00:00:00Z",
+    "max_letters": 10,
+    "to_topic": None,
+    "force": True,
 }
 
 # Called in this order; those that are not named come after, by name.
@@ -140,10 +147,11 @@ def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> Non
             values["id"] = route
         if name == "djkafka_alter_consumer":
             values |= {"name": "default", "group_id": None}
-        if name == "djkafka_dead_letter_retry":
-            values["id"] = plain_db.value(
+        if name in ("djkafka_replay", "djkafka_discard"):
+            values |= {"consumer": "default", "until": None}
+            values["ids"] = plain_db.value(
                 "INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, \"offset\", value, sqlstate, message)"
-                " VALUES (djkafka_consumer_id('default'), 'default', %s, 0, 0, '{\"id\": 8}', '22000', 'm') RETURNING id",
+                " VALUES (djkafka_consumer_id('default'), 'default', %s, 0, 0, '{\"id\": 8}', '22000', 'm') RETURNING ARRAY[id]",
                 topic,
             )
         if name in ("djkafka_seek", "djkafka_run"):

@@ -1,0 +1,287 @@
+/*-------------------------------------------------------------------------
+ *
+ * overtaken.c
+ *	  Dead letters that newer messages of their keys overtake.
+ *
+ * To apply a letter again once a later message of its key has been applied would
+ * put an older state over a newer one.  So whoever applies a message, or a
+ * deletion, notes it at the letters of its key in the same partition that were
+ * read before it, in the same transaction.  It is Kafka's key that counts, byte
+ * for byte: what has none is in no order.
+ *
+ * Partitions without such letters are known from the fence, and cost no more than
+ * that.  Of the others a sieve is kept from batch to batch, a bit for each hash of a
+ * key: what does not fall through it is looked up.  A bit too many costs a look, so
+ * none is ever taken back but all of them: when somebody has written letters by hand,
+ * which is told as a change of the table's definition is (sql/dead_letter_guard.c).
+ * Whatever others write otherwise comes with another load of the partition's row.
+ *
+ * Messages that do not come from Kafka have no row, and are all looked up.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/overtaken.h"
+
+#include "common/hashfn.h"
+#include "state/catalog.h"
+#include "state/dead_letter.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+
+#define SIEVE_BITS		(UINT64CONST(1) << 23)
+
+/* A partition whose letters are in the sieve. */
+typedef struct SievedPartition
+{
+	int64		watched;		/* hash key: of the partition */
+	int64		load;			/* of its row when they were read */
+} SievedPartition;
+
+typedef struct DjkLetterSieve
+{
+	uint64		written;		/* as letters_written when it was made */
+	uint64	   *bits;
+	HTAB	   *partitions;
+} DjkLetterSieve;
+
+/* Rises when letters may have been written by hand. */
+static uint64 letters_written = 0;
+static Oid	letters_table = InvalidOid;
+
+/* ---------- the sieve ---------- */
+
+static void
+note_written(Datum arg, Oid relid)
+{
+	if (!OidIsValid(relid) || relid == letters_table)
+		letters_written++;
+}
+
+static void
+listen_to_writers(void)
+{
+	static bool done = false;
+
+	letters_table = djk_catalog_table("djkafka_dead_letter");
+	if (!done)
+		CacheRegisterRelcacheCallback(note_written, (Datum) 0);
+	done = true;
+}
+
+static void
+empty_sieve(DjkLetterSieve *sieve, MemoryContext context)
+{
+	HASHCTL		ctl = {0};
+
+	if (sieve->partitions != NULL)
+		hash_destroy(sieve->partitions);
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(SievedPartition);
+	ctl.hcxt = context;
+	sieve->partitions = hash_create("djkafka sieved partitions", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	memset(sieve->bits, 0, SIEVE_BITS / 8);
+	sieve->written = letters_written;
+}
+
+/* One in which no letters are but those that there may be now. */
+static DjkLetterSieve *
+open_sieve(DjkApply *apply)
+{
+	DjkLetterSieve *sieve = apply->letters;
+
+	if (sieve != NULL && sieve->written == letters_written)
+		return sieve;
+	if (sieve == NULL)
+	{
+		listen_to_writers();
+		sieve = MemoryContextAllocZero(apply->context, sizeof(DjkLetterSieve));
+		sieve->bits = MemoryContextAlloc(apply->context, SIEVE_BITS / 8);
+	}
+	empty_sieve(sieve, apply->context);
+	return apply->letters = sieve;
+}
+
+static uint64
+bit_of(int64 watched, int64 hash)
+{
+	return hash_combine64((uint64) watched, (uint64) hash) % SIEVE_BITS;
+}
+
+typedef struct Sieving
+{
+	DjkLetterSieve *sieve;
+	int64		watched;
+} Sieving;
+
+static void
+add_bit(void *arg, int64 hash)
+{
+	const Sieving *sieving = arg;
+	uint64		bit = bit_of(sieving->watched, hash);
+
+	sieving->sieve->bits[bit / 64] |= UINT64CONST(1) << (bit % 64);
+}
+
+static bool
+has_bit(const DjkLetterSieve *sieve, int64 watched, int64 hash)
+{
+	uint64		bit = bit_of(watched, hash);
+
+	return (sieve->bits[bit / 64] >> (bit % 64) & 1) != 0;
+}
+
+/* The letters that this transaction has written are read, or added to those that were. */
+static DjkLetterSieve *
+sieve_for(DjkApply *apply, int partition, int from, int to)
+{
+	const DjkBatchPartition *p = &apply->batch->partitions[partition];
+	DjkLetterSieve *sieve = open_sieve(apply);
+	Sieving		sieving = {sieve, p->watched};
+	SievedPartition *sieved = hash_search(sieve->partitions, &p->watched, HASH_FIND, NULL);
+
+	if (sieved == NULL || sieved->load != p->load)
+	{
+		djk_dead_letter_each_hash(p->watched, add_bit, &sieving);
+		sieved = hash_search(sieve->partitions, &p->watched, HASH_ENTER, NULL);
+		sieved->load = p->load;
+		return sieve;
+	}
+	for (int i = from; i < to; i++)
+	{
+		const DjkMessage *m = &apply->batch->messages[i];
+
+		if (m->partition == partition && m->key != NULL && apply->work[i].fate == DJK_FATE_DEAD)
+			add_bit(&sieving, djk_dead_letter_key_hash(m->key, m->key_len));
+	}
+	return sieve;
+}
+
+/* ---------- what was applied ---------- */
+
+/* The newest message of this batch that was applied with a hash. */
+typedef struct Newest
+{
+	int64		hash;			/* hash key */
+	int			message;
+} Newest;
+
+/* Those of one partition. */
+typedef struct Applied
+{
+	const DjkBatch *batch;
+	HTAB	   *newest;
+	int		   *before;			/* by message: the one before it with the same hash, or -1 */
+	int64	   *hashes;			/* each once */
+	int			nhashes;
+} Applied;
+
+static void
+add(Applied *applied, int message, int64 hash)
+{
+	bool		found;
+	Newest	   *entry = hash_search(applied->newest, &hash, HASH_ENTER, &found);
+
+	if (!found)
+		applied->hashes[applied->nhashes++] = hash;
+	applied->before[message] = found ? entry->message : -1;
+	entry->message = message;
+}
+
+/* Of what the sieve lets through; NULL: of all. */
+static void
+find_applied(const DjkApply *apply, int partition, int from, int to, const DjkLetterSieve *sieve, Applied *applied)
+{
+	int64		watched = apply->batch->partitions[partition].watched;
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = sizeof(int64);
+	ctl.entrysize = sizeof(Newest);
+	ctl.hcxt = CurrentMemoryContext;
+	applied->batch = apply->batch;
+	applied->newest = hash_create("djkafka applied keys", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	applied->before = palloc(apply->batch->nmessages * sizeof(int));
+	applied->hashes = palloc(Max(to - from, 1) * sizeof(int64));
+	applied->nhashes = 0;
+	for (int i = from; i < to; i++)
+	{
+		const DjkMessage *m = &apply->batch->messages[i];
+		int64		hash;
+
+		if (m->partition != partition || m->key == NULL || apply->work[i].fate != DJK_FATE_APPLIED)
+			continue;
+		hash = djk_dead_letter_key_hash(m->key, m->key_len);
+		if (sieve == NULL || has_bit(sieve, watched, hash))
+			add(applied, i, hash);
+	}
+}
+
+/* ---------- noting ---------- */
+
+/* The offset of the newest message of the letter's key; -1 if none was applied. */
+static int64
+newest_of(const Applied *applied, const DjkLetterKey *letter)
+{
+	const Newest *entry = hash_search(applied->newest, &letter->hash, HASH_FIND, NULL);
+
+	for (int i = entry ? entry->message : -1; i >= 0; i = applied->before[i])
+	{
+		const DjkMessage *m = &applied->batch->messages[i];
+
+		if (m->key_len == letter->key_len && memcmp(m->key, letter->key, m->key_len) == 0)
+			return m->offset;
+	}
+	return -1;
+}
+
+/* The very message of a letter is read again where its partition was sought. */
+static void
+note_partition(const DjkApply *apply, int partition, const Applied *applied)
+{
+	const DjkBatchPartition *p = &apply->batch->partitions[partition];
+	int			nletters;
+	DjkLetterKey *letters = djk_dead_letter_find_keys(apply->consumer->id, p,
+													  applied->hashes, applied->nhashes, &nletters);
+	int64	   *ids = palloc(Max(nletters, 1) * sizeof(int64));
+	int64	   *newer = palloc(Max(nletters, 1) * sizeof(int64));
+	int			n = 0;
+
+	for (int i = 0; i < nletters; i++)
+	{
+		int64		offset = newest_of(applied, &letters[i]);
+
+		if (offset < letters[i].offset)
+			continue;
+		ids[n] = letters[i].id;
+		newer[n++] = offset;
+	}
+	if (n > 0)
+		djk_dead_letter_set_newer(ids, newer, n);
+}
+
+void
+djk_overtaken_begin(DjkApply *apply)
+{
+	for (int p = 0; p < apply->batch->npartitions; p++)
+	{
+		DjkBatchPartition *partition = &apply->batch->partitions[p];
+
+		partition->watched = djk_dead_letter_partition_hash(apply->consumer->id, partition->topic, partition->partition);
+	}
+}
+
+void
+djk_overtaken_note(DjkApply *apply, int from, int to)
+{
+	const DjkBatch *batch = apply->batch;
+
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		Applied		applied;
+
+		if (!batch->partitions[p].has_letters && !batch->detached)
+			continue;
+		find_applied(apply, p, from, to, batch->detached ? NULL : sieve_for(apply, p, from, to), &applied);
+		if (applied.nhashes > 0)
+			note_partition(apply, p, &applied);
+	}
+}

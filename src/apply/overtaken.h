@@ -1,0 +1,22 @@
+/*-------------------------------------------------------------------------
+ *
+ * overtaken.h
+ *	  Dead letters that newer messages of their keys overtake.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_OVERTAKEN_H
+#define DJK_OVERTAKEN_H
+
+#include "apply/work.h"
+
+/* Before the fence, which says whether there are such letters. */
+extern void djk_overtaken_begin(DjkApply *apply);
+
+/*
+ * Notes at the dead letters of the keys that [from, to) has applied that there is
+ * something newer; as the catalog's owner.
+ */
+extern void djk_overtaken_note(DjkApply *apply, int from, int to);
+
+#endif							/* DJK_OVERTAKEN_H */
