@@ -22,7 +22,7 @@ from lib.djkafka import (
     workers,
 )
 from lib.kafka import Client, Record
-from lib.postgres import Cluster, Database
+from lib.postgres import TEST_BINDIR, Cluster, Database
 from lib.process import cpu_seconds, kill_and_wait
 from lib.wait import stays_true, wait_until
 
@@ -377,6 +377,43 @@ def test_seek_and_drop(db: Database, kafka: Client, topic: str) -> None:
     db.query("SELECT djkafka_seek('default', %s, 'latest')", topic)
     assert db.query("SELECT sqlstate, message FROM djkafka_dead_letter") == [("KFR01", "not yet: 1")]
     assert db.value("SELECT count(*) FROM djkafka_parked") == 0
+
+
+CRASHING = [
+    "CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+    " IF NEW.n = 13 THEN PERFORM crash(); END IF; RETURN NEW; END $$",
+    "CREATE TRIGGER zz_look BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION look()",
+]
+
+
+@pytest.mark.parametrize("blocking", [False, True], ids=["parked", "blocking"])
+def test_crash(own_cluster: Own, kafka: Client, unique: Callable[[str], str], topic: str, blocking: bool) -> None:
+    """One that takes the server down when it is tried again is known, whatever else is tried in between."""
+    cluster = own_cluster(bindir=TEST_BINDIR, djkafka__bootstrap_servers=kafka.address)
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    db.query("CREATE FUNCTION crash() RETURNS void LANGUAGE c AS 'djkafka', 'djkafka_test_crash'", user="postgres")
+    policy = {"max_retries": -1, "delay": 0.5, "exclude": [], "blocking": blocking}
+    subscribe(db, topic, policy)
+    for statement in CRASHING:
+        db.query(statement)
+    # Those around it fail more often than it does, and go on waiting while it crashes.
+    others = 0 if blocking else 20
+    kafka.produce(topic, [item(n, n, fail=1 if n == 13 else others, partition=0) for n in range(20)])
+    wait_until(lambda: answers(db) and in_peace(db, "SELECT count(*) FROM djkafka_dead_letter") == 1, 120, lambda: explain(db))
+    wait_until(lambda: in_peace(db, PARKED) == 0, 60, lambda: explain(db))
+    assert db.query('SELECT "offset", sqlstate FROM djkafka_dead_letter') == [(13, "22KF4")]
+    assert db.value("SELECT count(*) FROM item") == 19
+    assert db.cluster.log().count("all server processes terminated; reinitializing") == 3
+    assert_audit(db, 20)
+
+
+def in_peace(db: Database, query: str) -> Any:
+    try:
+        return db.value(query)
+    except psycopg.Error:
+        db.disconnect()
+        return None
 
 
 # ---------- blocking ----------
