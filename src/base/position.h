@@ -47,7 +47,8 @@ typedef struct DjkPosition
 	bool		heard;			/* something of it has come since leader.c looked last */
 	bool		denied;			/* it may not be read, and nothing has come since that was told */
 	int64		question;		/* that Kafka was asked about its start; 0: none */
-	bool		assigned;		/* the library fetches it, wanted or not */
+	bool		assigned;		/* the library fetches it, wanted or not, */
+	bool		paused;			/* … unless it has been told not to */
 	bool		verified;		/* a jump of this assignment has been seen twice */
 	int64		jump_to;		/* the jump seen once, -1: none */
 	DjkAnchor	anchor;			/* the last message that was applied */

@@ -54,6 +54,28 @@ djk_positions_find(DjkPositions *positions, const char *topic, int partition)
 	return positions->last;
 }
 
+static DjkTopicPartition
+place_of(const DjkPosition *position)
+{
+	DjkTopicPartition place = {0};
+
+	place.topic = (char *) position->key.topic;
+	place.partition = position->key.partition;
+	place.offset = djk_position_start(position);
+	return place;
+}
+
+/* The library forgets of nothing that it was paused. */
+static void
+resume(DjkPositions *positions, DjkPosition *position)
+{
+	DjkTopicPartition place = place_of(position);
+
+	if (position->paused)
+		djk_consumer_resume(positions->kafka, &place, 1);
+	position->paused = false;
+}
+
 void
 djk_positions_add(DjkPositions *positions, const DjkTopicPartition *partitions, int n)
 {
@@ -84,6 +106,7 @@ djk_positions_remove(DjkPositions *positions, const DjkTopicPartition *partition
 		positions->last = NULL;
 		if (position == NULL)
 			continue;
+		resume(positions, position);
 		if (position->offset_id != 0)
 			djk_partition_withdraw(MyDatabaseId, position->offset_id);
 		(void) hash_search(positions->table, &position->key, HASH_REMOVE, NULL);
@@ -155,12 +178,8 @@ collect(DjkPositions *positions, bool (*wanted) (const DjkPosition *), int *n)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		if (!wanted(position))
-			continue;
-		list[*n].topic = position->key.topic;
-		list[*n].partition = position->key.partition;
-		list[*n].offset = djk_position_start(position);
-		(*n)++;
+		if (wanted(position))
+			list[(*n)++] = place_of(position);
 	}
 	return list;
 }
@@ -177,6 +196,16 @@ is_new(const DjkPosition *position)
 	return position->state == DJK_POSITION_RESOLVED;
 }
 
+/* What begins to be fetched has not been verified yet. */
+static void
+begin(DjkPositions *positions, DjkPosition *position)
+{
+	djk_position_move(position, DJK_POSITION_FETCHING);
+	djk_position_begin(position);
+	positions->anchoring |= position->anchoring;
+	resume(positions, position);
+}
+
 /* The library has been told of all that is ready; of what it fetched already only if 'all'. */
 static void
 note_fetching(DjkPositions *positions, bool all)
@@ -187,13 +216,11 @@ note_fetching(DjkPositions *positions, bool all)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		position->assigned = djk_position_is_ready(position);
-		if (!is_new(position) && !(all && position->assigned))
-			continue;
-		djk_position_move(position, DJK_POSITION_FETCHING);
-		/* What begins to be fetched has not been verified yet. */
-		djk_position_begin(position);
-		positions->anchoring |= position->anchoring;
+		/* One that is held is left where it is, unless all are told anew. */
+		if (all || position->state != DJK_POSITION_HELD)
+			position->assigned = djk_position_is_ready(position);
+		if (is_new(position) || (all && position->assigned))
+			begin(positions, position);
 	}
 }
 
@@ -215,7 +242,7 @@ note_suspended(DjkPositions *positions)
 static bool
 is_unwanted(const DjkPosition *position)
 {
-	return position->assigned && position->state != DJK_POSITION_FETCHING;
+	return position->assigned && position->state != DJK_POSITION_FETCHING && position->state != DJK_POSITION_HELD;
 }
 
 /* Of a cooperative assignment the part that goes on is left alone. */
@@ -232,10 +259,8 @@ fetch_more(DjkPositions *positions)
 	{
 		if (is_unwanted(position))
 		{
-			DjkTopicPartition one = {0};
+			DjkTopicPartition one = place_of(position);
 
-			one.topic = position->key.topic;
-			one.partition = position->key.partition;
 			djk_consumer_assign_less(positions->kafka, &one, 1);
 			position->assigned = false;
 		}
@@ -329,6 +354,27 @@ djk_positions_hold(DjkPositions *positions, DjkPosition *position)
 	position->expected = position->next_offset;
 	djk_position_move(position, DJK_POSITION_HELD);
 	note_held(positions, position);
+	if (position->assigned)
+	{
+		DjkTopicPartition place = place_of(position);
+
+		djk_consumer_pause(positions->kafka, &place, 1);
+		position->paused = true;
+	}
+}
+
+/* The others of the worker do not notice, if the library has it still. */
+static void
+release(DjkPositions *positions, DjkPosition *position)
+{
+	djk_position_move(position, DJK_POSITION_RESOLVED);
+	if (position->assigned)
+	{
+		DjkTopicPartition place = place_of(position);
+
+		begin(positions, position);
+		djk_consumer_seek(positions->kafka, &place, 1);
+	}
 }
 
 void
@@ -344,7 +390,7 @@ djk_positions_release(DjkPositions *positions, TimestampTz now)
 		if (position->state != DJK_POSITION_HELD)
 			continue;
 		if (position->held_until <= now)
-			djk_position_move(position, DJK_POSITION_RESOLVED);
+			release(positions, position);
 		else
 			note_held(positions, position);
 	}

@@ -457,7 +457,6 @@ static void
 apply_batch(DjkConsumerWorker *worker)
 {
 	DjkApplyResult result;
-	bool		held = false;
 
 	djk_collect_close(&worker->collector);
 	djk_share_note_batch(&worker->share, &worker->collector.batch);
@@ -471,12 +470,8 @@ apply_batch(DjkConsumerWorker *worker)
 		djk_apply_batch(worker->apply, &worker->collector.batch, &result);
 		MemoryContextSwitchTo(worker->cycle);
 		finish_batch(worker, &result);
-		held |= result.status == DJK_APPLY_HELD;
 	} while (result.status == DJK_APPLY_HELD && djk_collect_has_more(&worker->collector));
 	djk_collect_clear(&worker->collector);
-	/* What waits is not fetched; but for that nothing has changed. */
-	if (held && worker->retry_at == 0)
-		djk_positions_fetch(worker->positions);
 }
 
 static void

@@ -330,6 +330,25 @@ djk_consumer_seek(DjkConsumer *consumer, const DjkTopicPartition *partitions, in
 	require_done(error, "seek");
 }
 
+/* Of what the library does not know nothing is to be said. */
+void
+djk_consumer_pause(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n)
+{
+	rd_kafka_topic_partition_list_t *list = djk_consumer_list(partitions, n);
+
+	(void) rd_kafka_pause_partitions(consumer->handle->rk, list);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
+void
+djk_consumer_resume(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n)
+{
+	rd_kafka_topic_partition_list_t *list = djk_consumer_list(partitions, n);
+
+	(void) rd_kafka_resume_partitions(consumer->handle->rk, list);
+	rd_kafka_topic_partition_list_destroy(list);
+}
+
 bool
 djk_consumer_is_cooperative(DjkConsumer *consumer)
 {

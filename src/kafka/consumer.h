@@ -166,6 +166,13 @@ extern void djk_consumer_assign_less(DjkConsumer *consumer, const DjkTopicPartit
  */
 extern void djk_consumer_seek(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
 
+/*
+ * Partitions that are assigned are not fetched any more, or again, without waiting.
+ * What is queued of them never comes.  They stay paused through an assignment.
+ */
+extern void djk_consumer_pause(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
+extern void djk_consumer_resume(DjkConsumer *consumer, const DjkTopicPartition *partitions, int n);
+
 /* The pipe that becomes readable when the queue goes from empty to non-empty. */
 extern int	djk_consumer_fd(DjkConsumer *consumer);
 extern void djk_consumer_drain_fd(DjkConsumer *consumer);

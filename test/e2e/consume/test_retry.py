@@ -515,6 +515,25 @@ def test_blocking_idle(db: Database, kafka: Client, topic: str) -> None:
     assert db.query("SELECT * FROM djkafka_retry") == []
 
 
+def test_blocking_through_a_rebalance(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
+    """When the group shares out its partitions again what waits goes on waiting, and is read again when its time has come."""
+    prefix = unique("many")
+    topic = kafka.create_topic(prefix + ".a", 2)
+    db.query("SELECT djkafka_create_consumer('default', options => %s)", '{"topic.metadata.refresh.interval.ms": "1000"}')
+    subscribe(db, f"^{prefix}", {"max_retries": 3, "delay": "15 s", "blocking": True})
+    wait_state(db, "running")
+    kafka.produce(topic, [item(1, 1, fail=1, partition=0), item(1, 2, partition=0)])
+    wait_value(db, "SELECT count(*) FROM djkafka_retry", 1)
+    due = db.value("SELECT due_at FROM djkafka_retry")
+    other = kafka.create_topic(prefix + ".b")
+    kafka.produce(other, [item(5, 5)])
+    wait_count(db, "item WHERE id = 5", 1)
+    assert db.value("SELECT clock_timestamp() < %s", due)
+    wait_value(db, "SELECT n FROM item WHERE id = 1", 2)
+    assert db.value("SELECT min(time) >= %s FROM written WHERE id = 1", due)
+    assert_audit(db, 3)
+
+
 def test_blocking_run(db: Database, kafka: Client, topic: str) -> None:
     """djkafka_run does not wait: the message is its error."""
     subscribe(db, topic, {"max_retries": 5, "delay": "1 s", "blocking": True}, enabled="false")
