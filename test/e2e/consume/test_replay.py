@@ -1,5 +1,6 @@
 """Dead letters: replayed byte for byte, refused where they are overtaken, beside a running worker, many at once, expired."""
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,23 @@ def test_overtaken_while_waiting(db: Database, kafka: Client, unique: Callable[[
     wait_caught_up(db, kafka, topic)
     assert db.value("SELECT newer_offset FROM djkafka_dead_letter WHERE key = 'b'") == 3
     assert_audit(db, 4)
+
+
+def test_after_retries(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
+    """A letter that was tried again before says how often, whether its partition waited or not; what comes later overtakes it."""
+    for blocking in (False, True):
+        topic, table = kafka.create_topic(unique("retried")), f"t{int(blocking)}"
+        db.query(f"CREATE TABLE {table} (id text PRIMARY KEY, n int CHECK (n >= 0))")
+        policy = json.dumps({"max_retries": 2, "delay": 0.1, "exclude": [], "blocking": blocking})
+        db.query("SELECT djkafka_subscribe(%s, %s::regclass, key_columns => '{id}', retry => %s, consumer => %s)", topic, table, policy, table)
+        kafka.produce(topic, [Record(to_json(n=-1), "a"), Record(to_json(n=1), "a"), Record(to_json(n=1), "b")])
+        wait_count(db, table, 2)
+        letter = db.query("SELECT attempts, newer_offset FROM djkafka_dead_letter WHERE consumer = %s", table)
+        assert letter == [(3, 1)], f"blocking: {blocking}"
+        assert replay(db, consumer=table) == {"refused": 1}
+        assert replay(db, consumer=table, force=True) == {"failed": 1}
+        assert db.value("SELECT attempts FROM djkafka_dead_letter WHERE consumer = %s", table) == 4
+    assert_audit(db)
 
 
 def test_beside_a_worker(db: Database, kafka: Client, topic: str) -> None:
