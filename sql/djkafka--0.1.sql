@@ -1148,8 +1148,9 @@ ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outb
 CREATE TRIGGER djkafka_outbox_server_unsent BEFORE DELETE ON @extschema@.djkafka_outbox_server
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_outbox_server_guard();
 ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outbox_server_unsent;
--- The worker's own updates are of other columns and wake nobody.
-CREATE TRIGGER djkafka_outbox_server_wake AFTER INSERT OR UPDATE OF enabled, decision OR DELETE OR TRUNCATE ON @extschema@.djkafka_outbox_server
+-- The worker's own updates are of other columns and wake nobody: all but this one,
+-- decision too, so djkafka_outbox_decide() wakes by itself.
+CREATE TRIGGER djkafka_outbox_server_wake AFTER INSERT OR UPDATE OF enabled OR DELETE OR TRUNCATE ON @extschema@.djkafka_outbox_server
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.djkafka_wake_trigger();
 ALTER TABLE @extschema@.djkafka_outbox_server ENABLE ALWAYS TRIGGER djkafka_outbox_server_wake;
 

@@ -16,6 +16,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "sql/produce.h"
+#include "sql/wake.h"
 #include "state/catalog.h"
 #include "state/connection.h"
 #include "state/outbox.h"
@@ -190,5 +191,6 @@ djkafka_outbox_decide(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no batch of the outbox waits for a decision"),
 				 errhint("It is taken while the state in djkafka_outbox_status is \"needs_decision\".")));
+	djk_wake_at_commit();
 	PG_RETURN_VOID();
 }

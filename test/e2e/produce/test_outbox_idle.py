@@ -60,6 +60,21 @@ def test_latency(db: Database, kafka: Client, topic: str, mode: str) -> None:
     assert mode == "exactly_once" or p50 < LATENCY_LIMIT
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_only_the_outbox_is_woken(db: Database, kafka: Client, topic: str, mode: str) -> None:
+    """Neither by whoever produces, nor by the worker's own updates of its row."""
+    server = make_server(db, kafka.address, mode)
+    turn = "SELECT state_change FROM pg_stat_activity WHERE datname = %s AND backend_type = 'djkafka supervisor'"
+    turns = set()
+    for number in range(20):
+        db.query("SELECT djkafka_produce(%s, %s, server => %s)", topic, number, server)
+        wait_sent(db)
+        if number >= 5:
+            time.sleep(0.1)
+            turns.update(db.cluster.query(turn, db.name))
+    assert len(turns) <= 2, "the supervisor looks now and then, and not with each batch"
+
+
 # -- no bloat
 
 MANY = 10_000_000
