@@ -190,6 +190,14 @@ djk_kafka_closed_connection(const char *facility, const char *text)
 	return end_of_thread != NULL ? end_of_thread + strlen("]: ") : text;
 }
 
+/* "…: Disconnected (after 2102ms in state UP)" */
+bool
+djk_kafka_is_hangup(rd_kafka_resp_err_t code, const char *text)
+{
+	return code == RD_KAFKA_RESP_ERR__TRANSPORT && text != NULL && strstr(text, "isconnected") != NULL &&
+		strstr(text, "in state UP") != NULL;
+}
+
 void
 djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *action)
 {

@@ -42,6 +42,12 @@ extern void djk_kafka_error_fill(DjkError *error, rd_kafka_resp_err_t code, cons
  */
 extern const char *djk_kafka_closed_connection(const char *facility, const char *text);
 
+/*
+ * Whether an error says only that a broker has closed a connection that worked, as
+ * it does with one that is not used.  If that broker is gone, the next one fails.
+ */
+extern bool djk_kafka_is_hangup(rd_kafka_resp_err_t code, const char *text);
+
 /* Raises an error of the library as 'could not <action>'. */
 pg_noreturn extern void djk_kafka_error_throw(rd_kafka_resp_err_t code, const char *text, const char *action);
 

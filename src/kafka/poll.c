@@ -264,6 +264,8 @@ take_error(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *even
 		djk_kafka_error_fill(&event->error, cause ? cause : code, reason[0] ? reason : text);
 		return true;
 	}
+	if (djk_kafka_is_hangup(code, text))
+		return false;
 	/* Without a group nobody needs to be its coordinator. */
 	if (!consumer->in_group && code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
 		return false;

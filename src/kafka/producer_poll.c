@@ -124,22 +124,26 @@ djk_producer_take_reports(DjkProducer *producer)
 		return;					/* it is full: readable anyway */
 }
 
-static void
+/* False if there is nothing to tell. */
+static bool
 take_error(DjkProducer *producer, rd_kafka_event_t *rkev, DjkProducerEvent *event)
 {
 	rd_kafka_resp_err_t code = rd_kafka_event_error(rkev);
 	MemoryContext saved;
 
+	if (djk_kafka_is_hangup(code, rd_kafka_event_error_string(rkev)))
+		return false;
 	event->kind = DJK_PRODUCER_ERROR;
 	event->unreachable = code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN;
 	event->denied = code == RD_KAFKA_RESP_ERR__AUTHENTICATION || code == RD_KAFKA_RESP_ERR__SSL ||
 		code == RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED;
 	event->is_cause = !event->unreachable && djk_kafka_error_classify_client(code) == DJK_KAFKA_RETRIABLE;
 	if (rd_kafka_event_error_is_fatal(rkev) && djk_producer_spent(producer, &event->error))
-		return;
+		return true;
 	saved = MemoryContextSwitchTo(producer->event_context);
 	djk_kafka_error_fill(&event->error, code, rd_kafka_event_error_string(rkev));
 	MemoryContextSwitchTo(saved);
+	return true;
 }
 
 static void
@@ -229,8 +233,10 @@ djk_producer_poll(DjkProducer *producer, DjkProducerEvent *event)
 				return true;
 			case RD_KAFKA_EVENT_ERROR:
 				producer->event = rkev;
-				take_error(producer, rkev, event);
-				return true;
+				if (take_error(producer, rkev, event))
+					return true;
+				forget_event(producer);
+				break;
 			case RD_KAFKA_EVENT_LOG:
 				producer->event = rkev;
 				if (take_log(producer, rkev, event))
