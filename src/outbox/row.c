@@ -52,7 +52,7 @@ djkafka_outbox_row_main(Datum arg)
 	djk_transaction_start();
 	SetConfigOption("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION);
 	PushActiveSnapshot(GetTransactionSnapshot());
-	made = is_there(server) && djk_outbox_require_server(server);
+	made = is_there(server) && djk_outbox_require_server(server, NULL);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	if (made && djk_shmem_available())

@@ -92,7 +92,7 @@ djk_adopt_outboxes(DjkAdoption *adoption)
 		adoption->dead_deleted += djk_outbox_clear(foreign[i].server, !adoption->keep_outbox);
 		if (!is_there(foreign[i].server))
 			continue;
-		(void) djk_outbox_require_server(foreign[i].server);
+		(void) djk_outbox_require_server(foreign[i].server, NULL);
 		djk_outbox_enable(foreign[i].server, foreign[i].enabled);
 	}
 	adoption->messages_kept = produce_all_again(portal);

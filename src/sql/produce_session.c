@@ -71,6 +71,7 @@ struct DjkProduceServer
 	bool		has_row;
 	SubTransactionId row_subid; /* where the row was seen; invalid: in one that committed */
 	bool		is_kept;		/* until the transaction's end nobody drops or renames it */
+	pg_uuid_t  *home;			/* what its row is made for if it has none; NULL: this database's */
 
 	/* the last message of this transaction, and of the last that committed */
 	int64		this_id;
@@ -257,8 +258,9 @@ static void
 require_row(DjkProduceServer *server)
 {
 	server_table = djk_catalog_table("djkafka_outbox_server");
-	djk_produce_make_row(server->name);
-	if (djk_outbox_require_server(server->name))
+	if (server->home == NULL)
+		djk_produce_make_row(server->name);
+	if (djk_outbox_require_server(server->name, server->home))
 		djk_wake_at_commit();
 	server->has_row = true;
 	server->row_subid = GetCurrentSubTransactionId();
@@ -293,6 +295,22 @@ warn_not_preloaded(void)
 DjkProduceServer *
 djk_produce_server(const char *name, Oid role)
 {
+	return djk_produce_server_of(name, role, NULL);
+}
+
+static void
+set_home(DjkProduceServer *server, const pg_uuid_t *home)
+{
+	if (server->home != NULL)
+		pfree(server->home);
+	server->home = NULL;
+	if (home != NULL)
+		server->home = memcpy(MemoryContextAlloc(TopMemoryContext, sizeof(pg_uuid_t)), home, sizeof(pg_uuid_t));
+}
+
+DjkProduceServer *
+djk_produce_server_of(const char *name, Oid role, const pg_uuid_t *home)
+{
 	DjkProduceServer *server;
 
 	PreventCommandIfReadOnly("djkafka_produce()");
@@ -306,6 +324,7 @@ djk_produce_server(const char *name, Oid role)
 		warn_not_preloaded();
 		server = make_server(name, role);
 	}
+	set_home(server, home);
 	/* Before its row, as who drops it. */
 	keep_name(server);
 	refresh(server);

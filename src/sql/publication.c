@@ -60,6 +60,7 @@ djk_publication_fill(const DjkCatalogRow *row, DjkPublicationRow *publication)
 	publication->nheaders = djk_catalog_row_names(row, "headers", &publication->headers);
 	publication->time_unit = djk_catalog_row_text(row, "time_unit");
 	publication->writers_silence = djk_catalog_row_is(row, "silence", "writers");
+	publication->home = *DatumGetUUIDP(djk_catalog_row_get(row, "home", &isnull));
 	publication->search_path = djk_catalog_row_text(row, "search_path");
 	publication->nsettings = djk_catalog_row_object(row, "settings", false, &publication->setting_names,
 													&publication->setting_values);

@@ -14,6 +14,7 @@
 #include "nodes/pg_list.h"
 #include "state/row.h"
 #include "utils/relcache.h"
+#include "utils/uuid.h"
 
 /* Transition tables, by these names in the SQL. */
 #define DJK_PUBLISH_OLD		"djkafka_old"
@@ -65,6 +66,7 @@ typedef struct DjkPublicationRow
 	int			nheaders;
 	char	   *time_unit;
 	bool		writers_silence;
+	pg_uuid_t	home;			/* that it was made in */
 	char	   *search_path;
 	char	  **setting_names;	/* see publish_settings.c */
 	char	  **setting_values;

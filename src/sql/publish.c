@@ -65,6 +65,20 @@ djk_publish_silenced(const DjkPublishState *state, const char *topic, int64 rows
 	return true;
 }
 
+bool
+djk_publish_is_kept_out(const DjkPublishState *state)
+{
+	DjkIdentity identity;
+	bool		would_be_sent;
+
+	if (!state->is_foreign)
+		return false;
+	djk_catalog_enter(&identity);
+	would_be_sent = djk_outbox_is_own_server(state->row->server);
+	djk_catalog_leave(&identity);
+	return would_be_sent;
+}
+
 /* ---------- a row ---------- */
 
 /* Text in Kafka is UTF-8; what is bytea is sent as it stands. */
@@ -281,7 +295,7 @@ djk_publish_run(DjkPublishState *state, const DjkPublishIdentity *writer, SPIPla
 	receiver.state = state;
 	receiver.writer = writer;
 	receiver.skipped = skipped;
-	receiver.server = djk_produce_server(state->row->server, state->owner);
+	receiver.server = djk_produce_server_of(state->row->server, state->owner, state->is_foreign ? &state->row->home : NULL);
 	receiver.context = AllocSetContextCreate(CurrentMemoryContext, "djkafka row", ALLOCSET_DEFAULT_SIZES);
 	receiver.time = GetCurrentTimestamp();
 
@@ -354,7 +368,7 @@ count_rows(const TriggerData *trigdata)
 static bool
 is_wanted(const DjkPublishState *state, const TriggerData *trigdata)
 {
-	if (!state->row->enabled || (djk_apply_is_running() && !state->row->republish))
+	if (!state->row->enabled || (djk_apply_is_running() && !state->row->republish) || djk_publish_is_kept_out(state))
 		return false;
 	/* Of an outbox each row has its own topic. */
 	return state->row->is_outbox || !djk_publish_silenced(state, state->row->topic, count_rows(trigdata));

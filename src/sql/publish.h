@@ -27,6 +27,7 @@ typedef struct DjkPublishState
 	TupleDesc	desc;			/* of it, as the plans read it */
 	List	   *partitions;		/* see DjkPublishTable */
 	Oid			owner;			/* of the table: whose rights everything runs with */
+	bool		is_foreign;		/* it came with a copy of another database */
 	char	   *search_path;	/* pg_temp last */
 	char	   *label;			/* for errors' context */
 	SPIPlanPtr	plans[2][DJK_PUBLISH_EVENTS];	/* second: where the command has published before */
@@ -112,6 +113,12 @@ pg_noreturn extern void djk_publish_refuse_expressions(void);
 
 /* Whether the changes of so many rows are not wanted; ERROR if it is not theirs to say who said so. */
 extern bool djk_publish_silenced(const DjkPublishState *state, const char *topic, int64 rows);
+
+/*
+ * Whether it came with a copy and its messages would not wait there: the server's
+ * row is this database's.  What is another's does nothing.
+ */
+extern bool djk_publish_is_kept_out(const DjkPublishState *state);
 
 /* Rows whose messages are too large: how many, and what the first of them are. */
 typedef struct DjkPublishSkipped

@@ -175,6 +175,18 @@ build_origin(DjkPublishState *state)
 	ReleaseTupleDesc(desc);
 }
 
+static bool
+is_of_another_home(const DjkPublicationRow *row)
+{
+	DjkIdentity identity;
+	DjkHome		home;
+
+	djk_catalog_enter(&identity);
+	djk_home_load(&home);
+	djk_catalog_leave(&identity);
+	return memcmp(&row->home, &home.id, sizeof(pg_uuid_t)) != 0;
+}
+
 /* Temporary tables may be another's: looked up last, unless the path names them. */
 static char *
 pin_search_path(const char *path)
@@ -202,6 +214,7 @@ fill_state(DjkPublishState *state, const DjkPublicationRow *row, Relation rel)
 		state->partitions = find_all_inheritors(RelationGetRelid(rel), NoLock, NULL);
 	state->search_path = pin_search_path(row->search_path);
 	state->label = psprintf("publication " INT64_FORMAT " of table \"%s\"", row->id, RelationGetRelationName(rel));
+	state->is_foreign = is_of_another_home(row);
 	if (row->origin)
 		build_origin(state);
 	/* Last: it says that the state is whole. */

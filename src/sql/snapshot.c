@@ -211,6 +211,12 @@ require_enabled(const DjkPublishState *state, Oid relation)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the publication of table \"%s\" is not enabled", get_rel_name(relation)),
 				 errhint("UPDATE djkafka_publication SET enabled = true.")));
+	if (djk_publish_is_kept_out(state))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the publication of table \"%s\" belongs to another database, of which this one is a copy",
+						get_rel_name(relation)),
+				 errhint("SELECT djkafka_adopt() makes what came with the copy this database's.")));
 }
 
 /* A key that ended a chunk says nothing of another key, or of another type. */

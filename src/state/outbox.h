@@ -27,6 +27,7 @@
 #include "datatype/timestamp.h"
 #include "storage/itemptr.h"
 #include "storage/lockdefs.h"
+#include "utils/uuid.h"
 
 /* What the sending library may hold, and so the largest message. */
 #define DJK_OUTBOX_QUEUE_KBYTES	(64 * 1024)
@@ -247,8 +248,9 @@ extern bool djk_outbox_is_known(const char *server);
 /*
  * Makes sure that the server has its row in djkafka_outbox_server; true if
  * this transaction made it.  Waits for another transaction that is making it.
+ * A row that is made belongs to 'home'; NULL: to this database's.
  */
-extern bool djk_outbox_require_server(const char *server);
+extern bool djk_outbox_require_server(const char *server, const pg_uuid_t *home);
 
 /* Deletes that row, as DELETE does: ERROR if messages wait for the server. */
 extern void djk_outbox_remove_server(const char *server);

@@ -88,20 +88,21 @@ djk_outbox_lock_name(const char *server, LOCKMODE mode)
  * it.  A snapshot does not count its own transaction as running, and would tell
  * of its messages that they were sent: only its xmin is taken.  The id is read
  * first: the transactions that are not in sight yet when done_next is read draw
- * theirs later.  In a clone all that follows was produced in the copy.
+ * theirs later.  In a clone, and for another home, all that follows was produced
+ * in the copy.
  */
 static bool
-insert_server(const char *server, uint64 *oldest)
+insert_server(const char *server, const pg_uuid_t *of_home, uint64 *oldest)
 {
 	static DjkStatement insert = {
 		.sql = "INSERT INTO @.djkafka_outbox_server (server, home, copied_id, done, done_next, done_id, done_floor)"
-		" SELECT $1, home, CASE WHEN database <> $5 THEN $4 END, ($2 || ':' || $2 || ':')::pg_snapshot, $3, $4, 0"
-		" FROM @.djkafka_home ON CONFLICT DO NOTHING",
-		.nargs = 5,
-		.argtypes = {TEXTOID, TEXTOID, XID8OID, INT8OID, OIDOID}
+		" SELECT $1, coalesce($6, home), CASE WHEN database <> $5 OR $6 <> home THEN $4 END,"
+		" ($2 || ':' || $2 || ':')::pg_snapshot, $3, $4, 0 FROM @.djkafka_home ON CONFLICT DO NOTHING",
+		.nargs = 6,
+		.argtypes = {TEXTOID, TEXTOID, XID8OID, INT8OID, OIDOID, UUIDOID}
 	};
-	Datum		values[5];
-	char		nulls[] = "     ";
+	Datum		values[6];
+	char		nulls[] = "      ";
 	Datum		xmin;
 
 	djk_home_renew_if_empty();
@@ -114,6 +115,8 @@ insert_server(const char *server, uint64 *oldest)
 	values[1] = CStringGetTextDatum(psprintf(UINT64_FORMAT, *oldest));
 	values[2] = UInt64GetDatum(U64FromFullTransactionId(ReadNextFullTransactionId()));
 	values[4] = ObjectIdGetDatum(MyDatabaseId);
+	values[5] = UUIDPGetDatum(of_home);
+	nulls[5] = of_home != NULL ? ' ' : 'n';
 	return djk_catalog_execute(&insert, values, nulls) > 0;
 }
 
@@ -171,7 +174,7 @@ djk_outbox_is_known(const char *server)
 }
 
 bool
-djk_outbox_require_server(const char *server)
+djk_outbox_require_server(const char *server, const pg_uuid_t *home)
 {
 	DjkIdentity identity;
 	uint64		oldest = 0;
@@ -182,7 +185,7 @@ djk_outbox_require_server(const char *server)
 	if (!has_server(server, &is_news))
 	{
 		djk_outbox_lock_name(server, ExclusiveLock);
-		made = insert_server(server, &oldest);
+		made = insert_server(server, home, &oldest);
 	}
 	/* Another's row is there, or what is written now would never be sent. */
 	if (!made && !has_server(server, &is_news))

@@ -186,6 +186,27 @@ SELECT server, convert_from(value, 'UTF8'), state FROM djkafka_outbox WHERE serv
 TRUNCATE djkafka_outbox_0, djkafka_outbox_1, djkafka_outbox_2;
 DROP SERVER adopt_server;
 
+-- a dump from before the first message: what the publication tells in the copy waits
+DELETE FROM djkafka_outbox_server;
+SELECT restored();
+ALTER TABLE published ADD COLUMN fresh int;
+INSERT INTO published VALUES (31);
+SELECT server, djkafka_is_home(home) FROM djkafka_outbox_server;
+SELECT adopt();
+SELECT convert_from(value, 'UTF8'), djkafka_is_home(home) FROM djkafka_outbox, djkafka_outbox_server;
+-- and is left out where what is produced in the copy is sent
+TRUNCATE djkafka_outbox_0, djkafka_outbox_1, djkafka_outbox_2;
+DELETE FROM djkafka_outbox_server;
+SELECT restored();
+SELECT djkafka_produce('t', 'own') > 0;
+ALTER TABLE published DROP COLUMN fresh;
+INSERT INTO published VALUES (32);
+SELECT convert_from(value, 'UTF8'), djkafka_is_home(home) FROM djkafka_outbox, djkafka_outbox_server;
+CALL djkafka_snapshot('published');
+SELECT adopt();
+INSERT INTO published VALUES (33);
+SELECT convert_from(value, 'UTF8') FROM djkafka_outbox ORDER BY id;
+
 -- a clone with nothing in it has a home of its own as soon as it needs one
 SELECT djkafka_unpublish('published');
 SELECT djkafka_drop_consumer('c'), djkafka_drop_consumer('own group');
