@@ -27,6 +27,7 @@
 #include "rewrite/rowsecurity.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
 #include "utils/syscache.h"
@@ -43,6 +44,16 @@ column_by_name(DjkRouteState *state, const char *name)
 			return &state->columns[c];
 	}
 	return NULL;
+}
+
+/* A column whose absence may fail an INSERT though the row is there: the row need not be as the default would make it. */
+static void
+need(DjkRouteState *state, const DjkColumn *column)
+{
+	if (column != NULL)
+		state->needed = bms_add_member(state->needed, column - state->columns);
+	else
+		state->needed_excluded = true;
 }
 
 /*
@@ -134,6 +145,45 @@ constrain_by_check(DjkRouteState *state, Relation rel, const char *expression)
 	pull_varattnos(check, 1, &attributes);
 	while ((x = bms_next_member(attributes, x)) >= 0)
 		constrain(state, rel, x + FirstLowInvalidHeapAttributeNumber);
+}
+
+/* A partition takes rows within its bounds alone, by whichever way they come. */
+static void
+constrain_by_bounds(DjkRouteState *state, Relation rel)
+{
+	Bitmapset  *attributes = NULL;
+	int			x = -1;
+
+	if (!rel->rd_rel->relispartition)
+		return;
+	pull_varattnos((Node *) RelationGetPartitionQual(rel), 1, &attributes);
+	while ((x = bms_next_member(attributes, x)) >= 0)
+		constrain(state, rel, x + FirstLowInvalidHeapAttributeNumber);
+}
+
+/* What is generated may be refused, and is computed before a conflict is found. */
+static void
+need_for_generated(DjkRouteState *state, Relation rel)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; desc->constr != NULL && i < desc->constr->num_defval; i++)
+	{
+		const AttrDefault *definition = &desc->constr->defval[i];
+		Bitmapset  *attributes = NULL;
+		int			x = -1;
+
+		if (TupleDescAttr(desc, definition->adnum - 1)->attgenerated == '\0')
+			continue;
+		pull_varattnos(stringToNode(definition->adbin), 1, &attributes);
+		while ((x = bms_next_member(attributes, x)) >= 0)
+		{
+			AttrNumber	attnum = x + FirstLowInvalidHeapAttributeNumber;
+
+			if (attnum > 0)
+				need(state, column_by_name(state, NameStr(TupleDescAttr(desc, attnum - 1)->attname)));
+		}
+	}
 }
 
 static bool
@@ -390,6 +440,8 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 		constrain_by_check(state, rel, constr->check[i].ccbin);
 	if (rel->rd_rel->relrowsecurity || (constr != NULL && DJK_HAS_GENERATED(constr)))
 		constrain(state, rel, InvalidAttrNumber);
+	constrain_by_bounds(state, rel);
+	need_for_generated(state, rel);
 	look_by_policies(state, rel);
 	constrain_by_references(state, rel);
 	constrain_by_indexes(state, rel);

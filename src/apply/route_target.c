@@ -161,9 +161,10 @@ build_columns(DjkRouteState *state, Relation rel)
 			all_optional = false;
 		state->ncolumns++;
 	}
-	/* A partition has constraints of its own, and may get some unseen. */
+	/* A partition has bounds, constraints of its own, and may get some unseen. */
 	state->has_checks = (desc->constr != NULL && desc->constr->num_check > 0) ||
-		rel->rd_rel->relrowsecurity || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE;
+		rel->rd_rel->relrowsecurity || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE ||
+		rel->rd_rel->relispartition;
 	state->fields_optional = all_optional && state->nexpressions > 0;
 
 	require_skip_column(state, rel);

@@ -169,6 +169,19 @@ SELECT give('[{"topic": "always", "value": {"id": 41, "v": 1, "twice": 99}}, {"t
               {"topic": "by_default", "value": {"code": "a", "v": 2}}, {"topic": "log", "value": {"v": 5}}, {"topic": "log", "value": {"id": 50, "v": 6}}]');
 SELECT * FROM always;
 SELECT code, v FROM by_default ORDER BY v;
+-- … of which a row that is there is not refused for what a new one would lack, but each message for itself
+CREATE TABLE person (id int PRIMARY KEY, first text, last text, per int DEFAULT 0,
+    full_name text GENERATED ALWAYS AS (first || ' ' || last) STORED NOT NULL, part int GENERATED ALWAYS AS (100 / per) STORED);
+INSERT INTO person VALUES (1, 'Ada', 'Byron', 5), (2, 'Bob', 'Ross', 4);
+SELECT djkafka_subscribe('person', 'person');
+SELECT give('[{"topic": "person", "value": {"id": 1, "last": "Lovelace"}}, {"topic": "person", "value": {"id": 2, "per": 2}}, {"topic": "person", "value": {"id": 3, "first": "Cy"}},
+              {"topic": "person", "value": {"id": 3, "last": "Twombly", "per": 1}}, {"topic": "person", "value": {"id": 4, "first": "Dee", "last": "Dee", "per": 1}}]');
+SELECT give('[{"topic": "person", "value": {"id": 4, "per": 10}}]');
+SELECT * FROM person ORDER BY id;
+SELECT dead_letters();
+UPDATE djkafka_route SET exclude = '{per}' WHERE topic = 'person';
+SELECT give('[{"topic": "person", "value": {"id": 4, "first": "Eve", "last": "Eve"}}]');
+SELECT * FROM person WHERE id = 4;
 
 -- domains, arrays, composite types, enums
 CREATE DOMAIN positive AS int NOT NULL CHECK (value > 0);
@@ -196,6 +209,14 @@ SELECT tableoid::regclass, * FROM sales ORDER BY id;
 SELECT dead_letters();
 CREATE TABLE sales_3 PARTITION OF sales FOR VALUES FROM (20) TO (30);
 SELECT give('[{"topic": "sales", "value": {"id": 21, "v": "c"}}]');
+-- … and one partition alone, whose bounds refuse each message for itself
+CREATE TABLE trade (id int, land text, v text, n int) PARTITION BY LIST (land);
+CREATE TABLE trade_de PARTITION OF trade (PRIMARY KEY (id)) FOR VALUES IN ('de');
+INSERT INTO trade VALUES (1, 'de', 'old', 1);
+SELECT djkafka_subscribe('trade', 'trade_de');
+SELECT give('[{"topic": "trade", "value": {"id": 1, "v": "new"}}, {"topic": "trade", "value": {"id": 2, "land": "fr", "v": "lost"}}, {"topic": "trade", "value": {"id": 2, "land": "de", "n": 2}}]');
+SELECT * FROM trade ORDER BY id;
+SELECT dead_letters();
 
 -- views: a plain one, and one of INSTEAD OF triggers
 CREATE VIEW cheap AS SELECT id, a FROM k WHERE id > 100;
