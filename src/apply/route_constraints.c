@@ -17,6 +17,7 @@
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
@@ -25,6 +26,7 @@
 #include "parser/parsetree.h"
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rowsecurity.h"
+#include "state/catalog.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
@@ -169,7 +171,7 @@ need_for_generated(DjkRouteState *state, Relation rel)
 
 	for (int i = 0; desc->constr != NULL && i < desc->constr->num_defval; i++)
 	{
-		const AttrDefault *definition = &desc->constr->defval[i];
+		const		AttrDefault *definition = &desc->constr->defval[i];
 		Bitmapset  *attributes = NULL;
 		int			x = -1;
 
@@ -332,6 +334,101 @@ constrain_by_children(DjkRouteState *state, Relation rel)
 	table_close(catalog, AccessShareLock);
 }
 
+/* ---------- what goes or changes with its rows ---------- */
+
+bool
+djk_route_constraints_publishes(Oid function)
+{
+	const char *name = get_func_name(function);
+	Oid			extension;
+	Oid			schema;
+
+	return name != NULL && strcmp(name, "djkafka_publish_trigger") == 0 &&
+		djk_catalog_find(&extension, &schema) && get_func_namespace(function) == schema;
+}
+
+typedef struct Followers
+{
+	Relation	triggers;		/* pg_trigger */
+	List	   *tables;			/* the tables themselves, and behind them what is changed with them */
+	bool		returns;		/* one of the first is changed with another */
+	bool		seen;			/* one of the others has triggers of the user's */
+} Followers;
+
+/* Whether it is the action of a foreign key that refers to the table. */
+static bool
+is_action(Oid function)
+{
+	switch (function)
+	{
+		case F_RI_FKEY_CASCADE_DEL:
+		case F_RI_FKEY_CASCADE_UPD:
+		case F_RI_FKEY_SETNULL_DEL:
+		case F_RI_FKEY_SETNULL_UPD:
+		case F_RI_FKEY_SETDEFAULT_DEL:
+		case F_RI_FKEY_SETDEFAULT_UPD:
+			return true;
+		default:
+			return false;
+	}
+}
+
+/* What refers to one of the tables, the number-th, and is changed with it; the first 'own' are the target's own. */
+static void
+follow(Followers *followers, int number, int own)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(list_nth_oid(followers->tables, number)));
+	scan = systable_beginscan(followers->triggers, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+		List	   *changed = is_action(trigger->tgfoid) ? find_all_inheritors(trigger->tgconstrrelid, NoLock, NULL) : NIL;
+		ListCell   *lc;
+
+		if (number >= own && !trigger->tgisinternal && !djk_route_constraints_publishes(trigger->tgfoid))
+			followers->seen = true;
+		foreach(lc, changed)
+		{
+			for (int i = 0; i < own; i++)
+				followers->returns |= list_nth_oid(followers->tables, i) == lfirst_oid(lc);
+		}
+		followers->tables = list_concat_unique_oid(followers->tables, changed);
+	}
+	systable_endscan(scan);
+}
+
+/*
+ * Foreign keys take other rows along when those of the table go, or change: then
+ * triggers of others may look at them, and rows of its own may go with them, by
+ * however many tables.  None of these is locked: a statement locks what it needs.
+ */
+static void
+constrain_by_followers(DjkRouteState *state, Relation rel)
+{
+	Followers	followers = {0};
+	int			own;
+
+	followers.tables = find_all_inheritors(RelationGetRelid(rel), NoLock, NULL);
+	own = list_length(followers.tables);
+	followers.triggers = table_open(TriggerRelationId, AccessShareLock);
+	for (int i = 0; i < list_length(followers.tables); i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		follow(&followers, i, own);
+	}
+	table_close(followers.triggers, AccessShareLock);
+	state->alone |= followers.returns;
+	state->ordered |= followers.seen;
+	state->meets |= followers.seen;
+	state->tables = list_concat_unique_oid(state->tables, followers.tables);
+	state->cascades |= list_length(followers.tables) > own;
+}
+
 /* The table that a view writes to by itself; InvalidOid if there is none. */
 static Oid
 table_of_view(Relation view)
@@ -394,6 +491,7 @@ look_below_view(DjkRouteState *state, Relation rel)
 	constrain_by_references(state, table);
 	constrain_by_indexes(state, table);
 	constrain_by_children(state, table);
+	constrain_by_followers(state, table);
 	look_by_defaults(state, table);
 	look_by_policies(state, table);
 	for (int i = 0; constr != NULL && i < constr->num_check; i++)
@@ -446,5 +544,6 @@ djk_route_constraints_build(DjkRouteState *state, Relation rel)
 	constrain_by_references(state, rel);
 	constrain_by_indexes(state, rel);
 	constrain_by_children(state, rel);
+	constrain_by_followers(state, rel);
 	look_below_view(state, rel);
 }

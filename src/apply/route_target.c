@@ -27,7 +27,6 @@
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
-#include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
@@ -237,18 +236,6 @@ djk_route_target_require_rights(const DjkRouteRow *route)
 
 /* ---------- the target ---------- */
 
-/* Whether it is that of a published table's triggers: they see a set of rows, or nothing at all of ours. */
-static bool
-is_publish_function(Oid function)
-{
-	const char *name = get_func_name(function);
-	Oid			extension;
-	Oid			schema;
-
-	return name != NULL && strcmp(name, "djkafka_publish_trigger") == 0 &&
-		djk_catalog_find(&extension, &schema) && get_func_namespace(function) == schema;
-}
-
 /* Of the user's triggers. Taken out of the relcache, which may build its own again at any look into the catalog. */
 static List *
 trigger_functions(Relation rel)
@@ -275,30 +262,8 @@ may_see_order(Relation rel)
 		return true;
 	foreach(lc, trigger_functions(rel))
 	{
-		if (!is_publish_function(lfirst_oid(lc)))
+		if (!djk_route_constraints_publishes(lfirst_oid(lc)))
 			return true;
-	}
-	return false;
-}
-
-/* What refers to the table is changed with it. */
-static bool
-takes_others_along(Relation rel)
-{
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-	{
-		switch (rel->trigdesc->triggers[i].tgfoid)
-		{
-			case F_RI_FKEY_CASCADE_DEL:
-			case F_RI_FKEY_CASCADE_UPD:
-			case F_RI_FKEY_SETNULL_DEL:
-			case F_RI_FKEY_SETNULL_UPD:
-			case F_RI_FKEY_SETDEFAULT_DEL:
-			case F_RI_FKEY_SETDEFAULT_UPD:
-				return true;
-			default:
-				break;
-		}
 	}
 	return false;
 }
@@ -399,7 +364,6 @@ djk_route_target_build(DjkRouteState *state)
 	djk_route_target_require_rights(route);
 	state->ordered = state->meets = may_see_order(rel);
 	state->has_policies = rel->rd_rel->relrowsecurity;
-	state->cascades = takes_others_along(rel);
 	state->row_types = djk_row_types_of(RelationGetDescr(rel));
 	build_columns(state, rel);
 	djk_catalog_look_at("naming");

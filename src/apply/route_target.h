@@ -38,6 +38,12 @@ extern int	djk_route_timed_columns(const DjkRouteRow *route, char ***names);
 /* Fills in what the columns of 'state' have as defaults and constraints. */
 extern void djk_route_constraints_build(DjkRouteState *state, Relation rel);
 
+/*
+ * Whether a function is that of a published table's triggers: they see a set of
+ * rows, or nothing at all of ours.
+ */
+extern bool djk_route_constraints_publishes(Oid function);
+
 /* Finds the key of the target; ERROR if the operation needs one and there is none that fits. */
 extern void djk_route_key_build(DjkRouteState *state, Relation rel);
 

@@ -120,5 +120,48 @@ CALL no_tree();
 SELECT * FROM with_tree('ON DELETE RESTRICT', :'gone');
 CALL no_tree();
 
+-- … and what goes along with them: it has triggers, or takes rows of the first table along again
+CREATE FUNCTION with_followers(made text, given text, shown text) RETURNS TABLE (way text, all_rows text, dead bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    size int;
+BEGIN
+    FOREACH size IN ARRAY ARRAY[1, 1000] LOOP
+        CREATE SCHEMA followers;
+        SET LOCAL search_path = followers, together, public;
+        EXECUTE made;
+        UPDATE djkafka_consumer SET batch_messages = size;
+        PERFORM djkafka_run('default', messages => (SELECT jsonb_agg(jsonb_build_object('topic', 'both', 'value', value)) FROM jsonb_array_elements(given::jsonb)));
+        RETURN QUERY EXECUTE format('SELECT %L, (SELECT string_agg(t::text, '' '' ORDER BY t) FROM %s t), count(*) FROM djkafka_dead_letter', 'by ' || size, shown);
+        DELETE FROM djkafka_dead_letter;
+        PERFORM djkafka_drop_consumer('default');
+        SET CONSTRAINTS ALL IMMEDIATE;
+        DROP SCHEMA followers CASCADE;
+    END LOOP;
+END $$;
 SET client_min_messages = warning;
+SELECT $made$
+    CREATE TABLE whole (id int PRIMARY KEY, v text);
+    CREATE TABLE part (id int PRIMARY KEY, whole_id int REFERENCES whole ON DELETE CASCADE);
+    CREATE TABLE stock (id int PRIMARY KEY, n int, v text);
+    INSERT INTO whole VALUES (1, 'a'), (2, 'b');
+    INSERT INTO part VALUES (1, 1), (2, 1);
+    INSERT INTO stock VALUES (1, 100);
+    CREATE FUNCTION count_part() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+        UPDATE followers.stock SET n = n - 1, v = (SELECT string_agg(w.v, '+' ORDER BY id) FROM followers.whole w);
+        RETURN NULL;
+    END $$;
+    CREATE TRIGGER count_part AFTER DELETE ON part FOR EACH ROW EXECUTE FUNCTION count_part();
+$made$ AS made \gset
+SELECT * FROM with_followers(:'made' || $$SELECT djkafka_subscribe('both', 'whole', filter => 'NOT value ? ''n''') || djkafka_subscribe('both', 'stock')$$,
+    '[{"id": 1, "n": 10}, {"id": 1, "__deleted": true}]', 'stock');
+SELECT * FROM with_followers(:'made' || $$SELECT djkafka_subscribe('both', 'whole')$$, '[{"id": 2, "v": "new"}, {"id": 1, "__deleted": true}]', 'stock');
+SELECT * FROM with_followers($$
+    CREATE TABLE member (id int PRIMARY KEY, name text, team int);
+    CREATE TABLE team (id int PRIMARY KEY, head int REFERENCES member ON DELETE CASCADE);
+    ALTER TABLE member ADD FOREIGN KEY (team) REFERENCES team ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED;
+    INSERT INTO member VALUES (1, 'one');
+    INSERT INTO team VALUES (10, 1), (11, NULL);
+    INSERT INTO member VALUES (2, 'two', 10);
+    SELECT djkafka_subscribe('both', 'member')$$, '[{"id": 2, "team": 11}, {"id": 1, "__deleted": true}]', 'member');
+
 DROP SCHEMA together CASCADE;
