@@ -467,9 +467,13 @@ look_by_defaults(DjkRouteState *state, Relation rel)
 	for (int i = 0; i < desc->natts; i++)
 	{
 		Form_pg_attribute att = TupleDescAttr(desc, i);
+		Node	   *expression;
 
-		if (!att->attisdropped && att->attgenerated == '\0')
-			look(state, build_column_default(rel, att->attnum));
+		if (att->attisdropped || att->attgenerated != '\0')
+			continue;
+		expression = build_column_default(rel, att->attnum);
+		look(state, expression);
+		djk_counters_collect(expression, &state->counters);
 	}
 }
 

@@ -90,6 +90,17 @@ counts_with(DjkApply *apply, int route, int other)
 		djk_counters_meet(counters, &djk_statement_reads(state)->counters);
 }
 
+/* Whether expressions of a route take numbers from a sequence that defaults of its table take them from. */
+static bool
+counts_with_itself(const DjkRouteState *state)
+{
+	DjkCounters expressions = state->reads.counters;
+
+	/* A clock tells the time of each, which has no turns. */
+	expressions.clock = false;
+	return djk_counters_meet(&expressions, &state->counters);
+}
+
 /* Whether messages of a topic must be evaluated in turns: 'counting' are the routes whose expressions count. */
 static bool
 count_in_turns(DjkApply *apply, const Bitmapset *counting, const Bitmapset *routes)
@@ -101,6 +112,8 @@ count_in_turns(DjkApply *apply, const Bitmapset *counting, const Bitmapset *rout
 	{
 		if (!bms_is_member(route, counting))
 			continue;
+		if (counts_with_itself(apply->states[route]))
+			return true;
 		other = -1;
 		while ((other = bms_next_member(routes, other)) >= 0)
 		{

@@ -164,4 +164,18 @@ SELECT * FROM with_followers($$
     INSERT INTO member VALUES (2, 'two', 10);
     SELECT djkafka_subscribe('both', 'member')$$, '[{"id": 2, "team": 11}, {"id": 1, "__deleted": true}]', 'member');
 
+-- an expression that counts with a default of its own table, or of one below a view
+SELECT * FROM with_followers($$
+    CREATE SEQUENCE mixed;
+    CREATE TABLE own (id int PRIMARY KEY, a int DEFAULT nextval('mixed'), b int);
+    SELECT djkafka_subscribe('both', 'own', columns => '{"b": "nextval(''mixed'')"}')$$, '[{"id": 1}, {"id": 2}, {"id": 3}]', 'own');
+SELECT * FROM with_followers($$
+    CREATE SEQUENCE mixed;
+    CREATE TABLE below (id int PRIMARY KEY, a int DEFAULT nextval('mixed'));
+    CREATE VIEW above AS SELECT * FROM below;
+    CREATE TABLE beside (id int PRIMARY KEY, a int);
+    CREATE VIEW all_of_them AS SELECT * FROM below UNION ALL SELECT * FROM beside;
+    SELECT djkafka_subscribe('both', 'beside', filter => 'value ? ''b''', columns => '{"a": "nextval(''mixed'')"}') || djkafka_subscribe('both', 'above', key_columns => '{id}')$$,
+    '[{"id": 1}, {"id": 2, "b": 1}, {"id": 3}, {"id": 4, "b": 1}]', 'all_of_them');
+
 DROP SCHEMA together CASCADE;
