@@ -8,6 +8,7 @@
 #include "apply/route_target.h"
 
 #include "access/genam.h"
+#include "access/stratnum.h"
 #include "apply/route_names.h"
 #include "base/operator.h"
 #include "catalog/pg_index.h"
@@ -66,6 +67,23 @@ index_matches(Relation rel, Form_pg_index index, char **names, int n)
 }
 
 /*
+ * Whether a column of the index tells values apart as '=' does, by which messages
+ * of one key are known: all collations do that are deterministic.
+ */
+static bool
+compares_alike(Relation index, int number, const DjkColumn *key)
+{
+	Oid			type = index->rd_opcintype[number];
+	Oid			collation = index->rd_indcollation[number];
+
+	if (get_opfamily_member(index->rd_opfamily[number], type, type, BTEqualStrategyNumber) !=
+		lookup_type_cache(key->type, TYPECACHE_EQ_OPR)->eq_opr)
+		return false;
+	return collation == key->collation || !OidIsValid(collation) || !OidIsValid(key->collation) ||
+		(get_collation_isdeterministic(collation) && get_collation_isdeterministic(key->collation));
+}
+
+/*
  * Looks at the unique indexes: finds the one of the wanted key (by names, or
  * the primary key), and counts the others, which forbid merging.  *unfit is one
  * of that key by which PostgreSQL resolves no conflict, or InvalidOid.
@@ -102,8 +120,11 @@ scan_indexes(DjkRouteState *state, Relation rel, bool *found, Oid *unfit, int *o
 			*found = true;
 			nulls_are_keys = form->indnullsnotdistinct;
 			for (int i = 0; i < form->indnkeyatts && state->nkeys == i; i++)
+			{
 				add_key(state, NameStr(TupleDescAttr(RelationGetDescr(rel),
 													 form->indkey.values[i] - 1)->attname));
+				state->ordered |= !compares_alike(index, i, &state->columns[state->keys[i]]);
+			}
 		}
 		if (!is_key && (form->indisunique || form->indisexclusion))
 			(*others)++;

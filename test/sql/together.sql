@@ -178,4 +178,12 @@ SELECT * FROM with_followers($$
     SELECT djkafka_subscribe('both', 'beside', filter => 'value ? ''b''', columns => '{"a": "nextval(''mixed'')"}') || djkafka_subscribe('both', 'above', key_columns => '{id}')$$,
     '[{"id": 1}, {"id": 2, "b": 1}, {"id": 3}, {"id": 4, "b": 1}]', 'all_of_them');
 
+-- a key whose index compares in another way than its column
+SELECT * FROM with_followers($$
+    CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+    CREATE TABLE spelt (code text NOT NULL, n int);
+    CREATE UNIQUE INDEX ON spelt (code COLLATE any_case);
+    INSERT INTO spelt VALUES ('a', 1);
+    SELECT djkafka_subscribe('both', 'spelt', key_columns => '{code}')$$, '[{"code": "A", "n": 2}, {"code": "a", "__deleted": true}]', 'spelt');
+
 DROP SCHEMA together CASCADE;
