@@ -217,23 +217,29 @@ find_applied(const DjkApply *apply, int partition, int from, int to, const DjkLe
 
 /* ---------- noting ---------- */
 
-/* The offset of the newest message of the letter's key; -1 if none was applied. */
+/*
+ * The offset of the first message of the letter's key that is not older than it, as if
+ * they had been applied one by one; -1: there is none.  The very message of a letter is
+ * read again where its partition was sought.
+ */
 static int64
-newest_of(const Applied *applied, const DjkLetterKey *letter)
+first_newer(const Applied *applied, const DjkLetterKey *letter)
 {
 	const Newest *entry = hash_search(applied->newest, &letter->hash, HASH_FIND, NULL);
+	int64		first = -1;
 
 	for (int i = entry ? entry->message : -1; i >= 0; i = applied->before[i])
 	{
 		const DjkMessage *m = &applied->batch->messages[i];
 
-		if (m->key_len == letter->key_len && memcmp(m->key, letter->key, m->key_len) == 0)
-			return m->offset;
+		/* What is given to djkafka_run may have any offsets. */
+		if (m->offset >= letter->offset && (first < 0 || m->offset < first) &&
+			m->key_len == letter->key_len && memcmp(m->key, letter->key, m->key_len) == 0)
+			first = m->offset;
 	}
-	return -1;
+	return first;
 }
 
-/* The very message of a letter is read again where its partition was sought. */
 static void
 note_partition(const DjkApply *apply, int partition, const Applied *applied)
 {
@@ -247,9 +253,9 @@ note_partition(const DjkApply *apply, int partition, const Applied *applied)
 
 	for (int i = 0; i < nletters; i++)
 	{
-		int64		offset = newest_of(applied, &letters[i]);
+		int64		offset = first_newer(applied, &letters[i]);
 
-		if (offset < letters[i].offset)
+		if (offset < 0)
 			continue;
 		ids[n] = letters[i].id;
 		newer[n++] = offset;
