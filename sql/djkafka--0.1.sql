@@ -1690,7 +1690,7 @@ SELECT c.name AS consumer,
        w.since,
        c.workers AS workers_wanted,
        coalesce(w.running, 0) AS workers_running,
-       o.partitions,
+       coalesce(o.partitions, 0) AS partitions,
        o.lag,
        w.rows_per_second,
        o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped, o.key_only,
@@ -1739,26 +1739,28 @@ SELECT c.name AS consumer,
          WHERE x.kind OPERATOR(pg_catalog.=) 'supervisor' AND x.state OPERATOR(pg_catalog.=) 'no_worker_slot'
        ) short ON w.slots OPERATOR(pg_catalog.<) c.workers
   LEFT JOIN LATERAL (
+        -- Whoever has a broker says what offsets there are: no sum may fail, for it would for all consumers.
         SELECT pg_catalog.count(*) AS partitions,
                CASE WHEN pg_catalog.bool_and(p.lag IS NOT NULL) FILTER (WHERE p.state OPERATOR(pg_catalog.<>) 'no_route')
-                    THEN pg_catalog.sum(p.lag)::bigint END AS lag,
+                    THEN LEAST(pg_catalog.sum(p.lag), 9223372036854775807)::bigint END AS lag,
                pg_catalog.min(pg_catalog.format('the end of topic "%s", partition %s, is not known yet', p.topic, p.partition))
                    FILTER (WHERE p.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'running']) AND p.lag IS NULL) AS unseen,
                pg_catalog.count(*) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decisions,
                pg_catalog.min(p.reason) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decision,
-               pg_catalog.sum(p.applied)::bigint AS applied,
-               pg_catalog.sum(p.filtered)::bigint AS filtered,
-               pg_catalog.sum(p.duplicates)::bigint AS duplicates,
-               pg_catalog.sum(p.stale)::bigint AS stale,
-               pg_catalog.sum(p.dead)::bigint AS dead,
-               pg_catalog.sum(p.parked)::bigint AS parked,
-               pg_catalog.sum(p.gaps)::bigint AS gaps,
-               pg_catalog.sum(p.skipped)::bigint AS skipped,
-               pg_catalog.sum(p.key_only)::bigint AS key_only,
-               pg_catalog.sum(p.retrying)::bigint AS retrying,
+               LEAST(pg_catalog.sum(p.applied), 9223372036854775807)::bigint AS applied,
+               LEAST(pg_catalog.sum(p.filtered), 9223372036854775807)::bigint AS filtered,
+               LEAST(pg_catalog.sum(p.duplicates), 9223372036854775807)::bigint AS duplicates,
+               LEAST(pg_catalog.sum(p.stale), 9223372036854775807)::bigint AS stale,
+               LEAST(pg_catalog.sum(p.dead), 9223372036854775807)::bigint AS dead,
+               LEAST(pg_catalog.sum(p.parked), 9223372036854775807)::bigint AS parked,
+               LEAST(pg_catalog.sum(p.gaps), 9223372036854775807)::bigint AS gaps,
+               LEAST(pg_catalog.sum(p.skipped), 9223372036854775807)::bigint AS skipped,
+               LEAST(pg_catalog.sum(p.key_only), 9223372036854775807)::bigint AS key_only,
+               LEAST(pg_catalog.sum(p.retrying), 9223372036854775807)::bigint AS retrying,
                pg_catalog.min(p.retry_due_at) AS retry_due_at
           FROM @extschema@.djkafka_partition_status p
          WHERE p.consumer_id OPERATOR(pg_catalog.=) c.id
+        HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0
        ) o ON true
  CROSS JOIN LATERAL (
         SELECT @extschema@.djkafka_consumer_state(

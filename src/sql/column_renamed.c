@@ -162,21 +162,35 @@ require_all_seen(void)
 
 /* ---------- labels of enums ---------- */
 
+/* The enum, and the domains over it. */
+#define RENAMED_ENUMS \
+	"WITH RECURSIVE enums AS (SELECT objid AS type FROM pg_event_trigger_ddl_commands()" \
+	" WHERE classid = 'pg_type'::regclass UNION SELECT t.oid FROM pg_type t JOIN enums ON t.typbasetype = type)," \
+	" e AS (SELECT array_agg(type) AS list FROM enums)"
+
+#define KEY_PARTS	"jsonb_array_elements(key::jsonb) WITH ORDINALITY k (part, n)"
+
 /*
  * A version that is remembered under the old label could not be read any more,
- * and a key not be found.  That of a domain over the enum is a label too.
+ * and a key not be found.  What has the new one already is of no row.
  */
 static void
 rename_label_in_deleted(const AlterEnumStmt *renaming)
 {
+	static DjkStatement delete_deleted = {
+		.sql = RENAMED_ENUMS
+		" DELETE FROM @.djkafka_deleted USING e WHERE types::oid[] && e.list"
+		" AND EXISTS (SELECT FROM " KEY_PARTS " WHERE part = to_jsonb($1) AND types[n]::oid = ANY (e.list))",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
 	static DjkStatement update_deleted = {
-		.sql = "WITH RECURSIVE enums AS (SELECT objid AS type FROM pg_event_trigger_ddl_commands()"
-		" WHERE classid = 'pg_type'::regclass UNION SELECT t.oid FROM pg_type t JOIN enums ON t.typbasetype = type)"
+		.sql = RENAMED_ENUMS
 		" UPDATE @.djkafka_deleted SET"
 		" version = CASE WHEN version = $1 AND types[cardinality(types)]::oid = ANY (e.list) THEN $2 ELSE version END,"
 		" key = (SELECT jsonb_agg(CASE WHEN part = to_jsonb($1) AND types[n]::oid = ANY (e.list)"
-		" THEN to_jsonb($2) ELSE part END ORDER BY n)::text FROM jsonb_array_elements(key::jsonb) WITH ORDINALITY k (part, n))"
-		" FROM (SELECT array_agg(type) AS list FROM enums) e WHERE types::oid[] && e.list",
+		" THEN to_jsonb($2) ELSE part END ORDER BY n)::text FROM " KEY_PARTS ")"
+		" FROM e WHERE types::oid[] && e.list",
 		.nargs = 2,
 		.argtypes = {TEXTOID, TEXTOID}
 	};
@@ -186,6 +200,7 @@ rename_label_in_deleted(const AlterEnumStmt *renaming)
 		return;
 	labels[0] = CStringGetTextDatum(renaming->oldVal);
 	labels[1] = CStringGetTextDatum(renaming->newVal);
+	(void) djk_catalog_execute(&delete_deleted, labels + 1, NULL);
 	(void) djk_catalog_execute(&update_deleted, labels, NULL);
 }
 

@@ -47,6 +47,9 @@ PG_FUNCTION_INFO_V1(djkafka_wake_trigger);
 
 #define GROUP_ID_MAX	255
 
+/* No consumer is changed so often. */
+#define REVISION_MAX	INT64CONST(1000000000000000)
+
 static void
 require_existing(Oid owner)
 {
@@ -425,6 +428,20 @@ tell_enabled(const DjkCatalogRow *old, const DjkCatalogRow *row)
 	djk_catalog_leave(&identity);
 }
 
+/* It is raised by whoever drops or renames the target of a route, too. */
+static void
+check_revision(const DjkCatalogRow *row)
+{
+	bool		isnull;
+	int64		revision = DatumGetInt64(djk_catalog_row_get(row, "revision", &isnull));
+
+	if (revision < 0 || revision > REVISION_MAX)
+		ereport(ERROR,
+				(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+				 errmsg("revision of a consumer is out of range: " INT64_FORMAT, revision),
+				 errhint("Leave it out.")));
+}
+
 static Datum
 validate(TriggerData *trigdata)
 {
@@ -458,6 +475,7 @@ validate(TriggerData *trigdata)
 	djk_catalog_row_empty_is_null(&row);
 	djk_catalog_row_fill_times(&row, old);
 	djk_catalog_row_fill(&row, old, "revision", Int64GetDatum(1));
+	check_revision(&row);
 	check_name(&row);
 	check_values(&row);
 	djk_catalog_row_set_text(&row, "start_from",

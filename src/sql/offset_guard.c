@@ -66,6 +66,30 @@ is_offset_of(int64 offset_id, int64 consumer_id)
 	return djk_catalog_has(&select_offset, values, NULL);
 }
 
+/* What no partition ever comes to, and the sums of any number of partitions can still hold. */
+#define COUNT_MAX	INT64CONST(1000000000000000)
+
+/* Views add up the counts of all consumers, and would fail for everybody. */
+static void
+require_counts(const DjkCatalogRow *row)
+{
+	for (int i = 0; i < row->desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(row->desc, i);
+		const char *name = NameStr(att->attname);
+		int64		value;
+
+		if (att->attisdropped || att->atttypid != INT8OID || strcmp(name, "id") == 0 ||
+			strcmp(name, "consumer_id") == 0 || strcmp(name, "anchor_hash") == 0)
+			continue;
+		value = row_int64(row, name);
+		if (value < -COUNT_MAX || value > COUNT_MAX)
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("%s of an offset is out of range: " INT64_FORMAT, name, value)));
+	}
+}
+
 Datum
 djkafka_offset_guard(PG_FUNCTION_ARGS)
 {
@@ -85,6 +109,8 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 		(!waits || is_offset_of(row_int64(&row, "offset_id"), consumer_id)))
 	{
 		djk_require_consumer_owner(djk_offset_left_consumer_owner(consumer_id));
+		if (!waits)
+			require_counts(&row);
 		return PointerGetDatum(row.tuple);
 	}
 	ereport(ERROR,
@@ -110,17 +136,18 @@ require_owner(const DjkCatalogRow *row, bool stays)
 				 errmsg("table with OID %u does not exist", target)));
 }
 
-/* Whoever renames a label of an enum reads the keys of all. */
+/* Whoever renames a label of an enum reads the keys of all, and writes them so. */
 static void
 require_key(const DjkCatalogRow *row)
 {
 	char	   *key = djk_catalog_row_require_text(row, "key");
 	Jsonb	   *parsed = DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(key)));
 
-	if (!JB_ROOT_IS_ARRAY(parsed) || JB_ROOT_IS_SCALAR(parsed))
+	if (!JB_ROOT_IS_ARRAY(parsed) || JB_ROOT_IS_SCALAR(parsed) ||
+		strcmp(JsonbToCString(NULL, &parsed->root, VARSIZE(parsed)), key) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("key of a deleted row must be an array of JSON")));
+				 errmsg("key of a deleted row must be an array of JSON, as jsonb is written")));
 }
 
 Datum

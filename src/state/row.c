@@ -147,6 +147,11 @@ djk_catalog_row_names(const DjkCatalogRow *row, const char *column, char ***name
 	*names = NULL;
 	if (isnull)
 		return 0;
+	/* Statements of ours put such arrays together, those of all rows. */
+	if (ARR_NDIM(DatumGetArrayTypeP(array)) > 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("%s of a %s must be an array of one dimension", column, row->what)));
 	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &elements, &nulls, &n);
 	if (n == 0)
 		ereport(ERROR,

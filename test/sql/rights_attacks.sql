@@ -579,6 +579,36 @@ SELECT refused(s) FROM unnest(ARRAY[
 -- of what is gone, or his own, whoever may
 INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, "offset", sqlstate, message) VALUES (2000000, 'copy', 'books', 0, 0, '', ''), (3000000, 'gone', 'books', 0, 0, '', '');
 DELETE FROM djkafka_dead_letter WHERE consumer IN ('copy', 'gone', 'reader');
+-- what nobody has checked must not fail what others do: sums of status and audit, columns and labels that are renamed, tables that are dropped
+INSERT INTO djkafka_offset (consumer_id, topic, partition, applied, high_watermark) SELECT 2000000, 'far', p, 1000000000000000, 1000000000000000 FROM generate_series(0, 1) p;
+SELECT refused(s) FROM unnest(ARRAY[
+    $$INSERT INTO djkafka_offset (consumer_id, topic, partition, applied) VALUES (2000000, 'books', 1, 9223372036854775807)$$,
+    $$INSERT INTO djkafka_offset (consumer_id, topic, partition, first_offset, next_offset) VALUES (2000000, 'books', 1, -9223372036854775807, 1)$$,
+    $$INSERT INTO djkafka_consumer (name, home, revision) VALUES ('last', gen_random_uuid(), 9223372036854775806)$$]) s;
+CREATE TABLE attack_own.keys (id int PRIMARY KEY);
+SELECT refused($$INSERT INTO djkafka_publication (relation, topic, key_columns, include) VALUES ('attack_own.keys', 'keys', '{{id,id2}}', '{id}')$$);
+SELECT refused($$INSERT INTO djkafka_route (consumer_id, topic, target, include) VALUES (2000000, 'books', 'attack_own.keys', '{{id},{id2}}')$$);
+\c - attack_victim
+CREATE TYPE attack_victim.weather AS ENUM ('a', 'b');
+\c - attack_owner
+SELECT refused(format('INSERT INTO djkafka_deleted (target, columns, types, key, version, forget_at) SELECT %L, %L, ARRAY[oid, 23]::regtype[], %L, 1, now() FROM pg_type WHERE typname = %L',
+                      'attack_own.keys', '{id,v}', k, 'weather')) LIKE 'ACCEPTED%' AS accepted, k
+  FROM unnest(ARRAY['["a"]', '[ "a" ]', '["\u0061"]', '["c"]']) k;
+\c - attack_victim
+ALTER TYPE attack_victim.weather RENAME VALUE 'a' TO 'c';
+\c - attack_owner
+SELECT key FROM djkafka_deleted WHERE target = 'attack_own.keys'::regclass;
+DELETE FROM djkafka_deleted WHERE target = 'attack_own.keys'::regclass;
+DROP TABLE attack_own.keys;
+-- nor what a broker of his says
+\c - :super
+BEGIN;
+ALTER TABLE djkafka_offset DISABLE TRIGGER USER;
+UPDATE djkafka_offset SET gaps = 9223372036854775807 WHERE topic = 'far';
+ALTER TABLE djkafka_offset ENABLE ALWAYS TRIGGER djkafka_offset_guard;
+COMMIT;
+SELECT partitions, applied, gaps FROM djkafka_status WHERE consumer = 'copy';
+\c - attack_owner
 DELETE FROM djkafka_consumer WHERE id = 2000000;
 \c - :super
 CREATE TYPE attack.mood AS ENUM ('glad');
