@@ -149,9 +149,8 @@ djk_reads_collect(Query *query, DjkReads *reads)
 
 /* ---------- expressions of the target ---------- */
 
-/* Functions in C make numbers and names; those that read tables are written in SQL. */
-static bool
-is_in_c(Oid function)
+bool
+djk_reads_is_in_c(Oid function)
 {
 	HeapTuple	tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
 	bool		in_c = HeapTupleIsValid(tuple) && ((Form_pg_proc) GETSTRUCT(tuple))->prolang == ClanguageId;
@@ -167,7 +166,7 @@ see_by_function(Oid function, void *context)
 {
 	DjkSight   *sight = context;
 
-	if (!may_read(function, NULL) || is_in_c(function))
+	if (!may_read(function, NULL) || djk_reads_is_in_c(function))
 		return false;
 	*sight = Max(*sight, func_volatile(function) == PROVOLATILE_STABLE ? DJK_SIGHT_STATEMENT : DJK_SIGHT_ROWS);
 	return false;

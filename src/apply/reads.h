@@ -45,4 +45,7 @@ extern void djk_counters_collect(Node *expression, DjkCounters *counters);
 /* Whether two count by the same. */
 extern bool djk_counters_meet(const DjkCounters *a, const DjkCounters *b);
 
+/* Whether a function is written in C: such make numbers and names; those that read tables are written in SQL. */
+extern bool djk_reads_is_in_c(Oid function);
+
 #endif							/* DJK_READS_H */

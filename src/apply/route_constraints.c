@@ -12,6 +12,7 @@
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "access/table.h"
+#include "access/transam.h"
 #include "base/compat.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_constraint.h"
@@ -91,6 +92,23 @@ is_of_key(const DjkRouteState *state, Relation rel, Form_pg_attribute att)
 	return bms_is_member(att->attnum - FirstLowInvalidHeapAttributeNumber, key);
 }
 
+/* Whether a default's function may refuse to give a value, or give none, for reasons of its own. */
+static bool
+may_refuse(Oid function, void *context)
+{
+	if (function == F_CURRENT_SETTING_TEXT || function == F_CURRENT_SETTING_TEXT_BOOL)
+		return true;
+	return function >= FirstUnpinnedObjectId && !djk_reads_is_in_c(function);
+}
+
+static bool
+may_fail(Node *expression, void *context)
+{
+	if (expression == NULL)
+		return false;
+	return check_functions_in_node(expression, may_refuse, NULL) || expression_tree_walker(expression, may_fail, context);
+}
+
 /* What an INSERT puts where a column is absent. */
 static void
 fill_default(DjkRouteState *state, Relation rel, Form_pg_attribute att)
@@ -102,6 +120,8 @@ fill_default(DjkRouteState *state, Relation rel, Form_pg_attribute att)
 	if (!is_of_key(state, rel, att))
 		look(state, expression);
 	djk_counters_collect(expression, &state->counters);
+	if (may_fail(expression, NULL))
+		need(state, column);
 	if (column == NULL)
 	{
 		state->counting_excluded |= counting;

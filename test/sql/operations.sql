@@ -182,6 +182,15 @@ SELECT dead_letters();
 UPDATE djkafka_route SET exclude = '{per}' WHERE topic = 'person';
 SELECT give('[{"topic": "person", "value": {"id": 4, "first": "Eve", "last": "Eve"}}]');
 SELECT * FROM person WHERE id = 4;
+-- … nor for a default that fails, or is null
+CREATE FUNCTION no_default() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE 'no default'; END $$;
+CREATE TABLE owned (id int PRIMARY KEY, tenant int NOT NULL DEFAULT current_setting('app.tenant', true)::int, made int DEFAULT no_default(), v text);
+INSERT INTO owned VALUES (1, 7, 7, 'old');
+SELECT djkafka_subscribe('owned', 'owned');
+SELECT give('[{"topic": "owned", "value": {"id": 1, "v": "new"}}, {"topic": "owned", "value": {"id": 2, "made": 1, "v": "lost"}}, {"topic": "owned", "value": {"id": 2, "tenant": 2, "v": "lost"}},
+              {"topic": "owned", "value": {"id": 2, "tenant": 2, "made": 2}}, {"topic": "owned", "value": {"id": 1, "made": 8}}]');
+SELECT * FROM owned ORDER BY id;
+SELECT dead_letters();
 
 -- domains, arrays, composite types, enums
 CREATE DOMAIN positive AS int NOT NULL CHECK (value > 0);
