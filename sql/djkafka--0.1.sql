@@ -542,9 +542,11 @@ CREATE TABLE @extschema@.djkafka_offset (
     retry_due_at timestamp with time zone,
     retry_sqlstate text,
     retry_message text,
+    counted_since timestamp with time zone NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+    skip_offset bigint CHECK (skip_offset OPERATOR(pg_catalog.>=) 0),
     UNIQUE (consumer_id, topic, partition)
 ) WITH (fillfactor = 30);
-COMMENT ON TABLE @extschema@.djkafka_offset IS 'the next offset to read of each partition, moved in the transaction that writes the rows; written by workers and djkafka_seek only';
+COMMENT ON TABLE @extschema@.djkafka_offset IS 'the next offset to read of each partition, moved in the transaction that writes the rows; written by workers, djkafka_seek and djkafka_skip only';
 COMMENT ON COLUMN @extschema@.djkafka_offset.generation IS 'raised by every seek; a worker that holds an older one has lost the partition';
 COMMENT ON COLUMN @extschema@.djkafka_offset.start_at IS 'where to start, until the worker has resolved it: earliest, latest, group, a time or an offset';
 COMMENT ON COLUMN @extschema@.djkafka_offset.first_offset IS 'where counting began';
@@ -556,7 +558,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.stale IS 'messages that were not ne
 COMMENT ON COLUMN @extschema@.djkafka_offset.dead IS 'messages in djkafka_dead_letter';
 COMMENT ON COLUMN @extschema@.djkafka_offset.parked IS 'messages in djkafka_parked: they wait for a row that they refer to, to be tried again, or behind one that does';
 COMMENT ON COLUMN @extschema@.djkafka_offset.gaps IS 'offsets that hold no message: compacted away, transaction markers, aborted';
-COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed under on_error = skip';
+COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed under on_error = skip, or that djkafka_skip has passed by';
 COMMENT ON COLUMN @extschema@.djkafka_offset.key_only IS 'those of applied no field of which has a column but the key''s: they can make a row, and change none';
 COMMENT ON COLUMN @extschema@.djkafka_offset.state IS 'ok or needs_decision';
 COMMENT ON COLUMN @extschema@.djkafka_offset.reason IS 'why the partition stopped, and the choices';
@@ -568,6 +570,8 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.retry_attempt IS 'which retry it wa
 COMMENT ON COLUMN @extschema@.djkafka_offset.retry_due_at IS 'when that is due';
 COMMENT ON COLUMN @extschema@.djkafka_offset.retry_sqlstate IS 'code of what it has failed with last';
 COMMENT ON COLUMN @extschema@.djkafka_offset.incarnation IS 'of the embedded broker the offsets belong to';
+COMMENT ON COLUMN @extschema@.djkafka_offset.counted_since IS 'when counting began';
+COMMENT ON COLUMN @extschema@.djkafka_offset.skip_offset IS 'the message that is to be passed by, unseen (djkafka_skip); null: none';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_offset', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_offset_id_seq', '');
 REVOKE ALL ON @extschema@.djkafka_offset FROM PUBLIC;
@@ -576,7 +580,7 @@ GRANT USAGE, SELECT, UPDATE ON @extschema@.djkafka_offset_id_seq TO @extowner@ W
 
 CREATE FUNCTION @extschema@.djkafka_offset_guard() RETURNS trigger
 AS 'MODULE_PATHNAME' LANGUAGE C;
-COMMENT ON FUNCTION @extschema@.djkafka_offset_guard IS 'trigger: only workers and djkafka_seek write offsets and what waits';
+COMMENT ON FUNCTION @extschema@.djkafka_offset_guard IS 'trigger: only workers, djkafka_seek and djkafka_skip write offsets and what waits';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_offset_guard FROM PUBLIC;
 
 CREATE TRIGGER djkafka_offset_guard BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.djkafka_offset
@@ -588,6 +592,24 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION @extschema@.djkafka_seek IS 'moves partitions to earliest, latest, group, an offset or a time, at commit; counters start again; returns how many partitions';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_seek FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_seek TO @extowner@ WITH GRANT OPTION;
+
+CREATE FUNCTION @extschema@.djkafka_skip(consumer text, topic text, partition integer, at_offset bigint) RETURNS void
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_skip IS 'passes by one message, unseen, when the consumer comes to it, or now if it waits; null for the offset takes back what was asked for';
+REVOKE ALL ON FUNCTION @extschema@.djkafka_skip FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.djkafka_skip TO @extowner@ WITH GRANT OPTION;
+
+CREATE FUNCTION @extschema@.djkafka_wait(
+    consumer text,
+    topic text,
+    partition integer,
+    at_offset bigint,
+    timeout interval DEFAULT '10 s'
+) RETURNS boolean
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
+COMMENT ON FUNCTION @extschema@.djkafka_wait IS 'waits until the consumer has applied a message; false if it has not in time, or never will';
+REVOKE ALL ON FUNCTION @extschema@.djkafka_wait FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.djkafka_wait TO @extowner@ WITH GRANT OPTION;
 
 CREATE FUNCTION @extschema@.djkafka_run(
     name text,
@@ -677,7 +699,7 @@ CREATE INDEX djkafka_parked_key ON @extschema@.djkafka_parked (offset_id, key_ha
 CREATE INDEX djkafka_parked_lane ON @extschema@.djkafka_parked (offset_id, lane, "offset");
 CREATE INDEX djkafka_parked_due ON @extschema@.djkafka_parked (offset_id, due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX djkafka_parked_due_key ON @extschema@.djkafka_parked (offset_id, key_hash, due_at) WHERE due_at IS NOT NULL;
-COMMENT ON TABLE @extschema@.djkafka_parked IS 'messages that wait for a row that they refer to, or to be tried again, byte for byte, and those of their keys behind them; written by workers and djkafka_seek only';
+COMMENT ON TABLE @extschema@.djkafka_parked IS 'messages that wait for a row that they refer to, or to be tried again, byte for byte, and those of their keys behind them; written by workers, djkafka_seek and djkafka_skip only';
 COMMENT ON COLUMN @extschema@.djkafka_parked.route_id IS 'route that took the message when it was tried last';
 COMMENT ON COLUMN @extschema@.djkafka_parked.parked_at IS 'since when it waits; the route''s parent_timeout is counted from here';
 COMMENT ON COLUMN @extschema@.djkafka_parked.lane IS 'routes to one table or handler share it while they tell rows apart in the same way';
@@ -770,7 +792,7 @@ ALTER TABLE @extschema@.djkafka_deleted ENABLE ALWAYS TRIGGER djkafka_deleted_gu
 
 CREATE TABLE @extschema@.djkafka_dead_letter (
     id bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
-    created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
+    created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     consumer_id bigint NOT NULL,
     consumer text NOT NULL,
     route_id bigint,
@@ -915,6 +937,8 @@ CREATE TABLE @extschema@.djkafka_event (
     detail jsonb
 );
 CREATE INDEX djkafka_event_created_at ON @extschema@.djkafka_event (created_at);
+-- by which djkafka_wait finds that a message was passed by
+CREATE INDEX djkafka_event_skipped ON @extschema@.djkafka_event (consumer_id, topic, partition) WHERE kind OPERATOR(pg_catalog.=) 'skipped';
 COMMENT ON TABLE @extschema@.djkafka_event IS 'what happened to a consumer or partition and who did it; trimmed by age (djkafka.event_retention)';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_event', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_event_id_seq', '');
@@ -1596,8 +1620,9 @@ SELECT c.name AS consumer,
             WHEN o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset THEN 'retrying'
             ELSE 'running' END AS state,
        CASE WHEN o.state OPERATOR(pg_catalog.=) 'ok' AND o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset
-            THEN pg_catalog.format('offset %s has failed, and is tried again at %s, as retry number %s: %s',
-                                   o.retry_offset, o.retry_due_at, o.retry_attempt, o.retry_message)
+            THEN pg_catalog.format('offset %s has failed, and is tried again at %s, as retry number %s: %s (to skip it: SELECT djkafka_skip(%L, %L, %s, %s))',
+                                   o.retry_offset, o.retry_due_at, o.retry_attempt, o.retry_message,
+                                   c.name, o.topic, o.partition, o.retry_offset)
             ELSE o.reason END AS reason,
        w.worker,
        w.pid,
@@ -1615,6 +1640,7 @@ SELECT c.name AS consumer,
        r.retrying,
        r.retry_due_at,
        o.start_at,
+       o.skip_offset,
        o.generation,
        o.consumer_id,
        o.id AS offset_id

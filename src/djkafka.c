@@ -18,6 +18,7 @@
 #include "sql/wake.h"
 #include "state/crash_mark.h"
 #include "state/shmem.h"
+#include "state/waiters.h"
 #include "worker/launcher.h"
 #include "worker/vacate.h"
 
@@ -41,6 +42,7 @@ _PG_init(void)
 		return;
 	}
 	djk_shmem_init();
+	djk_waiters_init();
 	djk_crash_init();
 	djk_vacate_init();
 	djk_launcher_init();

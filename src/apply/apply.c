@@ -226,7 +226,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 		int			nadvances = 0;
 
 		djk_apply_begin(apply);
-		if (!djk_record_fence(apply))
+		if (!djk_record_fence(apply, from, end))
 			outcome = OUTCOME_LOST;
 		else
 		{
@@ -552,7 +552,7 @@ apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	int			nadvances;
 	DjkOffsetAdvance *advances;
 
-	if (!djk_record_fence(apply))
+	if (!djk_record_fence(apply, 0, batch->nmessages))
 		return;
 	result->decided = batch->nmessages;
 	if (batch->nmessages > 0)

@@ -14,6 +14,7 @@
 #include "apply/overtaken.h"
 #include "apply/park.h"
 #include "apply/postpone.h"
+#include "apply/skipped.h"
 #include "catalog/pg_type.h"
 #include "codec/codec.h"
 #include "mb/pg_wchar.h"
@@ -29,7 +30,7 @@
 #define NOTIFY_KEYS_MAX		1000
 
 bool
-djk_record_fence(DjkApply *apply)
+djk_record_fence(DjkApply *apply, int from, int to)
 {
 	DjkBatch   *batch = apply->batch;
 	DjkIdentity identity;
@@ -47,6 +48,7 @@ djk_record_fence(DjkApply *apply)
 		if (batch->partitions[batch->messages[i].partition].lost)
 			apply->work[i].fate = DJK_FATE_LOST;
 	}
+	djk_skipped_mark(apply, from, to);
 	return ours > 0;
 }
 
@@ -172,6 +174,7 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 		all[p].next_offset = batch->partitions[p].next_offset;
 		all[p].high_watermark = batch->partitions[p].high_watermark;
 		all[p].last_timestamp_ms = DJK_TIMESTAMP_NONE;
+		all[p].skip_offset = batch->partitions[p].skip_offset;
 		all[p].anchor.offset = -1;
 		if (last[p] < to && !batch->partitions[p].lost)
 			all[p].next_offset = Max(all[p].next_offset, batch->partitions[p].end_offset);
@@ -233,6 +236,7 @@ make_returns(DjkApply *apply, int from, int to, int *nadvances)
 		all[p].id = batch->partitions[p].offset_id;
 		all[p].from_offset = all[p].next_offset = batch->partitions[p].next_offset;
 		all[p].generation = batch->partitions[p].generation;
+		all[p].skip_offset = batch->partitions[p].skip_offset;
 		all[p].high_watermark = -1;
 		all[p].last_timestamp_ms = DJK_TIMESTAMP_NONE;
 		all[p].anchor.offset = -1;
@@ -342,6 +346,7 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 		djk_overtaken_note(apply, from, to);
 	}
 	tell_condemned(apply, from, to);
+	djk_skipped_tell(apply, from, to, advances, *nadvances);
 	djk_park_write(apply, from, to);
 	if (*nadvances > 0 && !apply->batch->detached)
 		djk_offset_advance(advances, *nadvances);

@@ -13,9 +13,10 @@
 
 /*
  * Locks the offset rows of the batch; messages of partitions that are not ours
- * any more get the fate LOST.  Returns false if no partition is ours.
+ * any more get the fate LOST, and one of [from, to) that is to be skipped gets
+ * SKIPPED.  Returns false if no partition is ours.
  */
-extern bool djk_record_fence(DjkApply *apply);
+extern bool djk_record_fence(DjkApply *apply, int from, int to);
 
 /*
  * Writes dead letters, moves the offsets behind message to - 1 and queues the

@@ -56,6 +56,7 @@ typedef struct DjkWork
 	DjkFate		fate;
 	int			route;			/* index into the consumer's routes; -1 none yet */
 	bool		key_only;		/* no field of the message but those of its key has a column */
+	bool		is_skipped;		/* djkafka_skip has asked for it: SKIPPED, unseen */
 	DjkRow		row;			/* of a table's route, within an attempt */
 	DjkError	error;			/* of DEAD, SKIPPED, STOP, PARKED; in batch_context */
 	char	   *context;

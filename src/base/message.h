@@ -86,6 +86,7 @@ typedef struct DjkBatchPartition
 	bool		again_omits;	/* of those, a batch leaves out what is not due */
 	int64		watched;		/* hash by which its dead letters are found; set by apply */
 	bool		has_letters;	/* some of these a newer message may overtake; set by apply */
+	int64		skip_offset;	/* of the message to be passed by unseen, -1: none; read with the row's lock */
 	int64		again_from;		/* of those, a batch has what waits from here … */
 	int64		again_to;		/* … and has committed what becomes of them before here; kept by apply */
 } DjkBatchPartition;

@@ -142,6 +142,7 @@ djk_position_describe(const DjkPosition *position, DjkBatchPartition *partition)
 	partition->high_watermark = -1;
 	partition->vain = position->vain;
 	partition->parked = position->parked;
+	partition->skip_offset = -1;
 	partition->anchor = position->anchor;
 	partition->held_offset = position->held_offset;
 	partition->held_attempt = position->held_attempt;

@@ -11,9 +11,10 @@
 #include "base/clock.h"
 #include "base/settings.h"
 #include "common/pg_prng.h"
-#include "utils/builtins.h"
-#include "utils/timestamp.h"
 #include "consumer/member_event.h"
+#include "mb/pg_wchar.h"
+#include "state/skip.h"
+#include "utils/timestamp.h"
 
 #define RETRY_BASE_MS			100
 #define RETRY_DOUBTFUL_MS		1000
@@ -43,44 +44,47 @@ tell(const DjkBatch *batch, const DjkApplyResult *result)
 					result->error.message);
 }
 
-/* The command that goes past the message that failed; palloc'd. */
+/* The command that skips the message that failed; palloc'd. */
 static char *
-tell_past(const DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result)
+tell_skip(const DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result)
 {
 	const DjkMessage *message = failed_message(batch, result);
 	const DjkBatchPartition *partition;
 
 	if (message == NULL)
-		return pstrdup("djkafka_seek");
-	/* A seek would move the partition back to it. */
-	if (batch->again)
-		return psprintf("on_error => 'dead_letter' for its route (it waits in djkafka_parked: topic %s, partition %d, offset " INT64_FORMAT ")",
-						quote_literal_cstr(batch->partitions[message->partition].topic),
-						batch->partitions[message->partition].partition, message->offset);
+		return pstrdup("djkafka_skip");
 	partition = &batch->partitions[message->partition];
-	return psprintf("SELECT djkafka_seek(%s, %s, '" INT64_FORMAT "', %d)", quote_literal_cstr(worker->row->name),
-					quote_literal_cstr(partition->topic), message->offset + 1, partition->partition);
+	return djk_skip_command(worker->row->name, partition->topic, partition->partition, message->offset);
+}
+
+/* What the error says itself comes first, as far as there is room: the command is to be whole. */
+static char *
+behind_hint(const DjkApplyResult *result, char *sentence)
+{
+	const char *hint = result->error.hint;
+	int			room = DJK_HINT_SIZE - 2 - (int) strlen(sentence);
+
+	if (hint == NULL || room <= 0)
+		return sentence;
+	return psprintf("%.*s %s", pg_mbcliplen(hint, strlen(hint), room), hint, sentence);
 }
 
 static char *
 tell_remedy(const DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result)
 {
-	const char *hint = result->error.hint ? result->error.hint : "";
-	const char *space = result->error.hint ? " " : "";
-
 	switch (result->status)
 	{
 		case DJK_APPLY_STOPPED:
-			return psprintf("%s%son_error is stop: fix the cause, or go past the message with %s.",
-							hint, space, tell_past(worker, batch, result));
+			return behind_hint(result, psprintf("on_error is stop: fix the cause, or skip this one message: %s",
+												tell_skip(worker, batch, result)));
 		case DJK_APPLY_DOUBTFUL:
-			return psprintf("%s%sIf it is the message alone: after %d more tries it becomes what on_error says, or go past it now with %s.",
-							hint, space, result->tries_left, tell_past(worker, batch, result));
+			return behind_hint(result, psprintf("If it is the message alone: after %d more tries it becomes what on_error says, or skip it now: %s",
+												result->tries_left, tell_skip(worker, batch, result)));
 		case DJK_APPLY_TRANSIENT:
-			return psprintf("%s%sIt is tried again; what alone still fails after %d more tries becomes what on_error says.",
-							hint, space, result->tries_left);
+			return behind_hint(result, psprintf("It is tried again; what alone still fails after %d more tries becomes what on_error says.",
+												result->tries_left));
 		default:
-			return result->error.hint ? pstrdup(hint) : NULL;
+			return result->error.hint ? pstrdup(result->error.hint) : NULL;
 	}
 }
 

@@ -9,11 +9,10 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "base/djk.h"
+#include "sql/consumer_control.h"
 
 #include "base/compat.h"
 #include "catalog/pg_type.h"
-#include "fmgr.h"
 #include "miscadmin.h"
 #include "sql/start_at.h"
 #include "sql/wake.h"
@@ -36,8 +35,8 @@ PG_FUNCTION_INFO_V1(djkafka_set_enabled);
 PG_FUNCTION_INFO_V1(djkafka_seek);
 PG_FUNCTION_INFO_V1(djkafka_unsubscribe);
 
-static char *
-require_text_arg(FunctionCallInfo fcinfo, int n, const char *name)
+char *
+djk_require_text_arg(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
 		ereport(ERROR,
@@ -70,7 +69,7 @@ static DjkStatement changes[] = {
 static Datum
 change_consumer(FunctionCallInfo fcinfo, Change change)
 {
-	char	   *name = require_text_arg(fcinfo, 0, "name");
+	char	   *name = djk_require_text_arg(fcinfo, 0, "name");
 	Datum		values[1] = {CStringGetTextDatum(name)};
 
 	djk_spi_connect();
@@ -83,7 +82,7 @@ change_consumer(FunctionCallInfo fcinfo, Change change)
 Datum
 djkafka_consumer_id(PG_FUNCTION_ARGS)
 {
-	char	   *name = require_text_arg(fcinfo, 0, "consumer");
+	char	   *name = djk_require_text_arg(fcinfo, 0, "consumer");
 	int64		id;
 
 	djk_spi_connect();
@@ -136,8 +135,8 @@ djkafka_unsubscribe(PG_FUNCTION_ARGS)
 		.nargs = 4,
 		.argtypes = {TEXTOID, OIDOID, TEXTOID, TEXTOID}
 	};
-	char	   *topic = require_text_arg(fcinfo, 0, "topic");
-	char	   *consumer = require_text_arg(fcinfo, 3, "consumer");
+	char	   *topic = djk_require_text_arg(fcinfo, 0, "topic");
+	char	   *consumer = djk_require_text_arg(fcinfo, 3, "consumer");
 	Datum		values[4] = {CStringGetTextDatum(topic), (Datum) 0, (Datum) 0, CStringGetTextDatum(consumer)};
 	char		nulls[5] = {' ', PG_ARGISNULL(1) ? 'n' : ' ', PG_ARGISNULL(2) ? 'n' : ' ', ' ', '\0'};
 	int			dropped;
@@ -199,7 +198,7 @@ is_enabled(const char *name)
 Datum
 djkafka_set_enabled(PG_FUNCTION_ARGS)
 {
-	char	   *name = require_text_arg(fcinfo, 0, "name");
+	char	   *name = djk_require_text_arg(fcinfo, 0, "name");
 
 	if (PG_ARGISNULL(1) || is_enabled(name) == PG_GETARG_BOOL(1))
 		PG_RETURN_VOID();
@@ -211,10 +210,8 @@ djkafka_set_enabled(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* ---------- seek ---------- */
-
-static int64
-find_owned_consumer(const char *name)
+int64
+djk_find_owned_consumer(const char *name)
 {
 	static DjkStatement select_consumer = {
 		.sql = "SELECT id, owner::oid FROM @.djkafka_consumer WHERE name = $1 FOR NO KEY UPDATE",
@@ -240,6 +237,8 @@ find_owned_consumer(const char *name)
 	return id;
 }
 
+/* ---------- seek ---------- */
+
 static void
 write_seek_event(int64 consumer_id, const char *name, const char *topic, int partition, const char *start_at)
 {
@@ -257,11 +256,11 @@ write_seek_event(int64 consumer_id, const char *name, const char *topic, int par
 Datum
 djkafka_seek(PG_FUNCTION_ARGS)
 {
-	char	   *name = require_text_arg(fcinfo, 0, "name");
-	char	   *topic = require_text_arg(fcinfo, 1, "topic");
-	char	   *start_at = djk_start_at_normalize(require_text_arg(fcinfo, 2, "start_at"), "start_at", true);
+	char	   *name = djk_require_text_arg(fcinfo, 0, "name");
+	char	   *topic = djk_require_text_arg(fcinfo, 1, "topic");
+	char	   *start_at = djk_start_at_normalize(djk_require_text_arg(fcinfo, 2, "start_at"), "start_at", true);
 	int			partition = PG_ARGISNULL(3) ? -1 : PG_GETARG_INT32(3);
-	int64		id = find_owned_consumer(name);
+	int64		id = djk_find_owned_consumer(name);
 	DjkIdentity identity;
 	int			changed;
 

@@ -7,15 +7,13 @@
  */
 #include "base/djk.h"
 
-#include <limits.h>
-
 #include "access/htup_details.h"
 #include "base/topic.h"
-#include "common/int.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "sql/produce.h"
+#include "sql/timeout.h"
 #include "sql/wake.h"
 #include "state/catalog.h"
 #include "state/connection.h"
@@ -31,24 +29,10 @@ PG_FUNCTION_INFO_V1(djkafka_outbox_resend);
 PG_FUNCTION_INFO_V1(djkafka_outbox_discard);
 PG_FUNCTION_INFO_V1(djkafka_outbox_decide);
 
-static int64
-read_timeout(const Interval *timeout)
-{
-	int64		days = timeout->month * (int64) DAYS_PER_MONTH + timeout->day;
-	int64		ms;
-
-	if (pg_mul_s64_overflow(days, SECS_PER_DAY * INT64CONST(1000), &ms) ||
-		pg_add_s64_overflow(ms, timeout->time / 1000, &ms) || ms < 0 || ms > INT_MAX)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("timeout must be between 0 and %d days", (int) (INT_MAX / 1000 / SECS_PER_DAY))));
-	return ms;
-}
-
 Datum
 djkafka_flush(PG_FUNCTION_ARGS)
 {
-	int64		timeout = read_timeout(PG_GETARG_INTERVAL_P(0));
+	int64		timeout = djk_timeout_ms(PG_GETARG_INTERVAL_P(0));
 	int64		dead;
 	bool		done;
 

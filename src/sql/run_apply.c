@@ -7,9 +7,11 @@
  */
 #include "sql/run_apply.h"
 
+#include "apply/work.h"
 #include "base/error.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
+#include "state/skip.h"
 #include "storage/proc.h"
 
 /*
@@ -37,6 +39,21 @@ djk_run_require_owner(const DjkConsumerRow *consumer)
 				 errhint("Connect as role \"%s\".", owner)));
 }
 
+/* Of Kafka's messages the caller is told how the one that stops it is skipped. */
+pg_noreturn static void
+throw_stopped(const DjkApply *apply, const DjkBatch *batch, const DjkApplyResult *result)
+{
+	const DjkMessage *message = &batch->messages[result->decided];
+	const DjkBatchPartition *partition = &batch->partitions[message->partition];
+	DjkError	error = result->error;
+
+	if (!batch->detached)
+		error.hint = psprintf("%s%sFix the cause, or skip this one message: %s",
+							  error.hint ? error.hint : "", error.hint ? " " : "",
+							  djk_skip_command(apply->consumer->name, partition->topic, partition->partition, message->offset));
+	djk_error_throw(&error);
+}
+
 void
 djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 {
@@ -51,5 +68,5 @@ djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 	total->skipped += result.skipped;
 	total->key_only += result.key_only;
 	if (result.status == DJK_APPLY_STOPPED)
-		djk_error_throw(&result.error);
+		throw_stopped(apply, batch, &result);
 }

@@ -19,6 +19,7 @@
 #include "miscadmin.h"
 #include "state/outbox.h"
 #include "state/shmem.h"
+#include "state/waiters.h"
 #include "tcop/utility.h"
 
 static bool wake_wanted = false;
@@ -46,7 +47,10 @@ end_transaction(XactEvent event, void *arg)
 	{
 		case XACT_EVENT_COMMIT:
 			if (wake_wanted)
+			{
 				djk_wake_database(MyDatabaseId);
+				djk_waiters_wake_all();
+			}
 			if (wake_outbox_wanted)
 				djk_wake_outbox(MyDatabaseId);
 			/* FALLTHROUGH */
@@ -74,7 +78,10 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	else
 		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
 	if (commits)
+	{
 		djk_wake_database(MyDatabaseId);
+		djk_waiters_wake_all();
+	}
 }
 
 static void

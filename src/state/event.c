@@ -55,23 +55,23 @@ void
 djk_event_write(const DjkEvent *event)
 {
 	static DjkStatement insert_event = {
-		.sql = "INSERT INTO @.djkafka_event (kind, consumer_id, consumer, topic, partition, state, reason)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7)",
-		.nargs = 7,
-		.argtypes = {TEXTOID, INT8OID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID}
+		.sql = "INSERT INTO @.djkafka_event (kind, consumer_id, consumer, topic, partition, state, reason, detail)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb)",
+		.nargs = 8,
+		.argtypes = {TEXTOID, INT8OID, TEXTOID, TEXTOID, INT4OID, TEXTOID, TEXTOID, TEXTOID}
 	};
-	const char *texts[7] = {event->kind, NULL, event->consumer, event->topic, NULL,
-	event->state, event->reason};
-	Datum		values[7];
-	char		nulls[8];
+	const char *texts[8] = {event->kind, NULL, event->consumer, event->topic, NULL,
+	event->state, event->reason, event->detail};
+	Datum		values[8];
+	char		nulls[9];
 
-	for (int i = 0; i < 7; i++)
+	for (int i = 0; i < 8; i++)
 		values[i] = djk_text_datum(texts[i], &nulls[i]);
 	nulls[1] = event->consumer_id != 0 ? ' ' : 'n';
 	values[1] = Int64GetDatum(event->consumer_id);
 	nulls[4] = event->partition >= 0 ? ' ' : 'n';
 	values[4] = Int32GetDatum(event->partition);
-	nulls[7] = '\0';
+	nulls[8] = '\0';
 
 	(void) djk_catalog_execute(&insert_event, values, nulls);
 	notify_event(event);

@@ -21,6 +21,7 @@ typedef struct DjkEvent
 	int			partition;		/* -1: none */
 	const char *state;
 	const char *reason;
+	const char *detail;			/* JSON */
 } DjkEvent;
 
 /*

@@ -21,6 +21,7 @@
 #include "state/dead_letter.h"
 #include "state/parked.h"
 #include "state/shmem.h"
+#include "state/waiters.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
@@ -48,7 +49,8 @@ int4_array(const int *values, int n)
 #define COUNT_ANEW \
 	" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, parked = 0, gaps = 0, skipped = 0," \
 	" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, high_watermark = NULL," \
-	" retry_offset = NULL, retry_attempt = NULL, retry_due_at = NULL, retry_sqlstate = NULL, retry_message = NULL,"
+	" retry_offset = NULL, retry_attempt = NULL, retry_due_at = NULL, retry_sqlstate = NULL, retry_message = NULL," \
+	" counted_since = clock_timestamp(), skip_offset = NULL,"
 
 static void
 fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
@@ -132,7 +134,10 @@ djk_offset_create(int64 consumer_id, const char *topic, int npartitions, const c
 	 * made again, and the deaths would be counted from one, for ever.
 	 */
 	if (djk_catalog_execute(&insert_offsets, values, NULL) > 0)
+	{
 		ForceSyncCommit();
+		djk_waiters_note(DJK_WAITERS_NEW);
+	}
 }
 
 int
@@ -191,6 +196,7 @@ djk_offset_resolve(int64 id, int64 generation, int64 offset, const char *cluster
 	};
 	char		nulls[] = {' ', ' ', ' ', cluster_id ? ' ' : 'n', incarnation ? ' ' : 'n', '\0'};
 
+	djk_waiters_note(id);
 	return djk_catalog_execute(&update_resolve, values, nulls) == 1;
 }
 
@@ -258,7 +264,7 @@ djk_offset_fence(DjkBatch *batch)
 {
 	static DjkStatement select_fence = {
 		.sql = "SELECT id, next_offset, generation, parked, (SELECT 1 FROM @.djkafka_dead_letter d"
-		"  WHERE d.watched = ($2)[array_position($1, o.id)] LIMIT 1) IS NOT NULL"
+		"  WHERE d.watched = ($2)[array_position($1, o.id)] LIMIT 1) IS NOT NULL, skip_offset"
 		" FROM @.djkafka_offset o WHERE id = ANY ($1)"
 		" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE OF o",
 		.nargs = 2,
@@ -295,6 +301,7 @@ djk_offset_fence(DjkBatch *batch)
 				p->lost = false;
 				p->parked = djk_row_int64(row, 4, 0);
 				p->has_letters = djk_row_bool(row, 5);
+				p->skip_offset = djk_row_int64(row, 6, -1);
 				ours++;
 			}
 		}
@@ -319,7 +326,7 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 	enum
 	{
 		ID, NEXT, APPLIED, KEY_ONLY, FILTERED, DUPLICATES, STALE, DEAD, GAPS, SKIPPED, FROM, GENERATION,
-		HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, PARKED, COLUMNS
+		HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, PARKED, SKIP, COLUMNS
 	};
 	static DjkStatement update_advance = {
 		.sql = "UPDATE @.djkafka_offset o SET next_offset = b.next_offset,"
@@ -330,15 +337,17 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		" last_message_at = coalesce(b.last_message_at, o.last_message_at),"
 		" anchor_offset = coalesce(b.anchor_offset, o.anchor_offset),"
 		" anchor_hash = coalesce(b.anchor_hash, o.anchor_hash),"
+		" skip_offset = CASE WHEN o.skip_offset >= b.next_offset THEN o.skip_offset END,"
 		" updated_at = clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
 		" AS b(id, next_offset, applied, key_only, filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation,"
-		" high_watermark, last_message_at, anchor_offset, anchor_hash, parked)"
-		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation",
+		" high_watermark, last_message_at, anchor_offset, anchor_hash, parked, skip_offset)"
+		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation"
+		" AND o.skip_offset IS NOT DISTINCT FROM b.skip_offset",
 		.nargs = COLUMNS,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
-			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 	};
 	Datum		values[COLUMNS];
 	Datum	   *columns[COLUMNS];
@@ -364,6 +373,8 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		columns[GAPS][i] = Int64GetDatum(a->gaps);
 		columns[SKIPPED][i] = Int64GetDatum(a->skipped);
 		columns[PARKED][i] = Int64GetDatum(a->parked);
+		columns[SKIP][i] = Int64GetDatum(a->skip_offset);
+		nulls[SKIP][i] = a->skip_offset < 0;
 		columns[FROM][i] = Int64GetDatum(a->from_offset);
 		columns[GENERATION][i] = Int64GetDatum(a->generation);
 		columns[HIGH][i] = Int64GetDatum(a->high_watermark);
@@ -374,6 +385,7 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		columns[ANCHOR][i] = Int64GetDatum(a->anchor.offset);
 		columns[ANCHOR_HASH][i] = Int64GetDatum((int64) a->anchor.crc);
 		nulls[ANCHOR][i] = nulls[ANCHOR_HASH][i] = a->anchor.offset < 0;
+		djk_waiters_note(a->id);
 	}
 	for (int c = 0; c < COLUMNS; c++)
 		values[c] = advance_column(columns[c], nulls[c], n, c == LAST_AT ? TIMESTAMPTZOID : INT8OID);
@@ -382,7 +394,7 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		ereport(ERROR,
 				(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 				 errmsg("what was applied has moved or deleted the offsets of its own consumer"),
-				 errhint("Seek and drop a consumer in a session, and not in its own handlers, triggers or expressions.")));
+				 errhint("Seek, skip and drop in a session, and not in the consumer's own handlers, triggers or expressions.")));
 }
 
 /* ---------- stopping and seeking ---------- */

@@ -55,6 +55,7 @@ typedef struct DjkOffsetAdvance
 	int64		last_timestamp_ms;	/* DJK_TIMESTAMP_NONE: leave */
 	int64		from_offset;	/* what the row held when it was locked */
 	int64		generation;
+	int64		skip_offset;	/* the same; -1: none */
 	DjkAnchor	anchor;			/* offset -1: leave */
 } DjkOffsetAdvance;
 

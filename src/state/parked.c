@@ -374,13 +374,14 @@ djk_parked_before_letters(const int64 *letter_ids, int n, MemoryContext context,
 
 /* ---------- giving up ---------- */
 
+/* As of before the partition counts anew: they are no letters of that (applied.c). */
 #define GIVE_UP(which, detail, hint) \
 	"WITH gone AS (DELETE FROM @.djkafka_parked p WHERE " which " RETURNING p.*)" \
 	" INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition, \"offset\"," \
-	" message_time, key, value, headers, sqlstate, message, detail, hint, first_failed_at, attempts)" \
+	" message_time, key, value, headers, sqlstate, message, detail, hint, first_failed_at, attempts, created_at)" \
 	" SELECT g.consumer_id, c.name, g.route_id, g.topic, g.partition, g.\"offset\", g.message_time, g.key, g.value," \
 	" g.headers, coalesce(g.sqlstate, '23503'), coalesce(g.message, 'the message waited behind an earlier one of its key')," \
-	" '" detail "', '" hint "', g.parked_at, greatest(g.attempt, 1)" \
+	" '" detail "', '" hint "', g.parked_at, greatest(g.attempt, 1), now()" \
 	" FROM gone g JOIN @.djkafka_consumer c ON c.id = g.consumer_id ORDER BY g.topic, g.partition, g.\"offset\""
 
 #define GIVE_UP_SOUGHT(which) \

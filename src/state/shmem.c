@@ -22,6 +22,7 @@
 #include "port/atomics.h"
 #include "state/bar.h"
 #include "state/partition_table.h"
+#include "state/waiters.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -101,6 +102,7 @@ request_shmem(void)
 	RequestNamedLWLockTranche(DJK_EXTENSION_NAME, DJK_LOCKS);
 	djk_partition_request();
 	djk_bar_request();
+	djk_waiters_request();
 }
 
 static void
@@ -121,6 +123,7 @@ start_shmem(void)
 	}
 	djk_partition_start(&GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_PARTITIONS].lock);
 	djk_bar_start(&GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_BARS].lock);
+	djk_waiters_start();
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -316,9 +319,7 @@ wake_launcher(void)
 		Slot	   *s = &shared->slots[i];
 
 		if (s->life == SLOT_ATTACHED && s->status.key.kind == DJK_KIND_LAUNCHER)
-		{
 			wake_slot(s);
-		}
 	}
 }
 

@@ -34,6 +34,8 @@ SELECT * FROM djkafka_run(name => 'c', max_messages => 1, until => 'eof', idle =
 SELECT * FROM djkafka_replay(ids => '{1}', consumer => 'c', topic => 'arguments.1', sqlstate => '23503', since => '2020-01-01', until => 'infinity', max_letters => NULL, to_topic => NULL, force => true);
 SELECT djkafka_discard(ids => '{1}', reason => 'r', consumer => 'c', topic => 'arguments.1', sqlstate => '23', since => '2020-01-01', until => NULL);
 SELECT djkafka_seek(name => 'c', topic => 'arguments.1', start_at => 'earliest', partition => 0);
+SELECT refused($$SELECT djkafka_skip(consumer => 'c', topic => 'arguments.1', partition => 0, at_offset => 5)$$);
+SELECT djkafka_wait(consumer => 'c', topic => 'arguments.1', partition => 0, at_offset => 5, timeout => '0 s');
 SELECT djkafka_pause(name => 'c'), djkafka_resume(name => 'c'), djkafka_restart(name => 'c');
 SELECT * FROM djkafka_peek(topic => 'arguments.1', max_messages => 1, partition => 0, start_at => 'latest', server => NULL, timeout => '1 s');
 SELECT count(*) FROM djkafka_topics(server => NULL, topic_name => 'arguments.1', timeout => '5 s');

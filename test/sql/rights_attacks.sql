@@ -131,7 +131,7 @@ ROLLBACK;
 
 CREATE SCHEMA attack_evil AUTHORIZATION attack_writer;
 GRANT EXECUTE ON FUNCTION djkafka_use_settings, djkafka_flush, djkafka_delivery, djkafka_consumer_id, djkafka_pause, djkafka_unpublish,
-    djkafka_create_consumer, djkafka_create_route, djkafka_subscribe, djkafka_drop_consumer, djkafka_seek, djkafka_run, djkafka_publish, djkafka_health, djkafka_audit,
+    djkafka_create_consumer, djkafka_create_route, djkafka_subscribe, djkafka_drop_consumer, djkafka_seek, djkafka_skip, djkafka_wait, djkafka_run, djkafka_publish, djkafka_health, djkafka_audit,
     djkafka_worker_status, djkafka_partition_owner, djkafka_outbox_waiting, djkafka_suppressed, djkafka_is_home, djkafka_system_state TO attack_writer, attack_owner;
 GRANT EXECUTE ON FUNCTION djkafka_produce(text, text, text, jsonb, integer, timestamptz, text) TO attack_writer, attack_owner;
 GRANT EXECUTE ON PROCEDURE djkafka_snapshot TO attack_writer, attack_owner;
@@ -173,6 +173,8 @@ SELECT public.djkafka_create_consumer('evil', enabled => false) IS NOT NULL;
 CREATE TABLE attack_evil.target (id int PRIMARY KEY, v text);
 SELECT public.djkafka_create_route('evil', 't', 'attack_evil.target', filter => 'true') IS NOT NULL;
 SELECT public.djkafka_run('evil', messages => '[{"topic": "t", "value": {"id": 1, "v": "a"}}, {"topic": "t", "value": "x"}]') IS NOT NULL;
+SELECT public.djkafka_wait('evil', 't', 0, 5, '0 s');
+SELECT public.djkafka_skip('evil', 't', 0, 5);
 SELECT public.djkafka_pause('evil');
 SELECT pg_catalog.count(verdict) OPERATOR(pg_catalog.>) 0 FROM public.djkafka_health();
 SELECT pg_catalog.count(*) FROM public.djkafka_audit();
@@ -329,6 +331,8 @@ SELECT refused(replace(s, 'MINE', :'mine')) FROM unnest(ARRAY[
     'SELECT djkafka_publish(''attack_own.fed'', ''x'', server => ''attack_kafka'')',
     'SELECT djkafka_produce(''t'', ''v'', server => ''attack_kafka'')',
     'SELECT djkafka_seek(''mine'', ''t'', ''earliest'')',
+    'SELECT djkafka_skip(''mine'', ''t'', 0, 5)',
+    'UPDATE djkafka_offset SET skip_offset = 5',
     'SELECT djkafka_run(''mine'', messages => ''[]'')',
     'DELETE FROM djkafka_consumer WHERE id = MINE',
     'INSERT INTO djkafka_offset (consumer_id, topic, partition) VALUES (MINE, ''t'', 0)']) s;

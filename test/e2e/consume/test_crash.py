@@ -94,6 +94,27 @@ def test_stop(crashing: Database, kafka: Client, topic: str) -> None:
     assert restarts(db) == 3
 
 
+@pytest.mark.parametrize("deaths", [1, 3])
+def test_skip(crashing: Database, kafka: Client, topic: str, deaths: int) -> None:
+    """A message that is skipped crashes nothing any more: nobody looks at it."""
+    db = crashing
+    kafka.produce(topic, records({7}, 20))
+    db.query("SELECT djkafka_subscribe(%s, 't', on_error => 'stop')", topic)
+    wait_until(lambda: restarts(db) == deaths, 60, "the server has crashed")
+    if deaths == 3:
+        answering(db, "SELECT count(*) FROM djkafka_event WHERE state = 'broken'", 1)
+        hint = wait_state(db, "broken")["hint"]
+        db.query(hint[hint.index("SELECT djkafka_skip") :])
+    else:
+        # Before the worker comes back, or while it dies once more.
+        answering(db, f"SELECT djkafka_skip('default', '{topic}', 0, 7)::text", "")
+    answering(db, "SELECT count(*) FROM t", 19)
+    assert restarts(db) == 3 if deaths == 3 else restarts(db) <= 2
+    assert db.value("SELECT skipped FROM djkafka_status") == 1
+    assert not dead_letters(db, topic)
+    assert_audit(db, 20)
+
+
 @pytest.mark.long
 def test_killed_innocents(crashing: Database, kafka: Client, topic: str) -> None:
     """Workers that are killed make no dead letters, nor do neighbours that crash."""

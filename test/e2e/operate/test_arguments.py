@@ -88,6 +88,7 @@ VALUES = {
     "max_letters": 10,
     "to_topic": None,
     "force": True,
+    "at_offset": 1000,
 }
 
 # Called in this order; those that are not named come after, by name.
@@ -156,7 +157,7 @@ def test_arguments_by_name(plain_db: Database, kafka: Client, topic: str) -> Non
             )
         if name in ("djkafka_seek", "djkafka_run"):
             values["name"] = "default"
-        if name == "djkafka_seek":  # only what was read once can be sought in
+        if name in ("djkafka_seek", "djkafka_skip"):  # only what was read once can be sought in
             plain_db.query("SELECT djkafka_run('default', until => 'eof')")
         call = ", ".join(f"{argument} => %s" for argument in values)
         try:
