@@ -212,7 +212,8 @@ UPDATE moved_away.item SET v = 'c';
 INSERT INTO moved_away.item VALUES (2, 'd');
 SELECT value FROM values_of WHERE topic = 'moved' ORDER BY id;
 
--- an expression that becomes another statement once a name has changed: not a message of whatever type
+-- an expression that becomes another statement once a name has changed, in a row that was not checked: it is of
+-- another home, so nothing is run of it
 SET ROLE pub_owner;
 CREATE TABLE cut (id int PRIMARY KEY, v text);
 CREATE TRIGGER other BEFORE INSERT ON cut FOR EACH ROW EXECUTE FUNCTION nothing();
