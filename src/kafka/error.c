@@ -190,12 +190,12 @@ djk_kafka_closed_connection(const char *facility, const char *text)
 	return end_of_thread != NULL ? end_of_thread + strlen("]: ") : text;
 }
 
-/* "…: Disconnected (after 2102ms in state UP)" */
+/* "…: Disconnected (after 2102ms in state UP)"; a listener of SASL that is spoken to without it may be there as well. */
 bool
 djk_kafka_is_hangup(rd_kafka_resp_err_t code, const char *text)
 {
 	return code == RD_KAFKA_RESP_ERR__TRANSPORT && text != NULL && strstr(text, "isconnected") != NULL &&
-		strstr(text, "in state UP") != NULL;
+		strstr(text, "in state UP") != NULL && strstr(text, "security.protocol") == NULL;
 }
 
 void
