@@ -155,6 +155,31 @@ refuse_key(const DjkRouteState *state, Oid index)
 			 errhint("Name other key_columns, or use operation => 'insert'.")));
 }
 
+/* ON CONFLICT takes all unique indexes on the key's columns, whichever was found first. */
+static void
+refuse_deferrable(const DjkRouteState *state, Relation rel)
+{
+	char	  **names = palloc(state->nkeys * sizeof(char *));
+	List	   *indexes = RelationGetIndexList(rel);
+	Oid			unfit = InvalidOid;
+	ListCell   *lc;
+
+	for (int i = 0; i < state->nkeys; i++)
+		names[i] = state->columns[state->keys[i]].name;
+	foreach(lc, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(lc), AccessShareLock);
+		Form_pg_index form = index->rd_index;
+
+		if (form->indisunique && !form->indimmediate && index_matches(rel, form, names, state->nkeys))
+			unfit = form->indexrelid;
+		index_close(index, AccessShareLock);
+	}
+	list_free(indexes);
+	if (OidIsValid(unfit))
+		refuse_key(state, unfit);
+}
+
 void
 djk_route_key_build(DjkRouteState *state, Relation rel)
 {
@@ -200,6 +225,7 @@ djk_route_key_build(DjkRouteState *state, Relation rel)
 				 errmsg("\"%s\" has no unique constraint on exactly the given key_columns", state->target_sql) :
 				 errmsg("\"%s\" has no primary key", state->target_sql),
 				 errhint("Add a unique constraint, name other key_columns, or use operation => 'insert'.")));
+	refuse_deferrable(state, rel);
 	state->ordered |= other_unique > 0;
 	state->merge = !state->ordered && !state->alone && !route->partial_deletes;
 	for (int i = 0; i < state->nkeys; i++)

@@ -128,7 +128,8 @@ def constraints(shape: Shape) -> list[str]:
         lines.append(f"EXCLUDE USING gist ({of_type(shape, 'int4range')[0]} WITH &&)")
     if "exclusion_at_end" in features:
         lines.append(f"EXCLUDE USING gist ({of_type(shape, 'int4range')[0]} WITH &&) DEFERRABLE")
-    if "unique_at_end" in features:
+    # Beside a key's own index none may be checked later.
+    if "unique_at_end" in features and all(route.get("key_columns") != [ints[0]] for route in shape["routes"]):
         lines.append(f"UNIQUE ({ints[0]}) DEFERRABLE")
     if "nulls_not_distinct" in features:
         lines.append(f"UNIQUE NULLS NOT DISTINCT ({ints[0]})")
