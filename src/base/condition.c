@@ -45,6 +45,7 @@ static const Condition conditions[] = {
 	{"0P000", "invalid_role_specification"},
 	{"0Z000", "diagnostics_exception"},
 	{"0Z002", "stacked_diagnostics_accessed_without_active_handler"},
+	{"10608", "invalid_argument_for_xquery"},
 	{"20000", "case_not_found"},
 	{"21000", "cardinality_violation"},
 	{"22000", "data_exception"},
