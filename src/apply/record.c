@@ -169,6 +169,7 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 	{
 		last_counted[p] = -1;
 		all[p].id = batch->partitions[p].offset_id;
+		all[p].partition = p;
 		all[p].from_offset = batch->partitions[p].next_offset;
 		all[p].generation = batch->partitions[p].generation;
 		all[p].next_offset = batch->partitions[p].next_offset;
@@ -234,6 +235,7 @@ make_returns(DjkApply *apply, int from, int to, int *nadvances)
 		if (all[p].parked == 0)
 			continue;
 		all[p].id = batch->partitions[p].offset_id;
+		all[p].partition = p;
 		all[p].from_offset = all[p].next_offset = batch->partitions[p].next_offset;
 		all[p].generation = batch->partitions[p].generation;
 		all[p].skip_offset = batch->partitions[p].skip_offset;
@@ -395,19 +397,14 @@ djk_record_committed(DjkApply *apply, int from, int to, const DjkOffsetAdvance *
 	}
 	for (int i = 0; i < n; i++)
 	{
-		for (int p = 0; p < apply->batch->npartitions; p++)
-		{
-			DjkBatchPartition *partition = &apply->batch->partitions[p];
+		DjkBatchPartition *partition = &apply->batch->partitions[advances[i].partition];
 
-			if (partition->offset_id != advances[i].id)
-				continue;
-			partition->next_offset = advances[i].next_offset;
-			if (advances[i].anchor.offset >= 0)
-				partition->anchor = advances[i].anchor;
-			partition->parked += advances[i].parked;
-			/* Of what waits others may pass: it is nothing to the one that has failed. */
-			if (!apply->batch->again)
-				partition->vain = 0;
-		}
+		partition->next_offset = advances[i].next_offset;
+		if (advances[i].anchor.offset >= 0)
+			partition->anchor = advances[i].anchor;
+		partition->parked += advances[i].parked;
+		/* Of what waits others may pass: it is nothing to the one that has failed. */
+		if (!apply->batch->again)
+			partition->vain = 0;
 	}
 }

@@ -63,17 +63,6 @@ was_skipped(const DjkApply *apply, int from, int to, int partition)
 	return false;
 }
 
-/* The partition of an advance, in the batch. */
-static int
-partition_of(const DjkBatch *batch, int64 offset_id)
-{
-	int			p = 0;
-
-	while (p < batch->npartitions && batch->partitions[p].offset_id != offset_id)
-		p++;
-	return p;
-}
-
 void
 djk_skipped_tell(DjkApply *apply, int from, int to, const DjkOffsetAdvance *advances, int n)
 {
@@ -83,11 +72,10 @@ djk_skipped_tell(DjkApply *apply, int from, int to, const DjkOffsetAdvance *adva
 	{
 		const DjkOffsetAdvance *advance = &advances[i];
 		DjkEvent	event = {0};
-		int			p;
+		int			p = advance->partition;
 
 		if (advance->skip_offset < 0 || advance->skip_offset >= advance->next_offset)
 			continue;
-		p = partition_of(batch, advance->id);
 		event.consumer_id = apply->consumer->id;
 		event.consumer = apply->consumer->name;
 		event.topic = batch->partitions[p].topic;

@@ -41,6 +41,7 @@ typedef struct DjkOffsetRow
 typedef struct DjkOffsetAdvance
 {
 	int64		id;
+	int			partition;		/* index into the batch's */
 	int64		next_offset;
 	int64		applied;
 	int64		key_only;		/* … which had no field but the key */
