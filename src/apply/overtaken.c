@@ -23,6 +23,7 @@
 #include "apply/overtaken.h"
 
 #include "common/hashfn.h"
+#include "miscadmin.h"
 #include "state/catalog.h"
 #include "state/dead_letter.h"
 #include "utils/inval.h"
@@ -158,19 +159,19 @@ sieve_for(DjkApply *apply, int partition, int from, int to)
 
 /* ---------- what was applied ---------- */
 
-/* The newest message of this batch that was applied with a hash. */
-typedef struct Newest
+/* A message of this batch that was applied with a hash, by which the others are found. */
+typedef struct AppliedKey
 {
 	int64		hash;			/* hash key */
 	int			message;
-} Newest;
+} AppliedKey;
 
 /* Those of one partition. */
 typedef struct Applied
 {
 	const DjkBatch *batch;
-	HTAB	   *newest;
-	int		   *before;			/* by message: the one before it with the same hash, or -1 */
+	HTAB	   *keys;
+	int		   *before;			/* by message: another one with the same hash, or -1 */
 	int64	   *hashes;			/* each once */
 	int			nhashes;
 } Applied;
@@ -179,7 +180,7 @@ static void
 add(Applied *applied, int message, int64 hash)
 {
 	bool		found;
-	Newest	   *entry = hash_search(applied->newest, &hash, HASH_ENTER, &found);
+	AppliedKey *entry = hash_search(applied->keys, &hash, HASH_ENTER, &found);
 
 	if (!found)
 		applied->hashes[applied->nhashes++] = hash;
@@ -187,29 +188,51 @@ add(Applied *applied, int message, int64 hash)
 	entry->message = message;
 }
 
-/* Of what the sieve lets through; NULL: of all. */
+/* The messages with a key that were applied, by partition: the last of each, and what comes before each in its partition. */
+typedef struct AppliedMessages
+{
+	int		   *last;			/* by partition; -1: none */
+	int		   *previous;		/* by message; -1: it is the first */
+} AppliedMessages;
+
 static void
-find_applied(const DjkApply *apply, int partition, int from, int to, const DjkLetterSieve *sieve, Applied *applied)
+sort_by_partition(const DjkApply *apply, int from, int to, AppliedMessages *messages)
+{
+	const DjkBatch *batch = apply->batch;
+
+	messages->last = palloc(Max(batch->npartitions, 1) * sizeof(int));
+	messages->previous = palloc(Max(batch->nmessages, 1) * sizeof(int));
+	for (int p = 0; p < batch->npartitions; p++)
+		messages->last[p] = -1;
+	for (int i = from; i < to; i++)
+	{
+		int		   *last = &messages->last[batch->messages[i].partition];
+
+		if (batch->messages[i].key == NULL || apply->work[i].fate != DJK_FATE_APPLIED)
+			continue;
+		messages->previous[i] = *last;
+		*last = i;
+	}
+}
+
+/* Of those of a partition what the sieve lets through; NULL: all. */
+static void
+find_applied(const DjkApply *apply, int partition, const AppliedMessages *messages, const DjkLetterSieve *sieve,
+			 Applied *applied)
 {
 	int64		watched = apply->batch->partitions[partition].watched;
 	HASHCTL		ctl = {0};
 
 	ctl.keysize = sizeof(int64);
-	ctl.entrysize = sizeof(Newest);
+	ctl.entrysize = sizeof(AppliedKey);
 	ctl.hcxt = CurrentMemoryContext;
-	applied->batch = apply->batch;
-	applied->newest = hash_create("djkafka applied keys", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	applied->before = palloc(apply->batch->nmessages * sizeof(int));
-	applied->hashes = palloc(Max(to - from, 1) * sizeof(int64));
+	applied->keys = hash_create("djkafka applied keys", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	applied->nhashes = 0;
-	for (int i = from; i < to; i++)
+	for (int i = messages->last[partition]; i >= 0; i = messages->previous[i])
 	{
 		const DjkMessage *m = &apply->batch->messages[i];
-		int64		hash;
+		int64		hash = djk_dead_letter_key_hash(m->key, m->key_len);
 
-		if (m->partition != partition || m->key == NULL || apply->work[i].fate != DJK_FATE_APPLIED)
-			continue;
-		hash = djk_dead_letter_key_hash(m->key, m->key_len);
 		if (sieve == NULL || has_bit(sieve, watched, hash))
 			add(applied, i, hash);
 	}
@@ -225,7 +248,7 @@ find_applied(const DjkApply *apply, int partition, int from, int to, const DjkLe
 static int64
 first_newer(const Applied *applied, const DjkLetterKey *letter)
 {
-	const Newest *entry = hash_search(applied->newest, &letter->hash, HASH_FIND, NULL);
+	const AppliedKey *entry = hash_search(applied->keys, &letter->hash, HASH_FIND, NULL);
 	int64		first = -1;
 
 	for (int i = entry ? entry->message : -1; i >= 0; i = applied->before[i])
@@ -275,19 +298,43 @@ djk_overtaken_begin(DjkApply *apply)
 	}
 }
 
+static bool
+any_letters(const DjkBatch *batch)
+{
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		if (batch->partitions[p].has_letters)
+			return true;
+	}
+	return batch->detached;
+}
+
 void
 djk_overtaken_note(DjkApply *apply, int from, int to)
 {
 	const DjkBatch *batch = apply->batch;
+	AppliedMessages messages;
+	Applied		applied = {.batch = batch};
 
+	if (!any_letters(batch))
+		return;
+	sort_by_partition(apply, from, to, &messages);
+	applied.before = palloc(Max(batch->nmessages, 1) * sizeof(int));
+	applied.hashes = palloc(Max(to - from, 1) * sizeof(int64));
 	for (int p = 0; p < batch->npartitions; p++)
 	{
-		Applied		applied;
+		const DjkLetterSieve *sieve;
 
+		CHECK_FOR_INTERRUPTS();
 		if (!batch->partitions[p].has_letters && !batch->detached)
 			continue;
-		find_applied(apply, p, from, to, batch->detached ? NULL : sieve_for(apply, p, from, to), &applied);
+		/* What has failed goes into the sieve, whether something was applied or not. */
+		sieve = batch->detached ? NULL : sieve_for(apply, p, from, to);
+		if (messages.last[p] < 0)
+			continue;
+		find_applied(apply, p, &messages, sieve, &applied);
 		if (applied.nhashes > 0)
 			note_partition(apply, p, &applied);
+		hash_destroy(applied.keys);
 	}
 }
