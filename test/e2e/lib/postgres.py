@@ -99,6 +99,7 @@ class Cluster:
     def kill(self) -> None:
         """kill -9 of the postmaster; returns when all its children have noticed."""
         assert self.process is not None
+        process.stop_and_wait(self.process.pid)  # it starts no child while they are listed
         orphans = process.children(self.process.pid)
         self.process.kill()
         self.process.wait()
