@@ -348,8 +348,7 @@ note_held(DjkPositions *positions, const DjkPosition *position)
 void
 djk_positions_hold(DjkPositions *positions, DjkPosition *position)
 {
-	if (!djk_position_is_ready(position) || position->held_offset < position->next_offset ||
-		position->held_until <= GetCurrentTimestamp())
+	if (!djk_position_is_ready(position) || position->held_offset < position->next_offset)
 		return;
 	position->expected = position->next_offset;
 	djk_position_move(position, DJK_POSITION_HELD);

@@ -78,7 +78,7 @@ extern void djk_positions_suspend(DjkPositions *positions);
 /* All positions back to what their rows say, after a batch that was thrown away. */
 extern void djk_positions_rewind(DjkPositions *positions);
 
-/* A position that is resolved is not fetched before its time, if that is still to come; */
+/* A position is back at what its row says, and is not fetched before its time, though that may have come already; */
 extern void djk_positions_hold(DjkPositions *positions, DjkPosition *position);
 
 /* … and those whose time has come may be. */

@@ -133,6 +133,14 @@ take_topic_id(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row,
 	djk_position_move(position, DJK_POSITION_LOADED);
 }
 
+/* A position that is new begins at once where its message is due by now. */
+static void
+hold_until_due(DjkPositions *positions, DjkPosition *position)
+{
+	if (position->held_until > GetCurrentTimestamp())
+		djk_positions_hold(positions, position);
+}
+
 /* Somebody may hold a row for longer than the worker may go without polling. */
 static void
 begin_with_lock_timeout(DjkIdentity *identity)
@@ -189,7 +197,7 @@ load_rows(DjkPositions *positions, const char *topic, int in_kafka, const char *
 		}
 		take_row(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i]);
 		take_topic_id(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i], topic_id);
-		djk_positions_hold(positions, djk_positions_find(positions, topic, rows[i].partition));
+		hold_until_due(positions, djk_positions_find(positions, topic, rows[i].partition));
 	}
 	if (topic_id != NULL)
 		djk_offset_note_topic(rows, nrows, topic_id);

@@ -445,9 +445,11 @@ def test_blocking(db: Database, kafka: Client, topic: str) -> None:
     assert_audit(db, 15)
 
 
-def test_blocking_ends(db: Database, kafka: Client, topic: str) -> None:
-    """After the last retry comes what on_error says, and the partition goes on; each next message counts from one."""
-    subscribe(db, topic, {"max_retries": 2, "delay": 0.2, "blocking": True})
+@pytest.mark.parametrize("delay", [0.2, 0.001], ids=["soon", "at-once"])
+def test_blocking_ends(db: Database, kafka: Client, topic: str, delay: float) -> None:
+    """After the last retry comes what on_error says, and the partition goes on; each next message counts from one.
+    One that is due before its wait is written down is fetched again all the same, and so is what is behind it."""
+    subscribe(db, topic, {"max_retries": 2, "delay": delay, "blocking": True})
     kafka.produce(topic, [item(n, n, fail=9 * (n % 2), partition=0) for n in range(6)])
     wait_count(db, "item", 3, timeout=60)
     wait_count(db, "djkafka_dead_letter", 3)
