@@ -23,10 +23,13 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "nodes/execnodes.h"
 #include "nodes/nodeFuncs.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
+#include "utils/typcache.h"
 
 /* Of the server's own that are volatile: what gives numbers or a time, or changes settings, which last as long as the evaluation. */
 static bool
@@ -145,6 +148,48 @@ djk_reads_collect(Query *query, DjkReads *reads)
 	memset(reads, 0, sizeof(*reads));
 	(void) collect((Node *) query, reads);
 	djk_counters_collect((Node *) query, &reads->counters);
+}
+
+/* ---------- checks of domains ---------- */
+
+static bool
+read_by_checks(Oid domain)
+{
+	/* The type cache knows it for as long as its context lasts. */
+	DomainConstraintRef *checks = palloc0(sizeof(DomainConstraintRef));
+	DjkReads	reads = {0};
+	ListCell   *lc;
+
+	InitDomainConstraintRef(domain, checks, CurrentMemoryContext, false);
+	foreach(lc, checks->constraints)
+		(void) collect((Node *) ((const DomainConstraintState *) lfirst(lc))->check_expr, &reads);
+	return reads.anything;
+}
+
+bool
+djk_reads_by_type(Oid type)
+{
+	Oid			base = getBaseType(type);
+	Oid			within = get_element_type(base);
+	TupleDesc	desc;
+	bool		found = false;
+
+	check_stack_depth();
+	if (base != type && read_by_checks(type))
+		return true;
+	if (!OidIsValid(within))
+		within = get_multirange_range(base);
+	if (!OidIsValid(within))
+		within = get_range_subtype(base);
+	if (OidIsValid(within))
+		return djk_reads_by_type(within);
+	if (!OidIsValid(get_typ_typrelid(base)))
+		return false;
+	desc = lookup_rowtype_tupdesc_copy(base, -1);
+	for (int i = 0; i < desc->natts && !found; i++)
+		found = !TupleDescAttr(desc, i)->attisdropped && djk_reads_by_type(TupleDescAttr(desc, i)->atttypid);
+	FreeTupleDesc(desc);
+	return found;
 }
 
 /* ---------- expressions of the target ---------- */

@@ -29,6 +29,9 @@ typedef struct DjkReads
 /* What an analyzed and rewritten query may read, in place of what was there. */
 extern void djk_reads_collect(Query *query, DjkReads *reads);
 
+/* Whether to make a value of a type may read tables: checks of domains, within it too, may call what does. */
+extern bool djk_reads_by_type(Oid type);
+
 /* What an expression that belongs to the target, such as a column's default, may see of rows. */
 typedef enum DjkSight
 {

@@ -87,6 +87,7 @@ fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 	options = djk_route_convert_options(route, column->name);
 	/* When a message was made is not what it says: whatever number Kafka has for it, the message log has it. */
 	options.strict &= column->source != DJK_SOURCE_TIMESTAMP;
+	state->values_read |= djk_reads_by_type(column->type);
 	column->converter = djk_converter_create(column->type, column->typmod, &options);
 }
 

@@ -47,7 +47,7 @@ find_writers(DjkApply *apply, int route, const Bitmapset *routes)
 	Bitmapset  *writers = NULL;
 	int			writer = -1;
 
-	if (reads->anything)
+	if (reads->anything || apply->states[route]->values_read)
 		return bms_copy(routes);
 	while (reads->tables != NIL && (writer = bms_next_member(routes, writer)) >= 0)
 	{
@@ -145,9 +145,13 @@ djk_stretches_find(DjkApply *apply, int from, int to)
 		const DjkRouteRow *row = &apply->consumer->routes[route];
 		Bitmapset  *writers;
 
-		if (row->filter == NULL && row->deleted_when == NULL && row->ncolumns == 0)
-			continue;
 		apply->current_route = route;
+		if (row->filter == NULL && row->deleted_when == NULL && row->ncolumns == 0 &&
+			!djk_work_state(apply, route)->values_read)
+		{
+			apply->current_route = -1;
+			continue;
+		}
 		writers = find_writers(apply, route, routes);
 		apply->current_route = -1;
 		if (has_counters(&apply->states[route]->reads.counters))

@@ -178,6 +178,23 @@ SELECT * FROM with_followers($$
     SELECT djkafka_subscribe('both', 'beside', filter => 'value ? ''b''', columns => '{"a": "nextval(''mixed'')"}') || djkafka_subscribe('both', 'above', key_columns => '{id}')$$,
     '[{"id": 1}, {"id": 2, "b": 1}, {"id": 3}, {"id": 4, "b": 1}]', 'all_of_them');
 
+-- a value is made when the rows before it are there: what its domain asks may be about them
+SELECT * FROM with_followers($$
+    CREATE TABLE taken (code text PRIMARY KEY);
+    CREATE FUNCTION is_free(text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RETURN NOT EXISTS (SELECT FROM followers.taken WHERE code = $1); END';
+    CREATE DOMAIN free_code AS text CHECK (is_free(VALUE));
+    CREATE TABLE wish (id int PRIMARY KEY, codes free_code[]);
+    SELECT djkafka_subscribe('both', 'taken', filter => 'value ? ''code''') || djkafka_subscribe('both', 'wish')$$,
+    '[{"code": "A"}, {"id": 1, "codes": ["B"]}, {"id": 2, "codes": ["B", "A"]}]', 'wish');
+SELECT * FROM with_followers($$
+    CREATE TABLE taken (code text PRIMARY KEY);
+    CREATE FUNCTION is_free(text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RETURN NOT EXISTS (SELECT FROM followers.taken WHERE code = $1); END';
+    CREATE DOMAIN free_code AS text CHECK (is_free(VALUE));
+    CREATE TYPE free_codes AS RANGE (SUBTYPE = free_code);
+    CREATE TABLE wish (id int PRIMARY KEY, codes free_codes);
+    SELECT djkafka_subscribe('both', 'taken', filter => 'value ? ''code''') || djkafka_subscribe('both', 'wish')$$,
+    '[{"code": "A"}, {"id": 1, "codes": "[B,C]"}, {"id": 2, "codes": "[A,B]"}]', 'wish');
+
 -- a key whose index compares in another way than its column
 SELECT * FROM with_followers($$
     CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
