@@ -14,7 +14,9 @@
  * so, and by the letter's own lock; the second one does not find it any more.
  *
  * Letters are loaded and applied in pieces, like batches of messages that a worker
- * applies: one that fails costs no other, and stays with its new error.
+ * applies: one that fails costs no other, and stays with its new error.  A message
+ * that was read twice may have two letters: the second is in a later piece, where it
+ * is known what became of the first.
  *
  *-------------------------------------------------------------------------
  */
@@ -433,6 +435,17 @@ put_taken(const Replay *replay, const int64 *ids, int n, const List *letters)
 	}
 }
 
+/* The end of the piece that begins at 'from', of 'most' letters at most and with no message twice. */
+static int
+piece_end(const DjkLetterList *letters, int from, int to, int most)
+{
+	int			end = from;
+
+	while (end < to && end - from < most && letters->copies[end] == letters->copies[from])
+		end++;
+	return end;
+}
+
 /* The letters [from, to) are of one consumer; 'apply' or 'send' is what is done with them. */
 static void
 replay_consumer(const Replay *replay, const DjkConsumerRow *consumer, int from, int to,
@@ -442,14 +455,14 @@ replay_consumer(const Replay *replay, const DjkConsumerRow *consumer, int from, 
 	{
 		MemoryContext old = MemoryContextSwitchTo(replay->context);
 		const int64 *ids = replay->letters.ids + from;
+		int			end = piece_end(&replay->letters, from, to, Min(PIECE_LETTERS, consumer->batch_messages));
 		DjkIdentity identity;
 		List	   *letters;
 		int			nread;
 
 		CHECK_FOR_INTERRUPTS();
 		djk_catalog_enter(&identity);
-		letters = djk_dead_letter_load(ids, Min(to - from, Min(PIECE_LETTERS, consumer->batch_messages)),
-									   consumer->batch_bytes, replay->context, &nread);
+		letters = djk_dead_letter_load(ids, end - from, consumer->batch_bytes, replay->context, &nread);
 		djk_catalog_leave(&identity);
 		put_taken(replay, ids, nread, letters);
 		if (apply != NULL)

@@ -80,11 +80,12 @@ static Portal
 open_letters(const DjkLetterFilter *filter)
 {
 	static DjkStatement select_letters = {
-		.sql = "SELECT id, consumer_id FROM @.djkafka_dead_letter WHERE ($1 IS NULL OR id = ANY ($1))"
+		.sql = "SELECT id, consumer_id, row_number() OVER (PARTITION BY consumer_id, topic, partition, \"offset\" ORDER BY id) AS copy"
+		" FROM @.djkafka_dead_letter WHERE ($1 IS NULL OR id = ANY ($1))"
 		" AND ($2 IS NULL OR consumer_id = $2) AND ($3 IS NULL OR consumer = $3) AND ($4 IS NULL OR topic = $4)"
 		" AND ($5 IS NULL OR starts_with(sqlstate, $5))"
 		" AND ($6 IS NULL OR created_at >= $6) AND ($7 IS NULL OR created_at < $7)"
-		" ORDER BY consumer_id, topic, partition, \"offset\", id LIMIT $8",
+		" ORDER BY consumer_id, copy, topic, partition, \"offset\", id LIMIT $8",
 		.nargs = 8,
 		.argtypes = {INT8ARRAYOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
 	};
@@ -115,6 +116,7 @@ make_room(DjkLetterList *list, int *size, int more)
 	*size = Max(*size * 2, 1024);
 	list->ids = repalloc(list->ids, *size * sizeof(int64));
 	list->consumer_ids = repalloc(list->consumer_ids, *size * sizeof(int64));
+	list->copies = repalloc(list->copies, *size * sizeof(int64));
 }
 
 void
@@ -127,6 +129,7 @@ djk_dead_letter_find(const DjkLetterFilter *filter, DjkLetterList *list, MemoryC
 	list->n = 0;
 	list->ids = MemoryContextAlloc(context, 1);
 	list->consumer_ids = MemoryContextAlloc(context, 1);
+	list->copies = MemoryContextAlloc(context, 1);
 	do
 	{
 		SPI_cursor_fetch(portal, true, 1000);
@@ -135,7 +138,8 @@ djk_dead_letter_find(const DjkLetterFilter *filter, DjkLetterList *list, MemoryC
 		for (int i = 0; i < fetched; i++)
 		{
 			list->ids[list->n] = djk_row_int64(i, 1, 0);
-			list->consumer_ids[list->n++] = djk_row_int64(i, 2, 0);
+			list->consumer_ids[list->n] = djk_row_int64(i, 2, 0);
+			list->copies[list->n++] = djk_row_int64(i, 3, 0);
 		}
 		SPI_freetuptable(SPI_tuptable);
 	} while (fetched > 0);

@@ -42,8 +42,9 @@ typedef struct DjkLetterFilter
 
 typedef struct DjkLetterList
 {
-	int64	   *ids;			/* in order of consumer, topic, partition, offset */
+	int64	   *ids;			/* in order of consumer, copy, topic, partition, offset */
 	int64	   *consumer_ids;
+	int64	   *copies;			/* 1, or more if its message was read, and failed, before it */
 	int			n;
 } DjkLetterList;
 

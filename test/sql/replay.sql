@@ -57,6 +57,13 @@ SELECT off, newer FROM letters WHERE off IN (40, 42);
 SELECT give('[{"key": "h", "value": {"n": 9}, "offset": 42}]');
 SELECT off, newer FROM letters WHERE off = 42;
 SELECT result, error FROM djkafka_replay(ARRAY[(SELECT id FROM letters WHERE off = 42)]);
+-- a message that was read twice, and failed twice, is applied once; a letter that fails says nothing of the other
+SELECT give('[{"key": "i", "value": {"n": "x"}, "offset": 45}, {"key": "i", "value": {"n": "x"}, "offset": 46}]') FROM generate_series(1, 3);
+UPDATE djkafka_dead_letter SET value = '{"n": 10}' WHERE "offset" = 45 OR id = (SELECT max(id) FROM letters WHERE off = 46);
+TRUNCATE history;
+SELECT l.off, r.result, r.error FROM djkafka_replay((SELECT array_agg(id) FROM letters WHERE off IN (45, 46))) r JOIN letters l USING (id);
+SELECT result, code, error FROM djkafka_replay((SELECT array_agg(id) FROM letters WHERE off IN (45, 46)));
+SELECT * FROM history;
 -- what is taken back was not applied
 BEGIN;
 SAVEPOINT s;
