@@ -159,11 +159,11 @@ sieve_for(DjkApply *apply, int partition, int from, int to)
 
 /* ---------- what was applied ---------- */
 
-/* A message of this batch that was applied with a hash, by which the others are found. */
+/* The messages of this batch that were applied with a hash. */
 typedef struct AppliedKey
 {
 	int64		hash;			/* hash key */
-	int			message;
+	int			message;		/* the first of those with the same */
 } AppliedKey;
 
 /* Those of one partition. */
@@ -171,9 +171,11 @@ typedef struct Applied
 {
 	const DjkBatch *batch;
 	HTAB	   *keys;
-	int		   *before;			/* by message: another one with the same hash, or -1 */
+	int		   *next;			/* by message: the next one with the same hash, or -1 */
 	int64	   *hashes;			/* each once */
 	int			nhashes;
+	int64		last_offset;
+	bool		ascending;		/* by offset, as all but those that are given to djkafka_run */
 } Applied;
 
 static void
@@ -184,7 +186,7 @@ add(Applied *applied, int message, int64 hash)
 
 	if (!found)
 		applied->hashes[applied->nhashes++] = hash;
-	applied->before[message] = found ? entry->message : -1;
+	applied->next[message] = found ? entry->message : -1;
 	entry->message = message;
 }
 
@@ -228,13 +230,17 @@ find_applied(const DjkApply *apply, int partition, const AppliedMessages *messag
 	ctl.hcxt = CurrentMemoryContext;
 	applied->keys = hash_create("djkafka applied keys", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	applied->nhashes = 0;
+	applied->last_offset = -1;
 	for (int i = messages->last[partition]; i >= 0; i = messages->previous[i])
 	{
 		const DjkMessage *m = &apply->batch->messages[i];
 		int64		hash = djk_dead_letter_key_hash(m->key, m->key_len);
 
 		if (sieve == NULL || has_bit(sieve, watched, hash))
+		{
 			add(applied, i, hash);
+			applied->last_offset = Max(applied->last_offset, m->offset);
+		}
 	}
 }
 
@@ -251,11 +257,10 @@ first_newer(const Applied *applied, const DjkLetterKey *letter)
 	const AppliedKey *entry = hash_search(applied->keys, &letter->hash, HASH_FIND, NULL);
 	int64		first = -1;
 
-	for (int i = entry ? entry->message : -1; i >= 0; i = applied->before[i])
+	for (int i = entry ? entry->message : -1; i >= 0 && (first < 0 || !applied->ascending); i = applied->next[i])
 	{
 		const DjkMessage *m = &applied->batch->messages[i];
 
-		/* What is given to djkafka_run may have any offsets. */
 		if (m->offset >= letter->offset && (first < 0 || m->offset < first) &&
 			m->key_len == letter->key_len && memcmp(m->key, letter->key, m->key_len) == 0)
 			first = m->offset;
@@ -268,16 +273,18 @@ note_partition(const DjkApply *apply, int partition, const Applied *applied)
 {
 	const DjkBatchPartition *p = &apply->batch->partitions[partition];
 	int			nletters;
-	DjkLetterKey *letters = djk_dead_letter_find_keys(apply->consumer->id, p,
-													  applied->hashes, applied->nhashes, &nletters);
+	DjkLetterKey *letters = djk_dead_letter_find_keys(apply->consumer->id, p, applied->hashes, applied->nhashes,
+													  applied->last_offset, &nletters);
 	int64	   *ids = palloc(Max(nletters, 1) * sizeof(int64));
 	int64	   *newer = palloc(Max(nletters, 1) * sizeof(int64));
 	int			n = 0;
 
 	for (int i = 0; i < nletters; i++)
 	{
-		int64		offset = first_newer(applied, &letters[i]);
+		int64		offset;
 
+		CHECK_FOR_INTERRUPTS();
+		offset = first_newer(applied, &letters[i]);
 		if (offset < 0)
 			continue;
 		ids[n] = letters[i].id;
@@ -314,12 +321,12 @@ djk_overtaken_note(DjkApply *apply, int from, int to)
 {
 	const DjkBatch *batch = apply->batch;
 	AppliedMessages messages;
-	Applied		applied = {.batch = batch};
+	Applied		applied = {.batch = batch, .ascending = !batch->detached || batch->replayed};
 
 	if (!any_letters(batch))
 		return;
 	sort_by_partition(apply, from, to, &messages);
-	applied.before = palloc(Max(batch->nmessages, 1) * sizeof(int));
+	applied.next = palloc(Max(batch->nmessages, 1) * sizeof(int));
 	applied.hashes = palloc(Max(to - from, 1) * sizeof(int64));
 	for (int p = 0; p < batch->npartitions; p++)
 	{

@@ -133,9 +133,9 @@ typedef struct DjkLetterKey
 /* Gives the hashes of all letters of a partition, which has this hash, that may be overtaken. */
 extern void djk_dead_letter_each_hash(int64 watched, void (*take) (void *arg, int64 hash), void *arg);
 
-/* Those of the partition with such hashes of their keys, in CurrentMemoryContext. */
+/* Those of the partition with such hashes of their keys, up to an offset, in CurrentMemoryContext. */
 extern DjkLetterKey *djk_dead_letter_find_keys(int64 consumer_id, const DjkBatchPartition *partition,
-											   const int64 *hashes, int nhashes, int *nletters);
+											   const int64 *hashes, int nhashes, int64 last_offset, int *nletters);
 
 /* The partition of an offset row begins again in another topic. */
 extern void djk_dead_letter_begin_again(int64 offset_id);

@@ -58,18 +58,18 @@ djk_dead_letter_each_hash(int64 watched, void (*take) (void *arg, int64 hash), v
 
 DjkLetterKey *
 djk_dead_letter_find_keys(int64 consumer_id, const DjkBatchPartition *partition,
-						  const int64 *hashes, int nhashes, int *nletters)
+						  const int64 *hashes, int nhashes, int64 last_offset, int *nletters)
 {
 	static DjkStatement select_letters = {
 		.sql = "SELECT d.* FROM unnest($2) AS h(hash) CROSS JOIN LATERAL (SELECT id, \"offset\", key_hash, key"
 		"  FROM @.djkafka_dead_letter WHERE watched = $1 AND key_hash = h.hash"
-		"  AND consumer_id + 0 = $3 AND topic || '' = $4 AND partition + 0 = $5 OFFSET 0) d",
-		.nargs = 5,
-		.argtypes = {INT8OID, INT8ARRAYOID, INT8OID, TEXTOID, INT4OID}
+		"  AND consumer_id + 0 = $3 AND topic || '' = $4 AND partition + 0 = $5 AND \"offset\" + 0 <= $6 OFFSET 0) d",
+		.nargs = 6,
+		.argtypes = {INT8OID, INT8ARRAYOID, INT8OID, TEXTOID, INT4OID, INT8OID}
 	};
-	Datum		values[5] = {
+	Datum		values[6] = {
 		Int64GetDatum(partition->watched), djk_int8_array_datum(hashes, nhashes), Int64GetDatum(consumer_id),
-		CStringGetTextDatum(partition->topic), Int32GetDatum(partition->partition)
+		CStringGetTextDatum(partition->topic), Int32GetDatum(partition->partition), Int64GetDatum(last_offset)
 	};
 	int			n = (int) djk_catalog_execute_by_index(&select_letters, values, NULL);
 	DjkLetterKey *letters = palloc(Max(n, 1) * sizeof(DjkLetterKey));
