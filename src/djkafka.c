@@ -15,10 +15,10 @@
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "sql/wake.h"
 #include "state/crash_mark.h"
 #include "state/shmem.h"
 #include "state/waiters.h"
+#include "state/wake.h"
 #include "worker/launcher.h"
 #include "worker/vacate.h"
 

@@ -7,7 +7,7 @@
  * produces it, it would keep all others who produce for the server waiting until
  * that transaction ends, or for ever if it is prepared and forgotten.  So a
  * process makes it, commits and ends, and the session waits for that
- * (sql/produce_row.c).
+ * (state/produce_row.c).
  *
  *-------------------------------------------------------------------------
  */

@@ -15,9 +15,9 @@
 #include "base/topic.h"
 #include "foreign/foreign.h"
 #include "miscadmin.h"
-#include "sql/produce.h"
 #include "state/connection.h"
 #include "state/outbox.h"
+#include "state/produce.h"
 #include "utils/memutils.h"
 
 /* Messages in memory at once; the largest have some megabytes. */

@@ -15,10 +15,10 @@
 #include "base/message.h"
 #include "base/topic.h"
 #include "miscadmin.h"
-#include "sql/produce.h"
 #include "sql/suppress.h"
 #include "state/catalog.h"
 #include "state/header.h"
+#include "state/produce.h"
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 

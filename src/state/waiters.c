@@ -104,7 +104,7 @@ djk_waiters_note(int64 offset_id)
 	noted |= UINT64CONST(1) << place_of(offset_id);
 }
 
-/* A prepared transaction has forgotten what it noted: its end wakes all (sql/wake.c). */
+/* A prepared transaction has forgotten what it noted: its end wakes all (state/wake.c). */
 static void
 end_transaction(XactEvent event, void *arg)
 {

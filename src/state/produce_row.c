@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/produce.h"
+#include "state/produce.h"
 
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"

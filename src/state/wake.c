@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/wake.h"
+#include "state/wake.h"
 
 #include "access/xact.h"
 #include "catalog/objectaccess.h"

@@ -1,6 +1,6 @@
 /*-------------------------------------------------------------------------
  *
- * produce_session.c
+ * produce.c
  *	  What a session remembers between its messages.
  *
  * A message may be the millionth of a statement, so what was found out about a
@@ -18,7 +18,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/produce.h"
+#include "state/produce.h"
 
 #include <limits.h>
 
@@ -29,11 +29,11 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "pgstat.h"
-#include "sql/wake.h"
 #include "state/catalog.h"
 #include "state/connection.h"
 #include "state/outbox.h"
 #include "state/shmem.h"
+#include "state/wake.h"
 #include "storage/latch.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
