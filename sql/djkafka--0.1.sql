@@ -99,6 +99,8 @@ CREATE TABLE @extschema@.djkafka_consumer (
     synchronous_commit boolean NOT NULL DEFAULT false,
     on_new_topic text NOT NULL DEFAULT 'needs_decision',
     retry jsonb,
+    dead_letters text NOT NULL DEFAULT 'table',
+    dead_letter_topic text NOT NULL DEFAULT '{group}.{topic}.dlt',
     revision bigint NOT NULL DEFAULT 1,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
@@ -122,6 +124,8 @@ COMMENT ON COLUMN @extschema@.djkafka_consumer.batch_bytes IS 'most bytes in one
 COMMENT ON COLUMN @extschema@.djkafka_consumer.synchronous_commit IS 'true: a reader never sees a row that a crash could take back, at the price of a flush for each batch';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.on_new_topic IS 'what becomes of a topic that was deleted and made again: needs_decision, or earliest (it is read from its beginning)';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.retry IS 'when messages that failed are tried again, by keys that overlay those of the setting djkafka.retry; null: as that says';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.dead_letters IS 'where dead letters go: table (djkafka_dead_letter), topic, or both';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.dead_letter_topic IS 'name of the topic that they go to, in which {group} and {topic} stand for the consumer''s group and the message''s topic';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.revision IS 'raised by every change of the consumer or its routes; workers of an older revision leave';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer_id_seq', '');
@@ -160,13 +164,16 @@ CREATE FUNCTION @extschema@.djkafka_create_consumer(
     synchronous_commit boolean DEFAULT false,
     owner text DEFAULT NULL,
     on_new_topic text DEFAULT 'needs_decision',
-    retry jsonb DEFAULT NULL
+    retry jsonb DEFAULT NULL,
+    dead_letters text DEFAULT 'table',
+    dead_letter_topic text DEFAULT '{group}.{topic}.dlt'
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer AS c
         (name, group_id, server, workers, start_from, enabled, options, on_error, notify,
-         assignment, batch_messages, batch_bytes, synchronous_commit, owner, on_new_topic, retry)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole, $15, $16)
+         assignment, batch_messages, batch_bytes, synchronous_commit, owner, on_new_topic, retry,
+         dead_letters, dead_letter_topic)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole, $15, $16, $17, $18)
     RETURNING c.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_consumer IS 'creates a consumer and returns its id';
@@ -190,6 +197,8 @@ CREATE FUNCTION @extschema@.djkafka_alter_consumer(
     owner text DEFAULT NULL,
     on_new_topic text DEFAULT NULL,
     retry jsonb DEFAULT NULL,
+    dead_letters text DEFAULT NULL,
+    dead_letter_topic text DEFAULT NULL,
     new_name text DEFAULT NULL,
     reset text[] DEFAULT NULL
 ) RETURNS bigint
@@ -273,6 +282,8 @@ CREATE TABLE @extschema@.djkafka_route (
     invalid_text text NOT NULL DEFAULT 'error',
     parent_timeout interval NOT NULL DEFAULT '60 s',
     retry jsonb,
+    dead_letters text,
+    dead_letter_topic text,
     ordering text NOT NULL DEFAULT 'key',
     renamed jsonb,
     search_path text NOT NULL,
@@ -311,6 +322,8 @@ COMMENT ON COLUMN @extschema@.djkafka_route.invalid_text IS 'what becomes of wha
 COMMENT ON COLUMN @extschema@.djkafka_route.remember_deleted IS 'with version_column: how long the version of a deleted row is kept in djkafka_deleted, so that older messages do not bring it back; null: not at all';
 COMMENT ON COLUMN @extschema@.djkafka_route.parent_timeout IS 'how long a message that lacks nothing but a row that it refers to waits for that; 0: it fails at once';
 COMMENT ON COLUMN @extschema@.djkafka_route.retry IS 'when messages that failed are tried again, by keys that overlay the consumer''s; null: as that says';
+COMMENT ON COLUMN @extschema@.djkafka_route.dead_letters IS 'overrides the consumer''s dead_letters';
+COMMENT ON COLUMN @extschema@.djkafka_route.dead_letter_topic IS 'overrides the consumer''s dead_letter_topic';
 COMMENT ON COLUMN @extschema@.djkafka_route.ordering IS 'key: messages of a key wait behind one that waits; none: a message that waits holds up no other';
 COMMENT ON COLUMN @extschema@.djkafka_route.partial_deletes IS 'true: a deletion that has a part of the key deletes all rows that have that part';
 COMMENT ON COLUMN @extschema@.djkafka_route.renamed IS 'column of the target -> names that it had before, kept by ALTER TABLE ... RENAME: a field of such a name fills the column, if no column has that name now; null: none';
@@ -374,14 +387,16 @@ CREATE FUNCTION @extschema@.djkafka_create_route(
     remember_deleted interval DEFAULT NULL,
     parent_timeout interval DEFAULT '60 s',
     retry jsonb DEFAULT NULL,
-    ordering text DEFAULT 'key'
+    ordering text DEFAULT 'key',
+    dead_letters text DEFAULT NULL,
+    dead_letter_topic text DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_route AS r
         (consumer_id, topic, target, handler, operation, format, key_format, key_columns, columns,
          include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify, time_zone, skip_column,
          types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes,
-         invalid_text, remember_deleted, parent_timeout, retry, ordering)
+         invalid_text, remember_deleted, parent_timeout, retry, ordering, dead_letters, dead_letter_topic)
     VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8,
             CASE WHEN $29 IS NULL THEN $9
                  ELSE coalesce($9, '{}') OPERATOR(pg_catalog.||) (
@@ -389,7 +404,8 @@ BEGIN ATOMIC
                       SELECT coalesce(pg_catalog.jsonb_object_agg(l.key, pg_catalog.jsonb_strip_nulls(
                                  pg_catalog.jsonb_build_object('lookup', l.value, 'value', $9 OPERATOR(pg_catalog.->) l.key))), '{}')
                         FROM pg_catalog.jsonb_each($29) l) END,
-            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $30, $31, $32, $33)
+            $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $30, $31, $32, $33,
+            $34, $35)
     RETURNING r.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_route IS 'creates a route of a consumer and returns its id';
@@ -430,6 +446,8 @@ CREATE FUNCTION @extschema@.djkafka_alter_route(
     parent_timeout interval DEFAULT NULL,
     retry jsonb DEFAULT NULL,
     ordering text DEFAULT NULL,
+    dead_letters text DEFAULT NULL,
+    dead_letter_topic text DEFAULT NULL,
     new_topic text DEFAULT NULL,
     new_target regclass DEFAULT NULL,
     new_handler regprocedure DEFAULT NULL,
@@ -475,13 +493,15 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     parent_timeout interval DEFAULT '60 s',
     enabled boolean DEFAULT NULL,
     retry jsonb DEFAULT NULL,
-    ordering text DEFAULT 'key'
+    ordering text DEFAULT 'key',
+    dead_letters text DEFAULT NULL,
+    dead_letter_topic text DEFAULT NULL
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer (name, enabled) VALUES ($19, coalesce($32, true)) ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_set_enabled($19, $32);
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34);
+        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34, $35, $36);
     SELECT $19;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_subscribe IS 'keeps a table in sync with a topic, or calls a function for its messages; makes the consumer at first use and returns its name';
@@ -523,6 +543,7 @@ CREATE TABLE @extschema@.djkafka_offset (
     duplicates bigint NOT NULL DEFAULT 0,
     stale bigint NOT NULL DEFAULT 0,
     dead bigint NOT NULL DEFAULT 0,
+    dead_sent bigint NOT NULL DEFAULT 0,
     parked bigint NOT NULL DEFAULT 0,
     gaps bigint NOT NULL DEFAULT 0,
     skipped bigint NOT NULL DEFAULT 0,
@@ -555,7 +576,8 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.applied IS 'messages applied, those
 COMMENT ON COLUMN @extschema@.djkafka_offset.filtered IS 'messages that no route took, and tombstones outside mirror';
 COMMENT ON COLUMN @extschema@.djkafka_offset.duplicates IS 'messages whose row was there already (operation insert_new)';
 COMMENT ON COLUMN @extschema@.djkafka_offset.stale IS 'messages that were not newer than their row (version_column)';
-COMMENT ON COLUMN @extschema@.djkafka_offset.dead IS 'messages in djkafka_dead_letter';
+COMMENT ON COLUMN @extschema@.djkafka_offset.dead IS 'messages that became dead letters, in djkafka_dead_letter or a topic';
+COMMENT ON COLUMN @extschema@.djkafka_offset.dead_sent IS 'those of dead that went to a topic';
 COMMENT ON COLUMN @extschema@.djkafka_offset.parked IS 'messages in djkafka_parked: they wait for a row that they refer to, to be tried again, or behind one that does';
 COMMENT ON COLUMN @extschema@.djkafka_offset.gaps IS 'offsets that hold no message: compacted away, transaction markers, aborted';
 COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed under on_error = skip, or that djkafka_skip has passed by';
@@ -808,6 +830,7 @@ CREATE TABLE @extschema@.djkafka_dead_letter (
     detail text,
     hint text,
     context text,
+    not_sent text,
     attempts integer NOT NULL DEFAULT 1,
     first_failed_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     last_failed_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
@@ -825,6 +848,7 @@ COMMENT ON TABLE @extschema@.djkafka_dead_letter IS 'messages that could not be 
 COMMENT ON COLUMN @extschema@.djkafka_dead_letter.consumer_id IS 'id the consumer had; it may be gone';
 COMMENT ON COLUMN @extschema@.djkafka_dead_letter.sqlstate IS 'code of the error, of the last attempt';
 COMMENT ON COLUMN @extschema@.djkafka_dead_letter.context IS 'where in SQL the error was raised';
+COMMENT ON COLUMN @extschema@.djkafka_dead_letter.not_sent IS 'why it did not go to a topic (dead_letters); null: it did, or was not to';
 COMMENT ON COLUMN @extschema@.djkafka_dead_letter.attempts IS 'how often it was tried in vain: before it became a dead letter, and with each djkafka_replay';
 COMMENT ON COLUMN @extschema@.djkafka_dead_letter.first_failed_at IS 'when it failed first; before created_at if it waited in djkafka_parked';
 COMMENT ON COLUMN @extschema@.djkafka_dead_letter.edited_by IS 'the session''s user who has changed its key, value or headers last; what they were is in djkafka_dead_letter_log';
@@ -1636,7 +1660,7 @@ SELECT c.name AS consumer,
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
        o.updated_at,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped, o.key_only,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.parked, o.gaps, o.skipped, o.key_only,
        r.retrying,
        r.retry_due_at,
        o.start_at,
@@ -1719,7 +1743,7 @@ SELECT c.name AS consumer,
        coalesce(o.partitions, 0) AS partitions,
        o.lag,
        w.rows_per_second,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.parked, o.gaps, o.skipped, o.key_only,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.parked, o.gaps, o.skipped, o.key_only,
        o.retrying,
        o.retry_due_at,
        w.batches,
@@ -1778,6 +1802,7 @@ SELECT c.name AS consumer,
                LEAST(pg_catalog.sum(p.duplicates), 9223372036854775807)::bigint AS duplicates,
                LEAST(pg_catalog.sum(p.stale), 9223372036854775807)::bigint AS stale,
                LEAST(pg_catalog.sum(p.dead), 9223372036854775807)::bigint AS dead,
+               LEAST(pg_catalog.sum(p.dead_sent), 9223372036854775807)::bigint AS dead_sent,
                LEAST(pg_catalog.sum(p.parked), 9223372036854775807)::bigint AS parked,
                LEAST(pg_catalog.sum(p.gaps), 9223372036854775807)::bigint AS gaps,
                LEAST(pg_catalog.sum(p.skipped), 9223372036854775807)::bigint AS skipped,
@@ -1888,15 +1913,18 @@ CREATE FUNCTION @extschema@.djkafka_audit(
     OUT first_offset bigint,
     OUT next_offset bigint,
     OUT accounted bigint,
-    OUT holds boolean
+    OUT holds boolean,
+    OUT dead bigint,
+    OUT dead_sent bigint
 ) RETURNS SETOF record LANGUAGE sql STABLE
 BEGIN ATOMIC
     SELECT c.name, o.topic, o.partition, o.first_offset, o.next_offset, a.accounted,
            coalesce(a.accounted OPERATOR(pg_catalog.=) (o.next_offset OPERATOR(pg_catalog.-) o.first_offset),
                     o.next_offset IS NULL)
-           AND o.dead OPERATOR(pg_catalog.>=) 0
+           AND o.dead_sent OPERATOR(pg_catalog.>=) 0 AND o.dead OPERATOR(pg_catalog.>=) o.dead_sent
            AND o.parked OPERATOR(pg_catalog.=) (SELECT pg_catalog.count(*) FROM @extschema@.djkafka_parked p
-                                                 WHERE p.offset_id OPERATOR(pg_catalog.=) o.id)
+                                                 WHERE p.offset_id OPERATOR(pg_catalog.=) o.id),
+           o.dead, o.dead_sent
       FROM @extschema@.djkafka_offset o
       JOIN @extschema@.djkafka_consumer c ON c.id OPERATOR(pg_catalog.=) o.consumer_id
      CROSS JOIN LATERAL (SELECT o.applied OPERATOR(pg_catalog.+) o.filtered OPERATOR(pg_catalog.+) o.duplicates
@@ -1904,7 +1932,7 @@ BEGIN ATOMIC
                                 OPERATOR(pg_catalog.+) o.gaps OPERATOR(pg_catalog.+) o.skipped AS accounted) a
      ORDER BY c.name, o.topic, o.partition;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_audit IS 'the accounting identity of every partition: next_offset - first_offset = applied + filtered + duplicates + stale + dead + parked + gaps + skipped';
+COMMENT ON FUNCTION @extschema@.djkafka_audit IS 'the accounting identity of every partition: next_offset - first_offset = applied + filtered + duplicates + stale + dead + parked + gaps + skipped; and how many of dead went to a topic';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_audit FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_audit TO @extowner@ WITH GRANT OPTION;
 

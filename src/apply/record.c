@@ -10,6 +10,7 @@
  */
 #include "apply/record.h"
 
+#include "apply/letter_topic.h"
 #include "apply/message_row.h"
 #include "apply/overtaken.h"
 #include "apply/park.h"
@@ -66,7 +67,7 @@ write_dead_letters(DjkApply *apply, int from, int to)
 		DjkHeader  *headers = NULL;
 		int			nheaders = 0;
 
-		if (work->fate != DJK_FATE_DEAD)
+		if (work->fate != DJK_FATE_DEAD || !djk_letter_topic_keeps(apply, i))
 			continue;
 		apply->batch->partitions[message->partition].has_letters = true;
 		if (!OidIsValid(header_type))
@@ -77,7 +78,7 @@ write_dead_letters(DjkApply *apply, int from, int to)
 							  work->route >= 0 ? apply->consumer->routes[work->route].id : 0,
 							  &apply->batch->partitions[message->partition], message,
 							  djk_headers_datum(header_type, headers, nheaders),
-							  &work->error, work->context, djk_postpone_attempt(apply, i) + 1,
+							  &work->error, work->context, work->not_sent, djk_postpone_attempt(apply, i) + 1,
 							  apply->batch->again ? ((const DjkParked *) message->source)->parked_at : 0);
 	}
 }
@@ -127,6 +128,7 @@ count_fate(DjkOffsetAdvance *advance, const DjkWork *work)
 			break;
 		case DJK_FATE_DEAD:
 			advance->dead++;
+			advance->dead_sent += work->is_sent;
 			break;
 		case DJK_FATE_SKIPPED:
 			advance->skipped++;
@@ -337,10 +339,12 @@ notify_rows(DjkApply *apply, int from, int to)
 DjkOffsetAdvance *
 djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 {
-	DjkOffsetAdvance *advances = apply->batch->again ? make_returns(apply, from, to, nadvances) :
-		make_advances(apply, from, to, nadvances);
+	DjkOffsetAdvance *advances;
 	DjkIdentity identity;
 
+	if (!apply->batch->replayed)
+		djk_letter_topic_send(apply, from, to);
+	advances = apply->batch->again ? make_returns(apply, from, to, nadvances) : make_advances(apply, from, to, nadvances);
 	djk_catalog_enter(&identity);
 	if (!apply->batch->replayed)
 	{

@@ -60,6 +60,8 @@ typedef struct DjkWork
 	DjkRow		row;			/* of a table's route, within an attempt */
 	DjkError	error;			/* of DEAD, SKIPPED, STOP, PARKED; in batch_context */
 	char	   *context;
+	bool		is_sent;		/* of DEAD: to the topic of its letters */
+	const char *not_sent;		/* … or why not; NULL: it was, or was not to be */
 	bool		has_key;		/* of its route, or the message's own; noted where it matters: park.c */
 	int64		lane;			/* of its route's state, */
 	int64		key_hash;		/* … and of the key; DJK_PARKED_ANY_KEY */

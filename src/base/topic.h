@@ -16,7 +16,8 @@ extern bool djk_topic_name_is_valid(const char *name);
 /* ERROR invalid_name unless it is one; the hint may be NULL. */
 extern void djk_topic_name_require(const char *name, const char *hint);
 
-/* ERROR invalid_name unless it is one that others than Kafka write to. */
+/* Whether it is the name of a topic that others than Kafka write to; ERROR invalid_name unless it is. */
+extern bool djk_topic_is_writable(const char *name);
 extern void djk_topic_require_writable(const char *name);
 
 /*
@@ -27,5 +28,14 @@ extern bool djk_topic_matches(const char *pattern, const char *topic);
 
 /* Whether a topic, or a pattern's topics, are such. */
 extern bool djk_topic_is_internal(const char *topic);
+
+/*
+ * The name that a template gives a topic that is made for another one: {group} and {topic} in it stand
+ * for these.  In CurrentMemoryContext; it need not be a name that Kafka takes.
+ */
+extern char *djk_topic_expand(const char *template, const char *group, const char *topic);
+
+/* ERROR invalid_name unless the template of an option gives a name that can be written to, for a short topic. */
+extern void djk_topic_template_require(const char *option, const char *template, const char *group);
 
 #endif							/* DJK_TOPIC_H */

@@ -17,6 +17,7 @@
 #include "base/compat.h"
 #include "base/property.h"
 #include "base/settings.h"
+#include "base/topic.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_type.h"
 #include "commands/dbcommands.h"
@@ -32,6 +33,7 @@
 #include "state/event.h"
 #include "state/offset_left.h"
 #include "state/outbox.h"
+#include "state/produce.h"
 #include "state/shmem.h"
 #include "state/wake.h"
 #include "utils/builtins.h"
@@ -306,6 +308,19 @@ check_retry(const DjkCatalogRow *row)
 }
 
 static void
+check_letters(const DjkCatalogRow *row, bool is_home)
+{
+	const char *group = djk_catalog_row_text(row, "group_id");
+	bool		isnull;
+	DjkLetters	letters = djk_letters_parse(djk_catalog_row_require_text(row, "dead_letters"));
+	const char *topic = djk_catalog_row_require_text(row, "dead_letter_topic");
+
+	djk_topic_template_require("dead_letter_topic", topic, letters == DJK_LETTERS_TABLE ? "g" : group);
+	if (is_home && letters != DJK_LETTERS_TABLE)
+		djk_produce_require_execute(DatumGetObjectId(djk_catalog_row_get(row, "owner", &isnull)));
+}
+
+static void
 check_values(const DjkCatalogRow *row)
 {
 	(void) djk_on_error_parse(djk_catalog_row_require_text(row, "on_error"));
@@ -492,6 +507,7 @@ validate(TriggerData *trigdata)
 		djk_connection_require_kept(djk_catalog_row_text(&row, "server"), owner);
 	}
 	check_group(&row);
+	check_letters(&row, is_home);
 
 	if (old != NULL)
 	{

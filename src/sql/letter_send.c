@@ -22,9 +22,6 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
-/* What a header takes on the wire besides its name and value, at most. */
-#define HEADER_OVERHEAD	10
-
 struct DjkLetterSender
 {
 	DjkProduceServer *server;
@@ -54,18 +51,6 @@ djk_letter_sender(const DjkConsumerRow *consumer, const char *topic)
 	return sender;
 }
 
-static Size
-header_bytes(const DjkDeadLetter *letter)
-{
-	DjkHeader  *headers;
-	int			n = djk_headers_read(letter->headers, &headers);
-	Size		bytes = 0;
-
-	for (int i = 0; i < n; i++)
-		bytes += HEADER_OVERHEAD + headers[i].name_len + headers[i].value_len;
-	return bytes;
-}
-
 /* Kafka's times begin with 1970, and the first of them is none. */
 static TimestampTz
 time_of(const DjkDeadLetter *letter)
@@ -86,7 +71,7 @@ static void
 send_letter(const DjkLetterSender *sender, const DjkDeadLetter *letter, DjkLetterOutcome *outcome)
 {
 	DjkOutboxMessage message = {0};
-	Size		bytes = header_bytes(letter);
+	Size		bytes = djk_headers_bytes(letter->headers);
 
 	message.topic = sender->topic;
 	message.partition = -1;

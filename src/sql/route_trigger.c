@@ -34,6 +34,7 @@
 #include "state/catalog.h"
 #include "state/consumer_row.h"
 #include "state/deleted.h"
+#include "state/produce.h"
 #include "state/wake.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -57,19 +58,23 @@ typedef struct ConsumerFacts
 {
 	Oid			owner;
 	bool		is_home;
+	char	   *group;
+	DjkLetters	letters;
+	char	   *letter_topic;
 } ConsumerFacts;
 
 static ConsumerFacts
 load_consumer(int64 id)
 {
 	static DjkStatement select_consumer = {
-		.sql = "SELECT c.owner::oid, c.home = h.home FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h"
+		.sql = "SELECT c.owner::oid, c.home = h.home, c.group_id, c.dead_letters, c.dead_letter_topic FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h"
 		" WHERE c.id = $1",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
 	Datum		values[1] = {Int64GetDatum(id)};
 	ConsumerFacts facts = {0};
+	MemoryContext context = CurrentMemoryContext;
 	DjkIdentity identity;
 	bool		isnull;
 	bool		found;
@@ -80,6 +85,9 @@ load_consumer(int64 id)
 	{
 		facts.owner = DatumGetObjectId(djk_row_datum(0, 1, &isnull));
 		facts.is_home = djk_row_bool(0, 2);
+		facts.group = djk_row_text(0, 3, context);
+		facts.letters = djk_letters_parse(djk_row_text(0, 4, context));
+		facts.letter_topic = djk_row_text(0, 5, context);
 	}
 	djk_catalog_leave(&identity);
 	if (!found)
@@ -433,6 +441,30 @@ check_shape(const DjkRouteRow *route)
 	(void) djk_renamed_parse(route->renamed);
 }
 
+/* Of a pattern one topic stands for all. */
+static void
+check_letters(const DjkRouteRow *route, const ConsumerFacts *consumer)
+{
+	DjkLetters	letters = route->has_letters ? route->letters : consumer->letters;
+	const char *template = route->letter_topic != NULL ? route->letter_topic : consumer->letter_topic;
+	const char *topic = route->topic[0] == '^' ? "t" : route->topic;
+	const char *name = djk_topic_expand(template, consumer->group, topic);
+
+	djk_catalog_look_at("dead_letter_topic");
+	djk_topic_template_require("dead_letter_topic", template, letters == DJK_LETTERS_TABLE ? "g" : consumer->group);
+	if (letters == DJK_LETTERS_TABLE)
+		return;
+	djk_topic_require_writable(name);
+	if (djk_topic_matches(route->topic, name))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("dead letters of topic \"%s\" would go to topic \"%s\", which the route reads itself", topic, name),
+				 errdetail("What fails there would become another letter of that topic."),
+				 errhint("Narrow the pattern of topics, or name another dead_letter_topic.")));
+	if (consumer->is_home)
+		djk_produce_require_execute(consumer->owner);
+}
+
 static Datum
 validate(TriggerData *trigdata)
 {
@@ -475,6 +507,7 @@ validate(TriggerData *trigdata)
 	check_duplicate(&row);
 	djk_route_row_read(&row, &route);
 	check_shape(&route);
+	check_letters(&route, &consumer);
 	if (consumer.is_home)
 	{
 		check_deeply(&route, consumer.owner);

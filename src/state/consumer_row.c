@@ -63,6 +63,10 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 			route->on_error = consumer->on_error;
 		if (!route->has_notify)
 			route->notify = consumer->notify;
+		if (!route->has_letters)
+			route->letters = consumer->letters;
+		if (route->letter_topic == NULL)
+			route->letter_topic = consumer->letter_topic;
 		djk_route_row_overlay_retry(route, djk_retry, consumer->retry);
 	}
 	MemoryContextSwitchTo(old);
@@ -74,7 +78,7 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 	" (SELECT array_agg(e.key ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
 	" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
 	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision, c.on_new_topic = 'earliest', c.on_error, c.notify," \
-	" c.retry::text" \
+	" c.retry::text, c.dead_letters, c.dead_letter_topic" \
 	" FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h" \
 	" JOIN pg_database d ON d.datname = current_database()"
 
@@ -106,6 +110,8 @@ fill_consumer(MemoryContext context)
 	consumer->on_error = djk_on_error_parse(djk_row_text(0, 18, context));
 	consumer->notify = djk_notify_parse(djk_row_text(0, 19, context));
 	consumer->retry = djk_row_text(0, 20, context);
+	consumer->letters = djk_letters_parse(djk_row_text(0, 21, context));
+	consumer->letter_topic = djk_row_text(0, 22, context);
 	load_routes(consumer, context);
 	return consumer;
 }

@@ -29,6 +29,8 @@ typedef struct DjkConsumerRow
 	bool		enabled;
 	DjkOnError	on_error;
 	DjkNotify	notify;
+	DjkLetters	letters;
+	char	   *letter_topic;
 	char	   *retry;			/* JSON; NULL: none */
 	char	  **option_names;
 	char	  **option_values;

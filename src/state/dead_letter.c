@@ -25,24 +25,24 @@ void
 djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 					  const DjkBatchPartition *partition, const DjkMessage *message,
 					  Datum headers, const DjkError *error, const char *context,
-					  int attempts, TimestampTz first_failed_at)
+					  const char *not_sent, int attempts, TimestampTz first_failed_at)
 {
 	static DjkStatement insert_letter = {
 		.sql = "INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition,"
 		" \"offset\", message_time, key, value, headers, sqlstate, message, detail, hint, context, first_failed_at,"
-		" attempts)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, coalesce($16, now()), $17)",
-		.nargs = 17,
+		" attempts, not_sent)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, coalesce($16, now()), $17, $18)",
+		.nargs = 18,
 		.argtypes = {INT8OID, TEXTOID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID,
-			InvalidOid, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID}
+			InvalidOid, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, INT4OID, TEXTOID}
 	};
-	Datum		values[17];
-	char		nulls[18];
+	Datum		values[18];
+	char		nulls[19];
 
 	insert_letter.argtypes[9] = get_array_type(djk_catalog_type("djkafka_header"));
 
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[17] = '\0';
+	nulls[18] = '\0';
 	values[0] = Int64GetDatum(consumer_id);
 	values[1] = CStringGetTextDatum(consumer);
 	values[2] = Int64GetDatum(route_id);
@@ -64,6 +64,7 @@ djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 	nulls[15] = first_failed_at != 0 ? ' ' : 'n';
 	values[15] = TimestampTzGetDatum(first_failed_at);
 	values[16] = Int32GetDatum(attempts);
+	values[17] = djk_text_datum(not_sent, &nulls[17]);
 
 	(void) djk_catalog_execute(&insert_letter, values, nulls);
 }

@@ -20,12 +20,13 @@
 
 /*
  * Writes one message with its error.  'headers' is a djkafka_header[] Datum, or 0
- * for none.  It was tried so often, first then; 0: now.
+ * for none; 'not_sent' says why it did not go to a topic, if it should have.  It was
+ * tried so often, first then; 0: now.
  */
 extern void djk_dead_letter_write(int64 consumer_id, const char *consumer, int64 route_id,
 								  const DjkBatchPartition *partition, const DjkMessage *message,
 								  Datum headers, const DjkError *error, const char *context,
-								  int attempts, TimestampTz first_failed_at);
+								  const char *not_sent, int attempts, TimestampTz first_failed_at);
 
 /* Which letters: all that is given must hold. */
 typedef struct DjkLetterFilter

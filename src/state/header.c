@@ -15,6 +15,9 @@
 #include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
+/* What a header takes on the wire besides its name and value, at most. */
+#define HEADER_OVERHEAD	10
+
 /* As Kafka has them: names are UTF-8. */
 static void
 read_header(HeapTupleHeader row, TupleDesc desc, DjkHeader *header)
@@ -63,4 +66,16 @@ djk_headers_read(Datum array, DjkHeader **headers)
 		read_header(DatumGetHeapTupleHeader(elements[i]), desc, &(*headers)[i]);
 	ReleaseTupleDesc(desc);
 	return n;
+}
+
+Size
+djk_headers_bytes(Datum array)
+{
+	DjkHeader  *headers;
+	int			n = djk_headers_read(array, &headers);
+	Size		bytes = 0;
+
+	for (int i = 0; i < n; i++)
+		bytes += HEADER_OVERHEAD + headers[i].name_len + headers[i].value_len;
+	return bytes;
 }

@@ -17,4 +17,7 @@
  */
 extern int	djk_headers_read(Datum array, DjkHeader **headers);
 
+/* The most that they take on the wire. */
+extern Size djk_headers_bytes(Datum array);
+
 #endif							/* DJK_HEADER_H */

@@ -49,6 +49,7 @@ typedef struct DjkOffsetAdvance
 	int64		duplicates;
 	int64		stale;
 	int64		dead;
+	int64		dead_sent;		/* … which went to a topic */
 	int64		gaps;
 	int64		skipped;
 	int64		parked;			/* more, or fewer */

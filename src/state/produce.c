@@ -28,6 +28,8 @@
 #include "catalog/pg_type.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
+#include "nodes/value.h"
+#include "parser/parse_func.h"
 #include "pgstat.h"
 #include "state/catalog.h"
 #include "state/connection.h"
@@ -38,6 +40,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
@@ -329,6 +332,26 @@ djk_produce_server_of(const char *name, Oid role, const pg_uuid_t *home)
 	keep_name(server);
 	refresh(server);
 	return server;
+}
+
+void
+djk_produce_require_execute(Oid role)
+{
+	static const Oid arguments[] = {TEXTOID, TEXTOID, TEXTOID, JSONBOID, INT4OID, TIMESTAMPTZOID, TEXTOID};
+	List	   *name;
+	Oid			extension;
+	Oid			schema;
+
+	if (!djk_catalog_find(&extension, &schema))
+		elog(ERROR, "extension \"%s\" is gone", DJK_EXTENSION_NAME);
+	name = list_make2(makeString(get_namespace_name(schema)), makeString("djkafka_produce"));
+	if (djk_aclcheck_function(LookupFuncName(name, lengthof(arguments), arguments, false), role) != ACLCHECK_OK)
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("role \"%s\" may not produce messages", GetUserNameFromId(role, false)),
+				 errdetail("It lacks EXECUTE on function djkafka_produce()."),
+				 errhint("GRANT EXECUTE ON FUNCTION djkafka_produce(text, text, text, jsonb, integer, timestamptz, text) TO %s.",
+						 quote_identifier(GetUserNameFromId(role, false)))));
 }
 
 /* ---------- messages ---------- */

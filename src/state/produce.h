@@ -24,6 +24,9 @@ extern DjkProduceServer *djk_produce_server(const char *server, Oid role);
 /* The same for what belongs to another home: a server's row that is made for it does too, and nothing is sent. */
 extern DjkProduceServer *djk_produce_server_of(const char *server, Oid role, const pg_uuid_t *home);
 
+/* ERROR insufficient_privilege unless the role may call djkafka_produce(). */
+extern void djk_produce_require_execute(Oid role);
+
 /*
  * Writes a message and has the worker woken at commit; returns its id.  The
  * server is that of 'server'; the size is checked here: ERROR

@@ -20,6 +20,7 @@
 /* ---------- words ---------- */
 
 static const char *const on_error_words[] = {"dead_letter", "skip", "stop", NULL};
+static const char *const letters_words[] = {"table", "topic", "both", NULL};
 static const char *const notify_words[] = {"off", "batch", "keys", NULL};
 static const char *const operation_words[] = {"insert", "insert_new", "upsert", "mirror", NULL};
 static const char *const naming_words[] = {"exact", "snake_case", "insensitive", NULL};
@@ -48,6 +49,12 @@ DjkOnError
 djk_on_error_parse(const char *word)
 {
 	return (DjkOnError) parse_word("on_error", word, on_error_words);
+}
+
+DjkLetters
+djk_letters_parse(const char *word)
+{
+	return (DjkLetters) parse_word("dead_letters", word, letters_words);
 }
 
 DjkNotify
@@ -145,6 +152,7 @@ djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route)
 {
 	char	   *on_error = djk_catalog_row_text(row, "on_error");
 	char	   *notify = djk_catalog_row_text(row, "notify");
+	char	   *letters = djk_catalog_row_text(row, "dead_letters");
 	bool		isnull;
 
 	memset(route, 0, sizeof(*route));
@@ -158,4 +166,7 @@ djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route)
 	route->has_notify = notify != NULL;
 	route->on_error = on_error ? djk_on_error_parse(on_error) : DJK_ON_ERROR_DEAD_LETTER;
 	route->notify = notify ? djk_notify_parse(notify) : DJK_NOTIFY_OFF;
+	route->has_letters = letters != NULL;
+	route->letters = letters ? djk_letters_parse(letters) : DJK_LETTERS_TABLE;
+	route->letter_topic = djk_catalog_row_text(row, "dead_letter_topic");
 }

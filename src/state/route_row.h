@@ -20,6 +20,14 @@ typedef enum DjkOnError
 	DJK_ON_ERROR_STOP
 } DjkOnError;
 
+/* Where dead letters go. */
+typedef enum DjkLetters
+{
+	DJK_LETTERS_TABLE,
+	DJK_LETTERS_TOPIC,
+	DJK_LETTERS_BOTH
+}			DjkLetters;
+
 typedef enum DjkNotify
 {
 	DJK_NOTIFY_OFF,
@@ -77,6 +85,9 @@ typedef struct DjkRouteRow
 	bool		strangers_are_ignored;	/* a value may have no field with a column */
 	bool		has_on_error;	/* else on_error is the consumer's */
 	bool		has_notify;
+	bool		has_letters;
+	DjkLetters	letters;		/* where its dead letters go */
+	char	   *letter_topic;	/* template of the name of their topic; NULL until the consumer's is known */
 	DjkOnError	on_error;
 	DjkNotify	notify;
 	bool		strict_types;	/* see convert_strict.c */
@@ -95,8 +106,8 @@ typedef struct DjkRouteRow
 
 /*
  * Everything in CurrentMemoryContext.  ERROR where a row cannot be one, as it may
- * if nothing has checked it yet.  on_error and notify are what djkafka_consumer has
- * by default where the route has none.
+ * if nothing has checked it yet.  on_error, notify and letters are what djkafka_consumer
+ * has by default where the route has none.
  */
 extern void djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route);
 
@@ -108,6 +119,7 @@ extern void djk_retry_require(DjkRetryPolicy *policy, const char *json);
 
 /* Words of the catalog; ERROR invalid_parameter_value naming the valid ones. */
 extern DjkOnError djk_on_error_parse(const char *word);
+extern DjkLetters djk_letters_parse(const char *word);
 extern DjkNotify djk_notify_parse(const char *word);
 extern DjkOperation djk_operation_parse(const char *word);
 extern DjkNaming djk_naming_parse(const char *word);

@@ -47,7 +47,7 @@ TABLE consumer;
 SELECT djkafka_create_route('c', 't', 'item', filter => 'true', deleted_field => 'gone', key_columns => '{id}',
     lookups => '{"owner_id": {"table": "other", "column": "code", "field": "owner"}}', columns => '{"name": "upper(value->>''name'')"}') AS id \gset
 CREATE VIEW route AS SELECT topic, target, handler, operation, key_columns, columns, include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify,
-    time_zone, types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes, invalid_text, remember_deleted, parent_timeout, retry, ordering, target_name FROM djkafka_route ORDER BY id;
+    time_zone, types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes, invalid_text, remember_deleted, parent_timeout, retry, ordering, dead_letters, dead_letter_topic, target_name FROM djkafka_route ORDER BY id;
 SELECT djkafka_alter_route('c', 't', 'item', filter => 'false') = :id;
 SELECT filter, deleted_field, key_columns, columns FROM route;
 SELECT djkafka_alter_route('c', 't', reset => '{filter,key_columns,deleted_field}') = :id;
@@ -73,10 +73,10 @@ SELECT columns IS NULL FROM route;
 -- all of it
 SELECT djkafka_alter_route('c', 't', 'item', operation => 'mirror', key_columns => '{id}', include => '{id,name,price}', exclude => '{other_id}', filter => 'true', route_order => 7,
     deleted_field => 'd', unknown_fields => 'error', on_error => 'skip', notify => 'keys', time_zone => 'Europe/Vienna', types => 'strict', time_unit => 'ms', naming => 'snake_case', root => 'after',
-    deleted_when => 'false', unchanged_value => '?', version_column => 'price', partial_deletes => false, invalid_text => 'replace', remember_deleted => '1 h', parent_timeout => '1 s', retry => '{"max_retries": 2}', ordering => 'none') > 0;
+    deleted_when => 'false', unchanged_value => '?', version_column => 'price', partial_deletes => false, invalid_text => 'replace', remember_deleted => '1 h', parent_timeout => '1 s', retry => '{"max_retries": 2}', ordering => 'none', dead_letters => 'both', dead_letter_topic => 'x.{topic}') > 0;
 TABLE route;
 SELECT djkafka_alter_route('c', 't', reset => '{operation,format,key_format,key_columns,columns,include,exclude,filter,route_order,deleted_field,unknown_fields,on_error,notify,time_zone,skip_column,
-    types,time_unit,naming,root,deleted_when,unchanged_value,version_column,partial_deletes,invalid_text,lookups,remember_deleted,parent_timeout,retry,ordering}') > 0;
+    types,time_unit,naming,root,deleted_when,unchanged_value,version_column,partial_deletes,invalid_text,lookups,remember_deleted,parent_timeout,retry,ordering,dead_letters,dead_letter_topic}') > 0;
 TABLE route;
 -- elsewhere, and to a handler and back
 SELECT djkafka_alter_route('c', 't', new_topic => 'u', new_target => 'other') > 0;

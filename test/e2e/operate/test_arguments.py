@@ -46,6 +46,8 @@ VALUES = {
     "parent_timeout": "10 s",
     "retry": '{"max_retries": 3}',
     "ordering": "none",
+    "dead_letters": "both",
+    "dead_letter_topic": "{group}.{topic}.dead",
     "invalid_text": "error",
     "lookups": None,
     "remember_deleted": None,
