@@ -34,6 +34,8 @@ SETTINGS = {
     "log_line_prefix": "%m [%p] %b %d ",
     "log_min_messages": "info",
     "autovacuum_naptime": "10s",
+    # Tables that were never analyzed look large enough to compile for, which takes a second a statement.
+    "jit": "off",
 }
 
 CRASH_MARKS = ("was terminated by signal", "PANIC:", "TRAP:", "terminating any other active server processes")
