@@ -227,7 +227,8 @@ def fits(shape: Shape, feature: str) -> bool:
             return plain_key and "heap" not in features
         case "kid" | "kid_cascade" | "kid_deferred":
             needed = any(column["not_null"] and not column["default"] for column in shape["columns"])
-            refused = "pair_check" in features  # of the defaults, perhaps, with which the row is made
+            # the defaults, perhaps, with which the row is made, and what a trigger makes of them
+            refused = "pair_check" in features or {"before", "rls_check"} <= set(features)
             return plain_key and "heap" not in features and not partitioned and not needed and not refused
         case "before" | "before_skips" | "before_others":
             # One that changes a key is an exception by nature.
@@ -266,7 +267,7 @@ def make_features(rnd: random.Random, shape: Shape) -> list[str]:
         for name in there[1:]:
             names.remove(name)
     # Those that others ask for come first.
-    names.sort(key=lambda name: name not in ("heap", "hash", "range"))
+    names.sort(key=lambda name: (name not in ("heap", "hash", "range"), name.startswith("kid") or name == "inherits"))
     shape["features"] = []
     for name in names:
         if fits(shape, name):
