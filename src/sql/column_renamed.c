@@ -25,6 +25,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "sql/route_follow.h"
 #include "state/catalog.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -92,7 +93,7 @@ static void
 rename_in_routes(Datum *names)
 {
 	static DjkStatement update_routes = {
-		.sql = RENAMED_TABLES
+		.sql = RENAMED_TABLES ", " DJK_ROUTES_OF("SELECT relation FROM tables")
 		" UPDATE @.djkafka_route SET " RENAMED_NAMES("key_columns") ", " RENAMED_NAMES("include")
 		", " RENAMED_NAMES("exclude") ", " RENAMED_NAME("skip_column") ", " RENAMED_NAME("version_column")
 		", columns = " RENAMED_KEY("columns")
@@ -102,7 +103,7 @@ rename_in_routes(Datum *names)
 		" (SELECT jsonb_object_agg(key, value - $1) FROM jsonb_each(renamed) WHERE key <> $1) END, '{}')"
 		" || jsonb_build_object($2, CASE WHEN renamed->$1 ? $1 THEN renamed->$1"
 		" ELSE coalesce(renamed->$1, '[]') || to_jsonb($1) END)"
-		" WHERE target::oid IN (SELECT relation FROM tables)",
+		" WHERE id IN (SELECT id FROM routes)",
 		.nargs = 2,
 		.argtypes = {TEXTOID, TEXTOID}
 	};
@@ -144,7 +145,8 @@ require_all_seen(void)
 	static DjkStatement select_unseen = {
 		.sql = RENAMED_TABLES
 		" SELECT FROM @.djkafka_publication WHERE relation::oid IN (SELECT relation FROM tables) AND id <> ALL ($1)"
-		" UNION ALL SELECT FROM @.djkafka_route WHERE target::oid IN (SELECT relation FROM tables) AND id <> ALL ($2)"
+		" UNION ALL SELECT FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id"
+		" JOIN @.djkafka_home h ON h.home = c.home WHERE target::oid IN (SELECT relation FROM tables) AND r.id <> ALL ($2)"
 		" LIMIT 1",
 		.nargs = 2,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID}
@@ -408,10 +410,10 @@ static void
 rename_targets(void)
 {
 	static DjkStatement update_targets = {
-		.sql = "UPDATE @.djkafka_route r SET target_name = t.name"
-		" FROM (SELECT c.oid, format('%I.%I', n.nspname, c.relname) AS name FROM pg_class c"
-		" JOIN pg_namespace n ON n.oid = c.relnamespace) t"
-		" WHERE t.oid = r.target::oid AND t.name <> r.target_name"
+		.sql = "WITH t AS (SELECT r.id, c.oid, format('%I.%I', n.nspname, c.relname) AS name FROM @.djkafka_route r"
+		"  JOIN pg_class c ON c.oid = r.target::oid JOIN pg_namespace n ON n.oid = c.relnamespace"
+		"  WHERE format('%I.%I', n.nspname, c.relname) <> r.target_name), " DJK_ROUTES_OF("SELECT oid FROM t")
+		" UPDATE @.djkafka_route r SET target_name = t.name FROM t WHERE t.id = r.id AND r.id IN (SELECT id FROM routes)"
 	};
 
 	(void) djk_catalog_execute(&update_targets, NULL, NULL);

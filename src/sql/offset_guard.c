@@ -23,6 +23,7 @@
 #include "state/row.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
+#include "state/consumer_row.h"
 #include "state/offset_left.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
@@ -38,19 +39,6 @@ row_int64(const DjkCatalogRow *row, const char *column)
 	Datum		value = djk_catalog_row_get(row, column, &isnull);
 
 	return isnull ? 0 : DatumGetInt64(value);
-}
-
-static bool
-is_foreign(int64 consumer_id)
-{
-	static DjkStatement select_foreign = {
-		.sql = "SELECT FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h WHERE c.id = $1 AND c.home <> h.home",
-		.nargs = 1,
-		.argtypes = {INT8OID}
-	};
-	Datum		values[1] = {Int64GetDatum(consumer_id)};
-
-	return djk_catalog_has(&select_foreign, values, NULL);
 }
 
 static bool
@@ -105,7 +93,7 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 		return PointerGetDatum(row.tuple);
 	consumer_id = row_int64(&row, "consumer_id");
 	waits = SPI_fnumber(row.desc, "offset_id") > 0;
-	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && is_foreign(consumer_id) &&
+	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) && djk_consumer_row_is_foreign(consumer_id) &&
 		(!waits || is_offset_of(row_int64(&row, "offset_id"), consumer_id)))
 	{
 		djk_require_consumer_owner(djk_offset_left_consumer_owner(consumer_id));

@@ -28,6 +28,7 @@
 #include "pgtime.h"
 #include "regex/regex.h"
 #include "sql/publication.h"
+#include "sql/route_follow.h"
 #include "sql/route_look.h"
 #include "state/row.h"
 #include "sql/start_at.h"
@@ -545,10 +546,15 @@ forget_deleted(const DjkCatalogRow *old)
 	djk_catalog_leave(&identity);
 }
 
-/* Whoever owned the consumer when the route was checked may have lost it before its row was had. */
+/*
+ * Whoever owned the consumer when the route was checked may have lost it before its row was had.
+ * What a command on its target changes is nothing to the workers of a foreign one, who are none.
+ */
 static void
 note_change(int64 consumer_id, bool checks)
 {
+	if (!checks && djk_consumer_row_is_foreign(consumer_id))
+		return;
 	if (djk_consumer_row_raise_revision(consumer_id) && checks)
 		djk_require_consumer_owner(load_consumer(consumer_id).owner);
 }
@@ -589,9 +595,10 @@ Datum
 djkafka_target_dropped(PG_FUNCTION_ARGS)
 {
 	static DjkStatement update_routes = {
-		.sql = "UPDATE @.djkafka_route r SET target = NULL, target_name = d.object_identity"
-		" FROM pg_event_trigger_dropped_objects() d"
-		" WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0 AND r.target::oid = d.objid",
+		.sql = "WITH d AS MATERIALIZED (SELECT * FROM pg_event_trigger_dropped_objects()"
+		"  WHERE classid = 'pg_class'::regclass AND objsubid = 0), " DJK_ROUTES_OF("SELECT objid FROM d")
+		" UPDATE @.djkafka_route r SET target = NULL, target_name = d.object_identity"
+		" FROM d WHERE r.target::oid = d.objid AND r.id IN (SELECT id FROM routes)",
 	};
 	static DjkStatement delete_publications = {
 		.sql = "DELETE FROM @.djkafka_publication p USING pg_event_trigger_dropped_objects() d"
@@ -599,7 +606,8 @@ djkafka_target_dropped(PG_FUNCTION_ARGS)
 	};
 	static DjkStatement select_left = {
 		.sql = "SELECT FROM pg_event_trigger_dropped_objects() d WHERE d.classid = 'pg_class'::regclass AND d.objsubid = 0"
-		" AND (EXISTS (SELECT FROM @.djkafka_route r WHERE r.target::oid = d.objid)"
+		" AND (EXISTS (SELECT FROM @.djkafka_route r JOIN @.djkafka_consumer c ON c.id = r.consumer_id"
+		"  JOIN @.djkafka_home h ON h.home = c.home WHERE r.target::oid = d.objid)"
 		" OR EXISTS (SELECT FROM @.djkafka_publication p WHERE p.relation::oid = d.objid)) LIMIT 1",
 	};
 	Oid			extension;

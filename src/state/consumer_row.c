@@ -208,6 +208,19 @@ djk_consumer_row_revision(int64 id, int worker)
 }
 
 bool
+djk_consumer_row_is_foreign(int64 id)
+{
+	static DjkStatement select_foreign = {
+		.sql = "SELECT FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h WHERE c.id = $1 AND c.home <> h.home",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(id)};
+
+	return djk_catalog_has(&select_foreign, values, NULL);
+}
+
+bool
 djk_consumer_row_raise_revision(int64 id)
 {
 	static DjkStatement raise_revision = {

@@ -68,6 +68,9 @@ extern int64 djk_consumer_row_require(const char *name);
 pg_noreturn extern void djk_consumer_row_throw_missing(const char *name);
 extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext context);
 
+/* Whether it came with a dump and was not adopted; enters and leaves by itself. */
+extern bool djk_consumer_row_is_foreign(int64 id);
+
 /* Workers of an older revision leave.  False if the consumer is gone; enters and leaves by itself. */
 extern bool djk_consumer_row_raise_revision(int64 id);
 
