@@ -784,17 +784,20 @@ CREATE TABLE @extschema@.djkafka_deleted (
     types regtype[] NOT NULL,
     seen_by regrole NOT NULL DEFAULT 0::pg_catalog.oid,
     key text NOT NULL,
+    hash bigint,
     version text NOT NULL,
     deleted_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     forget_at timestamp with time zone NOT NULL,
     PRIMARY KEY (target, key, columns, types, seen_by)
 );
+CREATE INDEX djkafka_deleted_hash ON @extschema@.djkafka_deleted (target, hash) WHERE hash IS NOT NULL;
 CREATE INDEX djkafka_deleted_age ON @extschema@.djkafka_deleted (target, forget_at);
 COMMENT ON TABLE @extschema@.djkafka_deleted IS 'versions of rows that messages have deleted, for all routes to the table with remember_deleted';
 COMMENT ON COLUMN @extschema@.djkafka_deleted.columns IS 'by what the row and its version were known: the key columns, and the version_column last';
 COMMENT ON COLUMN @extschema@.djkafka_deleted.types IS 'their types; what was remembered under others counts no more';
 COMMENT ON COLUMN @extschema@.djkafka_deleted.seen_by IS 'for a view, or a table with policies: the role that deleted it, which may see other rows than the next; else "-": all';
 COMMENT ON COLUMN @extschema@.djkafka_deleted.key IS 'the row''s key: an array of JSON of the columns'' texts';
+COMMENT ON COLUMN @extschema@.djkafka_deleted.hash IS 'of a key that can be written in several ways: equal for all of them';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_deleted', '');
 REVOKE ALL ON @extschema@.djkafka_deleted FROM PUBLIC;
 GRANT SELECT, INSERT, UPDATE, DELETE ON @extschema@.djkafka_deleted TO @extowner@ WITH GRANT OPTION;

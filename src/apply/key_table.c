@@ -7,8 +7,11 @@
  */
 #include "apply/key_table.h"
 
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "port/pg_bitutils.h"
+#include "utils/lsyscache.h"
+#include "utils/pg_locale.h"
 
 void
 djk_key_table_init(DjkKeyTable *table, DjkRouteState *state, int n)
@@ -59,8 +62,8 @@ djk_key_hash(const DjkRouteState *state, const DjkRow *row)
 	return hash;
 }
 
-static bool
-equal_keys(const DjkRouteState *state, const DjkRow *a, const DjkRow *b)
+bool
+djk_key_equal(const DjkRouteState *state, const DjkRow *a, const DjkRow *b)
 {
 	for (int i = 0; i < state->nkeys; i++)
 	{
@@ -76,6 +79,44 @@ equal_keys(const DjkRouteState *state, const DjkRow *a, const DjkRow *b)
 	return true;
 }
 
+static bool
+column_is_its_text(const DjkColumn *column)
+{
+	switch (column->base_type)
+	{
+		case BOOLOID:
+		case BYTEAOID:
+		case CHAROID:
+		case DATEOID:
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+		case OIDOID:
+		case TIMEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+		case UUIDOID:
+			return true;
+		case NAMEOID:
+		case TEXTOID:
+		case VARCHAROID:
+			return get_collation_isdeterministic(column->collation);
+		default:
+			return type_is_enum(column->base_type);
+	}
+}
+
+bool
+djk_key_is_its_text(const DjkRouteState *state)
+{
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		if (!column_is_its_text(&state->columns[state->keys[i]]))
+			return false;
+	}
+	return true;
+}
+
 DjkChange *
 djk_key_table_enter(DjkKeyTable *table, DjkRow *row, bool *found)
 {
@@ -86,7 +127,7 @@ djk_key_table_enter(DjkKeyTable *table, DjkRow *row, bool *found)
 	for (; table->buckets[bucket] >= 0; bucket = (bucket + 1) & table->mask)
 	{
 		change = &table->changes[table->buckets[bucket]];
-		if (change->hash == hash && equal_keys(table->state, change->key, row))
+		if (change->hash == hash && djk_key_equal(table->state, change->key, row))
 		{
 			*found = true;
 			return change;

@@ -42,6 +42,15 @@ extern bool djk_key_table_serves(const DjkRouteState *state);
 /* Equal for rows of equal keys; for a key that can be hashed. */
 extern uint32 djk_key_hash(const DjkRouteState *state, const DjkRow *row);
 
+/* Whether two rows have one key; for a key that can be hashed. */
+extern bool djk_key_equal(const DjkRouteState *state, const DjkRow *a, const DjkRow *b);
+
+/*
+ * Whether equal keys have one text under settings that are the same: numeric 1 and
+ * 1.0, or two spellings of a citext, have not.
+ */
+extern bool djk_key_is_its_text(const DjkRouteState *state);
+
 /* The change of a row's key; a new one if *found is false, which refers to the row. */
 extern DjkChange *djk_key_table_enter(DjkKeyTable *table, DjkRow *row, bool *found);
 

@@ -37,7 +37,8 @@ typedef struct Version
 	bool		exists;
 	bool		known;			/* its version; of a row that is gone, the one that is remembered of it */
 	Datum		value;
-	bool		deleted;		/* by one of these messages, the last of which had, or found, this version: */
+	char	   *remembered_key; /* as djkafka_deleted has it; NULL: it has none */
+	DjkRow	   *deleted_by;		/* the first of these messages that did, the last of which had, or found, this version: */
 	Datum		deleted_value;
 } Version;
 
@@ -189,6 +190,13 @@ text_of(Oid type, Datum value)
 	return OidOutputFunctionCall(output, value);
 }
 
+/* Whether a row is known by the text of its key, which cannot be told otherwise of a key without a hash. */
+static bool
+is_known_by_text(const DjkRouteState *state)
+{
+	return !djk_key_table_serves(state) || djk_key_is_its_text(state);
+}
+
 /* A key as an array of JSON. */
 static char *
 key_text(const DjkRouteState *state, const DjkRow *row)
@@ -234,17 +242,56 @@ terms_of(const DjkRouteState *state)
 	return terms;
 }
 
-/* Of several versions of a row the greatest counts. */
-static void
-take_remembered(const DjkRouteState *state, Version *version, Datum value)
+/* The row whose key was remembered as these texts. */
+static DjkRow *
+row_of_texts(const DjkRouteState *state, char **texts)
 {
+	DjkRow	   *row = palloc0(sizeof(DjkRow));
+
+	row->values = palloc0_array(Datum, state->ncolumns);
+	row->nulls = palloc0_array(bool, state->ncolumns);
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		int			c = state->keys[i];
+		Oid			input;
+		Oid			param;
+
+		row->nulls[c] = texts[i] == NULL;
+		if (row->nulls[c])
+			continue;
+		/* Of a domain what it is over: its checks may have changed since. */
+		getTypeInputInfo(getBaseType(state->columns[c].type), &input, &param);
+		row->values[c] = OidInputFunctionCall(input, texts[i], param, -1);
+	}
+	return row;
+}
+
+/* Found by a hash it may be another row's. */
+static bool
+is_of_row(const DjkRouteState *state, const DjkRemembered *found, const DjkRow *row)
+{
+	return found->ntexts < 0 ||
+		(found->ntexts == state->nkeys && djk_key_equal(state, row_of_texts(state, found->texts), row));
+}
+
+/* Of several versions of a row the greatest counts; it goes on under the first of its keys. */
+static void
+take_remembered(const DjkRouteState *state, Version *version, char *key, Datum value)
+{
+	if (version->remembered_key == NULL || strcmp(key, version->remembered_key) < 0)
+		version->remembered_key = key;
+	if (version->exists)
+		return;
 	if (!version->known || DatumGetInt32(FunctionCall2Coll(state->version_compare, state->columns[state->version].collation,
 														   value, version->value)) > 0)
 		version->value = value;
 	version->known = true;
 }
 
-/* Of rows that are not there, what is remembered of them. */
+/*
+ * Of rows that are not there, what is remembered of them; of those that are, under
+ * which key, where one row has several.
+ */
 static void
 recall(Versions *versions)
 {
@@ -252,6 +299,8 @@ recall(Versions *versions)
 	int			total = count_rows(versions);
 	char	  **keys = palloc(total * sizeof(char *));
 	int		   *numbers = palloc(total * sizeof(int));
+	bool		by_text = is_known_by_text(state);
+	int64	   *hashes = by_text ? NULL : palloc(total * sizeof(int64));
 	int			guc_level = enter_formats(state);
 	DjkDeletedTerms terms = terms_of(state);
 	DjkRemembered *found;
@@ -263,19 +312,26 @@ recall(Versions *versions)
 
 	for (int i = 0; i < total; i++)
 	{
-		if (versions->versions[i].exists)
+		if (versions->versions[i].exists && by_text)
 			continue;
 		numbers[n] = i;
+		if (!by_text)
+			hashes[n] = djk_key_hash(state, key_of(versions, i));
 		keys[n++] = key_text(state, key_of(versions, i));
 	}
 	djk_catalog_enter(&identity);
-	found = djk_deleted_find(&terms, keys, n, versions->context, &nfound);
+	found = djk_deleted_find(&terms, keys, hashes, n, versions->context, &nfound);
 	djk_catalog_leave(&identity);
 	/* Of a domain what it is over: its checks may have changed since. */
 	getTypeInputInfo(getBaseType(state->columns[state->version].type), &input, &param);
 	for (int i = 0; i < nfound; i++)
-		take_remembered(state, &versions->versions[numbers[found[i].row]],
-						OidInputFunctionCall(input, found[i].version, param, -1));
+	{
+		int			number = numbers[found[i].row];
+
+		if (is_of_row(state, &found[i], key_of(versions, number)))
+			take_remembered(state, &versions->versions[number], found[i].key,
+							OidInputFunctionCall(input, found[i].version, param, -1));
+	}
 	djk_route_state_leave(guc_level);
 }
 
@@ -296,9 +352,14 @@ djk_version_remember(DjkVersions *versions)
 	{
 		const Version *version = &versions->versions[i];
 
-		if (!version->deleted)
+		if (version->deleted_by == NULL)
 			continue;
-		rows[n].key = key_text(state, key_of(versions, i));
+		rows[n].key = version->remembered_key;
+		if (rows[n].key == NULL)
+			rows[n].key = key_text(state, version->deleted_by);
+		rows[n].has_hash = !is_known_by_text(state);
+		if (rows[n].has_hash)
+			rows[n].hash = djk_key_hash(state, version->deleted_by);
 		rows[n++].version = text_of(state->columns[state->version].type, version->deleted_value);
 	}
 	if (n > 0)
@@ -338,7 +399,8 @@ is_stale(Versions *versions, DjkRow *row)
 		version->known |= has_version;
 	if (row->is_delete && version->known)
 	{
-		version->deleted = true;
+		if (version->deleted_by == NULL)
+			version->deleted_by = row;
 		version->deleted_value = version->value;
 	}
 	return false;

@@ -35,28 +35,72 @@ put_terms(Datum *values, const DjkDeletedTerms *terms)
  * Who sees all rows knows of each that is not there that it is gone, whoever has
  * seen it go; and what was gone for all is gone for a role that sees some.
  */
-DjkRemembered *
-djk_deleted_find(const DjkDeletedTerms *terms, char *const *keys, int n, MemoryContext context, int *nfound)
+#define WHAT_COUNTS "d.forget_at >= now() AND ($4 = 0::oid OR d.seen_by IN (0::oid, $4))"
+
+static int
+find_keys(Datum *values)
 {
 	static DjkStatement select_deleted = {
-		.sql = "SELECT u.n, d.version FROM unnest($5) WITH ORDINALITY u (key, n)"
+		.sql = "SELECT u.n, d.key, d.version FROM unnest($5) WITH ORDINALITY u (key, n)"
 		" JOIN @.djkafka_deleted d ON d.target = $1 AND d.key = u.key AND d.columns = $2 AND d.types = $3"
-		" WHERE d.forget_at >= now() AND ($4 = 0::oid OR d.seen_by IN (0::oid, $4))",
+		" WHERE " WHAT_COUNTS,
 		.nargs = 5,
 		.argtypes = {REGCLASSOID, TEXTARRAYOID, REGTYPEARRAYOID, OIDOID, TEXTARRAYOID}
 	};
-	Datum		values[5];
+
+	return (int) djk_catalog_execute(&select_deleted, values, NULL);
+}
+
+/* Those of the same hashes that are written otherwise, with the key's texts. */
+static int
+find_hashes(Datum *values)
+{
+	static DjkStatement select_deleted = {
+		.sql = "SELECT u.n, d.key, d.version, ARRAY (SELECT t.text FROM"
+		" jsonb_array_elements_text(d.key::jsonb) WITH ORDINALITY t (text, n) ORDER BY t.n)"
+		" FROM unnest($5, $6) WITH ORDINALITY u (key, hash, n)"
+		" JOIN @.djkafka_deleted d ON d.target = $1 AND d.hash = u.hash AND d.key <> u.key AND d.columns = $2 AND d.types = $3"
+		" WHERE " WHAT_COUNTS,
+		.nargs = 6,
+		.argtypes = {REGCLASSOID, TEXTARRAYOID, REGTYPEARRAYOID, OIDOID, TEXTARRAYOID, INT8ARRAYOID}
+	};
+
+	return (int) djk_catalog_execute(&select_deleted, values, NULL);
+}
+
+static void
+take_found(DjkRemembered *found, int n, bool by_hash, MemoryContext context)
+{
+	for (int i = 0; i < n; i++)
+	{
+		found[i].row = (int) djk_row_int64(i, 1, 0) - 1;
+		found[i].key = djk_row_text(i, 2, context);
+		found[i].version = djk_row_text(i, 3, context);
+		found[i].texts = NULL;
+		found[i].ntexts = by_hash ? djk_row_text_array(i, 4, context, &found[i].texts) : -1;
+	}
+}
+
+DjkRemembered *
+djk_deleted_find(const DjkDeletedTerms *terms, char *const *keys, const int64 *hashes, int n, MemoryContext context,
+				 int *nfound)
+{
+	Datum		values[6];
 	DjkRemembered *found;
+	int			more;
 
 	put_terms(values, terms);
 	values[4] = djk_text_array_datum(keys, n);
-	*nfound = (int) djk_catalog_execute(&select_deleted, values, NULL);
+	*nfound = find_keys(values);
 	found = MemoryContextAlloc(context, Max(*nfound, 1) * sizeof(DjkRemembered));
-	for (int i = 0; i < *nfound; i++)
-	{
-		found[i].row = (int) djk_row_int64(i, 1, 0) - 1;
-		found[i].version = djk_row_text(i, 2, context);
-	}
+	take_found(found, *nfound, false, context);
+	if (hashes == NULL)
+		return found;
+	values[5] = djk_int8_array_datum(hashes, n);
+	more = find_hashes(values);
+	found = repalloc(found, Max(*nfound + more, 1) * sizeof(DjkRemembered));
+	take_found(found + *nfound, more, true, context);
+	*nfound += more;
 	return found;
 }
 
@@ -81,26 +125,30 @@ void
 djk_deleted_remember(const DjkDeletedTerms *terms, const DjkDeleted *rows, int n, int64 keep_s)
 {
 	static DjkStatement insert_deleted = {
-		.sql = "INSERT INTO @.djkafka_deleted AS d (target, columns, types, seen_by, key, version, forget_at)"
-		" SELECT $1, $2, $3, $4, u.key, u.version, now() + make_interval(secs => $7) FROM unnest($5, $6) u (key, version)"
-		" ON CONFLICT (target, key, columns, types, seen_by) DO UPDATE SET version = EXCLUDED.version,"
-		" deleted_at = EXCLUDED.deleted_at, forget_at = greatest(d.forget_at, EXCLUDED.forget_at)",
-		.nargs = 7,
-		.argtypes = {REGCLASSOID, TEXTARRAYOID, REGTYPEARRAYOID, OIDOID, TEXTARRAYOID, TEXTARRAYOID, FLOAT8OID}
+		.sql = "INSERT INTO @.djkafka_deleted AS d (target, columns, types, seen_by, key, hash, version, forget_at)"
+		" SELECT $1, $2, $3, $4, u.key, nullif(u.hash, -1), u.version, now() + make_interval(secs => $8)"
+		" FROM unnest($5, $6, $7) u (key, hash, version)"
+		" ON CONFLICT (target, key, columns, types, seen_by) DO UPDATE SET hash = EXCLUDED.hash,"
+		" version = EXCLUDED.version, deleted_at = EXCLUDED.deleted_at, forget_at = greatest(d.forget_at, EXCLUDED.forget_at)",
+		.nargs = 8,
+		.argtypes = {REGCLASSOID, TEXTARRAYOID, REGTYPEARRAYOID, OIDOID, TEXTARRAYOID, INT8ARRAYOID, TEXTARRAYOID, FLOAT8OID}
 	};
-	Datum		values[7];
+	Datum		values[8];
 	char	  **keys = palloc(Max(n, 1) * sizeof(char *));
+	int64	   *hashes = palloc(Max(n, 1) * sizeof(int64));
 	char	  **versions = palloc(Max(n, 1) * sizeof(char *));
 
 	for (int i = 0; i < n; i++)
 	{
 		keys[i] = rows[i].key;
+		hashes[i] = rows[i].has_hash ? rows[i].hash : -1;
 		versions[i] = rows[i].version;
 	}
 	put_terms(values, terms);
 	values[4] = djk_text_array_datum(keys, n);
-	values[5] = djk_text_array_datum(versions, n);
-	values[6] = Float8GetDatum((double) keep_s);
+	values[5] = djk_int8_array_datum(hashes, n);
+	values[6] = djk_text_array_datum(versions, n);
+	values[7] = Float8GetDatum((double) keep_s);
 	(void) djk_catalog_execute(&insert_deleted, values, NULL);
 	forget_old(terms->target, n);
 }

@@ -24,6 +24,8 @@ typedef struct DjkDeletedTerms
 typedef struct DjkDeleted
 {
 	char	   *key;
+	bool		has_hash;		/* its key may be written otherwise */
+	int64		hash;			/* equal for all of these */
 	char	   *version;
 } DjkDeleted;
 
@@ -31,17 +33,21 @@ typedef struct DjkDeleted
 typedef struct DjkRemembered
 {
 	int			row;
+	char	   *key;
 	char	   *version;
+	char	  **texts;			/* of the key, if it was found by its hash */
+	int			ntexts;			/* -1: it was found by its key */
 } DjkRemembered;
 
 /* All between djk_catalog_enter() and leave. */
 
 /*
  * What is remembered still of the rows of n keys, in 'context'; of one row there
- * may be several versions, as several roles have seen it go.
+ * may be several versions, as several roles have seen it go.  With hashes also
+ * what has one of these and another key.
  */
-extern DjkRemembered *djk_deleted_find(const DjkDeletedTerms *terms, char *const *keys, int n, MemoryContext context,
-									   int *nfound);
+extern DjkRemembered *djk_deleted_find(const DjkDeletedTerms *terms, char *const *keys, const int64 *hashes, int n,
+									   MemoryContext context, int *nfound);
 
 /*
  * Remembers the versions of rows that were deleted just now for 'keep_s'

@@ -150,9 +150,11 @@ def test_transient_error_waits(items: Database, kafka: Client, topic: str) -> No
     blocker.execute("LOCK TABLE item IN ACCESS EXCLUSIVE MODE")
     kafka.produce(topic, [Record(to_json(id=number, name="b", price=2)) for number in range(2, 12)])
     wait_state(items, "backoff")
-    wait_until(lambda: (status(items)["attempt"] or 0) >= 2, message=lambda: f"it tries again: {status(items)}")
-    found = status(items)
-    assert found["next_retry"] is not None and found["last_error"]
+    # While it tries there is no next time.
+    wait_until(
+        lambda: (found := status(items))["next_retry"] and found["attempt"] >= 2 and found["last_error"],
+        message=lambda: f"it tries again: {status(items)}",
+    )
     blocker.execute("COMMIT")
     blocker.close()
     fixed(items, kafka, topic)
