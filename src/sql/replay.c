@@ -353,9 +353,9 @@ waits_before(const Waiting *waiting, const DjkDeadLetter *letter)
 	return found ? found->offset : -1;
 }
 
-/* NULL: nothing is against it. */
+/* Why its key has gone on without it, or not come to it yet; NULL: neither. */
 static char *
-why_refused(const DjkDeadLetter *letter, const Waiting *waiting)
+why_out_of_order(const DjkDeadLetter *letter, const Waiting *waiting)
 {
 	int64		before = waits_before(waiting, letter);
 
@@ -370,9 +370,25 @@ why_refused(const DjkDeadLetter *letter, const Waiting *waiting)
 	return psprintf("a newer message of its key has been applied, at offset " INT64_FORMAT, letter->newer_offset);
 }
 
-/* Takes those out of the list whose key has gone on without them, or not come to them yet. */
+/* A letter that no route of its consumer has a look at would be gone for nothing.  False: nothing is against it. */
+static bool
+is_refused(const Replay *replay, DjkApply *apply, const DjkDeadLetter *letter, const Waiting *waiting, DjkError *error)
+{
+	error->sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+	if (bms_is_empty(djk_work_routes(apply, letter->topic)))
+	{
+		error->message = psprintf("consumer \"%s\" has no route for topic \"%s\"", apply->consumer->name, letter->topic);
+		error->hint = "Make one with djkafka_subscribe, or discard the letter with djkafka_discard.";
+		return true;
+	}
+	error->message = replay->force ? NULL : why_out_of_order(letter, waiting);
+	error->hint = "With force => true it is applied all the same; djkafka_discard removes it.";
+	return error->message != NULL;
+}
+
+/* Takes those out of the list that are not to be applied. */
 static List *
-refuse_out_of_order(const Replay *replay, List *letters)
+refuse_some(const Replay *replay, DjkApply *apply, List *letters)
 {
 	DjkLetterOutcome *refused = palloc0(Max(list_length(letters), 1) * sizeof(DjkLetterOutcome));
 	List	   *left = NIL;
@@ -385,18 +401,14 @@ refuse_out_of_order(const Replay *replay, List *letters)
 	foreach(lc, letters)
 	{
 		const DjkDeadLetter *letter = lfirst(lc);
-		char	   *why = replay->force ? NULL : why_refused(letter, &waiting);
 
-		if (why == NULL)
+		if (!is_refused(replay, apply, letter, &waiting, &refused[n].error))
 		{
 			left = lappend(left, lfirst(lc));
 			continue;
 		}
 		refused[n].id = letter->id;
 		refused[n].result = "refused";
-		refused[n].error.sqlstate = ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
-		refused[n].error.message = why;
-		refused[n].error.hint = "With force => true it is applied all the same; djkafka_discard removes it.";
 		put_result(replay, &refused[n++]);
 	}
 	djk_catalog_enter(&identity);
@@ -410,7 +422,7 @@ apply_letters(const Replay *replay, DjkApply *apply, List *letters)
 {
 	DjkApplyResult result;
 
-	letters = refuse_out_of_order(replay, letters);
+	letters = refuse_some(replay, apply, letters);
 	if (letters == NIL)
 		return;
 	djk_apply_inside(apply, make_batch(letters), &result);

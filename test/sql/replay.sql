@@ -136,6 +136,15 @@ ALTER TABLE gone RENAME TO item;
 SELECT djkafka_drop_consumer('handled');
 SELECT refused('SELECT djkafka_replay(ids => (SELECT array_agg(id) FROM djkafka_dead_letter WHERE consumer = ''handled''))');
 SELECT djkafka_discard(reason => 'its consumer is gone', consumer => 'handled');
+-- a topic that no route is for any more: the letter stays, whatever is forced
+SELECT djkafka_subscribe('left', 'item', columns => '{"part": "partition", "off": "msg_offset"}', key_columns => '{id}', consumer => 'other');
+SELECT give('[{"topic": "left", "key": "q", "value": {"n": 500}}]', 'other');
+SELECT djkafka_unsubscribe('left', 'item', consumer => 'other');
+SELECT result, code, error, hint FROM djkafka_replay(consumer => 'other', topic => 'left', force => true);
+SELECT djkafka_subscribe('left', 'item', columns => '{"part": "partition", "off": "msg_offset"}', key_columns => '{id}', consumer => 'other');
+SELECT result, code FROM djkafka_replay(consumer => 'other', topic => 'left');
+SELECT djkafka_unsubscribe('left', 'item', consumer => 'other');
+SELECT djkafka_discard(reason => 'q', consumer => 'other', topic => 'left');
 -- a deferred constraint: children before their parents, in one replay
 CREATE TABLE parent (id int PRIMARY KEY);
 CREATE TABLE child (id int PRIMARY KEY, parent_id int REFERENCES parent DEFERRABLE INITIALLY DEFERRED);
