@@ -126,7 +126,7 @@ take_batch(DjkApply *apply, DjkBatch *batch)
 		apply->work[i].route = -1;
 	apply->current = apply->current_route = apply->failed_at = -1;
 	apply->doubtful = false;
-	apply->parked_keys = NULL;
+	apply->parked_keys = apply->parked_asked = NULL;
 	apply->park_room = -1;
 	apply->piece_from = 0;
 	apply->piece_to = batch->nmessages;

@@ -53,27 +53,10 @@ typedef struct KeyEntry
 
 /* ---------- keys ---------- */
 
-/* Whether a deletion may name a part of a key: by whichever route, it deletes rows of all. */
-static bool
-has_parts(const DjkApply *apply, int route)
-{
-	const DjkRouteRow *routes = apply->consumer->routes;
-
-	for (int r = 0; r < apply->consumer->nroutes; r++)
-	{
-		if (routes[r].partial_deletes && routes[r].target == routes[route].target)
-			return true;
-	}
-	return false;
-}
-
-/* Of a route whose state is known. */
 static int64
-lane_of(const DjkApply *apply, int route)
+lane_of(const DjkRouteState *state)
 {
-	const DjkRouteState *state = apply->states[route];
-
-	return has_parts(apply, route) ? state->lane_of_parts : state->lane;
+	return state->has_parts ? state->lane_of_parts : state->lane;
 }
 
 static void
@@ -87,7 +70,7 @@ note_key(DjkApply *apply, int message, bool is_prepared)
 	work->lane = work->key_hash = 0;
 	if (state == NULL || state->route->unordered)
 		return;
-	work->lane = lane_of(apply, work->route);
+	work->lane = lane_of(state);
 	if (state->nkeys == 0)
 	{
 		work->has_key = m->key != NULL;
@@ -96,7 +79,7 @@ note_key(DjkApply *apply, int message, bool is_prepared)
 		return;
 	}
 	work->has_key = true;
-	if (is_prepared && work->row.present != NULL && djk_key_table_serves(state) && !has_parts(apply, work->route))
+	if (is_prepared && work->row.present != NULL && djk_key_table_serves(state) && !state->has_parts)
 		work->key_hash = djk_key_hash(state, &work->row);
 	else
 		work->key_hash = DJK_PARKED_ANY_KEY;
@@ -383,7 +366,10 @@ enter_stored(DjkApply *apply, const DjkParkedKey *stored)
 	}
 }
 
-/* The rows of what is in this batch. */
+/*
+ * The rows of what is in this batch, as far as others lie between them: what waited
+ * is read in order, and but for what it leaves out a batch begins behind the others.
+ */
 static int64 *
 own_rows(const DjkBatch *batch, int *n)
 {
@@ -391,8 +377,32 @@ own_rows(const DjkBatch *batch, int *n)
 
 	*n = 0;
 	for (int i = 0; batch->again && i < batch->nmessages; i++)
-		ids[(*n)++] = ((const DjkParked *) batch->messages[i].source)->id;
+	{
+		if (batch->partitions[batch->messages[i].partition].again_omits)
+			ids[(*n)++] = ((const DjkParked *) batch->messages[i].source)->id;
+	}
 	return ids;
+}
+
+/* Below which offset what waits of each partition, and is not of this batch, may be before a message of it. */
+static int64 *
+find_limits(const DjkBatch *batch)
+{
+	int64	   *below = palloc(batch->npartitions * sizeof(int64));
+
+	for (int p = 0; p < batch->npartitions; p++)
+		below[p] = -1;
+	for (int i = 0; i < batch->nmessages; i++)
+	{
+		const DjkMessage *message = &batch->messages[i];
+		const DjkBatchPartition *partition = &batch->partitions[message->partition];
+		bool		first = batch->again && !partition->again_omits;
+		int64	   *limit = &below[message->partition];
+
+		if (*limit < 0 || (first ? *limit > message->offset : *limit < message->offset))
+			*limit = message->offset;
+	}
+	return below;
 }
 
 /* The lanes that are known; one of a route that has had no message yet is not. */
@@ -405,9 +415,94 @@ known_lanes(const DjkApply *apply, int *nlanes)
 	for (int r = 0; r < apply->consumer->nroutes; r++)
 	{
 		if (apply->states[r] != NULL)
-			lanes[(*nlanes)++] = lane_of(apply, r);
+			lanes[(*nlanes)++] = lane_of(apply->states[r]);
 	}
 	return lanes;
+}
+
+/* What has been asked of djkafka_parked in the transaction at hand, whose fence keeps everybody else from changing it. */
+typedef struct AskedKey
+{
+	int			partition;
+	int64		lane;
+	int64		hash;
+}			AskedKey;
+
+void
+djk_park_begin(DjkApply *apply)
+{
+	if (apply->parked_asked != NULL)
+		hash_destroy(apply->parked_asked);
+	apply->parked_asked = NULL;
+	apply->parked_lanes = NULL;
+	apply->nparked_lanes = 0;
+}
+
+/* What was asked counts for the lanes that were known then. */
+static void
+begin_asking(DjkApply *apply)
+{
+	HASHCTL		ctl = {0};
+	MemoryContext old = MemoryContextSwitchTo(apply->batch_context);
+	int			nlanes;
+	int64	   *lanes = known_lanes(apply, &nlanes);
+	bool		same = apply->parked_asked != NULL && nlanes == apply->nparked_lanes &&
+		memcmp(lanes, apply->parked_lanes, nlanes * sizeof(int64)) == 0;
+
+	if (same)
+		pfree(lanes);
+	else
+	{
+		djk_park_begin(apply);
+		ctl.keysize = ctl.entrysize = sizeof(AskedKey);
+		ctl.hcxt = apply->batch_context;
+		apply->parked_asked = hash_create("djkafka asked keys", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		apply->parked_lanes = lanes;
+		apply->nparked_lanes = nlanes;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+static AskedKey
+asked_key(const DjkApply *apply, int message, int64 hash)
+{
+	AskedKey	key;
+
+	memset(&key, 0, sizeof(key));
+	key.partition = apply->batch->messages[message].partition;
+	key.lane = apply->work[message].lane;
+	key.hash = hash;
+	return key;
+}
+
+/* Adds the key of a message, and any of its lane, unless they have been asked for. */
+static void
+want(const DjkApply *apply, int message, DjkParkedKey *wanted, int *nwanted)
+{
+	int64		hashes[] = {apply->work[message].key_hash, DJK_PARKED_ANY_KEY};
+
+	for (int i = 0; i < lengthof(hashes); i++)
+	{
+		AskedKey	key = asked_key(apply, message, hashes[i]);
+
+		if (hash_search(apply->parked_asked, &key, HASH_FIND, NULL) == NULL)
+			wanted[(*nwanted)++] = (DjkParkedKey) {
+													.offset_id = apply->batch->partitions[key.partition].offset_id, .lane = key.lane, .hash = key.hash
+				};
+	}
+}
+
+/* All keys of messages have been asked for. */
+static void
+note_asked(DjkApply *apply, int from, int to)
+{
+	for (int i = from; i < to; i++)
+	{
+		AskedKey	keys[] = {asked_key(apply, i, apply->work[i].key_hash), asked_key(apply, i, DJK_PARKED_ANY_KEY)};
+
+		for (int k = 0; k < lengthof(keys) && apply->work[i].fate == DJK_FATE_PENDING && apply->work[i].has_key; k++)
+			(void) hash_search(apply->parked_asked, &keys[k], HASH_ENTER, NULL);
+	}
 }
 
 /*
@@ -419,25 +514,19 @@ find_stored(DjkApply *apply, const DjkParkedKey *wanted, int nwanted)
 {
 	DjkBatch   *batch = apply->batch;
 	int64	   *ids = palloc(batch->npartitions * sizeof(int64));
-	int64	   *below = palloc(batch->npartitions * sizeof(int64));
+	int64	   *below = find_limits(batch);
 	MemoryContext context = CurrentMemoryContext;
 	DjkIdentity identity;
-	int			nlanes;
-	int64	   *lanes = known_lanes(apply, &nlanes);
 	int			nown;
 	int64	   *own = own_rows(batch, &nown);
 	DjkParkedKey *keys;
 	int			nkeys;
 
 	for (int p = 0; p < batch->npartitions; p++)
-	{
 		ids[p] = batch->partitions[p].offset_id;
-		below[p] = -1;
-	}
-	for (int i = 0; i < batch->nmessages; i++)
-		below[batch->messages[i].partition] = Max(below[batch->messages[i].partition], batch->messages[i].offset);
 	djk_catalog_enter(&identity);
-	keys = djk_parked_keys(ids, below, batch->npartitions, lanes, nlanes, wanted, nwanted, own, nown, context, &nkeys);
+	keys = djk_parked_keys(ids, below, batch->npartitions, apply->parked_lanes, apply->nparked_lanes,
+						   wanted, nwanted, own, nown, context, &nkeys);
 	djk_catalog_leave(&identity);
 	for (int k = 0; k < nkeys; k++)
 		enter_stored(apply, &keys[k]);
@@ -476,22 +565,22 @@ djk_park_followers(DjkApply *apply, int from, int to)
 
 	if (!stored && apply->parked_keys == NULL)
 		return;
+	if (stored)
+		begin_asking(apply);
 	wanted = palloc(2 * (Max(to - from, 0) + 1) * sizeof(DjkParkedKey));
 	for (int i = from; i < to; i++)
 	{
 		if (apply->work[i].fate != DJK_FATE_PENDING)
 			continue;
 		djk_park_note_key(apply, i);
-		if (apply->work[i].has_key)
-		{
-			int64		id = batch->partitions[batch->messages[i].partition].offset_id;
-
-			wanted[nwanted++] = (DjkParkedKey) {.offset_id = id, .hash = apply->work[i].key_hash};
-			wanted[nwanted++] = (DjkParkedKey) {.offset_id = id, .hash = DJK_PARKED_ANY_KEY};
-		}
+		if (stored && apply->work[i].has_key)
+			want(apply, i, wanted, &nwanted);
 	}
-	if (stored && nwanted > 0)
+	if (nwanted > 0)
+	{
 		find_stored(apply, wanted, nwanted);
+		note_asked(apply, from, to);
+	}
 	for (int i = from; i < to; i++)
 	{
 		if (apply->work[i].fate == DJK_FATE_PENDING && is_behind(apply, i))

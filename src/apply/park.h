@@ -31,6 +31,9 @@ extern void djk_park_unprepared(DjkApply *apply, int message, const DjkError *er
 /* … and of one whose transaction has failed as a whole; outside of any. */
 extern void djk_park_whole(DjkApply *apply, int message, const DjkError *error);
 
+/* A transaction has the locks of its fence: what was known of djkafka_parked before may be old. */
+extern void djk_park_begin(DjkApply *apply);
+
 /* Of prepared messages, those behind one of their key that waits wait too. */
 extern void djk_park_followers(DjkApply *apply, int from, int to);
 

@@ -38,6 +38,7 @@ djk_record_fence(DjkApply *apply, int from, int to)
 	int			ours;
 
 	djk_overtaken_begin(apply);
+	djk_park_begin(apply);
 	if (batch->detached)
 		return true;
 	djk_catalog_enter(&identity);

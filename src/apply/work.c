@@ -73,6 +73,27 @@ lock_target(const DjkRouteRow *route)
 	LockRelationOid(target, RowExclusiveLock);
 }
 
+/* A deletion by a part of a key deletes rows of all routes. */
+static bool
+has_parts(const DjkConsumerRow *consumer, int route)
+{
+	for (int r = 0; r < consumer->nroutes; r++)
+	{
+		if (consumer->routes[r].partial_deletes && consumer->routes[r].target == consumer->routes[route].target)
+			return true;
+	}
+	return false;
+}
+
+static DjkRouteState *
+create_state(const DjkApply *apply, int route)
+{
+	DjkRouteState *state = djk_route_state_create(&apply->consumer->routes[route], apply->context);
+
+	state->has_parts = has_parts(apply->consumer, route);
+	return state;
+}
+
 DjkRouteState *
 djk_work_state(DjkApply *apply, int route)
 {
@@ -86,7 +107,7 @@ djk_work_state(DjkApply *apply, int route)
 		state = apply->states[route] = NULL;
 	}
 	if (state == NULL)
-		state = apply->states[route] = djk_route_state_create(&apply->consumer->routes[route], apply->context);
+		state = apply->states[route] = create_state(apply, route);
 	return state;
 }
 
@@ -104,7 +125,7 @@ djk_work_state_prepared(DjkApply *apply, int route)
 	lock_target(&apply->consumer->routes[route]);
 	if (prepared->valid)
 		return prepared;
-	state = djk_route_state_create(&apply->consumer->routes[route], apply->context);
+	state = create_state(apply, route);
 	if (!djk_route_state_same_shape(prepared, state))
 	{
 		djk_route_state_destroy(state);

@@ -110,6 +110,9 @@ typedef struct DjkApply
 
 	/* what waits: park.c */
 	HTAB	   *parked_keys;	/* of the batch at hand; NULL: none are known */
+	HTAB	   *parked_asked;	/* keys that were asked for in this transaction; NULL: none */
+	int64	   *parked_lanes;	/* … in these lanes */
+	int			nparked_lanes;
 	int64		park_room;		/* for messages more; -1: not known yet */
 
 	struct DjkLetterSieve *letters; /* which keys dead letters may have: overtaken.c; NULL: not asked yet */

@@ -266,7 +266,8 @@ static void
 prepare_statement(DjkStatement *statement, Oid extension, Oid schema, const char *schema_name)
 {
 	char	   *sql = expand_schema(statement->sql, quote_identifier(schema_name));
-	SPIPlanPtr	plan = SPI_prepare(sql, statement->nargs, statement->argtypes);
+	SPIPlanPtr	plan = SPI_prepare_cursor(sql, statement->nargs, statement->argtypes,
+										  statement->generic ? CURSOR_OPT_GENERIC_PLAN : 0);
 
 	if (plan == NULL)
 		elog(ERROR, "could not prepare \"%s\": %s", sql, SPI_result_code_string(SPI_result));

@@ -70,6 +70,7 @@ typedef struct DjkStatement
 	const char *sql;
 	int			nargs;
 	Oid			argtypes[24];
+	bool		generic;		/* planned once, whatever it is asked for: planning for long arrays would cost more than the rest */
 	/* private */
 	SPIPlanPtr	plan;
 	Oid			extension;

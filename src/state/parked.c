@@ -105,11 +105,12 @@ djk_parked_delete(const int64 *ids, int n)
 	static DjkStatement delete_parked = {
 		.sql = "DELETE FROM @.djkafka_parked WHERE id = ANY ($1)",
 		.nargs = 1,
-		.argtypes = {INT8ARRAYOID}
+		.argtypes = {INT8ARRAYOID},
+		.generic = true
 	};
 	Datum		values[1] = {djk_int8_array_datum(ids, n)};
 
-	if (djk_catalog_execute(&delete_parked, values, NULL) != (uint64) n)
+	if (djk_catalog_execute_by_index(&delete_parked, values, NULL) != (uint64) n)
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("messages that waited were applied by somebody else")));
@@ -131,24 +132,28 @@ djk_parked_count(int64 consumer_id)
 	return djk_row_int64(0, 1, 0);
 }
 
-static Datum
-wanted_ids(const DjkParkedKey *wanted, int n)
+/* By the index of keys, which is of a hash, and by no other. */
+#define KEY_PLACE(a)	"hashint8extended(" a ".key_hash, " a ".offset_id # " a ".lane)"
+#define SAME_KEY(a, b) \
+	KEY_PLACE(a) " = " KEY_PLACE(b) " AND (" a ".offset_id + 0, " a ".lane + 0, " a ".key_hash + 0) = (" \
+	b ".offset_id, " b ".lane, " b ".key_hash)"
+
+typedef enum KeyPart
 {
-	int64	   *ids = palloc(Max(n, 1) * sizeof(int64));
+	KEY_OFFSET_ID,
+	KEY_LANE,
+	KEY_HASH
+}			KeyPart;
+
+/* One part of all keys. */
+static Datum
+key_parts(const DjkParkedKey *keys, int n, KeyPart part)
+{
+	int64	   *parts = palloc(Max(n, 1) * sizeof(int64));
 
 	for (int i = 0; i < n; i++)
-		ids[i] = wanted[i].offset_id;
-	return djk_int8_array_datum(ids, n);
-}
-
-static Datum
-wanted_hashes(const DjkParkedKey *wanted, int n)
-{
-	int64	   *hashes = palloc(Max(n, 1) * sizeof(int64));
-
-	for (int i = 0; i < n; i++)
-		hashes[i] = wanted[i].hash;
-	return djk_int8_array_datum(hashes, n);
+		parts[i] = part == KEY_OFFSET_ID ? keys[i].offset_id : part == KEY_LANE ? keys[i].lane : keys[i].hash;
+	return djk_int8_array_datum(parts, n);
 }
 
 /*
@@ -167,20 +172,22 @@ djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, co
 		"   WHERE p.offset_id = l.id AND p.lane > l.lane) FROM l WHERE l.lane IS NOT NULL)"
 		" SELECT l.id, 0::bigint, 0::bigint, f.\"offset\" FROM l CROSS JOIN LATERAL (SELECT p.\"offset\""
 		"   FROM @.djkafka_parked p WHERE p.offset_id = l.id AND p.lane = l.lane AND p.\"offset\" < l.below"
-		"   AND p.id <> ALL ($6) ORDER BY p.\"offset\" LIMIT 1) f WHERE l.lane <> ALL ($3)"
-		" UNION ALL SELECT w.id, k.lane, w.hash, k.\"offset\" FROM (SELECT DISTINCT id, hash FROM unnest($4, $5) AS w(id, hash)) w"
-		" CROSS JOIN LATERAL (SELECT p.lane, min(p.\"offset\") AS \"offset\" FROM @.djkafka_parked p"
-		"   WHERE p.offset_id = w.id AND p.key_hash = w.hash AND p.\"offset\" < (SELECT b.below FROM b WHERE b.id = w.id)"
-		"   AND p.id <> ALL ($6) GROUP BY p.lane) k WHERE k.lane = ANY ($3)",
-		.nargs = 6,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+		"   AND p.id <> ALL ($7) ORDER BY p.\"offset\" LIMIT 1) f WHERE l.lane <> ALL ($3)"
+		" UNION ALL SELECT w.offset_id, w.lane, w.key_hash, k.\"offset\" FROM (SELECT DISTINCT *"
+		"   FROM unnest($4, $5, $6) AS w(offset_id, lane, key_hash)) w CROSS JOIN LATERAL (SELECT p.\"offset\""
+		"   FROM @.djkafka_parked p WHERE " SAME_KEY("p", "w")
+		"   AND p.\"offset\" < (SELECT b.below FROM b WHERE b.id = w.offset_id) AND p.id <> ALL ($7)"
+		"   ORDER BY p.\"offset\" LIMIT 1) k",
+		.nargs = 7,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID},
+		.generic = true
 	};
-	Datum		values[6] = {
+	Datum		values[7] = {
 		djk_int8_array_datum(offset_ids, npartitions), djk_int8_array_datum(below, npartitions),
-		djk_int8_array_datum(lanes, nlanes), wanted_ids(wanted, nwanted), wanted_hashes(wanted, nwanted),
-		djk_int8_array_datum(but, nbut)
+		djk_int8_array_datum(lanes, nlanes), key_parts(wanted, nwanted, KEY_OFFSET_ID),
+		key_parts(wanted, nwanted, KEY_LANE), key_parts(wanted, nwanted, KEY_HASH), djk_int8_array_datum(but, nbut)
 	};
-	int			n = (int) djk_catalog_execute(&select_keys, values, NULL);
+	int			n = (int) djk_catalog_execute_by_index(&select_keys, values, NULL);
 	DjkParkedKey *keys = MemoryContextAlloc(context, Max(n, 1) * sizeof(DjkParkedKey));
 
 	for (int i = 0; i < n; i++)
@@ -312,8 +319,8 @@ djk_parked_load_due(const int64 *offset_ids, int npartitions, TimestampTz now,
 		"   SELECT h.id, h.offset_id, h.lane, h.key_hash, h.\"offset\", h.due_at FROM @.djkafka_parked h"
 		"    WHERE h.offset_id = b.id AND h.due_at <= $2 ORDER BY h.due_at LIMIT $3) h ORDER BY h.due_at LIMIT $3)"
 		"  SELECT h.id FROM h UNION ALL (SELECT f.id FROM h CROSS JOIN LATERAL ("
-		"   SELECT f.id FROM @.djkafka_parked f WHERE f.offset_id = h.offset_id AND f.key_hash = h.key_hash"
-		"     AND f.\"offset\" > h.\"offset\" AND f.lane = h.lane AND f.due_at IS NULL ORDER BY f.\"offset\" LIMIT $3) f LIMIT $3)))"
+		"   SELECT f.id FROM @.djkafka_parked f WHERE " SAME_KEY("f", "h")
+		"     AND f.\"offset\" > h.\"offset\" AND f.due_at IS NULL ORDER BY f.\"offset\" LIMIT $3) f LIMIT $3)))"
 		" ORDER BY offset_id, \"offset\"",
 		.nargs = 3,
 		.argtypes = {INT8ARRAYOID, TIMESTAMPTZOID, INT8OID}

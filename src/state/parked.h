@@ -60,9 +60,8 @@ extern int64 djk_parked_count(int64 consumer_id);
 
 /*
  * The keys that messages of partitions wait with, each below an offset of its
- * partition: of the lanes given those with a wanted hash (and whatever lane), and
- * one of lane 0 where a message waits in another lane.  Rows given as 'but' do
- * not count.  In CurrentMemoryContext as it was before enter: 'context'.
+ * partition: of those wanted, and one of lane 0 where a message waits in another
+ * lane than those given.  Rows given as 'but' do not count.  In CurrentMemoryContext as it was before enter: 'context'.
  */
 extern DjkParkedKey *djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions,
 									 const int64 *lanes, int nlanes, const DjkParkedKey *wanted, int nwanted,
