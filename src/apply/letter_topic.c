@@ -46,7 +46,7 @@ typedef struct Sending
 	DjkApply   *apply;
 	int			from;
 	int			to;
-}			Sending;
+} Sending;
 
 /* ---------- whether, and where to ---------- */
 

@@ -426,7 +426,7 @@ typedef struct AskedKey
 	int			partition;
 	int64		lane;
 	int64		hash;
-}			AskedKey;
+} AskedKey;
 
 void
 djk_park_begin(DjkApply *apply)

@@ -143,7 +143,7 @@ typedef enum KeyPart
 	KEY_OFFSET_ID,
 	KEY_LANE,
 	KEY_HASH
-}			KeyPart;
+} KeyPart;
 
 /* One part of all keys. */
 static Datum

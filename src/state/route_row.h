@@ -26,7 +26,7 @@ typedef enum DjkLetters
 	DJK_LETTERS_TABLE,
 	DJK_LETTERS_TOPIC,
 	DJK_LETTERS_BOTH
-}			DjkLetters;
+} DjkLetters;
 
 typedef enum DjkNotify
 {

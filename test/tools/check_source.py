@@ -222,6 +222,15 @@ def check_documents(tree: Path) -> Iterator[str]:
                 yield from (f"{path.relative_to(tree)}:{number}: there is no {name}" for name in sorted(unknown))
 
 
+def check_types(tree: Path) -> Iterator[str]:
+    """test/tools/typedefs.list names every type of ours"""
+    known = set(indent.TYPEDEFS.read_text().split())
+    for path in [*sources(tree), *sorted((tree / "test/src").glob("*.[ch]"))]:
+        for name in re.findall(r"^(?:typedef .*?|\})[\s*]*(\w+);$", path.read_text(), re.M):
+            if name not in known:
+                yield f"{path.relative_to(tree)}: {name} is missing in test/tools/typedefs.list"
+
+
 def check_layout(tree: Path) -> Iterator[str]:
     """C is laid out as test/tools/indent.py does it"""
     program = indent.program()
