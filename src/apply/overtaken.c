@@ -12,8 +12,9 @@
  * Partitions without such letters are known from the fence, and cost no more than
  * that.  Of the others a sieve is kept from batch to batch, a bit for each hash of a
  * key: what does not fall through it is looked up.  A bit too many costs a look, so
- * none is ever taken back but all of them: when somebody has written letters by hand,
- * which is told as a change of the table's definition is (sql/dead_letter_guard.c).
+ * none is ever taken back but all of them: when a session has written letters, by hand
+ * (sql/dead_letter_guard.c) or by djkafka_run, which is told as a change of the table's
+ * definition is.
  * Whatever others write otherwise comes with another load of the partition's row.
  *
  * Messages that do not come from Kafka have no row, and are all looked up.
@@ -45,7 +46,7 @@ typedef struct DjkLetterSieve
 	HTAB	   *partitions;
 } DjkLetterSieve;
 
-/* Rises when letters may have been written by hand. */
+/* Rises when letters may have been written in a session. */
 static uint64 letters_written = 0;
 static Oid	letters_table = InvalidOid;
 
@@ -303,6 +304,14 @@ djk_overtaken_begin(DjkApply *apply)
 
 		partition->watched = djk_dead_letter_partition_hash(apply->consumer->id, partition->topic, partition->partition);
 	}
+}
+
+/* What gives up waiting moves no offset, by which the partition's worker would know. */
+void
+djk_overtaken_written(const DjkApply *apply)
+{
+	if (apply->inside)
+		CacheInvalidateRelcacheByRelid(djk_catalog_table("djkafka_dead_letter"));
 }
 
 static bool

@@ -13,6 +13,9 @@
 /* Before the fence, which says whether there are such letters. */
 extern void djk_overtaken_begin(DjkApply *apply);
 
+/* Letters have been written: workers that know those of their partitions hear of it, if none of them has. */
+extern void djk_overtaken_written(const DjkApply *apply);
+
 /*
  * Notes at the dead letters of the keys that [from, to) has applied that there is
  * something newer; as the catalog's owner.

@@ -72,7 +72,10 @@ write_dead_letters(DjkApply *apply, int from, int to)
 			continue;
 		apply->batch->partitions[message->partition].has_letters = true;
 		if (!OidIsValid(header_type))
+		{
 			header_type = djk_catalog_type("djkafka_header");
+			djk_overtaken_written(apply);
+		}
 		if (apply->batch->load_headers != NULL)
 			nheaders = apply->batch->load_headers(apply->batch, message, &headers);
 		djk_dead_letter_write(apply->consumer->id, apply->consumer->name,

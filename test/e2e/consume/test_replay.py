@@ -1,15 +1,18 @@
 """Dead letters: replayed byte for byte, refused where they are overtaken, beside a running worker, many at once, expired."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import psycopg
-from lib.djkafka import assert_audit, status, to_json, wait_caught_up, wait_count, wait_state, wait_value
+from lib.djkafka import assert_audit, status, to_json, wait_caught_up, wait_count, wait_state, wait_value, workers
 from lib.kafka import Client, Record
 from lib.outbox import read_topic, wait_sent
 from lib.postgres import Cluster, Database
+from lib.process import stop_and_wait
 
 OTHER_KEY = b"\x00\xff\xfe key"
 OTHER_VALUE = b"\xc3\x28 not UTF-8 \x00\xff" * 3
@@ -112,6 +115,30 @@ def test_overtaken_while_waiting(db: Database, kafka: Client, unique: Callable[[
     wait_caught_up(db, kafka, topic)
     assert db.value("SELECT newer_offset FROM djkafka_dead_letter WHERE key = 'b'") == 3
     assert_audit(db, 4)
+
+
+def test_overtaken_after_a_run(db: Database, kafka: Client, topic: str) -> None:
+    """A letter that djkafka_run has made of what waited is known to the worker that goes on, though no offset has moved."""
+    db.query("CREATE TABLE parent (id int PRIMARY KEY)")
+    db.query("CREATE TABLE child (id text PRIMARY KEY, parent_id int REFERENCES parent, n int CHECK (n >= 0))")
+    db.query("SELECT djkafka_subscribe(%s, 'child', key_columns => '{id}', parent_timeout => '2 s')", topic)
+    kafka.produce(topic, [Record(to_json(n=-1), "a")])
+    wait_count(db, "djkafka_dead_letter", 1)
+    kafka.produce(topic, [Record(to_json(parent_id=9, n=1), "b")])
+    wait_count(db, "djkafka_parked", 1)
+    pid = workers(db)[1]
+    stop_and_wait(pid)
+    while db.value("SELECT xact_start IS NOT NULL FROM pg_stat_activity WHERE pid = %s", pid, user="postgres"):
+        os.kill(pid, signal.SIGCONT)
+        time.sleep(0.1)
+        stop_and_wait(pid)
+    time.sleep(2)
+    assert db.value("SELECT dead FROM djkafka_run('default', until => 'eof', timeout => '1 min')") == 1
+    os.kill(pid, signal.SIGCONT)
+    kafka.produce(topic, [Record(to_json(n=2), "b")])
+    wait_caught_up(db, kafka, topic)
+    assert db.query("SELECT convert_from(key, 'UTF8'), newer_offset FROM djkafka_dead_letter ORDER BY id") == [("a", None), ("b", 2)]
+    assert replay(db, consumer="default") == {"failed": 1, "refused": 1}
 
 
 def test_after_retries(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
