@@ -101,6 +101,8 @@ CREATE TABLE @extschema@.djkafka_consumer (
     retry jsonb,
     dead_letters text NOT NULL DEFAULT 'table',
     dead_letter_topic text NOT NULL DEFAULT '{group}.{topic}.dlt',
+    storm_share double precision,
+    storm_window integer,
     revision bigint NOT NULL DEFAULT 1,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
@@ -126,6 +128,8 @@ COMMENT ON COLUMN @extschema@.djkafka_consumer.on_new_topic IS 'what becomes of 
 COMMENT ON COLUMN @extschema@.djkafka_consumer.retry IS 'when messages that failed are tried again, by keys that overlay those of the setting djkafka.retry; null: as that says';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.dead_letters IS 'where dead letters go: table (djkafka_dead_letter), topic, or both';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.dead_letter_topic IS 'name of the topic that they go to, in which {group} and {topic} stand for the consumer''s group and the message''s topic';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.storm_share IS 'share of a partition''s recent messages that fail at which it stops; 1: at none; null: the setting djkafka.storm_share';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.storm_window IS 'how many messages of a partition count as recent; null: the setting djkafka.storm_window';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.revision IS 'raised by every change of the consumer or its routes; workers of an older revision leave';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer_id_seq', '');
@@ -166,14 +170,16 @@ CREATE FUNCTION @extschema@.djkafka_create_consumer(
     on_new_topic text DEFAULT 'needs_decision',
     retry jsonb DEFAULT NULL,
     dead_letters text DEFAULT 'table',
-    dead_letter_topic text DEFAULT '{group}.{topic}.dlt'
+    dead_letter_topic text DEFAULT '{group}.{topic}.dlt',
+    storm_share double precision DEFAULT NULL,
+    storm_window integer DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer AS c
         (name, group_id, server, workers, start_from, enabled, options, on_error, notify,
          assignment, batch_messages, batch_bytes, synchronous_commit, owner, on_new_topic, retry,
-         dead_letters, dead_letter_topic)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole, $15, $16, $17, $18)
+         dead_letters, dead_letter_topic, storm_share, storm_window)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole, $15, $16, $17, $18, $19, $20)
     RETURNING c.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_consumer IS 'creates a consumer and returns its id';
@@ -199,6 +205,8 @@ CREATE FUNCTION @extschema@.djkafka_alter_consumer(
     retry jsonb DEFAULT NULL,
     dead_letters text DEFAULT NULL,
     dead_letter_topic text DEFAULT NULL,
+    storm_share double precision DEFAULT NULL,
+    storm_window integer DEFAULT NULL,
     new_name text DEFAULT NULL,
     reset text[] DEFAULT NULL
 ) RETURNS bigint
@@ -227,7 +235,7 @@ GRANT EXECUTE ON FUNCTION @extschema@.djkafka_pause TO @extowner@ WITH GRANT OPT
 
 CREATE FUNCTION @extschema@.djkafka_resume(name text) RETURNS void
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
-COMMENT ON FUNCTION @extschema@.djkafka_resume IS 'starts a paused consumer again at commit';
+COMMENT ON FUNCTION @extschema@.djkafka_resume IS 'starts a paused consumer again at commit, and the partitions of it that a storm of failures has stopped';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_resume FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_resume TO @extowner@ WITH GRANT OPTION;
 
@@ -565,6 +573,8 @@ CREATE TABLE @extschema@.djkafka_offset (
     retry_message text,
     counted_since timestamp with time zone NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     skip_offset bigint CHECK (skip_offset OPERATOR(pg_catalog.>=) 0),
+    recent bigint NOT NULL DEFAULT 0,
+    recent_failed bigint NOT NULL DEFAULT 0,
     UNIQUE (consumer_id, topic, partition)
 ) WITH (fillfactor = 30);
 COMMENT ON TABLE @extschema@.djkafka_offset IS 'the next offset to read of each partition, moved in the transaction that writes the rows; written by workers, djkafka_seek and djkafka_skip only';
@@ -582,7 +592,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.parked IS 'messages in djkafka_park
 COMMENT ON COLUMN @extschema@.djkafka_offset.gaps IS 'offsets that hold no message: compacted away, transaction markers, aborted';
 COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed under on_error = skip, or that djkafka_skip has passed by';
 COMMENT ON COLUMN @extschema@.djkafka_offset.key_only IS 'those of applied no field of which has a column but the key''s: they can make a row, and change none';
-COMMENT ON COLUMN @extschema@.djkafka_offset.state IS 'ok or needs_decision';
+COMMENT ON COLUMN @extschema@.djkafka_offset.state IS 'ok, needs_decision or storm';
 COMMENT ON COLUMN @extschema@.djkafka_offset.reason IS 'why the partition stopped, and the choices';
 COMMENT ON COLUMN @extschema@.djkafka_offset.high_watermark IS 'end of the partition as seen with the last batch';
 COMMENT ON COLUMN @extschema@.djkafka_offset.anchor_offset IS 'offset of the last message that was applied: by it the partition is known again';
@@ -593,6 +603,8 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.retry_due_at IS 'when that is due';
 COMMENT ON COLUMN @extschema@.djkafka_offset.retry_sqlstate IS 'code of what it has failed with last';
 COMMENT ON COLUMN @extschema@.djkafka_offset.incarnation IS 'of the embedded broker the offsets belong to';
 COMMENT ON COLUMN @extschema@.djkafka_offset.counted_since IS 'when counting began';
+COMMENT ON COLUMN @extschema@.djkafka_offset.recent IS 'messages that a route took, halved together with recent_failed whenever they are storm_window';
+COMMENT ON COLUMN @extschema@.djkafka_offset.recent_failed IS 'those of recent that became dead letters or were skipped because they failed';
 COMMENT ON COLUMN @extschema@.djkafka_offset.skip_offset IS 'the message that is to be passed by, unseen (djkafka_skip); null: none';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_offset', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_offset_id_seq', '');
@@ -1670,6 +1682,8 @@ SELECT c.name AS consumer,
        r.retry_due_at,
        o.start_at,
        o.skip_offset,
+       o.recent,
+       o.recent_failed,
        o.generation,
        o.consumer_id,
        o.id AS offset_id
@@ -1699,7 +1713,7 @@ GRANT SELECT ON @extschema@.djkafka_partition_status TO @extowner@ WITH GRANT OP
 CREATE FUNCTION @extschema@.djkafka_consumer_state(
     enabled boolean, is_home boolean, wanted integer, running bigint, states text[],
     decisions bigint, not_running text,
-    routes bigint
+    routes bigint, storms bigint
 ) RETURNS text LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     SELECT CASE
@@ -1710,6 +1724,7 @@ BEGIN ATOMIC
         WHEN 'broken' OPERATOR(pg_catalog.=) ANY ($5) THEN 'broken'
         WHEN 'foreign_member' OPERATOR(pg_catalog.=) ANY ($5) THEN 'foreign_member'
         WHEN $6 OPERATOR(pg_catalog.>) 0 THEN 'needs_decision'
+        WHEN $9 OPERATOR(pg_catalog.>) 0 THEN 'storm'
         WHEN 'no_worker_slot' OPERATOR(pg_catalog.=) ANY ($5) THEN 'no_worker_slot'
         WHEN 'waiting_for_lock' OPERATOR(pg_catalog.=) ANY ($5) THEN 'waiting_for_lock'
         WHEN 'unseen' OPERATOR(pg_catalog.=) ANY ($5) THEN 'unseen'
@@ -1732,6 +1747,7 @@ SELECT c.name AS consumer,
             WHEN 'paused' THEN 'paused by djkafka_pause or enabled = false'
             WHEN 'no_routes' THEN 'the consumer has no routes'
             WHEN 'needs_decision' THEN o.decision
+            WHEN 'storm' THEN o.storm
             ELSE coalesce(w.told OPERATOR(pg_catalog.->) s.state OPERATOR(pg_catalog.->>) 0,
                           CASE s.state WHEN 'no_worker_slot' THEN short.reason
                                        WHEN 'starting' THEN o.unseen END, sys.reason) END AS reason,
@@ -1740,6 +1756,7 @@ SELECT c.name AS consumer,
             WHEN 'paused' THEN 'SELECT djkafka_resume(' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(c.name) OPERATOR(pg_catalog.||) ')'
             WHEN 'no_routes' THEN 'Add one with djkafka_subscribe or djkafka_create_route.'
             WHEN 'needs_decision' THEN 'Decide with djkafka_seek(consumer, topic, start_at, partition).'
+            WHEN 'storm' THEN pg_catalog.format('See djkafka_dead_letter; fix the cause, then go on where it stopped: SELECT djkafka_resume(%L)', c.name)
             ELSE coalesce(w.told OPERATOR(pg_catalog.->) s.state OPERATOR(pg_catalog.->>) 1,
                           CASE s.state WHEN 'no_worker_slot' THEN short.hint END, sys.hint) END AS hint,
        w.since,
@@ -1802,6 +1819,8 @@ SELECT c.name AS consumer,
                    FILTER (WHERE p.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'running']) AND p.lag IS NULL) AS unseen,
                pg_catalog.count(*) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decisions,
                pg_catalog.min(p.reason) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decision,
+               pg_catalog.count(*) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'storm') AS storms,
+               pg_catalog.min(p.reason) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'storm') AS storm,
                LEAST(pg_catalog.sum(p.applied), 9223372036854775807)::bigint AS applied,
                LEAST(pg_catalog.sum(p.filtered), 9223372036854775807)::bigint AS filtered,
                LEAST(pg_catalog.sum(p.duplicates), 9223372036854775807)::bigint AS duplicates,
@@ -1826,7 +1845,7 @@ SELECT c.name AS consumer,
                         ELSE w.states END,
                    o.decisions, sys.state,
                    (SELECT pg_catalog.count(*) FROM @extschema@.djkafka_route r
-                     WHERE r.consumer_id OPERATOR(pg_catalog.=) c.id)) AS state
+                     WHERE r.consumer_id OPERATOR(pg_catalog.=) c.id), o.storms) AS state
        ) s;
 COMMENT ON VIEW @extschema@.djkafka_status IS 'one row a consumer: wanted and actual state with its reason and fix, lag, rates, counters';
 REVOKE ALL ON @extschema@.djkafka_status FROM PUBLIC;

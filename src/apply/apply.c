@@ -19,7 +19,8 @@
  * may be the definition's is tried once more with the routes' states built
  * again.  What is nobody's fault, or may be the definition's, is the caller's to
  * wait for; after some tries in a row that came to nothing a message is given up
- * (judge.c).
+ * (judge.c).  Where so many fail that their partition stops (storm.c) the
+ * transaction ends there: if it has gone beyond, it begins once more.
  *
  *-------------------------------------------------------------------------
  */
@@ -35,6 +36,7 @@
 #include "apply/postpone.h"
 #include "apply/record.h"
 #include "apply/retry.h"
+#include "apply/storm.h"
 #include "apply/transaction.h"
 #include "apply/work.h"
 #include "base/clock.h"
@@ -55,6 +57,8 @@ typedef enum Outcome
 	OUTCOME_TIMEOUT,
 	OUTCOME_COMMIT,				/* COMMIT failed, by a message's fault */
 	OUTCOME_STOPPED,
+	OUTCOME_BEYOND,				/* a partition is to stop before the end: nothing is committed */
+	OUTCOME_STORM,				/* … at the end, and has */
 	OUTCOME_LOST				/* no partition is ours any more */
 } Outcome;
 
@@ -126,6 +130,7 @@ take_batch(DjkApply *apply, DjkBatch *batch)
 		apply->work[i].route = -1;
 	apply->current = apply->current_route = apply->failed_at = -1;
 	apply->doubtful = false;
+	apply->storm_end = 0;
 	apply->parked_keys = apply->parked_asked = NULL;
 	apply->park_room = -1;
 	apply->piece_from = 0;
@@ -239,11 +244,18 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 			else if (end > from)
 				end = djk_piece_apply(apply, from, end);
 			djk_piece_set_constraints(false);
-			advances = djk_record_write(apply, from, end, &nadvances);
+			apply->storm_end = djk_storm_count(apply, from, end);
+			if (apply->storm_end > 0)
+				outcome = apply->storm_end < end ? OUTCOME_BEYOND : OUTCOME_STORM;
+			if (outcome != OUTCOME_BEYOND)
+				advances = djk_record_write(apply, from, end, &nadvances);
 		}
 		committing = true;
-		djk_apply_commit();
-		if (outcome == OUTCOME_DONE)
+		if (outcome == OUTCOME_BEYOND)
+			djk_apply_rollback();
+		else
+			djk_apply_commit();
+		if (outcome == OUTCOME_DONE || outcome == OUTCOME_STORM)
 		{
 			djk_record_committed(apply, from, end, advances, nadvances);
 			djk_judge_note_committed(apply, from, end);
@@ -263,6 +275,11 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 	MemoryContextSwitchTo(context);
 	apply->current = apply->current_route = -1;
 
+	if (outcome == OUTCOME_BEYOND)
+	{
+		restore_fates(apply, from, *to, fates);
+		end = from;
+	}
 	if (outcome == OUTCOME_DONE && end < *to && apply->work[end].fate == DJK_FATE_STOP)
 	{
 		*error = apply->work[end].error;
@@ -277,6 +294,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 typedef struct Progress
 {
 	int			from;			/* first message that is not committed */
+	int			storm_end;		/* the next transaction ends here, where a partition is to stop; 0: it does not */
 	DjkManner	manner;
 } Progress;
 
@@ -361,6 +379,7 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 	int			from = progress->from;
 
 	progress->from = to;
+	progress->storm_end = outcome == OUTCOME_BEYOND ? apply->storm_end : 0;
 	switch (outcome)
 	{
 		case OUTCOME_DONE:
@@ -398,6 +417,11 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 			return false;
 		case OUTCOME_STOPPED:
 			stop_at(apply, to, result);
+			return false;
+		case OUTCOME_BEYOND:
+			return true;
+		case OUTCOME_STORM:
+			result->status = DJK_APPLY_STORM;
 			return false;
 		case OUTCOME_LOST:
 			progress->from = apply->batch->nmessages;
@@ -518,7 +542,7 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 		Outcome		outcome;
 
 		CHECK_FOR_INTERRUPTS();
-		n = Min(n, batch->nmessages - progress.from);
+		n = Min(n, (progress.storm_end > 0 ? progress.storm_end : batch->nmessages) - progress.from);
 		to = djk_condemn_begin(apply, progress.from, progress.from + n);
 		n = to - progress.from;
 		end = to;
@@ -557,6 +581,7 @@ apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	result->decided = batch->nmessages;
 	if (batch->nmessages > 0)
 		result->decided = djk_isolate(apply, 0, batch->nmessages, 0);
+	(void) djk_storm_count(apply, 0, result->decided);
 	advances = djk_record_write(apply, 0, result->decided, &nadvances);
 	djk_record_committed(apply, 0, result->decided, advances, nadvances);
 	if (result->decided < batch->nmessages)

@@ -23,7 +23,8 @@ typedef enum DjkApplyStatus
 	DJK_APPLY_BROKEN,			/* the definition does not fit the database */
 	DJK_APPLY_DOUBTFUL,			/* the same, or one message: waits and is tried again */
 	DJK_APPLY_STOPPED,			/* a message failed under on_error = stop */
-	DJK_APPLY_HELD				/* a message is tried again later, and its partition waits for it */
+	DJK_APPLY_HELD,				/* a message is tried again later, and its partition waits for it */
+	DJK_APPLY_STORM				/* too many have failed: the partition of the last that is decided has stopped */
 } DjkApplyStatus;
 
 typedef struct DjkApplyResult

@@ -16,6 +16,7 @@
 #include "apply/park.h"
 #include "apply/postpone.h"
 #include "apply/skipped.h"
+#include "apply/storm.h"
 #include "catalog/pg_type.h"
 #include "codec/codec.h"
 #include "mb/pg_wchar.h"
@@ -182,6 +183,7 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 		all[p].high_watermark = batch->partitions[p].high_watermark;
 		all[p].last_timestamp_ms = DJK_TIMESTAMP_NONE;
 		all[p].skip_offset = batch->partitions[p].skip_offset;
+		all[p].recent = apply->recent[p];
 		all[p].anchor.offset = -1;
 		if (last[p] < to && !batch->partitions[p].lost)
 			all[p].next_offset = Max(all[p].next_offset, batch->partitions[p].end_offset);
@@ -245,6 +247,7 @@ make_returns(DjkApply *apply, int from, int to, int *nadvances)
 		all[p].from_offset = all[p].next_offset = batch->partitions[p].next_offset;
 		all[p].generation = batch->partitions[p].generation;
 		all[p].skip_offset = batch->partitions[p].skip_offset;
+		all[p].recent = apply->recent[p];
 		all[p].high_watermark = -1;
 		all[p].last_timestamp_ms = DJK_TIMESTAMP_NONE;
 		all[p].anchor.offset = -1;
@@ -360,6 +363,8 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 	djk_park_write(apply, from, to);
 	if (*nadvances > 0 && !apply->batch->detached)
 		djk_offset_advance(advances, *nadvances);
+	if (apply->storm_end > 0)
+		djk_storm_write(apply, to);
 	djk_catalog_leave(&identity);
 	notify_rows(apply, from, to);
 	return advances;

@@ -122,6 +122,13 @@ djk_apply_commit(void)
 	djk_apply_disarm_limit();
 }
 
+void
+djk_apply_rollback(void)
+{
+	djk_apply_disarm_limit();
+	AbortOutOfAnyTransaction();
+}
+
 /* What took longer than the limit, in place of "canceling statement". */
 void
 djk_apply_describe_limit(const DjkApply *apply, const char *what, DjkError *error)

@@ -21,6 +21,9 @@ extern void djk_set_local(const char *name, const char *value);
 extern void djk_apply_begin(DjkApply *apply);
 extern void djk_apply_commit(void);
 
+/* … or all of it is undone. */
+extern void djk_apply_rollback(void);
+
 /* Whether its limit is reached: what is cancelled now is so by it. */
 extern bool djk_apply_time_is_over(const DjkApply *apply);
 

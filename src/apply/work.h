@@ -108,6 +108,10 @@ typedef struct DjkApply
 	bool		doubtful;		/* what is thrown as broken may be one message's fault: */
 	int			failed_at;		/* this one, or -1 */
 
+	/* partitions of which too much fails: storm.c */
+	DjkRecent  *recent;			/* by partition of the batch: with what is being recorded */
+	int			storm_end;		/* behind the message at which one is to stop; 0: none is */
+
 	/* what waits: park.c */
 	HTAB	   *parked_keys;	/* of the batch at hand; NULL: none are known */
 	HTAB	   *parked_asked;	/* keys that were asked for in this transaction; NULL: none */

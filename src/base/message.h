@@ -59,6 +59,13 @@ typedef struct DjkAnchor
 
 extern uint32 djk_message_crc(const DjkMessage *message);
 
+/* What has become of recent messages of a partition: apply/storm.c. */
+typedef struct DjkRecent
+{
+	int64		messages;
+	int64		failed;
+} DjkRecent;
+
 /*
  * One partition of a batch, and what its offset row must say for the batch to
  * be ours.  end_offset lies behind the last message; it is beyond last + 1
@@ -87,6 +94,8 @@ typedef struct DjkBatchPartition
 	int64		watched;		/* hash by which its dead letters are found; set by apply */
 	bool		has_letters;	/* some of these a newer message may overtake; set by apply */
 	int64		skip_offset;	/* of the message to be passed by unseen, -1: none; read with the row's lock */
+	DjkRecent	recent;			/* what has become of messages before this; read with the row's lock */
+	bool		storms;			/* too many have failed: it has stopped; set by apply */
 	int64		again_from;		/* of those, a batch has what waits from here … */
 	int64		again_to;		/* … and has committed what becomes of them before here; kept by apply */
 } DjkBatchPartition;

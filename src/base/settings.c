@@ -37,6 +37,8 @@ int			djk_queue_size_kb = DJK_QUEUE_SIZE_DEFAULT;
 int			djk_max_retry_interval_s = 60;
 int			djk_dead_letter_retention_s = 0;
 int			djk_max_dead_letters = 0;
+double		djk_storm_share = DJK_STORM_SHARE_DEFAULT;
+int			djk_storm_window = DJK_STORM_WINDOW_DEFAULT;
 int			djk_event_retention_s = 30 * 24 * 60 * 60;
 
 int			djk_delivery = DJK_AT_LEAST_ONCE;
@@ -386,6 +388,11 @@ define_consumer_settings(void)
 	define_int("djkafka.queue_size", "Memory in which a worker holds messages fetched ahead.",
 			   &djk_queue_size_kb, DJK_QUEUE_SIZE_DEFAULT,
 			   DJK_QUEUE_SIZE_MIN, DJK_QUEUE_SIZE_MAX, PGC_SIGHUP, GUC_UNIT_KB);
+	DefineCustomRealVariable("djkafka.storm_share", "Share of a partition's recent messages that fail at which it stops; 1: at none.",
+							 NULL, &djk_storm_share, DJK_STORM_SHARE_DEFAULT, 0, 1, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	define_int("djkafka.storm_window", "Number of messages of a partition that count as recent.",
+			   &djk_storm_window, DJK_STORM_WINDOW_DEFAULT,
+			   DJK_STORM_WINDOW_MIN, DJK_STORM_WINDOW_MAX, PGC_SIGHUP, 0);
 }
 
 static void

@@ -33,6 +33,10 @@
 #define DJK_MAX_PARKED_DEFAULT		100000
 #define DJK_MAX_PARKED_MIN			0
 #define DJK_MAX_PARKED_MAX			10000000
+#define DJK_STORM_SHARE_DEFAULT		0.9
+#define DJK_STORM_WINDOW_DEFAULT	10000
+#define DJK_STORM_WINDOW_MIN		1
+#define DJK_STORM_WINDOW_MAX		1000000
 #define DJK_MAX_PARTITIONS_DEFAULT	4096
 #define DJK_MAX_PARTITIONS_MIN		16
 #define DJK_MAX_PARTITIONS_MAX		1000000
@@ -61,6 +65,8 @@ extern int	djk_queue_size_kb;
 extern int	djk_max_retry_interval_s;
 extern int	djk_dead_letter_retention_s;	/* 0: none */
 extern int	djk_max_dead_letters;	/* of a consumer; 0: no bound */
+extern double djk_storm_share;	/* see apply/storm.c */
+extern int	djk_storm_window;
 extern int	djk_event_retention_s;
 
 /* Rises whenever djkafka.properties is set. */

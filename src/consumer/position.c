@@ -15,6 +15,7 @@
 #include "state/offset.h"
 #include "state/partition_table.h"
 #include "state/shmem.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 #include "worker/worker.h"
@@ -63,6 +64,18 @@ place_of(const DjkPosition *position)
 	place.partition = position->key.partition;
 	place.offset = djk_position_start(position);
 	return place;
+}
+
+/* The others of the worker do not notice. */
+static void
+pause_fetching(DjkPositions *positions, DjkPosition *position)
+{
+	DjkTopicPartition place = place_of(position);
+
+	if (!position->assigned)
+		return;
+	djk_consumer_pause(positions->kafka, &place, 1);
+	position->paused = true;
 }
 
 /* The library forgets of nothing that it was paused. */
@@ -353,13 +366,7 @@ djk_positions_hold(DjkPositions *positions, DjkPosition *position)
 	position->expected = position->next_offset;
 	djk_position_move(position, DJK_POSITION_HELD);
 	note_held(positions, position);
-	if (position->assigned)
-	{
-		DjkTopicPartition place = place_of(position);
-
-		djk_consumer_pause(positions->kafka, &place, 1);
-		position->paused = true;
-	}
+	pause_fetching(positions, position);
 }
 
 /* The others of the worker do not notice, if the library has it still. */
@@ -423,6 +430,19 @@ djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *r
 			 errmsg("partition %d of topic \"%s\" needs a decision: %s", position->key.partition,
 					position->key.topic, reason),
 			 errhint("Decide with djkafka_seek(consumer, topic, start_at, partition).")));
+}
+
+void
+djk_positions_note_storm(DjkPositions *positions, DjkPosition *position)
+{
+	position->expected = position->next_offset;
+	djk_position_move(position, DJK_POSITION_STOPPED);
+	pause_fetching(positions, position);
+	ereport(WARNING,
+			(errcode(DJK_ERRCODE_NEEDS_DECISION),
+			 errmsg("partition %d of topic \"%s\" has stopped: too many of its messages fail",
+					position->key.partition, position->key.topic),
+			 errhint("Fix the cause, then SELECT djkafka_resume(%s).", quote_literal_cstr(positions->consumer->name))));
 }
 
 void

@@ -90,6 +90,9 @@ extern bool djk_positions_in_vain(const DjkPositions *positions);
 /* Stops one partition until a person decides. */
 extern void djk_positions_stop(DjkPositions *positions, DjkPosition *position, const char *reason);
 
+/* One has been stopped, by a batch, because too many of its messages fail. */
+extern void djk_positions_note_storm(DjkPositions *positions, DjkPosition *position);
+
 /* Begins at the beginning of one that was made again. */
 extern void djk_positions_restart(DjkPositions *positions, DjkPosition *position, const char *reason);
 

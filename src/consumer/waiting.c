@@ -213,8 +213,20 @@ take_again(DjkConsumerWorker *worker, int tries)
 		memset(&worker->waiting_at, 0, sizeof(worker->waiting_at));
 }
 
+/* Those that have stopped are not tried any more; what is left of a turn is for the next. */
 static void
-finish(DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *result)
+note_storms(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions)
+{
+	for (int p = 0; p < batch->npartitions; p++)
+	{
+		if (batch->partitions[p].storms)
+			djk_positions_note_storm(worker->positions, positions[p]);
+	}
+	worker->waiting_lacks = true;
+}
+
+static void
+finish(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions, const DjkApplyResult *result)
 {
 	switch (result->status)
 	{
@@ -230,6 +242,9 @@ finish(DjkConsumerWorker *worker, const DjkBatch *batch, const DjkApplyResult *r
 		case DJK_APPLY_DOUBTFUL:
 			take_again(worker, result->tries);
 			djk_failure_wait(worker, batch, result);
+			break;
+		case DJK_APPLY_STORM:
+			note_storms(worker, batch, positions);
 			break;
 		case DJK_APPLY_HELD:	/* what waits already holds up no partition */
 		case DJK_APPLY_BROKEN:
@@ -309,7 +324,7 @@ apply_turn(DjkConsumerWorker *worker, DjkBatch *batch, DjkPosition **positions, 
 	helped = has_helped(&result);
 	if (!helped)
 		*pause = djk_clock_now() + PAUSE_TIMES * (djk_clock_now() - started);
-	finish(worker, batch, &result);
+	finish(worker, batch, positions, &result);
 	return helped;
 }
 

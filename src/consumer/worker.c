@@ -419,6 +419,16 @@ fetch_again(DjkConsumerWorker *worker)
 	worker->retry_at = djk_clock_now();
 }
 
+/* What is left of its partition is thrown out of the batch, and of the others it is applied. */
+static void
+stop_storm(DjkConsumerWorker *worker, const DjkApplyResult *result)
+{
+	const DjkMessage *last = &worker->collector.batch.messages[result->decided - 1];
+
+	djk_positions_note_storm(worker->positions, worker->collector.positions[last->partition]);
+	djk_collect_drop(&worker->collector, result->decided, last->partition);
+}
+
 static void
 finish_batch(DjkConsumerWorker *worker, const DjkApplyResult *result)
 {
@@ -447,6 +457,9 @@ finish_batch(DjkConsumerWorker *worker, const DjkApplyResult *result)
 		case DJK_APPLY_HELD:
 			djk_held_begin(worker, result);
 			break;
+		case DJK_APPLY_STORM:
+			stop_storm(worker, result);
+			break;
 		case DJK_APPLY_BROKEN:
 		case DJK_APPLY_STOPPED:
 			djk_failure_throw(worker, &worker->collector.batch, result);
@@ -470,7 +483,8 @@ apply_batch(DjkConsumerWorker *worker)
 		djk_apply_batch(worker->apply, &worker->collector.batch, &result);
 		MemoryContextSwitchTo(worker->cycle);
 		finish_batch(worker, &result);
-	} while (result.status == DJK_APPLY_HELD && djk_collect_has_more(&worker->collector));
+	} while ((result.status == DJK_APPLY_HELD || result.status == DJK_APPLY_STORM) &&
+			 djk_collect_has_more(&worker->collector));
 	djk_collect_clear(&worker->collector);
 }
 

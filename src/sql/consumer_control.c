@@ -163,10 +163,34 @@ djkafka_pause(PG_FUNCTION_ARGS)
 	return change_consumer(fcinfo, CHANGE_PAUSE);
 }
 
+/* What a storm of failures has stopped goes on too, and counts anew. */
+static void
+calm(const char *name)
+{
+	int64		id = djk_find_owned_consumer(name);
+	DjkIdentity identity;
+	DjkEvent	event = {0};
+	int			calmed;
+
+	djk_catalog_enter(&identity);
+	calmed = djk_offset_calm(id);
+	event.kind = "storm";
+	event.consumer_id = id;
+	event.consumer = name;
+	event.partition = -1;
+	event.state = "starting";
+	event.reason = psprintf("goes on with what had stopped because too many messages failed: partitions %d", calmed);
+	if (calmed > 0)
+		djk_event_write(&event);
+	djk_catalog_leave(&identity);
+}
+
 Datum
 djkafka_resume(PG_FUNCTION_ARGS)
 {
-	return change_consumer(fcinfo, CHANGE_RESUME);
+	(void) change_consumer(fcinfo, CHANGE_RESUME);
+	calm(djk_require_text_arg(fcinfo, 0, "name"));
+	PG_RETURN_VOID();
 }
 
 Datum

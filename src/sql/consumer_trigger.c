@@ -321,6 +321,19 @@ check_letters(const DjkCatalogRow *row, bool is_home)
 }
 
 static void
+check_storm_share(const DjkCatalogRow *row)
+{
+	bool		isnull;
+	double		share = DatumGetFloat8(djk_catalog_row_get(row, "storm_share", &isnull));
+
+	if (!isnull && !(share >= 0 && share <= 1))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("storm_share of a consumer must be between 0 and 1"),
+				 errhint("0.9 stops a partition when more than 90 %% of its recent messages have failed, 1 never.")));
+}
+
+static void
 check_values(const DjkCatalogRow *row)
 {
 	(void) djk_on_error_parse(djk_catalog_row_require_text(row, "on_error"));
@@ -331,9 +344,11 @@ check_values(const DjkCatalogRow *row)
 	djk_catalog_row_check_int(row, "workers", DJK_WORKERS_MIN, DJK_WORKERS_MAX);
 	djk_catalog_row_check_int(row, "batch_messages", DJK_BATCH_MESSAGES_MIN, DJK_BATCH_MESSAGES_MAX);
 	djk_catalog_row_check_int(row, "batch_bytes", DJK_BATCH_SIZE_MIN * 1024, DJK_BATCH_SIZE_MAX / 2 * 1024);
+	djk_catalog_row_check_int(row, "storm_window", DJK_STORM_WINDOW_MIN, DJK_STORM_WINDOW_MAX);
 	check_assignment(row);
 	check_on_new_topic(row);
 	check_retry(row);
+	check_storm_share(row);
 }
 
 static void

@@ -213,6 +213,8 @@ take_row(Run *run, const char *topic, DjkOffsetRow *row)
 				 errhint("Decide with djkafka_seek(consumer, topic, start_at, partition).")));
 		return;
 	}
+	/* Whoever calls this sees what becomes of the messages. */
+	row->storms = false;
 	partition = add_partition(run, topic, row);
 	if (row->next_offset == DJK_OFFSET_UNRESOLVED)
 		resolve(run, partition, row->start_at);

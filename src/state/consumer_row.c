@@ -78,7 +78,7 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 	" (SELECT array_agg(e.key ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
 	" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
 	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision, c.on_new_topic = 'earliest', c.on_error, c.notify," \
-	" c.retry::text, c.dead_letters, c.dead_letter_topic" \
+	" c.retry::text, c.dead_letters, c.dead_letter_topic, c.storm_share, c.storm_window" \
 	" FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h" \
 	" JOIN pg_database d ON d.datname = current_database()"
 
@@ -86,6 +86,7 @@ static DjkConsumerRow *
 fill_consumer(MemoryContext context)
 {
 	DjkConsumerRow *consumer = MemoryContextAllocZero(context, sizeof(DjkConsumerRow));
+	Datum		share;
 	bool		isnull;
 
 	consumer->id = djk_row_int64(0, 1, 0);
@@ -112,6 +113,9 @@ fill_consumer(MemoryContext context)
 	consumer->retry = djk_row_text(0, 20, context);
 	consumer->letters = djk_letters_parse(djk_row_text(0, 21, context));
 	consumer->letter_topic = djk_row_text(0, 22, context);
+	share = djk_row_datum(0, 23, &isnull);
+	consumer->storm_share = isnull ? djk_storm_share : DatumGetFloat8(share);
+	consumer->storm_window = (int) djk_row_int64(0, 24, djk_storm_window);
 	load_routes(consumer, context);
 	return consumer;
 }

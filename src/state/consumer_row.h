@@ -38,6 +38,8 @@ typedef struct DjkConsumerRow
 	int			batch_messages; /* effective */
 	int			batch_bytes;
 	bool		synchronous_commit;
+	double		storm_share;	/* effective: see apply/storm.c */
+	int			storm_window;
 	bool		new_topic_is_read;	/* a topic that was made again, from its beginning; else a person decides */
 	int64		revision;
 	DjkRouteRow *routes;		/* in the order they are tried */

@@ -41,7 +41,7 @@ int4_array(const int *values, int n)
 #define SELECT_OFFSETS \
 	"SELECT id, topic, partition, generation, next_offset, start_at," \
 	" state = 'needs_decision', incarnation, cluster_id, anchor_offset, anchor_hash, parked, topic_uuid," \
-	" retry_offset, retry_attempt, retry_due_at" \
+	" retry_offset, retry_attempt, retry_due_at, state = 'storm'" \
 	" FROM @.djkafka_offset WHERE consumer_id = $1 AND topic = $2 AND partition = ANY ($3)" \
 	" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE"
 
@@ -50,7 +50,7 @@ int4_array(const int *values, int n)
 	" applied = 0, key_only = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, dead_sent = 0, parked = 0, gaps = 0, skipped = 0," \
 	" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, high_watermark = NULL," \
 	" retry_offset = NULL, retry_attempt = NULL, retry_due_at = NULL, retry_sqlstate = NULL, retry_message = NULL," \
-	" counted_since = clock_timestamp(), skip_offset = NULL,"
+	" counted_since = clock_timestamp(), skip_offset = NULL, recent = 0, recent_failed = 0,"
 
 static void
 fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
@@ -77,6 +77,7 @@ fill_offset(DjkOffsetRow *row, int i, MemoryContext context)
 	row->held_offset = djk_row_int64(i, 14, -1);
 	row->held_attempt = (int) djk_row_int64(i, 15, 0);
 	row->held_until = DatumGetTimestampTz(djk_row_datum(i, 16, &isnull));
+	row->storms = djk_row_bool(i, 17);
 }
 
 DjkOffsetRow *
@@ -230,7 +231,7 @@ djk_offset_begin_life(DjkOffsetRow *row, bool embedded)
 	row->generation++;
 	row->next_offset = 0;
 	row->start_at = NULL;
-	row->needs_decision = false;
+	row->needs_decision = row->storms = false;
 	row->incarnation = incarnation;
 	row->anchor.offset = -1;
 	row->parked = 0;
@@ -253,7 +254,7 @@ djk_offset_take(const DjkOffsetRow *row, DjkPosition *position)
 	position->held_offset = row->held_offset;
 	position->held_attempt = row->held_attempt;
 	position->held_until = row->held_until;
-	djk_position_move(position, row->needs_decision ? DJK_POSITION_STOPPED :
+	djk_position_move(position, row->needs_decision || row->storms ? DJK_POSITION_STOPPED :
 					  row->next_offset == DJK_OFFSET_UNRESOLVED ? DJK_POSITION_LOADED : DJK_POSITION_RESOLVED);
 }
 
@@ -264,7 +265,7 @@ djk_offset_fence(DjkBatch *batch)
 {
 	static DjkStatement select_fence = {
 		.sql = "SELECT id, next_offset, generation, parked, (SELECT 1 FROM @.djkafka_dead_letter d"
-		"  WHERE d.watched = ($2)[array_position($1, o.id)] LIMIT 1) IS NOT NULL, skip_offset"
+		"  WHERE d.watched = ($2)[array_position($1, o.id)] LIMIT 1) IS NOT NULL, skip_offset, recent, recent_failed"
 		" FROM @.djkafka_offset o WHERE id = ANY ($1)"
 		" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE OF o",
 		.nargs = 2,
@@ -302,6 +303,8 @@ djk_offset_fence(DjkBatch *batch)
 				p->parked = djk_row_int64(row, 4, 0);
 				p->has_letters = djk_row_bool(row, 5);
 				p->skip_offset = djk_row_int64(row, 6, -1);
+				p->recent.messages = djk_row_int64(row, 7, 0);
+				p->recent.failed = djk_row_int64(row, 8, 0);
 				ours++;
 			}
 		}
@@ -326,7 +329,7 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 	enum
 	{
 		ID, NEXT, APPLIED, KEY_ONLY, FILTERED, DUPLICATES, STALE, DEAD, GAPS, SKIPPED, FROM, GENERATION,
-		HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, PARKED, SKIP, DEAD_SENT, COLUMNS
+		HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, PARKED, SKIP, DEAD_SENT, RECENT, RECENT_FAILED, COLUMNS
 	};
 	static DjkStatement update_advance = {
 		.sql = "UPDATE @.djkafka_offset o SET next_offset = b.next_offset,"
@@ -339,16 +342,17 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		" anchor_offset = coalesce(b.anchor_offset, o.anchor_offset),"
 		" anchor_hash = coalesce(b.anchor_hash, o.anchor_hash),"
 		" skip_offset = CASE WHEN o.skip_offset >= b.next_offset THEN o.skip_offset END,"
+		" recent = b.recent, recent_failed = b.recent_failed,"
 		" updated_at = clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
 		" AS b(id, next_offset, applied, key_only, filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation,"
-		" high_watermark, last_message_at, anchor_offset, anchor_hash, parked, skip_offset, dead_sent)"
+		" high_watermark, last_message_at, anchor_offset, anchor_hash, parked, skip_offset, dead_sent, recent, recent_failed)"
 		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation"
 		" AND o.skip_offset IS NOT DISTINCT FROM b.skip_offset",
 		.nargs = COLUMNS,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
-			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 	};
 	Datum		values[COLUMNS];
 	Datum	   *columns[COLUMNS];
@@ -377,6 +381,8 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		columns[PARKED][i] = Int64GetDatum(a->parked);
 		columns[SKIP][i] = Int64GetDatum(a->skip_offset);
 		nulls[SKIP][i] = a->skip_offset < 0;
+		columns[RECENT][i] = Int64GetDatum(a->recent.messages);
+		columns[RECENT_FAILED][i] = Int64GetDatum(a->recent.failed);
 		columns[FROM][i] = Int64GetDatum(a->from_offset);
 		columns[GENERATION][i] = Int64GetDatum(a->generation);
 		columns[HIGH][i] = Int64GetDatum(a->high_watermark);
@@ -415,6 +421,36 @@ djk_offset_stop(int64 id, int64 generation, const char *reason)
 	};
 
 	(void) djk_catalog_execute(&update_stop, values, NULL);
+}
+
+void
+djk_offset_storm(int64 id, const char *reason)
+{
+	static DjkStatement update_storm = {
+		.sql = "UPDATE @.djkafka_offset SET state = 'storm', reason = $2 WHERE id = $1",
+		.nargs = 2,
+		.argtypes = {INT8OID, TEXTOID}
+	};
+	Datum		values[2] = {Int64GetDatum(id), CStringGetTextDatum(reason)};
+
+	(void) djk_catalog_execute(&update_storm, values, NULL);
+}
+
+int
+djk_offset_calm(int64 consumer_id)
+{
+	/* Locked in the order of the fence. */
+	static DjkStatement update_calm = {
+		.sql = "WITH locked AS (SELECT id FROM @.djkafka_offset WHERE consumer_id = $1 AND state = 'storm'"
+		"  ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE)"
+		" UPDATE @.djkafka_offset o SET state = 'ok', reason = NULL, recent = 0, recent_failed = 0,"
+		" updated_at = clock_timestamp() FROM locked WHERE o.id = locked.id",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		values[1] = {Int64GetDatum(consumer_id)};
+
+	return (int) djk_catalog_execute(&update_calm, values, NULL);
 }
 
 bool

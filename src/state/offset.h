@@ -26,6 +26,7 @@ typedef struct DjkOffsetRow
 	int64		next_offset;	/* or DJK_OFFSET_UNRESOLVED */
 	char	   *start_at;		/* NULL once resolved */
 	bool		needs_decision;
+	bool		storms;			/* too many have failed: it has stopped */
 	bool		has_incarnation;
 	pg_uuid_t	incarnation;	/* of the embedded broker */
 	char	   *cluster_id;		/* NULL: not known yet */
@@ -58,6 +59,7 @@ typedef struct DjkOffsetAdvance
 	int64		from_offset;	/* what the row held when it was locked */
 	int64		generation;
 	int64		skip_offset;	/* the same; -1: none */
+	DjkRecent	recent;			/* with these messages */
 	DjkAnchor	anchor;			/* offset -1: leave */
 } DjkOffsetAdvance;
 
@@ -124,6 +126,12 @@ extern void djk_offset_stop(int64 id, int64 generation, const char *reason);
  */
 extern bool djk_offset_hold(int64 id, int64 generation, int64 next_offset, int64 held_offset, int attempt,
 							TimestampTz due_at, const DjkError *error);
+
+/* A partition has stopped because too many of its messages fail; what it says. */
+extern void djk_offset_storm(int64 id, const char *reason);
+
+/* All of a consumer that have go on, and count anew; returns how many. */
+extern int	djk_offset_calm(int64 consumer_id);
 
 /* Which topic the offsets of some rows belong to, by its id. */
 extern void djk_offset_note_topic(const DjkOffsetRow *rows, int n, const char *topic_id);

@@ -19,7 +19,7 @@ CREATE SERVER arguments FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 
 CREATE TABLE item (id int PRIMARY KEY, name text, note text);
 CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE sql AS 'SELECT';
 SELECT djkafka_create_consumer(name => 'c', group_id => 'g', server => NULL, workers => 2, start_from => 'latest', enabled => false, options => '{"fetch.wait.max.ms": "100"}',
-    on_error => 'skip', notify => 'batch', assignment => 'roundrobin', batch_messages => 100, batch_bytes => 100000, synchronous_commit => true, owner => current_user, on_new_topic => 'earliest', retry => '{"delay": 1}', dead_letters => 'both', dead_letter_topic => '{topic}.dlt');
+    on_error => 'skip', notify => 'batch', assignment => 'roundrobin', batch_messages => 100, batch_bytes => 100000, synchronous_commit => true, owner => current_user, on_new_topic => 'earliest', retry => '{"delay": 1}', dead_letters => 'both', dead_letter_topic => '{topic}.dlt', storm_share => 0.5, storm_window => 100);
 SELECT djkafka_consumer_id(name => 'c');
 SELECT djkafka_create_route(consumer => 'c', topic => 'arguments.1', target => 'item', handler => NULL, operation => 'upsert', format => 'json', key_format => 'json', key_columns => '{id}',
     columns => '{"note": "upper(value->>''x'')"}', include => '{id,note}', exclude => '{name}', filter => 'true', route_order => 7, deleted_field => 'gone', unknown_fields => 'error',
@@ -28,7 +28,7 @@ SELECT djkafka_subscribe(topic => 'arguments.2', target => NULL, handler => 'han
     columns => NULL, include => NULL, exclude => NULL, filter => 'true', route_order => 1, deleted_field => NULL, unknown_fields => 'ignore', on_error => 'skip', notify => 'off', time_zone => 'UTC', skip_column => NULL, consumer => 'c', types => 'postgres', time_unit => NULL, naming => 'exact', root => NULL, deleted_when => NULL, unchanged_value => NULL, version_column => NULL, partial_deletes => false, invalid_text => 'error', lookups => NULL, remember_deleted => NULL, parent_timeout => '0', enabled => NULL, retry => NULL, ordering => 'key', dead_letters => 'table', dead_letter_topic => NULL);
 SELECT djkafka_set_enabled(name => 'c', enabled => false);
 SELECT djkafka_alter_consumer(name => 'c', group_id => 'g', server => NULL, workers => 2, start_from => 'latest', enabled => false, options => '{}',
-    on_error => 'skip', notify => 'batch', assignment => 'roundrobin', batch_messages => 100, batch_bytes => 100000, synchronous_commit => true, owner => current_user, on_new_topic => 'earliest', retry => '{}', dead_letters => 'table', dead_letter_topic => 'dlt', new_name => 'c', reset => NULL) > 0;
+    on_error => 'skip', notify => 'batch', assignment => 'roundrobin', batch_messages => 100, batch_bytes => 100000, synchronous_commit => true, owner => current_user, on_new_topic => 'earliest', retry => '{}', dead_letters => 'table', dead_letter_topic => 'dlt', storm_share => 1, storm_window => NULL, new_name => 'c', reset => NULL) > 0;
 SELECT djkafka_alter_route(consumer => 'c', topic => 'arguments.1', target => 'item', handler => NULL, operation => NULL, format => NULL, key_format => NULL, key_columns => NULL, columns => NULL, include => NULL, exclude => NULL, filter => 'true', route_order => NULL, deleted_field => NULL, unknown_fields => NULL, on_error => NULL, notify => NULL, time_zone => NULL, skip_column => NULL, types => NULL, time_unit => NULL, naming => NULL, root => NULL, deleted_when => NULL, unchanged_value => NULL, version_column => NULL, partial_deletes => NULL, invalid_text => NULL, lookups => NULL, remember_deleted => NULL, parent_timeout => NULL, retry => NULL, ordering => NULL, dead_letters => NULL, dead_letter_topic => NULL, new_topic => 'arguments.1', new_target => NULL, new_handler => NULL, id => :route, reset => '{notify}') > 0;
 SELECT * FROM djkafka_run(name => 'c', max_messages => 1, until => 'eof', idle => '1 s', timeout => '5 s', messages => NULL);
 SELECT * FROM djkafka_replay(ids => '{1}', consumer => 'c', topic => 'arguments.1', sqlstate => '23503', since => '2020-01-01', until => 'infinity', max_letters => NULL, to_topic => NULL, force => true);
@@ -43,7 +43,7 @@ SELECT djkafka_header(headers => ARRAY[('a', 'x'), ('b', 'y'), ('a', 'z')]::djka
 SELECT * FROM djkafka_route_evaluation(id => :route);
 SELECT djkafka_is_home(home => '00000000-0000-0000-0000-000000000000');
 SELECT refused('SELECT djkafka_adopt(keep_offsets => true, keep_outbox => true, keep_groups => true, new_home => false)');
-SELECT djkafka_consumer_state(enabled => true, is_home => true, wanted => 1, running => 1, states => '{running}', decisions => 0, not_running => NULL, routes => 1);
+SELECT djkafka_consumer_state(enabled => true, is_home => true, wanted => 1, running => 1, states => '{running}', decisions => 0, not_running => NULL, routes => 1, storms => 0);
 SELECT djkafka_produce(topic => 't', value => 'v'::text, key => 'k'::text, headers => '{"a": "b"}', partition => 0, at_time => '2020-01-01', server => NULL),
     djkafka_produce(topic => 't', value => 1, key => 'k', headers => '{"a": "b"}', partition => 0, at_time => '2020-01-01', server => 'arguments'),
     djkafka_produce(topic => 't', value => 'v', key => 1, headers => NULL, partition => NULL, at_time => NULL, server => NULL),

@@ -249,7 +249,8 @@ answer(Job *job, const DjkApplyResult *total)
 		[DJK_APPLY_DOUBTFUL] = "doubtful",
 		[DJK_APPLY_BROKEN] = "broken",
 		[DJK_APPLY_STOPPED] = "stopped",
-		[DJK_APPLY_HELD] = "held"
+		[DJK_APPLY_HELD] = "held",
+		[DJK_APPLY_STORM] = "storm"
 	};
 	StringInfoData buf;
 

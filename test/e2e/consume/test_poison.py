@@ -60,6 +60,7 @@ def test_nothing_but_poison(db: Database, kafka: Client, topic: str, record_prop
     kafka.produce(topic, [Record("no JSON") for _ in range(count)])
     kafka.produce(topic, [Record(to_json(id=1, n=1))])
     start = time.monotonic()
+    db.query("SELECT djkafka_create_consumer('default', storm_share => 1)")
     db.query("SELECT djkafka_subscribe(%s, 't')", topic)
     wait_caught_up(db, kafka, topic, timeout=120)
     rate = 2 * count / (time.monotonic() - start)

@@ -45,6 +45,8 @@ VALUES = {
     "partial_deletes": False,
     "parent_timeout": "10 s",
     "retry": '{"max_retries": 3}',
+    "storm_share": 0.5,
+    "storm_window": 100,
     "ordering": "none",
     "dead_letters": "both",
     "dead_letter_topic": "{group}.{topic}.dead",
