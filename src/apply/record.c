@@ -343,6 +343,20 @@ notify_rows(DjkApply *apply, int from, int to)
 
 /* ---------- the whole ---------- */
 
+/*
+ * What waited for a lock may have been overtaken by the commit of another
+ * definition, perhaps of whoever held that lock: it is applied by the new one.
+ * A change of our own, by a handler say, is for the next batch.
+ */
+static void
+require_definition(const DjkConsumerRow *consumer)
+{
+	if (djk_consumer_row_is_changed(consumer->id, consumer->revision))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("consumer \"%s\" was changed while messages were applied", consumer->name)));
+}
+
 DjkOffsetAdvance *
 djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 {
@@ -353,6 +367,7 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 		djk_letter_topic_send(apply, from, to);
 	advances = apply->batch->again ? make_returns(apply, from, to, nadvances) : make_advances(apply, from, to, nadvances);
 	djk_catalog_enter(&identity);
+	require_definition(apply->consumer);
 	if (!apply->batch->replayed)
 	{
 		write_dead_letters(apply, from, to);

@@ -7,6 +7,7 @@
  */
 #include "state/consumer_row.h"
 
+#include "access/xact.h"
 #include "base/settings.h"
 #include "base/topic.h"
 #include "catalog/pg_type.h"
@@ -209,6 +210,21 @@ djk_consumer_row_revision(int64 id, int worker)
 	Datum		values[2] = {Int64GetDatum(id), Int32GetDatum(worker)};
 
 	return djk_catalog_execute(&select_revision, values, NULL) == 1 ? djk_row_int64(0, 1, -1) : -1;
+}
+
+bool
+djk_consumer_row_is_changed(int64 id, int64 revision)
+{
+	static DjkStatement select_change = {
+		.sql = "SELECT xmin FROM @.djkafka_consumer WHERE id = $1 AND revision <> $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(id), Int64GetDatum(revision)};
+	bool		isnull;
+
+	return djk_catalog_execute(&select_change, values, NULL) == 1 &&
+		!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(djk_row_datum(0, 1, &isnull)));
 }
 
 bool

@@ -79,6 +79,9 @@ extern bool djk_consumer_row_raise_revision(int64 id);
 /* -1 if the consumer is gone or disabled, or has no worker of this number any more. */
 extern int64 djk_consumer_row_revision(int64 id, int worker);
 
+/* Whether another transaction than this one has changed the definition that had this revision. */
+extern bool djk_consumer_row_is_changed(int64 id, int64 revision);
+
 /* Whether any of the consumer's routes takes messages of this topic. */
 extern bool djk_consumer_row_wants(const DjkConsumerRow *consumer, const char *topic);
 

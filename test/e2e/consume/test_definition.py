@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from lib.djkafka import assert_audit, explain, positions, wait_state, workers
+from lib.djkafka import assert_audit, explain, positions, wait_count, wait_state, workers
 from lib.kafka import Client, Record
 from lib.postgres import Cluster, Database
 from lib.wait import wait_until
@@ -282,3 +282,21 @@ def test_definition_changes_while_kafka_is_away(own_broker, db: Database, unique
     wait_state(db, "unreachable")
     broker.start()
     log.arrives(first, second, timeout=60)
+
+
+def test_commit_of_whoever_is_waited_for(db: Database, kafka: Client, topic: str) -> None:
+    """A migration changes rows and the route that writes them: what waited for its locks is applied by the new one."""
+    db.query("CREATE TABLE item (id int PRIMARY KEY, name text)")
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    kafka.produce(topic, [Record('{"id": 1, "name": "one"}')])
+    wait_count(db, "item", 1)
+    with db.connect() as migration, migration.transaction():
+        migration.execute("UPDATE item SET name = upper(name)")
+        kafka.produce(topic, [Record('{"id": 2, "name": "two"}'), Record('{"id": 1, "name": "uno"}')])
+        wait_state(db, "waiting_for_lock")
+        migration.execute(
+            "SELECT djkafka_alter_route('default', %s, columns => %s)", [topic, '{"name": "upper(value->>\'name\')"}']
+        )
+    wait_count(db, "item", 2)
+    assert db.query("SELECT id, name FROM item ORDER BY id") == [(1, "UNO"), (2, "TWO")]
+    assert_audit(db, 3)
