@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from .shapes import CHECKS, DEFAULTS, KEY_TYPES, Shape, has_marks, of_type, stands_apart
+from .shapes import CHECKS, DEFAULTS, KEY_TYPES, NUMBER, Shape, has_marks, of_type, stands_apart
 
 # What is no part of a shape; once for a database.
 COMMON = [
@@ -87,7 +87,7 @@ def column_sql(column: dict[str, Any]) -> str:
 
 
 def reference(shape: Shape, feature: str, column: str, to: str) -> list[str]:
-    actions = {"": "", "_cascade": " ON DELETE CASCADE", "_deferred": " DEFERRABLE INITIALLY DEFERRED"}
+    actions = {"": "", "_cascade": " ON DELETE CASCADE", "_deferred": " DEFERRABLE INITIALLY DEFERRED", "_acts": f" {shape['action']}"}
     return [
         f"{column} int REFERENCES {to}{action}"
         for suffix, action in actions.items()
@@ -206,13 +206,22 @@ def second_sql(shape: Shape) -> list[str]:
     if second["relation"] == "text":
         kind = {"text": "text", "raw": "bytea"}[second["format"]]
         return [f'CREATE TABLE u (key {kind} PRIMARY KEY, value {kind}, "offset" bigint, n serial)']
-    key = f"k {shape['key'][0]['type']} PRIMARY KEY"
+    kind = shape["key"][0]["type"]
+    columns = [f"k {kind} PRIMARY KEY", "v text NOT NULL", "n int CHECK (n > 0)"]
     if second["relation"] == "child":
-        key += " REFERENCES t"
-    sql = [f"CREATE TABLE u ({key}, v text NOT NULL, n int CHECK (n > 0))"]
+        columns[0] += " REFERENCES t"
+    if second["relation"] == "part":
+        columns.append(f"of_t {kind} REFERENCES t {shape['action']}")
+    if second["counts"]:
+        columns.append("s bigint" + f" DEFAULT {NUMBER}" * (second["counts"] == "default"))
+    sql = [f"CREATE TABLE u ({', '.join(columns)})"]
     if second["relation"] == "parent":
         sql.append("ALTER TABLE t ADD FOREIGN KEY (k) REFERENCES u")
-    return sql + [trigger("AFTER INSERT OR UPDATE OR DELETE", "log_row()", "u")]
+    if second["relation"] == "whole":
+        sql.append(f"ALTER TABLE t ADD of_u {kind} REFERENCES u {shape['action']}")
+    if second["relation"] == "log" or not second["quiet"]:
+        sql.append(trigger("AFTER INSERT OR UPDATE OR DELETE", "log_row()", "u"))
+    return sql
 
 
 # ---------- triggers and policies ----------
@@ -311,11 +320,12 @@ def view_sql(shape: Shape) -> list[str]:
 # ---------- routes ----------
 
 
-def all_routes(shape: Shape) -> list[tuple[str, dict[str, Any]]]:
+def all_routes(shape: Shape, consumer: str) -> list[tuple[str, dict[str, Any]]]:
     """Target and options of each route, in the order in which they are tried."""
     is_view = bool(view_sql(shape))
     routes = []
-    for route in shape["routes"]:
+    decoys = [shape["decoy"]] if shape["decoy"] and consumer == "batch" else []
+    for route in [*decoys, *shape["routes"]]:
         made = dict(route)
         if is_view and "key_columns" not in made:
             made["key_columns"] = [key["name"] for key in shape["key"]]
@@ -326,9 +336,12 @@ def all_routes(shape: Shape) -> list[tuple[str, dict[str, Any]]]:
     if second:
         route = {"topic": second["topic"], "operation": second["operation"], "filter": "value->>'to' = 'u'"}
         if second["relation"] == "handler":
-            route = {"topic": second["topic"], "filter": "value->>'to' = 'u'"}
+            route = {"topic": second["topic"], "filter": second["filter"]}
         if second["relation"] == "text":
             route |= {"format": second["format"], "filter": "msg_offset % 2 = 0"}
+        if second["counts"] == "columns":
+            route["columns"] = {"s": NUMBER}
+        route["on_error"] = second["on_error"]
         routes.insert(0 if second["first"] else len(routes), ("u", route))
     return routes
 
@@ -336,7 +349,7 @@ def all_routes(shape: Shape) -> list[tuple[str, dict[str, Any]]]:
 def routes_sql(shape: Shape) -> list[str]:
     sql = []
     for consumer in CONSUMERS:
-        for number, (target, route) in enumerate(all_routes(shape)):
+        for number, (target, route) in enumerate(all_routes(shape, consumer)):
             topic = route.get("topic", "t")
             # A topic has a target only once.
             topic = f"^{topic}.{{0,{number}}}$" if number else topic
@@ -359,8 +372,14 @@ def counted(shape: Shape) -> list[str]:
     return ["s"] * bool(features & {"sequence", "before_counts"}) + ["i"] * bool(features & {"identity", "identity_always"})
 
 
+def second_counts(shape: Shape) -> bool:
+    return bool(shape["second"]) and bool(shape["second"]["counts"])
+
+
 def log_sql(shape: Shape, where: str, order: str) -> str:
     names = counted(shape)
+    if "s" not in names and second_counts(shape):
+        names.append("s")
     hidden = " - ".join(["", *(f"'{name}'" for name in names)])
     ranks = "".join(f", rank() OVER (ORDER BY (new->>'{name}')::bigint)" for name in names)
     return (
@@ -373,7 +392,7 @@ def see_sql(shape: Shape) -> str:
     """A function that makes one JSON value of all that may not depend on batches."""
     ranks = "".join(f" || jsonb_build_object('{name}', rank() OVER (ORDER BY {name}))" for name in counted(shape))
     # The detail of an error may show a number that a batch takes another one of, or the row's place in the table.
-    detail = "" if counted(shape) or stands_apart(shape) else ", CASE WHEN sqlstate <> '54000' THEN detail END"
+    detail = "" if counted(shape) or second_counts(shape) or stands_apart(shape) else ", CASE WHEN sqlstate <> '54000' THEN detail END"
     parts = {
         "rows": f"(SELECT jsonb_agg(r ORDER BY r) FROM (SELECT to_jsonb(t){ranks} AS r FROM t) y)",
         "log": log_sql(shape, "kind = 'row' AND target <> 'u'", "id"),
@@ -391,6 +410,12 @@ def see_sql(shape: Shape) -> str:
         if stands_apart(shape):
             ranked = "to_jsonb(u) || jsonb_build_object('n', rank() OVER (ORDER BY n))"
             parts["second"] = f"(SELECT jsonb_agg(r ORDER BY r) FROM (SELECT {ranked} AS r FROM u) y)"
+        if second_counts(shape):
+            ranked = "to_jsonb(u) || jsonb_build_object('s', rank() OVER (ORDER BY s))"
+            parts["second"] = f"(SELECT jsonb_agg(r ORDER BY r) FROM (SELECT {ranked} AS r FROM u) y)"
+            if "s" in counted(shape):
+                both = "SELECT to_jsonb(t)->'k' AS k, 't' AS of, s FROM t UNION ALL SELECT to_jsonb(u)->'k', 'u', s FROM u"
+                parts["numbers"] = f"(SELECT jsonb_agg(jsonb_build_array(of, k) ORDER BY s, of, k) FROM ({both}) y)"
         parts["log_of_second"] = log_sql(shape, "target = 'u'", "id")
         if shape["second"]["relation"] == "log":
             parts["log"] = log_sql(shape, "kind = 'row'", "id")

@@ -4,7 +4,7 @@ import json
 import random
 from typing import Any
 
-from .shapes import KEY_TYPES, LARGE, MARKS, TYPES, Shape, has_marks
+from .shapes import KEY_TYPES, LARGE, MARKS, TYPES, Shape, has_action, has_marks, stands_apart
 
 # A message: key (a JSON value, or None), value (None; a list of [field, value], so that a field
 # may be there twice; or a string, as it stands), topic, partition.
@@ -30,6 +30,17 @@ def make_reference(rnd: random.Random) -> Any:
     return rnd.choice([None, 1, 2, 3])
 
 
+def fields_of_second(rnd: random.Random, shape: Shape) -> list[list]:
+    """Whose row is often refused, but for one that should be there when others go or change with it."""
+    fields = [["to", rnd.choice(["t", "u"])]]
+    name = {"part": "of_t", "whole": "of_u"}.get(shape["second"]["relation"])
+    if name and rnd.random() < 0.8:
+        fields += [["v", rnd.choice(["x", "y"])], ["n", rnd.choice([1, 2])], [name, rnd.choice(KEY_TYPES[shape["key"][0]["type"]])]]
+    elif rnd.random() < 0.8:
+        fields += [["v", rnd.choice(["x", "y", None])], ["n", rnd.choice([1, 2, 0])]]
+    return fields
+
+
 def make_fields(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> list[list]:
     fields = []
     for column in shape["columns"]:
@@ -46,12 +57,10 @@ def make_fields(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> list
     if has_marks(shape) and rnd.random() < 0.2:
         fields.append(["m", rnd.choice(MARKS) if rnd.random() < 0.6 else rnd.choice(["", None])])
     if shape["second"]:
-        fields.append(["to", rnd.choice(["t", "u"])])
-        if rnd.random() < 0.8:
-            fields += [["v", rnd.choice(["x", "y", None])], ["n", rnd.choice([1, 2, 0])]]
-    if rnd.random() < 0.05:
-        fields.append(["unknown", 1])
-    if rnd.random() < 0.08:
+        fields += fields_of_second(rnd, shape)
+    if rnd.random() < style.get("unknown", 0.05):
+        fields.append(["unknown", rnd.choice([1, "\0", "\0"])])
+    if rnd.random() < (0.15 if has_action(shape) else 0.08):
         fields.append([rnd.choice(["__deleted", "__deleted", "gone"]), rnd.choice([True, "true", "TRUE", False, None])])
     return fields
 
@@ -80,7 +89,7 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
         message["topic"] = "o"
     if shape["partitions"] > 1:
         message["partition"] = hash_of(key["k"]) % shape["partitions"]
-    if rnd.random() < (0.3 if by_part else 0.15):
+    if rnd.random() < (0.3 if by_part or has_action(shape) else 0.15):
         message["value"] = None
         return message
     if rnd.random() < style["malformed"]:
@@ -114,6 +123,28 @@ def hash_of(key: Any) -> int:
     return sum(first.encode())
 
 
+def make_row(rnd: random.Random, shape: Shape, to: str, key: Any) -> Message:
+    sure = {"bad": 0.0, "partial": 0.0, "large": 0.0}
+    fields = dict(make_fields(rnd, shape, sure)) | {"to": to, "v": "x", "n": 1, "of_t": key, "of_u": key}
+    keys = {part["name"]: rnd.choice(KEY_TYPES[part["type"]]) for part in shape["key"]} | {"k": key}
+    unwanted = {"__deleted", "gone", "unknown", "m", "up"}
+    message = {"key": keys, "value": [[name, value] for name, value in (keys | fields).items() if name not in unwanted]}
+    if any(name.startswith("self") for name in shape["features"]):
+        message["value"].append(["up", rnd.choice([None, *range(1, key)])])
+    if shape["partitions"] > 1:
+        message["partition"] = hash_of(key) % shape["partitions"]
+    return message
+
+
+def make_rows(rnd: random.Random, shape: Shape) -> list[Message]:
+    """Some that others refer to, and those."""
+    between = shape["second"] and shape["second"]["relation"] in ("part", "whole")
+    targets = ["t", "u"] if between else ["t"]
+    if between and shape["second"]["relation"] == "whole":
+        targets.reverse()
+    return [make_row(rnd, shape, to, key) for to in targets for key in KEY_TYPES[shape["key"][0]["type"]] if rnd.random() < 0.8]
+
+
 def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
     style = {
         "bad": rnd.choice([0, 0, 0.05, 0.2]),
@@ -122,9 +153,17 @@ def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
         "repeated": rnd.choice([0, 0, 0.2]),
         "large": 0.15 if {"index", "index_of_two"} & set(shape["features"]) else 0,
         "headers": rnd.choice([0, 0.5]),
+        # What a handler cannot take it may be the first to find out.
+        "unknown": rnd.choice([0.05, 0.3]) if stands_apart(shape) else 0.05,
         "renamed": 0.5 if any("naming" in route for route in shape["routes"]) else 0,
     }
-    return [make_message(rnd, shape, style) for _ in range(rnd.randint(2, rnd.choice([4, 8, 16])))]
+    made = [make_message(rnd, shape, style) for _ in range(rnd.randint(2, rnd.choice([4, 8, 16])))]
+    if has_action(shape) and rnd.random() < 0.8:
+        made = make_rows(rnd, shape) + made
+    if has_action(shape) and rnd.random() < 0.5:
+        # What was deleted is there again, and what went with it is not.
+        made += make_rows(rnd, shape)[: len(KEY_TYPES[shape["key"][0]["type"]])]
+    return made
 
 
 def text_of(message: Message) -> str | None:

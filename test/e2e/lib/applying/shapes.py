@@ -115,11 +115,13 @@ FEATURES = {
     "self": 0.1,  # a foreign key to the table itself
     "self_cascade": 0.05,
     "self_deferred": 0.08,
+    "self_acts": 0.12,  # a foreign key with the shape's action
     "parent": 0.12,  # a foreign key to another table
     "parent_deferred": 0.08,
     "kid": 0.06,  # a row that another table refers to
     "kid_cascade": 0.05,
     "kid_deferred": 0.05,
+    "kid_acts": 0.04,
     "rls_delete": 0.06,  # a policy that hides rows from DELETE
     "rls_check": 0.06,  # a policy that refuses rows
     "no_delete": 0.06,  # a trigger that refuses to delete a row
@@ -147,11 +149,17 @@ FEATURES = {
 
 DEFERRED = ["self_deferred", "parent_deferred", "kid_deferred", "mark_deferred"]
 
+# Of another table to the first: it refers to it, is referred to, with the shape's action or without, …
+RELATIONS = ["none", "child", "parent", "part", "part", "part", "whole", "whole", "log", "handler", "handler", "handler", "text", "text"]
+
+# What happens to rows with those that they refer to, at once whatever is deferred.
+ACTIONS = ["ON DELETE CASCADE"] * 4 + ["ON DELETE SET NULL"] * 2 + ["ON DELETE SET DEFAULT", "ON DELETE RESTRICT", "ON UPDATE CASCADE"]
+
 # At most one of each.
 ALTERNATIVES = [
-    ["self", "self_cascade", "self_deferred"],
+    ["self", "self_cascade", "self_deferred", "self_acts"],
     ["parent", "parent_deferred"],
-    ["kid", "kid_cascade", "kid_deferred"],
+    ["kid", "kid_cascade", "kid_deferred", "kid_acts"],
     ["identity", "identity_always"],
     ["hash", "range"],
     ["view", "view_check", "instead"],
@@ -167,13 +175,20 @@ MARKS = ["P0001", "22012", "23503", "23514", "42501", "42P01", "0A000", "XX000",
 
 
 def is_deferred(shape: Shape) -> bool:
-    return any(feature in DEFERRED for feature in shape["features"])
+    deferred_action = has_action(shape) and shape["action"].endswith("DEFERRED")
+    return deferred_action or any(feature in DEFERRED for feature in shape["features"])
 
 
 def has_marks(shape: Shape) -> bool:
     return any(name.startswith("mark_") for name in shape["features"]) or any(
         "marked" in (route.get("filter") or "") for route in shape["routes"]
     )
+
+
+def has_action(shape: Shape) -> bool:
+    """Whether a foreign key has the shape's action."""
+    between = bool(shape["second"]) and shape["second"]["relation"] in ("part", "whole")
+    return between or any(name.endswith("_acts") for name in shape["features"])
 
 
 def stands_apart(shape: Shape) -> bool:
@@ -223,9 +238,9 @@ def fits(shape: Shape, feature: str) -> bool:
             return bool(of_type(shape, "int"))
         case "pair_check":
             return len(of_type(shape, "int")) > 1
-        case "self" | "self_cascade" | "self_deferred":
+        case "self" | "self_cascade" | "self_deferred" | "self_acts":
             return plain_key and "heap" not in features
-        case "kid" | "kid_cascade" | "kid_deferred":
+        case "kid" | "kid_cascade" | "kid_deferred" | "kid_acts":
             needed = any(column["not_null"] and not column["default"] for column in shape["columns"])
             # the defaults, perhaps, with which the row is made, and what a trigger makes of them
             refused = "pair_check" in features or {"before", "rls_check"} <= set(features)
@@ -253,7 +268,9 @@ def fits(shape: Shape, feature: str) -> bool:
 
 
 def make_features(rnd: random.Random, shape: Shape) -> list[str]:
-    names = [name for name, chance in FEATURES.items() if rnd.random() < chance]
+    second = shape["second"]
+    more = {"sequence": 0.6} if second and second["counts"] else {}
+    names = [name for name, chance in (FEATURES | more).items() if rnd.random() < chance]
     if "heap" in names and rnd.random() < 0.5:
         for route in shape["routes"]:
             route["operation"] = "insert"
@@ -262,6 +279,10 @@ def make_features(rnd: random.Random, shape: Shape) -> list[str]:
             route.pop("partial_deletes", None)
     if "skip_column" in names and "log" not in names and rnd.random() < 0.7:
         names.append("log")
+    if has_action(shape | {"features": names}) and rnd.random() < 0.6:
+        # Most others keep the order of messages anyway.
+        names = [name for name in names if name.endswith("_acts")]
+        shape["routes"] = [{"operation": "mirror"}]
     for group in ALTERNATIVES:
         there = [name for name in group if name in names]
         for name in there[1:]:
@@ -313,6 +334,10 @@ EXPRESSIONS = {
 }
 
 
+# For a column that counts, of which the order alone is seen.
+NUMBER = "nextval('numbers')"
+
+
 def make_mapping(rnd: random.Random, shape: Shape) -> dict[str, Any]:
     """Some columns, from what their message has or whatever it has, for new rows alone or always."""
     mapping: dict[str, Any] = {}
@@ -355,7 +380,7 @@ def make_version(rnd: random.Random, shape: Shape, route: dict[str, Any]) -> str
     return name
 
 
-def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
+def make_route(rnd: random.Random, shape: Shape, stops: float) -> dict[str, Any]:
     route: dict[str, Any] = {"operation": rnd.choice(["insert", "insert_new", "upsert", "mirror", "mirror", "mirror"])}
     names = [column["name"] for column in shape["columns"]]
     unique = [column["name"] for column in shape["columns"] if column["unique"]]
@@ -376,8 +401,10 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
             route["remember_deleted"] = "1 day"
     if rnd.random() < 0.1:
         route["unknown_fields"] = "error"
-    if rnd.random() < 0.15:
-        route["on_error"] = rnd.choice(["skip", "skip", "stop"])
+    if rnd.random() < 0.1:
+        route["on_error"] = "skip"
+    elif rnd.random() < stops:
+        route["on_error"] = "stop"
     if rnd.random() < 0.1:
         route["types"] = "postgres"
     if rnd.random() < 0.1:
@@ -407,18 +434,57 @@ def make_route(rnd: random.Random, shape: Shape) -> dict[str, Any]:
     return route
 
 
-def make_second(rnd: random.Random) -> dict[str, Any] | None:
-    """Another table, with a route on the same topic or another one."""
+def make_decoy(rnd: random.Random, shape: Shape) -> dict[str, Any] | None:
+    """A route that takes nothing, before the others of the consumer with larger batches."""
     if rnd.random() >= 0.15:
         return None
+    # What is no JSON at all is the first route's to refuse.
+    alike = ("operation", "topic", "key_columns", "on_error", "key_format", "root", "naming", "invalid_text")
+    route = shape["routes"][0]
+    decoy = {name: route[name] for name in alike if name in route}
+    decoy |= {"filter": "msg_offset < 0", "columns": make_mapping(rnd, shape)}
+    for name in of_type(shape, "int")[:1]:
+        if rnd.random() < 0.5:
+            decoy["columns"][name] = "length(value->>'unknown')"  # of a field that it alone asks for
+    if rnd.random() < 0.2:
+        decoy["unknown_fields"] = "error"
+    if rnd.random() < 0.2:
+        decoy["types"] = "postgres"
+    return decoy
+
+
+def make_second(rnd: random.Random, stops: float) -> dict[str, Any] | None:
+    """Another table, with a route on the same topic or another one."""
+    if rnd.random() >= 0.3:
+        return None
+    relation = rnd.choice(RELATIONS)
+    handled = relation == "handler"
     return {
-        "topic": rnd.choice(["t", "t", "o"]),
-        "operation": rnd.choice(["insert", "upsert", "mirror"]),
-        "relation": rnd.choice(["none", "child", "parent", "log", "handler", "handler", "text", "text"]),
-        "handler": rnd.choice(["jsonb", "djkafka_message", "djkafka_message[]"]),
+        "topic": rnd.choice(["t", "t", "t", "o"]),
+        "operation": rnd.choice(["insert", "upsert", "mirror", "mirror"]),
+        "relation": relation,
+        "counts": rnd.choice([None, None, "default", "columns"]),
+        # The latter leaves it to the handler to find out that a value cannot be read.
+        "filter": rnd.choice(["value->>'to' = 'u'", "msg_offset % 2 = 0"]),
+        "handler": rnd.choice(["jsonb", "jsonb", "djkafka_message", "djkafka_message[]"]),
         "format": rnd.choice(["text", "raw"]),
-        "first": rnd.random() < 0.5,
+        "quiet": rnd.random() < 0.5,
+        "first": rnd.random() < 0.6,
+        "on_error": "stop" if rnd.random() < stops * (1 + handled) else "dead_letter",
     }
+
+
+def count(rnd: random.Random, shape: Shape) -> None:
+    """Numbers that expressions take, perhaps from the sequence of another route or of a default."""
+    second = shape["second"]
+    topics = {route.get("topic", "t") for route in shape["routes"]}
+    if second and (stands_apart(shape) or topics != {second["topic"]} or shape["partitions"] > 1):
+        second["counts"] = None
+    if "sequence" not in shape["features"]:
+        return
+    for route in shape["routes"]:
+        if rnd.random() < (0.5 if second and second["counts"] else 0.1) and not {"include", "exclude"} & set(route):
+            route["columns"] = route.get("columns", {}) | {"s": NUMBER}
 
 
 def make_key(rnd: random.Random) -> list[dict[str, str]]:
@@ -431,19 +497,23 @@ def make_key(rnd: random.Random) -> list[dict[str, str]]:
     return key
 
 
-def make_shape(rnd: random.Random) -> Shape:
+def make_shape(rnd: random.Random, stops: float) -> Shape:
+    """'stops' is how many routes stop at a message that fails."""
     shape: Shape = {
         "key": make_key(rnd),
         "columns": [make_column(rnd, name) for name in "abcde"[: rnd.randint(1, 5)]],
         "features": [],
         "routes": [],
-        "second": make_second(rnd),
+        "second": make_second(rnd, stops),
+        "decoy": None,
+        "action": rnd.choice(ACTIONS) + rnd.choice(["", *[" DEFERRABLE INITIALLY DEFERRED"] * 3]),
         "partitions": 1,
     }
-    shape["routes"] = [make_route(rnd, shape)]
+    shape["routes"] = [make_route(rnd, shape, stops)]
     while rnd.random() < 0.2 and len(shape["routes"]) < 4:
-        shape["routes"].append(make_route(rnd, shape))
+        shape["routes"].append(make_route(rnd, shape, stops))
     features = make_features(rnd, shape)
+    shape["decoy"] = make_decoy(rnd, shape)
     second = shape["second"]
     kids = any(name.startswith("kid") for name in features)
     if second and not stands_apart(shape) and (len(shape["key"]) > 1 or "heap" in features or (kids and second["relation"] == "parent")):
@@ -454,4 +524,5 @@ def make_shape(rnd: random.Random) -> Shape:
     # Which partition comes first is nobody's to say, and shows where keys are not the same.
     if all(route["operation"] != "insert_new" for route in shape["routes"]) and rnd.random() < 0.25 and not stands_apart(shape):
         shape["partitions"] = rnd.randint(2, 3)
+    count(rnd, shape)
     return shape

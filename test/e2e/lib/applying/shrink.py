@@ -36,6 +36,11 @@ def smaller_shapes(shape: Shape) -> Iterator[Shape]:
             yield without(shape, name, 0)
     if shape["second"]:
         yield having(shape, None, "second")
+    if shape["decoy"]:
+        yield having(shape, None, "decoy")
+        for name in ("columns", "unknown_fields", "types"):
+            if name in shape["decoy"]:
+                yield without(shape, "decoy", name)
     if shape["partitions"] > 1:
         yield having(shape, 1, "partitions")
     for n, column in enumerate(shape["columns"]):

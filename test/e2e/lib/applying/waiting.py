@@ -47,7 +47,8 @@ FEATURES = {
     "one_topic": 0.25,  # of parents and t
     "two_routes": 0.2,  # to t
     "bits": 0.1,  # a key that cannot be hashed
-    "two_keys": 0.15,  # columns of the key, of which a deletion may have one
+    "two_keys": 0.2,  # columns of the key, of which a deletion may have one
+    "parts_by_one": 0.3,  # of two routes, the last alone deletes
     "handler": 0.1,  # in place of the table t
     "insert_new": 0.1,
     "retries": 0.4,  # messages of t that fail, and are tried again
@@ -101,6 +102,8 @@ def make_shape(rnd: random.Random) -> Shape:
         features -= {"lookup", "raises", "two_keys", "version", "insert_new", "default", "two_routes"}
     if "insert_new" in features:
         features -= {"version", "two_keys"}
+    if "two_keys" in features and rnd.random() < 0.3:
+        features |= {"two_routes"}
     if "version" in features:
         features -= {"two_keys", "two_routes"}
     else:
@@ -181,7 +184,11 @@ def routes(shape: Shape) -> list[tuple[str, str, dict[str, Any]]]:
         options["partial_deletes"] = "true"
     made = []
     if "two_routes" in features:
-        made.append(("^t.{0,0}$", "t", options | {"filter": " AND ".join([*filters, "value->>'b' = 'x'"])}))
+        first = options | {"filter": " AND ".join([*filters, "value->>'b' = 'x'"])}
+        if "parts_by_one" in features and "insert_new" not in features:
+            first["operation"] = "upsert"
+            first.pop("partial_deletes", None)
+        made.append(("^t.{0,0}$", "t", first))
     made.append(("t", "t", options | ({"filter": " AND ".join(filters)} if filters else {})))
     if "handler" in features:
         made = [("t", "take", {"filter": " AND ".join(filters)} if filters else {})]

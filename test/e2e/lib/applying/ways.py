@@ -18,6 +18,8 @@ class Variant:
 
 
 class Way:
+    stops: float  # how many routes stop at a message that fails: what a stop leaves can be seen or not
+
     def prepare(self, connection: psycopg.Connection) -> None:
         """Once for a database."""
         raise NotImplementedError
@@ -56,6 +58,8 @@ def results(cursor: psycopg.Cursor) -> list[list[tuple]]:
 
 class InSession(Way):
     """Each call of djkafka_run is a batch.  A shape is made in a transaction that is never committed."""
+
+    stops = 0.05
 
     def prepare(self, connection: psycopg.Connection) -> None:
         connection.execute("; ".join(COMMON))
@@ -96,6 +100,8 @@ class InSession(Way):
 
 class ByWorker(Way):
     """djkafka_test_apply works through the batches in a process, with transactions of its own."""
+
+    stops = 0.3
 
     # By a superuser, in a server of the test build.
     FUNCTION = (
