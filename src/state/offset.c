@@ -457,8 +457,10 @@ bool
 djk_offset_hold(int64 id, int64 generation, int64 next_offset, int64 held_offset, int attempt, TimestampTz due_at,
 				const DjkError *error)
 {
+	/* Somebody may have asked to skip the message while it was tried. */
 	static DjkStatement update_hold = {
-		.sql = "UPDATE @.djkafka_offset SET retry_offset = $4, retry_attempt = $5, retry_due_at = $6,"
+		.sql = "UPDATE @.djkafka_offset SET retry_offset = $4, retry_attempt = $5,"
+		" retry_due_at = CASE WHEN skip_offset = $4 THEN clock_timestamp() ELSE $6 END,"
 		" retry_sqlstate = $7, retry_message = $8, updated_at = clock_timestamp()"
 		" WHERE id = $1 AND generation = $2 AND next_offset = $3",
 		.nargs = 8,

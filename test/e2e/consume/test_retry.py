@@ -582,7 +582,8 @@ def run_at_random(
     print(f"DJK_SEED={seed}")
     records = make_records(rnd, count, keys, 2, 0.01)
     db.query("SELECT djkafka_create_consumer('default', workers => 2, batch_messages => 500, synchronous_commit => true)")
-    subscribe(db, topic, {"max_retries": 3, "delay": 0.2, "backoff": True, "jitter": True, "blocking": blocking})
+    delay = rnd.choice([0.001, 0.02, 0.2])
+    subscribe(db, topic, {"max_retries": 3, "delay": delay, "backoff": True, "jitter": True, "blocking": blocking})
     started = time.monotonic()
     sent = 0
     for kill in range(kills + 1):

@@ -229,6 +229,26 @@ def test_one_that_is_tried_again(db: Database, kafka: Client, topic: str, blocki
     assert_audit(db, 2)
 
 
+def test_one_that_is_just_being_tried(db: Database, kafka: Client, topic: str) -> None:
+    """Whoever skips a message while a try of it is under way is not told to wait for the next one."""
+    db.query("CREATE TABLE t (id bigint PRIMARY KEY)")
+    db.query("CREATE SEQUENCE tries")
+    db.query(
+        "CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.id = 7 THEN"
+        " PERFORM nextval('tries'), pg_sleep(1); RAISE 'not yet' USING ERRCODE = 'KFR01'; END IF; RETURN NEW; END $$"
+    )
+    db.query("CREATE TRIGGER fails BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION fails()")
+    db.query("SELECT djkafka_subscribe(%s, 't', retry => %s)", topic, to_json(max_retries=5, delay="1 h", blocking=True))
+    kafka.produce(topic, good(7, 8))
+    # the second is in the transaction that finds out whose fault it is
+    wait_value(db, "SELECT last_value > 1 FROM tries", True)
+    db.query(f"SELECT djkafka_skip('default', '{topic}', 0, 0)")
+    wait_ids(db, [8])
+    wait_value(db, "SELECT retrying FROM djkafka_status", 0)
+    assert status(db)["skipped"] == 1
+    assert_audit(db, 2)
+
+
 def test_by_run(db: Database, kafka: Client, topic: str) -> None:
     """djkafka_run names the command where it stops, and obeys it; the wish goes with its transaction."""
     db.query("CREATE TABLE t (id bigint PRIMARY KEY)")
