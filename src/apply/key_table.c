@@ -11,7 +11,6 @@
 #include "common/hashfn.h"
 #include "port/pg_bitutils.h"
 #include "utils/lsyscache.h"
-#include "utils/pg_locale.h"
 
 void
 djk_key_table_init(DjkKeyTable *table, DjkRouteState *state, int n)
