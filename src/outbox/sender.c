@@ -116,7 +116,8 @@ take_error(DjkSender *sender, const DjkProducerEvent *event)
 		strlcpy(link->cause, event->error.message, sizeof(link->cause));
 	if (event->denied || (event->unreachable && sender->work.state >= DJK_BATCH_IN_FLIGHT))
 		tell_error(sender, event->error.message);
-	else if (!event->unreachable)
+	/* Why topics are held says more than that one of several brokers is down, again and again. */
+	else if (!event->unreachable && sender->topics.nheld == 0)
 		djk_slot_set_error(djk_slot_mine(), event->error.message);
 }
 

@@ -400,8 +400,10 @@ def lose_leader(brokers: tuple[Broker, Broker], db: Database, mode: str) -> str:
 
 
 def wait_told(db: Database, server: str, word: str) -> None:
-    """A held topic says why each time it is asked for; between, the library may speak of a broker that is down."""
-    wait_until(lambda: word in outbox_worker(db, server)["last_error"], message=f"last_error tells of {word!r}")
+    wait_until(
+        lambda: word in (outbox_worker(db, server)["last_error"] or ""),
+        message=lambda: f"last_error tells of {word!r}: {outbox_worker(db, server)}",
+    )
 
 
 def test_partition_loses_its_leader(two_brokers: tuple[Broker, Broker], db: Database) -> None:
