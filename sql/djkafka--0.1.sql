@@ -1672,7 +1672,8 @@ SELECT c.name AS consumer,
        GREATEST(w.high_watermark, o.high_watermark) AS high_watermark,
        -- only where somebody watches the end and has seen it: the end of an earlier batch says nothing of now
        CASE WHEN w.high_watermark IS NULL OR NOT t.taken OR o.state OPERATOR(pg_catalog.<>) 'ok'
-                 OR x.state OPERATOR(pg_catalog.=) ANY (ARRAY['unreachable', 'broken', 'unseen']) THEN NULL
+                 OR o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset
+                 OR x.state OPERATOR(pg_catalog.=) ANY (ARRAY['unreachable', 'broken', 'backoff', 'waiting_for_lock', 'unseen']) THEN NULL
             WHEN GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.<) o.next_offset THEN 0
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
@@ -1975,9 +1976,17 @@ BEGIN ATOMIC
            s.consumer, s.state, s.reason, s.hint, NULL
       FROM @extschema@.djkafka_status s
      UNION ALL
-    SELECT 'ok', s.consumer, 'retrying', pg_catalog.format('messages that failed wait to be tried again: %s, the next at %s', s.retrying, s.retry_due_at),
-           'See djkafka_retry.', NULL
-      FROM @extschema@.djkafka_status s WHERE s.retrying OPERATOR(pg_catalog.>) 0
+    SELECT CASE WHEN h.partitions IS NULL THEN 'ok' ELSE 'warning' END, s.consumer, 'retrying',
+           pg_catalog.format('messages that failed wait to be tried again: %s, the next at %s', s.retrying, s.retry_due_at)
+           OPERATOR(pg_catalog.||) coalesce(pg_catalog.format('; partitions that wait with them: %s', h.partitions), ''),
+           CASE WHEN h.partitions IS NULL THEN 'See djkafka_retry.'
+                ELSE 'See djkafka_retry; in djkafka_partition_status, reason has the command that skips a message.' END, NULL
+      FROM @extschema@.djkafka_status s
+      LEFT JOIN (SELECT p.consumer_id, pg_catalog.count(*) AS partitions
+                   FROM @extschema@.djkafka_partition_status p
+                  WHERE p.state OPERATOR(pg_catalog.=) 'retrying' GROUP BY p.consumer_id) h
+             ON h.consumer_id OPERATOR(pg_catalog.=) s.consumer_id
+     WHERE s.retrying OPERATOR(pg_catalog.>) 0
      UNION ALL
     SELECT CASE WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'standby']) THEN 'ok'
                 WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'backoff']) THEN 'warning'

@@ -431,6 +431,10 @@ def test_blocking(db: Database, kafka: Client, topic: str) -> None:
     kafka.produce(topic, [item(20, 20, partition=1)])
     wait_count(db, "item", 12)
     assert db.query(SHOWN) == [(0, "retrying", 1, 1), (1, "running", 11, 0)]
+    # nobody sees the end of what waits as a whole, whatever comes meanwhile
+    assert db.query("SELECT lag FROM djkafka_partition_status WHERE state = 'retrying'") == [(None,)]
+    told = db.record("SELECT verdict, reason FROM djkafka_health() WHERE state = 'retrying'")
+    assert told["verdict"] == "warning" and told["reason"].endswith("partitions that wait with them: 1"), told
     waits = db.record("SELECT * FROM djkafka_retry")
     assert (waits["topic"], waits["partition"], waits["offset"], waits["attempt"]) == (topic, 0, 1, 1)
     assert (waits["sqlstate"], waits["message"]) == ("KFR01", "not yet: 2")
@@ -442,6 +446,8 @@ def test_blocking(db: Database, kafka: Client, topic: str) -> None:
     assert [n for (n,) in db.query("SELECT n FROM written WHERE n < 10 ORDER BY at")] == [1, 2, 3, 4]
     assert db.query(SHOWN) == [(0, "running", 4, 0), (1, "running", 11, 0)]
     assert db.query("SELECT * FROM djkafka_retry") == []
+    assert db.query("SELECT verdict FROM djkafka_health() WHERE state = 'retrying'") == []
+    wait_value(db, "SELECT lag FROM djkafka_partition_status WHERE partition = 0", 0)
     assert_audit(db, 15)
 
 

@@ -133,6 +133,15 @@ def test_lag_is_what_somebody_watches(db: Database, own_broker) -> None:
     wait_count(db, "item", 2)
     wait_value(db, lag, 0)
 
+    with db.connect() as other, other.transaction():
+        other.execute("LOCK TABLE item")
+        client.produce("watched", [Record('{"id": 3}')])
+        wait_state(db, "waiting_for_lock", "c")
+        client.produce("watched", [Record('{"id": 4}')])
+        wait_value(db, lag, None)
+    wait_count(db, "item", 4)
+    wait_value(db, lag, 0)
+
     db.query("SELECT djkafka_pause('c')")
     wait_state(db, "paused", "c")
     wait_value(db, lag, None)
