@@ -77,16 +77,17 @@ null_unless(bool given)
 	return given ? ' ' : 'n';
 }
 
+/* As many as are asked for are read of an index and no more, with their copies counted on the way. */
 static Portal
 open_letters(const DjkLetterFilter *filter)
 {
 	static DjkStatement select_letters = {
-		.sql = "SELECT id, consumer_id, row_number() OVER (PARTITION BY consumer_id, topic, partition, \"offset\" ORDER BY id) AS copy"
+		.sql = "SELECT id, consumer_id, row_number() OVER (PARTITION BY consumer_id, topic, partition, \"offset\" ORDER BY id)"
 		" FROM @.djkafka_dead_letter WHERE ($1 IS NULL OR id = ANY ($1))"
 		" AND ($2 IS NULL OR consumer_id = $2) AND ($3 IS NULL OR consumer = $3) AND ($4 IS NULL OR topic = $4)"
 		" AND ($5 IS NULL OR starts_with(sqlstate, $5))"
 		" AND ($6 IS NULL OR created_at >= $6) AND ($7 IS NULL OR created_at < $7)"
-		" ORDER BY consumer_id, copy, topic, partition, \"offset\", id LIMIT $8",
+		" ORDER BY consumer_id, topic, partition, \"offset\", id LIMIT $8",
 		.nargs = 8,
 		.argtypes = {INT8ARRAYOID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}
 	};
@@ -120,11 +121,51 @@ make_room(DjkLetterList *list, int *size, int more)
 	list->copies = repalloc(list->copies, *size * sizeof(int64));
 }
 
+typedef struct FoundLetter
+{
+	int64		consumer_id;
+	int64		copy;
+	int64		id;
+	int			place;			/* in the order in which they were found */
+} FoundLetter;
+
+static int
+compare_found(const void *a, const void *b)
+{
+	const FoundLetter *x = a;
+	const FoundLetter *y = b;
+
+	if (x->consumer_id != y->consumer_id)
+		return x->consumer_id < y->consumer_id ? -1 : 1;
+	if (x->copy != y->copy)
+		return x->copy < y->copy ? -1 : 1;
+	return x->place - y->place;
+}
+
+/* Of each consumer's. */
+static void
+put_copies_last(DjkLetterList *list)
+{
+	FoundLetter *found = palloc_extended(Max(list->n, 1) * sizeof(FoundLetter), MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < list->n; i++)
+		found[i] = (FoundLetter) {list->consumer_ids[i], list->copies[i], list->ids[i], i};
+	qsort(found, list->n, sizeof(FoundLetter), compare_found);
+	for (int i = 0; i < list->n; i++)
+	{
+		list->consumer_ids[i] = found[i].consumer_id;
+		list->copies[i] = found[i].copy;
+		list->ids[i] = found[i].id;
+	}
+	pfree(found);
+}
+
 void
 djk_dead_letter_find(const DjkLetterFilter *filter, DjkLetterList *list, MemoryContext context)
 {
 	Portal		portal = open_letters(filter);
 	int			size = 0;
+	bool		copied = false;
 	uint64		fetched;
 
 	list->n = 0;
@@ -141,10 +182,13 @@ djk_dead_letter_find(const DjkLetterFilter *filter, DjkLetterList *list, MemoryC
 			list->ids[list->n] = djk_row_int64(i, 1, 0);
 			list->consumer_ids[list->n] = djk_row_int64(i, 2, 0);
 			list->copies[list->n++] = djk_row_int64(i, 3, 0);
+			copied |= list->copies[list->n - 1] > 1;
 		}
 		SPI_freetuptable(SPI_tuptable);
 	} while (fetched > 0);
 	SPI_cursor_close(portal);
+	if (copied)
+		put_copies_last(list);
 }
 
 void
