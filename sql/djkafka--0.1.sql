@@ -1747,7 +1747,8 @@ SELECT c.name AS consumer,
             WHEN 'foreign_home' THEN 'the consumer belongs to another database: this is a restored or cloned copy'
             WHEN 'paused' THEN 'paused by djkafka_pause or enabled = false'
             WHEN 'no_routes' THEN 'the consumer has no routes'
-            WHEN 'needs_decision' THEN o.decision
+            WHEN 'needs_decision' THEN o.decision OPERATOR(pg_catalog.||)
+                 CASE WHEN o.decisions OPERATOR(pg_catalog.>) 1 THEN pg_catalog.format(' (the first of %s partitions)', o.decisions) ELSE '' END
             WHEN 'storm' THEN o.storm
             ELSE coalesce(w.told OPERATOR(pg_catalog.->) s.state OPERATOR(pg_catalog.->>) 0,
                           CASE s.state WHEN 'no_worker_slot' THEN short.reason
@@ -1756,7 +1757,7 @@ SELECT c.name AS consumer,
             WHEN 'foreign_home' THEN 'SELECT djkafka_adopt() makes what came with the copy this database''s: see "Copies of a database" in the documentation.'
             WHEN 'paused' THEN 'SELECT djkafka_resume(' OPERATOR(pg_catalog.||) pg_catalog.quote_literal(c.name) OPERATOR(pg_catalog.||) ')'
             WHEN 'no_routes' THEN 'Add one with djkafka_subscribe or djkafka_create_route.'
-            WHEN 'needs_decision' THEN 'Decide with djkafka_seek(consumer, topic, start_at, partition).'
+            WHEN 'needs_decision' THEN pg_catalog.format('Decide where it goes on, at the beginning of what Kafka has: %s; or elsewhere: ''latest'', an offset, a time.', o.command)
             WHEN 'storm' THEN pg_catalog.format('See djkafka_dead_letter; fix the cause, then go on where it stopped: SELECT djkafka_resume(%L)', c.name)
             ELSE coalesce(w.told OPERATOR(pg_catalog.->) s.state OPERATOR(pg_catalog.->>) 1,
                           CASE s.state WHEN 'no_worker_slot' THEN short.hint END, sys.hint) END AS hint,
@@ -1819,7 +1820,10 @@ SELECT c.name AS consumer,
                pg_catalog.min(pg_catalog.format('the end of topic "%s", partition %s, is not known yet', p.topic, p.partition))
                    FILTER (WHERE p.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'running']) AND p.lag IS NULL) AS unseen,
                pg_catalog.count(*) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decisions,
-               pg_catalog.min(p.reason) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision') AS decision,
+               (pg_catalog.array_agg(pg_catalog.format('topic "%s", partition %s: %s', p.topic, p.partition, p.reason) ORDER BY p.topic, p.partition)
+                   FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision'))[1] AS decision,
+               (pg_catalog.array_agg(pg_catalog.format('SELECT djkafka_seek(%L, %L, ''earliest'', %s)', c.name, p.topic, p.partition) ORDER BY p.topic, p.partition)
+                   FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'needs_decision'))[1] AS command,
                pg_catalog.count(*) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'storm') AS storms,
                pg_catalog.min(p.reason) FILTER (WHERE p.state OPERATOR(pg_catalog.=) 'storm') AS storm,
                LEAST(pg_catalog.sum(p.applied), 9223372036854775807)::bigint AS applied,
