@@ -121,7 +121,7 @@ def test_overtaken_after_a_run(db: Database, kafka: Client, topic: str) -> None:
     """A letter that djkafka_run has made of what waited is known to the worker that goes on, though no offset has moved."""
     db.query("CREATE TABLE parent (id int PRIMARY KEY)")
     db.query("CREATE TABLE child (id text PRIMARY KEY, parent_id int REFERENCES parent, n int CHECK (n >= 0))")
-    db.query("SELECT djkafka_subscribe(%s, 'child', key_columns => '{id}', parent_timeout => '2 s')", topic)
+    db.query("SELECT djkafka_subscribe(%s, 'child', key_columns => '{id}', parent_timeout => '4 s')", topic)
     kafka.produce(topic, [Record(to_json(n=-1), "a")])
     wait_count(db, "djkafka_dead_letter", 1)
     kafka.produce(topic, [Record(to_json(parent_id=9, n=1), "b")])
@@ -132,7 +132,7 @@ def test_overtaken_after_a_run(db: Database, kafka: Client, topic: str) -> None:
         os.kill(pid, signal.SIGCONT)
         time.sleep(0.1)
         stop_and_wait(pid)
-    time.sleep(2)
+    wait_value(db, "SELECT clock_timestamp() > parked_at + interval '4 s' FROM djkafka_parked", True)
     assert db.value("SELECT dead FROM djkafka_run('default', until => 'eof', timeout => '1 min')") == 1
     os.kill(pid, signal.SIGCONT)
     kafka.produce(topic, [Record(to_json(n=2), "b")])
