@@ -21,7 +21,7 @@ djk_function_write(DjkApply *apply, DjkRouteState *state, const int *indexes, in
 	Tuplestorestate *input = djk_input_store(apply, state, indexes, n, false, &nrows);
 
 	if (nrows > 0)
-		djk_statement_call(state, input, nrows);
+		djk_route_sql_call(state, input, nrows);
 	tuplestore_end(input);
 
 	for (int i = 0; i < n && apply->work[indexes[i]].fate != DJK_FATE_STOP; i++)

@@ -326,7 +326,7 @@ djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 	DjkDecoded	decoded;
 
 	if (state->input_plan == NULL)
-		(void) djk_statement_reads(state);
+		(void) djk_route_sql_reads(state);
 	djk_decoded_init(&decoded, old, row_context);
 	decoded.replace_invalid = state->route->replace_invalid_text;
 	*nrows = 0;

@@ -50,7 +50,7 @@ typedef struct DjkEmptiness
 {
 	bool		known;
 	bool		in_value;		/* what was run: a column's type, */
-	int			kind;			/* … or a DjkStatementKind; -1: what comes before all */
+	int			kind;			/* … or a DjkRouteSql; -1: what comes before all */
 	Bitmapset  *present;		/* … for a row of these columns */
 	int			sqlstate;		/* 0: it goes */
 } DjkEmptiness;
@@ -146,7 +146,7 @@ run_empty(void *arg)
 	if (empty->in_value)
 		try_nulls(state);
 	else
-		djk_statement_try_empty(state);
+		djk_route_sql_try_empty(state);
 	return false;
 }
 

@@ -79,7 +79,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 	input = djk_input_store(apply, state, indexes, n, true, &nrows);
 	if (nrows > 0)
 	{
-		djk_statement_evaluate(state, input, nrows);
+		djk_route_sql_evaluate(state, input, nrows);
 		for (int row = 0; row < nrows; row++)
 		{
 			HeapTuple	tuple = SPI_tuptable->vals[row];
@@ -92,7 +92,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 			if (isnull || ord < 0 || ord >= n)
 				elog(ERROR, "filter and columns gave a row for no message");
 			if (answered[ord])
-				djk_statement_throw_set(state);
+				djk_route_sql_throw_set(state);
 			answered[ord] = true;
 			i = indexes[ord];
 			matches = DatumGetBool(SPI_getbinval(tuple, desc, DJK_RESULT_FILTER, &isnull)) && !isnull;

@@ -179,7 +179,7 @@ typedef struct DjkRouteState
 	HTAB	   *statements;		/* see statement.c */
 	List	   *plans;			/* all that must be freed with the context */
 	bool		running;		/* a statement, which has failed if this stays so: */
-	int			running_kind;	/* DjkStatementKind */
+	int			running_kind;	/* DjkRouteSql */
 	const Bitmapset *running_present;	/* lives as long as the attempt */
 	int64		rows_written;	/* with the join plans at hand */
 	int64		rows_at_plan;

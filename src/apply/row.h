@@ -12,7 +12,7 @@
 
 /*
  * Rows of messages: the expressions' values of one (from a result row of
- * djk_statement_evaluate(), copied to 'context'), then all else of many.
+ * djk_route_sql_evaluate(), copied to 'context'), then all else of many.
  */
 extern void djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tuple,
 						  TupleDesc desc, MemoryContext context);

@@ -29,7 +29,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
-#include "utils/queryenvironment.h"
 
 /* Beyond this many plans, a topic of ever changing fields starts over. */
 #define STATEMENTS_MAX		64
@@ -42,7 +41,7 @@
 
 typedef struct StatementKey
 {
-	DjkStatementKind kind;
+	DjkRouteSql kind;
 	int			nwords;
 	bitmapword	words[(MaxHeapAttributeNumber + BITS_PER_BITMAPWORD - 1) / BITS_PER_BITMAPWORD];
 } StatementKey;
@@ -55,25 +54,10 @@ typedef struct StatementEntry
 
 /* ---------- plans ---------- */
 
-static void
-register_relation(const char *name, TupleDesc desc, Tuplestorestate *store, int nrows)
-{
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-
-	enr->md.name = (char *) name;
-	enr->md.reliddesc = InvalidOid;
-	enr->md.tupdesc = desc;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = Min(nrows, PLANNED_ROWS_MAX);
-	enr->reldata = store;
-	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register relation \"%s\"", name);
-}
-
 static bool
-is_join(const DjkRouteState *state, DjkStatementKind kind)
+is_join(const DjkRouteState *state, DjkRouteSql kind)
 {
-	return kind >= DJK_STATEMENT_UPDATE || (kind != DJK_STATEMENT_INSERT && state->numbered != NIL);
+	return kind >= DJK_SQL_UPDATE || (kind != DJK_SQL_INSERT && state->numbered != NIL);
 }
 
 static void
@@ -96,11 +80,11 @@ free_statements(DjkRouteState *state, bool joins_only)
 }
 
 static void
-make_key(StatementKey *key, const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
+make_key(StatementKey *key, const DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present)
 {
 	memset(key, 0, sizeof(*key));
 	key->kind = kind;
-	if (present != NULL && (kind < DJK_STATEMENT_DELETE || state->route->partial_deletes))
+	if (present != NULL && (kind < DJK_SQL_DELETE || state->route->partial_deletes))
 	{
 		key->nwords = present->nwords;
 		memcpy(key->words, present->words, present->nwords * sizeof(bitmapword));
@@ -121,7 +105,7 @@ create_statements(DjkRouteState *state)
 
 /* The plan of a statement; NULL if there is nothing to do.  SPI is connected. */
 static SPIPlanPtr
-get_plan(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
+get_plan(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present)
 {
 	StatementKey key;
 	StatementEntry *entry;
@@ -143,7 +127,7 @@ get_plan(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
 
 	if (hash_get_num_entries(state->statements) >= STATEMENTS_MAX)
 		free_statements(state, false);
-	sql = djk_statement_sql(state, kind, present);
+	sql = djk_route_sql_text(state, kind, present);
 	if (sql != NULL)
 		plan = djk_plan_keep(state, djk_plan_prepare(sql));
 	entry = hash_search(state->statements, &key, HASH_ENTER, NULL);
@@ -153,11 +137,11 @@ get_plan(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
 
 /* Whether somebody could see in which order a statement takes its rows. */
 static bool
-order_is_seen(const DjkRouteState *state, DjkStatementKind kind)
+order_is_seen(const DjkRouteState *state, DjkRouteSql kind)
 {
 	bool		seen = state->ordered;
 
-	if (kind <= DJK_STATEMENT_UPSERT || kind == DJK_STATEMENT_INSERT_MISSING)
+	if (kind <= DJK_SQL_UPSERT || kind == DJK_SQL_INSERT_MISSING)
 	{
 		seen |= state->counting_excluded;
 		for (int c = 0; c < state->ncolumns; c++)
@@ -201,7 +185,7 @@ execute(SPIPlanPtr plan, bool keep_result)
 }
 
 uint64
-djk_statement_run_told(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present,
+djk_route_sql_run_told(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present,
 					   Tuplestorestate *rows, int nrows,
 					   void (*take) (HeapTuple tuple, TupleDesc desc, void *arg), void *arg)
 {
@@ -210,7 +194,7 @@ djk_statement_run_told(DjkRouteState *state, DjkStatementKind kind, const Bitmap
 	int			guc_level = djk_route_state_enter(state);
 
 	djk_spi_connect();
-	register_relation(DJK_ROWS_RELATION, state->rows_desc, rows, nrows);
+	djk_spi_register_rows(DJK_ROWS_RELATION, InvalidOid, state->rows_desc, rows, Min(nrows, PLANNED_ROWS_MAX));
 	state->running = true;
 	state->running_kind = kind;
 	state->running_present = present;
@@ -260,7 +244,7 @@ prepare_input_plan(DjkRouteState *state)
 }
 
 const DjkReads *
-djk_statement_reads(DjkRouteState *state)
+djk_route_sql_reads(DjkRouteState *state)
 {
 	if (!state->has_expressions)
 		return &state->reads;
@@ -268,7 +252,7 @@ djk_statement_reads(DjkRouteState *state)
 	{
 		Tuplestorestate *empty = tuplestore_begin_heap(false, false, 64);
 
-		djk_statement_evaluate(state, empty, 0);
+		djk_route_sql_evaluate(state, empty, 0);
 		SPI_finish();
 		tuplestore_end(empty);
 	}
@@ -281,7 +265,7 @@ djk_statement_reads(DjkRouteState *state)
  * by now, and its rows could be taken for those of other messages.
  */
 pg_noreturn void
-djk_statement_throw_set(const DjkRouteState *state)
+djk_route_sql_throw_set(const DjkRouteState *state)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
@@ -291,27 +275,27 @@ djk_statement_throw_set(const DjkRouteState *state)
 }
 
 void
-djk_statement_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows)
+djk_route_sql_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows)
 {
 	int			guc_level = djk_route_state_enter(state);
 
 	djk_spi_connect();
-	register_relation(DJK_INPUT_RELATION, state->input_desc, input, nrows);
+	djk_spi_register_rows(DJK_INPUT_RELATION, InvalidOid, state->input_desc, input, Min(nrows, PLANNED_ROWS_MAX));
 	prepare_input_plan(state);
 	execute(state->input_plan, true);
 	if (SPI_processed != (uint64) nrows)
-		djk_statement_throw_set(state);
+		djk_route_sql_throw_set(state);
 	djk_expressions_require_types(state, SPI_tuptable->tupdesc);
 	djk_route_state_leave(guc_level);
 }
 
 void
-djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows)
+djk_route_sql_call(DjkRouteState *state, Tuplestorestate *input, int nrows)
 {
 	int			guc_level = djk_route_state_enter(state);
 
 	djk_spi_connect();
-	register_relation(DJK_INPUT_RELATION, state->input_desc, input, nrows);
+	djk_spi_register_rows(DJK_INPUT_RELATION, InvalidOid, state->input_desc, input, Min(nrows, PLANNED_ROWS_MAX));
 	if (state->call_plan == NULL)
 		state->call_plan = djk_plan_keep(state, djk_plan_prepare(build_call(state)));
 	execute(state->call_plan, false);
@@ -320,30 +304,30 @@ djk_statement_call(DjkRouteState *state, Tuplestorestate *input, int nrows)
 }
 
 void
-djk_statement_try_empty(DjkRouteState *state)
+djk_route_sql_try_empty(DjkRouteState *state)
 {
 	Tuplestorestate *empty = tuplestore_begin_heap(false, false, 64);
 
 	if (state->has_expressions)
 	{
-		djk_statement_evaluate(state, empty, 0);
+		djk_route_sql_evaluate(state, empty, 0);
 		SPI_finish();
 	}
 	if (state->handler_sql != NULL)
-		djk_statement_call(state, empty, 0);
+		djk_route_sql_call(state, empty, 0);
 	if (state->running)
-		(void) djk_statement_run(state, state->running_kind, state->running_present, empty, 0);
+		(void) djk_route_sql_run(state, state->running_kind, state->running_present, empty, 0);
 	tuplestore_end(empty);
 }
 
 void
-djk_statement_check(DjkRouteState *state)
+djk_route_sql_check(DjkRouteState *state)
 {
 	Tuplestorestate *empty = tuplestore_begin_heap(false, false, 64);
 
 	if (state->has_expressions)
 	{
-		djk_statement_evaluate(state, empty, 0);
+		djk_route_sql_evaluate(state, empty, 0);
 		SPI_finish();
 	}
 	if (state->handler_sql != NULL)
@@ -351,7 +335,7 @@ djk_statement_check(DjkRouteState *state)
 		int			guc_level = djk_route_state_enter(state);
 
 		djk_spi_connect();
-		register_relation(DJK_INPUT_RELATION, state->input_desc, empty, 0);
+		djk_spi_register_rows(DJK_INPUT_RELATION, InvalidOid, state->input_desc, empty, 0);
 		state->call_plan = djk_plan_keep(state, djk_plan_prepare(build_call(state)));
 		SPI_finish();
 		djk_route_state_leave(guc_level);

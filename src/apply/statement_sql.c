@@ -257,25 +257,25 @@ append_versions(StringInfo sql, const DjkRouteState *state)
 }
 
 char *
-djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present)
+djk_route_sql_text(const DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present)
 {
 	StringInfoData sql;
 
 	initStringInfo(&sql);
 	switch (kind)
 	{
-		case DJK_STATEMENT_INSERT:
+		case DJK_SQL_INSERT:
 			append_insert(&sql, state, present, NIL);
 			break;
-		case DJK_STATEMENT_INSERT_NEW:
-		case DJK_STATEMENT_INSERT_TOLD:
-		case DJK_STATEMENT_UPSERT:
+		case DJK_SQL_INSERT_NEW:
+		case DJK_SQL_INSERT_TOLD:
+		case DJK_SQL_UPSERT:
 			append_insert(&sql, state, present, djk_numbered_absent(state, present));
-			append_on_conflict(&sql, state, present, kind == DJK_STATEMENT_UPSERT);
-			if (kind == DJK_STATEMENT_INSERT_TOLD)
+			append_on_conflict(&sql, state, present, kind == DJK_SQL_UPSERT);
+			if (kind == DJK_SQL_INSERT_TOLD)
 				append_returned_key(&sql, state);
 			break;
-		case DJK_STATEMENT_UPDATE:
+		case DJK_SQL_UPDATE:
 			appendStringInfo(&sql, "UPDATE %s AS t SET ", state->target_sql);
 			if (!append_assignments(&sql, state, present, false))
 				return NULL;
@@ -283,7 +283,7 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 			append_key_match(&sql, state);
 			append_version_guard(&sql, state, " AND", version_name(state, false));
 			break;
-		case DJK_STATEMENT_INSERT_MISSING:
+		case DJK_SQL_INSERT_MISSING:
 			append_insert(&sql, state, present, NIL);
 			appendStringInfo(&sql, " WHERE NOT EXISTS (SELECT FROM %s AS t WHERE ", state->target_sql);
 			append_key_match(&sql, state);
@@ -291,24 +291,24 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 			if (!state->is_view)
 				append_on_conflict(&sql, state, present, true);
 			break;
-		case DJK_STATEMENT_DELETE:
+		case DJK_SQL_DELETE:
 			appendStringInfo(&sql, "DELETE FROM %s AS t USING %s r WHERE ", state->target_sql, DJK_ROWS_RELATION);
 			append_part_match(&sql, state, state->route->partial_deletes ? present : NULL);
 			append_version_guard(&sql, state, " AND", version_name(state, false));
 			break;
-		case DJK_STATEMENT_SKIP:
+		case DJK_SQL_SKIP:
 			appendStringInfo(&sql, "UPDATE %s AS t SET %s = true FROM %s r WHERE ", state->target_sql,
 							 quote_identifier(state->route->skip_column), DJK_ROWS_RELATION);
 			append_part_match(&sql, state, state->route->partial_deletes ? present : NULL);
 			append_version_guard(&sql, state, " AND", version_name(state, false));
 			break;
-		case DJK_STATEMENT_FIND:
+		case DJK_SQL_FIND:
 			appendStringInfo(&sql, "SELECT FROM %s r WHERE EXISTS (SELECT FROM %s AS t WHERE ",
 							 DJK_ROWS_RELATION, state->target_sql);
 			append_key_match(&sql, state);
 			appendStringInfoChar(&sql, ')');
 			break;
-		case DJK_STATEMENT_VERSIONS:
+		case DJK_SQL_VERSIONS:
 			append_versions(&sql, state);
 			break;
 	}
@@ -316,7 +316,7 @@ djk_statement_sql(const DjkRouteState *state, DjkStatementKind kind, const Bitma
 }
 
 bool
-djk_statement_may_conflict(const DjkRouteState *state, const Bitmapset *present)
+djk_route_sql_may_conflict(const DjkRouteState *state, const Bitmapset *present)
 {
 	if (state->is_view || state->needed_excluded || !bms_is_subset(state->needed, present))
 		return false;

@@ -43,7 +43,7 @@ may_write(DjkApply *apply, int route, int reader, const DjkReads *reads)
 static Bitmapset *
 find_writers(DjkApply *apply, int route, const Bitmapset *routes)
 {
-	const DjkReads *reads = djk_statement_reads(djk_work_state(apply, route));
+	const DjkReads *reads = djk_route_sql_reads(djk_work_state(apply, route));
 	Bitmapset  *writers = NULL;
 	int			writer = -1;
 
@@ -80,14 +80,14 @@ routes_of_messages(DjkApply *apply, int from, int to)
 static bool
 counts_with(DjkApply *apply, int route, int other)
 {
-	const DjkCounters *counters = &djk_statement_reads(apply->states[route])->counters;
+	const DjkCounters *counters = &djk_route_sql_reads(apply->states[route])->counters;
 	DjkRouteState *state;
 
 	apply->current_route = other;
 	state = apply->states[other] != NULL ? apply->states[other] : djk_work_state(apply, other);
 	apply->current_route = -1;
 	return djk_counters_meet(counters, &state->counters) ||
-		djk_counters_meet(counters, &djk_statement_reads(state)->counters);
+		djk_counters_meet(counters, &djk_route_sql_reads(state)->counters);
 }
 
 /* Whether expressions of a route take numbers from a sequence that defaults of its table take them from. */

@@ -124,18 +124,18 @@ keys_repeat(DjkRouteState *state, DjkRow **rows, int n)
  * that one out.
  */
 static bool
-must_split(DjkRouteState *state, DjkStatementKind kind, const Bitmapset *present, Tuplestorestate *store,
+must_split(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present, Tuplestorestate *store,
 		   DjkRow **rows, int n)
 {
 	uint64		there;
 
 	if (n == 1)
 		return false;
-	if (kind == DJK_STATEMENT_INSERT_TOLD)
+	if (kind == DJK_SQL_INSERT_TOLD)
 		return !djk_key_table_serves(state) || (state->meets && keys_repeat(state, rows, n));
-	if (kind != DJK_STATEMENT_UPSERT || !state->ordered || djk_statement_may_conflict(state, present))
+	if (kind != DJK_SQL_UPSERT || !state->ordered || djk_route_sql_may_conflict(state, present))
 		return false;
-	there = djk_statement_run(state, DJK_STATEMENT_FIND, present, store, n);
+	there = djk_route_sql_run(state, DJK_SQL_FIND, present, store, n);
 	return there > 0 && there < (uint64) n;
 }
 
@@ -180,7 +180,7 @@ run_told(DjkRouteState *state, const Bitmapset *present, Tuplestorestate *store,
 
 	if (n == 1)
 	{
-		processed = djk_statement_run(state, DJK_STATEMENT_INSERT_NEW, present, store, 1);
+		processed = djk_route_sql_run(state, DJK_SQL_INSERT_NEW, present, store, 1);
 		rows[0]->is_new = processed > 0;
 		return processed;
 	}
@@ -193,7 +193,7 @@ run_told(DjkRouteState *state, const Bitmapset *present, Tuplestorestate *store,
 		if (!found)
 			change->position = i;
 	}
-	processed = djk_statement_run_told(state, DJK_STATEMENT_INSERT_TOLD, present, store, n, take_key, &told);
+	processed = djk_route_sql_run_told(state, DJK_SQL_INSERT_TOLD, present, store, n, take_key, &told);
 	for (int i = 0; i < n && told.unknown > 0; i++)
 	{
 		if (rows[i]->is_new)
@@ -206,7 +206,7 @@ run_told(DjkRouteState *state, const Bitmapset *present, Tuplestorestate *store,
 
 /* Writes rows that have the same columns present. */
 static uint64
-run(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n)
+run(DjkRouteState *state, DjkRouteSql kind, DjkRow **rows, int n)
 {
 	Tuplestorestate *store = tuplestore_begin_heap(true, false, work_mem);
 	Bitmapset  *present = rows[0]->present;
@@ -217,29 +217,29 @@ run(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n)
 		tuplestore_putvalues(store, state->rows_desc, rows[i]->values, rows[i]->nulls);
 
 	/* Whoever follows the table's changes is told before the row is gone. */
-	if (kind == DJK_STATEMENT_DELETE && state->route->skip_column != NULL)
-		(void) djk_statement_run(state, DJK_STATEMENT_SKIP, present, store, n);
+	if (kind == DJK_SQL_DELETE && state->route->skip_column != NULL)
+		(void) djk_route_sql_run(state, DJK_SQL_SKIP, present, store, n);
 	if (must_split(state, kind, present, store, rows, n))
 	{
 		processed = run(state, kind, rows, n / 2);
 		processed += run(state, kind, rows + n / 2, n - n / 2);
 	}
-	else if (kind == DJK_STATEMENT_INSERT_TOLD)
+	else if (kind == DJK_SQL_INSERT_TOLD)
 		processed = run_told(state, present, store, rows, n);
-	else if (kind == DJK_STATEMENT_UPSERT && !djk_statement_may_conflict(state, present))
+	else if (kind == DJK_SQL_UPSERT && !djk_route_sql_may_conflict(state, present))
 	{
-		processed = djk_statement_run(state, DJK_STATEMENT_UPDATE, present, store, n);
-		processed += djk_statement_run(state, DJK_STATEMENT_INSERT_MISSING, present, store, n);
+		processed = djk_route_sql_run(state, DJK_SQL_UPDATE, present, store, n);
+		processed += djk_route_sql_run(state, DJK_SQL_INSERT_MISSING, present, store, n);
 	}
 	else
-		processed = djk_statement_run(state, kind, present, store, n);
+		processed = djk_route_sql_run(state, kind, present, store, n);
 	tuplestore_end(store);
 	return processed;
 }
 
 /* Writes rows in runs of equal columns; in any order, if nobody can see it. */
 static uint64
-run_groups(DjkRouteState *state, DjkStatementKind kind, DjkRow **rows, int n, bool in_order)
+run_groups(DjkRouteState *state, DjkRouteSql kind, DjkRow **rows, int n, bool in_order)
 {
 	DjkRow	  **group = palloc(Max(n, 1) * sizeof(DjkRow *));
 	bool	   *done = palloc0(Max(n, 1) * sizeof(bool));
@@ -273,7 +273,7 @@ static void
 run_deletes(DjkRouteState *state, DjkRow **rows, int n)
 {
 	if (n > 0)
-		(void) run(state, DJK_STATEMENT_DELETE, rows, n);
+		(void) run(state, DJK_SQL_DELETE, rows, n);
 }
 
 /* ---------- upsert and mirror ---------- */
@@ -417,7 +417,7 @@ write_changes(DjkRouteState *state, const DjkKeyTable *table, int first, int n)
 			upserts[nupserts++] = upserts[i];
 	}
 	run_deletes(state, deletes, ndeletes);
-	(void) run_groups(state, DJK_STATEMENT_UPSERT, upserts, nupserts, counts_rows(state, upserts, nupserts));
+	(void) run_groups(state, DJK_SQL_UPSERT, upserts, nupserts, counts_rows(state, upserts, nupserts));
 	pfree(deletes);
 	pfree(upserts);
 }
@@ -474,7 +474,7 @@ flush(DjkRouteState *state, DjkRow **rows, int n)
 	if (rows[0]->is_delete)
 		run_deletes(state, rows, n);
 	else
-		(void) run(state, DJK_STATEMENT_UPSERT, rows, n);
+		(void) run(state, DJK_SQL_UPSERT, rows, n);
 }
 
 /*
@@ -549,7 +549,7 @@ write_new(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 			continue;
 		even_out(apply, state, rows, nrows);
 		/* In order always: of two with one key the first is the one that stays. */
-		inserted = run_groups(state, told ? DJK_STATEMENT_INSERT_TOLD : DJK_STATEMENT_INSERT_NEW, rows, nrows, true);
+		inserted = run_groups(state, told ? DJK_SQL_INSERT_TOLD : DJK_SQL_INSERT_NEW, rows, nrows, true);
 		for (int i = 0; i < nrows; i++)
 		{
 			if (told ? !rows[i]->is_new : i >= (int) inserted)
@@ -607,7 +607,7 @@ djk_table_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 	{
 		case DJK_OPERATION_INSERT:
 			even_out(apply, state, rows, n);
-			(void) run_groups(state, DJK_STATEMENT_INSERT, rows, n, state->ordered || counts_rows(state, rows, n));
+			(void) run_groups(state, DJK_SQL_INSERT, rows, n, state->ordered || counts_rows(state, rows, n));
 			break;
 		case DJK_OPERATION_INSERT_NEW:
 			write_new(apply, state, indexes, n);

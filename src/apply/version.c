@@ -159,7 +159,7 @@ look_up(DjkApply *apply, Versions *versions, const int *indexes, int n)
 		if (!found)
 			tuplestore_putvalues(store, state->rows_desc, row->values, row->nulls);
 	}
-	(void) djk_statement_run_told(state, DJK_STATEMENT_VERSIONS, NULL, store, n, take_version, versions);
+	(void) djk_route_sql_run_told(state, DJK_SQL_VERSIONS, NULL, store, n, take_version, versions);
 	tuplestore_end(store);
 }
 

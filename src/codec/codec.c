@@ -66,6 +66,16 @@ djk_codec_find(const char *name)
 	return NULL;
 }
 
+const char *const *
+djk_codec_names(void)
+{
+	static const char *names[lengthof(codecs) + 1];
+
+	for (int i = 0; i < lengthof(codecs); i++)
+		names[i] = codecs[i].name;
+	return names;
+}
+
 void
 djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContext context)
 {

@@ -78,6 +78,9 @@ typedef struct DjkCodec
 /* NULL if there is no such format. */
 extern const DjkCodec *djk_codec_find(const char *name);
 
+/* Their names; the last is NULL. */
+extern const char *const *djk_codec_names(void);
+
 /*
  * A field by its path: names of fields within fields; the last of those that
  * are repeated.  One within JSON's null is null.  Memory comes from

@@ -83,7 +83,7 @@ typedef struct DjkConsumerWorker
 	char		group_denied[DJK_REASON_SIZE];	/* what was said when we could not join, or "" */
 	char		fetch_denied[DJK_REASON_SIZE];	/* what was said of the last partition that may not be read, or "" */
 	char		lost_connection[DJK_REASON_SIZE];	/* what was said of the last one, or "" */
-	TimestampTz anew_since;		/* a partition is to begin elsewhere; 0: none */
+	TimestampTz refetch_since;	/* a partition is to begin elsewhere; 0: none */
 } DjkConsumerWorker;
 
 /* The state that is shown; running only if nothing speaks against it. */

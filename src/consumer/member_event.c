@@ -38,7 +38,7 @@ djk_member_load_and_fetch(DjkConsumerWorker *worker)
 {
 	djk_positions_load(worker->positions);
 	worker->resolved_at = djk_clock_now();
-	worker->anew_since = 0;
+	worker->refetch_since = 0;
 	fetch_and_tell(worker);
 }
 
@@ -112,7 +112,7 @@ take_revocation(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 
 /* What is fetched is fetched again, from where the rows stand. */
 static void
-fetch_anew(DjkConsumerWorker *worker)
+refetch(DjkConsumerWorker *worker)
 {
 	djk_collect_clear(&worker->collector);
 	djk_positions_rewind(worker->positions);
@@ -122,19 +122,19 @@ fetch_anew(DjkConsumerWorker *worker)
 
 /* A partition does not go on here: what still comes of it is not taken. */
 static void
-leave_for_anew(DjkConsumerWorker *worker, DjkPosition *position)
+leave_to_refetch(DjkConsumerWorker *worker, DjkPosition *position)
 {
 	djk_positions_leave(position);
-	if (worker->anew_since == 0)
-		worker->anew_since = djk_clock_now();
+	if (worker->refetch_since == 0)
+		worker->refetch_since = djk_clock_now();
 }
 
 void
-djk_member_fetch_anew(DjkConsumerWorker *worker)
+djk_member_refetch(DjkConsumerWorker *worker)
 {
-	if (worker->anew_since != 0 &&
-		TimestampDifferenceExceeds(worker->anew_since, djk_clock_now(), DJK_MEMBER_ANEW_MS))
-		fetch_anew(worker);
+	if (worker->refetch_since != 0 &&
+		TimestampDifferenceExceeds(worker->refetch_since, djk_clock_now(), DJK_MEMBER_REFETCH_MS))
+		refetch(worker);
 }
 
 /* A partition is not the one that was read. */
@@ -147,7 +147,7 @@ take_new_topic(DjkConsumerWorker *worker, DjkPosition *position, const char *wha
 		djk_positions_restart(worker->positions, position, reason);
 	else
 		djk_positions_stop(worker->positions, position, reason);
-	leave_for_anew(worker, position);
+	leave_to_refetch(worker, position);
 }
 
 /* Where a partition ends, if Kafka answers at once. */
@@ -189,7 +189,7 @@ take_out_of_range(DjkConsumerWorker *worker, DjkPosition *position, const char *
 	if (position->anchoring)
 	{
 		position->anchor.offset = -1;
-		leave_for_anew(worker, position);
+		leave_to_refetch(worker, position);
 	}
 	else if (find_end(worker, position, &end) && end < position->expected)
 		take_new_topic(worker, position,
@@ -200,7 +200,7 @@ take_out_of_range(DjkConsumerWorker *worker, DjkPosition *position, const char *
 		djk_positions_stop(worker->positions, position,
 						   psprintf("offset " INT64_FORMAT " is not in the partition any more: %s",
 									position->expected, what));
-		leave_for_anew(worker, position);
+		leave_to_refetch(worker, position);
 	}
 }
 
@@ -249,7 +249,7 @@ take_partition_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 		case DJK_KAFKA_UNKNOWN_TOPIC:
 			/* Should it come back, it may be another one. */
 			if (djk_positions_trust(worker->positions, event->topic))
-				fetch_anew(worker);
+				refetch(worker);
 			djk_member_wait_for_topic(worker, event->topic);
 			break;
 		case DJK_KAFKA_DENIED:
@@ -371,7 +371,7 @@ djk_member_take_event(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 			break;
 		case DJK_CONSUMER_DOUBT:
 			if (djk_positions_trust(worker->positions, event->topic))
-				fetch_anew(worker);
+				refetch(worker);
 			break;
 		case DJK_CONSUMER_LOG:
 			ereport(event->log_level <= 3 ? LOG : DEBUG1,

@@ -32,8 +32,8 @@ extern void djk_member_look_for_short(DjkConsumerWorker *worker);
  * Fetches again if some partition is to begin elsewhere.  Not at once for each of
  * them, since all others begin again as well: there may be more in a moment.
  */
-#define DJK_MEMBER_ANEW_MS	200
+#define DJK_MEMBER_REFETCH_MS	200
 
-extern void djk_member_fetch_anew(DjkConsumerWorker *worker);
+extern void djk_member_refetch(DjkConsumerWorker *worker);
 
 #endif							/* DJK_MEMBER_EVENT_H */

@@ -229,7 +229,7 @@ note_fetching(DjkPositions *positions, bool all)
 	hash_seq_init(&scan, positions->table);
 	while ((position = hash_seq_search(&scan)) != NULL)
 	{
-		/* One that is held is left where it is, unless all are told anew. */
+		/* One that is held is left where it is, unless all are told again. */
 		if (all || position->state != DJK_POSITION_HELD)
 			position->assigned = djk_position_is_ready(position);
 		if (is_new(position) || (all && position->assigned))

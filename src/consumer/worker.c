@@ -507,8 +507,8 @@ idle_wait_ms(const DjkConsumerWorker *worker)
 	wait = Min(wait, djk_coverage_wait_ms(worker));
 	if (worker->positions->unresolved || worker->proving || (worker->unreachable && worker->connection.embedded))
 		wait = Min(wait, RETRY_SOON_MS);
-	if (worker->anew_since != 0)
-		wait = Min(wait, DJK_MEMBER_ANEW_MS);
+	if (worker->refetch_since != 0)
+		wait = Min(wait, DJK_MEMBER_REFETCH_MS);
 	if (worker->retry_at != 0)
 		wait = Min(wait, Max((worker->retry_at - djk_clock_now()) / 1000, 0) + 1);
 	return djk_held_ms(worker, djk_waiting_ms(worker, wait));
@@ -560,7 +560,7 @@ run_loop(DjkConsumerWorker *worker)
 			apply_batch(worker);
 		djk_waiting_turn(worker, polled_at);
 		djk_member_look_for_short(worker);
-		djk_member_fetch_anew(worker);
+		djk_member_refetch(worker);
 		if (djk_share_is_wrong(&worker->share, worker->positions))
 			leave(worker, false, psprintf("it asks for %d kB of a partition at once from now on",
 										  djk_slot_share(djk_slot_mine()).bytes / 1024));

@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/adopt.h"
+#include "sql/adopt_outbox.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"

@@ -10,7 +10,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/adopt.h"
+#include "sql/adopt_outbox.h"
 
 #include "base/topic.h"
 #include "foreign/foreign.h"

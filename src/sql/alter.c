@@ -313,14 +313,15 @@ djkafka_alter_consumer(PG_FUNCTION_ARGS)
 
 /* ---------- routes ---------- */
 
+/* None, or several. */
 pg_noreturn static void
-throw_no_route(const char *consumer, const char *topic, uint64 found)
+throw_route(const char *consumer, const char *topic, uint64 found)
 {
+	if (found == 0)
+		djk_route_row_throw_missing(consumer, topic);
 	ereport(ERROR,
-			(errcode(found == 0 ? ERRCODE_UNDEFINED_OBJECT : ERRCODE_AMBIGUOUS_PARAMETER),
-			 found == 0 ? errmsg("consumer \"%s\" has no such route for topic \"%s\"", consumer, topic) :
+			(errcode(ERRCODE_AMBIGUOUS_PARAMETER),
 			 errmsg("consumer \"%s\" has several such routes for topic \"%s\"", consumer, topic),
-			 found == 0 ? errhint("SELECT id, topic, target, handler FROM djkafka_route shows those that exist.") :
 			 errhint("Name the target or handler; or the id, which SELECT id, target, handler, filter FROM djkafka_route shows.")));
 }
 
@@ -352,7 +353,7 @@ find_route(const Alter *alter, const char *consumer, const char *topic)
 	nulls[4] = n >= 0 ? ' ' : 'n';
 	(void) djk_consumer_row_require(consumer);
 	if (djk_catalog_execute(&select_routes, values, nulls) != 1)
-		throw_no_route(consumer, topic, SPI_processed);
+		throw_route(consumer, topic, SPI_processed);
 	return djk_row_int64(0, 1, 0);
 }
 
@@ -389,7 +390,7 @@ djkafka_alter_route(PG_FUNCTION_ARGS)
 	set_mapping(&alter);
 	set_destination(&alter);
 	if (!update(&alter, "djkafka_route", id))
-		throw_no_route(consumer, topic, 0);
+		djk_route_row_throw_missing(consumer, topic);
 	SPI_finish();
 	PG_RETURN_INT64(id);
 }

@@ -14,6 +14,7 @@
 #include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "sql/consumer_owner.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
@@ -150,10 +151,7 @@ djkafka_unsubscribe(PG_FUNCTION_ARGS)
 	dropped = (int) djk_catalog_execute(&delete_routes, values, nulls);
 	SPI_finish();
 	if (dropped == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("consumer \"%s\" has no such route for topic \"%s\"", consumer, topic),
-				 errhint("SELECT id, topic, target, handler FROM djkafka_route shows those that exist.")));
+		djk_route_row_throw_missing(consumer, topic);
 	PG_RETURN_INT32(dropped);
 }
 
@@ -163,7 +161,7 @@ djkafka_pause(PG_FUNCTION_ARGS)
 	return change_consumer(fcinfo, CHANGE_PAUSE);
 }
 
-/* What a storm of failures has stopped goes on too, and counts anew. */
+/* What a storm of failures has stopped goes on too, and counts from zero again. */
 static void
 calm(const char *name)
 {
@@ -232,33 +230,6 @@ djkafka_set_enabled(PG_FUNCTION_ARGS)
 				(errmsg("consumer \"%s\" was running and is paused, with all of its routes", name),
 				 errhint("SELECT djkafka_resume(%s) lets it go on where it stopped.", quote_literal_cstr(name))));
 	PG_RETURN_VOID();
-}
-
-int64
-djk_find_owned_consumer(const char *name)
-{
-	static DjkStatement select_consumer = {
-		.sql = "SELECT id, owner::oid FROM @.djkafka_consumer WHERE name = $1 FOR NO KEY UPDATE",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-	Datum		values[1] = {CStringGetTextDatum(name)};
-	DjkIdentity identity;
-	int64		id = 0;
-	Oid			owner = InvalidOid;
-	bool		isnull;
-
-	djk_catalog_enter(&identity);
-	if (djk_catalog_execute(&select_consumer, values, NULL) == 1)
-	{
-		id = djk_row_int64(0, 1, 0);
-		owner = DatumGetObjectId(djk_row_datum(0, 2, &isnull));
-	}
-	djk_catalog_leave(&identity);
-	if (id == 0)
-		djk_consumer_row_throw_missing(name);
-	djk_require_consumer_owner(owner);
-	return id;
 }
 
 /* ---------- seek ---------- */

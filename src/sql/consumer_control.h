@@ -15,10 +15,4 @@
 /* palloc'd; ERROR null_value_not_allowed if it is null. */
 extern char *djk_require_text_arg(FunctionCallInfo fcinfo, int n, const char *name);
 
-/*
- * The id of a consumer, whose row is locked.  ERROR if there is none, or the
- * current user is no member of its owner.
- */
-extern int64 djk_find_owned_consumer(const char *name);
-
 #endif							/* DJK_CONSUMER_CONTROL_H */

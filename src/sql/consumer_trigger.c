@@ -25,6 +25,7 @@
 #include "kafka/conf.h"
 #include "miscadmin.h"
 #include "state/row.h"
+#include "sql/consumer_owner.h"
 #include "sql/start_at.h"
 #include "state/catalog.h"
 #include "state/connection.h"
@@ -52,67 +53,6 @@ PG_FUNCTION_INFO_V1(djkafka_wake_trigger);
 /* No consumer is changed so often. */
 #define REVISION_MAX	INT64CONST(1000000000000000)
 
-static void
-require_existing(Oid owner)
-{
-	if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_UNDEFINED_OBJECT),
-			 errmsg("the consumer's owner does not exist"),
-			 errdetail("The role with OID %u was dropped.", owner),
-			 errhint("Let a superuser drop the consumer, or give it one that exists with djkafka_alter_consumer(name, owner => ...).")));
-}
-
-static void
-require_member(Oid owner)
-{
-	if (superuser())
-		return;
-	require_existing(owner);
-	if (djk_may_become(GetUserId(), owner))
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("must be a member of role \"%s\"", GetUserNameFromId(owner, true)),
-			 errdetail("A consumer's routes run with the rights of its owner."),
-			 errhint("Become a member of the role, or ask one.")));
-}
-
-void
-djk_require_consumer_owner(Oid owner)
-{
-	require_member(owner);
-}
-
-/* Whether a worker could connect as the owner. */
-static void
-require_usable_owner(Oid owner)
-{
-	HeapTuple	tuple;
-	bool		can_login;
-
-	require_existing(owner);
-	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for role %u", owner);
-	can_login = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	ReleaseSysCache(tuple);
-
-	if (!can_login && !DJK_OWNER_MAY_BE_NOLOGIN)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("role \"%s\" is not permitted to log in", GetUserNameFromId(owner, true)),
-				 errdetail("The consumer's workers connect as its owner."),
-				 errhint("Name a role that may log in with owner =>, or ALTER ROLE … LOGIN.")));
-	if (djk_aclcheck_database(MyDatabaseId, owner) != ACLCHECK_OK)
-		ereport(ERROR,
-				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("role \"%s\" may not connect to the database", GetUserNameFromId(owner, true)),
-				 errdetail("The consumer's workers connect as its owner."),
-				 errhint("GRANT CONNECT ON DATABASE %s to it.", get_database_name(MyDatabaseId))));
-}
-
 /* Fills owner and home; returns whether the row belongs to this database. */
 static bool
 check_identity(DjkCatalogRow *row, const DjkCatalogRow *old)
@@ -129,7 +69,7 @@ check_identity(DjkCatalogRow *row, const DjkCatalogRow *old)
 		djk_catalog_row_set(row, "owner", (Datum) 0, true);
 	djk_catalog_row_fill(row, old, "owner", ObjectIdGetDatum(GetUserId()));
 	owner = DatumGetObjectId(djk_catalog_row_get(row, "owner", &isnull));
-	require_member(owner);
+	djk_require_consumer_owner(owner);
 
 	home_datum = djk_catalog_row_get(row, "home", &isnull);
 	djk_catalog_enter(&identity);
@@ -154,7 +94,7 @@ check_identity(DjkCatalogRow *row, const DjkCatalogRow *old)
 	{
 		Datum		old_home = djk_catalog_row_get(old, "home", &isnull);
 
-		require_member(DatumGetObjectId(djk_catalog_row_get(old, "owner", &isnull)));
+		djk_require_consumer_owner(DatumGetObjectId(djk_catalog_row_get(old, "owner", &isnull)));
 		home_datum = djk_catalog_row_get(row, "home", &isnull);
 		if (memcmp(DatumGetUUIDP(home_datum), DatumGetUUIDP(old_home), sizeof(pg_uuid_t)) != 0)
 			ereport(ERROR,
@@ -224,30 +164,12 @@ check_group(DjkCatalogRow *row)
 }
 
 static void
-check_on_new_topic(const DjkCatalogRow *row)
-{
-	const char *policy = djk_catalog_row_require_text(row, "on_new_topic");
-
-	if (strcmp(policy, "needs_decision") != 0 && strcmp(policy, "earliest") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for on_new_topic: \"%s\"", policy),
-				 errhint("Valid values are \"needs_decision\", \"earliest\".")));
-}
-
-static void
 check_assignment(const DjkCatalogRow *row)
 {
-	const char *assignment = djk_catalog_row_require_text(row, "assignment");
+	static const char *const strategies[] = {"range", "roundrobin", "cooperative-sticky", NULL};
 
-	if (strcmp(assignment, "range") == 0 || strcmp(assignment, "roundrobin") == 0)
-		return;
-	if (strcmp(assignment, "cooperative-sticky") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for assignment: \"%s\"", assignment),
-				 errhint("Valid values are \"range\", \"roundrobin\" and \"cooperative-sticky\".")));
-	if (!djk_kafka_library_cooperates())
+	djk_catalog_row_check_word(row, "assignment", strategies);
+	if (djk_catalog_row_is(row, "assignment", "cooperative-sticky") && !djk_kafka_library_cooperates())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("assignment \"cooperative-sticky\" needs librdkafka 2.6.1 or newer"),
@@ -336,6 +258,8 @@ check_storm_share(const DjkCatalogRow *row)
 static void
 check_values(const DjkCatalogRow *row)
 {
+	static const char *const policies[] = {"needs_decision", "earliest", NULL};
+
 	(void) djk_on_error_parse(djk_catalog_row_require_text(row, "on_error"));
 	(void) djk_notify_parse(djk_catalog_row_require_text(row, "notify"));
 	(void) djk_catalog_row_require_text(row, "workers");
@@ -346,7 +270,7 @@ check_values(const DjkCatalogRow *row)
 	djk_catalog_row_check_int(row, "batch_bytes", DJK_BATCH_SIZE_MIN * 1024, DJK_BATCH_SIZE_MAX / 2 * 1024);
 	djk_catalog_row_check_int(row, "storm_window", DJK_STORM_WINDOW_MIN, DJK_STORM_WINDOW_MAX);
 	check_assignment(row);
-	check_on_new_topic(row);
+	djk_catalog_row_check_word(row, "on_new_topic", policies);
 	check_retry(row);
 	check_storm_share(row);
 }
@@ -492,7 +416,7 @@ validate(TriggerData *trigdata)
 	}
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 	{
-		require_member(DatumGetObjectId(djk_catalog_row_get(&row, "owner", &isnull)));
+		djk_require_consumer_owner(DatumGetObjectId(djk_catalog_row_get(&row, "owner", &isnull)));
 		leave_offsets(&row);
 		return PointerGetDatum(row.tuple);
 	}
@@ -518,7 +442,7 @@ validate(TriggerData *trigdata)
 	{
 		Oid			owner = DatumGetObjectId(djk_catalog_row_get(&row, "owner", &isnull));
 
-		require_usable_owner(owner);
+		djk_require_usable_owner(owner);
 		djk_connection_require_kept(djk_catalog_row_text(&row, "server"), owner);
 	}
 	check_group(&row);

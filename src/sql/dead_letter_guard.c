@@ -23,7 +23,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "sql/start_at.h"
+#include "sql/consumer_owner.h"
 #include "state/catalog.h"
 #include "state/dead_letter.h"
 #include "state/offset_left.h"

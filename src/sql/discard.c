@@ -10,7 +10,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "sql/letter_filter.h"
-#include "sql/start_at.h"
+#include "sql/consumer_owner.h"
 #include "state/catalog.h"
 #include "state/offset_left.h"
 #include "tcop/utility.h"

@@ -82,30 +82,12 @@ read_max_letters(FunctionCallInfo fcinfo, int argument)
 	return PG_GETARG_INT32(argument);
 }
 
-static int64
-find_consumer(const char *name)
-{
-	static DjkStatement select_consumer = {
-		.sql = "SELECT id FROM @.djkafka_consumer WHERE name = $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-	Datum		values[1] = {CStringGetTextDatum(name)};
-	DjkIdentity identity;
-	int64		id = 0;
-
-	djk_catalog_enter(&identity);
-	if (djk_catalog_execute(&select_consumer, values, NULL) > 0)
-		id = djk_row_int64(0, 1, 0);
-	djk_catalog_leave(&identity);
-	return id;
-}
-
 void
 djk_letter_filter_read(FunctionCallInfo fcinfo, const DjkLetterArguments *arguments, bool gone_too,
 					   DjkLetterFilter *filter)
 {
 	char	   *consumer = text_of(fcinfo, arguments->consumer);
+	Oid			owner;
 
 	memset(filter, 0, sizeof(*filter));
 	filter->ids = read_ids(fcinfo, arguments->ids);
@@ -116,11 +98,12 @@ djk_letter_filter_read(FunctionCallInfo fcinfo, const DjkLetterArguments *argume
 	filter->max_letters = read_max_letters(fcinfo, arguments->max_letters);
 	if (consumer != NULL)
 	{
-		filter->consumer_id = find_consumer(consumer);
-		if (filter->consumer_id == 0 && !gone_too)
-			djk_consumer_row_throw_missing(consumer);
-		if (filter->consumer_id == 0)
+		if (djk_consumer_row_find(consumer, &filter->consumer_id, &owner))
+			filter->consumer = NULL;
+		else if (gone_too)
 			filter->consumer = consumer;
+		else
+			djk_consumer_row_throw_missing(consumer);
 	}
 	if (filter->ids == (Datum) 0 && consumer == NULL)
 		ereport(ERROR,

@@ -21,7 +21,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "state/row.h"
-#include "sql/start_at.h"
+#include "sql/consumer_owner.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
 #include "state/offset_left.h"

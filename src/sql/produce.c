@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/produce.h"
+#include "sql/produce_value.h"
 #include "sql/suppress.h"
 
 #include "base/settings.h"

@@ -9,7 +9,7 @@
  *
  *-------------------------------------------------------------------------
  */
-#include "sql/produce.h"
+#include "sql/produce_value.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"

@@ -47,28 +47,6 @@ PG_FUNCTION_INFO_V1(djkafka_unpublish);
 
 /* ---------- values ---------- */
 
-/* 'third' may be NULL, and then 'second' too. */
-static void
-check_word(const DjkCatalogRow *row, const char *column, const char *first, const char *second, const char *third)
-{
-	const char *const words[] = {first, second, third};
-	const char *value = djk_catalog_row_require_text(row, column);
-	StringInfoData valid;
-
-	initStringInfo(&valid);
-	for (int i = 0; i < lengthof(words) && words[i] != NULL; i++)
-	{
-		if (strcmp(value, words[i]) == 0)
-			return;
-		appendStringInfo(&valid, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for %s: \"%s\"", column, value),
-			 second == NULL ? errhint("The only valid value is %s.", valid.data) :
-			 errhint("Valid values are %s.", valid.data)));
-}
-
 /* Two databases whose names differ in what Kafka does not take would share their topics. */
 static const char *
 topic_prefix(void)
@@ -155,15 +133,21 @@ require_null(const DjkCatalogRow *row, const char *column)
 }
 
 static void
-check_time_unit(const DjkCatalogRow *row)
+check_words(const DjkCatalogRow *row)
 {
-	const char *unit = djk_catalog_row_require_text(row, "time_unit");
+	static const char *const shapes[] = {"rows", "outbox", NULL};
+	static const char *const key_formats[] = {"json", "text", NULL};
+	static const char *const spellings[] = {"exact", "lower", "any", NULL};
+	static const char *const formats[] = {"json", NULL};
+	static const char *const silences[] = {"owner", "writers", NULL};
+	static const char *const units[] = {"s", "ms", "us", "ns", NULL};
 
-	if (strcmp(unit, "s") != 0 && strcmp(unit, "ms") != 0 && strcmp(unit, "us") != 0 && strcmp(unit, "ns") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for time_unit: \"%s\"", unit),
-				 errhint("Valid values are \"s\", \"ms\", \"us\", \"ns\".")));
+	djk_catalog_row_check_word(row, "shape", shapes);
+	djk_catalog_row_check_word(row, "key_format", key_formats);
+	djk_catalog_row_check_word(row, "key_spelling", spellings);
+	djk_catalog_row_check_word(row, "format", formats);
+	djk_catalog_row_check_word(row, "silence", silences);
+	djk_catalog_row_check_word(row, "time_unit", units);
 }
 
 static void
@@ -172,12 +156,7 @@ check_shape(const DjkCatalogRow *row)
 	static const char *const columns[] = {"key_columns", "include", "exclude", "omit_nulls", "filter"};
 	bool		isnull;
 
-	check_word(row, "shape", "rows", "outbox", NULL);
-	check_word(row, "key_format", "json", "text", NULL);
-	check_word(row, "key_spelling", "exact", "lower", "any");
-	check_word(row, "format", "json", NULL, NULL);
-	check_word(row, "silence", "owner", "writers", NULL);
-	check_time_unit(row);
+	check_words(row);
 	if (strcmp(djk_catalog_row_text(row, "shape"), "outbox") == 0)
 	{
 		for (int i = 0; i < lengthof(columns); i++)

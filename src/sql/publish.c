@@ -25,7 +25,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
-#include "sql/produce.h"
+#include "sql/produce_value.h"
 #include "sql/suppress.h"
 #include "state/catalog.h"
 #include "tcop/dest.h"

@@ -40,7 +40,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/plancache.h"
-#include "utils/queryenvironment.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
@@ -395,27 +394,12 @@ djk_publish_leave(const DjkPublishIdentity *saved)
 
 /* ---------- running ---------- */
 
-static void
-register_relation(const char *name, Oid relation, TupleDesc desc, Tuplestorestate *store)
-{
-	EphemeralNamedRelation enr = palloc0(sizeof(EphemeralNamedRelationData));
-
-	enr->md.name = (char *) name;
-	enr->md.reliddesc = relation;
-	enr->md.tupdesc = desc;
-	enr->md.enrtype = ENR_NAMED_TUPLESTORE;
-	enr->md.enrtuples = PLANNED_ROWS;
-	enr->reldata = store;
-	if (SPI_register_relation(enr) != SPI_OK_REL_REGISTER)
-		elog(ERROR, "could not register relation \"%s\"", name);
-}
-
 /* Both, whatever the event: a name that is not there would be looked up as a table. */
 void
 djk_publish_register(const DjkPublishState *state, Tuplestorestate *old, Tuplestorestate *new)
 {
-	register_relation(DJK_PUBLISH_OLD, state->relation, NULL, old);
-	register_relation(DJK_PUBLISH_NEW, state->relation, NULL, new);
+	djk_spi_register_rows(DJK_PUBLISH_OLD, state->relation, NULL, old, PLANNED_ROWS);
+	djk_spi_register_rows(DJK_PUBLISH_NEW, state->relation, NULL, new, PLANNED_ROWS);
 }
 
 void
@@ -468,6 +452,6 @@ djk_publish_collect(SPIPlanPtr plan, Datum *values)
 	result = SPI_execute_plan_extended(plan, &options);
 	if (result < 0)
 		elog(ERROR, "could not read the rows of a publication: %s", SPI_result_code_string(result));
-	register_relation(DJK_PUBLISH_NEW, InvalidOid, source->resultDesc, rows);
+	djk_spi_register_rows(DJK_PUBLISH_NEW, InvalidOid, source->resultDesc, rows, PLANNED_ROWS);
 	return rows;
 }

@@ -32,7 +32,7 @@
 #include "sql/letter_filter.h"
 #include "sql/letter_send.h"
 #include "sql/run_apply.h"
-#include "sql/start_at.h"
+#include "sql/consumer_owner.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
 #include "state/header.h"

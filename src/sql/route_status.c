@@ -66,7 +66,7 @@ static void
 describe(DjkRouteState *state, void *arg)
 {
 	Evaluation *evaluation = arg;
-	const DjkReads *reads = djk_statement_reads(state);
+	const DjkReads *reads = djk_route_sql_reads(state);
 	ListCell   *lc;
 
 	evaluation->way = reads->tables == NIL ? "set" : "stretches";

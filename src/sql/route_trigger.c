@@ -31,7 +31,7 @@
 #include "sql/route_follow.h"
 #include "sql/route_look.h"
 #include "state/row.h"
-#include "sql/start_at.h"
+#include "sql/consumer_owner.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
 #include "state/deleted.h"
@@ -134,25 +134,6 @@ check_topic(const char *topic)
 }
 
 static void
-check_word(const DjkCatalogRow *row, const char *column, const char *const *words)
-{
-	const char *value = djk_catalog_row_require_text(row, column);
-	StringInfoData list;
-
-	initStringInfo(&list);
-	for (int i = 0; words[i] != NULL; i++)
-	{
-		if (strcmp(words[i], value) == 0)
-			return;
-		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for %s: \"%s\"", column, value),
-			 errhint("Valid values are %s.", list.data)));
-}
-
-static void
 check_timeout(const DjkCatalogRow *row)
 {
 	Interval	zero = {0};
@@ -177,19 +158,14 @@ check_words(const DjkCatalogRow *row)
 	static const char *const invalid_text[] = {"error", "replace", NULL};
 	static const char *const orderings[] = {"key", "none", NULL};
 	const char *zone = djk_catalog_row_require_text(row, "time_zone");
-	const char *format = djk_catalog_row_require_text(row, "format");
 	char	   *word;
 
-	if (djk_codec_find(format) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("invalid value for format: \"%s\"", format),
-				 errhint("Valid values are \"json\", \"text\", \"raw\".")));
-	check_word(row, "key_format", key_formats);
-	check_word(row, "unknown_fields", unknown_fields);
-	check_word(row, "types", types);
-	check_word(row, "invalid_text", invalid_text);
-	check_word(row, "ordering", orderings);
+	djk_catalog_row_check_word(row, "format", djk_codec_names());
+	djk_catalog_row_check_word(row, "key_format", key_formats);
+	djk_catalog_row_check_word(row, "unknown_fields", unknown_fields);
+	djk_catalog_row_check_word(row, "types", types);
+	djk_catalog_row_check_word(row, "invalid_text", invalid_text);
+	djk_catalog_row_check_word(row, "ordering", orderings);
 	check_timeout(row);
 	(void) djk_operation_parse(djk_catalog_row_require_text(row, "operation"));
 	(void) djk_naming_parse(djk_catalog_row_require_text(row, "naming"));
@@ -392,7 +368,7 @@ check_trust(const DjkCatalogRow *row, Oid owner)
 static void
 check_trust_of_reads(DjkRouteState *state, Oid owner)
 {
-	List	   *tables = list_copy(djk_statement_reads(state)->tables);
+	List	   *tables = list_copy(djk_route_sql_reads(state)->tables);
 	ListCell   *lc;
 
 	for (int i = 0; i < state->nexpressions; i++)
@@ -409,7 +385,7 @@ check_statements(DjkRouteState *state, void *arg)
 {
 	const Oid  *owner = arg;
 
-	djk_statement_check(state);
+	djk_route_sql_check(state);
 	check_trust_of_reads(state, *owner);
 }
 

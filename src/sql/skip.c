@@ -15,6 +15,7 @@
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "sql/consumer_control.h"
+#include "sql/consumer_owner.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
 #include "state/skip.h"

@@ -18,7 +18,4 @@
  */
 extern char *djk_start_at_normalize(const char *word, const char *what, bool offset_allowed);
 
-/* ERROR 42501 unless the current user is a member of a consumer's owner. */
-extern void djk_require_consumer_owner(Oid owner);
-
 #endif							/* DJK_START_AT_H */

@@ -119,7 +119,7 @@ find_consumer(Wait *wait)
 {
 	Oid			owner;
 
-	if (!djk_applied_find_consumer(wait->consumer, &wait->consumer_id, &owner))
+	if (!djk_consumer_row_find(wait->consumer, &wait->consumer_id, &owner))
 		djk_consumer_row_throw_missing(wait->consumer);
 	require_reader(wait, owner);
 }

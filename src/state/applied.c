@@ -57,29 +57,3 @@ djk_applied_look(int64 consumer_id, const char *topic, int partition, int64 offs
 	}
 	djk_catalog_leave(&identity);
 }
-
-bool
-djk_applied_find_consumer(const char *name, int64 *id, Oid *owner)
-{
-	static DjkStatement select_consumer = {
-		.sql = "SELECT id, owner::oid FROM @.djkafka_consumer WHERE name = $1",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
-	};
-	Datum		values[1] = {CStringGetTextDatum(name)};
-	DjkIdentity identity;
-	bool		found;
-	bool		isnull;
-
-	*id = 0;
-	*owner = InvalidOid;
-	djk_catalog_enter(&identity);
-	found = djk_catalog_query_latest(&select_consumer, values, NULL) > 0;
-	if (found)
-	{
-		*id = djk_row_int64(0, 1, 0);
-		*owner = DatumGetObjectId(djk_row_datum(0, 2, &isnull));
-	}
-	djk_catalog_leave(&identity);
-	return found;
-}

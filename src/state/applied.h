@@ -25,7 +25,4 @@ typedef struct DjkApplied
 /* As of now, whatever the transaction's snapshot; enters and leaves by itself. */
 extern void djk_applied_look(int64 consumer_id, const char *topic, int partition, int64 offset, DjkApplied *applied);
 
-/* The same of a consumer's id and owner by its name; false if there is none. */
-extern bool djk_applied_find_consumer(const char *name, int64 *id, Oid *owner);
-
 #endif							/* DJK_APPLIED_H */

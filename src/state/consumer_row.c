@@ -147,6 +147,32 @@ djk_consumer_row_load_by_name(const char *name, MemoryContext context)
 	return djk_catalog_execute(&select_consumer, values, NULL) == 1 ? fill_consumer(context) : NULL;
 }
 
+bool
+djk_consumer_row_find(const char *name, int64 *id, Oid *owner)
+{
+	static DjkStatement select_consumer = {
+		.sql = "SELECT id, owner::oid FROM @.djkafka_consumer WHERE name = $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		values[1] = {CStringGetTextDatum(name)};
+	DjkIdentity identity;
+	bool		found;
+	bool		isnull;
+
+	*id = 0;
+	*owner = InvalidOid;
+	djk_catalog_enter(&identity);
+	found = djk_catalog_query_latest(&select_consumer, values, NULL) > 0;
+	if (found)
+	{
+		*id = djk_row_int64(0, 1, 0);
+		*owner = DatumGetObjectId(djk_row_datum(0, 2, &isnull));
+	}
+	djk_catalog_leave(&identity);
+	return found;
+}
+
 int64
 djk_consumer_row_require(const char *name)
 {

@@ -66,6 +66,9 @@ extern DjkConsumerRow *djk_consumer_row_load_by_name(const char *name, MemoryCon
 /* The id of the consumer of this name, by the rights of the current user; ERROR undefined_object without one.  Needs SPI. */
 extern int64 djk_consumer_row_require(const char *name);
 
+/* Its id and owner as of now, whatever the transaction's snapshot; false if there is none.  Enters and leaves by itself. */
+extern bool djk_consumer_row_find(const char *name, int64 *id, Oid *owner);
+
 /* ERROR undefined_object: there is no consumer of this name. */
 pg_noreturn extern void djk_consumer_row_throw_missing(const char *name);
 extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext context);

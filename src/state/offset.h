@@ -130,7 +130,7 @@ extern bool djk_offset_hold(int64 id, int64 generation, int64 next_offset, int64
 /* A partition has stopped because too many of its messages fail; what it says. */
 extern void djk_offset_storm(int64 id, const char *reason);
 
-/* All of a consumer that have go on, and count anew; returns how many. */
+/* All of a consumer that have go on, and count from zero again; returns how many. */
 extern int	djk_offset_calm(int64 consumer_id);
 
 /* Which topic the offsets of some rows belong to, by its id. */

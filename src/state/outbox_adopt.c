@@ -6,7 +6,7 @@
  * Its rows are a position in numbers of transactions, and messages with such
  * numbers.  They agree with each other, so they tell what the original had not
  * sent; with those that this server gives out they may have nothing to do.  So
- * nothing of them stays: what is to be sent is written anew.
+ * nothing of them stays: what is to be sent is written again.
  *
  *-------------------------------------------------------------------------
  */

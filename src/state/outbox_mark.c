@@ -36,8 +36,7 @@ parse_snapshot(DjkOutboxMark *mark, const char *text)
 {
 	char	   *p;
 
-	mark->xmin = strtou64(text, &p, 10);
-	mark->xmax = strtou64(p + 1, &p, 10);
+	mark->xmax = strtou64(strchr(text, ':') + 1, &p, 10);
 	mark->xip = palloc(strlen(p) * sizeof(uint64));
 	for (p++; *p != '\0'; p += *p == ',')
 		mark->xip[mark->nxip++] = strtou64(p, &p, 10);

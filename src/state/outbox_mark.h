@@ -14,7 +14,6 @@ typedef struct DjkOutboxMark
 {
 	MemoryContext context;		/* of all below and of this */
 	struct varlena *snapshot;	/* pg_snapshot */
-	uint64		xmin;
 	uint64		xmax;
 	int			nxip;
 	uint64	   *xip;			/* running when it was taken, ascending */

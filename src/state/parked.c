@@ -381,7 +381,7 @@ djk_parked_before_letters(const int64 *letter_ids, int n, MemoryContext context,
 
 /* ---------- giving up ---------- */
 
-/* As of before the partition counts anew: they are no letters of that (applied.c). */
+/* As of before the partition counts again: they are no letters of that (applied.c). */
 #define GIVE_UP(which, detail, hint) \
 	"WITH gone AS (DELETE FROM @.djkafka_parked p WHERE " which " RETURNING p.*)" \
 	" INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition, \"offset\"," \

@@ -25,54 +25,34 @@ static const char *const notify_words[] = {"off", "batch", "keys", NULL};
 static const char *const operation_words[] = {"insert", "insert_new", "upsert", "mirror", NULL};
 static const char *const naming_words[] = {"exact", "snake_case", "insensitive", NULL};
 
-static int
-parse_word(const char *what, const char *word, const char *const *words)
-{
-	StringInfoData list;
-
-	for (int i = 0; words[i] != NULL; i++)
-	{
-		if (strcmp(word, words[i]) == 0)
-			return i;
-	}
-
-	initStringInfo(&list);
-	for (int i = 0; words[i] != NULL; i++)
-		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("invalid value for %s: \"%s\"", what, word),
-			 errhint("Valid values are %s.", list.data)));
-}
-
 DjkOnError
 djk_on_error_parse(const char *word)
 {
-	return (DjkOnError) parse_word("on_error", word, on_error_words);
+	return (DjkOnError) djk_word_index("on_error", word, on_error_words);
 }
 
 DjkLetters
 djk_letters_parse(const char *word)
 {
-	return (DjkLetters) parse_word("dead_letters", word, letters_words);
+	return (DjkLetters) djk_word_index("dead_letters", word, letters_words);
 }
 
 DjkNotify
 djk_notify_parse(const char *word)
 {
-	return (DjkNotify) parse_word("notify", word, notify_words);
+	return (DjkNotify) djk_word_index("notify", word, notify_words);
 }
 
 DjkOperation
 djk_operation_parse(const char *word)
 {
-	return (DjkOperation) parse_word("operation", word, operation_words);
+	return (DjkOperation) djk_word_index("operation", word, operation_words);
 }
 
 DjkNaming
 djk_naming_parse(const char *word)
 {
-	return (DjkNaming) parse_word("naming", word, naming_words);
+	return (DjkNaming) djk_word_index("naming", word, naming_words);
 }
 
 /* ---------- retries ---------- */
@@ -169,4 +149,13 @@ djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route)
 	route->has_letters = letters != NULL;
 	route->letters = letters ? djk_letters_parse(letters) : DJK_LETTERS_TABLE;
 	route->letter_topic = djk_catalog_row_text(row, "dead_letter_topic");
+}
+
+void
+djk_route_row_throw_missing(const char *consumer, const char *topic)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("consumer \"%s\" has no such route for topic \"%s\"", consumer, topic),
+			 errhint("SELECT id, topic, target, handler FROM djkafka_route shows those that exist.")));
 }

@@ -8,6 +8,7 @@
 #ifndef DJK_ROUTE_ROW_H
 #define DJK_ROUTE_ROW_H
 
+#include "base/compat.h"
 #include "base/djk.h"
 #include "base/retry_policy.h"
 
@@ -35,6 +36,7 @@ typedef enum DjkNotify
 	DJK_NOTIFY_KEYS
 } DjkNotify;
 
+/* The order counts: from UPSERT on a row is known by its key. */
 typedef enum DjkOperation
 {
 	DJK_OPERATION_INSERT,
@@ -110,6 +112,9 @@ typedef struct DjkRouteRow
  * has by default where the route has none.
  */
 extern void djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route);
+
+/* ERROR undefined_object: a consumer has no route of this topic that is as was said. */
+pg_noreturn extern void djk_route_row_throw_missing(const char *consumer, const char *topic);
 
 /* When its messages are tried again, by what lies below its own words. */
 extern void djk_route_row_overlay_retry(DjkRouteRow *route, const char *setting, const char *consumer);

@@ -275,6 +275,32 @@ djk_catalog_row_check_int(const DjkCatalogRow *row, const char *column, int min,
 				 errmsg("%d is outside the valid range for %s of a %s (%d .. %d)", value, column, row->what, min, max)));
 }
 
+int
+djk_word_index(const char *what, const char *word, const char *const *words)
+{
+	StringInfoData list;
+	int			n = 0;
+
+	for (; words[n] != NULL; n++)
+	{
+		if (strcmp(word, words[n]) == 0)
+			return n;
+	}
+	initStringInfo(&list);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&list, "%s\"%s\"", i > 0 ? ", " : "", words[i]);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("invalid value for %s: \"%s\"", what, word),
+			 n == 1 ? errhint("The only valid value is %s.", list.data) : errhint("Valid values are %s.", list.data)));
+}
+
+void
+djk_catalog_row_check_word(const DjkCatalogRow *row, const char *column, const char *const *words)
+{
+	(void) djk_word_index(column, djk_catalog_row_require_text(row, column), words);
+}
+
 void
 djk_catalog_row_set(DjkCatalogRow *row, const char *column, Datum value, bool isnull)
 {

@@ -51,6 +51,12 @@ extern bool djk_catalog_row_bool(const DjkCatalogRow *row, const char *column);
 /* whether a text is this word */
 extern bool djk_catalog_row_is(const DjkCatalogRow *row, const char *column, const char *word);
 
+/* Which of the words it is, the last of which is followed by NULL; ERROR invalid_parameter_value: none.  'what' is what it says. */
+extern int	djk_word_index(const char *what, const char *word, const char *const *words);
+
+/* the same of a text, of which nobody asks which it is */
+extern void djk_catalog_row_check_word(const DjkCatalogRow *row, const char *column, const char *const *words);
+
 /* of an interval, as extract(epoch) counts them */
 extern double djk_catalog_row_seconds(const DjkCatalogRow *row, const char *column, double null);
 

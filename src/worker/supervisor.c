@@ -341,7 +341,7 @@ supervise_child(Child *child, const Wanted *wanted)
 	}
 	if (is_running(child, &status, &leaving))
 	{
-		/* A session outlives its role; what runs with the role's rights shall not. */
+		/* A session outlives its role; what runs with the role's rights must not. */
 		if (OidIsValid(wanted->owner) && !SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(wanted->owner)))
 			djk_slot_ask_leave(child->slot, child->generation);
 		return;

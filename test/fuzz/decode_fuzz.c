@@ -119,9 +119,9 @@ check_mended(const char *bytes, int len)
 	for (int i = 0; i < decoded.nfields; i++)
 		check_field(&decoded.fields[i], decoded.text, decoded.text_len);
 	check_paths(&decoded);
-	require(djk_codec_find("text")->decode(bytes, len, &decoded, &error), "not all bytes can be mended");
+	require(djk_codec_find("text")->decode(bytes, len, &decoded, &error), "not all bytes can be repaired");
 	require(pg_encoding_verifymbstr(PG_UTF8, decoded.text, decoded.text_len) == decoded.text_len,
-			"mended text is not UTF-8");
+			"repaired text is not UTF-8");
 	add_to_hash(decoded.text, decoded.text_len);
 }
 

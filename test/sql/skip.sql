@@ -62,7 +62,7 @@ SELECT djkafka_skip('o''c', 'skip.items', 0, 5);
 ROLLBACK;
 SELECT partition, skip_offset FROM djkafka_offset ORDER BY partition;
 
--- a seek begins anew
+-- a seek begins again
 SELECT djkafka_seek('o''c', 'skip.items', 'earliest', 0);
 SELECT partition, skip_offset FROM djkafka_offset ORDER BY partition;
 

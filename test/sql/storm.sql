@@ -51,7 +51,7 @@ SELECT count(*), min("offset"), max("offset") FROM djkafka_dead_letter;
 SELECT consumer, topic, state, reason, recent, recent_failed FROM djkafka_partition_status WHERE consumer = 'c' AND state <> 'no_route';
 SELECT holds FROM djkafka_audit();
 
--- what is told to go on counts anew; the right to do so is the owner's
+-- what is told to go on counts from zero again; the right to do so is the owner's
 SELECT refused($$SELECT djkafka_resume('none')$$);
 CREATE ROLE djkafka_storm_other LOGIN;
 GRANT SELECT, UPDATE ON djkafka_consumer TO djkafka_storm_other;

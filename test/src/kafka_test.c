@@ -3,23 +3,16 @@
  * kafka_test.c
  *	  SQL functions that drive kafka/ by hand, for tests only.
  *
- * Consumers live in slots of the session, so one session can play the members
- * of a group.  djkafka_test_kafka_poll() tells each event as a line of text and
- * answers rebalances by assigning what it was given from offset 0, unless told
- * otherwise.
+ * Consumers live in slots of the session, from one call to the next.
  *
  *-------------------------------------------------------------------------
  */
 #include "postgres.h"
 
-#include <librdkafka/rdkafka.h>
-
 #include "driver.h"
 #include "fmgr.h"
-#include "funcapi.h"
 #include "kafka/conf.h"
 #include "kafka/consumer.h"
-#include "kafka/consumer_int.h"
 #include "kafka/error.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
@@ -40,13 +33,9 @@ static struct
 
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_open);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_close);
-PG_FUNCTION_INFO_V1(djkafka_test_kafka_subscribe);
-PG_FUNCTION_INFO_V1(djkafka_test_kafka_unsubscribe);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_assign);
-PG_FUNCTION_INFO_V1(djkafka_test_kafka_poll);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_drain);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_lookup);
-PG_FUNCTION_INFO_V1(djkafka_test_kafka_seek_check);
 PG_FUNCTION_INFO_V1(djkafka_test_kafka_text);
 
 static DjkConsumer *
@@ -92,35 +81,6 @@ djkafka_test_kafka_close(PG_FUNCTION_ARGS)
 	PG_RETURN_INT32((int32) TimestampDifferenceMilliseconds(start, GetCurrentTimestamp()));
 }
 
-Datum
-djkafka_test_kafka_subscribe(PG_FUNCTION_ARGS)
-{
-	Datum	   *topics;
-	char	  **names;
-	int			n;
-
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &topics, NULL, &n);
-	names = palloc(n * sizeof(char *));
-	for (int i = 0; i < n; i++)
-		names[i] = TextDatumGetCString(topics[i]);
-	djk_consumer_subscribe(get_consumer(fcinfo), (const char *const *) names, n);
-	PG_RETURN_VOID();
-}
-
-Datum
-djkafka_test_kafka_unsubscribe(PG_FUNCTION_ARGS)
-{
-	DjkConsumer *consumer = get_consumer(fcinfo);
-
-	djk_consumer_unsubscribe(consumer);
-	for (int ms = 0; !djk_consumer_decline_all(consumer) && ms < PG_GETARG_INT32(1); ms += 10)
-	{
-		CHECK_FOR_INTERRUPTS();
-		pg_usleep(10000);
-	}
-	PG_RETURN_VOID();
-}
-
 /* (slot, how, topic, partitions int[], offset) */
 Datum
 djkafka_test_kafka_assign(PG_FUNCTION_ARGS)
@@ -151,113 +111,6 @@ djkafka_test_kafka_assign(PG_FUNCTION_ARGS)
 	else
 		elog(ERROR, "what is %s?", how);
 	PG_RETURN_VOID();
-}
-
-static void
-answer(DjkConsumer *consumer, DjkConsumerEvent *event, bool subset)
-{
-	int			n = event->npartitions;
-
-	for (int i = 0; i < n; i++)
-		event->partitions[i].offset = 0;
-	if (subset)
-		n = n / 2;
-	if (djk_consumer_is_cooperative(consumer))
-	{
-		if (event->kind == DJK_CONSUMER_ASSIGN)
-			djk_consumer_assign_more(consumer, event->partitions, n);
-		else
-			djk_consumer_assign_less(consumer, event->partitions, event->npartitions);
-	}
-	else
-		djk_consumer_assign(consumer, event->partitions, event->kind == DJK_CONSUMER_ASSIGN ? n : 0);
-}
-
-static char *
-describe(DjkConsumerEvent *event)
-{
-	static const char *const kinds[] = {"none", "message", "eof", "assign", "revoke", "partition_error", "error", "log"};
-	static const char *const classes[] = {"fatal", "retriable", "out_of_range", "unknown_topic", "denied", "other"};
-	StringInfoData s;
-
-	initStringInfo(&s);
-	appendStringInfoString(&s, kinds[event->kind]);
-	switch (event->kind)
-	{
-		case DJK_CONSUMER_MESSAGE:
-			appendStringInfo(&s, " %s/%d@" INT64_FORMAT " ", event->topic, event->partition, event->offset);
-			appendStringInfo(&s, "%.*s=%.*s", event->message.key_len, event->message.key ? event->message.key : "",
-							 event->message.value_len, event->message.value ? event->message.value : "");
-			{
-				DjkHeader  *headers;
-				int			n = djk_consumer_headers(&event->message, CurrentMemoryContext, &headers);
-
-				for (int i = 0; i < n; i++)
-					appendStringInfo(&s, " [%.*s:%.*s]", headers[i].name_len, headers[i].name,
-									 headers[i].value_len, headers[i].value ? headers[i].value : "");
-			}
-			break;
-		case DJK_CONSUMER_EOF:
-			appendStringInfo(&s, " %s/%d@" INT64_FORMAT, event->topic, event->partition, event->offset);
-			break;
-		case DJK_CONSUMER_ASSIGN:
-		case DJK_CONSUMER_REVOKE:
-			for (int i = 0; i < event->npartitions; i++)
-				appendStringInfo(&s, " %s/%d", event->partitions[i].topic, event->partitions[i].partition);
-			break;
-		case DJK_CONSUMER_PARTITION_ERROR:
-			appendStringInfo(&s, " %s/%d@" INT64_FORMAT, event->topic, event->partition, event->offset);
-			/* fall through */
-		case DJK_CONSUMER_ERROR:
-			appendStringInfo(&s, " %s %s: %s", classes[event->error_class],
-							 unpack_sql_state(event->error.sqlstate), event->error.message);
-			break;
-		case DJK_CONSUMER_LOG:
-			appendStringInfo(&s, " %d %s", event->log_level, event->log_text);
-			break;
-		default:
-			break;
-	}
-	return s.data;
-}
-
-/* (slot, timeout_ms, max_events, answer: all, half, none; logs bool) → setof text */
-Datum
-djkafka_test_kafka_poll(PG_FUNCTION_ARGS)
-{
-	DjkConsumer *consumer = get_consumer(fcinfo);
-	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	TimestampTz start = GetCurrentTimestamp();
-	int			max = PG_GETARG_INT32(2);
-	char	   *how = driver_text(fcinfo, 3);
-
-	InitMaterializedSRF(fcinfo, MAT_SRF_USE_EXPECTED_DESC);
-	while (max > 0 && !TimestampDifferenceExceeds(start, GetCurrentTimestamp(), PG_GETARG_INT32(1)))
-	{
-		DjkConsumerEvent event;
-		Datum		value;
-		bool		isnull = false;
-
-		CHECK_FOR_INTERRUPTS();
-		if (!djk_consumer_poll(consumer, &event))
-		{
-			(void) WaitLatchOrSocket(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_SOCKET_READABLE | WL_EXIT_ON_PM_DEATH,
-									 djk_consumer_fd(consumer), 100, PG_WAIT_EXTENSION);
-			ResetLatch(MyLatch);
-			djk_consumer_drain_fd(consumer);
-			continue;
-		}
-		if (event.kind == DJK_CONSUMER_LOG && !PG_GETARG_BOOL(4))
-			continue;
-		value = CStringGetTextDatum(describe(&event));
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &isnull);
-		max--;
-		if (event.kind == DJK_CONSUMER_MESSAGE)
-			djk_consumer_release(event.message.source);
-		if ((event.kind == DJK_CONSUMER_ASSIGN || event.kind == DJK_CONSUMER_REVOKE) && strcmp(how, "none") != 0)
-			answer(consumer, &event, strcmp(how, "half") == 0);
-	}
-	return (Datum) 0;
 }
 
 static long
@@ -310,7 +163,7 @@ djkafka_test_kafka_drain(PG_FUNCTION_ARGS)
 				held[n++] = event.message.source;
 			}
 			else if (event.kind == DJK_CONSUMER_PARTITION_ERROR || event.kind == DJK_CONSUMER_ERROR)
-				elog(WARNING, "%s", describe(&event));
+				elog(WARNING, "%s", event.error.message);
 		}
 		if (n == 0)
 		{
@@ -396,52 +249,6 @@ djkafka_test_kafka_lookup(PG_FUNCTION_ARGS)
 	if (error.sqlstate)
 		appendStringInfo(&s, "error %s %s", unpack_sql_state(error.sqlstate), error.message);
 	PG_RETURN_TEXT_P(cstring_to_text(s.data));
-}
-
-/*
- * (slot, how, topic, rounds) → how often the first message after going back to
- * an offset was not the one at that offset.  All partitions must be assigned.
- */
-Datum
-djkafka_test_kafka_seek_check(PG_FUNCTION_ARGS)
-{
-	DjkConsumer *consumer = get_consumer(fcinfo);
-	bool		seek = strcmp(driver_text(fcinfo, 1), "seek") == 0;
-	char	   *topic = driver_text(fcinfo, 2);
-	int			wrong = 0;
-
-	for (int round = 0; round < PG_GETARG_INT32(3); round++)
-	{
-		DjkTopicPartition back = {0};
-		int			seen = 0;
-		DjkConsumerEvent event;
-
-		back.topic = topic;
-		back.offset = random() % 5000;
-		if (seek)
-			djk_consumer_seek(consumer, &back, 1);
-		else
-			djk_consumer_assign(consumer, &back, 1);
-		while (seen < 1 + random() % 3000)
-		{
-			CHECK_FOR_INTERRUPTS();
-			if (!djk_consumer_poll(consumer, &event))
-				continue;
-			if (event.kind != DJK_CONSUMER_MESSAGE)
-				continue;
-			if (event.offset != back.offset + seen)
-			{
-				if (wrong++ < 5)
-					elog(WARNING, "round %d: got " INT64_FORMAT " instead of " INT64_FORMAT,
-						 round, event.offset, back.offset + seen);
-				djk_consumer_release(event.message.source);
-				break;
-			}
-			seen++;
-			djk_consumer_release(event.message.source);
-		}
-	}
-	PG_RETURN_INT32(wrong);
 }
 
 /* (bytes bytea without NUL) -> text */

@@ -36,7 +36,7 @@ def read_old(db: Database, kafka: Client, topic: str, **options: str) -> None:
     wait_state(db, "running", "c")
 
 
-def make_anew(kafka: Client, topic: str, new: list[str], partitions: int = 1) -> None:
+def make_again(kafka: Client, topic: str, new: list[str], partitions: int = 1) -> None:
     kafka.delete_topic(topic)
 
     def created() -> bool:
@@ -73,9 +73,9 @@ NEW = {
 def test_read_from_its_beginning(db: Database, kafka: Client, topic: str, what: str, when: str) -> None:
     read_old(db, kafka, topic, on_new_topic="earliest")
     if when == "running":
-        make_anew(kafka, topic, NEW[what])
+        make_again(kafka, topic, NEW[what])
     else:
-        paused(db, lambda: make_anew(kafka, topic, NEW[what]))
+        paused(db, lambda: make_again(kafka, topic, NEW[what]))
     wait_names(db, OLD + NEW[what])
     wait_state(db, "running", "c")
     assert db.query("SELECT kind, topic FROM djkafka_event WHERE kind = 'new_topic'") == [("new_topic", topic)]
@@ -88,7 +88,7 @@ def test_end_of_the_old_one(db: Database, kafka: Client, topic: str, on_new_topi
     read_old(db, kafka, topic, on_new_topic=on_new_topic)
     kafka.produce(topic, records(["more"] * 100))
     wait_count(db, "log", 103)
-    make_anew(kafka, topic, ["1"])
+    make_again(kafka, topic, ["1"])
     if on_new_topic == "needs_decision":
         wait_state(db, "needs_decision", "c")
         db.query("SELECT djkafka_seek('c', %s, 'earliest')", topic)
@@ -103,9 +103,9 @@ def test_end_of_the_old_one(db: Database, kafka: Client, topic: str, on_new_topi
 def test_a_person_decides(db: Database, kafka: Client, topic: str, what: str, when: str) -> None:
     read_old(db, kafka, topic)
     if when == "running":
-        make_anew(kafka, topic, NEW[what])
+        make_again(kafka, topic, NEW[what])
     else:
-        paused(db, lambda: make_anew(kafka, topic, NEW[what]))
+        paused(db, lambda: make_again(kafka, topic, NEW[what]))
     found = wait_state(db, "needs_decision", "c")
     assert found["reason"].startswith(f'topic "{topic}", partition 0: ') and "made again" in found["reason"], found
     assert names(db) == OLD
@@ -139,11 +139,11 @@ def test_told_by_its_id(db: Database, kafka: Client, topic: str) -> None:
     if db.value("SELECT topic_uuid FROM djkafka_offset") is None:
         pytest.skip("this librdkafka does not know the ids of topics")
 
-    def make_anew_without_beginning() -> None:
-        make_anew(kafka, topic, ["1", "2", "3", "4", "5"])
+    def make_again_without_beginning() -> None:
+        make_again(kafka, topic, ["1", "2", "3", "4", "5"])
         kafka.admin.delete_records([TopicPartition(topic, 0, len(OLD))])[TopicPartition(topic, 0)].result(20)
 
-    paused(db, make_anew_without_beginning)
+    paused(db, make_again_without_beginning)
     wait_names(db, [*OLD, "4", "5"])
     assert db.query("SELECT reason LIKE '%%its id is%%' FROM djkafka_event WHERE kind = 'new_topic'") == [(True,)]
     assert db.query("SELECT first_offset, holds FROM djkafka_audit()") == [(3, True)]
@@ -162,13 +162,13 @@ def test_run(db: Database, kafka: Client, topic: str) -> None:
     started = time.monotonic()
     assert run() == 0
     assert time.monotonic() - started < 5
-    make_anew(kafka, topic, NEW["as_many"])
+    make_again(kafka, topic, NEW["as_many"])
     assert run() == 0
     wait_value(db, "SELECT state FROM djkafka_offset", "needs_decision")
     db.query("UPDATE djkafka_consumer SET on_new_topic = 'earliest'")
     db.query("SELECT djkafka_seek('c', %s, 'earliest')", topic)
     assert run() == 3
-    make_anew(kafka, topic, NEW["fewer"])
+    make_again(kafka, topic, NEW["fewer"])
     assert run() == 0
     assert run() == 2
     assert names(db) == OLD + NEW["as_many"] + NEW["fewer"]
@@ -183,7 +183,7 @@ def test_many_partitions_begin_together(db: Database, kafka: Client, unique: Cal
     db.query("SELECT djkafka_create_consumer('c', on_new_topic => 'earliest')")
     db.query("SELECT djkafka_create_route('c', %s, 'log', operation => 'insert')", topic)
     wait_count(db, "log", partitions * len(OLD))
-    paused(db, lambda: make_anew(kafka, topic, NEW["more"], partitions))
+    paused(db, lambda: make_again(kafka, topic, NEW["more"], partitions))
     started = time.monotonic()
     wait_count(db, "log", partitions * len(OLD + NEW["more"]))
     assert time.monotonic() - started < 10

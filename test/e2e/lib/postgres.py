@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from psycopg import sql
 
 from . import process
 from .once import made_once, server_folder
@@ -251,14 +250,6 @@ class Database:
         row = cursor.fetchone()
         assert row is not None and cursor.description, f"no row: {query}"
         return dict(zip((column.name for column in cursor.description), row))
-
-    def copy_rows(self, table: str, columns: list[str], rows: list[tuple]) -> None:
-        statement = sql.SQL("COPY {} ({}) FROM STDIN").format(
-            sql.Identifier(table), sql.SQL(", ").join(map(sql.Identifier, columns))
-        )
-        with self.connection(self.owner).cursor().copy(statement) as copy:
-            for row in rows:
-                copy.write_row(row)
 
     def workers(self, kind: str = "djkafka") -> dict[int, str]:
         """Process id → backend type, of djkafka's processes in this database."""

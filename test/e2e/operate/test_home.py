@@ -93,7 +93,7 @@ def test_clone(original: Database, cluster, kafka: Client, topic: str, unique) -
 MADE_ANEW = "SELECT djkafka_uninstall(cascade => true)", "CREATE EXTENSION djkafka"
 
 
-def test_consumer_of_an_extension_made_anew(db: Database, kafka: Client, topic: str, unique) -> None:
+def test_consumer_of_an_extension_made_again(db: Database, kafka: Client, topic: str, unique) -> None:
     other = kafka.create_topic(unique("topic"))
     db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
     db.query("CREATE TABLE other (id bigint PRIMARY KEY)")
@@ -110,7 +110,7 @@ def test_consumer_of_an_extension_made_anew(db: Database, kafka: Client, topic: 
     assert db.query("SELECT id FROM item") == [(1,)]
 
 
-def test_outbox_of_an_extension_made_anew(db: Database, kafka: Client, topic: str, unique) -> None:
+def test_outbox_of_an_extension_made_again(db: Database, kafka: Client, topic: str, unique) -> None:
     # held, so that the row of its server is as at first
     db.query("SELECT djkafka_produce(%s, 'to nowhere')", unique("no-such-topic"))
     wait_value(db, "SELECT count(*) FROM djkafka_outbox_held", 1)

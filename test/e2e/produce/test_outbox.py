@@ -235,7 +235,7 @@ def test_prepared_transaction(prepared_db: Database, kafka: Client, topic: str) 
     assert values(read_topic(kafka, topic)) == ["before", "beside", "probe", "one", "three"]
 
 
-def test_row_made_anew(db: Database, kafka: Client, topic: str, server: str, unique) -> None:
+def test_row_made_again(db: Database, kafka: Client, topic: str, server: str, unique) -> None:
     produce = "SELECT djkafka_produce(%s, %s, server => %s)"
 
     def deleted() -> bool:

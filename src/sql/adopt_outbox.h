@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * adopt.h
+ * adopt_outbox.h
  *	  What djkafka_adopt() is asked for, and has done.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DJK_SQL_ADOPT_H
-#define DJK_SQL_ADOPT_H
+#ifndef DJK_ADOPT_OUTBOX_H
+#define DJK_ADOPT_OUTBOX_H
 
 #include "base/djk.h"
 
@@ -34,4 +34,4 @@ typedef struct DjkAdoption
 /* Lets the outboxes of other homes begin afresh (adopt_outbox.c). */
 extern void djk_adopt_outboxes(DjkAdoption *adoption);
 
-#endif							/* DJK_SQL_ADOPT_H */
+#endif							/* DJK_ADOPT_OUTBOX_H */

@@ -1,12 +1,12 @@
 /*-------------------------------------------------------------------------
  *
- * produce.h
+ * produce_value.h
  *	  What a message is made of: values of SQL as bytes, and headers.
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DJK_SQL_PRODUCE_H
-#define DJK_SQL_PRODUCE_H
+#ifndef DJK_PRODUCE_VALUE_H
+#define DJK_PRODUCE_VALUE_H
 
 #include "base/djk.h"
 #include "fmgr.h"
@@ -42,4 +42,4 @@ extern struct varlena *djk_payload_bytes(DjkPayload *payload, Datum value);
  */
 extern Size djk_produce_headers(DjkOutboxMessage *message, Datum jsonb);
 
-#endif							/* DJK_SQL_PRODUCE_H */
+#endif							/* DJK_PRODUCE_VALUE_H */

@@ -1,0 +1,25 @@
+/*-------------------------------------------------------------------------
+ *
+ * consumer_owner.h
+ *	  Who may change a consumer and what is of it, and who may own one.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_CONSUMER_OWNER_H
+#define DJK_CONSUMER_OWNER_H
+
+#include "base/djk.h"
+
+/* ERROR 42501 unless the current user is a member of a consumer's owner. */
+extern void djk_require_consumer_owner(Oid owner);
+
+/*
+ * The id of a consumer, whose row is locked.  ERROR if there is none, or the
+ * current user is no member of its owner.
+ */
+extern int64 djk_find_owned_consumer(const char *name);
+
+/* ERROR unless a worker could connect as the owner. */
+extern void djk_require_usable_owner(Oid owner);
+
+#endif							/* DJK_CONSUMER_OWNER_H */
