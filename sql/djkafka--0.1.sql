@@ -103,10 +103,13 @@ CREATE TABLE @extschema@.djkafka_consumer (
     dead_letter_topic text NOT NULL DEFAULT '{group}.{topic}.dlt',
     storm_share double precision,
     storm_window integer,
+    retries_of bigint,
+    retry_suffix text,
     revision bigint NOT NULL DEFAULT 1,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
-    UNIQUE NULLS NOT DISTINCT (server, group_id)
+    UNIQUE NULLS NOT DISTINCT (server, group_id),
+    UNIQUE (retries_of)
 );
 COMMENT ON TABLE @extschema@.djkafka_consumer IS 'one membership of this database in a Kafka consumer group';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.name IS 'how functions and views name the consumer; at most 63 bytes';
@@ -130,6 +133,8 @@ COMMENT ON COLUMN @extschema@.djkafka_consumer.dead_letters IS 'where dead lette
 COMMENT ON COLUMN @extschema@.djkafka_consumer.dead_letter_topic IS 'name of the topic that they go to, in which {group} and {topic} stand for the consumer''s group and the message''s topic';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.storm_share IS 'share of a partition''s recent messages that fail at which it stops; 1: at none; null: the setting djkafka.storm_share';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.storm_window IS 'how many messages of a partition count as recent; null: the setting djkafka.storm_window';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.retries_of IS 'id of the consumer whose topics of retries it reads, by whose routes and policies and in whose group with .retry behind it; null: none';
+COMMENT ON COLUMN @extschema@.djkafka_consumer.retry_suffix IS 'with retries_of: what stands behind the group and the topic in the names of the topics of retries, before the number';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.revision IS 'raised by every change of the consumer or its routes; workers of an older revision leave';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_consumer_id_seq', '');
@@ -144,13 +149,19 @@ REVOKE ALL ON FUNCTION @extschema@.djkafka_consumer_validate FROM PUBLIC;
 
 CREATE TRIGGER djkafka_consumer_validate BEFORE INSERT OR UPDATE OR DELETE ON @extschema@.djkafka_consumer
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_consumer_validate();
-CREATE TRIGGER djkafka_consumer_taken AFTER INSERT ON @extschema@.djkafka_consumer
+CREATE TRIGGER djkafka_consumer_taken AFTER INSERT OR UPDATE OR DELETE ON @extschema@.djkafka_consumer
     FOR EACH ROW EXECUTE FUNCTION @extschema@.djkafka_consumer_validate();
 CREATE TRIGGER djkafka_consumer_wake AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON @extschema@.djkafka_consumer
     FOR EACH STATEMENT EXECUTE FUNCTION @extschema@.djkafka_wake_trigger();
 ALTER TABLE @extschema@.djkafka_consumer ENABLE ALWAYS TRIGGER djkafka_consumer_validate;
 ALTER TABLE @extschema@.djkafka_consumer ENABLE ALWAYS TRIGGER djkafka_consumer_taken;
 ALTER TABLE @extschema@.djkafka_consumer ENABLE ALWAYS TRIGGER djkafka_consumer_wake;
+
+CREATE FUNCTION @extschema@.djkafka_consumer_id(name text) RETURNS bigint
+AS 'MODULE_PATHNAME' LANGUAGE C STABLE;
+COMMENT ON FUNCTION @extschema@.djkafka_consumer_id IS 'id of a consumer; an error if there is none of this name';
+REVOKE ALL ON FUNCTION @extschema@.djkafka_consumer_id FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.djkafka_consumer_id TO @extowner@ WITH GRANT OPTION;
 
 CREATE FUNCTION @extschema@.djkafka_create_consumer(
     name text,
@@ -172,14 +183,17 @@ CREATE FUNCTION @extschema@.djkafka_create_consumer(
     dead_letters text DEFAULT 'table',
     dead_letter_topic text DEFAULT '{group}.{topic}.dlt',
     storm_share double precision DEFAULT NULL,
-    storm_window integer DEFAULT NULL
+    storm_window integer DEFAULT NULL,
+    retries_of text DEFAULT NULL,
+    retry_suffix text DEFAULT NULL
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_consumer AS c
         (name, group_id, server, workers, start_from, enabled, options, on_error, notify,
          assignment, batch_messages, batch_bytes, synchronous_commit, owner, on_new_topic, retry,
-         dead_letters, dead_letter_topic, storm_share, storm_window)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole, $15, $16, $17, $18, $19, $20)
+         dead_letters, dead_letter_topic, storm_share, storm_window, retries_of, retry_suffix)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14::pg_catalog.regrole, $15, $16, $17, $18, $19, $20,
+            CASE WHEN $21 IS NOT NULL THEN @extschema@.djkafka_consumer_id($21) END, $22)
     RETURNING c.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_consumer IS 'creates a consumer and returns its id';
@@ -207,6 +221,7 @@ CREATE FUNCTION @extschema@.djkafka_alter_consumer(
     dead_letter_topic text DEFAULT NULL,
     storm_share double precision DEFAULT NULL,
     storm_window integer DEFAULT NULL,
+    retry_suffix text DEFAULT NULL,
     new_name text DEFAULT NULL,
     reset text[] DEFAULT NULL
 ) RETURNS bigint
@@ -214,12 +229,6 @@ AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
 COMMENT ON FUNCTION @extschema@.djkafka_alter_consumer IS 'changes of a consumer what is not null, and gives the default to what reset names; returns its id';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_alter_consumer FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_alter_consumer TO @extowner@ WITH GRANT OPTION;
-
-CREATE FUNCTION @extschema@.djkafka_consumer_id(name text) RETURNS bigint
-AS 'MODULE_PATHNAME' LANGUAGE C STABLE;
-COMMENT ON FUNCTION @extschema@.djkafka_consumer_id IS 'id of a consumer; an error if there is none of this name';
-REVOKE ALL ON FUNCTION @extschema@.djkafka_consumer_id FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION @extschema@.djkafka_consumer_id TO @extowner@ WITH GRANT OPTION;
 
 CREATE FUNCTION @extschema@.djkafka_drop_consumer(name text) RETURNS void
 AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE;
@@ -533,6 +542,28 @@ COMMENT ON FUNCTION @extschema@.djkafka_drop_route IS 'drops a route';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_drop_route FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_drop_route TO @extowner@ WITH GRANT OPTION;
 
+-- Which topics a consumer reads by which route, and where the retries of that are read.
+CREATE VIEW @extschema@.djkafka_route_topic AS
+SELECT c.id AS consumer_id,
+       r.id AS route_id,
+       CASE WHEN c.retries_of IS NULL THEN r.topic ELSE t.retry_topic END AS topic,
+       t.retry_topic
+  FROM @extschema@.djkafka_consumer c
+  JOIN @extschema@.djkafka_consumer m ON m.id OPERATOR(pg_catalog.=) coalesce(c.retries_of, c.id)
+  LEFT JOIN @extschema@.djkafka_consumer k ON k.retries_of OPERATOR(pg_catalog.=) m.id
+  JOIN @extschema@.djkafka_route r ON r.consumer_id OPERATOR(pg_catalog.=) m.id
+ CROSS JOIN LATERAL (
+        SELECT CASE WHEN k.retry_suffix IS NOT NULL THEN
+               pg_catalog.format('^%s\.%s\.%s\.[0-9]+$', pg_catalog.replace(m.group_id, '.', '\.'),
+                                 CASE WHEN pg_catalog.starts_with(r.topic, '^')
+                                      THEN '(' OPERATOR(pg_catalog.||) pg_catalog.rtrim(pg_catalog.ltrim(r.topic, '^'), '$') OPERATOR(pg_catalog.||) ')'
+                                      ELSE pg_catalog.replace(r.topic, '.', '\.') END,
+                                 pg_catalog.replace(k.retry_suffix, '.', '\.')) END AS retry_topic
+       ) t;
+COMMENT ON VIEW @extschema@.djkafka_route_topic IS 'one row a consumer and route: the topic or pattern that it reads by it, and the pattern of the topics of its retries';
+REVOKE ALL ON @extschema@.djkafka_route_topic FROM PUBLIC;
+GRANT SELECT ON @extschema@.djkafka_route_topic TO @extowner@ WITH GRANT OPTION;
+
 --
 -- Offsets
 --
@@ -552,6 +583,7 @@ CREATE TABLE @extschema@.djkafka_offset (
     stale bigint NOT NULL DEFAULT 0,
     dead bigint NOT NULL DEFAULT 0,
     dead_sent bigint NOT NULL DEFAULT 0,
+    retried bigint NOT NULL DEFAULT 0,
     parked bigint NOT NULL DEFAULT 0,
     gaps bigint NOT NULL DEFAULT 0,
     skipped bigint NOT NULL DEFAULT 0,
@@ -588,6 +620,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.duplicates IS 'messages whose row w
 COMMENT ON COLUMN @extschema@.djkafka_offset.stale IS 'messages that were not newer than their row (version_column)';
 COMMENT ON COLUMN @extschema@.djkafka_offset.dead IS 'messages that became dead letters, in djkafka_dead_letter or a topic';
 COMMENT ON COLUMN @extschema@.djkafka_offset.dead_sent IS 'those of dead that went to a topic';
+COMMENT ON COLUMN @extschema@.djkafka_offset.retried IS 'messages that went to a topic from which they are tried again';
 COMMENT ON COLUMN @extschema@.djkafka_offset.parked IS 'messages in djkafka_parked: they wait for a row that they refer to, to be tried again, or behind one that does';
 COMMENT ON COLUMN @extschema@.djkafka_offset.gaps IS 'offsets that hold no message: compacted away, transaction markers, aborted';
 COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed under on_error = skip, or that djkafka_skip has passed by';
@@ -1678,7 +1711,7 @@ SELECT c.name AS consumer,
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
        o.updated_at,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.parked, o.gaps, o.skipped, o.key_only,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only,
        r.retrying,
        r.retry_due_at,
        o.start_at,
@@ -1695,7 +1728,7 @@ SELECT c.name AS consumer,
  CROSS JOIN LATERAL (
         -- as a worker finds the routes of a topic
         SELECT EXISTS (
-            SELECT FROM @extschema@.djkafka_route r
+            SELECT FROM @extschema@.djkafka_route_topic r
              WHERE r.consumer_id OPERATOR(pg_catalog.=) o.consumer_id
                AND CASE WHEN NOT pg_catalog.starts_with(r.topic, '^') THEN r.topic OPERATOR(pg_catalog.=) o.topic
                         ELSE (pg_catalog.starts_with(r.topic, '^__') OR NOT pg_catalog.starts_with(o.topic, '__'))
@@ -1767,7 +1800,7 @@ SELECT c.name AS consumer,
        coalesce(o.partitions, 0) AS partitions,
        o.lag,
        w.rows_per_second,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.parked, o.gaps, o.skipped, o.key_only,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only,
        o.retrying,
        o.retry_due_at,
        w.batches,
@@ -1832,6 +1865,7 @@ SELECT c.name AS consumer,
                LEAST(pg_catalog.sum(p.stale), 9223372036854775807)::bigint AS stale,
                LEAST(pg_catalog.sum(p.dead), 9223372036854775807)::bigint AS dead,
                LEAST(pg_catalog.sum(p.dead_sent), 9223372036854775807)::bigint AS dead_sent,
+               LEAST(pg_catalog.sum(p.retried), 9223372036854775807)::bigint AS retried,
                LEAST(pg_catalog.sum(p.parked), 9223372036854775807)::bigint AS parked,
                LEAST(pg_catalog.sum(p.gaps), 9223372036854775807)::bigint AS gaps,
                LEAST(pg_catalog.sum(p.skipped), 9223372036854775807)::bigint AS skipped,
@@ -1849,7 +1883,7 @@ SELECT c.name AS consumer,
                         WHEN o.unseen IS NOT NULL THEN pg_catalog.array_replace(w.states, 'running', 'starting')
                         ELSE w.states END,
                    o.decisions, sys.state,
-                   (SELECT pg_catalog.count(*) FROM @extschema@.djkafka_route r
+                   (SELECT pg_catalog.count(*) FROM @extschema@.djkafka_route_topic r
                      WHERE r.consumer_id OPERATOR(pg_catalog.=) c.id), o.storms) AS state
        ) s;
 COMMENT ON VIEW @extschema@.djkafka_status IS 'one row a consumer: wanted and actual state with its reason and fix, lag, rates, counters';
@@ -1957,11 +1991,11 @@ BEGIN ATOMIC
       FROM @extschema@.djkafka_offset o
       JOIN @extschema@.djkafka_consumer c ON c.id OPERATOR(pg_catalog.=) o.consumer_id
      CROSS JOIN LATERAL (SELECT o.applied OPERATOR(pg_catalog.+) o.filtered OPERATOR(pg_catalog.+) o.duplicates
-                                OPERATOR(pg_catalog.+) o.stale OPERATOR(pg_catalog.+) o.dead OPERATOR(pg_catalog.+) o.parked
+                                OPERATOR(pg_catalog.+) o.stale OPERATOR(pg_catalog.+) o.dead OPERATOR(pg_catalog.+) o.retried OPERATOR(pg_catalog.+) o.parked
                                 OPERATOR(pg_catalog.+) o.gaps OPERATOR(pg_catalog.+) o.skipped AS accounted) a
      ORDER BY c.name, o.topic, o.partition;
 END;
-COMMENT ON FUNCTION @extschema@.djkafka_audit IS 'the accounting identity of every partition: next_offset - first_offset = applied + filtered + duplicates + stale + dead + parked + gaps + skipped; and how many of dead went to a topic';
+COMMENT ON FUNCTION @extschema@.djkafka_audit IS 'the accounting identity of every partition: next_offset - first_offset = applied + filtered + duplicates + stale + dead + retried + parked + gaps + skipped; and how many of dead went to a topic';
 REVOKE ALL ON FUNCTION @extschema@.djkafka_audit FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_audit TO @extowner@ WITH GRANT OPTION;
 

@@ -235,7 +235,8 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 			outcome = OUTCOME_LOST;
 		else
 		{
-			if (isolate)
+			end = djk_piece_first_stop(apply, from, end);
+			if (isolate && end > from)
 			{
 				end = djk_isolate(apply, from, end, DJK_ISOLATE_MAX);
 				apply->piece_from = from;
@@ -339,7 +340,8 @@ separate(DjkApply *apply, Progress *progress, int from, int n, Outcome outcome, 
 {
 	DjkFate		fate = apply->work[from].fate;
 
-	if (n == 1 && (fate == DJK_FATE_DEAD || fate == DJK_FATE_SKIPPED || fate == DJK_FATE_PARKED))
+	if (n == 1 && (fate == DJK_FATE_DEAD || fate == DJK_FATE_SKIPPED || fate == DJK_FATE_PARKED ||
+				   fate == DJK_FATE_RETRIED))
 	{
 		if (outcome == OUTCOME_TIMEOUT)
 			djk_apply_describe_limit(apply, "recording one message that failed", &result->error);
@@ -578,9 +580,9 @@ apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 
 	if (!djk_record_fence(apply, 0, batch->nmessages))
 		return;
-	result->decided = batch->nmessages;
-	if (batch->nmessages > 0)
-		result->decided = djk_isolate(apply, 0, batch->nmessages, 0);
+	result->decided = djk_piece_first_stop(apply, 0, batch->nmessages);
+	if (result->decided > 0)
+		result->decided = djk_isolate(apply, 0, result->decided, 0);
 	(void) djk_storm_count(apply, 0, result->decided);
 	advances = djk_record_write(apply, 0, result->decided, &nadvances);
 	djk_record_committed(apply, 0, result->decided, advances, nadvances);

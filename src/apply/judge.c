@@ -390,7 +390,7 @@ djk_judge_note_committed(DjkApply *apply, int from, int to)
 			apply->worked[work->route] = true;
 			apply->doubtful_in_row[work->route] = 0;
 		}
-		else if ((work->fate == DJK_FATE_DEAD || work->fate == DJK_FATE_SKIPPED ||
+		else if ((work->fate == DJK_FATE_DEAD || work->fate == DJK_FATE_SKIPPED || work->fate == DJK_FATE_RETRIED ||
 				  (work->fate == DJK_FATE_PARKED && work->due_at != 0 && !apply->batch->again)) &&
 				 djk_retry_verdict(work->error.sqlstate) == DJK_VERDICT_DOUBTFUL)
 			apply->doubtful_in_row[work->route]++;

@@ -294,6 +294,14 @@ djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, bool for_p
 		hold(apply, message, error, attempt, due_at);
 		return;
 	}
+	if (wanted && djk_postpone_is_sent(apply, message))
+	{
+		keep_error(apply, message, error);
+		apply->work[message].fate = DJK_FATE_RETRIED;
+		apply->work[message].attempt = attempt;
+		apply->work[message].due_at = due_at;
+		return;
+	}
 	if (wanted && is_room(apply, message))
 	{
 		keep_error(apply, message, error);
@@ -304,6 +312,22 @@ djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, bool for_p
 	if (wanted && told.hint == NULL)
 		told.hint = pstrdup("The message could not wait to be tried again: as many as djkafka.max_parked allows wait already.");
 	djk_work_fail(apply, message, &told, context);
+}
+
+void
+djk_park_unsent(DjkApply *apply, int message)
+{
+	DjkWork    *work = &apply->work[message];
+	DjkError	told = work->error;
+
+	/* The record has begun: it is too late to stop before it. */
+	work->fate = DJK_FATE_PARKED;
+	if (is_room(apply, message) || apply->consumer->routes[work->route].on_error == DJK_ON_ERROR_STOP)
+		return;
+	if (told.hint == NULL)
+		told.hint = psprintf("The message was to be tried again from a topic, but %s; and as many as djkafka.max_parked allows wait already.", work->not_sent);
+	work->due_at = 0;
+	djk_work_fail(apply, message, &told, NULL);
 }
 
 void

@@ -43,4 +43,10 @@ extern void djk_park_followers(DjkApply *apply, int from, int to);
  */
 extern void djk_park_write(DjkApply *apply, int from, int to);
 
+/*
+ * A message that was to be tried again from a topic, to which it could not be sent,
+ * is PARKED; or fails where no more may be.
+ */
+extern void djk_park_unsent(DjkApply *apply, int message);
+
 #endif							/* DJK_PARK_H */

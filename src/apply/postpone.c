@@ -14,6 +14,7 @@
 #include "apply/postpone.h"
 
 #include "apply/retry.h"
+#include "apply/retry_topic.h"
 #include "common/pg_prng.h"
 #include "state/parked.h"
 #include "utils/timestamp.h"
@@ -43,6 +44,8 @@ djk_postpone_attempt(const DjkApply *apply, int message)
 
 	if (apply->batch->again)
 		return ((const DjkParked *) m->source)->attempt;
+	if (apply->consumer->retries_of != 0)
+		return djk_retry_topic_attempt(apply, message);
 	return !apply->batch->detached && partition->held_offset == m->offset ? partition->held_attempt : 0;
 }
 
@@ -92,8 +95,18 @@ djk_postpone_is_blocking(const DjkApply *apply, int message)
 {
 	const DjkRetryPolicy *policy = policy_of(apply, message);
 
-	/* What has waited has been passed by already. */
-	return policy != NULL && policy->blocking && !apply->batch->again;
+	/* What has waited has been passed by already, here or in a topic. */
+	return policy != NULL && policy->blocking && !apply->batch->again && apply->consumer->retries_of == 0;
+}
+
+bool
+djk_postpone_is_sent(const DjkApply *apply, int message)
+{
+	int			route = apply->work[message].route;
+	const DjkRetryPolicy *policy = policy_of(apply, message);
+
+	return policy != NULL && policy->through_topics && !policy->blocking &&
+		apply->consumer->routes[route].unordered && apply->consumer->routes[route].retry_topic != NULL;
 }
 
 void
@@ -105,7 +118,7 @@ djk_postpone_log(const DjkApply *apply, int from, int to)
 		const DjkMessage *message = &apply->batch->messages[i];
 		const DjkBatchPartition *partition = &apply->batch->partitions[message->partition];
 
-		if (work->fate != DJK_FATE_PARKED || !djk_postpone_is_logged(apply, i))
+		if ((work->fate != DJK_FATE_PARKED && work->fate != DJK_FATE_RETRIED) || !djk_postpone_is_logged(apply, i))
 			continue;
 		ereport(LOG,
 				(errmsg("djkafka consumer \"%s\" tries a message again at %s, as retry number %d: topic \"%s\", partition %d, offset " INT64_FORMAT,

@@ -31,4 +31,7 @@ extern bool djk_postpone_is_blocking(const DjkApply *apply, int message);
 /* Says of those of [from, to) that are tried again later what their routes want in the log. */
 extern void djk_postpone_log(const DjkApply *apply, int from, int to);
 
+/* Whether a message that is to be tried again waits for that in a topic. */
+extern bool djk_postpone_is_sent(const DjkApply *apply, int message);
+
 #endif							/* DJK_POSTPONE_H */

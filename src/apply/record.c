@@ -10,11 +10,12 @@
  */
 #include "apply/record.h"
 
-#include "apply/letter_topic.h"
+#include "apply/failed_topic.h"
 #include "apply/message_row.h"
 #include "apply/overtaken.h"
 #include "apply/park.h"
 #include "apply/postpone.h"
+#include "apply/retry_topic.h"
 #include "apply/skipped.h"
 #include "apply/storm.h"
 #include "catalog/pg_type.h"
@@ -52,6 +53,7 @@ djk_record_fence(DjkApply *apply, int from, int to)
 			apply->work[i].fate = DJK_FATE_LOST;
 	}
 	djk_skipped_mark(apply, from, to);
+	djk_retry_topic_mark(apply, from, to);
 	return ours > 0;
 }
 
@@ -69,7 +71,7 @@ write_dead_letters(DjkApply *apply, int from, int to)
 		DjkHeader  *headers = NULL;
 		int			nheaders = 0;
 
-		if (work->fate != DJK_FATE_DEAD || !djk_letter_topic_keeps(apply, i))
+		if (work->fate != DJK_FATE_DEAD || !djk_failed_is_kept(apply, i))
 			continue;
 		apply->batch->partitions[message->partition].has_letters = true;
 		if (!OidIsValid(header_type))
@@ -140,6 +142,9 @@ count_fate(DjkOffsetAdvance *advance, const DjkWork *work)
 			break;
 		case DJK_FATE_PARKED:
 			advance->parked++;
+			break;
+		case DJK_FATE_RETRIED:
+			advance->retried++;
 			break;
 		case DJK_FATE_PENDING:
 		case DJK_FATE_STOP:
@@ -364,7 +369,7 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 	DjkIdentity identity;
 
 	if (!apply->batch->replayed)
-		djk_letter_topic_send(apply, from, to);
+		djk_failed_send(apply, from, to);
 	advances = apply->batch->again ? make_returns(apply, from, to, nadvances) : make_advances(apply, from, to, nadvances);
 	djk_catalog_enter(&identity);
 	require_definition(apply->consumer);

@@ -36,6 +36,7 @@ typedef enum DjkFate
 	DJK_FATE_DEAD,
 	DJK_FATE_SKIPPED,
 	DJK_FATE_PARKED,			/* waits for a row that it refers to, to be tried again, or behind one that does (park.c) */
+	DJK_FATE_RETRIED,			/* is tried again from a topic, to which it was sent (retry_topic.c) */
 	DJK_FATE_STOP,				/* failed under on_error = stop, or, with a time at which it is due, is tried again while its partition waits */
 	DJK_FATE_LOST				/* its partition is not ours any more; in a rehearsal also: not to be tried (isolate.c) */
 } DjkFate;
@@ -58,15 +59,15 @@ typedef struct DjkWork
 	bool		key_only;		/* no field of the message but those of its key has a column */
 	bool		is_skipped;		/* djkafka_skip has asked for it: SKIPPED, unseen */
 	DjkRow		row;			/* of a table's route, within an attempt */
-	DjkError	error;			/* of DEAD, SKIPPED, STOP, PARKED; in batch_context */
+	DjkError	error;			/* of DEAD, SKIPPED, STOP, PARKED, RETRIED; in batch_context */
 	char	   *context;
-	bool		is_sent;		/* of DEAD: to the topic of its letters */
+	bool		is_sent;		/* of DEAD, RETRIED: to its topic */
 	const char *not_sent;		/* … or why not; NULL: it was, or was not to be */
 	bool		has_key;		/* of its route, or the message's own; noted where it matters: park.c */
 	int64		lane;			/* of its route's state, */
 	int64		key_hash;		/* … and of the key; DJK_PARKED_ANY_KEY */
-	int			attempt;		/* of PARKED, STOP: the retry that it waits for, or has had last; 0: none */
-	TimestampTz due_at;			/* of PARKED, STOP: it is tried again then; 0: not by itself */
+	int			attempt;		/* of PARKED, RETRIED, STOP: the retry that it waits for, or has had last; 0: none */
+	TimestampTz due_at;			/* of PARKED, RETRIED, STOP: it is tried again then; 0: not by itself */
 } DjkWork;
 
 /* How what comes next is applied. */

@@ -26,7 +26,7 @@
 #define CONDITIONS_MAX		1000
 
 #define HINT \
-	"Keys are max_retries, delay, backoff, max_delay, jitter, include, exclude, log_every and blocking: {\"max_retries\": 3, \"delay\": \"10 s\", \"backoff\": true}."
+	"Keys are max_retries, delay, backoff, max_delay, jitter, include, exclude, log_every, blocking and through: {\"max_retries\": 3, \"delay\": \"10 s\", \"backoff\": true}."
 
 typedef struct Reader
 {
@@ -134,6 +134,18 @@ read_delay(Reader *reader, const char *key, int64 *ms)
 }
 
 static bool
+read_through(Reader *reader)
+{
+	const char *word = json_string_value(json_object_get(reader->object, "through"));
+
+	if (word == NULL || (strcmp(word, "table") != 0 && strcmp(word, "topics") != 0))
+		return refuse(reader, "through", "it is neither \"table\" nor \"topics\"",
+					  "With \"table\" messages wait in djkafka_parked, with \"topics\" in topics of Kafka.");
+	reader->policy->through_topics = strcmp(word, "topics") == 0;
+	return true;
+}
+
+static bool
 read_backoff(Reader *reader)
 {
 	const json_t *given = json_object_get(reader->object, "backoff");
@@ -217,6 +229,8 @@ set_default(Reader *reader, const char *key)
 		policy->log_every = defaults.log_every;
 	else if (strcmp(key, "blocking") == 0)
 		policy->blocking = defaults.blocking;
+	else if (strcmp(key, "through") == 0)
+		policy->through_topics = defaults.through_topics;
 	else if (strcmp(key, "include") == 0 || strcmp(key, "exclude") == 0)
 		policy->errors = defaults.errors;
 	else
@@ -249,6 +263,8 @@ read_member(Reader *reader, const char *key)
 		return read_integer(reader, key, 1, &policy->log_every);
 	if (strcmp(key, "blocking") == 0)
 		return read_boolean(reader, key, &policy->blocking);
+	if (strcmp(key, "through") == 0)
+		return read_through(reader);
 	return fail(reader->error, psprintf("a retry policy has no \"%s\"", key), HINT);
 }
 
@@ -271,6 +287,8 @@ check_together(Reader *reader)
 					"With include these errors alone are tried again, with exclude all but these.");
 	if (is_given(reader, "delay") && is_given(reader, "max_delay") && policy->max_delay_ms < policy->delay_ms)
 		return refuse(reader, "max_delay", "it is shorter than \"delay\"", "Make it longer, or leave it out.");
+	if (is_given(reader, "blocking") && policy->blocking && is_given(reader, "through") && policy->through_topics)
+		return refuse(reader, "through", "a partition that waits sends nothing", "Leave out \"blocking\", or \"through\".");
 	return true;
 }
 

@@ -31,6 +31,7 @@ typedef struct DjkRetryPolicy
 	int64		max_delay_ms;	/* 0: what backoff alone is bounded by */
 	bool		jitter;
 	bool		blocking;		/* the partition waits */
+	bool		through_topics; /* messages wait in topics; else here */
 	int			log_every;		/* 0: none is logged */
 	DjkRetryErrors errors;
 	int		   *conditions;		/* see base/condition.h */

@@ -36,6 +36,7 @@
 #include "state/outbox.h"
 #include "state/produce.h"
 #include "state/shmem.h"
+#include "state/spi.h"
 #include "state/wake.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -103,6 +104,225 @@ check_identity(DjkCatalogRow *row, const DjkCatalogRow *old)
 					 errhint("In a copy of a database, djkafka_adopt() makes all that is in it its own.")));
 	}
 	return is_home;
+}
+
+/* ---------- who reads the retries of another one ---------- */
+
+typedef struct Main
+{
+	char	   *group;
+	char	   *server;
+	Oid			owner;
+	bool		is_main;		/* it does not read retries itself */
+} Main;
+
+static bool
+load_main(int64 id, Main *main)
+{
+	static DjkStatement select_main = {
+		.sql = "SELECT group_id, server, owner::oid, retries_of IS NULL FROM @.djkafka_consumer WHERE id = $1 FOR SHARE",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[1] = {Int64GetDatum(id)};
+	DjkIdentity identity;
+	bool		isnull;
+	bool		found;
+
+	memset(main, 0, sizeof(*main));
+	djk_catalog_enter(&identity);
+	found = djk_catalog_execute(&select_main, values, NULL) == 1;
+	if (found)
+	{
+		main->group = djk_row_text(0, 1, context);
+		main->server = djk_row_text(0, 2, context);
+		main->owner = DatumGetObjectId(djk_row_datum(0, 3, &isnull));
+		main->is_main = djk_row_bool(0, 4);
+	}
+	djk_catalog_leave(&identity);
+	return found;
+}
+
+static bool
+is_same(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/* What is given, and not as it was, must be what the other consumer has. */
+static void
+require_shared(const DjkCatalogRow *row, const DjkCatalogRow *old, const char *column, const char *wanted)
+{
+	const char *given = djk_catalog_row_text(row, column);
+
+	if (is_same(given, wanted) || (old == NULL ? given == NULL : is_same(given, djk_catalog_row_text(old, column))))
+		return;
+	djk_catalog_look_at(column);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("a consumer that reads the retries of another one has no %s of its own", column),
+			 errhint("Leave it out: it follows from that consumer.")));
+}
+
+/* What becomes of a message is said by the consumer whose retries they are. */
+static void
+require_no_policies(const DjkCatalogRow *row)
+{
+	const char *column = NULL;
+
+	if (!is_same(djk_catalog_row_text(row, "on_error"), "dead_letter"))
+		column = "on_error";
+	else if (!is_same(djk_catalog_row_text(row, "notify"), "off"))
+		column = "notify";
+	else if (djk_catalog_row_text(row, "retry") != NULL)
+		column = "retry";
+	else if (!is_same(djk_catalog_row_text(row, "dead_letters"), "table"))
+		column = "dead_letters";
+	else if (!is_same(djk_catalog_row_text(row, "dead_letter_topic"), "{group}.{topic}.dlt"))
+		column = "dead_letter_topic";
+	if (column == NULL)
+		return;
+	djk_catalog_look_at(column);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("a consumer that reads the retries of another one has no %s of its own", column),
+			 errhint("It has the routes and policies of that consumer.")));
+}
+
+static void
+check_suffix(DjkCatalogRow *row, const char *group)
+{
+	const char *suffix = djk_catalog_row_text(row, "retry_suffix");
+
+	if (suffix == NULL)
+		djk_catalog_row_set_text(row, "retry_suffix", suffix = "retry");
+	djk_catalog_look_at("retry_suffix");
+	djk_topic_template_require("retry_suffix", psprintf("{group}.{topic}.%s.1", suffix), group);
+}
+
+/* A dump brings rows in any order, with the home that they had. */
+static bool
+is_restored(const DjkCatalogRow *row)
+{
+	bool		isnull;
+	Datum		row_home = djk_catalog_row_get(row, "home", &isnull);
+	DjkIdentity identity;
+	DjkHome		home;
+
+	if (isnull)
+		return false;
+	djk_catalog_enter(&identity);
+	djk_home_load(&home);
+	djk_catalog_leave(&identity);
+	return memcmp(DatumGetUUIDP(row_home), &home.id, sizeof(pg_uuid_t)) != 0;
+}
+
+static void
+take_main(DjkCatalogRow *row, const DjkCatalogRow *old, int64 id)
+{
+	Main		main;
+	const char *group;
+
+	if (is_restored(row))
+		return;
+	if (!load_main(id, &main) || !main.is_main)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("retries_of names no consumer whose retries could be read: " INT64_FORMAT, id),
+				 errhint("Name one that does not read the retries of another one.")));
+	require_no_policies(row);
+	check_suffix(row, main.group);
+	group = psprintf("%s.retry", main.group);
+	require_shared(row, old, "group_id", group);
+	require_shared(row, old, "server", main.server);
+	require_shared(row, old, "owner", DatumGetCString(DirectFunctionCall1(regroleout, ObjectIdGetDatum(main.owner))));
+	djk_catalog_row_set_text(row, "group_id", group);
+	djk_catalog_row_set(row, "server", main.server ? CStringGetTextDatum(main.server) : (Datum) 0, main.server == NULL);
+	djk_catalog_row_set(row, "owner", ObjectIdGetDatum(main.owner), false);
+}
+
+/* Whoever reads the retries has what its consumer had. */
+static void
+require_followed(const DjkCatalogRow *row, const DjkCatalogRow *old)
+{
+	static DjkStatement select_follower = {
+		.sql = "SELECT name FROM @.djkafka_consumer WHERE retries_of = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	static const char *const shared[] = {"group_id", "server", "owner"};
+	MemoryContext context = CurrentMemoryContext;
+	bool		isnull;
+	Datum		values[1] = {djk_catalog_row_get(row, "id", &isnull)};
+	const char *changed = NULL;
+	char	   *follower = NULL;
+	DjkIdentity identity;
+
+	for (int i = 0; i < lengthof(shared); i++)
+	{
+		if (!is_same(djk_catalog_row_text(row, shared[i]), djk_catalog_row_text(old, shared[i])))
+			changed = shared[i];
+	}
+	if (changed == NULL)
+		return;
+	djk_catalog_enter(&identity);
+	if (djk_catalog_execute(&select_follower, values, NULL) > 0)
+		follower = djk_row_text(0, 1, context);
+	djk_catalog_leave(&identity);
+	if (follower != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("%s of a consumer whose retries are read by consumer \"%s\" cannot be changed", changed, follower),
+				 errhint("Drop that consumer before, and make it again.")));
+}
+
+static void
+check_retries_of(DjkCatalogRow *row, const DjkCatalogRow *old)
+{
+	bool		is_main;
+	bool		was_main;
+	int64		id = DatumGetInt64(djk_catalog_row_get(row, "retries_of", &is_main));
+	int64		old_id = old != NULL ? DatumGetInt64(djk_catalog_row_get(old, "retries_of", &was_main)) : id;
+
+	if (old != NULL && (is_main != was_main || id != old_id))
+		ereport(ERROR,
+				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
+				 errmsg("retries_of of a consumer cannot be changed"),
+				 errhint("Create another consumer.")));
+	if (!is_main)
+		take_main(row, old, id);
+	else if (djk_catalog_row_text(row, "retry_suffix") != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a consumer that does not read retries has no retry_suffix"),
+				 errhint("Give it to the one that is made with retries_of.")));
+}
+
+/* After a change: the other one of the two is read again, or goes with its consumer. */
+static void
+tell_other(const DjkCatalogRow *row, bool is_gone)
+{
+	static DjkStatement delete_follower = {
+		.sql = "DELETE FROM @.djkafka_consumer WHERE retries_of OPERATOR(pg_catalog.=) $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	bool		isnull;
+	int64		id = DatumGetInt64(djk_catalog_row_get(row, "id", &isnull));
+	int64		main_id = DatumGetInt64(djk_catalog_row_get(row, "retries_of", &isnull));
+	Datum		values[1] = {Int64GetDatum(id)};
+	DjkIdentity identity;
+	bool		has_other;
+
+	djk_catalog_enter(&identity);
+	has_other = djk_consumer_row_raise_other(id, isnull ? 0 : main_id);
+	djk_catalog_leave(&identity);
+	if (!has_other || !is_gone || !isnull)
+		return;
+	djk_spi_connect();
+	(void) djk_catalog_execute(&delete_follower, values, NULL);
+	SPI_finish();
 }
 
 /* Said better than by the unique constraint, which is left the race. */
@@ -410,8 +630,12 @@ validate(TriggerData *trigdata)
 		return PointerGetDatum(row.tuple);
 	if (TRIGGER_FIRED_AFTER(trigdata->tg_event))
 	{
-		require_no_letters(&row);
-		take_left(&row);
+		if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		{
+			require_no_letters(&row);
+			take_left(&row);
+		}
+		tell_other(&row, TRIGGER_FIRED_BY_DELETE(trigdata->tg_event));
 		return PointerGetDatum(NULL);
 	}
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
@@ -434,6 +658,7 @@ validate(TriggerData *trigdata)
 	check_values(&row);
 	djk_catalog_row_set_text(&row, "start_from",
 							 djk_start_at_normalize(djk_catalog_row_require_text(&row, "start_from"), "start_from", false));
+	check_retries_of(&row, old);
 	is_home = check_identity(&row, old);
 	if (old != NULL)
 		require_same_id(&row, old);
@@ -446,6 +671,8 @@ validate(TriggerData *trigdata)
 		djk_connection_require_kept(djk_catalog_row_text(&row, "server"), owner);
 	}
 	check_group(&row);
+	if (old != NULL)
+		require_followed(&row, old);
 	check_letters(&row, is_home);
 
 	if (old != NULL)

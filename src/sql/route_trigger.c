@@ -16,6 +16,7 @@
 #include "apply/renamed.h"
 #include "apply/route_target.h"
 #include "apply/statement.h"
+#include "base/settings.h"
 #include "base/topic.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
@@ -62,13 +63,17 @@ typedef struct ConsumerFacts
 	char	   *group;
 	DjkLetters	letters;
 	char	   *letter_topic;
+	char	   *retry;
+	bool		reads_retries;
+	bool		has_retries_read;
 } ConsumerFacts;
 
 static ConsumerFacts
 load_consumer(int64 id)
 {
 	static DjkStatement select_consumer = {
-		.sql = "SELECT c.owner::oid, c.home = h.home, c.group_id, c.dead_letters, c.dead_letter_topic FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h"
+		.sql = "SELECT c.owner::oid, c.home = h.home, c.group_id, c.dead_letters, c.dead_letter_topic,"
+		" c.retry::text, c.retries_of IS NOT NULL, EXISTS (SELECT FROM @.djkafka_consumer k WHERE k.retries_of = c.id) FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h"
 		" WHERE c.id = $1",
 		.nargs = 1,
 		.argtypes = {INT8OID}
@@ -89,6 +94,9 @@ load_consumer(int64 id)
 		facts.group = djk_row_text(0, 3, context);
 		facts.letters = djk_letters_parse(djk_row_text(0, 4, context));
 		facts.letter_topic = djk_row_text(0, 5, context);
+		facts.retry = djk_row_text(0, 6, context);
+		facts.reads_retries = djk_row_bool(0, 7);
+		facts.has_retries_read = djk_row_bool(0, 8);
 	}
 	djk_catalog_leave(&identity);
 	if (!found)
@@ -442,6 +450,44 @@ check_letters(const DjkRouteRow *route, const ConsumerFacts *consumer)
 		djk_produce_require_execute(consumer->owner);
 }
 
+/* What is tried again from a topic comes after later messages of its key: that must have been said to be right. */
+static void
+check_retry_topics(DjkRouteRow *route, const ConsumerFacts *consumer)
+{
+	if (!route->policy.through_topics)
+		return;
+	djk_route_row_overlay_retry(route, djk_retry, consumer->retry);
+	djk_catalog_look_at("retry");
+	if (route->policy.blocking)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a retry policy that is blocking sends nothing through topics"),
+				 errdetail("What the route, its consumer and djkafka.retry say together is both."),
+				 errhint("Say \"blocking\": false, or \"through\": \"table\".")));
+	if (!route->unordered)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("retries through topics keep no order, and the route has ordering \"key\""),
+				 errdetail("A message that is tried again may be applied after later ones of its key."),
+				 errhint("Use ordering => 'none', with a version_column where an older message must not win; or \"through\": \"table\".")));
+	if (consumer->is_home)
+		djk_produce_require_execute(consumer->owner);
+	if (!consumer->has_retries_read)
+		ereport(NOTICE,
+				(errmsg("nobody here reads topics of retries of the consumer: messages wait in djkafka_parked"),
+				 errhint("SELECT djkafka_create_consumer(name, retries_of => ...).")));
+}
+
+static void
+require_main(const ConsumerFacts *consumer)
+{
+	if (consumer->reads_retries)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a consumer that reads the retries of another one has no routes of its own"),
+				 errhint("Add the route to that consumer.")));
+}
+
 static Datum
 validate(TriggerData *trigdata)
 {
@@ -461,6 +507,7 @@ validate(TriggerData *trigdata)
 	djk_require_consumer_owner(consumer.owner);
 	if (TRIGGER_FIRED_BY_DELETE(trigdata->tg_event))
 		return PointerGetDatum(row.tuple);
+	require_main(&consumer);
 	djk_catalog_row_empty_is_null(&row);
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event))
 	{
@@ -485,6 +532,7 @@ validate(TriggerData *trigdata)
 	djk_route_row_read(&row, &route);
 	check_shape(&route);
 	check_letters(&route, &consumer);
+	check_retry_topics(&route, &consumer);
 	if (consumer.is_home)
 	{
 		check_deeply(&route, consumer.owner);

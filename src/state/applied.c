@@ -25,7 +25,7 @@ void
 djk_applied_look(int64 consumer_id, const char *topic, int partition, int64 offset, DjkApplied *applied)
 {
 	static DjkStatement select_applied = {
-		.sql = "SELECT EXISTS (SELECT FROM @.djkafka_route r WHERE r.consumer_id = c.id AND " ROUTE_TAKES_TOPIC "),"
+		.sql = "SELECT EXISTS (SELECT FROM @.djkafka_route_topic r WHERE r.consumer_id = c.id AND " ROUTE_TAKES_TOPIC "),"
 		" o.id, o.first_offset, o.next_offset,"
 		" EXISTS (SELECT FROM @.djkafka_parked p WHERE p.offset_id = o.id AND p.\"offset\" = $4),"
 		" (SELECT max(d.id) FROM @.djkafka_dead_letter d WHERE d.consumer_id = c.id AND d.topic = $2 AND d.partition = $3"

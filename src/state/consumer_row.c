@@ -44,7 +44,8 @@ static void
 load_routes(DjkConsumerRow *consumer, MemoryContext context)
 {
 	static DjkStatement select_routes = {
-		.sql = "SELECT r.* FROM @.djkafka_route r WHERE r.consumer_id = $1 ORDER BY r.route_order, r.id",
+		.sql = "SELECT r.*, t.topic AS read_topic, t.retry_topic FROM @.djkafka_route_topic t"
+		" JOIN @.djkafka_route r ON r.id = t.route_id WHERE t.consumer_id = $1 ORDER BY r.route_order, r.id",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
@@ -60,6 +61,8 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 		DjkRouteRow *route = &consumer->routes[i];
 
 		djk_route_row_read(&row, route);
+		route->topic = djk_catalog_row_text(&row, "read_topic");
+		route->retry_topic = djk_catalog_row_text(&row, "retry_topic");
 		if (!route->has_on_error)
 			route->on_error = consumer->on_error;
 		if (!route->has_notify)
@@ -78,9 +81,10 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 	" c.server, c.group_id, c.workers, c.assignment, c.start_from, c.enabled," \
 	" (SELECT array_agg(e.key ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
 	" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
-	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision, c.on_new_topic = 'earliest', c.on_error, c.notify," \
-	" c.retry::text, c.dead_letters, c.dead_letter_topic, c.storm_share, c.storm_window" \
-	" FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h" \
+	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision, c.on_new_topic = 'earliest', m.on_error, m.notify," \
+	" m.retry::text, m.dead_letters, m.dead_letter_topic, c.storm_share, c.storm_window, c.retries_of, m.group_id, coalesce(c.retry_suffix, k.retry_suffix)" \
+	" FROM @.djkafka_consumer c JOIN @.djkafka_consumer m ON m.id = coalesce(c.retries_of, c.id)" \
+	" LEFT JOIN @.djkafka_consumer k ON k.retries_of = c.id CROSS JOIN @.djkafka_home h" \
 	" JOIN pg_database d ON d.datname = current_database()"
 
 static DjkConsumerRow *
@@ -117,6 +121,9 @@ fill_consumer(MemoryContext context)
 	share = djk_row_datum(0, 23, &isnull);
 	consumer->storm_share = isnull ? djk_storm_share : DatumGetFloat8(share);
 	consumer->storm_window = (int) djk_row_int64(0, 24, djk_storm_window);
+	consumer->retries_of = djk_row_int64(0, 25, 0);
+	consumer->main_group = djk_row_text(0, 26, context);
+	consumer->retry_suffix = djk_row_text(0, 27, context);
 	load_routes(consumer, context);
 	return consumer;
 }
@@ -204,7 +211,7 @@ djk_consumer_row_list(int *count, MemoryContext context)
 	static DjkStatement select_consumers = {
 		.sql = "SELECT c.id, c.name, c.owner::oid,"
 		" CASE WHEN c.enabled AND c.home = h.home AND h.database = d.oid"
-		"       AND EXISTS (SELECT FROM @.djkafka_route r WHERE r.consumer_id = c.id)"
+		"       AND EXISTS (SELECT FROM @.djkafka_route r WHERE r.consumer_id = coalesce(c.retries_of, c.id))"
 		"      THEN c.workers ELSE 0 END, c.revision"
 		" FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h"
 		" JOIN pg_database d ON d.datname = current_database() ORDER BY c.id"
@@ -270,11 +277,24 @@ bool
 djk_consumer_row_raise_revision(int64 id)
 {
 	static DjkStatement raise_revision = {
-		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE id = $1",
+		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE id = $1 OR retries_of = $1",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
 	Datum		values[1] = {Int64GetDatum(id)};
 
 	return djk_catalog_has(&raise_revision, values, NULL);
+}
+
+bool
+djk_consumer_row_raise_other(int64 id, int64 main_id)
+{
+	static DjkStatement raise_other = {
+		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE retries_of = $1 OR id = $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, INT8OID}
+	};
+	Datum		values[2] = {Int64GetDatum(id), Int64GetDatum(main_id)};
+
+	return djk_catalog_execute(&raise_other, values, NULL) > 0;
 }

@@ -21,6 +21,9 @@ typedef struct DjkConsumerRow
 	bool		is_home;		/* belongs to this database */
 	char	   *server;			/* NULL: the settings */
 	char	   *group_id;
+	int64		retries_of;		/* the consumer whose retries it reads, by whose routes; 0: none */
+	char	   *main_group;		/* that one's group, or its own */
+	char	   *retry_suffix;	/* of the topics of retries; NULL: nobody reads them */
 	char	   *kafka_name;		/* name and group_id as Kafka is told them, in UTF-8 */
 	char	   *kafka_group;
 	int			workers;
@@ -78,6 +81,9 @@ extern bool djk_consumer_row_is_foreign(int64 id);
 
 /* Workers of an older revision leave.  False if the consumer is gone; enters and leaves by itself. */
 extern bool djk_consumer_row_raise_revision(int64 id);
+
+/* The same of the consumer that reads the retries of 'id', and of 'main_id' whose retries it reads itself; in the catalog. */
+extern bool djk_consumer_row_raise_other(int64 id, int64 main_id);
 
 /* -1 if the consumer is gone or disabled, or has no worker of this number any more. */
 extern int64 djk_consumer_row_revision(int64 id, int worker);

@@ -80,7 +80,7 @@ djk_route_row_overlay_retry(DjkRouteRow *route, const char *setting, const char 
 static void
 read_source(const DjkCatalogRow *row, DjkRouteRow *route)
 {
-	route->topic = djk_catalog_row_text(row, "topic");
+	route->topic = route->main_topic = djk_catalog_row_text(row, "topic");
 	route->format = djk_catalog_row_text(row, "format");
 	route->key_format = djk_catalog_row_text(row, "key_format");
 	route->filter = djk_catalog_row_text(row, "filter");

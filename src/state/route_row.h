@@ -59,7 +59,9 @@ typedef enum DjkNaming
 typedef struct DjkRouteRow
 {
 	int64		id;
-	char	   *topic;			/* or a pattern that begins with ^ */
+	char	   *topic;			/* or a pattern that begins with ^; of who reads its retries: theirs */
+	char	   *main_topic;		/* as the route says it */
+	char	   *retry_topic;	/* pattern of the topics of its retries; NULL: nobody reads them */
 	Oid			target;			/* InvalidOid: a handler, or dropped */
 	char	   *target_name;
 	char	   *handler;		/* NULL: a target */

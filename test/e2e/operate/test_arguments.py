@@ -50,6 +50,8 @@ VALUES = {
     "ordering": "none",
     "dead_letters": "both",
     "dead_letter_topic": "{group}.{topic}.dead",
+    "retries_of": None,
+    "retry_suffix": None,
     "invalid_text": "error",
     "lookups": None,
     "remember_deleted": None,

@@ -1,0 +1,136 @@
+"""What failed is tried again from topics, as django-kafka does it: by whom, when, and what becomes of it."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from lib.djkafka import assert_audit, status, to_json, wait_count, wait_state, wait_value
+from lib.kafka import Client, Record
+from lib.outbox import read_topic, wait_sent
+from lib.postgres import Cluster, Database
+from lib.wait import wait_until
+
+TIME = 1_769_860_800_123
+# A message says how often it fails: its column at_topic knows how often it was tried again.
+TABLES = [
+    "CREATE TABLE item (id bigint PRIMARY KEY, n bigint, fail int, at_topic text, at_time timestamptz)",
+    """CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF NEW.fail > coalesce(substring(NEW.at_topic FROM '[.]retry[.]([0-9]+)$'), '0')::int THEN
+    RAISE 'not yet: %', NEW.id USING ERRCODE = 'KFR01';
+  END IF;
+  RETURN NEW; END $$""",
+    "CREATE TRIGGER fails BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION fails()",
+]
+COLUMNS = '{"at_topic": "topic", "at_time": "msg_time"}'
+POLICY = {"max_retries": 2, "delay": 0.5, "through": "topics"}
+ROUTE = "SELECT djkafka_subscribe(%s, 'item', columns => %s, retry => %s, ordering => 'none')"
+
+
+@pytest.fixture
+def group(unique: Callable[[str], str]) -> str:
+    return unique("retries")
+
+
+def subscribe(db: Database, topic: str, group: str, policy: dict[str, Any] = POLICY, reader: bool = True) -> None:
+    for statement in TABLES:
+        db.query(statement)
+    db.query("SELECT djkafka_create_consumer('default', group_id => %s, dead_letters => 'topic')", group)
+    if reader:
+        db.query("SELECT djkafka_create_consumer('retries', retries_of => 'default')")
+    db.query(ROUTE, topic, COLUMNS, json.dumps(policy))
+
+
+def item(id: int, fail: int = 0, **options: Any) -> Record:
+    return Record(to_json(id=id, n=id, fail=fail), str(id), **options)
+
+
+def test_retries(db: Database, kafka: Client, topic: str, group: str) -> None:
+    """Each goes as far as it must: applied at the second, the third try; a dead letter after the last one."""
+    subscribe(db, topic, group)
+    one, two, letters = [kafka.create_topic(f"{group}.{topic}.{end}") for end in ("retry.1", "retry.2", "dlt")]
+    kafka.produce(topic, [item(n, fail=n % 4, headers=[("trace", b"\xff"), ("RETRY_TIMESTAMP", b"nan")], timestamp=TIME) for n in range(40)])
+    wait_count(db, "item", 30)
+    wait_sent(db)
+    wait_until(lambda: kafka.end_offsets(letters) == {0: 10}, message="the letters are there")
+    assert db.query("SELECT count(*), sum(fail) FROM item WHERE at_topic = %s", one) == [(10, 10)]
+    assert db.query("SELECT count(*), sum(fail) FROM item WHERE at_topic = %s", two) == [(10, 20)]
+    assert db.value("SELECT count(DISTINCT at_time) FROM item") == 1
+    now, retries = status(db), status(db, "retries")
+    assert (now["applied"], now["retried"], now["parked"]) == (10, 30, 0)
+    assert (retries["applied"], retries["retried"], retries["dead"], retries["dead_sent"]) == (20, 20, 10, 10)
+    assert_audit(db, 40 + 50)
+
+    first = read_topic(kafka, one)[0]
+    headers = dict(first.headers())
+    assert first.headers()[0] == ("trace", b"\xff")
+    assert (first.key(), first.value(), first.timestamp()[1]) == (b"1", item(1, fail=1).value.encode(), TIME)
+    assert headers["RETRY_MESSAGE"] == b"not yet: 1"
+    assert re.fullmatch(rb"\d{10}\.\d{6}", headers["RETRY_TIMESTAMP"])
+    assert abs(float(headers["RETRY_TIMESTAMP"]) - time.time()) < 300
+    assert [name for name, _ in first.headers()].count("RETRY_TIMESTAMP") == 1
+    letter = dict(read_topic(kafka, letters)[0].headers())
+    assert (letter["DEAD_LETTER_MESSAGE_TOPIC"], letter["DJKAFKA_TOPIC"], letter["DJKAFKA_OFFSET"]) == (two.encode(), topic.encode(), b"3")
+    assert (letter["DJKAFKA_ATTEMPTS"], letter["DEAD_LETTER_SUMMARY"]) == (b"3", b"not yet: 3")
+    assert "RETRY_TIMESTAMP" not in letter
+
+
+def test_due(db: Database, kafka: Client, topic: str, group: str) -> None:
+    """Nothing of a topic of retries is applied before it is due, others go on meanwhile; a time that is none is now."""
+    subscribe(db, topic, group, {**POLICY, "max_retries": 9})
+    for n in (1, 2, 3):
+        kafka.create_topic(f"{group}.{topic}.retry.{n}")
+    soon = str(time.time() + 3.5).encode()
+    kafka.produce(f"{group}.{topic}.retry.1", [item(1, headers=[("RETRY_TIMESTAMP", b"nan")]), item(2, headers=[("RETRY_TIMESTAMP", soon), ("RETRY_MESSAGE", b"no\x00\xff")]), item(3)])
+    never = str(time.time() + 86400).encode()
+    kafka.produce(f"{group}.{topic}.retry.2", [item(4, headers=[("RETRY_TIMESTAMP", v)]) for v in (b"inf", b"1_0", b"", b"-1", b"1e300", b"9" * 400, b"99999999999999")])
+    kafka.produce(f"{group}.{topic}.retry.3", [item(5, headers=[("RETRY_TIMESTAMP", never)])])
+    wait_value(db, "SELECT array_agg(id ORDER BY id) FROM item", [1, 4])
+    state = db.query("SELECT state, reason FROM djkafka_partition_status WHERE topic = %s", f"{group}.{topic}.retry.3")
+    assert state[0][0] == "retrying" and "retry number 3 of the message is not due before" in state[0][1]
+    assert time.time() < float(soon) and db.value("SELECT count(*) FROM item WHERE id IN (2, 3)") == 0
+    wait_value(db, "SELECT array_agg(id ORDER BY id) FROM item", [1, 2, 3, 4])
+    assert time.time() > float(soon)
+    # and one that nobody wants to wait for
+    db.query("SELECT djkafka_skip('retries', %s, 0, 0)", f"{group}.{topic}.retry.3")
+    wait_value(db, "SELECT skipped FROM djkafka_status WHERE consumer = 'retries'", 1)
+    assert status(db, "retries")["applied"] == 10
+    assert_audit(db, 11)
+
+
+def test_nobody_reads(db: Database, kafka: Client, topic: str, group: str) -> None:
+    """Without somebody who reads them nothing goes to topics: it waits in the table. With one it does, and its definition follows."""
+    subscribe(db, topic, group, {**POLICY, "delay": 3600}, reader=False)
+    kafka.produce(topic, [item(1, fail=1)])
+    wait_value(db, "SELECT parked FROM djkafka_status", 1)
+    one = kafka.create_topic(f"{group}.{topic}.later.1")
+    db.query("SELECT djkafka_create_consumer('retries', retries_of => 'default', retry_suffix => 'later')")
+    wait_state(db, "running")
+    kafka.produce(topic, [item(2, fail=1)])
+    wait_value(db, "SELECT retried FROM djkafka_status WHERE consumer = 'default'", 1)
+    wait_value(db, "SELECT retrying FROM djkafka_status WHERE consumer = 'retries'", 1)
+    # the table, changed for both
+    db.query("DROP TRIGGER fails ON item")
+    db.query("SELECT djkafka_skip('retries', %s, 0, 0)", one)
+    db.query("SELECT djkafka_alter_route('default', %s, filter => 'true')", topic)
+    wait_state(db, "running", "retries")
+    kafka.produce(one, [item(3)])
+    wait_value(db, "SELECT array_agg(id) FROM item", [3])
+    assert_audit(db, 4)
+
+
+def test_loop(own_cluster: Callable[..., Cluster], kafka: Client, topic: str, unique: Callable[[str], str], group: str) -> None:
+    """A pattern that takes the topics of its own retries sends nothing there: what fails waits in the table, as far as that has room."""
+    db = Database(own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__max_parked=3), unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    subscribe(db, topic, group, {**POLICY, "delay": 3600})
+    db.query("SELECT djkafka_alter_route('default', %s, dead_letters => 'table', new_topic => %s)", topic, f"^(.*[.])?{topic}")
+    kafka.produce(topic, [item(n, fail=1) for n in range(5)])
+    wait_value(db, "SELECT parked FROM djkafka_status WHERE consumer = 'default'", 3)
+    wait_count(db, "djkafka_dead_letter", 2)
+    assert db.query("SELECT DISTINCT attempt, due_at > now() FROM djkafka_retry") == [(1, True)]
+    assert db.value("SELECT count(*) FROM djkafka_dead_letter WHERE hint LIKE '%the consumer reads topic%djkafka.max_parked%'") == 2
+    assert (status(db)["retried"], db.value("SELECT count(*) FROM djkafka_outbox")) == (0, 0)
+    assert_audit(db, 5)
