@@ -2015,8 +2015,12 @@ BEGIN ATOMIC
       FROM @extschema@.djkafka_status s
      UNION ALL
     SELECT CASE WHEN h.partitions IS NULL THEN 'ok' ELSE 'warning' END, s.consumer, 'retrying',
-           pg_catalog.format('messages that failed wait to be tried again: %s, the next at %s', s.retrying, s.retry_due_at)
-           OPERATOR(pg_catalog.||) coalesce(pg_catalog.format('; partitions that wait with them: %s', h.partitions), ''),
+           pg_catalog.format('messages that failed wait to be tried again: %s, ', s.retrying)
+           OPERATOR(pg_catalog.||) CASE WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['foreign_home', 'paused', 'stopping', 'no_routes', 'standby'])
+                                        THEN 'when the consumer runs'
+                                        ELSE pg_catalog.format('the next at %s', s.retry_due_at) END
+           OPERATOR(pg_catalog.||) CASE WHEN h.partitions IS NULL THEN ''
+                                        ELSE pg_catalog.format('; partitions that wait with them: %s', h.partitions) END,
            CASE WHEN h.partitions IS NULL THEN 'See djkafka_retry.'
                 ELSE 'See djkafka_retry; in djkafka_partition_status, reason has the command that skips a message.' END, NULL
       FROM @extschema@.djkafka_status s

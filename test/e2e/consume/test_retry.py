@@ -108,7 +108,8 @@ def test_prompt(db: Database, kafka: Client, topic: str) -> None:
     assert status(db)["retrying"] == 1
     assert status(db)["retry_due_at"] == waits["due_at"]
     assert db.query("SELECT retrying, retry_due_at FROM djkafka_partition_status WHERE retrying > 0") == [(1, waits["due_at"])]
-    assert db.query("SELECT verdict FROM djkafka_health() WHERE state = 'retrying'") == [("ok",)]
+    told = "SELECT h.verdict FROM djkafka_health() h, djkafka_status s WHERE h.reason = %s::text || s.retry_due_at"
+    assert db.query(told, "messages that failed wait to be tried again: 1, the next at ") == [("ok",)]
     wait_count(db, "item", 1)
     late = (db.value("SELECT time FROM written") - waits["due_at"]).total_seconds()
     assert 0 <= late < 0.9
@@ -518,6 +519,11 @@ def test_blocking_idle(db: Database, kafka: Client, topic: str) -> None:
     kafka.produce(topic, [item(n, n, partition=0) for n in range(1, 50000)])
     time.sleep(3)
     assert cpu_seconds(pid) - before < 0.3
+    db.query("SELECT djkafka_pause('default')")
+    wait_state(db, "paused")
+    told = "SELECT verdict, reason FROM djkafka_health() WHERE state = 'retrying'"
+    assert db.query(told) == [("ok", "messages that failed wait to be tried again: 1, when the consumer runs")]
+    db.query("SELECT djkafka_resume('default')")
     db.query("SELECT djkafka_seek('default', %s, '1', 0)", topic)
     wait_count(db, "item", 49999, timeout=60)
     assert db.query("SELECT * FROM djkafka_retry") == []
