@@ -700,6 +700,30 @@ COMMENT ON FUNCTION @extschema@.djkafka_run IS 'consumes in this session, inside
 REVOKE ALL ON FUNCTION @extschema@.djkafka_run FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION @extschema@.djkafka_run TO @extowner@ WITH GRANT OPTION;
 
+CREATE FUNCTION @extschema@.djkafka_test(
+    consumer text,
+    max_messages integer DEFAULT 10,
+    timeout interval DEFAULT '10 s',
+    messages jsonb DEFAULT NULL,
+    OUT topic text,
+    OUT partition integer,
+    OUT "offset" bigint,
+    OUT route_id bigint,
+    OUT operation text,
+    OUT fate text,
+    OUT row_before jsonb,
+    OUT row_after jsonb,
+    OUT code text,
+    OUT error text,
+    OUT detail text,
+    OUT hint text,
+    OUT took interval
+) RETURNS SETOF record
+AS 'MODULE_PATHNAME' LANGUAGE C VOLATILE ROWS 10;
+COMMENT ON FUNCTION @extschema@.djkafka_test IS 'what would become of the messages that the consumer would read next, or of given ones, through its routes as they are; all of it is rolled back';
+REVOKE ALL ON FUNCTION @extschema@.djkafka_test FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION @extschema@.djkafka_test TO @extowner@ WITH GRANT OPTION;
+
 --
 -- Where consumers that were dropped had stopped
 --

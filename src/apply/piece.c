@@ -181,6 +181,17 @@ begin_piece(DjkApply *apply, int from, int to)
 		memset(&apply->work[i].row, 0, sizeof(DjkRow));
 }
 
+void
+djk_piece_prepare(DjkApply *apply, int from, int to)
+{
+	MemoryContext old;
+
+	begin_piece(apply, from, to);
+	old = MemoryContextSwitchTo(apply->attempt_context);
+	djk_prepare(apply, from, to);
+	MemoryContextSwitchTo(old);
+}
+
 /* Returns the end of what was applied. */
 static int
 apply_stretch(DjkApply *apply, int from, int to, int *indexes)

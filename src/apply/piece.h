@@ -17,6 +17,9 @@
  */
 extern int	djk_piece_apply(DjkApply *apply, int from, int to);
 
+/* Only makes their rows of what is pending. */
+extern void djk_piece_prepare(DjkApply *apply, int from, int to);
+
 /* What was applied is pending again, for another attempt; false if nothing is pending. */
 extern bool djk_piece_reset(DjkApply *apply, int from, int to);
 

@@ -4,7 +4,7 @@
  *	  Where somebody stands in a partition that is read.
  *
  * A worker's come from its group (consumer/position.h), those of djkafka_run()
- * from its arguments (sql/run.c); what is taken of either is in kafka/collect.c.
+ * from its arguments (sql/run_read.c); what is taken of either is in kafka/collect.c.
  *
  *-------------------------------------------------------------------------
  */

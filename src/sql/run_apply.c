@@ -11,8 +11,10 @@
 #include "base/error.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
+#include "state/catalog.h"
 #include "state/skip.h"
 #include "storage/proc.h"
+#include "tcop/utility.h"
 
 /*
  * SET ROLE and SET SESSION AUTHORIZATION are no walls: the owner's code could
@@ -37,6 +39,37 @@ djk_run_require_owner(const DjkConsumerRow *consumer)
 				 errmsg("a superuser's session cannot run consumer \"%s\"", consumer->name),
 				 errdetail("Code of its owner could RESET ROLE, and so become the superuser that is logged in."),
 				 errhint("Connect as role \"%s\".", owner)));
+}
+
+/* One that reads from Kafka would be given the very message whose handler calls it, and so on without end. */
+static void
+require_session(const char *function)
+{
+	if (!djk_apply_is_running())
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("%s cannot read from Kafka while messages are applied", function),
+			 errhint("Call it in a session, and not in a handler, a trigger or an expression.")));
+}
+
+DjkConsumerRow *
+djk_run_consumer(const char *function, const char *name, bool reads)
+{
+	MemoryContext context = CurrentMemoryContext;
+	DjkIdentity identity;
+	DjkConsumerRow *consumer;
+
+	PreventCommandIfReadOnly(psprintf("%s()", function));
+	if (reads)
+		require_session(function);
+	djk_catalog_enter(&identity);
+	consumer = djk_consumer_row_load_by_name(name, context);
+	djk_catalog_leave(&identity);
+	if (consumer == NULL)
+		djk_consumer_row_throw_missing(name);
+	djk_run_require_owner(consumer);
+	return consumer;
 }
 
 /* Of Kafka's messages the caller is told how the one that stops it is skipped. */

@@ -17,6 +17,13 @@
  */
 extern void djk_run_require_owner(const DjkConsumerRow *consumer);
 
+/*
+ * The consumer of a function that applies messages in its caller's transaction, and
+ * reads them from Kafka or not; in CurrentMemoryContext.  ERROR as above, and in
+ * a transaction that is read only.
+ */
+extern DjkConsumerRow *djk_run_consumer(const char *function, const char *name, bool reads);
+
 /* Applies a batch, and adds to the counts of all. */
 extern void djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total);
 

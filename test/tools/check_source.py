@@ -25,7 +25,7 @@ LAYERS = {
     "sql": {"base", "codec", "state", "apply"},
 }
 # The only files that may include more than their folder.
-MORE = {f"sql/{name}": {"kafka"} for name in ("run", "run_again", "peek", "topics", "client", "consumer_trigger", "connection", "route_trigger")}
+MORE = {f"sql/{name}": {"kafka"} for name in ("run_read", "run_again", "peek", "topics", "client", "consumer_trigger", "connection", "route_trigger")}
 
 # Where headers of others may be included: the pattern of the header, the files.
 CONFINED = {

@@ -1,7 +1,9 @@
 """One bad message never costs another."""
 
 import time
+from collections.abc import Callable
 
+import pytest
 from lib.djkafka import assert_audit, dead_letters, status, to_json, wait_caught_up, wait_state
 from lib.kafka import Client, Record
 from lib.postgres import Database
@@ -70,6 +72,43 @@ def test_nothing_but_poison(db: Database, kafka: Client, topic: str, record_prop
     assert codes == [("22KF0", count), ("23514", count)]
     assert db.query("SELECT id FROM t") == [(1,)]
     assert_audit(db, 2 * count + 1)
+
+
+def rate_of(db: Database, kafka: Client, topic: str, consumer: str, count: int, poison_every: int) -> float:
+    """Messages a second, of which one in so many cannot be applied."""
+    bad = [poison(number * POISON_EVERY) for number in range(5)]
+    kafka.produce(
+        topic,
+        [
+            Record(bad[number // poison_every % 5][0] if poison_every and number % poison_every == 0 else to_json(id=number, n=number))
+            for number in range(count)
+        ],
+    )
+    db.query(f"CREATE TABLE {consumer} (id bigint PRIMARY KEY, n bigint NOT NULL CHECK (n >= 0), name text)")
+    start = time.monotonic()
+    db.query(f"SELECT djkafka_subscribe(%s, '{consumer}', consumer => '{consumer}')", topic)
+    wait_caught_up(db, kafka, topic, consumer, timeout=300)
+    return count / (time.monotonic() - start)
+
+
+def check_one_in_ten(db: Database, kafka: Client, unique: Callable[[str], str], count: int, record_property) -> None:
+    """Each of many fails alone, and it is measured what they cost the others."""
+    clean = rate_of(db, kafka, kafka.create_topic(unique("clean")), "clean", count, 0)
+    poisoned = rate_of(db, kafka, kafka.create_topic(unique("poisoned")), "poisoned", count, 10)
+    print(f"one in ten is poison: {poisoned:.0f} messages a second, of clean ones {clean:.0f}")
+    record_property("poisoned_per_second", poisoned)
+    record_property("clean_per_second", clean)
+    assert db.value("SELECT count(*) FROM djkafka_dead_letter") == count // 10
+    assert_audit(db, 2 * count)
+
+
+def test_one_in_ten(db: Database, kafka: Client, unique: Callable[[str], str], record_property) -> None:
+    check_one_in_ten(db, kafka, unique, 10_000, record_property)
+
+
+@pytest.mark.long
+def test_one_in_ten_of_many(db: Database, kafka: Client, unique: Callable[[str], str], record_property) -> None:
+    check_one_in_ten(db, kafka, unique, 100_000, record_property)
 
 
 def make_family(db: Database, topic: str) -> None:

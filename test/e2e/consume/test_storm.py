@@ -111,6 +111,11 @@ def check_all_poison(db: Database, kafka: Client, topic: str, count: int, record
     assert_audit(db, 4501)
 
 
+@pytest.mark.long
+def test_all_poison_of_many(db: Database, kafka: Client, topic: str, record_property) -> None:
+    check_all_poison(db, kafka, topic, 100_000, record_property)
+
+
 def test_all_poison(db: Database, kafka: Client, topic: str, record_property) -> None:
     check_all_poison(db, kafka, topic, 8000, record_property)
     assert status(db)["dead"] == 4501
