@@ -70,6 +70,7 @@ fate_name(DjkFate fate)
 		[DJK_FATE_STALE] = "stale",
 		[DJK_FATE_DEAD] = "dead",
 		[DJK_FATE_SKIPPED] = "skipped",
+		[DJK_FATE_RETRIED] = "retried",
 		[DJK_FATE_PARKED] = "parked",
 		[DJK_FATE_STOP] = "stopped"
 	};
