@@ -7,6 +7,7 @@
 import re
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,6 +46,9 @@ FOREIGN_FUNCTIONS = {
     "nameUUIDFromBytes", "now", "Now", "statement_timestamp", "strtod", "xml_is_document",
 }
 NUMBERED = r"djk_(\w+_)?\d+"
+
+# There are plainer words: "fix", "again".
+UNUSUAL = r"\b(?:mend(?:s|ed|ing)?|anew|whilst|thereof)\b"
 
 # A file of ours with its folder.
 PATH = r"(?<![/\w.])(?:\w+/)+\w+(?:\.\w+)*\.(?:c|h|sql|spec|py|sh|md)\b"
@@ -184,6 +188,30 @@ def check_callers(tree: Path) -> Iterator[str]:
     yield from (f"{defined[symbol]}: {symbol}" for symbol in sorted(set(defined) - used) if not SYMBOLS.fullmatch(symbol))
 
 
+def check_macros(tree: Path) -> Iterator[str]:
+    """what is defined, listed as a type or made for the tests has a user"""
+    texts = {path: path.read_text() for path in [*sources(tree), *sorted((tree / "test/src").glob("*.[ch]"))]}
+    count = Counter(word for text in texts.values() for word in re.findall(r"\w+", COMMENT.sub(" ", text)))
+    for path, text in texts.items():
+        yield from (f"{path.relative_to(tree)}: {name}" for name in re.findall(r"^#define (\w+)", text, re.M) if count[name] == 1)
+    yield from (f"typedefs.list: {name}" for name in (tree / "test/tools/typedefs.list").read_text().split() if not count[name])
+    scripts = [path for path in (tree / "test").glob("**/*") if path.suffix in (".sql", ".spec", ".py")]
+    used = set(re.findall(r"\w+", " ".join(path.read_text() for path in scripts)))
+    for path, text in texts.items():
+        names = re.findall(r"^PG_FUNCTION_INFO_V1\((djkafka_test_\w+)\)", text, re.M)
+        yield from (f"{path.relative_to(tree)}: {name}" for name in names if name not in used)
+
+
+def check_words(tree: Path) -> Iterator[str]:
+    """what is written is plain English"""
+    for path in sorted({*tree.glob("src/**/*.[ch]"), *tree.glob("test/**/*.*"), *tree.glob("docs/*.md"), *tree.glob("*.md"), *tree.glob("sql/*.sql")}):
+        if path.suffix not in (".c", ".h", ".md", ".sql", ".spec", ".py", ".sh") or path.name == "check_source.py":
+            continue
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            for word in re.findall(UNUSUAL, line, re.I):
+                yield f"{path.relative_to(tree)}:{number}: {word}"
+
+
 def exists(tree: Path, name: str) -> bool:
     """Whether a file is named as from the top of the tree, or as from src/, where comments are."""
     return any((folder / name).exists() for folder in (tree, tree / "src"))
@@ -231,6 +259,14 @@ def check_types(tree: Path) -> Iterator[str]:
                 yield f"{path.relative_to(tree)}: {name} is missing in test/tools/typedefs.list"
 
 
+def check_layers_are_drawn(tree: Path) -> Iterator[str]:
+    """design.md has the folders of src/, and the files that may include more"""
+    rows = dict(re.findall(r"^\| (\w+)/ \| (.*) \|$", (tree / "docs/design.md").read_text(), re.M))
+    yield from (f"src/{folder}" for folder in sorted(rows.keys() ^ LAYERS.keys()))
+    named = {f"sql/{name}" for name in re.findall(r"`(\w+)\.c`", rows.get("sql", ""))}
+    yield from (f"{name}.c" for name in sorted(named ^ MORE.keys()))
+
+
 def check_layout(tree: Path) -> Iterator[str]:
     """C is laid out as test/tools/indent.py does it"""
     program = indent.program()
@@ -247,10 +283,10 @@ def check_layout(tree: Path) -> Iterator[str]:
 
 
 def check_lists(tree: Path) -> Iterator[str]:
-    """every SQL and isolation test is listed and has its expected output"""
+    """every SQL and isolation test is listed, in a line of its own, and has its expected output"""
     for listing, folder, suffix in (("regress", "sql", ".sql"), ("isolation", "specs", ".spec")):
         path = tree / f"test/{listing}.list"
-        names = path.read_text().split() if path.exists() else []
+        names = path.read_text().splitlines() if path.exists() else []
         present = {file.stem for file in (tree / "test" / folder).glob(f"*{suffix}")}
         yield from (f"{listing}.list names {name} twice" for name in set(names) if names.count(name) > 1)
         yield from (f"test/{folder}/{name}{suffix} is missing" for name in names if name not in present)
