@@ -109,7 +109,8 @@ CREATE TABLE @extschema@.djkafka_consumer (
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     updated_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
     UNIQUE NULLS NOT DISTINCT (server, group_id),
-    UNIQUE (retries_of)
+    -- whose home or owner is another's has nothing to do with that consumer
+    UNIQUE (retries_of, owner, home)
 );
 COMMENT ON TABLE @extschema@.djkafka_consumer IS 'one membership of this database in a Kafka consumer group';
 COMMENT ON COLUMN @extschema@.djkafka_consumer.name IS 'how functions and views name the consumer; at most 63 bytes';
@@ -550,7 +551,9 @@ SELECT c.id AS consumer_id,
        t.retry_topic
   FROM @extschema@.djkafka_consumer c
   JOIN @extschema@.djkafka_consumer m ON m.id OPERATOR(pg_catalog.=) coalesce(c.retries_of, c.id)
+       AND m.owner OPERATOR(pg_catalog.=) c.owner AND m.home OPERATOR(pg_catalog.=) c.home
   LEFT JOIN @extschema@.djkafka_consumer k ON k.retries_of OPERATOR(pg_catalog.=) m.id
+       AND k.owner OPERATOR(pg_catalog.=) m.owner AND k.home OPERATOR(pg_catalog.=) m.home
   JOIN @extschema@.djkafka_route r ON r.consumer_id OPERATOR(pg_catalog.=) m.id
  CROSS JOIN LATERAL (
         SELECT CASE WHEN k.retry_suffix IS NOT NULL THEN

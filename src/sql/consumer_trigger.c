@@ -247,14 +247,14 @@ static void
 require_followed(const DjkCatalogRow *row, const DjkCatalogRow *old)
 {
 	static DjkStatement select_follower = {
-		.sql = "SELECT name FROM @.djkafka_consumer WHERE retries_of = $1",
-		.nargs = 1,
-		.argtypes = {INT8OID}
+		.sql = "SELECT name FROM @.djkafka_consumer WHERE retries_of = $1 AND owner = $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, OIDOID}
 	};
 	static const char *const shared[] = {"group_id", "server", "owner"};
 	MemoryContext context = CurrentMemoryContext;
 	bool		isnull;
-	Datum		values[1] = {djk_catalog_row_get(row, "id", &isnull)};
+	Datum		values[2] = {djk_catalog_row_get(row, "id", &isnull), djk_catalog_row_get(old, "owner", &isnull)};
 	const char *changed = NULL;
 	char	   *follower = NULL;
 	DjkIdentity identity;
@@ -304,19 +304,22 @@ static void
 tell_other(const DjkCatalogRow *row, bool is_gone)
 {
 	static DjkStatement delete_follower = {
-		.sql = "DELETE FROM @.djkafka_consumer WHERE retries_of OPERATOR(pg_catalog.=) $1",
-		.nargs = 1,
-		.argtypes = {INT8OID}
+		.sql = "DELETE FROM @.djkafka_consumer WHERE retries_of OPERATOR(pg_catalog.=) $1"
+		" AND owner OPERATOR(pg_catalog.=) $2",
+		.nargs = 2,
+		.argtypes = {INT8OID, OIDOID}
 	};
 	bool		isnull;
 	int64		id = DatumGetInt64(djk_catalog_row_get(row, "id", &isnull));
 	int64		main_id = DatumGetInt64(djk_catalog_row_get(row, "retries_of", &isnull));
-	Datum		values[1] = {Int64GetDatum(id)};
+	bool		no_owner;
+	Oid			owner = DatumGetObjectId(djk_catalog_row_get(row, "owner", &no_owner));
+	Datum		values[2] = {Int64GetDatum(id), ObjectIdGetDatum(owner)};
 	DjkIdentity identity;
 	bool		has_other;
 
 	djk_catalog_enter(&identity);
-	has_other = djk_consumer_row_raise_other(id, isnull ? 0 : main_id);
+	has_other = djk_consumer_row_raise_other(id, isnull ? 0 : main_id, owner);
 	djk_catalog_leave(&identity);
 	if (!has_other || !is_gone || !isnull)
 		return;

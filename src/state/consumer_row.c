@@ -84,7 +84,8 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision, c.on_new_topic = 'earliest', m.on_error, m.notify," \
 	" m.retry::text, m.dead_letters, m.dead_letter_topic, c.storm_share, c.storm_window, c.retries_of, m.group_id, coalesce(c.retry_suffix, k.retry_suffix)" \
 	" FROM @.djkafka_consumer c JOIN @.djkafka_consumer m ON m.id = coalesce(c.retries_of, c.id)" \
-	" LEFT JOIN @.djkafka_consumer k ON k.retries_of = c.id CROSS JOIN @.djkafka_home h" \
+	" AND m.owner = c.owner AND m.home = c.home LEFT JOIN @.djkafka_consumer k ON k.retries_of = c.id" \
+	" AND k.owner = c.owner AND k.home = c.home CROSS JOIN @.djkafka_home h" \
 	" JOIN pg_database d ON d.datname = current_database()"
 
 static DjkConsumerRow *
@@ -277,24 +278,32 @@ bool
 djk_consumer_row_raise_revision(int64 id)
 {
 	static DjkStatement raise_revision = {
-		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE id = $1 OR retries_of = $1",
+		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE id = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	static DjkStatement raise_reader = {
+		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE retries_of = $1",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
 	Datum		values[1] = {Int64GetDatum(id)};
 
-	return djk_catalog_has(&raise_revision, values, NULL);
+	if (!djk_catalog_has(&raise_revision, values, NULL))
+		return false;
+	(void) djk_catalog_has(&raise_reader, values, NULL);
+	return true;
 }
 
 bool
-djk_consumer_row_raise_other(int64 id, int64 main_id)
+djk_consumer_row_raise_other(int64 id, int64 main_id, Oid owner)
 {
 	static DjkStatement raise_other = {
-		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE retries_of = $1 OR id = $2",
-		.nargs = 2,
-		.argtypes = {INT8OID, INT8OID}
+		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE (retries_of = $1 OR id = $2) AND owner = $3",
+		.nargs = 3,
+		.argtypes = {INT8OID, INT8OID, OIDOID}
 	};
-	Datum		values[2] = {Int64GetDatum(id), Int64GetDatum(main_id)};
+	Datum		values[3] = {Int64GetDatum(id), Int64GetDatum(main_id), ObjectIdGetDatum(owner)};
 
 	return djk_catalog_execute(&raise_other, values, NULL) > 0;
 }

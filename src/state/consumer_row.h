@@ -82,8 +82,11 @@ extern bool djk_consumer_row_is_foreign(int64 id);
 /* Workers of an older revision leave.  False if the consumer is gone; enters and leaves by itself. */
 extern bool djk_consumer_row_raise_revision(int64 id);
 
-/* The same of the consumer that reads the retries of 'id', and of 'main_id' whose retries it reads itself; in the catalog. */
-extern bool djk_consumer_row_raise_other(int64 id, int64 main_id);
+/*
+ * The same of the consumer that reads the retries of 'id', and of 'main_id' whose retries it reads itself, if they
+ * are of one owner: a row that only says so is nothing to the other one.  In the catalog.
+ */
+extern bool djk_consumer_row_raise_other(int64 id, int64 main_id, Oid owner);
 
 /* -1 if the consumer is gone or disabled, or has no worker of this number any more. */
 extern int64 djk_consumer_row_revision(int64 id, int worker);

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from lib.copies import restore
 from lib.djkafka import assert_audit, status, to_json, wait_count, wait_state, wait_value
 from lib.kafka import Client, Record
 from lib.outbox import read_topic, wait_sent
@@ -134,3 +135,16 @@ def test_loop(own_cluster: Callable[..., Cluster], kafka: Client, topic: str, un
     assert db.value("SELECT count(*) FROM djkafka_dead_letter WHERE hint LIKE '%the consumer reads topic%djkafka.max_parked%'") == 2
     assert (status(db)["retried"], db.value("SELECT count(*) FROM djkafka_outbox")) == (0, 0)
     assert_audit(db, 5)
+
+
+def test_copy(db: Database, cluster: Cluster, topic: str, unique: Callable[[str], str], group: str) -> None:
+    """Both consumers come with a dump, in whatever order, and are one pair again when they are adopted."""
+    subscribe(db, topic, group)
+    db.query("SELECT djkafka_alter_consumer('default', enabled => false)")
+    into = Database(cluster, unique("copy"), listed=False)
+    restore(db, into)
+    assert into.query("SELECT consumer, state FROM djkafka_status ORDER BY 1") == [("default", "foreign_home"), ("retries", "foreign_home")]
+    assert into.value("SELECT consumers FROM djkafka_adopt()") == 2
+    assert into.query("SELECT k.group_id = c.group_id || '.retry', c.group_id LIKE %s FROM djkafka_consumer c JOIN djkafka_consumer k ON k.retries_of = c.id", f"{group}-________") == [(True, True)]
+    assert into.value("SELECT count(*) FROM djkafka_route_topic") == 2
+    into.destroy()
