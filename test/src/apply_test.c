@@ -11,7 +11,9 @@
  *
  * djkafka_test_apply_waiting() gives the messages a place in Kafka: they move
  * offsets, and what fails for want of a parent waits, and is tried after each
- * batch as long as that helps.
+ * batch as long as that helps.  Where one stops the consumer, somebody skips it;
+ * where a partition waits until one is tried again, that is at once.  Between
+ * batches SQL may be run, as others would.
  *
  *-------------------------------------------------------------------------
  */
@@ -23,6 +25,7 @@
 #include "base/transaction.h"
 #include "catalog/pg_type.h"
 #include "driver.h"
+#include "executor/spi.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "postmaster/bgworker.h"
@@ -36,6 +39,7 @@
 #include "utils/jsonb.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
+#include "utils/timestamp.h"
 
 /* How often what may pass is tried again: longer than a worker needs to give up a message. */
 #define ATTEMPTS		100
@@ -48,7 +52,7 @@ typedef struct Job
 	int			nbatches;
 	bool		waiting;		/* messages have a place in Kafka, and may wait */
 	char		answer[ANSWER_SIZE];	/* JSON */
-	char		texts[FLEXIBLE_ARRAY_MEMBER];	/* the consumer's name, then each batch; NUL after each */
+	char		texts[FLEXIBLE_ARRAY_MEMBER];	/* the consumer's name, then each batch, or SQL; NUL after each */
 } Job;
 
 typedef struct JobName
@@ -98,6 +102,25 @@ parse(const char *text, const DjkConsumerRow *consumer)
 	return batch;
 }
 
+/* One text of a job: messages, or what somebody else does between them. */
+typedef struct Step
+{
+	DjkBatch   *batch;
+	const char *sql;
+} Step;
+
+static Step
+read_step(const char *text, const DjkConsumerRow *consumer)
+{
+	Step		step = {0};
+
+	if (text[0] == '[')
+		step.batch = parse(text, consumer);
+	else
+		step.sql = text;
+	return step;
+}
+
 static void
 add(DjkApplyResult *total, const DjkApplyResult *result)
 {
@@ -110,6 +133,7 @@ add(DjkApplyResult *total, const DjkApplyResult *result)
 	total->key_only += result->key_only;
 	total->status = result->status;
 	total->error = result->error;
+	total->attempt = result->attempt;
 }
 
 /* As a worker that fetches again from where it got to. */
@@ -127,6 +151,53 @@ apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 		if (result.status != DJK_APPLY_TRANSIENT && result.status != DJK_APPLY_DOUBTFUL)
 			return;
 	}
+}
+
+/* ---------- what holds up a partition, and what others do ---------- */
+
+/* What changes the consumer starts a worker again. */
+static void
+run_sql(DjkConsumerRow *consumer, const char *sql)
+{
+	djk_transaction_start();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	SPI_connect();
+	(void) SPI_execute(sql, false, 0);
+	SPI_finish();
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
+	consumer->revision = load_consumer(consumer->name)->revision;
+}
+
+/* Somebody passes by the message that has stopped the consumer. */
+static void
+skip(DjkConsumerRow *consumer, const DjkBatch *batch)
+{
+	const DjkMessage *message = &batch->messages[0];
+	const DjkBatchPartition *partition = &batch->partitions[message->partition];
+
+	run_sql(consumer, psprintf("SELECT djkafka_skip(%s, %s, %d, " INT64_FORMAT ")", quote_literal_cstr(consumer->name),
+							   quote_literal_cstr(partition->topic), partition->partition, message->offset));
+}
+
+/* As consumer/held.c writes it down. */
+static void
+hold(const DjkBatch *batch, const DjkApplyResult *result)
+{
+	const DjkMessage *message = &batch->messages[0];
+	const DjkBatchPartition *partition = &batch->partitions[message->partition];
+	DjkIdentity identity;
+
+	djk_transaction_start();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	djk_catalog_enter(&identity);
+	(void) djk_offset_hold(partition->offset_id, partition->generation, partition->next_offset, message->offset,
+						   result->attempt, GetCurrentTimestamp(), &result->error);
+	djk_catalog_leave(&identity);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(TopMemoryContext);
 }
 
 /* ---------- what waits ---------- */
@@ -150,6 +221,8 @@ load_offset(const DjkConsumerRow *consumer, DjkBatchPartition *partition)
 	partition->next_offset = row->next_offset;
 	partition->anchor = row->anchor;
 	partition->parked = row->parked;
+	partition->held_offset = row->held_offset;
+	partition->held_attempt = row->held_attempt;
 }
 
 static void
@@ -185,7 +258,7 @@ load_again(DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *curso
 
 /* All that waits of the partitions, once.  Whether it has helped any. */
 static bool
-apply_round(DjkApply *apply, const DjkConsumerRow *consumer, DjkBatchPartition *partitions, int npartitions, DjkApplyResult *total)
+apply_round(DjkApply *apply, DjkConsumerRow *consumer, DjkBatchPartition *partitions, int npartitions, DjkApplyResult *total)
 {
 	DjkApplyResult before = *total;
 	DjkAgainCursor cursor = {0};
@@ -194,7 +267,15 @@ apply_round(DjkApply *apply, const DjkConsumerRow *consumer, DjkBatchPartition *
 	load_offsets(consumer, partitions, npartitions);
 	while (total->status == DJK_APPLY_DONE &&
 		   (batch = load_again(partitions, npartitions, &cursor, consumer->batch_messages)) != NULL)
+	{
 		apply_batch(apply, batch, total);
+		if (total->status == DJK_APPLY_STOPPED)
+		{
+			skip(consumer, batch);
+			total->status = DJK_APPLY_DONE;
+			return true;
+		}
+	}
 	return total->status == DJK_APPLY_DONE &&
 		before.applied + before.filtered + before.duplicates + before.stale + before.dead + before.skipped !=
 		total->applied + total->filtered + total->duplicates + total->stale + total->dead + total->skipped;
@@ -216,22 +297,43 @@ add_partitions(DjkBatchPartition *all, int nall, const DjkBatch *batch)
 	return nall;
 }
 
+/* A batch, as often as it is fetched again because of one of its messages. */
 static void
-apply_waiting(DjkApply *apply, const DjkConsumerRow *consumer, DjkBatch **batches, int nbatches, DjkApplyResult *total)
+apply_fetched(DjkApply *apply, DjkConsumerRow *consumer, DjkBatch *batch, DjkApplyResult *total)
+{
+	batch->detached = false;
+	for (;;)
+	{
+		load_offsets(consumer, batch->partitions, batch->npartitions);
+		apply_batch(apply, batch, total);
+		if (total->status == DJK_APPLY_STOPPED)
+			skip(consumer, batch);
+		else if (total->status == DJK_APPLY_HELD)
+			hold(batch, total);
+		else
+			return;
+	}
+}
+
+static void
+apply_waiting(DjkApply *apply, DjkConsumerRow *consumer, const Step *steps, int nsteps, DjkApplyResult *total)
 {
 	int			nall = 0;
 	DjkBatchPartition *all;
 
-	for (int i = 0; i < nbatches; i++)
-		nall += batches[i]->npartitions;
+	for (int i = 0; i < nsteps; i++)
+		nall += steps[i].batch ? steps[i].batch->npartitions : 0;
 	all = palloc0_array(DjkBatchPartition, Max(nall, 1));
 	nall = 0;
-	for (int i = 0; i < nbatches && total->status == DJK_APPLY_DONE; i++)
+	for (int i = 0; i < nsteps && total->status == DJK_APPLY_DONE; i++)
 	{
-		batches[i]->detached = false;
-		nall = add_partitions(all, nall, batches[i]);
-		load_offsets(consumer, batches[i]->partitions, batches[i]->npartitions);
-		apply_batch(apply, batches[i], total);
+		if (steps[i].sql != NULL)
+			run_sql(consumer, steps[i].sql);
+		else
+		{
+			nall = add_partitions(all, nall, steps[i].batch);
+			apply_fetched(apply, consumer, steps[i].batch, total);
+		}
 		while (total->status == DJK_APPLY_DONE && apply_round(apply, consumer, all, nall, total))
 			;
 	}
@@ -277,7 +379,7 @@ djkafka_test_apply_main(Datum arg)
 	Job		   *job;
 	const char *text;
 	DjkConsumerRow *consumer;
-	DjkBatch  **batches;
+	Step	   *steps;
 	DjkApply   *apply;
 	DjkApplyResult total = {0};
 
@@ -294,16 +396,16 @@ djkafka_test_apply_main(Datum arg)
 	MemoryContextSwitchTo(TopMemoryContext);
 	consumer = load_consumer(text);
 	apply = djk_apply_create(consumer, TopMemoryContext, 0);
-	batches = palloc_array(DjkBatch *, Max(job->nbatches, 1));
+	steps = palloc_array(Step, Max(job->nbatches, 1));
 	for (int i = 0; i < job->nbatches; i++)
 	{
 		text += strlen(text) + 1;
-		batches[i] = parse(text, consumer);
+		steps[i] = read_step(text, consumer);
 	}
 	if (job->waiting)
-		apply_waiting(apply, consumer, batches, job->nbatches, &total);
+		apply_waiting(apply, consumer, steps, job->nbatches, &total);
 	for (int i = 0; !job->waiting && i < job->nbatches && total.status == DJK_APPLY_DONE; i++)
-		apply_batch(apply, batches[i], &total);
+		apply_batch(apply, steps[i].batch, &total);
 	answer(job, &total);
 }
 

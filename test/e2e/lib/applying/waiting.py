@@ -3,6 +3,7 @@
 Tables t and u refer to parents, to each other and to themselves.  What their messages lack
 comes later, or never.  What waits is tried after each batch; in the end it has waited too long.
 Some fail so and so often until they pass, and are tried again when that is due.
+Between messages somebody replays, edits and discards dead letters, and skips messages.
 Then all is what it is with batches of one message: rows, what became of each key's row one
 after the other, dead letters, counts, keys that were told, and what still waited.
 
@@ -43,7 +44,8 @@ FEATURES = {
     "filter": 0.3,
     "version": 0.25,
     "remember": 0.5,  # with version
-    "skip": 0.2,  # on_error of t
+    "skip": 0.15,  # on_error of t
+    "stop": 0.15,  # … and whoever is on call skips the message
     "one_topic": 0.25,  # of parents and t
     "two_routes": 0.2,  # to t
     "bits": 0.1,  # a key that cannot be hashed
@@ -52,6 +54,8 @@ FEATURES = {
     "handler": 0.1,  # in place of the table t
     "insert_new": 0.1,
     "retries": 0.4,  # messages of t that fail, and are tried again
+    "blocking": 0.3,  # … while their partition waits
+    "deeds": 0.6,  # what others do between messages
 }
 
 COMMON = [
@@ -70,10 +74,43 @@ COMMON = [
   RETURN found; END $$""",
 ]
 
+# What others do.
+DEEDS = {
+    "replay": "x.replay('{consumer}', false)",
+    "force": "x.replay('{consumer}', true)",
+    "edit": "x.edit()",
+    "discard": "x.discard()",
+    "skip": "x.skip_waiting('{consumer}')",
+    "skip next": "x.skip_next('{consumer}')",
+    "due": "public.wait_due()",
+}
+
+DEEDS_SQL = [
+    "CREATE TABLE seen (id bigint GENERATED ALWAYS AS IDENTITY, what text, there jsonb)",
+    """CREATE FUNCTION replay(consumer text, by_force bool) RETURNS void LANGUAGE sql SET search_path = x, public AS $$
+  WITH l AS MATERIALIZED (SELECT * FROM djkafka_dead_letter),
+    r AS MATERIALIZED (SELECT * FROM djkafka_replay(consumer => $1, force => $2))
+  INSERT INTO seen (what, there) SELECT 'replay', jsonb_agg(jsonb_build_array(l.topic, l."partition", l."offset", r.result, r.code, r.error, r.hint)
+    ORDER BY l.topic, l."partition", l."offset") FROM r JOIN l USING (id) $$""",
+    """CREATE FUNCTION edit() RETURNS void LANGUAGE sql SET search_path = x, public AS $$
+  UPDATE djkafka_dead_letter SET value = convert_to((convert_from(value, 'UTF8')::jsonb || '{"a": 1}')::text, 'UTF8')
+   WHERE topic = 't' AND value IS NOT NULL AND "offset" % 2 = 0 $$""",
+    """CREATE FUNCTION discard() RETURNS void LANGUAGE sql SET search_path = x, public AS $$
+  SELECT djkafka_discard((SELECT array_agg(id) FROM djkafka_dead_letter WHERE "offset" % 3 = 0), 'unwanted')
+   FROM djkafka_dead_letter WHERE "offset" % 3 = 0 LIMIT 1 $$""",
+    """CREATE FUNCTION skip_waiting(consumer text) RETURNS void LANGUAGE sql SET search_path = x, public AS $$
+  SELECT djkafka_skip($1, topic, "partition", "offset") FROM djkafka_parked WHERE "offset" % 3 = 0 ORDER BY topic, "partition", "offset" $$""",
+    # What comes next, or a gap.
+    """CREATE FUNCTION skip_next(consumer text) RETURNS void LANGUAGE sql SET search_path = x, public AS $$
+  SELECT djkafka_skip($1, topic, "partition", next_offset + 1) FROM djkafka_offset WHERE topic = 't' AND start_at IS NULL $$""",
+    "CREATE FUNCTION note() RETURNS void LANGUAGE sql SET search_path = x, public AS $$ INSERT INTO seen (what, there) SELECT 'all', see() $$",
+]
+
 # How often a message fails it says itself; its offset tells how often it was tried again.
 RETRIES = [
     """CREATE FUNCTION wants_more() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-  IF NEW.w > coalesce((SELECT attempt FROM djkafka_parked WHERE topic = 't' AND "offset" = NEW.o), 0) THEN
+  IF NEW.w > coalesce((SELECT attempt FROM djkafka_parked WHERE topic = 't' AND "offset" = NEW.o),
+    (SELECT retry_attempt FROM djkafka_offset WHERE topic = 't' AND retry_offset = NEW.o), 0) THEN
     RAISE 'try % again', NEW.o USING ERRCODE = 'KFR01';
   END IF;
   RETURN NEW; END $$""",
@@ -108,6 +145,15 @@ def make_shape(rnd: random.Random) -> Shape:
         features -= {"two_keys", "two_routes"}
     else:
         features -= {"remember"}
+    if "skip" in features:
+        features -= {"stop"}
+    if "missing" in features and features & {"lookup", "raises"}:
+        # One that fails before its row is made is tried for itself, though it be behind another one.
+        features -= {"retries"}
+    if "retries" not in features:
+        features -= {"blocking"}
+    if "deferred" in features:
+        features -= {"deeds"}  # letters that are replayed together may need each other
     return {"features": sorted(features), "partitions": rnd.choice([1, 1, 2])}
 
 
@@ -173,13 +219,14 @@ def routes(shape: Shape) -> list[tuple[str, str, dict[str, Any]]]:
         options["columns"] = {"f": "find(value->>'g')"}
     if "retries" in features:
         options["columns"] = options.get("columns", {}) | {"o": "msg_offset"}
-        options["retry"] = {"max_retries": 2, "delay": "1 hour"}
+        options["retry"] = {"max_retries": 2, "delay": "1 hour", "blocking": "blocking" in features}
     if "version" in features:
         options["version_column"] = "v"
     if "remember" in features:
         options["remember_deleted"] = "1 day"
-    if "skip" in features:
-        options["on_error"] = "skip"
+    for policy in ("skip", "stop"):
+        if policy in features:
+            options["on_error"] = policy
     if "two_keys" in features:
         options["partial_deletes"] = "true"
     made = []
@@ -226,7 +273,7 @@ def see_sql(shape: Shape) -> str:
         f" jsonb_agg(jsonb_build_array(op, row) ORDER BY id)) AS line FROM log GROUP BY target, {key}) l)"
     )
     parts["dead"] = (
-        '(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset", sqlstate, message, hint, detail)'
+        '(SELECT jsonb_agg(jsonb_build_array(topic, "partition", "offset", sqlstate, message, hint, detail, attempts, newer_offset)'
         ' ORDER BY topic, "partition", "offset") FROM djkafka_dead_letter)'
     )
     parts["parked"] = (
@@ -245,15 +292,15 @@ def ddl(shape: Shape) -> list[str]:
     made = [*COMMON, *table_sql(shape["features"])]
     if "handler" in shape["features"]:
         made.append(handler_sql(shape["features"]))
-    return [*made, *routes_sql(shape), see_sql(shape)]
+    return [*made, *routes_sql(shape), see_sql(shape), *DEEDS_SQL]
 
 
 RESET = [
     "SELECT forget_all()",
     "DELETE FROM djkafka_dead_letter",
-    "TRUNCATE t, parent, other, log CASCADE",
+    "TRUNCATE t, parent, other, log, seen CASCADE",
 ]
-FORGET = ["SET client_min_messages = warning", "DROP SCHEMA x CASCADE", "DELETE FROM djkafka_consumer", "DELETE FROM djkafka_dead_letter",
+FORGET = ["SET client_min_messages = warning", "DROP SCHEMA IF EXISTS x CASCADE", "DELETE FROM djkafka_consumer", "DELETE FROM djkafka_dead_letter",
           "DELETE FROM djkafka_offset_left"]
 
 
@@ -352,26 +399,42 @@ def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
         for k in REFERRED:
             value = {"k": k, "a": 1, "b": "y", "p": 1, "v": 20} | ({"to": "t"} if "one_topic" in features else {})
             made.insert(rnd.randint(0, len(made)), {"topic": "t", "key": str(k), "value": value})
+    if "deeds" in features:
+        for _ in range(rnd.randint(1, 4)):
+            made.insert(rnd.randint(1, len(made)), {"deed": rnd.choice(list(DEEDS))})
     for message in made:
+        if "deed" in message:
+            continue
         if shape["partitions"] > 1 and message["topic"] == "t" and "bits" not in features and "two_keys" not in features:
             message["partition"] = int(message["key"].lstrip("p")) % shape["partitions"]
     return made
 
 
 def given(messages: list[Message]) -> list[dict[str, Any]]:
-    return [
-        {"partition": 0, "offset": offset, "timestamp": f"2024-01-01 00:00:{offset % 60:02}Z"} | message
-        for offset, message in enumerate(messages)
-    ]
+    """With their offsets; and what others do between them."""
+    made = []
+    for message in messages:
+        offset = sum("deed" not in other for other in made)
+        place = {"partition": 0, "offset": offset, "timestamp": f"2024-01-01 00:00:{offset % 60:02}Z"}
+        made.append(message if "deed" in message else place | message)
+    return made
 
 
 # ---------- cases ----------
 
 
-def cut(rnd: random.Random, messages: list[dict]) -> list[list[dict]]:
-    cuts = sorted(rnd.sample(range(len(messages) + 1), min(rnd.randint(1, 4), len(messages) + 1)))
-    parts = [messages[start:end] for start, end in zip([0, *cuts], [*cuts, len(messages)])]
+def cut(messages: list[dict], cuts: list[int]) -> list[list[dict]]:
+    """Batches end at 'cuts', and where somebody does something, who stands alone."""
+    parts: list[list[dict]] = [[]]
+    for n, message in enumerate(messages):
+        if n in cuts or "deed" in message or (parts[-1] and "deed" in parts[-1][-1]):
+            parts.append([])
+        parts[-1].append(message)
     return [part for part in parts if part]
+
+
+def some(rnd: random.Random, messages: list[dict]) -> list[int]:
+    return rnd.sample(range(len(messages) + 1), min(rnd.randint(1, 4), len(messages) + 1))
 
 
 def variants(messages: list[Message], seed: int) -> list[tuple[str, str, list[list[dict]]]]:
@@ -380,10 +443,15 @@ def variants(messages: list[Message], seed: int) -> list[tuple[str, str, list[li
     made = given(messages)
     return [
         ("one by one", "single", [[message] for message in made]),
-        ("one batch", "batch", [made]),
-        ("cut", "batch", cut(rnd, made)),
-        ("cut elsewhere", rnd.choice(["single", "batch"]), cut(rnd, made)),
+        ("one batch", "batch", cut(made, [])),
+        ("cut", "batch", cut(made, some(rnd, made))),
+        ("cut elsewhere", rnd.choice(["single", "batch"]), cut(made, some(rnd, made))),
     ]
+
+
+def step(consumer: str, batch: list[dict]) -> str:
+    """Messages, or what somebody does, as the test's process takes them."""
+    return "SELECT " + DEEDS[batch[0]["deed"]].format(consumer=consumer) if "deed" in batch[0] else json.dumps(batch)
 
 
 class Waiting:
@@ -412,41 +480,22 @@ class Waiting:
         self.connection.execute("; ".join(FORGET))
 
     def statements(self, consumer: str, batches: list[list[dict]]) -> list[str]:
-        """In the end what waits has waited for too long, and is tried once more: any message of its partitions does."""
-        arrays = ", ".join(quote(json.dumps(batch)) for batch in batches)
-        places = sorted({(message["topic"], message["partition"]) for batch in batches for message in batch})
-
-        def turn(number: int) -> str:
-            last = [
-                {"topic": topic, "partition": partition, "offset": 1000 + number, "key": "0", "value": "not for any route"}
-                for topic, partition in places
-            ]
-            return (
-                "SELECT CASE WHEN EXISTS (SELECT FROM djkafka_parked) THEN"
-                f" djkafka_test_apply_waiting('{consumer}', ARRAY[{quote(json.dumps(last))}]::text[]) END"
-            )
-
-        made = [f"SELECT djkafka_test_apply_waiting('{consumer}', ARRAY[{arrays}]::text[])", "SELECT see()"]
-        for wait, first in (("wait_due", 0), ("wait_long", ROUNDS)):
-            for number in range(first, first + ROUNDS):
-                made += [f"SELECT {wait}()", turn(number)]
-            made.append("SELECT see()")
-        return made + RESET
+        """In the end what waits is due several times, and then has waited for too long."""
+        steps = [*(step(consumer, batch) for batch in batches), "SELECT x.note()"]
+        for wait in ("wait_due", "wait_long"):
+            steps += [f"SELECT public.{wait}()"] * ROUNDS + ["SELECT x.note()"]
+        run = f"SELECT djkafka_test_apply_waiting('{consumer}', ARRAY[{', '.join(map(quote, steps))}]::text[])"
+        return [run, "SELECT jsonb_agg(jsonb_build_object(what, there) ORDER BY id) FROM seen", *RESET]
 
     def apply(self, consumer: str, batches: list[list[dict]]) -> dict[str, Any]:
         self.told.clear()
-        made = results(self.connection.execute("; ".join(self.statements(consumer, batches))))
-        answers = [rows[0][0] if rows else None for rows in made]
-        first, seen = answers[:2]
-        tried = answers[2 + 2 * ROUNDS]
-        later = answers[3 + 4 * ROUNDS]
-        turns = [answer and answer["state"] for answer in answers[3 : 3 + 2 * ROUNDS : 2] + answers[4 + 2 * ROUNDS : 3 + 4 * ROUNDS : 2]]
+        answers = results(self.connection.execute("; ".join(self.statements(consumer, batches))))
         keys: dict[str, list[str]] = {}
         for told in map(json.loads, self.told):
             if "keys" in told:
                 keys.setdefault(told["topic"], []).extend(map(json.dumps, told["keys"]))
-        states = [first["state"], *turns]
-        return {"states": states, "seen": seen, "tried": tried, "later": later, "told": {topic: sorted(keys[topic]) for topic in keys}}
+        told_keys = {topic: sorted(keys[topic]) for topic in keys}
+        return {"state": answers[0][0][0]["state"], "seen": answers[1][0][0], "told": told_keys}
 
     def difference(self, messages: list[Message], seed: int) -> str | None:
         reference: dict[str, Any] = {}
@@ -454,16 +503,23 @@ class Waiting:
             seen = self.apply(consumer, batches)
             if not reference:
                 reference = seen
-            for part in ("states", "seen", "tried", "later", "told"):
-                if seen[part] == reference[part]:
-                    continue
-                values = (reference[part], seen[part])
-                if part in ("seen", "tried", "later"):
-                    which = next(which for which in seen[part] if seen[part][which] != reference[part][which])
-                    part = f"{part}.{which}"
-                    values = (values[0][which], values[1][which])
-                return f"{part}\n  one by one: {json.dumps(values[0])}\n  {name}: {json.dumps(values[1])}"
+            if seen["state"] != "done":
+                return f"{name}: {seen['state']}"
+            for n, (there, wanted) in enumerate(zip(seen["seen"] or [], reference["seen"] or [])):
+                if there != wanted:
+                    return self.tell(n, name, wanted, there)
+            for part in ("state", "seen", "told"):
+                if seen[part] != reference[part]:
+                    return f"{part}\n  one by one: {json.dumps(reference[part])}\n  {name}: {json.dumps(seen[part])}"
         return None
+
+    def tell(self, n: int, name: str, wanted: dict[str, Any], there: dict[str, Any]) -> str:
+        """Of the first two looks that differ the first part that does."""
+        what = "replay" if "replay" in there else "all"
+        if what == "replay" or what not in wanted:
+            return f"look {n}\n  one by one: {json.dumps(wanted)}\n  {name}: {json.dumps(there)}"
+        part = next(part for part in there[what] if there[what][part] != wanted[what][part])
+        return f"look {n}, {part}\n  one by one: {json.dumps(wanted[what][part])}\n  {name}: {json.dumps(there[what][part])}"
 
     # -- a case that differs, made smaller as long as it does
 
@@ -475,7 +531,7 @@ class Waiting:
         for feature in shape["features"]:
             yield shape | {"features": [other for other in shape["features"] if other != feature]}, messages
         for n, message in enumerate(messages):
-            for name in message["value"] or {}:
+            for name in message.get("value") or {}:
                 made = copy.deepcopy(messages)
                 del made[n]["value"][name]
                 yield shape, made
