@@ -787,6 +787,9 @@ CREATE TABLE @extschema@.djkafka_parked (
     hint text,
     attempt integer NOT NULL DEFAULT 0,
     due_at timestamp with time zone,
+    parent regclass,
+    constraint_name text,
+    missing_key jsonb,
     UNIQUE (offset_id, "offset")
 );
 -- By which a key is looked up: no other index serves the statement, however little is known of the table.
@@ -803,6 +806,9 @@ COMMENT ON COLUMN @extschema@.djkafka_parked.key_hash IS 'of its key within the 
 COMMENT ON COLUMN @extschema@.djkafka_parked.sqlstate IS 'code of the error; null: it waits behind an earlier message of its key';
 COMMENT ON COLUMN @extschema@.djkafka_parked.attempt IS 'the retry that it waits for, or has had last; 0: none';
 COMMENT ON COLUMN @extschema@.djkafka_parked.due_at IS 'when it is tried again; null: it waits for a row that it refers to, or behind an earlier message';
+COMMENT ON COLUMN @extschema@.djkafka_parked.parent IS 'table in which the row is missing; null: not known, or it waits for something else';
+COMMENT ON COLUMN @extschema@.djkafka_parked.constraint_name IS 'foreign key that asks for the row';
+COMMENT ON COLUMN @extschema@.djkafka_parked.missing_key IS 'values of the missing row, by columns of the parent; null: the message does not say them all';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_parked', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_parked_id_seq', '');
 REVOKE ALL ON @extschema@.djkafka_parked FROM PUBLIC;

@@ -17,6 +17,7 @@
 #include "miscadmin.h"
 #include "state/crash_mark.h"
 #include "state/shmem.h"
+#include "state/awaited.h"
 #include "state/waiters.h"
 #include "state/wake.h"
 #include "worker/launcher.h"
@@ -43,6 +44,7 @@ _PG_init(void)
 	}
 	djk_shmem_init();
 	djk_waiters_init();
+	djk_awaited_init();
 	djk_crash_init();
 	djk_vacate_init();
 	djk_launcher_init();

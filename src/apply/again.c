@@ -44,7 +44,8 @@ begin_partitions(DjkBatchPartition *partitions, int npartitions, const Timestamp
 		partitions[p].again_from = partitions[p].again_to = 0;
 		partitions[p].next_due = next_due[p];
 		partitions[p].again_omits = next_due[p] != 0;
-		partitions[p].lacking = false;
+		partitions[p].lacking = partitions[p].unwatched = false;
+		partitions[p].deadline = 0;
 	}
 }
 

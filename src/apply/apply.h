@@ -15,6 +15,18 @@
 
 typedef struct DjkApply DjkApply;
 
+/* Whether something waits for rows of a table that nobody has watched yet. */
+extern bool djk_apply_awaits_more(const DjkApply *apply);
+
+/*
+ * Whoever commits rows of the tables that something waits for rings from now on
+ * (state/awaited.h).  Whether any was not watched before.  Needs a transaction.
+ */
+extern bool djk_apply_watch(DjkApply *apply);
+
+/* Nothing waits any more. */
+extern void djk_apply_unwatch(DjkApply *apply);
+
 typedef enum DjkApplyStatus
 {
 	DJK_APPLY_DONE,

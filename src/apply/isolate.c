@@ -30,6 +30,7 @@
 #include "apply/isolate.h"
 
 #include "apply/judge.h"
+#include "apply/lack.h"
 #include "apply/park.h"
 #include "apply/piece.h"
 #include "base/compat.h"
@@ -144,6 +145,7 @@ take_failure(Isolation *isolation, int message, bool deferred, ErrorData *edata)
 {
 	/* While what was prepared of it is still there. */
 	djk_park_note_key(isolation->apply, message);
+	djk_lack_note(isolation->apply, message, edata);
 	if (isolation->mode == MODE_REHEARSAL)
 	{
 		wait_for_others(isolation, message, deferred, edata);
@@ -334,6 +336,7 @@ try_together(Isolation *isolation, const int *chosen, int n)
 		{
 			FreeErrorData(waiting->edata);
 			waiting->edata = edata;
+			djk_lack_note(apply, waiting->message, edata);
 			waiting->deferred = deferred;
 		}
 		else if (i == 0)

@@ -33,6 +33,7 @@
  */
 #include "apply/judge.h"
 
+#include "apply/lack.h"
 #include "apply/park.h"
 #include "apply/retry.h"
 #include "apply/transaction.h"
@@ -89,7 +90,7 @@ fail_message(DjkApply *apply, int message, const ErrorData *edata)
 	DjkError	error = {0};
 
 	djk_judge_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
-	djk_park_or_fail(apply, message, &error, djk_park_is_missing_parent(edata), djk_convert_shown(edata->context));
+	djk_park_or_fail(apply, message, &error, djk_lack_is_of_parent(edata), djk_convert_shown(edata->context));
 }
 
 pg_noreturn static void

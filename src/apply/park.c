@@ -28,6 +28,7 @@
 #include "apply/park.h"
 
 #include "apply/key_table.h"
+#include "apply/lack.h"
 #include "apply/message_row.h"
 #include "apply/postpone.h"
 #include "base/settings.h"
@@ -166,14 +167,6 @@ park(DjkApply *apply, int message, int attempt, TimestampTz due_at)
 
 /* ---------- whether it may wait ---------- */
 
-bool
-djk_park_is_missing_parent(const ErrorData *edata)
-{
-	/* The other message of a foreign key is about rows that refer to the one that goes. */
-	return edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
-		(edata->message_id == NULL || strncmp(edata->message_id, "update or delete on table", 25) != 0);
-}
-
 /*
  * Whether one more message of the consumer may be kept, after those before it.
  * Between transactions, where one has failed as a whole, nobody can be asked.
@@ -287,6 +280,7 @@ djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, bool for_p
 		park(apply, message, djk_postpone_attempt(apply, message), 0);
 		return;
 	}
+	djk_lack_forget(apply, message);
 	wanted = djk_postpone(apply, message, error->sqlstate, &attempt, &due_at);
 	apply->work[message].due_at = 0;
 	if (wanted && djk_postpone_is_blocking(apply, message))
@@ -333,8 +327,11 @@ djk_park_unsent(DjkApply *apply, int message)
 void
 djk_park_unprepared(DjkApply *apply, int message, const DjkError *error)
 {
+	bool		for_parent = error->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION;
+
 	djk_park_note_key(apply, message);
-	djk_park_or_fail(apply, message, error, error->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION, NULL);
+	djk_lack_note_lookup(apply, message);
+	djk_park_or_fail(apply, message, error, for_parent, NULL);
 }
 
 void
@@ -354,6 +351,7 @@ park_behind(DjkApply *apply, int message)
 	if (is_room(apply, message))
 	{
 		memset(&apply->work[message].error, 0, sizeof(DjkError));
+		djk_lack_forget(apply, message);
 		park(apply, message, djk_postpone_attempt(apply, message), 0);
 		return;
 	}
@@ -626,6 +624,12 @@ error_of(const DjkWork *work)
 	return work->error.sqlstate != 0 ? &work->error : NULL;
 }
 
+static DjkParkedLack
+lack_of(const DjkWork *work)
+{
+	return (DjkParkedLack) {work->lack.parent, work->lack.constraint, work->lack.key};
+}
+
 static void
 write_new(DjkApply *apply, int from, int to)
 {
@@ -647,8 +651,21 @@ write_new(DjkApply *apply, int from, int to)
 			nheaders = batch->load_headers(batch, message, &headers);
 		djk_parked_write(apply->consumer->id, &batch->partitions[message->partition], message,
 						 djk_headers_datum(header_type, headers, nheaders), route_id(apply, work), work->lane,
-						 work->has_key ? &work->key_hash : NULL, error_of(work), work->attempt, work->due_at);
+						 work->has_key ? &work->key_hash : NULL, error_of(work), lack_of(work), work->attempt,
+						 work->due_at);
 	}
+}
+
+/* Whether the row says already why the message waits. */
+static bool
+is_told(const DjkWork *work, const DjkParked *parked)
+{
+	const char *constraint = work->lack.constraint;
+
+	if (error_of(work) == NULL)
+		return true;
+	return parked->has_error && parked->parent == work->lack.parent &&
+		(constraint == NULL || (parked->constraint != NULL && strcmp(constraint, parked->constraint) == 0));
 }
 
 /* One that goes on waiting: by another route or key perhaps, or now for itself. */
@@ -656,11 +673,11 @@ static void
 write_changed(DjkApply *apply, const DjkWork *work, const DjkParked *parked)
 {
 	if (parked->route_id == route_id(apply, work) && parked->key.lane == work->lane && parked->has_key == work->has_key &&
-		(!work->has_key || parked->key.hash == work->key_hash) && (parked->has_error || error_of(work) == NULL) &&
+		(!work->has_key || parked->key.hash == work->key_hash) && is_told(work, parked) &&
 		parked->attempt == work->attempt && parked->due_at == work->due_at)
 		return;
 	djk_parked_update(parked->id, route_id(apply, work), work->lane, work->has_key ? &work->key_hash : NULL, error_of(work),
-					  work->attempt, work->due_at);
+					  lack_of(work), work->attempt, work->due_at);
 }
 
 static void

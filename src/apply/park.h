@@ -11,9 +11,6 @@
 #include "apply/work.h"
 #include "state/offset.h"
 
-/* Whether an error says that a row is missing which another one refers to. */
-extern bool djk_park_is_missing_parent(const ErrorData *edata);
-
 /* Remembers by what key a message that was just prepared is known, as long as the batch. */
 extern void djk_park_note_key(DjkApply *apply, int message);
 

@@ -28,6 +28,7 @@
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/memutils.h"
+#include "utils/timestamp.h"
 
 /* Keys in one notification at most; they must fit 8,000 bytes anyway. */
 #define NOTIFY_KEYS_MAX		1000
@@ -390,6 +391,23 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 	return advances;
 }
 
+static void
+note_lack(const DjkApply *apply, int message, DjkBatchPartition *partition)
+{
+	const DjkWork *work = &apply->work[message];
+	const DjkParked *before = apply->batch->again ? apply->batch->messages[message].source : NULL;
+	TimestampTz since = before ? before->parked_at : GetCurrentTimestamp();
+	int64		timeout_ms = work->route >= 0 ? apply->consumer->routes[work->route].parent_timeout_ms : 0;
+	TimestampTz deadline = TimestampTzPlusMilliseconds(since, timeout_ms);
+
+	partition->lacking |= work->error.sqlstate != 0 || before != NULL;
+	if (work->error.sqlstate == 0)
+		return;
+	partition->unwatched |= !work->lack.is_watched;
+	if (timeout_ms > 0 && (partition->deadline == 0 || partition->deadline > deadline))
+		partition->deadline = deadline;
+}
+
 /*
  * What waits now, and when it comes up again.  What is behind another one comes up
  * with that; but of what was to be tried nobody knows what has held it up.
@@ -405,7 +423,7 @@ note_due(DjkApply *apply, int from, int to)
 		if (work->fate != DJK_FATE_PARKED)
 			continue;
 		if (work->due_at == 0)
-			partition->lacking |= work->error.sqlstate != 0 || apply->batch->again;
+			note_lack(apply, i, partition);
 		else if (partition->next_due == 0 || partition->next_due > work->due_at)
 			partition->next_due = work->due_at;
 	}

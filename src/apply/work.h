@@ -52,6 +52,15 @@ typedef struct DjkRow
 	bool		unread;			/* the whole value is what is refused, whatever the message does */
 } DjkRow;
 
+/* What a message that waits lacks: lack.c. */
+typedef struct DjkLack
+{
+	Oid			parent;			/* invalid: not known */
+	char	   *constraint;
+	char	   *key;			/* of the row that is not there, as JSON; NULL: not known */
+	bool		is_watched;		/* who writes such a row wakes the worker */
+} DjkLack;
+
 typedef struct DjkWork
 {
 	DjkFate		fate;
@@ -66,6 +75,7 @@ typedef struct DjkWork
 	bool		has_key;		/* of its route, or the message's own; noted where it matters: park.c */
 	int64		lane;			/* of its route's state, */
 	int64		key_hash;		/* … and of the key; DJK_PARKED_ANY_KEY */
+	DjkLack		lack;			/* of PARKED, without a time */
 	int			attempt;		/* of PARKED, RETRIED, STOP: the retry that it waits for, or has had last; 0: none */
 	TimestampTz due_at;			/* of PARKED, RETRIED, STOP: it is tried again then; 0: not by itself */
 } DjkWork;
@@ -118,6 +128,8 @@ typedef struct DjkApply
 	HTAB	   *parked_asked;	/* keys that were asked for in this transaction; NULL: none */
 	int64	   *parked_lanes;	/* … in these lanes */
 	int			nparked_lanes;
+	List	   *awaited;		/* OIDs of tables that something waits for a row of; may be more than that */
+	bool		awaits_more;	/* … and some that nobody has watched yet */
 	int64		park_room;		/* for messages more; -1: not known yet */
 
 	struct DjkLetterSieve *letters; /* which keys dead letters may have: overtaken.c; NULL: not asked yet */

@@ -90,6 +90,8 @@ typedef struct DjkBatchPartition
 	int64		parked;			/* messages of it that wait; kept by apply */
 	TimestampTz next_due;		/* when the first of them is to be tried that is not due yet; 0: none is known */
 	bool		lacking;		/* some wait for something else, as far as is known; both kept by apply */
+	bool		unwatched;		/* … and nobody wakes the worker for what; kept by apply */
+	TimestampTz deadline;		/* when the first of those has waited for too long; 0: none is known */
 	bool		again_omits;	/* of those, a batch leaves out what is not due */
 	int64		watched;		/* hash by which its dead letters are found; set by apply */
 	bool		has_letters;	/* some of these a newer message may overtake; set by apply */

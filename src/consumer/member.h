@@ -47,8 +47,13 @@ typedef struct DjkConsumerWorker
 	DjkAgainCursor waiting_at;	/* in the round */
 	DjkAgainCursor waiting_from;	/* … before its last batch */
 	TimestampTz waiting_round;	/* since when; 0: none is under way */
+	TimestampTz waiting_begun;	/* the last one */
 	TimestampTz waiting_due;	/* of the next round, if it is for rows that come from anybody */
 	TimestampTz waiting_next;	/* a try is due then, by the time of day; 0: none that is known */
+	TimestampTz waiting_deadline;	/* something has waited for too long then, by the time of day; 0: none that is known */
+	long		waiting_interval_ms;	/* between rounds that nobody asks for */
+	bool		waiting_blind;	/* a row may have come since the round began, and nobody has told */
+	bool		waiting_unwatched;	/* something waits for what nobody wakes us for */
 	bool		waiting_lacks;	/* something waits for such a row, or behind what does, as far as is known */
 	TimestampTz waiting_pause;	/* no turn of a round before, */
 	TimestampTz waiting_due_pause;	/* … and none for what is due */

@@ -4,12 +4,15 @@
  *	  A consumer worker tries again what waits: for a row that it refers to, or until it is due.
  *
  * What waits (apply/park.c) is tried in rounds: the partitions' messages in
- * their order, a batch at a time, between the batches that are read.  A batch
- * that brought rows, and one that waited and helped itself, are followed by the
- * next at once; else, while something waits for a row, a round begins each second,
- * for the row may come from another worker, or from anybody.  A turn that fails is taken again, and the
- * round goes on behind it.  A turn in vain is paid for by a pause of some times
- * its length: what has to wait does not slow down what need not.
+ * their order, a batch at a time, between the batches that are read.  A round that
+ * has helped is followed by the next at once; else one begins when somebody has
+ * committed rows of a table that is waited for (state/awaited.c), this worker, another
+ * or anybody, and when one has waited for too long.  What is waited for by other
+ * means (a trigger's or a handler's own error) is looked for after batches that
+ * brought rows, and after a second, two, four and so on; all else once in a minute,
+ * for rows may come by ways that nobody hears of.  A turn that fails is taken again,
+ * and the round goes on behind it.  A turn in vain is paid for by a pause of some
+ * times its length: what has to wait does not slow down what need not.
  *
  * What waits until it is due is left out of rounds until then.  The next time is
  * known, and what is due then is tried in a turn of its own, with what waits behind
@@ -20,11 +23,13 @@
 #include "consumer/waiting.h"
 
 #include "base/clock.h"
+#include "state/awaited.h"
 #include "state/parked.h"
 #include "utils/timestamp.h"
 #include "consumer/failure.h"
 
 #define ROUND_MS			1000
+#define ROUND_MAX_MS		60000
 #define PAUSE_TIMES			4
 #define TURN_MESSAGES		1000
 #define TURN_PARTITIONS		64	/* as many as one transaction has room for */
@@ -169,6 +174,33 @@ load_due(DjkConsumerWorker *worker, DjkPosition ***positions, bool *complete)
 	return batch;
 }
 
+/* ---------- who is heard ---------- */
+
+static bool
+watch(DjkConsumerWorker *worker)
+{
+	DjkIdentity identity;
+	bool		any;
+
+	djk_worker_begin(&identity);
+	any = djk_apply_watch(worker->apply);
+	djk_worker_commit(&identity);
+	return any;
+}
+
+/*
+ * What it waits for was not watched when it was tried, so it is tried again: a row
+ * that came between wakes nobody.
+ */
+static void
+watch_more(DjkConsumerWorker *worker)
+{
+	if (!djk_apply_awaits_more(worker->apply) || !watch(worker))
+		return;
+	worker->waiting_blind = true;
+	worker->waiting_due = 0;
+}
+
 /* ---------- what became of it ---------- */
 
 void
@@ -176,6 +208,14 @@ djk_waiting_note_partition(DjkConsumerWorker *worker, const DjkBatchPartition *p
 {
 	worker->positions->waiting |= partition->parked > 0;
 	worker->waiting_lacks |= partition->lacking;
+	worker->waiting_unwatched |= partition->unwatched;
+	if (partition->unwatched && worker->waiting_round == 0)
+	{
+		worker->waiting_interval_ms = ROUND_MS;
+		worker->waiting_due = Min(worker->waiting_due, djk_clock_now() + (TimestampTz) ROUND_MS * 1000);
+	}
+	if (partition->deadline != 0 && (worker->waiting_deadline == 0 || worker->waiting_deadline > partition->deadline))
+		worker->waiting_deadline = partition->deadline;
 	note_due(worker, partition->next_due);
 }
 
@@ -273,6 +313,17 @@ forget_vain(DjkConsumerWorker *worker)
 		djk_member_note_success(worker);
 }
 
+/* How long no round begins that nobody asks for. */
+static long
+next_interval(const DjkConsumerWorker *worker)
+{
+	if (worker->waiting_helped || worker->waiting_blind)
+		return 0;
+	if (!worker->waiting_unwatched)
+		return ROUND_MAX_MS;
+	return Min(Max(worker->waiting_interval_ms * 2, ROUND_MS), ROUND_MAX_MS);
+}
+
 /* A round is over: the next begins at once only if this one has helped. */
 static void
 end_round(DjkConsumerWorker *worker)
@@ -280,7 +331,10 @@ end_round(DjkConsumerWorker *worker)
 	forget_vain(worker);
 	worker->positions->waiting = worker->waiting_left;
 	worker->waiting_lacks |= worker->waiting_helped;
-	worker->waiting_due = worker->waiting_helped ? 0 : worker->waiting_round + (TimestampTz) ROUND_MS * 1000;
+	worker->waiting_interval_ms = next_interval(worker);
+	worker->waiting_due = worker->waiting_round + (TimestampTz) worker->waiting_interval_ms * 1000;
+	if (!worker->waiting_left)
+		djk_apply_unwatch(worker->apply);
 	worker->waiting_round = 0;
 	worker->waiting_helped = worker->waiting_left = false;
 	memset(&worker->waiting_at, 0, sizeof(worker->waiting_at));
@@ -357,13 +411,25 @@ take_due_turn(DjkConsumerWorker *worker, TimestampTz started)
 
 /* ---------- when ---------- */
 
+/* When a round is to begin because something has waited for too long; they are not told apart within a second. */
+static TimestampTz
+deadline_at(const DjkConsumerWorker *worker, TimestampTz now)
+{
+	if (worker->waiting_deadline == 0)
+		return PG_INT64_MAX;
+	return Max(worker->waiting_begun + (TimestampTz) ROUND_MS * 1000,
+			   now + Max(worker->waiting_deadline - GetCurrentTimestamp(), 0));
+}
+
 /* When the next turn of a round comes; PG_INT64_MAX: nothing that is known of waits for one. */
 static TimestampTz
-turn_at(const DjkConsumerWorker *worker)
+turn_at(const DjkConsumerWorker *worker, TimestampTz now)
 {
-	TimestampTz at = worker->waiting_lacks ? worker->waiting_due : PG_INT64_MAX;
+	TimestampTz at = PG_INT64_MAX;
 
-	if (worker->waiting_round != 0 || worker->positions->waiting_unseen)
+	if (worker->waiting_lacks)
+		at = Min(worker->waiting_due, deadline_at(worker, now));
+	if (worker->waiting_round != 0 || worker->positions->waiting_unseen || (worker->waiting_lacks && djk_awaited_has_rung()))
 		at = 0;
 	return Max(worker->waiting_pause, at);
 }
@@ -380,9 +446,14 @@ due_turn_at(const DjkConsumerWorker *worker, TimestampTz now)
 static void
 begin_round(DjkConsumerWorker *worker, TimestampTz now)
 {
-	worker->waiting_round = now;
+	worker->waiting_round = worker->waiting_begun = now;
 	/* The round finds out. */
-	worker->waiting_lacks = false;
+	worker->waiting_lacks = worker->waiting_unwatched = false;
+	worker->waiting_deadline = 0;
+	/* Its tables may have other partitions by now. */
+	(void) watch(worker);
+	worker->waiting_blind = false;
+	djk_awaited_look();
 	worker->positions->waiting_unseen = false;
 }
 
@@ -391,6 +462,7 @@ djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 {
 	TimestampTz now;
 
+	watch_more(worker);
 	if (!worker->positions->waiting || worker->retry_at != 0)
 		return;
 	now = djk_clock_now();
@@ -401,7 +473,7 @@ djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 		take_due_turn(worker, now);
 		return;
 	}
-	if (now < turn_at(worker))
+	if (now < turn_at(worker, now))
 		return;
 	if (worker->waiting_round == 0)
 		begin_round(worker, now);
@@ -411,7 +483,8 @@ djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 void
 djk_waiting_note_rows(DjkConsumerWorker *worker)
 {
-	worker->waiting_due = 0;
+	if (worker->waiting_unwatched)
+		worker->waiting_due = 0;
 }
 
 long
@@ -422,6 +495,8 @@ djk_waiting_ms(const DjkConsumerWorker *worker, long limit_ms)
 
 	if (!worker->positions->waiting || worker->retry_at != 0)
 		return limit_ms;
-	at = Min(turn_at(worker), due_turn_at(worker, now));
+	if (djk_apply_awaits_more(worker->apply))
+		return 0;
+	at = Min(turn_at(worker, now), due_turn_at(worker, now));
 	return at >= now + (TimestampTz) limit_ms * 1000 ? limit_ms : Max(at - now, 0) / 1000 + 1;
 }

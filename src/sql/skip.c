@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "sql/consumer_control.h"
 #include "sql/consumer_owner.h"
+#include "state/awaited.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
 #include "state/skip.h"
@@ -89,7 +90,11 @@ static void
 skip_passed(const Skip *skip)
 {
 	if (djk_skip_parked(skip->row.id, skip->offset))
+	{
 		tell(skip, skip->offset, DJK_SKIP_DONE_WAITING, -1);
+		/* What waited behind it may have nothing to wait for. */
+		djk_awaited_note_any();
+	}
 	else
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -25,10 +25,10 @@
 
 /* ---------- writing ---------- */
 
-/* route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at, from a place on. */
+/* route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at, parent, constraint_name, missing_key. */
 static void
 put_state(Datum *values, char *nulls, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-		  int attempt, TimestampTz due_at)
+		  DjkParkedLack lack, int attempt, TimestampTz due_at)
 {
 	values[0] = Int64GetDatum(route_id);
 	values[1] = Int64GetDatum(lane);
@@ -41,27 +41,33 @@ put_state(Datum *values, char *nulls, int64 route_id, int64 lane, const int64 *k
 	values[7] = Int32GetDatum(attempt);
 	nulls[8] = due_at != 0 ? ' ' : 'n';
 	values[8] = TimestampTzGetDatum(due_at);
+	nulls[9] = OidIsValid(lack.parent) ? ' ' : 'n';
+	values[9] = ObjectIdGetDatum(lack.parent);
+	values[10] = djk_text_datum(lack.constraint, &nulls[10]);
+	values[11] = djk_text_datum(lack.key, &nulls[11]);
 }
 
 void
 djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
 				 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-				 int attempt, TimestampTz due_at)
+				 DjkParkedLack lack, int attempt, TimestampTz due_at)
 {
 	static DjkStatement insert_parked = {
 		.sql = "INSERT INTO @.djkafka_parked (consumer_id, offset_id, topic, partition, \"offset\", message_time,"
-		" key, value, headers, route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)",
-		.nargs = 18,
+		" key, value, headers, route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at,"
+		" parent, constraint_name, missing_key)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21::jsonb)",
+		.nargs = 21,
 		.argtypes = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, InvalidOid,
-			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID}
+			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
+			REGCLASSOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[18];
-	char		nulls[19];
+	Datum		values[21];
+	char		nulls[22];
 
 	insert_parked.argtypes[8] = get_array_type(djk_catalog_type("djkafka_header"));
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[18] = '\0';
+	nulls[21] = '\0';
 	values[0] = Int64GetDatum(consumer_id);
 	values[1] = Int64GetDatum(partition->offset_id);
 	values[2] = CStringGetTextDatum(partition->topic);
@@ -73,29 +79,33 @@ djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const Dj
 	values[7] = djk_bytes_datum(message->value, message->value_len, &nulls[7]);
 	nulls[8] = headers != (Datum) 0 ? ' ' : 'n';
 	values[8] = headers;
-	put_state(values + 9, nulls + 9, route_id, lane, key_hash, error, attempt, due_at);
+	put_state(values + 9, nulls + 9, route_id, lane, key_hash, error, lack, attempt, due_at);
 	(void) djk_catalog_execute(&insert_parked, values, nulls);
 }
 
 void
 djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-				  int attempt, TimestampTz due_at)
+				  DjkParkedLack lack, int attempt, TimestampTz due_at)
 {
 	static DjkStatement update_parked = {
 		.sql = "UPDATE @.djkafka_parked p SET route_id = $2, lane = $3, key_hash = $4, attempt = $9, due_at = $10,"
 		" sqlstate = coalesce($5, p.sqlstate), message = CASE WHEN $5 IS NULL THEN p.message ELSE $6 END,"
-		" detail = CASE WHEN $5 IS NULL THEN p.detail ELSE $7 END, hint = CASE WHEN $5 IS NULL THEN p.hint ELSE $8 END"
+		" detail = CASE WHEN $5 IS NULL THEN p.detail ELSE $7 END, hint = CASE WHEN $5 IS NULL THEN p.hint ELSE $8 END,"
+		" parent = CASE WHEN $5 IS NULL THEN p.parent ELSE $11 END,"
+		" constraint_name = CASE WHEN $5 IS NULL THEN p.constraint_name ELSE $12 END,"
+		" missing_key = CASE WHEN $5 IS NULL THEN p.missing_key ELSE $13::jsonb END"
 		" WHERE id = $1",
-		.nargs = 10,
-		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID}
+		.nargs = 13,
+		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
+			REGCLASSOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[10];
-	char		nulls[11];
+	Datum		values[13];
+	char		nulls[14];
 
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[10] = '\0';
+	nulls[13] = '\0';
 	values[0] = Int64GetDatum(id);
-	put_state(values + 1, nulls + 1, route_id, lane, key_hash, error, attempt, due_at);
+	put_state(values + 1, nulls + 1, route_id, lane, key_hash, error, lack, attempt, due_at);
 	(void) djk_catalog_execute(&update_parked, values, nulls);
 }
 
@@ -246,13 +256,16 @@ read_parked(int row)
 	parked->attempt = (int) djk_row_int64(row, 13, 0);
 	datum = djk_row_datum(row, 14, &isnull);
 	parked->due_at = isnull ? 0 : DatumGetTimestampTz(datum);
+	datum = djk_row_datum(row, 15, &isnull);
+	parked->parent = isnull ? InvalidOid : DatumGetObjectId(datum);
+	parked->constraint = djk_row_text(row, 16, CurrentMemoryContext);
 	message->source = parked;
 	return parked;
 }
 
 #define SELECT_PARKED \
 	"SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, lane, key_hash, parked_at," \
-	" sqlstate IS NOT NULL, attempt, due_at FROM @.djkafka_parked p"
+	" sqlstate IS NOT NULL, attempt, due_at, parent, constraint_name FROM @.djkafka_parked p"
 
 /* What a query of SELECT_PARKED finds, until there is enough. */
 static List *

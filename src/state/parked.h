@@ -28,6 +28,14 @@ typedef struct DjkParkedKey
 /* The hash of a key that is not known, and may be any; hashes are not negative. */
 #define DJK_PARKED_ANY_KEY	INT64CONST(-1)
 
+/* The row that a message waits for, as far as it is known. */
+typedef struct DjkParkedLack
+{
+	Oid			parent;			/* its table; invalid: not known */
+	const char *constraint;		/* that asks for it */
+	const char *key;			/* JSON */
+} DjkParkedLack;
+
 typedef struct DjkParked
 {
 	int64		id;
@@ -36,6 +44,8 @@ typedef struct DjkParked
 	DjkParkedKey key;
 	TimestampTz parked_at;
 	bool		has_error;		/* it has failed; else it only waits behind another one */
+	Oid			parent;			/* of what it lacks */
+	char	   *constraint;
 	int			attempt;
 	TimestampTz due_at;			/* 0: it waits for something else */
 	DjkMessage	message;		/* its partition is not set */
@@ -46,11 +56,11 @@ typedef struct DjkParked
 /* Keeps a message; 'headers' is a djkafka_header[] Datum, or 0.  'error' is NULL for one that waits behind another. */
 extern void djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
 							 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-							 int attempt, TimestampTz due_at);
+							 DjkParkedLack lack, int attempt, TimestampTz due_at);
 
 /* What is known of one that goes on waiting has changed; without an error it keeps the one it had. */
 extern void djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-							  int attempt, TimestampTz due_at);
+							  DjkParkedLack lack, int attempt, TimestampTz due_at);
 
 /* ERROR serialization_failure if one of them was not there any more. */
 extern void djk_parked_delete(const int64 *ids, int n);

@@ -314,10 +314,8 @@ wake_supervisor(Oid database)
 static void
 wake_launcher(void)
 {
-	for (int i = 0; i < shared->nslots; i++)
+	for (Slot *s = shared->slots; s < shared->slots + shared->nslots; s++)
 	{
-		Slot	   *s = &shared->slots[i];
-
 		if (s->life == SLOT_ATTACHED && s->status.key.kind == DJK_KIND_LAUNCHER)
 			wake_slot(s);
 	}
@@ -648,8 +646,8 @@ djk_slot_leave_asked(int slot)
 
 /* ---------- waking ---------- */
 
-static void
-wake_matching(Oid database)
+void
+djk_wake_database(Oid database)
 {
 	if (shared == NULL)
 		return;
@@ -658,26 +656,16 @@ wake_matching(Oid database)
 	{
 		Slot	   *s = &shared->slots[i];
 
-		if (s->life != SLOT_ATTACHED)
-			continue;
-		if (s->status.key.kind == DJK_KIND_LAUNCHER ||
-			(OidIsValid(database) && s->status.key.database == database))
-		{
+		if (s->life == SLOT_ATTACHED &&
+			(s->status.key.kind == DJK_KIND_LAUNCHER || (OidIsValid(database) && s->status.key.database == database)))
 			wake_slot(s);
-		}
 	}
 	LWLockRelease(shared->lock);
 }
 
-void
-djk_wake_database(Oid database)
-{
-	wake_matching(database);
-}
-
-/* What sessions do at each commit of theirs that has produced: the lock is shared. */
-void
-djk_wake_outbox(Oid database)
+/* What sessions do at a commit: the lock is shared.  Of no database: those of all, without a word. */
+static void
+wake_kind(DjkWorkerKind kind, Oid database)
 {
 	if (shared == NULL)
 		return;
@@ -685,14 +673,26 @@ djk_wake_outbox(Oid database)
 	for (int i = 0; i < shared->nslots; i++)
 	{
 		Slot	   *s = &shared->slots[i];
+		bool		is_meant = s->life == SLOT_ATTACHED && s->status.key.kind == kind;
 
-		if (s->life == SLOT_ATTACHED && s->status.key.kind == DJK_KIND_OUTBOX &&
-			s->status.key.database == database)
-		{
+		if (is_meant && !OidIsValid(database))
+			SetLatch(s->latch);
+		else if (is_meant && s->status.key.database == database)
 			wake_slot(s);
-		}
 	}
 	LWLockRelease(shared->lock);
+}
+
+void
+djk_wake_outbox(Oid database)
+{
+	wake_kind(DJK_KIND_OUTBOX, database);
+}
+
+void
+djk_nudge_consumers(void)
+{
+	wake_kind(DJK_KIND_CONSUMER, InvalidOid);
 }
 
 bool

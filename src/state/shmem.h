@@ -173,6 +173,9 @@ extern bool djk_slot_failed_before(int slot);
 extern void djk_wake_database(Oid database);
 extern void djk_wake_outbox(Oid database);
 
+/* Ends the rest of all consumer workers, of whatever database: they see for what. */
+extern void djk_nudge_consumers(void);
+
 /* True once for each wake since the last call, for the process's own slot. */
 extern bool djk_wake_taken(void);
 

@@ -17,6 +17,7 @@
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
+#include "state/awaited.h"
 #include "state/outbox.h"
 #include "state/shmem.h"
 #include "state/waiters.h"
@@ -81,6 +82,7 @@ process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
 	{
 		djk_wake_database(MyDatabaseId);
 		djk_waiters_wake_all();
+		djk_awaited_ring_all();
 	}
 }
 

@@ -19,7 +19,7 @@ from lib.djkafka import (
 )
 from lib.kafka import Client, Record
 from lib.postgres import TEST_BINDIR, Cluster, Database
-from lib.process import kill_and_wait
+from lib.process import cpu_seconds, kill_and_wait
 from lib.wait import wait_until
 
 Own = Callable[..., Cluster]
@@ -241,12 +241,17 @@ def test_what_fails_now_and_then(own_cluster: Own, kafka: Client, unique: Callab
     )
     db.query("CREATE TRIGGER fail BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION fail()")
     db.query("SELECT djkafka_create_consumer('default', batch_messages => 1)")
-    subscribe(db, topics)
+    subscribe(db, topics, parent_timeout="'10 min'")
     kafka.produce(topics["child"], [Record(to_json(id=n, parent_id=n, v="c"), str(n), partition=0) for n in range(30)])
     wait_value(db, PARKED, 30)
     before = db.value("SELECT last_value FROM tries")
-    # More errors than a message in vain is tried.
-    wait_until(lambda: db.value("SELECT last_value FROM tries") > before + 25 * 13, 120, lambda: explain(db))
+
+    def has_tried() -> bool:
+        """More errors than a message in vain is tried; any parent makes the worker look."""
+        db.query("INSERT INTO parent SELECT max(id) + 1000, 'other' FROM (SELECT id FROM parent UNION ALL SELECT 0) p")
+        return db.value("SELECT last_value FROM tries") > before + 25 * 13
+
+    wait_until(has_tried, 120, lambda: explain(db))
     kafka.produce(topics["parent"], parents(range(29, 30)))
     wait_count(db, "child", 1)
     assert db.value("SELECT count(*) FROM djkafka_dead_letter") == 0
@@ -567,3 +572,162 @@ def test_many_partitions(db: Database, kafka: Client, unique: Callable[[str], st
     wait_value(db, PARKED, 0, timeout=30)
     assert db.value("SELECT count(*) FROM djkafka_dead_letter") == count // 2
     assert_audit(db, count)
+
+
+# ---------- woken by whoever brings the parent ----------
+
+def write_parents(db: Database, how: str) -> None:
+    """Parents 0 to 9, in one of the ways in which rows come."""
+    everything = "SELECT g, 'p' FROM generate_series(0, 9) g"
+    if how == "insert":
+        db.query(f"INSERT INTO parent {everything}")
+    elif how == "copy":
+        with db.connect() as connection, connection.cursor().copy("COPY parent FROM STDIN") as copy:
+            copy.write("".join(f"{n}\tp\n" for n in range(10)))
+    elif how == "update":
+        db.query("UPDATE parent SET id = id - 1000")
+    elif how == "merge":
+        db.query(f"MERGE INTO parent p USING ({everything}) s (id, v) ON p.id = s.id WHEN NOT MATCHED THEN INSERT VALUES (s.id, s.v)")
+    elif how == "trigger":
+        db.query("INSERT INTO source VALUES (1)")
+    elif how == "function":
+        db.query("SELECT bring()")
+    elif how == "savepoint":
+        with db.connect() as connection, connection.transaction():
+            with connection.transaction():
+                connection.execute(f"INSERT INTO parent {everything}")
+    elif how == "many-tables":
+        # More than a transaction remembers.
+        with db.connect() as connection, connection.transaction():
+            for n in range(40):
+                connection.execute(f"CREATE TEMP TABLE t{n} ON COMMIT DROP AS SELECT 1 AS x")
+                connection.execute(f"INSERT INTO t{n} VALUES (2)")
+            connection.execute(f"INSERT INTO parent {everything}")
+    elif how == "constraint":
+        db.query("ALTER TABLE child DROP CONSTRAINT child_parent_id_fkey")
+
+
+WAYS = ["insert", "copy", "update", "merge", "trigger", "function", "savepoint", "many-tables", "constraint"]
+
+
+def quiet(db: Database, children_waiting: int) -> None:
+    """What has to wait has been tried, and the worker rests."""
+    wait_value(db, PARKED, children_waiting)
+    pid = next(iter(workers(db).values()))
+    seen = [cpu_seconds(pid)]
+
+    def rests() -> bool:
+        seen.append(cpu_seconds(pid))
+        return len(seen) > 4 and seen[-1] == seen[-5]
+
+    wait_until(rests, 60, lambda: explain(db), interval=0.5)
+
+
+def test_woken(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """However the parent comes, its children are applied when it is committed, and not when a worker looks again."""
+    make_tables(db)
+    db.query("CREATE TABLE source (n int)")
+    db.query(
+        "CREATE FUNCTION bring() RETURNS void LANGUAGE sql AS"
+        " $$ INSERT INTO parent SELECT g, 'p' FROM generate_series(0, 9) g $$"
+    )
+    db.query("CREATE FUNCTION bring_rows() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM bring(); RETURN NULL; END $$")
+    db.query("CREATE TRIGGER bring AFTER INSERT ON source FOR EACH STATEMENT EXECUTE FUNCTION bring_rows()")
+    subscribe(db, topics, parent_timeout="'1 h'")
+    for how in WAYS:
+        db.query("TRUNCATE child, parent")
+        if how == "update":
+            db.query("INSERT INTO parent SELECT g, 'p' FROM generate_series(1000, 1009) g")
+        kafka.produce(topics["child"], children(range(10)))
+        quiet(db, 10)
+        write_parents(db, how)
+        wait_count(db, "child", 10, timeout=30)
+        wait_value(db, PARKED, 0)
+    assert_audit(db)
+
+
+def test_what_waits_is_shown(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    make_tables(db)
+    subscribe(db, topics, parent_timeout="'1 h'")
+    kafka.produce(topics["child"], [child(7, 99, "first"), child(7, 98, "behind")])
+    wait_value(db, PARKED, 2)
+    shown = db.query("SELECT constraint_name, parent::text, missing_key FROM djkafka_parked ORDER BY id")
+    assert shown == [("child_parent_id_fkey", "parent", {"id": "99"}), (None, None, None)]
+    db.query("INSERT INTO parent VALUES (99, 'late')")
+    wait_value(db, PARKED, 1)
+    shown = db.query("SELECT constraint_name, parent::text, missing_key, sqlstate FROM djkafka_parked")
+    assert shown == [("child_parent_id_fkey", "parent", {"id": "98"}, "23503")]
+
+
+def test_rolled_back(own_cluster: Own, kafka: Client, unique: Callable[[str], str], topics: dict[str, str]) -> None:
+    """A parent that is rolled back wakes nobody; a prepared one does when it is committed, by whomever."""
+    cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, max_prepared_transactions=5)
+    db = Database(cluster, unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    make_tables(db)
+    subscribe(db, topics, parent_timeout="'1 h'")
+    kafka.produce(topics["child"], children(range(1)))
+    quiet(db, 1)
+    with db.connect() as connection:
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO parent VALUES (0, 'p')")
+        connection.execute("ROLLBACK")
+        connection.execute("BEGIN")
+        connection.execute("INSERT INTO parent VALUES (0, 'p')")
+        connection.execute("PREPARE TRANSACTION 'late'")
+    assert db.value(PARKED) == 1
+    db.query("COMMIT PREPARED 'late'")
+    assert_all_once(db, 1)
+
+
+@pytest.mark.parametrize("into", ["root", "leaf", "new leaf"])
+def test_partitioned_parent(db: Database, kafka: Client, topics: dict[str, str], into: str) -> None:
+    db.query("CREATE TABLE parent (id bigint PRIMARY KEY, v text) PARTITION BY RANGE (id)")
+    db.query("CREATE TABLE low PARTITION OF parent FOR VALUES FROM (0) TO (100)")
+    for statement in TABLES[1:]:
+        db.query(statement.format(deferrable=""))
+    subscribe(db, topics, parent_timeout="'1 h'")
+    kafka.produce(topics["child"], [child(1, 5, "c"), child(2, 105, "c")])
+    quiet(db, 2)
+    if into == "new leaf":
+        db.query("CREATE TABLE high PARTITION OF parent FOR VALUES FROM (100) TO (200)")
+        quiet(db, 2)
+        db.query("INSERT INTO high VALUES (105, 'p')")
+        wait_value(db, PARKED, 1)
+        into = "leaf"
+    db.query(f"INSERT INTO {'parent' if into == 'root' else 'low'} VALUES (5, 'p')")
+    wait_until(lambda: db.value("SELECT count(*) FROM child WHERE id = 1") == 1, 30, lambda: explain(db))
+    assert_audit(db)
+
+
+def test_chain(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
+    """Grandchildren, and children of two parents, by two consumers: each is there when the last that it lacks is."""
+    topics = {table: kafka.create_topic(unique(table), 2) for table in ["a", "b", "c"]}
+    db.query("CREATE TABLE a (id bigint PRIMARY KEY)")
+    db.query("CREATE TABLE b (id bigint PRIMARY KEY, a_id bigint REFERENCES a)")
+    db.query("CREATE TABLE c (id bigint PRIMARY KEY, b_id bigint REFERENCES b DEFERRABLE INITIALLY DEFERRED, a_id bigint REFERENCES a)")
+    for table, consumer in [("a", "one"), ("b", "two"), ("c", "one")]:
+        db.query(f"SELECT djkafka_subscribe(%s, '{table}', consumer => '{consumer}', parent_timeout => '1 h')", topics[table])
+    kafka.produce(topics["c"], [Record(to_json(id=n, b_id=n, a_id=1000 + n), str(n)) for n in range(20)])
+    kafka.produce(topics["b"], [Record(to_json(id=n, a_id=n), str(n)) for n in range(20)])
+    wait_value(db, "SELECT sum(parked)::bigint FROM djkafka_status", 40)
+    kafka.produce(topics["a"], [Record(to_json(id=n), str(n)) for n in range(20)])
+    wait_count(db, "b", 20)
+    db.query("INSERT INTO a SELECT g FROM generate_series(1000, 1019) g")
+    wait_count(db, "c", 20)
+    wait_value(db, "SELECT sum(parked)::bigint FROM djkafka_status", 0)
+    assert db.value("SELECT count(*) FROM djkafka_dead_letter") == 0
+
+
+def test_idle(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """A thousand that wait for their parents cost nothing until somebody brings one."""
+    make_tables(db)
+    subscribe(db, topics, parent_timeout="'1 h'")
+    kafka.produce(topics["child"], children(range(1000)))
+    quiet(db, 1000)
+    pid = next(iter(workers(db).values()))
+    before = cpu_seconds(pid)
+    time.sleep(4)
+    assert cpu_seconds(pid) - before <= 0.04
+    db.query("INSERT INTO parent SELECT g, 'late' FROM generate_series(0, 999) g")
+    assert_all_once(db, 1000)

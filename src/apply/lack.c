@@ -1,0 +1,220 @@
+/*-------------------------------------------------------------------------
+ *
+ * lack.c
+ *	  Which row a message waits for.
+ *
+ * The error of a foreign key names its constraint, in fields of its own; what it
+ * refers to is the constraint's, and which row is the message's own row's.
+ * Nothing is taken from the error's text, which depends on the language and on
+ * what the owner may read.
+ *
+ * The tables become known to the worker, which is woken when somebody writes
+ * them (state/awaited.c).
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "apply/lack.h"
+
+#include "access/htup_details.h"
+#include "apply/apply.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_constraint.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "state/awaited.h"
+#include "utils/builtins.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+/* Of a value, as it is shown. */
+#define SHOWN_BYTES		500
+
+static void
+await(DjkApply *apply, Oid table)
+{
+	MemoryContext old = MemoryContextSwitchTo(apply->context);
+
+	if (!list_member_oid(apply->awaited, table))
+	{
+		apply->awaited = lappend_oid(apply->awaited, table);
+		apply->awaits_more = true;
+	}
+	MemoryContextSwitchTo(old);
+}
+
+void
+djk_lack_forget(DjkApply *apply, int message)
+{
+	memset(&apply->work[message].lack, 0, sizeof(DjkLack));
+}
+
+/* ---------- foreign keys ---------- */
+
+bool
+djk_lack_is_of_parent(const ErrorData *edata)
+{
+	/* The other message of a foreign key is about rows that refer to the one that goes. */
+	return edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
+		(edata->message_id == NULL || strncmp(edata->message_id, "update or delete on table", 25) != 0);
+}
+
+/* *table is whose constraint it is. */
+static HeapTuple
+find_constraint(const ErrorData *edata, Oid *table)
+{
+	Oid			schema;
+	Oid			constraint;
+	HeapTuple	tuple;
+
+	*table = InvalidOid;
+	if (edata->schema_name == NULL || edata->table_name == NULL || edata->constraint_name == NULL)
+		return NULL;
+	schema = get_namespace_oid(edata->schema_name, true);
+	if (OidIsValid(schema))
+		*table = get_relname_relid(edata->table_name, schema);
+	constraint = OidIsValid(*table) ? get_relation_constraint_oid(*table, edata->constraint_name, true) : InvalidOid;
+	tuple = OidIsValid(constraint) ? SearchSysCache1(CONSTROID, ObjectIdGetDatum(constraint)) : NULL;
+	if (!HeapTupleIsValid(tuple))
+		return NULL;
+	if (((Form_pg_constraint) GETSTRUCT(tuple))->contype == CONSTRAINT_FOREIGN)
+		return tuple;
+	ReleaseSysCache(tuple);
+	return NULL;
+}
+
+/* The state of the route that has made the row, if the row is of a table; NULL: it is not. */
+static const DjkRouteState *
+state_of_row(const DjkApply *apply, int message, Oid table)
+{
+	const DjkWork *work = &apply->work[message];
+	const DjkRouteState *state = work->route >= 0 ? apply->states[work->route] : NULL;
+
+	if (state == NULL || state->target_sql == NULL || work->row.present == NULL ||
+		message < apply->piece_from || message >= apply->piece_to)
+		return NULL;
+	if (state->route->target == table)
+		return state;
+	return get_rel_relispartition(table) && list_member_oid(get_partition_ancestors(table), state->route->target) ? state : NULL;
+}
+
+/* The text of a column's value; NULL: the message does not say it. */
+static char *
+column_text(const DjkRouteState *state, const DjkRow *row, const char *name)
+{
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		Oid			output;
+		bool		varlena;
+		char	   *text;
+
+		if (strcmp(state->columns[c].name, name) != 0)
+			continue;
+		if (!bms_is_member(c, row->present) || row->nulls[c])
+			return NULL;
+		getTypeOutputInfo(state->columns[c].type, &output, &varlena);
+		text = OidOutputFunctionCall(output, row->values[c]);
+		text[pg_mbcliplen(text, strlen(text), SHOWN_BYTES)] = '\0';
+		return text;
+	}
+	return NULL;
+}
+
+/* {"column of the parent": "value"}; NULL if the row does not say it. */
+static char *
+missing_key(const DjkRouteState *state, const DjkRow *row, Oid table, HeapTuple constraint)
+{
+	Oid			parent = ((Form_pg_constraint) GETSTRUCT(constraint))->confrelid;
+	AttrNumber	child_columns[INDEX_MAX_KEYS];
+	AttrNumber	parent_columns[INDEX_MAX_KEYS];
+	StringInfoData json;
+	int			n;
+
+	DeconstructFkConstraintRow(constraint, &n, child_columns, parent_columns, NULL, NULL, NULL, NULL, NULL);
+	initStringInfo(&json);
+	for (int i = 0; i < n; i++)
+	{
+		char	   *text = column_text(state, row, get_attname(table, child_columns[i], false));
+
+		if (text == NULL)
+			return NULL;
+		appendStringInfoString(&json, i == 0 ? "{" : ", ");
+		escape_json(&json, get_attname(parent, parent_columns[i], false));
+		appendStringInfoString(&json, ": ");
+		escape_json(&json, text);
+	}
+	appendStringInfoChar(&json, '}');
+	return json.data;
+}
+
+void
+djk_lack_note(DjkApply *apply, int message, const ErrorData *edata)
+{
+	DjkLack    *lack = &apply->work[message].lack;
+	const DjkRouteState *state;
+	MemoryContext old;
+	HeapTuple	constraint;
+	Oid			table;
+
+	djk_lack_forget(apply, message);
+	if (!djk_lack_is_of_parent(edata) || (constraint = find_constraint(edata, &table)) == NULL)
+		return;
+	old = MemoryContextSwitchTo(apply->batch_context);
+	lack->parent = ((Form_pg_constraint) GETSTRUCT(constraint))->confrelid;
+	lack->constraint = pstrdup(edata->constraint_name);
+	lack->is_watched = true;
+	state = state_of_row(apply, message, table);
+	if (state != NULL)
+		lack->key = missing_key(state, &apply->work[message].row, table, constraint);
+	ReleaseSysCache(constraint);
+	MemoryContextSwitchTo(old);
+	await(apply, lack->parent);
+}
+
+/* ---------- lookups ---------- */
+
+void
+djk_lack_note_lookup(DjkApply *apply, int message)
+{
+	int			route = apply->work[message].route;
+	const DjkRouteState *state = route >= 0 ? apply->states[route] : NULL;
+	ListCell   *lc;
+
+	djk_lack_forget(apply, message);
+	if (state == NULL || state->reads_generation == 0 || state->reads.anything || state->reads.tables == NIL)
+		return;
+	apply->work[message].lack.is_watched = true;
+	foreach(lc, state->reads.tables)
+		await(apply, lfirst_oid(lc));
+}
+
+/* ---------- the worker ---------- */
+
+bool
+djk_apply_awaits_more(const DjkApply *apply)
+{
+	return apply->awaits_more;
+}
+
+bool
+djk_apply_watch(DjkApply *apply)
+{
+	bool		any = false;
+	ListCell   *lc;
+
+	foreach(lc, apply->awaited)
+		any |= djk_awaited_add(lfirst_oid(lc));
+	apply->awaits_more = false;
+	return any;
+}
+
+void
+djk_apply_unwatch(DjkApply *apply)
+{
+	djk_awaited_clear();
+	list_free(apply->awaited);
+	apply->awaited = NIL;
+	apply->awaits_more = false;
+}

@@ -1,0 +1,28 @@
+/*-------------------------------------------------------------------------
+ *
+ * lack.h
+ *	  Which row a message waits for.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_LACK_H
+#define DJK_LACK_H
+
+#include "apply/work.h"
+
+/* Whether an error says that a row is missing which another one refers to. */
+extern bool djk_lack_is_of_parent(const ErrorData *edata);
+
+/*
+ * A message has failed alone, and what was prepared of it is still there: notes what
+ * its foreign key lacks, if that is what the error says.
+ */
+extern void djk_lack_note(DjkApply *apply, int message, const ErrorData *edata);
+
+/* The same of one that could not be prepared, for want of a row that it looks up. */
+extern void djk_lack_note_lookup(DjkApply *apply, int message);
+
+/* It waits for something else, or for nothing. */
+extern void djk_lack_forget(DjkApply *apply, int message);
+
+#endif							/* DJK_LACK_H */
