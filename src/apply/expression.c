@@ -246,9 +246,17 @@ require_type(const char *what, Oid type, Oid required)
 				 errhint("Compare it with something, or cast it.")));
 }
 
+/* What an expression decides. */
+typedef enum Part
+{
+	PART_FILTER,				/* whether the message is the route's */
+	PART_ROW,					/* which row it is about, and whether that is deleted */
+	PART_COLUMN
+} Part;
+
 /* In the state's context, which SPI does not leave in place. */
 static void
-collect_uses(DjkRouteState *state, Query *query, bool decides, DjkUses *uses)
+collect_uses(DjkRouteState *state, Query *query, Part part, DjkUses *uses)
 {
 	MemoryContext old = MemoryContextSwitchTo(state->context);
 	DjkUses		key = {0};
@@ -266,8 +274,13 @@ collect_uses(DjkRouteState *state, Query *query, bool decides, DjkUses *uses)
 	}
 	djk_uses_add(&state->key_uses, &key);
 	djk_uses_add(&state->uses, uses);
-	if (decides)
+	if (part != PART_COLUMN)
 		djk_uses_add(&state->deciding, uses);
+	if (part == PART_FILTER)
+	{
+		djk_uses_add(&state->taking, uses);
+		djk_uses_add(&state->taking_key, &key);
+	}
 	for (int i = 0; i < DJK_INPUT_COLUMNS; i++)
 		state->input_used[i] |= bms_is_member(i, uses->columns);
 	MemoryContextSwitchTo(old);
@@ -278,7 +291,7 @@ collect_uses(DjkRouteState *state, Query *query, bool decides, DjkUses *uses)
  * aggregate, which is ours; so each is looked at alone first.
  */
 static void
-check_expression(DjkRouteState *state, const char *expression, char *what, Oid required_type, bool decides,
+check_expression(DjkRouteState *state, const char *expression, char *what, Oid required_type, Part part,
 				 DjkUses *uses)
 {
 	ErrorContextCallback callback = {error_context_stack, tell_expression, what};
@@ -299,7 +312,7 @@ check_expression(DjkRouteState *state, const char *expression, char *what, Oid r
 	if (query != NULL && OidIsValid(required_type))
 		require_type(what, exprType((Node *) ((TargetEntry *) linitial(query->targetList))->expr), required_type);
 	error_context_stack = callback.previous;
-	collect_uses(state, query, decides, uses);
+	collect_uses(state, query, part, uses);
 	SPI_freeplan(plan);
 }
 
@@ -310,17 +323,17 @@ check_expressions(DjkRouteState *state)
 
 	djk_catalog_look_at("filter");
 	if (state->route->filter != NULL)
-		check_expression(state, state->route->filter, pstrdup("filter"), BOOLOID, true, &ignored);
+		check_expression(state, state->route->filter, pstrdup("filter"), BOOLOID, PART_FILTER, &ignored);
 	djk_catalog_look_at("deleted_when");
 	if (state->route->deleted_when != NULL)
-		check_expression(state, state->route->deleted_when, pstrdup("deleted_when"), BOOLOID, true, &ignored);
+		check_expression(state, state->route->deleted_when, pstrdup("deleted_when"), BOOLOID, PART_ROW, &ignored);
 	djk_catalog_look_at("columns");
 	for (int i = 0; i < state->nexpressions; i++)
 	{
 		DjkMapping *mapping = state->expressions[i];
 
 		check_expression(state, mapping->expression, psprintf("expression for column \"%s\"", mapping->column),
-						 InvalidOid, column_of(state, i)->for_delete, &mapping->uses);
+						 InvalidOid, column_of(state, i)->for_delete ? PART_ROW : PART_COLUMN, &mapping->uses);
 	}
 }
 

@@ -81,7 +81,7 @@ blame_key(DjkError *error)
 
 /* The key as jsonb: an object, a string, a number … as djk_codec_decode_key() reads it. */
 static bool
-key_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded,
+key_datum(DjkRouteState *state, const DjkMessage *message, const DjkUses *uses, DjkDecoded *decoded,
 		  Datum *value, bool *isnull, DjkError *error)
 {
 	DjkField	field;
@@ -93,7 +93,7 @@ key_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded,
 	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, decoded, error))
 		return false;
 	if (decoded->is_object)
-		return used_datum(state, decoded, &state->key_uses, value, isnull, error) || blame_key(error);
+		return used_datum(state, decoded, uses, value, isnull, error) || blame_key(error);
 	field = decoded->bare;
 	if (field.kind == DJK_FIELD_BYTES)
 	{
@@ -111,23 +111,33 @@ key_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded,
  * The fields of an object that expressions use: what no jsonb can hold in others
  * does not count.  Neither does it in what columns alone use, as long as the
  * message is not the route's or deletes: it is kept in *refused until that is
- * known.  (NULL: it is known.)
+ * known.  (NULL: it is known.)  In what tells its row and a filter does not use it
+ * counts if the filter takes the message: *unread.
  */
 static bool
-object_datum(DjkRouteState *state, const DjkDecoded *decoded, DjkError *refused,
+object_datum(DjkRouteState *state, const DjkDecoded *decoded, DjkError *refused, bool *unread,
 			 Datum *value, bool *isnull, DjkError *error)
 {
+	DjkError	ignored = {0};
+
 	if (used_datum(state, decoded, &state->uses, value, isnull, error))
 		return true;
 	if (refused == NULL)
 		return false;
 	*refused = *error;
 	memset(error, 0, sizeof(*error));
-	return used_datum(state, decoded, &state->deciding, value, isnull, error);
+	if (used_datum(state, decoded, &state->deciding, value, isnull, error))
+		return true;
+	if (state->route->filter == NULL || !used_datum(state, decoded, &state->taking, value, isnull, &ignored))
+		return false;
+	*refused = *error;
+	memset(error, 0, sizeof(*error));
+	*unread = true;
+	return true;
 }
 
 static bool
-value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded, DjkError *refused,
+value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded, DjkError *refused, bool *unread,
 			Datum *value, bool *isnull, DjkError *error)
 {
 	*value = (Datum) 0;
@@ -149,7 +159,7 @@ value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded
 		return true;
 	}
 	if (decoded->is_object)
-		return object_datum(state, decoded, refused, value, isnull, error);
+		return object_datum(state, decoded, refused, unread, value, isnull, error);
 	if (decoded->bare.kind == DJK_FIELD_NULL)
 	{
 		/* A JSON null is a value here, unlike in a column. */
@@ -231,18 +241,68 @@ fill_signs(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *de
 }
 
 /*
- * Of a message whose value cannot be read, where nothing that decides about it
- * uses the value: it may be another route's.  Else it is refused, so no column
- * is evaluated for it, as for a deletion.
+ * Of a message of which something cannot be read that the filter does not use: it
+ * may be another route's.  Else it is refused, so no column is evaluated for it,
+ * as for a deletion.
  */
 static void
 fill_signs_of_unread(Datum *values, bool *nulls)
 {
-	values[DJK_INPUT_VALUE] = (Datum) 0;
-	nulls[DJK_INPUT_VALUE] = true;
 	values[DJK_INPUT_TOMBSTONE] = BoolGetDatum(false);
 	values[DJK_INPUT_DELETE] = BoolGetDatum(true);
 	nulls[DJK_INPUT_TOMBSTONE] = nulls[DJK_INPUT_DELETE] = false;
+}
+
+/* Whether a message may be refused for its key or its value after the filter has been asked. */
+static bool
+may_be_unread(const DjkRouteState *state, int input, const DjkError *refused)
+{
+	const DjkUses *uses = state->route->filter != NULL ? &state->taking : &state->deciding;
+
+	return refused != NULL && !bms_is_member(input, uses->columns);
+}
+
+static bool
+fill_value(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded, DjkError *refused, bool *unread,
+		   Datum *values, bool *nulls, DjkError *error)
+{
+	if (!state->input_used[DJK_INPUT_VALUE] ||
+		value_datum(state, message, decoded, refused, unread, &values[DJK_INPUT_VALUE], &nulls[DJK_INPUT_VALUE], error))
+	{
+		fill_signs(state, message, decoded, values, nulls);
+		return true;
+	}
+	if (!may_be_unread(state, DJK_INPUT_VALUE, refused))
+		return false;
+	*refused = *error;
+	memset(error, 0, sizeof(*error));
+	*unread = true;
+	values[DJK_INPUT_VALUE] = (Datum) 0;
+	nulls[DJK_INPUT_VALUE] = true;
+	return true;
+}
+
+/* Decodes again. */
+static bool
+fill_key(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded, DjkError *refused, bool *unread,
+		 Datum *values, bool *nulls, DjkError *error)
+{
+	DjkError	ignored = {0};
+	Datum	   *key = &values[DJK_INPUT_KEY];
+	bool	   *isnull = &nulls[DJK_INPUT_KEY];
+
+	if (!state->input_used[DJK_INPUT_KEY] || key_datum(state, message, &state->key_uses, decoded, key, isnull, error))
+		return true;
+	if (refused == NULL || state->route->filter == NULL)
+		return false;
+	if (bms_is_member(DJK_INPUT_KEY, state->taking.columns) &&
+		!key_datum(state, message, &state->taking_key, decoded, key, isnull, &ignored))
+		return false;
+	if (!*unread)
+		*refused = *error;
+	memset(error, 0, sizeof(*error));
+	*unread = true;
+	return true;
 }
 
 static bool
@@ -253,6 +313,7 @@ fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded
 	const DjkBatchPartition *partition = &apply->batch->partitions[message->partition];
 	DjkHeader  *headers = NULL;
 	int			nheaders = 0;
+	bool		unread = false;
 
 	memset(values, 0, DJK_INPUT_COLUMNS * sizeof(Datum));
 	memset(nulls, true, DJK_INPUT_COLUMNS * sizeof(bool));
@@ -280,22 +341,12 @@ fill_input(DjkApply *apply, DjkRouteState *state, int index, int ord, DjkDecoded
 													  partition->partition, message, headers, nheaders);
 		nulls[DJK_INPUT_MESSAGE] = false;
 	}
-	if (!state->input_used[DJK_INPUT_VALUE] ||
-		value_datum(state, message, decoded, refused, &values[DJK_INPUT_VALUE], &nulls[DJK_INPUT_VALUE], error))
-		fill_signs(state, message, decoded, values, nulls);
-	else if (refused == NULL || bms_is_member(DJK_INPUT_VALUE, state->deciding.columns))
+	if (!fill_value(state, message, decoded, refused, &unread, values, nulls, error) ||
+		!fill_key(state, message, decoded, refused, &unread, values, nulls, error))
 		return false;
-	else
-	{
-		*refused = *error;
-		memset(error, 0, sizeof(*error));
-		apply->work[index].row.unread = true;
+	apply->work[index].row.unread = unread;
+	if (unread)
 		fill_signs_of_unread(values, nulls);
-	}
-	/* decodes again */
-	if (state->input_used[DJK_INPUT_KEY] &&
-		!key_datum(state, message, decoded, &values[DJK_INPUT_KEY], &nulls[DJK_INPUT_KEY], error))
-		return false;
 	return true;
 }
 

@@ -164,6 +164,8 @@ typedef struct DjkRouteState
 	DjkUses		uses;			/* of filter and expressions, once they are planned */
 	DjkUses		key_uses;		/* their fields of 'key' */
 	DjkUses		deciding;		/* of those that decide whether it is the route's, and which row */
+	DjkUses		taking;			/* of the filter alone, … */
+	DjkUses		taking_key;		/* … and the same of the key */
 	TupleDesc	input_desc;
 	bool		input_used[DJK_INPUT_COLUMNS];
 	DjkConverter *jsonb_converter;

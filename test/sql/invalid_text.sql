@@ -62,6 +62,17 @@ SELECT id, name FROM plain WHERE id = 29;
 SELECT dead_letters();
 SELECT djkafka_drop_consumer('default');
 
+-- … nor what tells the row, in the value or in the key
+SELECT djkafka_subscribe('both', 'plain', columns => $${"id": "length(value->>'title')", "name": "key->>'name'"}$$, filter => $$key->>'kind' = 'mine' AND value->>'kind' IS DISTINCT FROM 'other'$$),
+    djkafka_subscribe('both', 'rest', format => 'text', key_columns => '{offset}', operation => 'insert');
+SELECT give('[{"offset": 60, "key": {"kind": "other"}, "value": "{\"title\": \"\\u0000\", \"kind\": \"mine\"}"}, {"offset": 61, "key": {"kind": "mine"}, "value": "{\"title\": \"\\u0000\", \"kind\": \"other\"}"},
+    {"offset": 62, "key": {"kind": "mine"}, "value": "{\"title\": \"\\u0000\", \"kind\": \"mine\"}"}, {"offset": 63, "key": "{\"kind\": \"other\", \"name\": \"\\u0000\"}", "value": {"title": "x"}},
+    {"offset": 64, "key": "{\"kind\": \"mine\", \"name\": \"\\u0000\"}", "value": {"title": "12"}}, {"offset": 65, "key": {"kind": "mine", "name": "n"}, "value": {"title": "123"}}]');
+SELECT value FROM rest WHERE "offset" >= 60 ORDER BY "offset";
+SELECT id, name FROM plain WHERE id IN (1, 2, 3);
+SELECT dead_letters();
+SELECT djkafka_drop_consumer('default');
+
 -- of the key, too, the fields that are named
 SELECT djkafka_subscribe('keys', 'plain', columns => $${"id": "(key->>'id')::int", "name": "'by key'"}$$);
 SELECT give('[{"key": "{\"id\": 51, \"junk\": \"\\u0000\"}", "value": {"n": 1}}, {"key": "{\"id\": \"\\ud83d\"}", "value": {"n": 2}}, {"key": "{\"\\u0000\": 1, \"id\": 53}", "value": {"n": 3}}]');

@@ -339,7 +339,7 @@ def test_manage_py_test(project: Project, plain_db: Database, kafka: Client, opt
 WATCHING = (
     "SELECT ON djkafka_status, djkafka_partition_status",
     "EXECUTE ON FUNCTION djkafka_worker_status(), djkafka_partition_owner(), djkafka_is_home(uuid),"
-    " djkafka_system_state(), djkafka_consumer_state(boolean, boolean, integer, bigint, text[], bigint, text, bigint),"
+    " djkafka_system_state(), djkafka_consumer_state(boolean, boolean, integer, bigint, text[], bigint, text, bigint, bigint),"
     " djkafka_health(), djkafka_audit()",
 )
 
