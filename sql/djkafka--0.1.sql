@@ -797,7 +797,8 @@ CREATE INDEX djkafka_parked_key ON @extschema@.djkafka_parked
     (pg_catalog.hashint8extended(key_hash, offset_id OPERATOR(pg_catalog.#) lane), "offset");
 CREATE INDEX djkafka_parked_lane ON @extschema@.djkafka_parked (offset_id, lane, "offset");
 CREATE INDEX djkafka_parked_due ON @extschema@.djkafka_parked (offset_id, due_at) WHERE due_at IS NOT NULL;
-CREATE INDEX djkafka_parked_due_key ON @extschema@.djkafka_parked (offset_id, key_hash, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX djkafka_parked_due_key ON @extschema@.djkafka_parked
+    (pg_catalog.hashint8extended(key_hash, offset_id OPERATOR(pg_catalog.#) lane), due_at) WHERE due_at IS NOT NULL;
 COMMENT ON TABLE @extschema@.djkafka_parked IS 'messages that wait for a row that they refer to, or to be tried again, byte for byte, and those of their keys behind them; written by workers, djkafka_seek and djkafka_skip only';
 COMMENT ON COLUMN @extschema@.djkafka_parked.route_id IS 'route that took the message when it was tried last';
 COMMENT ON COLUMN @extschema@.djkafka_parked.parked_at IS 'since when it waits; the route''s parent_timeout is counted from here';

@@ -148,6 +148,11 @@ djk_parked_count(int64 consumer_id)
 	KEY_PLACE(a) " = " KEY_PLACE(b) " AND (" a ".offset_id + 0, " a ".lane + 0, " a ".key_hash + 0) = (" \
 	b ".offset_id, " b ".lane, " b ".key_hash)"
 
+/* … and one that may be of any key of the same lane. */
+#define ANY_KEY(a, b) \
+	KEY_PLACE(a) " = hashint8extended(-1::bigint, " b ".offset_id # " b ".lane)" \
+	" AND (" a ".offset_id + 0, " a ".lane + 0, " a ".key_hash + 0) = (" b ".offset_id, " b ".lane, -1)"
+
 typedef enum KeyPart
 {
 	KEY_OFFSET_ID,
@@ -297,9 +302,9 @@ fetch_parked(Portal portal, int max_messages, Size max_bytes, MemoryContext cont
 }
 
 /*
- * What is known to wait behind what is not due is found out of the index of what
- * has a time, by a sub-select for each row: a plan that joins them would be made for
- * another size.
+ * What is known to wait behind what is not due is found out of the index of keys
+ * that have a time, which no other can stand in for, by a sub-select for each row: a
+ * plan that joins them would be made for another size.
  */
 List *
 djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 after_offset,
@@ -308,8 +313,10 @@ djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 
 	static DjkStatement select_parked = {
 		.sql = SELECT_PARKED
 		" WHERE offset_id = ANY ($1) AND (offset_id, \"offset\") > ($2, $3) AND (due_at IS NULL OR due_at <= $5)"
-		" AND (key_hash IS NULL OR NOT EXISTS (SELECT FROM @.djkafka_parked h WHERE h.offset_id = p.offset_id"
-		"  AND h.key_hash = ANY (ARRAY[p.key_hash, -1]) AND h.due_at > $5 AND h.lane = p.lane AND h.\"offset\" < p.\"offset\"))"
+		" AND (key_hash IS NULL OR NOT EXISTS (SELECT FROM @.djkafka_parked h"
+		"  WHERE " SAME_KEY("h", "p") " AND h.due_at > $5 AND h.\"offset\" + 0 < p.\"offset\")"
+		"  AND NOT EXISTS (SELECT FROM @.djkafka_parked h WHERE " ANY_KEY("h", "p")
+		"  AND h.due_at > $5 AND h.\"offset\" + 0 < p.\"offset\"))"
 		" ORDER BY offset_id, \"offset\" LIMIT $4",
 		.nargs = 5,
 		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}

@@ -94,7 +94,7 @@ class Session:
             "SELECT transaction(%s, %s, %s, %s, 0, %s, %s)", slot, what, group, topic, number, int(timeout * 1000)
         )
 
-    def check(self, topic: str, slot: int = 0, timeout: float = 10) -> str:
+    def check(self, topic: str, slot: int = 0, timeout: float = 30) -> str:
         return self.value("SELECT check_topic(%s, %s, %s)", slot, topic, int(timeout * 1000))
 
     def state(self, slot: int = 0) -> str:
