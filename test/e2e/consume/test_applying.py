@@ -205,7 +205,7 @@ def test_many_messages_wait_in_batches_as_alone(own_cluster: Own, part: int) -> 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_batches_apply_as_single_messages(own_cluster: Own, part: int) -> None:
-    run_in_session(own_cluster, part, 1_000)
+    run_in_session(own_cluster, part, 500)
 
 
 def test_a_worker_applies_batches_as_single_messages(own_cluster: Own) -> None:
