@@ -15,9 +15,9 @@
 #include "commands/extension.h"
 #include "fmgr.h"
 #include "miscadmin.h"
-#include "state/crash_mark.h"
-#include "state/shmem.h"
 #include "state/awaited.h"
+#include "state/crash_mark.h"
+#include "state/segments.h"
 #include "state/waiters.h"
 #include "state/wake.h"
 #include "worker/launcher.h"
@@ -42,7 +42,7 @@ _PG_init(void)
 					 errhint("Add djkafka to shared_preload_libraries and restart the server.")));
 		return;
 	}
-	djk_shmem_init();
+	djk_segments_init();
 	djk_waiters_init();
 	djk_awaited_init();
 	djk_crash_init();

@@ -41,9 +41,7 @@
 #include "replication/logicalworker.h"
 #include "state/shmem.h"
 #include "storage/ipc.h"
-#include "storage/lwlock.h"
 #include "storage/shmem.h"
-#include "tcop/utility.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
@@ -75,41 +73,31 @@ static bool waits_at[PLACES];
 static uint32 heard[PLACES];
 static bool is_waiting = false;
 
-static shmem_request_hook_type prev_shmem_request_hook = NULL;
-static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
 static ExecutorEnd_hook_type prev_executor_end = NULL;
-static ProcessUtility_hook_type prev_process_utility = NULL;
 
 /* ---------- setting up ---------- */
 
-static void
-request_shmem(void)
+void
+djk_awaited_request(void)
 {
-	if (prev_shmem_request_hook)
-		prev_shmem_request_hook();
 	RequestAddinShmemSpace(sizeof(SharedAwaited));
 }
 
-static void
-start_shmem(void)
+void
+djk_awaited_start(void)
 {
 	bool		found;
 
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	shared = ShmemInitStruct("djkafka awaited tables", sizeof(SharedAwaited), &found);
-	if (!found)
+	if (found)
+		return;
+	pg_atomic_init_u32(&shared->workers, 0);
+	for (int i = 0; i < PLACES; i++)
 	{
-		pg_atomic_init_u32(&shared->workers, 0);
-		for (int i = 0; i < PLACES; i++)
-		{
-			pg_atomic_init_u32(&shared->places[i].workers, 0);
-			pg_atomic_init_u32(&shared->places[i].rings, 0);
-			pg_atomic_init_u32(&shared->places[i].unheard, 0);
-		}
+		pg_atomic_init_u32(&shared->places[i].workers, 0);
+		pg_atomic_init_u32(&shared->places[i].rings, 0);
+		pg_atomic_init_u32(&shared->places[i].unheard, 0);
 	}
-	LWLockRelease(AddinShmemInitLock);
 }
 
 static int
@@ -206,9 +194,11 @@ executor_end(QueryDesc * query)
 }
 
 /* A table that is altered may have rows from now on that it had not, or need none any more. */
-static void
-note_utility(const Node *stmt)
+void
+djk_awaited_note_utility(const Node *stmt)
 {
+	if (!IsTransactionState())
+		return;
 	switch (nodeTag(stmt))
 	{
 		case T_CopyStmt:
@@ -226,31 +216,12 @@ note_utility(const Node *stmt)
 	}
 }
 
-static void
-process_utility(PlannedStmt *pstmt, const char *queryString, bool readOnlyTree,
-				ProcessUtilityContext context, ParamListInfo params, QueryEnvironment *queryEnv,
-				DestReceiver *dest, QueryCompletion *qc)
-{
-	if (IsTransactionState())
-		note_utility(pstmt->utilityStmt);
-	if (prev_process_utility)
-		prev_process_utility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-	else
-		standard_ProcessUtility(pstmt, queryString, readOnlyTree, context, params, queryEnv, dest, qc);
-}
-
 void
 djk_awaited_init(void)
 {
 	RegisterXactCallback(end_transaction, NULL);
-	prev_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shmem;
-	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = start_shmem;
 	prev_executor_end = ExecutorEnd_hook;
 	ExecutorEnd_hook = executor_end;
-	prev_process_utility = ProcessUtility_hook;
-	ProcessUtility_hook = process_utility;
 }
 
 /* ---------- a worker ---------- */

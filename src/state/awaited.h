@@ -10,10 +10,17 @@
 
 #include "base/djk.h"
 
-#include "nodes/pg_list.h"
+#include "nodes/nodes.h"
 
 /* From _PG_init, while preloading. */
 extern void djk_awaited_init(void);
+
+/* From the hooks of segments.c. */
+extern void djk_awaited_request(void);
+extern void djk_awaited_start(void);
+
+/* A utility statement is about to run (state/wake.c): rows may come by it. */
+extern void djk_awaited_note_utility(const Node *stmt);
 
 /* Whatever is waited for may be there when this transaction commits. */
 extern void djk_awaited_note_any(void);

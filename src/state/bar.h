@@ -12,7 +12,7 @@
 
 #include "storage/lwlock.h"
 
-/* From the hooks of shmem.c, which owns the lock's tranche. */
+/* From the hooks of segments.c. */
 extern void djk_bar_request(void);
 extern void djk_bar_start(LWLock *lock);
 

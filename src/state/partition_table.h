@@ -13,15 +13,6 @@
 #include "datatype/timestamp.h"
 #include "storage/lwlock.h"
 
-/* Locks of djkafka's tranche. */
-enum
-{
-	DJK_LOCK_SLOTS,
-	DJK_LOCK_PARTITIONS,
-	DJK_LOCK_BARS,
-	DJK_LOCKS
-};
-
 typedef struct DjkPartitionStatus
 {
 	int64		offset_id;
@@ -32,7 +23,7 @@ typedef struct DjkPartitionStatus
 	TimestampTz seen_at;
 } DjkPartitionStatus;
 
-/* While preloading, from shmem.c. */
+/* From the hooks of segments.c. */
 extern void djk_partition_request(void);
 extern void djk_partition_start(LWLock *lock);
 

@@ -4,8 +4,7 @@
  *	  Slots of djkafka's processes, and wake-ups.
  *
  * Everything sits in one fixed struct, sized by djkafka.max_workers, under one
- * LWLock; the partitions in hand are in partition_table.c, barred databases in
- * bar.c.
+ * LWLock; what else is shared has files of its own (segments.c).
  *
  * A process is woken through the latch of its PGPROC.  Setting the latch of a
  * process that has just gone wakes at worst a stranger, who looks and sleeps
@@ -20,9 +19,7 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
-#include "state/bar.h"
 #include "state/partition_table.h"
-#include "state/waiters.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -81,9 +78,6 @@ static SharedState *shared = NULL;
 static int	my_slot = -1;
 static uint32 my_generation = 0;
 
-static shmem_request_hook_type prev_shmem_request_hook = NULL;
-static shmem_startup_hook_type prev_shmem_startup_hook = NULL;
-
 /* ---------- setting up ---------- */
 
 static Size
@@ -92,48 +86,24 @@ shared_size(void)
 	return offsetof(SharedState, slots) + djk_max_workers * sizeof(Slot);
 }
 
-static void
-request_shmem(void)
+void
+djk_shmem_request(void)
 {
-	if (prev_shmem_request_hook)
-		prev_shmem_request_hook();
-
 	RequestAddinShmemSpace(shared_size());
-	RequestNamedLWLockTranche(DJK_EXTENSION_NAME, DJK_LOCKS);
-	djk_partition_request();
-	djk_bar_request();
-	djk_waiters_request();
-}
-
-static void
-start_shmem(void)
-{
-	bool		found;
-
-	if (prev_shmem_startup_hook)
-		prev_shmem_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	shared = ShmemInitStruct("djkafka state", shared_size(), &found);
-	if (!found)
-	{
-		memset(shared, 0, shared_size());
-		shared->lock = &GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_SLOTS].lock;
-		shared->nslots = djk_max_workers;
-		shared->next_generation = 1;
-	}
-	djk_partition_start(&GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_PARTITIONS].lock);
-	djk_bar_start(&GetNamedLWLockTranche(DJK_EXTENSION_NAME)[DJK_LOCK_BARS].lock);
-	djk_waiters_start();
-	LWLockRelease(AddinShmemInitLock);
 }
 
 void
-djk_shmem_init(void)
+djk_shmem_start(LWLock *lock)
 {
-	prev_shmem_request_hook = shmem_request_hook;
-	shmem_request_hook = request_shmem;
-	prev_shmem_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = start_shmem;
+	bool		found;
+
+	shared = ShmemInitStruct("djkafka state", shared_size(), &found);
+	if (found)
+		return;
+	memset(shared, 0, shared_size());
+	shared->lock = lock;
+	shared->nslots = djk_max_workers;
+	shared->next_generation = 1;
 }
 
 bool

@@ -20,6 +20,7 @@
 #include "base/djk.h"
 
 #include "datatype/timestamp.h"
+#include "storage/lwlock.h"
 #include "utils/uuid.h"
 
 typedef enum DjkWorkerKind
@@ -98,8 +99,9 @@ typedef enum DjkLeaving
 extern const char *djk_state_name(DjkState state);
 extern const char *djk_kind_name(DjkWorkerKind kind);
 
-/* From _PG_init while preloading. */
-extern void djk_shmem_init(void);
+/* From the hooks of segments.c. */
+extern void djk_shmem_request(void);
+extern void djk_shmem_start(LWLock *lock);
 
 /* False if djkafka is not in shared_preload_libraries: nothing below may be called then. */
 extern bool djk_shmem_available(void);

@@ -13,7 +13,7 @@
 /* In place of a row's id: rows that are not there yet. */
 #define DJK_WAITERS_NEW		INT64CONST(0)
 
-/* From the hooks of shmem.c. */
+/* From the hooks of segments.c. */
 extern void djk_waiters_request(void);
 extern void djk_waiters_start(void);
 
