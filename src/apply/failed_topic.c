@@ -156,7 +156,7 @@ is_one_of(const DjkHeader *header, const char *const *names, int n)
 {
 	for (int i = 0; i < n; i++)
 	{
-		if (header->name_len == strlen(names[i]) && memcmp(header->name, names[i], header->name_len) == 0)
+		if (djk_header_is(header, names[i]))
 			return true;
 	}
 	return false;
@@ -248,7 +248,7 @@ add_given_place(const DjkApply *apply, int message, const DjkHeader *own, int no
 	{
 		int			i = 0;
 
-		while (i < nown && !is_one_of(&own[i], &place_names[name], 1))
+		while (i < nown && !djk_header_is(&own[i], place_names[name]))
 			i++;
 		if (i < nown)
 			add(headers, place_names[name], own[i].value, own[i].value_len);
@@ -312,13 +312,6 @@ bytes_of(const char *bytes, int len)
 	return bytes == NULL ? NULL : (struct varlena *) DatumGetPointer(djk_bytea_datum(bytes, len));
 }
 
-/* Kafka's times begin with 1970, and the first of them is none. */
-static TimestampTz
-time_of(const DjkMessage *message)
-{
-	return message->timestamp_ms > 0 ? djk_timestamp_from_kafka(message->timestamp_ms) : GetCurrentTimestamp();
-}
-
 /* False if the message is too large. */
 static bool
 send_one(const DjkApply *apply, int message, DjkProduceServer *server, Oid header_type, const char *topic)
@@ -329,7 +322,7 @@ send_one(const DjkApply *apply, int message, DjkProduceServer *server, Oid heade
 
 	letter.topic = topic;
 	letter.partition = -1;
-	letter.message_time = time_of(m);
+	letter.message_time = djk_timestamp_to_send(m->timestamp_ms);
 	letter.key = bytes_of(m->key, m->key_len);
 	letter.value = bytes_of(m->value, m->value_len);
 	letter.headers = headers_of(apply, message, header_type);

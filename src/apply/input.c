@@ -107,6 +107,14 @@ key_datum(DjkRouteState *state, const DjkMessage *message, const DjkUses *uses, 
 	return djk_convert(state->jsonb_converter, &field, value, isnull, error) || blame_key(error);
 }
 
+/* What is wrong counts later, if at all. */
+static void
+put_off(DjkError *error, DjkError *refused)
+{
+	*refused = *error;
+	memset(error, 0, sizeof(*error));
+}
+
 /*
  * The fields of an object that expressions use: what no jsonb can hold in others
  * does not count.  Neither does it in what columns alone use, as long as the
@@ -124,14 +132,12 @@ object_datum(DjkRouteState *state, const DjkDecoded *decoded, DjkError *refused,
 		return true;
 	if (refused == NULL)
 		return false;
-	*refused = *error;
-	memset(error, 0, sizeof(*error));
+	put_off(error, refused);
 	if (used_datum(state, decoded, &state->deciding, value, isnull, error))
 		return true;
 	if (state->route->filter == NULL || !used_datum(state, decoded, &state->taking, value, isnull, &ignored))
 		return false;
-	*refused = *error;
-	memset(error, 0, sizeof(*error));
+	put_off(error, refused);
 	*unread = true;
 	return true;
 }
@@ -274,8 +280,7 @@ fill_value(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded,
 	}
 	if (!may_be_unread(state, DJK_INPUT_VALUE, refused))
 		return false;
-	*refused = *error;
-	memset(error, 0, sizeof(*error));
+	put_off(error, refused);
 	*unread = true;
 	values[DJK_INPUT_VALUE] = (Datum) 0;
 	nulls[DJK_INPUT_VALUE] = true;

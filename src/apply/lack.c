@@ -162,15 +162,15 @@ djk_lack_note(DjkApply *apply, int message, const ErrorData *edata)
 	if (!djk_lack_is_of_parent(edata) || (constraint = find_constraint(edata, &table)) == NULL)
 		return;
 	old = MemoryContextSwitchTo(apply->batch_context);
-	lack->parent = ((Form_pg_constraint) GETSTRUCT(constraint))->confrelid;
-	lack->constraint = pstrdup(edata->constraint_name);
+	lack->row.parent = ((Form_pg_constraint) GETSTRUCT(constraint))->confrelid;
+	lack->row.constraint = pstrdup(edata->constraint_name);
 	lack->is_watched = true;
 	state = state_of_row(apply, message, table);
 	if (state != NULL)
-		lack->key = missing_key(state, &apply->work[message].row, table, constraint);
+		lack->row.key = missing_key(state, &apply->work[message].row, table, constraint);
 	ReleaseSysCache(constraint);
 	MemoryContextSwitchTo(old);
-	await(apply, lack->parent);
+	await(apply, lack->row.parent);
 }
 
 /* ---------- lookups ---------- */

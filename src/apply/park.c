@@ -506,11 +506,15 @@ want(const DjkApply *apply, int message, DjkParkedKey *wanted, int *nwanted)
 	for (int i = 0; i < lengthof(hashes); i++)
 	{
 		AskedKey	key = asked_key(apply, message, hashes[i]);
+		DjkParkedKey *next = &wanted[*nwanted];
 
-		if (hash_search(apply->parked_asked, &key, HASH_FIND, NULL) == NULL)
-			wanted[(*nwanted)++] = (DjkParkedKey) {
-													.offset_id = apply->batch->partitions[key.partition].offset_id, .lane = key.lane, .hash = key.hash
-				};
+		if (hash_search(apply->parked_asked, &key, HASH_FIND, NULL) != NULL)
+			continue;
+		memset(next, 0, sizeof(*next));
+		next->offset_id = apply->batch->partitions[key.partition].offset_id;
+		next->lane = key.lane;
+		next->hash = key.hash;
+		(*nwanted)++;
 	}
 }
 
@@ -522,7 +526,9 @@ note_asked(DjkApply *apply, int from, int to)
 	{
 		AskedKey	keys[] = {asked_key(apply, i, apply->work[i].key_hash), asked_key(apply, i, DJK_PARKED_ANY_KEY)};
 
-		for (int k = 0; k < lengthof(keys) && apply->work[i].fate == DJK_FATE_PENDING && apply->work[i].has_key; k++)
+		if (apply->work[i].fate != DJK_FATE_PENDING || !apply->work[i].has_key)
+			continue;
+		for (int k = 0; k < lengthof(keys); k++)
 			(void) hash_search(apply->parked_asked, &keys[k], HASH_ENTER, NULL);
 	}
 }
@@ -624,12 +630,6 @@ error_of(const DjkWork *work)
 	return work->error.sqlstate != 0 ? &work->error : NULL;
 }
 
-static DjkParkedLack
-lack_of(const DjkWork *work)
-{
-	return (DjkParkedLack) {work->lack.parent, work->lack.constraint, work->lack.key};
-}
-
 static void
 write_new(DjkApply *apply, int from, int to)
 {
@@ -651,7 +651,7 @@ write_new(DjkApply *apply, int from, int to)
 			nheaders = batch->load_headers(batch, message, &headers);
 		djk_parked_write(apply->consumer->id, &batch->partitions[message->partition], message,
 						 djk_headers_datum(header_type, headers, nheaders), route_id(apply, work), work->lane,
-						 work->has_key ? &work->key_hash : NULL, error_of(work), lack_of(work), work->attempt,
+						 work->has_key ? &work->key_hash : NULL, error_of(work), work->lack.row, work->attempt,
 						 work->due_at);
 	}
 }
@@ -660,11 +660,11 @@ write_new(DjkApply *apply, int from, int to)
 static bool
 is_told(const DjkWork *work, const DjkParked *parked)
 {
-	const char *constraint = work->lack.constraint;
+	const char *constraint = work->lack.row.constraint;
 
 	if (error_of(work) == NULL)
 		return true;
-	return parked->has_error && parked->parent == work->lack.parent &&
+	return parked->has_error && parked->parent == work->lack.row.parent &&
 		(constraint == NULL || (parked->constraint != NULL && strcmp(constraint, parked->constraint) == 0));
 }
 
@@ -677,7 +677,7 @@ write_changed(DjkApply *apply, const DjkWork *work, const DjkParked *parked)
 		parked->attempt == work->attempt && parked->due_at == work->due_at)
 		return;
 	djk_parked_update(parked->id, route_id(apply, work), work->lane, work->has_key ? &work->key_hash : NULL, error_of(work),
-					  lack_of(work), work->attempt, work->due_at);
+					  work->lack.row, work->attempt, work->due_at);
 }
 
 static void

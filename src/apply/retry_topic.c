@@ -131,8 +131,7 @@ find_header(const DjkHeader *headers, int n, const char *name)
 {
 	for (int i = 0; i < n; i++)
 	{
-		if (headers[i].value != NULL && headers[i].name_len == strlen(name) &&
-			memcmp(headers[i].name, name, headers[i].name_len) == 0)
+		if (headers[i].value != NULL && djk_header_is(&headers[i], name))
 			return &headers[i];
 	}
 	return NULL;

@@ -190,6 +190,17 @@ text_of(Oid type, Datum value)
 	return OidOutputFunctionCall(output, value);
 }
 
+/* Of a domain a value of what it is over: its checks may have changed since. */
+static Datum
+value_of(Oid type, char *text)
+{
+	Oid			input;
+	Oid			param;
+
+	getTypeInputInfo(getBaseType(type), &input, &param);
+	return OidInputFunctionCall(input, text, param, -1);
+}
+
 /* Whether a row is known by the text of its key, which cannot be told otherwise of a key without a hash. */
 static bool
 is_known_by_text(const DjkRouteState *state)
@@ -253,15 +264,10 @@ row_of_texts(const DjkRouteState *state, char **texts)
 	for (int i = 0; i < state->nkeys; i++)
 	{
 		int			c = state->keys[i];
-		Oid			input;
-		Oid			param;
 
 		row->nulls[c] = texts[i] == NULL;
-		if (row->nulls[c])
-			continue;
-		/* Of a domain what it is over: its checks may have changed since. */
-		getTypeInputInfo(getBaseType(state->columns[c].type), &input, &param);
-		row->values[c] = OidInputFunctionCall(input, texts[i], param, -1);
+		if (!row->nulls[c])
+			row->values[c] = value_of(state->columns[c].type, texts[i]);
 	}
 	return row;
 }
@@ -306,8 +312,6 @@ recall(Versions *versions)
 	DjkRemembered *found;
 	int			nfound;
 	DjkIdentity identity;
-	Oid			input;
-	Oid			param;
 	int			n = 0;
 
 	for (int i = 0; i < total; i++)
@@ -322,15 +326,13 @@ recall(Versions *versions)
 	djk_catalog_enter(&identity);
 	found = djk_deleted_find(&terms, keys, hashes, n, versions->context, &nfound);
 	djk_catalog_leave(&identity);
-	/* Of a domain what it is over: its checks may have changed since. */
-	getTypeInputInfo(getBaseType(state->columns[state->version].type), &input, &param);
 	for (int i = 0; i < nfound; i++)
 	{
 		int			number = numbers[found[i].row];
 
 		if (is_of_row(state, &found[i], key_of(versions, number)))
 			take_remembered(state, &versions->versions[number], found[i].key,
-							OidInputFunctionCall(input, found[i].version, param, -1));
+							value_of(state->columns[state->version].type, found[i].version));
 	}
 	djk_route_state_leave(guc_level);
 }
@@ -341,12 +343,14 @@ djk_version_remember(DjkVersions *versions)
 	DjkRouteState *state = versions->state;
 	int			total = count_rows(versions);
 	DjkDeleted *rows = palloc0(total * sizeof(DjkDeleted));
+	bool		by_text;
 	int			guc_level;
 	DjkIdentity identity;
 	int			n = 0;
 
 	if (state->route->remember_deleted_s < 0)
 		return;
+	by_text = is_known_by_text(state);
 	guc_level = enter_formats(state);
 	for (int i = 0; i < total; i++)
 	{
@@ -357,9 +361,7 @@ djk_version_remember(DjkVersions *versions)
 		rows[n].key = version->remembered_key;
 		if (rows[n].key == NULL)
 			rows[n].key = key_text(state, version->deleted_by);
-		rows[n].has_hash = !is_known_by_text(state);
-		if (rows[n].has_hash)
-			rows[n].hash = djk_key_hash(state, version->deleted_by);
+		rows[n].hash = by_text ? -1 : (int64) djk_key_hash(state, version->deleted_by);
 		rows[n++].version = text_of(state->columns[state->version].type, version->deleted_value);
 	}
 	if (n > 0)

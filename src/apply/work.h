@@ -19,6 +19,7 @@
 #include "apply/route_state.h"
 #include "datatype/timestamp.h"
 #include "state/consumer_row.h"
+#include "state/parked.h"
 #include "utils/tuplestore.h"
 
 /* Tries in a row at a partition that came to nothing, before a lone message of it is given up. */
@@ -55,9 +56,7 @@ typedef struct DjkRow
 /* What a message that waits lacks: lack.c. */
 typedef struct DjkLack
 {
-	Oid			parent;			/* invalid: not known */
-	char	   *constraint;
-	char	   *key;			/* of the row that is not there, as JSON; NULL: not known */
+	DjkParkedLack row;
 	bool		is_watched;		/* who writes such a row wakes the worker */
 } DjkLack;
 

@@ -39,6 +39,13 @@ djk_timestamp_from_kafka(int64 timestamp_ms)
 	return (timestamp_ms - DJK_EPOCH_MS) * 1000;
 }
 
+/* The time with which a message of Kafka's is sent again: its own, or now.  Kafka's begin with 1970, the first of which is none. */
+static inline TimestampTz
+djk_timestamp_to_send(int64 timestamp_ms)
+{
+	return timestamp_ms > 0 ? djk_timestamp_from_kafka(timestamp_ms) : GetCurrentTimestamp();
+}
+
 /* The inverse, rounded down to milliseconds; infinite times lie beyond all others. */
 static inline int64
 djk_timestamp_to_kafka(TimestampTz timestamp)

@@ -32,6 +32,13 @@ typedef struct DjkHeader
 	int			value_len;
 } DjkHeader;
 
+/* Whether it has this name. */
+static inline bool
+djk_header_is(const DjkHeader *header, const char *name)
+{
+	return header->name_len == strlen(name) && memcmp(header->name, name, header->name_len) == 0;
+}
+
 /* ---------- the way in ---------- */
 
 typedef struct DjkMessage

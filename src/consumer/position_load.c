@@ -189,15 +189,17 @@ load_rows(DjkPositions *positions, const char *topic, int in_kafka, const char *
 						   CurrentMemoryContext, &nrows);
 	for (int i = 0; i < nrows; i++)
 	{
+		DjkPosition *position = djk_positions_find(positions, topic, rows[i].partition);
+
 		/* Whether the offsets are those of this cluster cannot be told yet. */
 		if (rows[i].cluster_id != NULL && positions->cluster_id == NULL && !positions->embedded)
 		{
 			trouble(positions, "could not look up the id of the Kafka cluster");
 			continue;
 		}
-		take_row(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i]);
-		take_topic_id(positions, djk_positions_find(positions, topic, rows[i].partition), &rows[i], topic_id);
-		hold_until_due(positions, djk_positions_find(positions, topic, rows[i].partition));
+		take_row(positions, position, &rows[i]);
+		take_topic_id(positions, position, &rows[i], topic_id);
+		hold_until_due(positions, position);
 	}
 	if (topic_id != NULL)
 		djk_offset_note_topic(rows, nrows, topic_id);

@@ -150,6 +150,16 @@ is_same(const char *a, const char *b)
 	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
 }
 
+pg_noreturn static void
+throw_not_its_own(const char *column, const char *hint)
+{
+	djk_catalog_look_at(column);
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("a consumer that reads the retries of another one has no %s of its own", column),
+			 errhint("%s", hint)));
+}
+
 /* What is given, and not as it was, must be what the other consumer has. */
 static void
 require_shared(const DjkCatalogRow *row, const DjkCatalogRow *old, const char *column, const char *wanted)
@@ -158,36 +168,23 @@ require_shared(const DjkCatalogRow *row, const DjkCatalogRow *old, const char *c
 
 	if (is_same(given, wanted) || (old == NULL ? given == NULL : is_same(given, djk_catalog_row_text(old, column))))
 		return;
-	djk_catalog_look_at(column);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("a consumer that reads the retries of another one has no %s of its own", column),
-			 errhint("Leave it out: it follows from that consumer.")));
+	throw_not_its_own(column, "Leave it out: it follows from that consumer.");
 }
 
 /* What becomes of a message is said by the consumer whose retries they are. */
 static void
 require_no_policies(const DjkCatalogRow *row)
 {
-	const char *column = NULL;
+	static const char *const defaults[][2] = {
+		{"on_error", "dead_letter"}, {"notify", "off"}, {"retry", NULL}, {"dead_letters", "table"},
+		{"dead_letter_topic", "{group}.{topic}.dlt"}
+	};
 
-	if (!is_same(djk_catalog_row_text(row, "on_error"), "dead_letter"))
-		column = "on_error";
-	else if (!is_same(djk_catalog_row_text(row, "notify"), "off"))
-		column = "notify";
-	else if (djk_catalog_row_text(row, "retry") != NULL)
-		column = "retry";
-	else if (!is_same(djk_catalog_row_text(row, "dead_letters"), "table"))
-		column = "dead_letters";
-	else if (!is_same(djk_catalog_row_text(row, "dead_letter_topic"), "{group}.{topic}.dlt"))
-		column = "dead_letter_topic";
-	if (column == NULL)
-		return;
-	djk_catalog_look_at(column);
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("a consumer that reads the retries of another one has no %s of its own", column),
-			 errhint("It has the routes and policies of that consumer.")));
+	for (int i = 0; i < lengthof(defaults); i++)
+	{
+		if (!is_same(djk_catalog_row_text(row, defaults[i][0]), defaults[i][1]))
+			throw_not_its_own(defaults[i][0], "It has the routes and policies of that consumer.");
+	}
 }
 
 static void

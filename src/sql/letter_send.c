@@ -51,13 +51,6 @@ djk_letter_sender(const DjkConsumerRow *consumer, const char *topic)
 	return sender;
 }
 
-/* Kafka's times begin with 1970, and the first of them is none. */
-static TimestampTz
-time_of(const DjkDeadLetter *letter)
-{
-	return letter->timestamp_ms > 0 ? djk_timestamp_from_kafka(letter->timestamp_ms) : GetCurrentTimestamp();
-}
-
 static void
 refuse(const DjkLetterSender *sender, DjkLetterOutcome *outcome)
 {
@@ -75,7 +68,7 @@ send_letter(const DjkLetterSender *sender, const DjkDeadLetter *letter, DjkLette
 
 	message.topic = sender->topic;
 	message.partition = -1;
-	message.message_time = time_of(letter);
+	message.message_time = djk_timestamp_to_send(letter->timestamp_ms);
 	message.key = (struct varlena *) DatumGetPointer(letter->key);
 	message.value = (struct varlena *) DatumGetPointer(letter->value);
 	message.headers = letter->headers;

@@ -141,7 +141,7 @@ djk_deleted_remember(const DjkDeletedTerms *terms, const DjkDeleted *rows, int n
 	for (int i = 0; i < n; i++)
 	{
 		keys[i] = rows[i].key;
-		hashes[i] = rows[i].has_hash ? rows[i].hash : -1;
+		hashes[i] = rows[i].hash;
 		versions[i] = rows[i].version;
 	}
 	put_terms(values, terms);

@@ -24,8 +24,7 @@ typedef struct DjkDeletedTerms
 typedef struct DjkDeleted
 {
 	char	   *key;
-	bool		has_hash;		/* its key may be written otherwise */
-	int64		hash;			/* equal for all of these */
+	int64		hash;			/* of a key that may be written otherwise: equal for all of these; -1: it may not */
 	char	   *version;
 } DjkDeleted;
 
