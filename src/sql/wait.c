@@ -218,7 +218,8 @@ wait_until_applied(const Wait *wait)
 		{
 			/* Nothing of ours keeps dead rows meanwhile; the statement's own snapshot does. */
 			InvalidateCatalogSnapshot();
-			djk_waiters_sleep(Min((wait->until - djk_clock_now()) / 1000 + 1, INT_MAX));
+			/* The look may have lasted until after the end. */
+			djk_waiters_sleep(Max(Min((wait->until - djk_clock_now()) / 1000 + 1, INT_MAX), 0));
 		}
 		MemoryContextReset(context);
 	} while (verdict == VERDICT_WAIT && !is_over);

@@ -20,6 +20,19 @@ SELECT djkafka_create_route('c', 'wait.items', 'item') > 0;
 -- a partition that nobody has read yet may come
 SELECT djkafka_wait('c', 'wait.items', 0, 5, '0 s');
 SELECT djkafka_wait('c', 'wait.items', 7, 5, '10 ms');
+-- a look that outlasts it is the last one: the first of a session takes longest
+\c
+SET statement_timeout = '20 s';
+SELECT djkafka_wait('c', 'wait.items', 7, 5, '0.7 ms');
+\c
+SET statement_timeout = '20 s';
+SELECT djkafka_wait('c', 'wait.items', 7, 5, '1 ms');
+\c
+SET statement_timeout = '20 s';
+SELECT djkafka_wait('c', 'wait.items', 7, 5, '1.5 ms');
+\c
+SET search_path = wait, public;
+SET djkafka.bootstrap_servers = 'embedded';
 SELECT reason FROM djkafka_run('c', until => 'eof');
 SELECT djkafka_wait('c', 'wait.items', 0, 0, '10 ms');
 
