@@ -282,8 +282,11 @@ djk_consumer_row_raise_revision(int64 id)
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
+
+	/* Anybody may name it in a row of another owner or home, and keep that locked. */
 	static DjkStatement raise_reader = {
-		.sql = "UPDATE @.djkafka_consumer SET revision = revision + 1 WHERE retries_of = $1",
+		.sql = "UPDATE @.djkafka_consumer k SET revision = k.revision + 1 FROM @.djkafka_consumer m"
+		" WHERE m.id = $1 AND k.retries_of = m.id AND k.owner = m.owner AND k.home = m.home",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
