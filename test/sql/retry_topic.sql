@@ -27,10 +27,12 @@ SELECT djkafka_create_route('c', 'my.item', 'item', ordering => 'none', retry =>
 SELECT djkafka_create_route('c', '^orders[.].*$', 'item') > 0;
 SELECT * FROM topic;
 
--- who reads them
+-- who reads them; a pattern within a pattern
+SELECT djkafka_create_route('c', '^a|b\$$', 'item') > 0;
 SELECT djkafka_create_consumer('c.retry', retries_of => 'c', workers => 2, enabled => false) > 0;
 TABLE consumer;
 SELECT * FROM topic;
+SELECT 'my.shop.a.retry.1' ~ retry_topic FROM topic WHERE topic = '^a|b\$$';
 SELECT 'my.shop.my.item.retry.12' ~ retry_topic, 'my.shop.my.item.retry.' ~ retry_topic, 'my.shop.my.item.retry.x' ~ retry_topic, 'my-shop.my.item.retry.1' ~ retry_topic FROM topic LIMIT 1;
 -- one alone, of one that does not read retries itself
 SELECT refused('SELECT djkafka_create_consumer(''d'', retries_of => ''c'', group_id => ''my.shop.retry'')');
@@ -94,6 +96,18 @@ SELECT djkafka_create_consumer('r', retries_of => 'c', workers => 2) > 0;
 SELECT djkafka_create_route('c', 'item', 'item') > 0;
 SELECT consumers FROM djkafka_adopt(new_home => true);
 SELECT k.group_id = c.group_id || '.retry', k.group_id LIKE 'shop-________.retry' FROM djkafka_consumer c JOIN djkafka_consumer k ON k.retries_of = c.id;
+
+-- what a dump brings is read with the routes of all
+DELETE FROM djkafka_consumer;
+INSERT INTO djkafka_consumer (id, name, group_id, home) VALUES (4711, 'c', 'x (\1) u.y', '11111111-1111-1111-1111-111111111111');
+INSERT INTO djkafka_route (consumer_id, topic, target) VALUES (4711, '^o\$', 'item'), (4711, 'item', 'item');
+SELECT refused('INSERT INTO djkafka_consumer (id, name, group_id, retries_of, retry_suffix, home) VALUES (4712, ''r'', ''r'', 4711, ''(('', ''11111111-1111-1111-1111-111111111111'')');
+INSERT INTO djkafka_consumer (id, name, group_id, retries_of, home) VALUES (4712, 'r', 'r', 4711, '11111111-1111-1111-1111-111111111111');
+INSERT INTO djkafka_offset (consumer_id, topic, partition) VALUES (4711, 'o', 0), (4712, 'o', 0), (4712, 'x (\1) u.y.item.retry.1', 0);
+SELECT * FROM topic;
+SELECT consumer, topic, state FROM djkafka_partition_status ORDER BY 1, 2;
+SELECT consumer, state FROM djkafka_status ORDER BY 1;
+SELECT give('[{"topic": "o", "value": {"id": 1}}]', 'r');
 
 -- whose
 CREATE ROLE retry_owner LOGIN;
