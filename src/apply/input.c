@@ -404,6 +404,8 @@ djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 			if (deciding)
 				apply->work[indexes[i]].row.refused = keep_refused(old, &refused);
 		}
+		else if (deciding)
+			djk_park_note_unprepared(apply, indexes[i], &error);
 		else
 			djk_park_unprepared(apply, indexes[i], &error);
 		MemoryContextSwitchTo(old);

@@ -145,6 +145,8 @@ take_failure(Isolation *isolation, int message, bool deferred, ErrorData *edata)
 {
 	/* While what was prepared of it is still there. */
 	djk_park_note_key(isolation->apply, message);
+	if (djk_park_behind(isolation->apply, message))
+		return true;
 	djk_lack_note(isolation->apply, message, edata);
 	if (isolation->mode == MODE_REHEARSAL)
 	{

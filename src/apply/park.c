@@ -209,17 +209,22 @@ may_wait(DjkApply *apply, int message)
 }
 
 static void
+copy_error(DjkError *copy, const DjkError *error, MemoryContext context)
+{
+	MemoryContext old = MemoryContextSwitchTo(context);
+
+	memset(copy, 0, sizeof(*copy));
+	copy->sqlstate = error->sqlstate;
+	copy->message = error->message ? pstrdup(error->message) : NULL;
+	copy->detail = error->detail ? pstrdup(error->detail) : NULL;
+	copy->hint = error->hint ? pstrdup(error->hint) : NULL;
+	MemoryContextSwitchTo(old);
+}
+
+static void
 keep_error(DjkApply *apply, int message, const DjkError *error)
 {
-	DjkWork    *work = &apply->work[message];
-	MemoryContext old = MemoryContextSwitchTo(apply->batch_context);
-
-	memset(&work->error, 0, sizeof(work->error));
-	work->error.sqlstate = error->sqlstate;
-	work->error.message = error->message ? pstrdup(error->message) : NULL;
-	work->error.detail = error->detail ? pstrdup(error->detail) : NULL;
-	work->error.hint = error->hint ? pstrdup(error->hint) : NULL;
-	MemoryContextSwitchTo(old);
+	copy_error(&apply->work[message].error, error, apply->batch_context);
 }
 
 /* Why it waits no longer, or not at all, where the error has no hint of its own. */
@@ -325,10 +330,20 @@ djk_park_unsent(DjkApply *apply, int message)
 }
 
 void
+djk_park_note_unprepared(DjkApply *apply, int message, const DjkError *error)
+{
+	DjkError   *noted = MemoryContextAlloc(apply->attempt_context, sizeof(DjkError));
+
+	copy_error(noted, error, apply->attempt_context);
+	apply->work[message].row.unprepared = noted;
+}
+
+void
 djk_park_unprepared(DjkApply *apply, int message, const DjkError *error)
 {
 	bool		for_parent = error->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION;
 
+	apply->work[message].was_unprepared = true;
 	djk_park_note_key(apply, message);
 	djk_lack_note_lookup(apply, message);
 	djk_park_or_fail(apply, message, error, for_parent, NULL);
@@ -577,31 +592,26 @@ is_behind(DjkApply *apply, int message)
 {
 	const DjkWork *work = &apply->work[message];
 
-	return work->has_key && apply->parked_keys != NULL &&
+	return apply->parked_keys != NULL && work->has_key &&
 		(waits_for(apply, message, work->lane, work->key_hash) ||
 		 waits_for(apply, message, work->lane, DJK_PARKED_ANY_KEY) ||
 		 waits_for(apply, message, 0, 0));
 }
 
-void
-djk_park_followers(DjkApply *apply, int from, int to)
+/* Notes the keys of pending messages, and asks which of them wait in djkafka_parked. */
+static void
+ask_stored(DjkApply *apply, int from, int to)
 {
-	DjkBatch   *batch = apply->batch;
-	bool		stored = !batch->detached && any_stored(batch);
-	DjkParkedKey *wanted;
+	DjkParkedKey *wanted = palloc(2 * (Max(to - from, 0) + 1) * sizeof(DjkParkedKey));
 	int			nwanted = 0;
 
-	if (!stored && apply->parked_keys == NULL)
-		return;
-	if (stored)
-		begin_asking(apply);
-	wanted = palloc(2 * (Max(to - from, 0) + 1) * sizeof(DjkParkedKey));
+	begin_asking(apply);
 	for (int i = from; i < to; i++)
 	{
 		if (apply->work[i].fate != DJK_FATE_PENDING)
 			continue;
 		djk_park_note_key(apply, i);
-		if (stored && apply->work[i].has_key)
+		if (apply->work[i].has_key)
 			want(apply, i, wanted, &nwanted);
 	}
 	if (nwanted > 0)
@@ -609,11 +619,43 @@ djk_park_followers(DjkApply *apply, int from, int to)
 		find_stored(apply, wanted, nwanted);
 		note_asked(apply, from, to);
 	}
+	pfree(wanted);
+}
+
+void
+djk_park_followers(DjkApply *apply, int from, int to)
+{
+	bool		stored = !apply->batch->detached && any_stored(apply->batch);
+
+	if (stored)
+		ask_stored(apply, from, to);
 	for (int i = from; i < to; i++)
 	{
-		if (apply->work[i].fate == DJK_FATE_PENDING && is_behind(apply, i))
+		DjkWork    *work = &apply->work[i];
+
+		if (work->fate != DJK_FATE_PENDING)
+			continue;
+		/* One before it may have begun to wait here. */
+		if (!stored && apply->parked_keys != NULL)
+			djk_park_note_key(apply, i);
+		if (is_behind(apply, i))
 			park_behind(apply, i);
+		else if (work->row.unprepared != NULL)
+			djk_park_unprepared(apply, i, work->row.unprepared);
 	}
+}
+
+bool
+djk_park_behind(DjkApply *apply, int message)
+{
+	if (apply->work[message].fate != DJK_FATE_PENDING)
+		return false;
+	if (!apply->batch->detached && any_stored(apply->batch))
+		ask_stored(apply, message, message + 1);
+	if (!is_behind(apply, message))
+		return false;
+	park_behind(apply, message);
+	return true;
 }
 
 /* ---------- writing ---------- */

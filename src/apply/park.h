@@ -22,7 +22,13 @@ extern void djk_park_note_key(DjkApply *apply, int message);
  */
 extern void djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, bool for_parent, const char *context);
 
-/* The same of one that has failed while it was prepared, */
+/*
+ * A message of a piece that is being prepared has failed.  It may be behind one that
+ * waits, which djk_park_followers() finds out: then it has not been tried.
+ */
+extern void djk_park_note_unprepared(DjkApply *apply, int message, const DjkError *error);
+
+/* The same as djk_park_or_fail() of one that has failed so and is behind none, */
 extern void djk_park_unprepared(DjkApply *apply, int message, const DjkError *error);
 
 /* … and of one whose transaction has failed as a whole; outside of any. */
@@ -31,8 +37,17 @@ extern void djk_park_whole(DjkApply *apply, int message, const DjkError *error);
 /* A transaction has the locks of its fence: what was known of djkafka_parked before may be old. */
 extern void djk_park_begin(DjkApply *apply);
 
-/* Of prepared messages, those behind one of their key that waits wait too. */
+/*
+ * Of prepared messages, those behind one of their key that waits wait too; what could
+ * not be prepared and is behind none gets its fate.
+ */
 extern void djk_park_followers(DjkApply *apply, int from, int to);
+
+/*
+ * A message has failed alone, whose key was noted, perhaps before that was asked:
+ * whether it waits behind one of its key, and so has not been tried.
+ */
+extern bool djk_park_behind(DjkApply *apply, int message);
 
 /*
  * Writes what waits of [from, to), or, of a batch of those that waited, deletes

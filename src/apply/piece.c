@@ -31,8 +31,10 @@ djk_piece_reset(DjkApply *apply, int from, int to)
 		DjkFate    *fate = &apply->work[i].fate;
 
 		if (*fate == DJK_FATE_APPLIED || *fate == DJK_FATE_FILTERED || *fate == DJK_FATE_DUPLICATE ||
-			*fate == DJK_FATE_STALE || (*fate == DJK_FATE_PARKED && apply->work[i].error.sqlstate == 0))
+			*fate == DJK_FATE_STALE || (*fate == DJK_FATE_PARKED && apply->work[i].error.sqlstate == 0) ||
+			apply->work[i].was_unprepared)
 			*fate = DJK_FATE_PENDING;
+		apply->work[i].was_unprepared = false;
 		pending |= *fate == DJK_FATE_PENDING;
 	}
 	return pending;

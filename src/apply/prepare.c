@@ -101,7 +101,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 			if (state->route->filter != NULL && !matches)
 				forget_route(&apply->work[i]);
 			else if (apply->work[i].row.unread)
-				djk_work_fail(apply, i, apply->work[i].row.refused, NULL);
+				apply->work[i].row.unprepared = apply->work[i].row.refused;
 			else if (state->target_sql != NULL)
 			{
 				djk_row_start(apply, state, i, tuple, desc, attempt);
@@ -114,7 +114,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 
 	for (int i = 0; i < n; i++)
 	{
-		if (apply->work[indexes[i]].route == route && apply->work[indexes[i]].fate == DJK_FATE_PENDING)
+		if (apply->work[indexes[i]].route == route && apply->work[indexes[i]].row.unprepared == NULL)
 			indexes[taken++] = indexes[i];
 	}
 	return taken;

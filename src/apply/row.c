@@ -457,7 +457,7 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 		CHECK_FOR_INTERRUPTS();
 		apply->current = indexes[i];
 		if (!build_row(&builder, indexes[i], &filtered, &error))
-			djk_park_unprepared(apply, indexes[i], &error);
+			djk_park_note_unprepared(apply, indexes[i], &error);
 		else if (filtered)
 			apply->work[indexes[i]].fate = DJK_FATE_FILTERED;
 	}

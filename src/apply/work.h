@@ -51,6 +51,7 @@ typedef struct DjkRow
 	bool		is_new;			/* by insert_new, where that is asked: it was inserted */
 	const DjkError *refused;	/* of what an expression uses, unless the message deletes; NULL: none */
 	bool		unread;			/* the whole value is what is refused, whatever the message does */
+	const DjkError *unprepared; /* why there is no row; NULL: there is one, or it is not known yet */
 } DjkRow;
 
 /* What a message that waits lacks: lack.c. */
@@ -65,6 +66,7 @@ typedef struct DjkWork
 	DjkFate		fate;
 	int			route;			/* index into the consumer's routes; -1 none yet */
 	bool		key_only;		/* no field of the message but those of its key has a column */
+	bool		was_unprepared; /* its fate is for that, and is found again with each piece */
 	bool		is_skipped;		/* djkafka_skip has asked for it: SKIPPED, unseen */
 	DjkRow		row;			/* of a table's route, within an attempt */
 	DjkError	error;			/* of DEAD, SKIPPED, STOP, PARKED, RETRIED; in batch_context */

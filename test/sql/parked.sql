@@ -46,6 +46,21 @@ TABLE line;
 SELECT count(*) FROM djkafka_parked;
 SELECT djkafka_drop_consumer('p');
 
+-- what cannot even become a row has not been tried while it is behind one of its key, in whatever batch
+CREATE TABLE item (id int PRIMARY KEY, parent_id bigint REFERENCES parent, line_n int, CHECK (parent_id > 0));
+CREATE VIEW seen AS SELECT topic, "offset", sqlstate, attempt, due_at IS NOT NULL AS due FROM djkafka_parked WHERE topic IN ('a', 'b');
+SELECT djkafka_create_consumer('u', enabled => false);
+SELECT djkafka_create_route('u', '^[ab]$', 'item', lookups => '{"line_n": {"table": "line", "column": "n", "returns": "n", "field": "n"}}',
+    parent_timeout => '0', retry => '{"max_retries": 3, "delay": "1 hour", "include": ["23503", "22P02"]}');
+SELECT by_worker('u', ARRAY['[{"topic": "a", "offset": 0, "value": {"id": 1, "parent_id": 91, "n": null}}, {"topic": "a", "offset": 1, "value": {"id": 1, "n": 7}},
+    {"topic": "a", "offset": 2, "value": {"id": 1, "n": "x"}}, {"topic": "a", "offset": 3, "value": {"id": 2, "n": 7}}, {"topic": "a", "offset": 4, "value": {"id": "x"}}]'])->>'state';
+SELECT * FROM seen ORDER BY 1, 2, 3;
+SELECT by_worker('u', ARRAY['[{"topic": "b", "offset": 0, "value": {"id": 1, "parent_id": 91, "n": null}}]', '[{"topic": "b", "offset": 1, "value": {"id": 1, "n": 7}}]',
+    '[{"topic": "b", "offset": 2, "value": {"id": 1, "n": "x"}}, {"topic": "b", "offset": 3, "value": {"id": 2, "n": 7}}, {"topic": "b", "offset": 4, "value": {"id": "x"}}]'])->>'state';
+SELECT * FROM seen ORDER BY 1, 2, 3;
+DROP VIEW seen;
+SELECT djkafka_drop_consumer('u');
+
 -- nobody writes there but workers, and whoever restores a dump
 SELECT refused($$INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset")
     SELECT id, 1, 1, 'child', 0, 0 FROM djkafka_consumer WHERE name = 'c'$$);

@@ -147,9 +147,6 @@ def make_shape(rnd: random.Random) -> Shape:
         features -= {"remember"}
     if "skip" in features:
         features -= {"stop"}
-    if "missing" in features and features & {"lookup", "raises"}:
-        # One that fails before its row is made is tried for itself, though it be behind another one.
-        features -= {"retries"}
     if "retries" not in features:
         features -= {"blocking"}
     if "deferred" in features:
