@@ -265,13 +265,41 @@ note_storms(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **posi
 	worker->waiting_lacks = true;
 }
 
+/* The round goes on with what a turn that took too long has left; Kafka is polled before. */
 static void
-finish(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions, const DjkApplyResult *result)
+take_rest(DjkConsumerWorker *worker, const DjkBatch *batch, int decided)
 {
+	for (int i = decided; i < batch->nmessages; i++)
+	{
+		DjkAgainCursor before = {batch->partitions[batch->messages[i].partition].offset_id, batch->messages[i].offset - 1};
+
+		if (before.offset_id < worker->waiting_at.offset_id ||
+			(before.offset_id == worker->waiting_at.offset_id && before.offset < worker->waiting_at.offset))
+			worker->waiting_at = before;
+	}
+}
+
+/*
+ * A turn for what is due has its rest by that.  But what waited behind what has passed in it
+ * waits for nothing any more, and only a round comes across it.
+ */
+static void
+leave_followers(DjkConsumerWorker *worker)
+{
+	worker->waiting_lacks = true;
+	worker->waiting_due = 0;
+}
+
+static void
+finish(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions, const DjkApplyResult *result, bool of_round)
+{
+	if (!of_round && result->status != DJK_APPLY_DONE)
+		leave_followers(worker);
 	switch (result->status)
 	{
 		case DJK_APPLY_PAUSED:
-			/* The rest in the next round; Kafka is polled before the next turn. */
+			if (of_round)
+				take_rest(worker, batch, result->decided);
 			if (result->decided == 0)
 				break;
 			/* FALLTHROUGH */
@@ -280,7 +308,8 @@ finish(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions
 			break;
 		case DJK_APPLY_TRANSIENT:
 		case DJK_APPLY_DOUBTFUL:
-			take_again(worker, result->tries);
+			if (of_round)
+				take_again(worker, result->tries);
 			djk_failure_wait(worker, batch, result);
 			break;
 		case DJK_APPLY_STORM:
@@ -363,10 +392,11 @@ next_batch(DjkConsumerWorker *worker, DjkPosition ***positions)
 	return batch;
 }
 
-/* Applies a batch of what waits; *pause is how long there is none that may be in vain too.  Whether it has helped. */
+/* Applies a batch of what waits; what is in vain is paid for by a pause.  Whether it has helped. */
 static bool
-apply_turn(DjkConsumerWorker *worker, DjkBatch *batch, DjkPosition **positions, TimestampTz started, TimestampTz *pause)
+apply_turn(DjkConsumerWorker *worker, DjkBatch *batch, DjkPosition **positions, TimestampTz started, bool of_round)
 {
+	TimestampTz *pause = of_round ? &worker->waiting_pause : &worker->waiting_due_pause;
 	DjkApplyResult result;
 	bool		helped;
 
@@ -378,7 +408,7 @@ apply_turn(DjkConsumerWorker *worker, DjkBatch *batch, DjkPosition **positions, 
 	helped = has_helped(&result);
 	if (!helped)
 		*pause = djk_clock_now() + PAUSE_TIMES * (djk_clock_now() - started);
-	finish(worker, batch, positions, &result);
+	finish(worker, batch, positions, &result, of_round);
 	return helped;
 }
 
@@ -390,7 +420,7 @@ take_turn(DjkConsumerWorker *worker, TimestampTz started)
 
 	if (batch == NULL)
 		end_round(worker);
-	else if (apply_turn(worker, batch, positions, started, &worker->waiting_pause))
+	else if (apply_turn(worker, batch, positions, started, true))
 		worker->waiting_helped = true;
 }
 
@@ -405,7 +435,7 @@ take_due_turn(DjkConsumerWorker *worker, TimestampTz started)
 	if (batch == NULL)
 		return;
 	worker->waiting_lacks |= !complete;
-	if (apply_turn(worker, batch, positions, started, &worker->waiting_due_pause))
+	if (apply_turn(worker, batch, positions, started, false))
 		worker->waiting_due = 0;
 }
 

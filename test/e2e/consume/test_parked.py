@@ -258,6 +258,24 @@ def test_what_fails_now_and_then(own_cluster: Own, kafka: Client, unique: Callab
     assert_audit(db)
 
 
+@pytest.mark.long
+def test_slow_turn(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """What a turn leaves because it takes too long is tried in the next."""
+    make_tables(db)
+    db.query(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " PERFORM pg_sleep(0.5) FROM parent WHERE id = NEW.parent_id; RETURN NEW; END $$"
+    )
+    db.query("CREATE TRIGGER slow BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION slow()")
+    limits = '{"max.poll.interval.ms": "10000", "session.timeout.ms": "10000"}'
+    db.query("SELECT djkafka_create_consumer('default', options => %s)", limits)
+    subscribe(db, topics, parent_timeout="'1 h'")
+    kafka.produce(topics["child"], children(range(9)))
+    quiet(db, 9)
+    db.query("INSERT INTO parent SELECT g, 'p' FROM generate_series(0, 8) g")
+    assert_all_once(db, 9)
+
+
 def test_deletion_of_a_parent(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     """That a parent has children still is no want of a parent."""
     make_tables(db)

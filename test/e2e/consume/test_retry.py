@@ -135,6 +135,47 @@ def test_prompt_beside_many(db: Database, kafka: Client, topic: str, unique: Cal
     assert_audit(db, 10_050)
 
 
+BUSY = """CREATE FUNCTION busy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+  IF NEW.n = {n} AND EXISTS (SELECT FROM djkafka_parked WHERE {waits}) AND nextval('busy') <= {times} THEN
+    RAISE 'not now' USING ERRCODE = '40001';
+  END IF;
+  RETURN NEW; END $$"""
+
+
+def be_busy(db: Database, n: int, waits: str, times: int) -> None:
+    """What is nobody's fault meets a message so many times, once something waits."""
+    db.query("CREATE SEQUENCE busy")
+    db.query(BUSY.format(n=n, waits=waits, times=times))
+    db.query("CREATE TRIGGER busy BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION busy()")
+
+
+def test_parent_after_a_disturbed_try(db: Database, kafka: Client, topic: str, unique: Callable[[str], str]) -> None:
+    """A try of what is due that nobody's fault ends leaves out none of those that wait for their parents."""
+    child = kafka.create_topic(unique("child"))
+    db.query("CREATE TABLE parent (id bigint PRIMARY KEY)")
+    db.query("CREATE TABLE child (id bigint PRIMARY KEY REFERENCES parent)")
+    subscribe(db, topic, {"max_retries": 1, "delay": "1 s"})
+    db.query("SELECT djkafka_subscribe(%s, 'child', parent_timeout => '1 h')", child)
+    be_busy(db, 1, "attempt = 1", 1)
+    kafka.produce(child, [Record(to_json(id=7), "7")])
+    wait_value(db, PARKED, 1)
+    kafka.produce(topic, [item(1, 1, fail=1)])
+    wait_count(db, "item", 1)
+    db.query("INSERT INTO parent VALUES (7)")
+    wait_count(db, "child", 1)
+    assert_audit(db, 2)
+
+
+def test_behind_a_disturbed_try(db: Database, kafka: Client, topic: str) -> None:
+    """What waits behind a message is applied after it, though nobody's fault has kept it from going together."""
+    subscribe(db, topic, {"max_retries": 1, "delay": "1 s"})
+    be_busy(db, 2, "true", 3)
+    kafka.produce(topic, [item(1, 1, fail=1, partition=0), item(1, 2, partition=0)])
+    wait_value(db, "SELECT n FROM item", 2)
+    wait_value(db, PARKED, 0)
+    assert_audit(db, 2)
+
+
 def test_attempts(db: Database, kafka: Client, topic: str) -> None:
     """So many retries and no more; the dead letter tells of them, and what waits behind goes on."""
     subscribe(db, topic, {"max_retries": 3, "delay": 0.1})
