@@ -11,6 +11,7 @@
 #include "consumer/member_event.h"
 
 #include "base/clock.h"
+#include "base/text.h"
 #include "state/offset.h"
 #include "utils/timestamp.h"
 #include "consumer/coverage.h"
@@ -223,7 +224,7 @@ take_message(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 static void
 take_denial(DjkConsumerWorker *worker, DjkPosition *position, const DjkConsumerEvent *event)
 {
-	strlcpy(worker->fetch_denied, event->error.message, sizeof(worker->fetch_denied));
+	djk_text_copy(worker->fetch_denied, event->error.message, sizeof(worker->fetch_denied));
 	djk_slot_set_error(djk_slot_mine(), event->error.message);
 	if (position->denied)
 		return;
@@ -277,7 +278,7 @@ take_lost_connection(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 
 	if (!event->unreachable)
 	{
-		strlcpy(worker->lost_connection, event->error.message, sizeof(worker->lost_connection));
+		djk_text_copy(worker->lost_connection, event->error.message, sizeof(worker->lost_connection));
 		djk_coverage_look_soon(worker);
 		return;
 	}
@@ -292,7 +293,7 @@ void
 djk_member_note_denial(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 {
 	if (strcmp(event->error.name, "GROUP_AUTHORIZATION_FAILED") == 0)
-		strlcpy(worker->group_denied, event->error.message, sizeof(worker->group_denied));
+		djk_text_copy(worker->group_denied, event->error.message, sizeof(worker->group_denied));
 }
 
 static void

@@ -18,6 +18,7 @@
 #include "access/xact.h"
 #include "base/clock.h"
 #include "base/start.h"
+#include "base/text.h"
 #include "base/transaction.h"
 #include "miscadmin.h"
 #include "state/event.h"
@@ -56,7 +57,7 @@ typedef struct Question
 static void
 trouble(DjkPositions *positions, const char *text)
 {
-	strlcpy(positions->trouble_text, text, sizeof(positions->trouble_text));
+	djk_text_copy(positions->trouble_text, text, sizeof(positions->trouble_text));
 	positions->trouble = positions->trouble_text;
 }
 

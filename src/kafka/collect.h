@@ -33,7 +33,6 @@ extern bool djk_collect_eof(DjkCollector *collector, DjkPosition *position, cons
 /* Writes into the batch how far each of its partitions goes. */
 extern void djk_collect_close(DjkCollector *collector);
 
-/* Gives the batch's messages back and empties it. */
 /*
  * Of a batch that is decided up to a message what else there is of a partition is
  * thrown away: what is left is the rest of the others.
@@ -43,6 +42,7 @@ extern void djk_collect_drop(DjkCollector *collector, int decided, int partition
 /* Whether a batch has still something to move. */
 extern bool djk_collect_has_more(const DjkCollector *collector);
 
+/* Gives the batch's messages back and empties it. */
 extern void djk_collect_clear(DjkCollector *collector);
 
 #endif							/* DJK_KAFKA_COLLECT_H */

@@ -10,6 +10,7 @@
  */
 #include "kafka/producer.h"
 
+#include "base/text.h"
 #include "kafka/error.h"
 #include "kafka/producer_int.h"
 #include "utils/memutils.h"
@@ -132,6 +133,7 @@ note_fatal(DjkProducer *producer)
 	producer->fatal = rd_kafka_fatal_error(rk, producer->fatal_text, sizeof(producer->fatal_text));
 	if (producer->fatal == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return false;
+	djk_text_copy(producer->fatal_text, djk_kafka_text(producer->fatal_text), sizeof(producer->fatal_text));
 	snprintf(producer->fatal_detail, sizeof(producer->fatal_detail),
 			 "librdkafka's error is %s.", rd_kafka_err2name(producer->fatal));
 	/* What waits in the queue is never sent: let it be answered. */

@@ -10,6 +10,7 @@
 #include "apply/retry.h"
 #include "base/clock.h"
 #include "base/settings.h"
+#include "base/text.h"
 #include "common/pg_prng.h"
 #include "storage/ipc.h"
 #include "utils/builtins.h"
@@ -104,16 +105,16 @@ take_error(DjkSender *sender, const DjkProducerEvent *event)
 
 	if (event->denied)
 	{
-		strlcpy(link->denial, event->error.message, sizeof(link->denial));
+		djk_text_copy(link->denial, event->error.message, sizeof(link->denial));
 		link->denied_at = djk_clock_now();
 	}
 	if (event->unreachable)
 	{
-		strlcpy(link->loss, event->error.message, sizeof(link->loss));
+		djk_text_copy(link->loss, event->error.message, sizeof(link->loss));
 		link->lost = true;
 	}
 	if (event->is_cause)
-		strlcpy(link->cause, event->error.message, sizeof(link->cause));
+		djk_text_copy(link->cause, event->error.message, sizeof(link->cause));
 	if (event->denied || (event->unreachable && sender->work.state >= DJK_BATCH_IN_FLIGHT))
 		tell_error(sender, event->error.message);
 	/* Why topics are held says more than that one of several brokers is down, again and again. */

@@ -16,7 +16,7 @@
 
 #include "base/clock.h"
 #include "base/settings.h"
-#include "mb/pg_wchar.h"
+#include "base/text.h"
 #include "miscadmin.h"
 #include "port/atomics.h"
 #include "state/partition_table.h"
@@ -119,17 +119,6 @@ static bool
 is_supervised(DjkWorkerKind kind)
 {
 	return kind == DJK_KIND_CONSUMER || kind == DJK_KIND_OUTBOX;
-}
-
-/* Copies text into a field of fixed size without cutting a character. */
-static void
-copy_text(char *field, const char *text, Size size)
-{
-	int			len = text ? pg_mbcliplen(text, strlen(text), size - 1) : 0;
-
-	if (len > 0)
-		memcpy(field, text, len);
-	field[len] = '\0';
 }
 
 /* The only place where a slot's life goes on; lock held. */
@@ -462,7 +451,7 @@ djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hin
 	char		new_reason[DJK_REASON_SIZE];
 	DjkStateChange change = DJK_CHANGE_NONE;
 
-	copy_text(new_reason, reason, DJK_REASON_SIZE);
+	djk_text_copy(new_reason, reason, DJK_REASON_SIZE);
 
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
 	if (!is_mine_to_tell(status))
@@ -485,7 +474,7 @@ djk_slot_set_state(int slot, DjkState state, const char *reason, const char *hin
 		status->next_retry = 0;
 	}
 	strcpy(status->reason, new_reason);
-	copy_text(status->hint, hint, DJK_HINT_SIZE);
+	djk_text_copy(status->hint, hint, DJK_HINT_SIZE);
 	LWLockRelease(shared->lock);
 	return change;
 }
@@ -511,7 +500,7 @@ void
 djk_slot_set_error(int slot, const char *message)
 {
 	LWLockAcquire(shared->lock, LW_EXCLUSIVE);
-	copy_text(shared->slots[slot].status.last_error, message, DJK_REASON_SIZE);
+	djk_text_copy(shared->slots[slot].status.last_error, message, DJK_REASON_SIZE);
 	shared->slots[slot].status.last_error_at = GetCurrentTimestamp();
 	LWLockRelease(shared->lock);
 }

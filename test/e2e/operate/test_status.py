@@ -3,6 +3,7 @@
 import contextlib
 import re
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 
@@ -256,6 +257,43 @@ def test_other_protocol_is_told(db: Database, topic: str, stranger: str, cause: 
     with pytest.raises(psycopg.OperationalError) as raised:
         db.query("SELECT djkafka_topics(%s, timeout => '3 s')", server)
     assert cause in raised.value.diag.message_detail
+
+
+def refuse(listener: socket.socket, text: bytes) -> None:
+    """A broker that takes nobody's password, and says so in this text; until the listener is closed."""
+    answers = {
+        17: struct.pack(">hih", 0, 1, 5) + b"PLAIN",  # SaslHandshake
+        36: struct.pack(">hh", 58, len(text)) + text + bytes(4),  # SaslAuthenticate
+    }
+    apis = b"".join(struct.pack(">hhh", key, 0, 1) for key in (*answers, 18))
+    with contextlib.suppress(OSError):
+        while True:
+            with listener.accept()[0] as connection, contextlib.suppress(struct.error):
+                while True:
+                    (size,) = struct.unpack(">i", connection.recv(4))
+                    key, version, number = struct.unpack(">hhi", connection.recv(size)[:8])
+                    # ApiVersions, of which only the first version is known
+                    body = answers.get(key) or struct.pack(">hi", 0 if version == 0 else 35, 3) + apis
+                    connection.sendall(struct.pack(">ii", len(body) + 4, number) + body)
+
+
+def test_text_of_a_broker_is_cut_between_characters(db: Database, topic: str) -> None:
+    """Half a character would be an error for whoever looks at the status, or restores a dump of the events."""
+    secure = {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}
+    with contextlib.ExitStack() as stack:
+        for shift in range(2):
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+            stack.callback(listener.shutdown, socket.SHUT_RDWR)
+            text = ("a" * shift + "é" * 200).encode()
+            threading.Thread(target=refuse, args=(listener, text), daemon=True).start()
+            address = f"127.0.0.1:{listener.getsockname()[1]}"
+            server = make_server(db, address, "at_least_once", f"kafka{shift}", **secure)
+            mapping = f"CREATE USER MAPPING FOR PUBLIC SERVER {server} OPTIONS (sasl_username 'me', sasl_password 'no')"
+            db.query(mapping, user="postgres")
+            db.query("SELECT djkafka_produce(%s, 'value', server => %s)", topic, server)
+        told = "SELECT count(*) FROM djkafka_event WHERE kind = 'outbox' AND upper(reason) LIKE '%%ÉÉÉ%%'"
+        wait_value(db, told, 2)
+        assert all("ééé" in reason for (reason,) in db.query("SELECT reason FROM djkafka_outbox_status"))
 
 
 def test_read_only_by_default(db: Database, kafka: Client, topic: str) -> None:
