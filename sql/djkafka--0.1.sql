@@ -1838,6 +1838,9 @@ SELECT c.name AS consumer,
        o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only,
        o.retrying,
        o.retry_due_at,
+       -- Whoever monitors asks every second.
+       (SELECT pg_catalog.count(*)
+          FROM (SELECT FROM @extschema@.djkafka_dead_letter l WHERE l.consumer_id OPERATOR(pg_catalog.=) c.id LIMIT 10000) counted) AS letters,
        w.batches,
        w.last_batch_at,
        w.last_error,
@@ -2064,6 +2067,17 @@ BEGIN ATOMIC
                   WHERE p.state OPERATOR(pg_catalog.=) 'retrying' GROUP BY p.consumer_id) h
              ON h.consumer_id OPERATOR(pg_catalog.=) s.consumer_id
      WHERE s.retrying OPERATOR(pg_catalog.>) 0
+     UNION ALL
+    SELECT 'ok', s.consumer, 'parked',
+           pg_catalog.format('messages wait for a row that they refer to, to be tried again, or behind one that does: %s', s.parked),
+           'See djkafka_parked, which says what each waits for.', NULL
+      FROM @extschema@.djkafka_status s WHERE s.parked OPERATOR(pg_catalog.>) 0
+     UNION ALL
+    SELECT 'warning', s.consumer, 'dead_letters',
+           pg_catalog.format('messages that could not be applied: %s%s', s.letters,
+                             CASE WHEN s.letters OPERATOR(pg_catalog.=) 10000 THEN ' or more' END),
+           'See djkafka_dead_letter, then decide with djkafka_replay or djkafka_discard.', NULL
+      FROM @extschema@.djkafka_status s WHERE s.letters OPERATOR(pg_catalog.>) 0
      UNION ALL
     SELECT CASE WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'standby']) THEN 'ok'
                 WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'backoff']) THEN 'warning'

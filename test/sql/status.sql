@@ -77,6 +77,18 @@ SELECT djkafka_subscribe('^status\.', 'item', consumer => 'empty');
 SELECT applied, reason FROM djkafka_run('empty', until => 'eof');
 SELECT topic, count(*) FROM djkafka_offset WHERE consumer_id = djkafka_consumer_id('empty') GROUP BY 1;
 
+-- dead letters that nobody has decided about are a warning
+CREATE TABLE owner (id int PRIMARY KEY);
+CREATE TABLE pet (id int PRIMARY KEY, owner_id int REFERENCES owner);
+SELECT djkafka_create_consumer('letters', enabled => false) > 0;
+SELECT djkafka_create_route('letters', 'pets', 'pet', parent_timeout => '1 hour') > 0;
+SELECT applied, dead FROM djkafka_run('letters', messages => '[{"topic": "pets", "key": 1, "value": {"id": 1, "owner_id": "x"}}, {"topic": "pets", "key": 2, "value": {"id": 2, "owner_id": null}}]');
+SELECT letters FROM djkafka_status WHERE consumer = 'letters';
+SELECT verdict, state, reason, hint FROM djkafka_health() WHERE consumer = 'letters';
+SELECT djkafka_discard(consumer => 'letters', reason => 'no pet');
+SELECT verdict, state FROM djkafka_health() WHERE consumer = 'letters';
+DROP TABLE pet, owner;
+
 -- dropping a consumer takes its positions along, and leaves events
 SELECT djkafka_drop_consumer(name) FROM djkafka_consumer;
 SELECT count(*) FROM djkafka_offset;

@@ -97,6 +97,8 @@ def test_overtaken_while_waiting(db: Database, kafka: Client, unique: Callable[[
     kafka.produce(f"{topic}.2", [Record(to_json(id="z", parent_id=9, n=1), "z"), Record(to_json(id="y", n=-1), "z")])
     wait_value(db, "SELECT count(*) FROM djkafka_dead_letter WHERE consumer = 'patient'", 1)
     wait_count(db, "djkafka_parked", 1)
+    told = db.query("SELECT verdict, state FROM djkafka_health() WHERE consumer = 'patient'")
+    assert {("ok", "parked"), ("warning", "dead_letters")} <= set(told)
     assert replay(db, consumer="patient") == {"refused": 1}
     assert "waits in djkafka_parked" in db.value("SELECT error FROM djkafka_replay(consumer => 'patient')")
     assert replay(db, consumer="patient", force=True) == {"failed": 1}
