@@ -245,6 +245,7 @@ compare(Target *target, int i, const DjkField *field, Outcome *ours, Outcome *re
 {
 	const Column *column = &target->columns[i];
 	Outcome		by_json;
+	Oid			element;
 	char	   *raw;
 
 	attempt(convert_ours, target, i, field, ours);
@@ -258,9 +259,10 @@ compare(Target *target, int i, const DjkField *field, Outcome *ours, Outcome *re
 	attempt(convert_by_json, target, i, field, &by_json);
 	if (same_outcome(column, ours, &by_json))
 		return true;
-	/* an array of text with most numbers from the one, and objects and such numbers from the other */
+	/* an array of strings with most numbers from the one, and objects and such numbers from the other */
 	raw = pnstrdup(field->raw + 1, field->raw_len - 1);
-	return get_element_type(column->type) == TEXTOID && !ours->failed && !reference->failed &&
+	element = get_element_type(column->type);
+	return (element == TEXTOID || element == VARCHAROID || element == BPCHAROID) && !ours->failed && !reference->failed &&
 		(strpbrk(raw, "[{") != NULL || strstr(raw, "e-308") != NULL);
 }
 

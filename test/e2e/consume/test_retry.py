@@ -13,6 +13,7 @@ from lib.djkafka import (
     assert_audit,
     dead_letters,
     explain,
+    kill_worker,
     status,
     to_json,
     wait_caught_up,
@@ -23,7 +24,7 @@ from lib.djkafka import (
 )
 from lib.kafka import Client, Record
 from lib.postgres import TEST_BINDIR, Cluster, Database
-from lib.process import cpu_seconds, kill_and_wait
+from lib.process import cpu_seconds
 from lib.wait import stays_true, wait_until
 
 Own = Callable[..., Cluster]
@@ -653,23 +654,6 @@ def run_at_random(
     wait_value(db, PARKED, 0, timeout=timeout)
     print(f"{count} messages over {keys} keys, {kills} kills: {time.monotonic() - started:.1f} s")
     assert_in_order(db, records)
-
-
-def kill_worker(db: Database, pid: int) -> None:
-    """The server restarts, and is there again."""
-    restarts = "all server processes terminated; reinitializing"
-    before = db.cluster.log().count(restarts)
-    kill_and_wait(pid)
-    wait_until(lambda: db.cluster.log().count(restarts) > before, 60, lambda: "the server restarts")
-    wait_until(lambda: answers(db), 60, lambda: "the server is back")
-
-
-def answers(db: Database) -> bool:
-    try:
-        return db.value("SELECT true")
-    except Exception:  # noqa: BLE001 - the server is down or restarts
-        db.disconnect()
-        return False
 
 
 @pytest.mark.parametrize("blocking", [False, True], ids=["parked", "blocking"])

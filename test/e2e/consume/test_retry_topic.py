@@ -1,6 +1,8 @@
 """What failed is tried again from topics, as django-kafka does it: by whom, when, and what becomes of it."""
 
 import json
+import os
+import random
 import re
 import time
 from collections.abc import Callable
@@ -8,7 +10,7 @@ from typing import Any
 
 import pytest
 from lib.copies import restore
-from lib.djkafka import assert_audit, status, to_json, wait_count, wait_state, wait_value
+from lib.djkafka import assert_audit, kill_worker, status, to_json, wait_count, wait_state, wait_value, workers
 from lib.kafka import Client, Record
 from lib.outbox import read_topic, wait_sent
 from lib.postgres import Cluster, Database
@@ -150,3 +152,47 @@ def test_copy(db: Database, cluster: Cluster, topic: str, unique: Callable[[str]
     assert into.query("SELECT k.group_id = c.group_id || '.retry', c.group_id LIKE %s FROM djkafka_consumer c JOIN djkafka_consumer k ON k.retries_of = c.id", f"{group}-________") == [(True, True)]
     assert into.value("SELECT count(*) FROM djkafka_route_topic") == 2
     into.destroy()
+
+
+def killed_at_random(db: Database, kafka: Client, topic: str, group: str, count: int, kills: int, timeout: float) -> None:
+    """Whoever is killed meanwhile: each message is a row once, or a dead letter once."""
+    seed = int(os.environ.get("DJK_SEED", random.randrange(1 << 30)))
+    rnd = random.Random(seed)
+    print(f"DJK_SEED={seed}")
+    subscribe(db, topic, group)
+    # A second copy of a message is seen: the first one's row refuses it.
+    db.query("SELECT djkafka_alter_route('default', %s, operation => 'insert', retry => %s)", topic, json.dumps({**POLICY, "include": ["KFR01"]}))
+    for end in ("retry.1", "retry.2", "dlt"):
+        kafka.create_topic(f"{group}.{topic}.{end}", partitions=2)
+    outbox = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'djkafka outbox'"
+    for kill in range(kills + 1):
+        kafka.produce(topic, [item(n, fail=n % 4) for n in range(count) if n * (kills + 1) // count == kill])
+        if kill == kills:
+            break
+        time.sleep(rnd.uniform(0.1, 1.5))
+        pids = [*workers(db).values(), *workers(db, "retries").values(), *(pid for (pid,) in db.query(outbox))]
+        if pids:
+            kill_worker(db, rnd.choice(pids))
+    wait_count(db, "item", count * 3 // 4, timeout=timeout)
+    wait_value(db, "SELECT sum(dead_sent)::bigint FROM djkafka_status", count // 4, timeout=timeout)
+    wait_sent(db, timeout)
+    assert db.query("SELECT coalesce(substring(at_topic FROM '.retry.([12])$'), '0')::int = fail, count(*) FROM item GROUP BY 1") == [(True, count * 3 // 4)]
+    assert sorted(int(letter.key()) for letter in read_topic(kafka, f"{group}.{topic}.dlt")) == list(range(3, count, 4))
+    assert db.value("SELECT sum(dead)::bigint FROM djkafka_status") == count // 4, "a message came twice"
+    assert_audit(db)
+
+
+def own_database(own_cluster: Callable[..., Cluster], kafka: Client, unique: Callable[[str], str]) -> Database:
+    db = Database(own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__delivery="exactly_once"), unique("db"))
+    db.query("CREATE EXTENSION djkafka")
+    return db
+
+
+def test_killed(own_cluster: Callable[..., Cluster], kafka: Client, topic: str, unique: Callable[[str], str], group: str) -> None:
+    killed_at_random(own_database(own_cluster, kafka, unique), kafka, topic, group, 400, 3, 120)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_killed_often(own_cluster: Callable[..., Cluster], kafka: Client, topic: str, unique: Callable[[str], str], group: str) -> None:
+    killed_at_random(own_database(own_cluster, kafka, unique), kafka, topic, group, 40_000, 20, 600)

@@ -5,6 +5,7 @@ from typing import Any
 
 from .kafka import Client
 from .postgres import Database
+from .process import kill_and_wait
 from .wait import wait_until
 
 STATUS = "SELECT * FROM djkafka_status WHERE consumer = %s"
@@ -107,3 +108,20 @@ def workers(db: Database, consumer: str = "default") -> dict[int, int]:
         consumer,
     )
     return dict(rows)
+
+
+def kill_worker(db: Database, pid: int) -> None:
+    """The server restarts, and is there again."""
+    restarts = "all server processes terminated; reinitializing"
+    before = db.cluster.log().count(restarts)
+    kill_and_wait(pid)
+    wait_until(lambda: db.cluster.log().count(restarts) > before, 60, lambda: "the server restarts")
+    wait_until(lambda: answers(db), 60, lambda: "the server is back")
+
+
+def answers(db: Database) -> bool:
+    try:
+        return db.value("SELECT true")
+    except Exception:  # noqa: BLE001 - the server is down or restarts
+        db.disconnect()
+        return False
