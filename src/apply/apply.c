@@ -45,7 +45,7 @@
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
-/* Size of a transaction after one that was full of bad messages. */
+/* Least size of a transaction after one that was full of bad messages. */
 #define CHUNK_AFTER_POISON	32
 
 typedef enum Outcome
@@ -88,6 +88,7 @@ djk_apply_create(const DjkConsumerRow *consumer, MemoryContext parent, int time_
 	apply->current = apply->current_route = apply->failed_at = -1;
 	apply->worked = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(bool));
 	apply->doubtful_in_row = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(int));
+	apply->failure_gap = -1;
 	djk_route_state_init();
 	djk_order_begin(apply);
 	return apply;
@@ -292,6 +293,13 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 
 /* ---------- the policy ---------- */
 
+/* Whether so many messages fail that it is no use to try without pieces first. */
+static bool
+is_eager(const DjkApply *apply)
+{
+	return apply->failure_gap >= 0;
+}
+
 typedef struct Progress
 {
 	int			from;			/* first message that is not committed */
@@ -299,11 +307,11 @@ typedef struct Progress
 	DjkManner	manner;
 } Progress;
 
-/* After success: larger transactions again. */
+/* After so many successes in a row: larger transactions again. */
 static void
-grow_chunk(DjkApply *apply)
+grow_chunk(DjkApply *apply, int successes)
 {
-	if (apply->chunk_messages < INT_MAX && ++apply->chunk_successes >= 8)
+	if (apply->chunk_messages < INT_MAX && ++apply->chunk_successes >= successes)
 	{
 		apply->chunk_messages = apply->chunk_messages > INT_MAX / 2 ? INT_MAX : apply->chunk_messages * 2;
 		if (apply->chunk_messages > apply->consumer->batch_messages)
@@ -317,6 +325,22 @@ shrink_chunk(DjkApply *apply, int messages)
 {
 	apply->chunk_messages = Max(messages, 1);
 	apply->chunk_successes = 0;
+}
+
+/*
+ * A transaction has ended well.  As many messages as it had room for are what the
+ * next ones hold, where so many fail that they are isolated from the first.
+ */
+static void
+note_success(DjkApply *apply, Progress *progress, int n, int done)
+{
+	if (!progress->manner.isolate)
+		grow_chunk(apply, 8);
+	else if (done < n)
+		shrink_chunk(apply, Max(done, CHUNK_AFTER_POISON));
+	else if (is_eager(apply) && apply->pieces <= DJK_ISOLATE_MAX / 2)
+		grow_chunk(apply, 1);
+	progress->manner.isolate = progress->manner.single || djk_work_is_impatient(apply) || is_eager(apply);
 }
 
 /* A single message hit the time limit, or fails as a whole only: its own error. */
@@ -385,11 +409,7 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 	switch (outcome)
 	{
 		case OUTCOME_DONE:
-			if (!progress->manner.isolate)
-				grow_chunk(apply);
-			else if (to - from < n)
-				shrink_chunk(apply, CHUNK_AFTER_POISON);
-			progress->manner.isolate = progress->manner.single || djk_work_is_impatient(apply);
+			note_success(apply, progress, n, to - from);
 			return true;
 		case OUTCOME_MESSAGE:
 			if (progress->manner.isolate)
@@ -397,7 +417,7 @@ follow_up(DjkApply *apply, Progress *progress, Outcome outcome, int n, int to, D
 			progress->manner.isolate = true;
 			return true;
 		case OUTCOME_DEFINITION:
-			if (progress->manner.isolate)
+			if (progress->manner.isolate && (progress->manner.rebuilt || !is_eager(apply)))
 			{
 				result->status = apply->doubtful ? DJK_APPLY_DOUBTFUL : DJK_APPLY_BROKEN;
 				return false;
@@ -535,7 +555,7 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	memset(result, 0, sizeof(*result));
 	take_batch(apply, batch);
 	progress.manner = apply->manner;
-	progress.manner.isolate |= djk_work_is_impatient(apply);
+	progress.manner.isolate |= djk_work_is_impatient(apply) || is_eager(apply);
 	memset(&apply->manner, 0, sizeof(apply->manner));
 	while (going)
 	{

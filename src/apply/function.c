@@ -20,8 +20,10 @@ djk_function_write(DjkApply *apply, DjkRouteState *state, const int *indexes, in
 	int			nrows;
 	Tuplestorestate *input = djk_input_store(apply, state, indexes, n, false, &nrows);
 
+	djk_work_at_hand(apply, state, indexes, n);
 	if (nrows > 0)
 		djk_route_sql_call(state, input, nrows);
+	state->rows_at_hand = NULL;
 	tuplestore_end(input);
 
 	for (int i = 0; i < n && apply->work[indexes[i]].fate != DJK_FATE_STOP; i++)

@@ -4,9 +4,16 @@
  *	  One bad message never costs another.
  *
  * When a batch fails it is run again in pieces, each a subtransaction: a piece
- * that fails is halved, from the left, until the bad message is alone and can
+ * that fails is cut, from the left, until the bad message is alone and can
  * be judged (judge.c).  All others are applied in their order, so the whole is
  * what the batch without the bad ones would be.
+ *
+ * Where a piece is cut is a matter of speed alone, as no message is judged but by
+ * what becomes of it alone, behind all that is before it.  A statement that reads
+ * rows one after the other mostly fails at the row that it has read last: then what
+ * is before that is a piece, and it is one.  Else, and where that has turned out
+ * wrong, the piece is halved.  What follows is taken in pieces that reach about as
+ * far as it was from one that failed to the next, and further when they pass.
  *
  * Deferred constraints are the batch's, not a piece's: a child may come before
  * its parent.  So they are checked at the end of the whole.  If that fails it
@@ -41,6 +48,12 @@
 /* Of so many that fail alone it is tried whether some can be applied together. */
 #define TOGETHER_MAX		24
 
+/* So often what is before a suspect is cut at a suspect of its own; a wrong one each time would take as many tries as messages. */
+#define SUSPECTS_WITHIN		2
+
+/* So many suspects may turn out innocent before none is believed in. */
+#define MISLED_MAX			8
+
 typedef enum AttemptMode
 {
 	MODE_WHOLE,					/* deferred constraints are checked at the end */
@@ -65,6 +78,9 @@ typedef struct Isolation
 	AttemptMode mode;
 	int			max_subtransactions;	/* 0: no bound */
 	int			subtransactions;
+	int			reach;			/* messages of the next piece at most */
+	int			fresh;			/* behind the last message that failed */
+	int			misled;			/* suspects that have turned out innocent */
 	DjkFate    *fates;			/* of each message before an attempt */
 	List	   *waiting;
 	List	   *culprits;		/* suspects among those that the rehearsal has found */
@@ -166,18 +182,67 @@ is_used_up(const Isolation *isolation, int from)
 		isolation->subtransactions >= isolation->max_subtransactions && isolation->waiting == NIL;
 }
 
+/* What fails before the end of a piece has been prepared in vain, behind it. */
+static void
+note_failure(Isolation *isolation, int message)
+{
+	DjkApply   *apply = isolation->apply;
+	int			gap = message - isolation->fresh;
+
+	apply->failure_gap = apply->failure_gap < 0 ? gap : (3 * apply->failure_gap + gap) / 4;
+	isolation->reach = 1 + (int) (2 * apply->failure_gap);
+	isolation->fresh = message + 1;
+}
+
+static void
+note_passed(Isolation *isolation, int n)
+{
+	if (n >= isolation->reach)
+		isolation->reach = isolation->reach > INT_MAX / 2 ? INT_MAX : isolation->reach * 2;
+}
+
+static bool split(Isolation *isolation, int from, int to, int suspects, int *decided);
+
+/* Applies [from, to), or ends early, as split() does. */
+static bool
+apply_pieces(Isolation *isolation, int from, int to, int suspects, int *decided)
+{
+	*decided = from;
+	while (*decided < to)
+	{
+		int			end = to - *decided > isolation->reach ? *decided + isolation->reach : to;
+
+		if (!split(isolation, *decided, end, suspects, decided))
+			return false;
+	}
+	return true;
+}
+
+/* What is before a suspect, and then the suspect. */
+static bool
+split_at(Isolation *isolation, int from, int suspect, int suspects, int *decided)
+{
+	if (!apply_pieces(isolation, from, suspect, suspects - 1, decided) ||
+		!split(isolation, suspect, suspect + 1, 0, decided))
+		return false;
+	isolation->misled += isolation->fresh != suspect + 1;
+	return true;
+}
+
 /*
- * Halves [from, to) from the left.  Returns false when it ended early, with
- * *decided behind the last message that has its fate; one that stops has none.
+ * Applies what is first in [from, to), all of it if it is not cut at a suspect, with
+ * *decided behind it.  Returns false when it ended early, with *decided behind the
+ * last message that has its fate; one that stops has none.
  */
 static bool
-split(Isolation *isolation, int from, int to, int *decided)
+split(Isolation *isolation, int from, int to, int suspects, int *decided)
 {
 	DjkApply   *apply = isolation->apply;
 	ErrorData  *edata;
 	bool		deferred;
 	bool		going;
 	int			middle;
+	int			suspect;
 
 	CHECK_FOR_INTERRUPTS();
 	*decided = from;
@@ -189,6 +254,7 @@ split(Isolation *isolation, int from, int to, int *decided)
 	{
 		*decided = djk_piece_first_stop(apply, from, to);
 		djk_judge_note_applied(&isolation->judge, from, *decided);
+		note_passed(isolation, to - from);
 		return *decided == to;
 	}
 	if (djk_judge_is_transient(apply, from, to, edata))
@@ -196,13 +262,18 @@ split(Isolation *isolation, int from, int to, int *decided)
 
 	if (to - from == 1)
 	{
+		note_failure(isolation, from);
 		going = take_failure(isolation, from, deferred, edata);
 		*decided = djk_piece_first_stop(apply, from, to);
 		return going;
 	}
 	FreeErrorData(edata);
+	suspect = suspects > 0 && isolation->misled < MISLED_MAX ? djk_work_suspect(apply) : -1;
+	if (suspect >= from && suspect < to)
+		return split_at(isolation, from, suspect, suspects, decided);
 	middle = from + (to - from) / 2;
-	return split(isolation, from, middle, decided) && split(isolation, middle, to, decided);
+	return apply_pieces(isolation, from, middle, suspects, decided) &&
+		apply_pieces(isolation, middle, to, suspects, decided);
 }
 
 /* ---------- attempts ---------- */
@@ -212,6 +283,9 @@ begin_attempt(Isolation *isolation, AttemptMode mode)
 {
 	isolation->mode = mode;
 	isolation->subtransactions = 0;
+	isolation->reach = isolation->apply->failure_gap < 0 ? INT_MAX : 1 + (int) (2 * isolation->apply->failure_gap);
+	isolation->fresh = isolation->from;
+	isolation->misled = 0;
 	isolation->waiting = NIL;
 	for (int i = isolation->from; i < isolation->to; i++)
 		isolation->apply->work[i].fate = isolation->fates[i - isolation->from];
@@ -225,7 +299,7 @@ split_all(Isolation *isolation)
 {
 	int			decided = isolation->from;
 
-	return split(isolation, isolation->from, isolation->to, &decided) ? isolation->to : decided;
+	return apply_pieces(isolation, isolation->from, isolation->to, SUSPECTS_WITHIN, &decided) ? isolation->to : decided;
 }
 
 /* What a message has come to, whatever is tried after. */
@@ -527,6 +601,9 @@ djk_isolate(DjkApply *apply, int from, int to, int max_subtransactions)
 			isolation.to = end;
 		mode = next_mode(&isolation, mode, violated);
 	}
+	if (isolation.fresh == from)
+		apply->failure_gap = -1;
+	apply->pieces = isolation.subtransactions;
 	/* What is left is left as it was, but for what stops here. */
 	for (int i = end; i < to; i++)
 	{

@@ -174,8 +174,10 @@ begin_piece(DjkApply *apply, int from, int to)
 	apply->piece_to = to;
 	for (int route = 0; route < apply->consumer->nroutes; route++)
 	{
-		if (apply->states[route] != NULL)
-			apply->states[route]->running = false;
+		if (apply->states[route] == NULL)
+			continue;
+		apply->states[route]->running = false;
+		apply->states[route]->rows_at_hand = NULL;
 	}
 	(void) djk_piece_reset(apply, from, to);
 	/* What was prepared is gone with its memory. */

@@ -79,7 +79,9 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 	input = djk_input_store(apply, state, indexes, n, true, &nrows);
 	if (nrows > 0)
 	{
+		djk_work_at_hand(apply, state, indexes, n);
 		djk_route_sql_evaluate(state, input, nrows);
+		state->rows_at_hand = NULL;
 		for (int row = 0; row < nrows; row++)
 		{
 			HeapTuple	tuple = SPI_tuptable->vals[row];

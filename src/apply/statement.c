@@ -13,7 +13,8 @@
  * Their plan would outlive the size it was made for, so it is made again when
  * what was written through it has doubled.  Where the order of rows can be seen,
  * the batch's is kept: a join that takes them as they come is the only one left
- * to the planner.
+ * to the planner.  A few rows have a plan of their own, which looks up each: the
+ * other may read all of the target, as is right for many.
  *
  *-------------------------------------------------------------------------
  */
@@ -36,12 +37,16 @@
 /* A join plan is kept at least for so many rows. */
 #define REPLAN_ROWS_MIN		10000
 
+/* So many rows are looked up one by one. */
+#define FEW_ROWS			64
+
 /* Rows the planner is told at most, so that it prefers the index. */
 #define PLANNED_ROWS_MAX	100
 
 typedef struct StatementKey
 {
 	DjkRouteSql kind;
+	bool		looked_up;		/* by a plan for a few rows */
 	int			nwords;
 	bitmapword	words[(MaxHeapAttributeNumber + BITS_PER_BITMAPWORD - 1) / BITS_PER_BITMAPWORD];
 } StatementKey;
@@ -79,11 +84,26 @@ free_statements(DjkRouteState *state, bool joins_only)
 	}
 }
 
+/* Whether rows are so few that each is looked up, by the key's index. */
+static bool
+is_looked_up(const DjkRouteState *state, DjkRouteSql kind, int nrows)
+{
+	if (nrows > FEW_ROWS || !is_join(state, kind) || state->is_view || state->route->partial_deletes)
+		return false;
+	for (int i = 0; i < state->nkeys; i++)
+	{
+		if (state->columns[state->keys[i]].compared_as[0] != '\0')
+			return false;
+	}
+	return true;
+}
+
 static void
-make_key(StatementKey *key, const DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present)
+make_key(StatementKey *key, const DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present, bool looked_up)
 {
 	memset(key, 0, sizeof(*key));
 	key->kind = kind;
+	key->looked_up = looked_up;
 	if (present != NULL && (kind < DJK_SQL_DELETE || state->route->partial_deletes))
 	{
 		key->nwords = present->nwords;
@@ -105,7 +125,7 @@ create_statements(DjkRouteState *state)
 
 /* The plan of a statement; NULL if there is nothing to do.  SPI is connected. */
 static SPIPlanPtr
-get_plan(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present)
+get_plan(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present, bool looked_up)
 {
 	StatementKey key;
 	StatementEntry *entry;
@@ -120,7 +140,7 @@ get_plan(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present)
 		state->rows_at_plan = state->rows_written;
 	}
 
-	make_key(&key, state, kind, present);
+	make_key(&key, state, kind, present, looked_up);
 	entry = hash_search(state->statements, &key, HASH_FIND, NULL);
 	if (entry != NULL)
 		return entry->plan;
@@ -184,12 +204,53 @@ execute(SPIPlanPtr plan, bool keep_result)
 		elog(ERROR, "could not execute a statement of a route: %s", SPI_result_code_string(result));
 }
 
+/*
+ * Of rows that are read one after the other the last that was read, which is the one
+ * at hand; -1 if none was or all were: by a hash, by a sort, or because it is a check
+ * behind them that has failed.  Each scan has a read pointer of its own, the first
+ * (0) is nobody's; a pointer that is new follows those that there are.
+ */
+static int
+last_row_read(Tuplestorestate *rows, int nrows)
+{
+	int			nscans = tuplestore_alloc_read_pointer(rows, 0);
+	int			first = nrows;
+
+	for (int scan = 1; scan < nscans; scan++)
+	{
+		int			left = 0;
+
+		tuplestore_select_read_pointer(rows, scan);
+		while (tuplestore_advance(rows, true))
+			left++;
+		first = Min(first, nrows - left);
+	}
+	return first > 0 && first < nrows ? first - 1 : -1;
+}
+
+/* Notes which row a statement was at when it failed. */
+static void
+execute_over(DjkRouteState *state, SPIPlanPtr plan, Tuplestorestate *rows, int nrows, bool keep_result)
+{
+	PG_TRY();
+	{
+		execute(plan, keep_result);
+	}
+	PG_CATCH();
+	{
+		state->failed_row = last_row_read(rows, nrows);
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+}
+
 uint64
 djk_route_sql_run_told(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present,
 					   Tuplestorestate *rows, int nrows,
 					   void (*take) (HeapTuple tuple, TupleDesc desc, void *arg), void *arg)
 {
 	SPIPlanPtr	plan;
+	bool		looked_up;
 	uint64		processed = 0;
 	int			guc_level = djk_route_state_enter(state);
 
@@ -198,12 +259,13 @@ djk_route_sql_run_told(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *
 	state->running = true;
 	state->running_kind = kind;
 	state->running_present = present;
-	plan = get_plan(state, kind, present);
+	looked_up = is_looked_up(state, kind, nrows);
+	plan = get_plan(state, kind, present, looked_up);
 	if (plan != NULL)
 	{
-		if (order_is_seen(state, kind))
+		if (looked_up || order_is_seen(state, kind))
 			plan_in_order(plan);
-		execute(plan, take != NULL);
+		execute_over(state, plan, rows, nrows, take != NULL);
 		processed = SPI_processed;
 		for (uint64 i = 0; take != NULL && i < processed; i++)
 			take(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, arg);
@@ -282,7 +344,7 @@ djk_route_sql_evaluate(DjkRouteState *state, Tuplestorestate *input, int nrows)
 	djk_spi_connect();
 	djk_spi_register_rows(DJK_INPUT_RELATION, InvalidOid, state->input_desc, input, Min(nrows, PLANNED_ROWS_MAX));
 	prepare_input_plan(state);
-	execute(state->input_plan, true);
+	execute_over(state, state->input_plan, input, nrows, true);
 	if (SPI_processed != (uint64) nrows)
 		djk_route_sql_throw_set(state);
 	djk_expressions_require_types(state, SPI_tuptable->tupdesc);
@@ -298,7 +360,7 @@ djk_route_sql_call(DjkRouteState *state, Tuplestorestate *input, int nrows)
 	djk_spi_register_rows(DJK_INPUT_RELATION, InvalidOid, state->input_desc, input, Min(nrows, PLANNED_ROWS_MAX));
 	if (state->call_plan == NULL)
 		state->call_plan = djk_plan_keep(state, djk_plan_prepare(build_call(state)));
-	execute(state->call_plan, false);
+	execute_over(state, state->call_plan, input, nrows, false);
 	SPI_finish();
 	djk_route_state_leave(guc_level);
 }

@@ -216,6 +216,8 @@ run(DjkRouteState *state, DjkRouteSql kind, DjkRow **rows, int n)
 	for (int i = 0; i < n; i++)
 		tuplestore_putvalues(store, state->rows_desc, rows[i]->values, rows[i]->nulls);
 
+	state->failed_row = -1;
+	state->rows_at_hand = rows;
 	/* Whoever follows the table's changes is told before the row is gone. */
 	if (kind == DJK_SQL_DELETE && state->route->skip_column != NULL)
 		(void) djk_route_sql_run(state, DJK_SQL_SKIP, present, store, n);
@@ -233,6 +235,7 @@ run(DjkRouteState *state, DjkRouteSql kind, DjkRow **rows, int n)
 	}
 	else
 		processed = djk_route_sql_run(state, kind, present, store, n);
+	state->rows_at_hand = NULL;
 	tuplestore_end(store);
 	return processed;
 }

@@ -139,6 +139,36 @@ djk_work_state_prepared(DjkApply *apply, int route)
 	return apply->states[route] = state;
 }
 
+/* ---------- what a statement is at ---------- */
+
+void
+djk_work_at_hand(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
+{
+	int			nrows = 0;
+
+	state->failed_row = -1;
+	state->rows_at_hand = palloc(Max(n, 1) * sizeof(DjkRow *));
+	for (int i = 0; i < n; i++)
+	{
+		if (apply->work[indexes[i]].fate == DJK_FATE_PENDING)
+			state->rows_at_hand[nrows++] = &apply->work[indexes[i]].row;
+	}
+}
+
+int
+djk_work_suspect(const DjkApply *apply)
+{
+	const DjkRouteState *state = apply->current_route >= 0 ? apply->states[apply->current_route] : NULL;
+	const char *row;
+
+	if (apply->current >= 0)
+		return apply->current;
+	if (state == NULL || state->rows_at_hand == NULL || state->failed_row < 0)
+		return -1;
+	row = (const char *) state->rows_at_hand[state->failed_row];
+	return (int) ((row - (const char *) &apply->work[0].row) / (ptrdiff_t) sizeof(DjkWork));
+}
+
 /* ---------- failing ---------- */
 
 static char *

@@ -113,6 +113,10 @@ typedef struct DjkApply
 	int			time_limit_ms;	/* of each; 0 none */
 	TimestampTz limit_at;		/* when the one at hand has reached it; 0: it has none */
 
+	/* how it isolates: isolate.c */
+	double		failure_gap;	/* messages between two that failed, on average; -1: none of the last transaction did */
+	int			pieces;			/* of the last one that was isolated */
+
 	/* whose fault an error is: judge.c */
 	bool		inside;			/* in the caller's transaction: djkafka_run */
 	bool	   *worked;			/* by route: has applied a message since this was made */
@@ -148,6 +152,12 @@ extern DjkRouteState *djk_work_state(DjkApply *apply, int route);
 
 /* The same between preparing and writing: ERROR if the rows' shape has changed. */
 extern DjkRouteState *djk_work_state_prepared(DjkApply *apply, int route);
+
+/* What a statement of a route reads next: those of the messages that are pending, in their order; lives as long as the attempt. */
+extern void djk_work_at_hand(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
+
+/* The message that a statement was at when it failed; -1: that is not known, and none need have been. */
+extern int	djk_work_suspect(const DjkApply *apply);
 
 /* A message has failed: its fate by its route's policy.  The error is copied. */
 extern void djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *context);
