@@ -30,6 +30,7 @@
 #include "utils/guc.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 /* A row as the messages so far have made it. */
 typedef struct Version
@@ -253,6 +254,30 @@ terms_of(const DjkRouteState *state)
 	return terms;
 }
 
+/*
+ * A label that was renamed while somebody else had what is remembered locked, or was
+ * just remembering it, is none any more.
+ */
+static bool
+is_legible(Oid type, const char *text)
+{
+	type = getBaseType(type);
+	return text == NULL || !type_is_enum(type) ||
+		(strlen(text) < NAMEDATALEN &&
+		 SearchSysCacheExists2(ENUMTYPOIDNAME, ObjectIdGetDatum(type), CStringGetDatum(text)));
+}
+
+/* Whether what is remembered is of types that still have such values. */
+static bool
+may_be_read(const DjkRouteState *state, const DjkRemembered *found)
+{
+	bool		may = is_legible(state->columns[state->version].type, found->version);
+
+	for (int i = 0; i < found->ntexts && found->ntexts == state->nkeys; i++)
+		may = may && is_legible(state->columns[state->keys[i]].type, found->texts[i]);
+	return may;
+}
+
 /* The row whose key was remembered as these texts. */
 static DjkRow *
 row_of_texts(const DjkRouteState *state, char **texts)
@@ -330,7 +355,7 @@ recall(Versions *versions)
 	{
 		int			number = numbers[found[i].row];
 
-		if (is_of_row(state, &found[i], key_of(versions, number)))
+		if (may_be_read(state, &found[i]) && is_of_row(state, &found[i], key_of(versions, number)))
 			take_remembered(state, &versions->versions[number], found[i].key,
 							value_of(state->columns[state->version].type, found[i].version));
 	}

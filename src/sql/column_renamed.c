@@ -164,35 +164,55 @@ require_all_seen(void)
 
 /* ---------- labels of enums ---------- */
 
-/* The enum, and the domains over it. */
+/*
+ * The enum, and the domains over it; and where what is remembered of rows that have
+ * one is.  Anybody may have a table with a column of it, and keep that locked: for
+ * what is of other owners nobody waits.
+ */
 #define RENAMED_ENUMS \
-	"WITH RECURSIVE enums AS (SELECT objid AS type FROM pg_event_trigger_ddl_commands()" \
-	" WHERE classid = 'pg_type'::regclass UNION SELECT t.oid FROM pg_type t JOIN enums ON t.typbasetype = type)," \
-	" e AS (SELECT array_agg(type) AS list FROM enums)"
+	"WITH RECURSIVE renamed AS MATERIALIZED (SELECT t.oid, t.typowner FROM pg_event_trigger_ddl_commands()" \
+	" JOIN pg_type t ON t.oid = objid WHERE classid = 'pg_type'::regclass)," \
+	" enums AS (SELECT oid AS type FROM renamed UNION SELECT t.oid FROM pg_type t JOIN enums ON t.typbasetype = type)," \
+	" e AS (SELECT array_agg(type) AS list FROM enums)," \
+	" named AS MATERIALIZED (SELECT d.ctid AS place, EXISTS (SELECT FROM pg_class c JOIN renamed ON typowner = c.relowner" \
+	"  WHERE c.oid = d.target::oid) AS is_own FROM @.djkafka_deleted d, e WHERE d.types::oid[] && e.list)," \
+	" free AS MATERIALIZED (SELECT ctid AS place FROM @.djkafka_deleted" \
+	"  WHERE ctid IN (SELECT place FROM named WHERE NOT is_own) FOR UPDATE SKIP LOCKED)," \
+	" places AS (SELECT place, true AS is_own FROM named WHERE is_own UNION ALL SELECT place, false FROM free)"
 
 #define KEY_PARTS	"jsonb_array_elements(key::jsonb) WITH ORDINALITY k (part, n)"
 
+/* A key with the new label. */
+#define RENAMED_PARTS \
+	"(SELECT coalesce(jsonb_agg(CASE WHEN part = to_jsonb($1) AND types[n]::oid = ANY (e.list)" \
+	" THEN to_jsonb($2) ELSE part END ORDER BY n), '[]')::text FROM " KEY_PARTS ")"
+
+/* There may be no room in the index for what is longer. */
+#define KEY_MAX_BYTES	"2500"
+
 /*
  * A version that is remembered under the old label could not be read any more,
- * and a key not be found.  What has the new one already is of no row.
+ * and a key not be found.  What has the new one already is of no row.  A key that
+ * becomes too long is forgotten, and so is one of another owner: its new one may be
+ * just being written, and would be waited for.
  */
 static void
 rename_label_in_deleted(const AlterEnumStmt *renaming)
 {
 	static DjkStatement delete_deleted = {
 		.sql = RENAMED_ENUMS
-		" DELETE FROM @.djkafka_deleted USING e WHERE types::oid[] && e.list"
-		" AND EXISTS (SELECT FROM " KEY_PARTS " WHERE part = to_jsonb($1) AND types[n]::oid = ANY (e.list))",
-		.nargs = 1,
-		.argtypes = {TEXTOID}
+		" DELETE FROM @.djkafka_deleted d USING e, places p WHERE d.ctid = p.place"
+		" AND (EXISTS (SELECT FROM " KEY_PARTS " WHERE part = to_jsonb($2) AND types[n]::oid = ANY (e.list))"
+		" OR (key <> " RENAMED_PARTS " AND (NOT is_own OR octet_length(" RENAMED_PARTS ") > " KEY_MAX_BYTES ")))",
+		.nargs = 2,
+		.argtypes = {TEXTOID, TEXTOID}
 	};
 	static DjkStatement update_deleted = {
 		.sql = RENAMED_ENUMS
-		" UPDATE @.djkafka_deleted SET"
+		" UPDATE @.djkafka_deleted d SET"
 		" version = CASE WHEN version = $1 AND types[cardinality(types)]::oid = ANY (e.list) THEN $2 ELSE version END,"
-		" key = (SELECT jsonb_agg(CASE WHEN part = to_jsonb($1) AND types[n]::oid = ANY (e.list)"
-		" THEN to_jsonb($2) ELSE part END ORDER BY n)::text FROM " KEY_PARTS ")"
-		" FROM e WHERE types::oid[] && e.list",
+		" key = " RENAMED_PARTS
+		" FROM e, places p WHERE d.ctid = p.place",
 		.nargs = 2,
 		.argtypes = {TEXTOID, TEXTOID}
 	};
@@ -202,7 +222,7 @@ rename_label_in_deleted(const AlterEnumStmt *renaming)
 		return;
 	labels[0] = CStringGetTextDatum(renaming->oldVal);
 	labels[1] = CStringGetTextDatum(renaming->newVal);
-	(void) djk_catalog_execute(&delete_deleted, labels + 1, NULL);
+	(void) djk_catalog_execute(&delete_deleted, labels, NULL);
 	(void) djk_catalog_execute(&update_deleted, labels, NULL);
 }
 

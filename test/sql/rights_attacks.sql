@@ -597,9 +597,12 @@ CREATE TYPE attack_victim.weather AS ENUM ('a', 'b');
 \c - attack_owner
 SELECT refused(format('INSERT INTO djkafka_deleted (target, columns, types, key, version, forget_at) SELECT %L, %L, ARRAY[oid, 23]::regtype[], %L, 1, now() FROM pg_type WHERE typname = %L',
                       'attack_own.keys', '{id,v}', k, 'weather')) LIKE 'ACCEPTED%' AS accepted, k
-  FROM unnest(ARRAY['["a"]', '[ "a" ]', '["\u0061"]', '["c"]']) k;
+  FROM unnest(ARRAY['["a"]', '[ "a" ]', '["\u0061"]', '["c"]', '[]', '["a", "b"]']) k;
+INSERT INTO djkafka_deleted (target, columns, types, key, version, forget_at)
+SELECT 'attack_own.keys', '{id,v}', ARRAY[oid, oid, 25, 23]::regtype[], jsonb_build_array('a', 'a', string_agg(md5(i::text), ''))::text, 1, now()
+  FROM pg_type, generate_series(1, 80) i WHERE typname = 'weather' GROUP BY oid;
 \c - attack_victim
-ALTER TYPE attack_victim.weather RENAME VALUE 'a' TO 'c';
+ALTER TYPE attack_victim.weather RENAME VALUE 'a' TO 'an autumn like none that anybody remembers, however old';
 \c - attack_owner
 SELECT key FROM djkafka_deleted WHERE target = 'attack_own.keys'::regclass;
 DELETE FROM djkafka_deleted WHERE target = 'attack_own.keys'::regclass;

@@ -209,6 +209,11 @@ ALTER TYPE step ADD VALUE 'lost';
 ALTER TYPE step RENAME VALUE 'paid' TO 'settled';
 SELECT run('walk', '{"id": 1, "at": "settled"}', '{"id": 2, "at": "sent"}');
 SELECT DISTINCT version FROM djkafka_deleted WHERE types[2] = 'step'::regtype;
+-- one that was written down while the label was renamed is not known
+UPDATE djkafka_deleted SET version = 'paid' WHERE target = 'walk'::regclass AND key = '["1"]';
+SELECT run('walk', '{"id": 1, "at": "asked"}');
+DELETE FROM walk WHERE id = 1;
+DELETE FROM djkafka_deleted WHERE target = 'walk'::regclass AND key = '["1"]';
 -- … also one of a key, and of a domain over it
 CREATE DOMAIN stage AS step;
 CREATE TABLE walked (id step, name text, at stage, PRIMARY KEY (id, name));
