@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from lib.djkafka import (
+    answers,
     assert_audit,
     dead_letters,
     explain,
