@@ -8,6 +8,7 @@
  *		fence			lock the offset rows; what is not ours leaves the batch
  *		write			prepare and write, as the consumer's owner
  *		check			deferred constraints, while an error can still be told
+ *		send			what goes to topics because it failed
  *		record			dead letters and offsets, as the catalog's owner
  *		commit
  *
@@ -28,6 +29,7 @@
 
 #include "access/xact.h"
 #include "apply/condemn.h"
+#include "apply/failed_topic.h"
 #include "apply/isolate.h"
 #include "apply/judge.h"
 #include "apply/order.h"
@@ -246,6 +248,7 @@ transact(DjkApply *apply, int from, int *to, bool isolate, DjkError *error)
 			else if (end > from)
 				end = djk_piece_apply(apply, from, end);
 			djk_piece_set_constraints(false);
+			djk_failed_send(apply, from, end);
 			apply->storm_end = djk_storm_count(apply, from, end);
 			if (apply->storm_end > 0)
 				outcome = apply->storm_end < end ? OUTCOME_BEYOND : OUTCOME_STORM;
@@ -603,6 +606,7 @@ apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	result->decided = djk_piece_first_stop(apply, 0, batch->nmessages);
 	if (result->decided > 0)
 		result->decided = djk_isolate(apply, 0, result->decided, 0);
+	djk_failed_send(apply, 0, result->decided);
 	(void) djk_storm_count(apply, 0, result->decided);
 	advances = djk_record_write(apply, 0, result->decided, &nadvances);
 	djk_record_committed(apply, 0, result->decided, advances, nadvances);

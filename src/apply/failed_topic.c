@@ -385,6 +385,9 @@ djk_failed_send(DjkApply *apply, int from, int to)
 	ErrorData  *edata;
 	bool		any = false;
 
+	/* What is dead already stays what it is. */
+	if (apply->batch->replayed)
+		return;
 	for (int i = from; i < to; i++)
 	{
 		apply->work[i].is_sent = false;

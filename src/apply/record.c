@@ -369,8 +369,6 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 	DjkOffsetAdvance *advances;
 	DjkIdentity identity;
 
-	if (!apply->batch->replayed)
-		djk_failed_send(apply, from, to);
 	advances = apply->batch->again ? make_returns(apply, from, to, nadvances) : make_advances(apply, from, to, nadvances);
 	djk_catalog_enter(&identity);
 	require_definition(apply->consumer);

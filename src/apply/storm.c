@@ -64,7 +64,11 @@ djk_storm_count(DjkApply *apply, int from, int to)
 
 	apply->recent = MemoryContextAllocZero(apply->batch_context, Max(batch->npartitions, 1) * sizeof(DjkRecent));
 	for (int p = 0; p < batch->npartitions; p++)
+	{
 		apply->recent[p] = batch->partitions[p].recent;
+		/* One that an attempt has stopped in vain. */
+		apply->batch->partitions[p].storms = false;
+	}
 	for (int i = from; i < to; i++)
 	{
 		const DjkWork *work = &apply->work[i];

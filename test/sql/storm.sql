@@ -140,8 +140,22 @@ SELECT by_worker('p', ARRAY['[{"topic": "again", "offset": 2, "value": {"id": 12
 SELECT next_offset, applied, dead, parked, recent, recent_failed, state FROM djkafka_offset WHERE topic = 'again';
 SELECT count(*) FROM djkafka_audit() WHERE NOT holds;
 
+-- what was to go to a topic of retries, to which it may not, and cannot wait either, has failed
+SELECT djkafka_create_consumer('t', group_id => 'storm', enabled => false, storm_share => 0.5, storm_window => 10) > 0;
+SELECT djkafka_create_consumer('u', retries_of => 't', enabled => false) > 0;
+SELECT djkafka_create_route('t', '^(storm[.])?sent', 'item', ordering => 'none', retry => '{"max_retries": 1, "delay": "1 h", "include": ["23514"], "through": "topics"}') > 0;
+ALTER SYSTEM SET djkafka.max_parked = 0;
+SELECT pg_reload_conf();
+\c
+SET search_path = storm, public;
+SELECT by_worker('t', ARRAY[(SELECT jsonb_agg(jsonb_build_object('topic', 'sent', 'offset', i, 'value', jsonb_build_object('id', i, 'n', -1))) FROM generate_series(0, 9) i)::text])->>'state';
+SELECT next_offset, retried, parked, dead, recent, recent_failed, state FROM djkafka_offset WHERE topic = 'sent';
+SELECT DISTINCT sqlstate, hint FROM djkafka_dead_letter WHERE topic = 'sent';
+ALTER SYSTEM RESET djkafka.max_parked;
+SELECT pg_reload_conf();
+
 DROP OWNED BY djkafka_storm_other;
 DROP ROLE djkafka_storm_other;
-SELECT djkafka_drop_consumer(name) FROM djkafka_consumer WHERE name IN ('c', 'd', 's', 'p');
-DELETE FROM djkafka_dead_letter WHERE consumer IN ('c', 's', 'p');
+SELECT djkafka_drop_consumer(name) FROM djkafka_consumer WHERE name IN ('c', 'd', 's', 'p', 't');
+DELETE FROM djkafka_dead_letter WHERE consumer IN ('c', 's', 'p', 't');
 DROP SCHEMA storm CASCADE;
