@@ -556,11 +556,13 @@ SELECT c.id AS consumer_id,
        AND k.owner OPERATOR(pg_catalog.=) m.owner AND k.home OPERATOR(pg_catalog.=) m.home
   JOIN @extschema@.djkafka_route r ON r.consumer_id OPERATOR(pg_catalog.=) m.id
  CROSS JOIN LATERAL (
-        -- Of another home the group may be anything; a $ that is escaped is a part of the pattern.
+        -- Of another home the group may be anything; a $ that is escaped is a part of the pattern, and one without
+        -- says nothing of what follows.
         SELECT CASE WHEN k.retry_suffix IS NOT NULL THEN
                pg_catalog.format(E'^%s\\.%s\\.%s\\.[0-9]+$', pg_catalog.regexp_replace(m.group_id, '[^[:alnum:]_-]', E'\\\\\\&', 'g'),
                                  CASE WHEN pg_catalog.starts_with(r.topic, '^')
                                       THEN '(' OPERATOR(pg_catalog.||) pg_catalog.regexp_replace(pg_catalog.ltrim(r.topic, '^'), E'([^\\\\])[$]+$', E'\\1') OPERATOR(pg_catalog.||) ')'
+                                           OPERATOR(pg_catalog.||) CASE WHEN r.topic OPERATOR(pg_catalog.~) E'[^\\\\][$]$' THEN '' ELSE '.*' END
                                       ELSE pg_catalog.replace(r.topic, '.', E'\\.') END,
                                  pg_catalog.replace(k.retry_suffix, '.', E'\\.')) END AS retry_topic
        ) t;

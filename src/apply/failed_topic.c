@@ -124,8 +124,10 @@ refusal_of(const DjkApply *apply, int message, const char *topic)
 
 	if (!djk_topic_is_writable(topic))
 		return psprintf("\"%s\" is not the name of a topic that can be written to", topic);
-	if (is_read(apply->consumer, topic, &by_retries) || by_retries != is_retried(apply, message))
+	if (is_read(apply->consumer, topic, &by_retries) || (by_retries && !is_retried(apply, message)))
 		return psprintf("the consumer reads topic \"%s\" itself, by a route that matches it", topic);
+	if (is_retried(apply, message) && !by_retries)
+		return psprintf("nobody reads topic \"%s\": what is read of topics of retries does not match it", topic);
 	if (djk_suppressed(topic) != NULL)
 		return psprintf("djkafka.suppress silences topic \"%s\"", topic);
 	return NULL;

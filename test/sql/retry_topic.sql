@@ -29,10 +29,12 @@ SELECT * FROM topic;
 
 -- who reads them; a pattern within a pattern
 SELECT djkafka_create_route('c', '^a|b\$$', 'item') > 0;
+SELECT djkafka_create_route('c', '^invoices[.]', 'item') > 0;
 SELECT djkafka_create_consumer('c.retry', retries_of => 'c', workers => 2, enabled => false) > 0;
 TABLE consumer;
 SELECT * FROM topic;
 SELECT 'my.shop.a.retry.1' ~ retry_topic FROM topic WHERE topic = '^a|b\$$';
+SELECT 'my.shop.invoices.old.retry.1' ~ retry_topic, 'my.shop.my.invoices.retry.1' ~ retry_topic FROM topic WHERE topic = '^invoices[.]';
 SELECT 'my.shop.my.item.retry.12' ~ retry_topic, 'my.shop.my.item.retry.' ~ retry_topic, 'my.shop.my.item.retry.x' ~ retry_topic, 'my-shop.my.item.retry.1' ~ retry_topic FROM topic LIMIT 1;
 -- one alone, of one that does not read retries itself
 SELECT refused('SELECT djkafka_create_consumer(''d'', retries_of => ''c'', group_id => ''my.shop.retry'')');
