@@ -258,10 +258,12 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 	MemoryContext context = AllocSetContextCreate(parent, "djkafka route", ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	DjkRouteState *state = palloc0(sizeof(DjkRouteState));
+	static uint64 shapes = 0;
 	int			guc_level;
 
 	state->route = route;
 	state->context = context;
+	state->shape = ++shapes;
 	state->tables = list_make1_oid(route->target);
 	state->valid = true;
 	/* Before anything is derived: some of what is altered needs no lock that the target's would keep away. */

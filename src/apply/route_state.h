@@ -111,6 +111,7 @@ typedef struct DjkRouteState
 	const DjkRouteRow *route;
 	MemoryContext context;		/* all below; deleted at rebuild */
 	bool		valid;
+	uint64		shape;			/* a number of its own, shared by those whose rows are made of the same */
 	List	   *tables;			/* OIDs of what it was derived from: the target, its children, and what lies below a view */
 	const DjkCodec *codec;
 	int			deleted_field_len;	/* of route->deleted_field; -1: none */

@@ -319,11 +319,12 @@ decode_value(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, Djk
 }
 
 static void
-allocate_row(DjkRow *row, int ncolumns)
+allocate_row(DjkRow *row, const DjkRouteState *state)
 {
-	row->values = palloc0(ncolumns * sizeof(Datum));
-	row->nulls = palloc(ncolumns * sizeof(bool));
-	memset(row->nulls, true, ncolumns * sizeof(bool));
+	row->values = palloc0(state->ncolumns * sizeof(Datum));
+	row->nulls = palloc(state->ncolumns * sizeof(bool));
+	memset(row->nulls, true, state->ncolumns * sizeof(bool));
+	row->shape = state->shape;
 }
 
 static bool
@@ -342,7 +343,7 @@ djk_row_start(DjkApply *apply, DjkRouteState *state, int message, HeapTuple tupl
 	DjkRow	   *row = &apply->work[message].row;
 	MemoryContext old = MemoryContextSwitchTo(context);
 
-	allocate_row(row, state->ncolumns);
+	allocate_row(row, state);
 	row->is_delete = result_is_true(tuple, desc, DJK_RESULT_DELETE);
 	for (int c = 0; c < state->ncolumns; c++)
 	{
@@ -397,7 +398,7 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 	builder->apply->work[message].key_only = false;
 	memset(&builder->error, 0, sizeof(DjkError));
 	if (row->values == NULL)
-		allocate_row(row, state->ncolumns);
+		allocate_row(row, state);
 
 	if (!decode_value(builder, row, m, error))
 		return false;

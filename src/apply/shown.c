@@ -11,6 +11,7 @@
 #include "apply/shown.h"
 
 #include "apply/piece.h"
+#include "apply/retry.h"
 #include "base/subtransaction.h"
 #include "catalog/pg_class.h"
 #include "executor/spi.h"
@@ -37,6 +38,15 @@ typedef struct ShownQuery
 
 /* ---------- what the message has become ---------- */
 
+/* Not if its table was altered since, when the attempt that has made the row failed and gave back its lock. */
+static bool
+has_row(const DjkApply *apply, const DjkWork *work)
+{
+	const DjkRouteState *state = apply->states[work->route];
+
+	return state != NULL && work->row.values != NULL && work->row.shape == state->shape;
+}
+
 typedef struct Prepare
 {
 	DjkApply   *apply;
@@ -58,12 +68,15 @@ djk_shown_prepare(DjkApply *apply, int message)
 	DjkWork    *work = &apply->work[message];
 	DjkWork		before = *work;
 	Prepare		arg = {apply, message};
+	ErrorData  *edata;
 	DjkRow		row;
 
-	if (work->route < 0 || work->row.values != NULL)
+	if (work->route < 0 || has_row(apply, work))
 		return;
 	work->fate = DJK_FATE_PENDING;
-	(void) djk_subtransaction_try(prepare, &arg, apply->batch_context);
+	edata = djk_subtransaction_try(prepare, &arg, apply->batch_context);
+	if (edata != NULL && djk_retry_verdict(edata->sqlerrcode) == DJK_VERDICT_TRANSIENT)
+		ReThrowError(edata);
 	row = work->row;
 	*work = before;
 	work->row = row;
@@ -76,7 +89,7 @@ state_of(const DjkApply *apply, int message)
 	const DjkWork *work = &apply->work[message];
 	const DjkRouteState *state = work->route >= 0 ? apply->states[work->route] : NULL;
 
-	return state != NULL && state->target_sql != NULL && work->row.values != NULL ? state : NULL;
+	return state != NULL && state->target_sql != NULL && has_row(apply, work) ? state : NULL;
 }
 
 /* ---------- queries ---------- */

@@ -135,6 +135,7 @@ djk_work_state_prepared(DjkApply *apply, int route)
 						apply->consumer->routes[route].target_name),
 				 errdetail("An expression, a handler or a trigger of the same transaction has done it.")));
 	}
+	state->shape = prepared->shape;
 	djk_route_state_destroy(prepared);
 	return apply->states[route] = state;
 }

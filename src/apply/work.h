@@ -46,6 +46,7 @@ typedef struct DjkRow
 {
 	Datum	   *values;			/* by column of the route's state */
 	bool	   *nulls;
+	uint64		shape;			/* of the state that has made it */
 	Bitmapset  *present;		/* shared: equal sets are one pointer within an attempt */
 	bool		is_delete;
 	bool		is_new;			/* by insert_new, where that is asked: it was inserted */
