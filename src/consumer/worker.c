@@ -466,9 +466,25 @@ finish_batch(DjkConsumerWorker *worker, const DjkApplyResult *result)
 	}
 }
 
+/*
+ * Whether there is more of a batch when one of its partitions has been left out.  What is left when
+ * Kafka has not heard of us for long is fetched again: each partition may take as long as a batch.
+ */
+static bool
+goes_on(DjkConsumerWorker *worker, const DjkApplyResult *result, TimestampTz started)
+{
+	if ((result->status != DJK_APPLY_HELD && result->status != DJK_APPLY_STORM) || !djk_collect_has_more(&worker->collector))
+		return false;
+	if (!TimestampDifferenceExceeds(started, djk_clock_now(), worker->max_poll_ms / 3))
+		return true;
+	fetch_again(worker);
+	return false;
+}
+
 static void
 apply_batch(DjkConsumerWorker *worker)
 {
+	TimestampTz started = djk_clock_now();
 	DjkApplyResult result;
 
 	djk_collect_close(&worker->collector);
@@ -483,8 +499,7 @@ apply_batch(DjkConsumerWorker *worker)
 		djk_apply_batch(worker->apply, &worker->collector.batch, &result);
 		MemoryContextSwitchTo(worker->cycle);
 		finish_batch(worker, &result);
-	} while ((result.status == DJK_APPLY_HELD || result.status == DJK_APPLY_STORM) &&
-			 djk_collect_has_more(&worker->collector));
+	} while (goes_on(worker, &result, started));
 	djk_collect_clear(&worker->collector);
 }
 

@@ -555,6 +555,27 @@ def test_blocking_beside_a_backlog(db: Database, kafka: Client, topic: str) -> N
     assert_audit(db, 40000)
 
 
+@pytest.mark.long
+def test_blocking_slow(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
+    """Partitions that are held one after the other cost the worker none of them, however long that takes."""
+    topic = kafka.create_topic(unique("item"), 5)
+    db.query("SELECT djkafka_create_consumer('default', options => %s)", '{"max.poll.interval.ms": "10000", "session.timeout.ms": "10000"}')
+    kafka.produce(topic, [item(p, p, fail=1, partition=p) for p in range(5)])
+    log = db.cluster.log_size()
+    for statement in TABLES:
+        db.query(statement)
+    db.query(
+        "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(2) FROM (SELECT coalesce("
+        " (SELECT retry_offset FROM djkafka_offset WHERE partition = NEW.at_partition), -1) AS o) o WHERE o < 0; RETURN NEW; END $$"
+    )
+    db.query("CREATE TRIGGER a_slow BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION slow()")
+    policy = {"max_retries": 1, "delay": "1 s", "blocking": True}
+    db.query("SELECT djkafka_subscribe(%s, 'item', columns => %s, retry => %s)", topic, COLUMNS, json.dumps(policy))
+    wait_count(db, "item", 5, timeout=90)
+    assert db.cluster.log(log).count("was assigned") == 1
+    assert_audit(db, 5)
+
+
 def test_blocking_idle(db: Database, kafka: Client, topic: str) -> None:
     """A partition that waits is not fetched."""
     subscribe(db, topic, {"max_retries": 5, "delay": "1 h", "blocking": True})
