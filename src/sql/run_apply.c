@@ -53,6 +53,17 @@ require_session(const char *function)
 			 errhint("Call it in a session, and not in a handler, a trigger or an expression.")));
 }
 
+/* Nobody has checked its options, by which Kafka would be asked with the secrets of its connection. */
+static void
+require_home(const char *function, const DjkConsumerRow *consumer)
+{
+	if (!consumer->is_home)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("consumer \"%s\" belongs to another database, of which this one is a copy", consumer->name),
+				 errhint("Give it messages with %s(name, messages => ...), or make what came with the copy this database's with djkafka_adopt.", function)));
+}
+
 DjkConsumerRow *
 djk_run_consumer(const char *function, const char *name, bool reads)
 {
@@ -69,6 +80,8 @@ djk_run_consumer(const char *function, const char *name, bool reads)
 	if (consumer == NULL)
 		djk_consumer_row_throw_missing(name);
 	djk_run_require_owner(consumer);
+	if (reads)
+		require_home(function, consumer);
 	return consumer;
 }
 

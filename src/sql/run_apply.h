@@ -19,8 +19,8 @@ extern void djk_run_require_owner(const DjkConsumerRow *consumer);
 
 /*
  * The consumer of a function that applies messages in its caller's transaction, and
- * reads them from Kafka or not; in CurrentMemoryContext.  ERROR as above, and in
- * a transaction that is read only.
+ * reads them from Kafka or not; in CurrentMemoryContext.  ERROR as above, in a
+ * transaction that is read only, and if it were to read as one of another home.
  */
 extern DjkConsumerRow *djk_run_consumer(const char *function, const char *name, bool reads);
 

@@ -497,6 +497,9 @@ SELECT refused($$INSERT INTO djkafka_consumer (name, home, group_id, options) VA
 SELECT refused($$UPDATE djkafka_consumer SET options = '{"a": {"b": 1}}' WHERE name = 'foreign'$$);
 SELECT djkafka_create_route('foreign', 't', 'attack.secret', columns => '{"v": {"lookup": [1]}, "w": {"lookup": {"column": "v"}}}', time_unit => '{"v": 1}') > 0;
 SELECT djkafka_create_route('foreign', 'u', 'attack.secret', time_unit => E'\f{') > 0;
+-- nor is it read by, with options that nobody has checked and the secrets of the settings
+UPDATE djkafka_consumer SET options = '{"bootstrap.servers": "127.0.0.1:1", "ssl.ca.location": "/etc/passwd"}' WHERE name = 'foreign';
+SELECT refused($$SELECT djkafka_run('foreign', timeout => '1 s')$$);
 \c - :super
 ALTER TABLE attack.secret RENAME v TO w;
 ALTER TABLE attack.secret RENAME w TO v;
