@@ -157,6 +157,7 @@ park(DjkApply *apply, int message, int attempt, TimestampTz due_at)
 	KeyEntry   *entry;
 
 	work->fate = DJK_FATE_PARKED;
+	work->was_unprepared = false;
 	work->attempt = attempt;
 	work->due_at = due_at;
 	if (!work->has_key)
@@ -343,10 +344,10 @@ djk_park_unprepared(DjkApply *apply, int message, const DjkError *error)
 {
 	bool		for_parent = error->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION;
 
-	apply->work[message].was_unprepared = true;
 	djk_park_note_key(apply, message);
 	djk_lack_note_lookup(apply, message);
 	djk_park_or_fail(apply, message, error, for_parent, NULL);
+	apply->work[message].was_unprepared = true;
 }
 
 void

@@ -21,6 +21,26 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
+/* Whether an attempt has found out the fate, and the next one does again. */
+static bool
+is_of_attempt(const DjkWork *work)
+{
+	switch (work->fate)
+	{
+		case DJK_FATE_APPLIED:
+		case DJK_FATE_FILTERED:
+		case DJK_FATE_DUPLICATE:
+		case DJK_FATE_STALE:
+			return true;
+		case DJK_FATE_PARKED:
+			return work->error.sqlstate == 0 || work->was_unprepared;
+		case DJK_FATE_LOST:
+			return false;
+		default:
+			return work->was_unprepared;
+	}
+}
+
 bool
 djk_piece_reset(DjkApply *apply, int from, int to)
 {
@@ -28,14 +48,14 @@ djk_piece_reset(DjkApply *apply, int from, int to)
 
 	for (int i = from; i < to; i++)
 	{
-		DjkFate    *fate = &apply->work[i].fate;
+		DjkWork    *work = &apply->work[i];
 
-		if (*fate == DJK_FATE_APPLIED || *fate == DJK_FATE_FILTERED || *fate == DJK_FATE_DUPLICATE ||
-			*fate == DJK_FATE_STALE || (*fate == DJK_FATE_PARKED && apply->work[i].error.sqlstate == 0) ||
-			apply->work[i].was_unprepared)
-			*fate = DJK_FATE_PENDING;
-		apply->work[i].was_unprepared = false;
-		pending |= *fate == DJK_FATE_PENDING;
+		if (is_of_attempt(work))
+			work->fate = DJK_FATE_PENDING;
+		/* One that is not to be tried is as it was when it is. */
+		if (work->fate != DJK_FATE_LOST)
+			work->was_unprepared = false;
+		pending |= work->fate == DJK_FATE_PENDING;
 	}
 	return pending;
 }

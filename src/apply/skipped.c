@@ -22,6 +22,7 @@ skip(DjkWork *work)
 {
 	work->fate = DJK_FATE_SKIPPED;
 	work->is_skipped = true;
+	work->was_unprepared = false;
 	work->route = -1;
 	work->context = NULL;
 	work->attempt = 0;

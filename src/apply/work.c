@@ -191,6 +191,7 @@ djk_work_fail(DjkApply *apply, int message, const DjkError *error, const char *c
 		apply->consumer->routes[work->route].on_error : DJK_ON_ERROR_DEAD_LETTER;
 
 	work->fate = fates[policy];
+	work->was_unprepared = false;
 	work->error.sqlstate = error->sqlstate;
 	work->error.message = copy_string(apply->batch_context, error->message);
 	work->error.detail = copy_string(apply->batch_context, error->detail);

@@ -232,6 +232,17 @@ CREATE VIEW seats AS SELECT * FROM seat;
 SELECT djkafka_subscribe('seats', 'seats', key_columns => '{id}');
 SELECT applied, dead FROM djkafka_run('default', messages => '[{"topic": "seats", "value": {"id": 1, "code": "b"}}, {"topic": "seats", "value": {"id": 2, "code": "a"}}]');
 TABLE seat ORDER BY id;
+-- what could not be prepared in a rehearsal, and could now, spoils no two that need each other
+SELECT count(*) > 0 FROM dead_letters();
+CREATE TABLE sign (sign text PRIMARY KEY, id int);
+CREATE TABLE signed (id int PRIMARY KEY, sign_id int CHECK (sign_id < 0));
+SELECT djkafka_subscribe('sign', 'sign');
+SELECT djkafka_subscribe('signed', 'signed', columns => '{"sign_id": {"lookup": {"table": "\"sign\"", "column": "sign", "returns": "id", "field": "sign"}}}');
+SELECT give('[{"topic": "node", "value": {"id": 90, "parent_id": 91, "v": "a"}}, {"topic": "signed", "value": {"id": 1, "sign": "x"}},
+              {"topic": "node", "value": {"id": 91, "parent_id": 90, "v": "b"}}, {"topic": "sign", "value": {"sign": "x", "id": 1}},
+              {"topic": "node", "value": {"id": 92, "parent_id": 99, "v": "orphan"}}]');
+SELECT id, parent_id FROM node WHERE id >= 90 ORDER BY id;
+SELECT dead_letters();
 SELECT djkafka_drop_consumer(name) FROM djkafka_consumer;
 RESET search_path;
 SET client_min_messages = warning;
