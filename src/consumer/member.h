@@ -54,6 +54,7 @@ typedef struct DjkConsumerWorker
 	long		waiting_interval_ms;	/* between rounds that nobody asks for */
 	bool		waiting_blind;	/* a row may have come since the round began, and nobody has told */
 	bool		waiting_unwatched;	/* something waits for what nobody wakes us for */
+	bool		waiting_news;	/* batches have brought such, or rows, since the round began */
 	bool		waiting_lacks;	/* something waits for such a row, or behind what does, as far as is known */
 	TimestampTz waiting_pause;	/* no turn of a round before, */
 	TimestampTz waiting_due_pause;	/* … and none for what is due */

@@ -203,8 +203,8 @@ watch_more(DjkConsumerWorker *worker)
 
 /* ---------- what became of it ---------- */
 
-void
-djk_waiting_note_partition(DjkConsumerWorker *worker, const DjkBatchPartition *partition)
+static void
+note_partition(DjkConsumerWorker *worker, const DjkBatchPartition *partition)
 {
 	worker->positions->waiting |= partition->parked > 0;
 	worker->waiting_lacks |= partition->lacking;
@@ -219,12 +219,19 @@ djk_waiting_note_partition(DjkConsumerWorker *worker, const DjkBatchPartition *p
 	note_due(worker, partition->next_due);
 }
 
+void
+djk_waiting_note_partition(DjkConsumerWorker *worker, const DjkBatchPartition *partition)
+{
+	note_partition(worker, partition);
+	worker->waiting_news |= partition->unwatched;
+}
+
 static void
 settle(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions)
 {
 	for (int p = 0; p < batch->npartitions; p++)
 	{
-		djk_waiting_note_partition(worker, &batch->partitions[p]);
+		note_partition(worker, &batch->partitions[p]);
 		positions[p]->parked = batch->partitions[p].parked;
 		positions[p]->waiting_vain = batch->partitions[p].vain;
 		positions[p]->waiting_vain_to = batch->partitions[p].vain_to;
@@ -286,7 +293,7 @@ take_rest(DjkConsumerWorker *worker, const DjkBatch *batch, int decided)
 static void
 leave_followers(DjkConsumerWorker *worker)
 {
-	worker->waiting_lacks = true;
+	worker->waiting_lacks = worker->waiting_blind = true;
 	worker->waiting_due = 0;
 }
 
@@ -346,7 +353,7 @@ forget_vain(DjkConsumerWorker *worker)
 static long
 next_interval(const DjkConsumerWorker *worker)
 {
-	if (worker->waiting_helped || worker->waiting_blind)
+	if (worker->waiting_helped || worker->waiting_blind || (worker->waiting_unwatched && worker->waiting_news))
 		return 0;
 	if (!worker->waiting_unwatched)
 		return ROUND_MAX_MS;
@@ -384,7 +391,7 @@ next_batch(DjkConsumerWorker *worker, DjkPosition ***positions)
 		if (n > 0)
 			batch = load_batch(worker, partitions, n);
 		for (int p = 0; p < n && batch == NULL; p++)
-			djk_waiting_note_partition(worker, &partitions[p]);
+			note_partition(worker, &partitions[p]);
 		/* Nothing more in these, but perhaps in those behind them. */
 		if (n > 0 && batch == NULL)
 			worker->waiting_at = (DjkAgainCursor) {partitions[n - 1].offset_id, PG_INT64_MAX};
@@ -435,8 +442,10 @@ take_due_turn(DjkConsumerWorker *worker, TimestampTz started)
 	if (batch == NULL)
 		return;
 	worker->waiting_lacks |= !complete;
-	if (apply_turn(worker, batch, positions, started, false))
-		worker->waiting_due = 0;
+	if (!apply_turn(worker, batch, positions, started, false))
+		return;
+	worker->waiting_blind = true;
+	worker->waiting_due = 0;
 }
 
 /* ---------- when ---------- */
@@ -482,7 +491,7 @@ begin_round(DjkConsumerWorker *worker, TimestampTz now)
 	worker->waiting_deadline = 0;
 	/* Its tables may have other partitions by now. */
 	(void) watch(worker);
-	worker->waiting_blind = false;
+	worker->waiting_blind = worker->waiting_news = false;
 	djk_awaited_look();
 	worker->positions->waiting_unseen = false;
 }
@@ -513,6 +522,7 @@ djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 void
 djk_waiting_note_rows(DjkConsumerWorker *worker)
 {
+	worker->waiting_news = true;
 	if (worker->waiting_unwatched)
 		worker->waiting_due = 0;
 }

@@ -168,6 +168,33 @@ def test_handler(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert_audit(db, 5)
 
 
+@pytest.mark.long
+def test_parent_amid_a_round(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """What a handler waits for is looked for after the batch that brought it, though all that waits was just being tried."""
+    make_tables(db)
+    db.query(
+        "CREATE FUNCTION take(djkafka_message) RETURNS void LANGUAGE sql AS $$ SELECT pg_sleep(0.5);"
+        " INSERT INTO child SELECT ($1).\"offset\", convert_from(($1).value, 'UTF8')::int, 'c' $$"
+    )
+    # The error of a handler says nothing of a constraint that is the target's.
+    db.query(
+        "CREATE FUNCTION ask() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NOT EXISTS (SELECT FROM parent p WHERE p.id = NEW.parent_id)"
+        " THEN RAISE 'no parent' USING ERRCODE = '23503'; END IF; RETURN NEW; END $$"
+    )
+    db.query("CREATE TRIGGER ask BEFORE INSERT ON child FOR EACH ROW EXECUTE FUNCTION ask()")
+    subscribe(db, {"parent": topics["parent"]})
+    db.query("SELECT djkafka_subscribe(%s, handler => 'take(djkafka_message)', parent_timeout => '1 h')", topics["child"])
+    kafka.produce(topics["child"], [Record("7")])
+    wait_value(db, PARKED, 1)
+    time.sleep(11)  # looked for after 1, 2 and 4 s; next after 8
+    kafka.produce(topics["parent"], parents(range(1, 2)))
+    wait_count(db, "parent", 1)
+    time.sleep(1)
+    kafka.produce(topics["parent"], parents(range(7, 8)))
+    wait_count(db, "child", 1, timeout=7)
+    assert_audit(db)
+
+
 def test_deletion_waits_behind(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     make_tables(db)
     subscribe(db, topics)
