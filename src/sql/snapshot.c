@@ -22,13 +22,13 @@
 #include "access/xact.h"
 #include "base/compat.h"
 #include "base/settings.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "sql/publish.h"
 #include "state/catalog.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -75,17 +75,21 @@ require_no_transaction(FunctionCallInfo fcinfo)
 				 errhint("SET default_transaction_isolation = 'read committed'.")));
 }
 
+/* At the beginning, and of each chunk: the table may have got another owner meanwhile. */
 static void
 require_owner(Oid relation)
 {
-	Relation	rel = relation_open(relation, AccessShareLock);
+	Oid			owner = djk_table_owner(relation);
 
-	if (!has_privs_of_role(GetUserId(), rel->rd_rel->relowner))
+	if (!OidIsValid(owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relation)));
+	if (!has_privs_of_role(GetUserId(), owner))
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("must be owner of table %s", RelationGetRelationName(rel)),
+				 errmsg("must be owner of table %s", get_rel_name(relation)),
 				 errdetail("A publication runs with the rights of the table's owner.")));
-	relation_close(rel, AccessShareLock);
 }
 
 /* The one publication of the table that publishes rows, or that to the topic. */
@@ -260,6 +264,7 @@ next_chunk(Snapshotting *work)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("table \"%s\" was dropped meanwhile", work->name)));
+	require_owner(work->relation);
 	state = djk_publish_acquire(work->id, rel);
 	require_enabled(state, work->relation);
 	PG_TRY();

@@ -319,6 +319,7 @@ CALL djkafka_snapshot('stock');
 ROLLBACK;
 CALL djkafka_snapshot('stock', chunk => 0);
 CALL djkafka_snapshot('stock', 'elsewhere');
+CALL djkafka_snapshot(0);
 SELECT * FROM news();
 
 -- Two rows may have one key for a while: none of them is taken for gone.
