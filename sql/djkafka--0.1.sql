@@ -338,7 +338,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.unchanged_value IS 'value of a field
 COMMENT ON COLUMN @extschema@.djkafka_route.version_column IS 'column that orders what is said of a row: a message whose value of it is not greater than the row''s changes nothing and is counted as stale; null: the last message wins';
 COMMENT ON COLUMN @extschema@.djkafka_route.invalid_text IS 'what becomes of what no text can hold (\u0000, half of a surrogate pair, bytes that are not UTF-8): error, where it is used, or replace, by U+FFFD';
 COMMENT ON COLUMN @extschema@.djkafka_route.remember_deleted IS 'with version_column: how long the version of a deleted row is kept in djkafka_deleted, so that older messages do not bring it back; null: not at all';
-COMMENT ON COLUMN @extschema@.djkafka_route.parent_timeout IS 'how long a message that lacks nothing but a row that it refers to waits for that; 0: it fails at once';
+COMMENT ON COLUMN @extschema@.djkafka_route.parent_timeout IS 'how long a message that lacks nothing but a row that it refers to waits for that, or a deletion for rows that refer to its own to go; 0: it fails at once';
 COMMENT ON COLUMN @extschema@.djkafka_route.retry IS 'when messages that failed are tried again, by keys that overlay the consumer''s; null: as that says';
 COMMENT ON COLUMN @extschema@.djkafka_route.dead_letters IS 'overrides the consumer''s dead_letters';
 COMMENT ON COLUMN @extschema@.djkafka_route.dead_letter_topic IS 'overrides the consumer''s dead_letter_topic';
@@ -791,6 +791,7 @@ CREATE TABLE @extschema@.djkafka_parked (
     attempt integer NOT NULL DEFAULT 0,
     due_at timestamp with time zone,
     parent regclass,
+    children regclass,
     constraint_name text,
     missing_key jsonb,
     UNIQUE (offset_id, "offset")
@@ -811,7 +812,8 @@ COMMENT ON COLUMN @extschema@.djkafka_parked.sqlstate IS 'code of the error; nul
 COMMENT ON COLUMN @extschema@.djkafka_parked.attempt IS 'the retry that it waits for, or has had last; 0: none';
 COMMENT ON COLUMN @extschema@.djkafka_parked.due_at IS 'when it is tried again; null: it waits for a row that it refers to, or behind an earlier message';
 COMMENT ON COLUMN @extschema@.djkafka_parked.parent IS 'table in which the row is missing; null: not known, or it waits for something else';
-COMMENT ON COLUMN @extschema@.djkafka_parked.constraint_name IS 'foreign key that asks for the row';
+COMMENT ON COLUMN @extschema@.djkafka_parked.children IS 'table whose rows refer to the one that the message deletes, or whose key it changes: it waits until they are gone; null: not known, or it waits for something else';
+COMMENT ON COLUMN @extschema@.djkafka_parked.constraint_name IS 'foreign key that asks for the row, or that keeps the row of the message';
 COMMENT ON COLUMN @extschema@.djkafka_parked.missing_key IS 'values of the missing row, by columns of the parent; null: the message does not say them all';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_parked', '');
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_parked_id_seq', '');

@@ -66,7 +66,7 @@ typedef struct Suspect
 /* ---------- errors as values ---------- */
 
 void
-djk_judge_describe(const ErrorData *edata, bool is_delete, MemoryContext context, DjkError *error)
+djk_judge_describe(const ErrorData *edata, bool is_held, MemoryContext context, DjkError *error)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 
@@ -79,8 +79,8 @@ djk_judge_describe(const ErrorData *edata, bool is_delete, MemoryContext context
 	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION && edata->column_name)
 		error->hint = psprintf("Give it a default in the database (Django: db_default), or fill it in new rows alone with columns => '{\"%s\": {\"insert\": …}}'.",
 							   edata->column_name);
-	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION && is_delete)
-		error->hint = pstrdup("Other rows still reference the deleted one: Django's on_delete=CASCADE lives in Python. Delete them first, or declare ON DELETE in the database.");
+	if (error->hint == NULL && is_held)
+		error->hint = pstrdup("Other rows still reference this one: Django's on_delete=CASCADE lives in Python. Delete them first, or declare ON DELETE in the database.");
 	MemoryContextSwitchTo(old);
 }
 
@@ -89,8 +89,8 @@ fail_message(DjkApply *apply, int message, const ErrorData *edata)
 {
 	DjkError	error = {0};
 
-	djk_judge_describe(edata, apply->work[message].row.is_delete, apply->batch_context, &error);
-	djk_park_or_fail(apply, message, &error, djk_lack_is_of_parent(edata), djk_convert_shown(edata->context));
+	djk_judge_describe(edata, OidIsValid(apply->work[message].lack.row.children), apply->batch_context, &error);
+	djk_park_or_fail(apply, message, &error, djk_lack_may_end(edata->sqlerrcode), djk_convert_shown(edata->context));
 }
 
 pg_noreturn static void

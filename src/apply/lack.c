@@ -1,10 +1,12 @@
 /*-------------------------------------------------------------------------
  *
  * lack.c
- *	  Which row a message waits for.
+ *	  Which row a message waits for, or which rows it waits for to go.
  *
  * The error of a foreign key names its constraint, in fields of its own; what it
- * refers to is the constraint's, and which row is the message's own row's.
+ * refers to is the constraint's, and which row is the message's own row's.  The
+ * same error comes of a deletion, or of a change of a key, that rows refer to: then
+ * it is they that are waited for, until they are gone.
  * Nothing is taken from the error's text, which depends on the language and on
  * what the owner may read.
  *
@@ -54,11 +56,9 @@ djk_lack_forget(DjkApply *apply, int message)
 /* ---------- foreign keys ---------- */
 
 bool
-djk_lack_is_of_parent(const ErrorData *edata)
+djk_lack_may_end(int sqlstate)
 {
-	/* The other message of a foreign key is about rows that refer to the one that goes. */
-	return edata->sqlerrcode == ERRCODE_FOREIGN_KEY_VIOLATION &&
-		(edata->message_id == NULL || strncmp(edata->message_id, "update or delete on table", 25) != 0);
+	return sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION;
 }
 
 /* *table is whose constraint it is. */
@@ -85,9 +85,9 @@ find_constraint(const ErrorData *edata, Oid *table)
 	return NULL;
 }
 
-/* The state of the route that has made the row, if the row is of a table; NULL: it is not. */
+/* The state of the route that has made the row of a message; NULL: there is no row. */
 static const DjkRouteState *
-state_of_row(const DjkApply *apply, int message, Oid table)
+state_of_row(const DjkApply *apply, int message)
 {
 	const DjkWork *work = &apply->work[message];
 	const DjkRouteState *state = work->route >= 0 ? apply->states[work->route] : NULL;
@@ -95,9 +95,22 @@ state_of_row(const DjkApply *apply, int message, Oid table)
 	if (state == NULL || state->target_sql == NULL || work->row.present == NULL ||
 		message < apply->piece_from || message >= apply->piece_to)
 		return NULL;
-	if (state->route->target == table)
-		return state;
-	return get_rel_relispartition(table) && list_member_oid(get_partition_ancestors(table), state->route->target) ? state : NULL;
+	return state;
+}
+
+static bool
+is_partition_of(Oid table, Oid other)
+{
+	return get_rel_relispartition(table) && list_member_oid(get_partition_ancestors(table), other);
+}
+
+/* Whether rows of the route's target are, or may be, those of a table. */
+static bool
+is_target(const DjkRouteState *state, Oid table)
+{
+	Oid			target = state->route->target;
+
+	return target == table || is_partition_of(table, target) || is_partition_of(target, table);
 }
 
 /* The text of a column's value; NULL: the message does not say it. */
@@ -149,28 +162,58 @@ missing_key(const DjkRouteState *state, const DjkRow *row, Oid table, HeapTuple 
 	return json.data;
 }
 
+/*
+ * What a constraint lacks is told by what the message does.  If it deletes a row of
+ * the table that is referred to, or writes there and not to where the reference is, it
+ * is held by the rows that refer to its own.  Where the reference is within the
+ * table a row that refers to none lacks none.
+ */
+static bool
+is_held(const DjkRouteState *state, const DjkRow *row, Form_pg_constraint constraint, const char *key)
+{
+	if (!is_target(state, constraint->confrelid))
+		return false;
+	return row->is_delete || !is_target(state, constraint->conrelid) || key == NULL;
+}
+
+/* Where it is not known what the message does, as it is of a handler's, it may be either. */
+static void
+note_constraint(DjkApply *apply, int message, Oid table, HeapTuple tuple)
+{
+	Form_pg_constraint constraint = (Form_pg_constraint) GETSTRUCT(tuple);
+	const DjkRow *row = &apply->work[message].row;
+	DjkParkedLack *lack = &apply->work[message].lack.row;
+	const DjkRouteState *state = state_of_row(apply, message);
+
+	if (state != NULL && is_target(state, table) && !row->is_delete)
+		lack->key = missing_key(state, row, table, tuple);
+	if (state != NULL && is_held(state, row, constraint, lack->key))
+		lack->children = constraint->conrelid;
+	else
+		lack->parent = constraint->confrelid;
+	if (state == NULL || OidIsValid(lack->children))
+		await(apply, constraint->conrelid);
+	if (state == NULL || !(OidIsValid(lack->children) && row->is_delete))
+		await(apply, constraint->confrelid);
+}
+
 void
 djk_lack_note(DjkApply *apply, int message, const ErrorData *edata)
 {
 	DjkLack    *lack = &apply->work[message].lack;
-	const DjkRouteState *state;
 	MemoryContext old;
 	HeapTuple	constraint;
 	Oid			table;
 
 	djk_lack_forget(apply, message);
-	if (!djk_lack_is_of_parent(edata) || (constraint = find_constraint(edata, &table)) == NULL)
+	if (!djk_lack_may_end(edata->sqlerrcode) || (constraint = find_constraint(edata, &table)) == NULL)
 		return;
 	old = MemoryContextSwitchTo(apply->batch_context);
-	lack->row.parent = ((Form_pg_constraint) GETSTRUCT(constraint))->confrelid;
 	lack->row.constraint = pstrdup(edata->constraint_name);
 	lack->is_watched = true;
-	state = state_of_row(apply, message, table);
-	if (state != NULL)
-		lack->row.key = missing_key(state, &apply->work[message].row, table, constraint);
+	note_constraint(apply, message, table, constraint);
 	ReleaseSysCache(constraint);
 	MemoryContextSwitchTo(old);
-	await(apply, lack->row.parent);
 }
 
 /* ---------- lookups ---------- */

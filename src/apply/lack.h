@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * lack.h
- *	  Which row a message waits for.
+ *	  Which row a message waits for, or which rows it waits for to go.
  *
  *-------------------------------------------------------------------------
  */
@@ -10,8 +10,8 @@
 
 #include "apply/work.h"
 
-/* Whether an error says that a row is missing which another one refers to. */
-extern bool djk_lack_is_of_parent(const ErrorData *edata);
+/* Whether an error is of a reference: what others write may end it. */
+extern bool djk_lack_may_end(int sqlstate);
 
 /*
  * A message has failed alone, and what was prepared of it is still there: notes what

@@ -342,7 +342,7 @@ djk_park_note_unprepared(DjkApply *apply, int message, const DjkError *error)
 void
 djk_park_unprepared(DjkApply *apply, int message, const DjkError *error)
 {
-	bool		for_parent = error->sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION;
+	bool		for_parent = djk_lack_may_end(error->sqlstate);
 
 	djk_park_note_key(apply, message);
 	djk_lack_note_lookup(apply, message);
@@ -707,7 +707,7 @@ is_told(const DjkWork *work, const DjkParked *parked)
 
 	if (error_of(work) == NULL)
 		return true;
-	return parked->has_error && parked->parent == work->lack.row.parent &&
+	return parked->has_error && parked->parent == work->lack.row.parent && parked->children == work->lack.row.children &&
 		(constraint == NULL || (parked->constraint != NULL && strcmp(constraint, parked->constraint) == 0));
 }
 

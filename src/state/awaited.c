@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * awaited.c
- *	  Tables that messages wait for rows of: who writes one wakes the workers.
+ *	  Tables that messages wait for rows of, or for to lose some: who writes one wakes the workers.
  *
  * No trigger on the application's table tells of a new row: one would have to be
  * made and dropped, by its owner and under its lock, whenever something begins
@@ -63,10 +63,16 @@ typedef struct SharedAwaited
 
 static SharedAwaited *shared = NULL;
 
-/* What this transaction has written. */
-static Oid	written[TABLES_MAX];
+/* What this transaction has written, and in which subtransaction, by its depth. */
+typedef struct Written
+{
+	Oid			table;
+	int			level;
+} Written;
+
+static Written written[TABLES_MAX];
 static int	nwritten = 0;
-static bool written_any = false;
+static int	written_any = 0;	/* perhaps all tables, at this level; 0: not */
 
 /* What this process, a worker, waits for. */
 static bool waits_at[PLACES];
@@ -133,7 +139,7 @@ ring_written(bool all)
 	for (int i = 0; all && i < PLACES; i++)
 		ring(i, &first);
 	for (int i = 0; !all && i < nwritten; i++)
-		ring(place_of(written[i]), &first);
+		ring(place_of(written[i].table), &first);
 	if (first)
 		djk_nudge_consumers();
 }
@@ -147,21 +153,50 @@ djk_awaited_ring_all(void)
 void
 djk_awaited_note_any(void)
 {
-	written_any = true;
+	int			level = Max(GetCurrentTransactionNestLevel(), 1);
+
+	written_any = written_any == 0 ? level : Min(written_any, level);
 }
 
 static inline void
 note(Oid table)
 {
+	int			level = GetCurrentTransactionNestLevel();
+
 	for (int i = nwritten - 1; i >= 0; i--)
 	{
-		if (written[i] == table)
-			return;
+		if (written[i].table != table)
+			continue;
+		written[i].level = Min(written[i].level, level);
+		return;
 	}
 	if (nwritten < TABLES_MAX)
-		written[nwritten++] = table;
+		written[nwritten++] = (Written) {table, level};
 	else
-		written_any = true;
+		djk_awaited_note_any();
+}
+
+/* What a subtransaction has written is its parent's, or nobody's. */
+static void
+end_subtransaction(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
+{
+	int			level = GetCurrentTransactionNestLevel();
+	int			n = 0;
+
+	if (event != SUBXACT_EVENT_COMMIT_SUB && event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	for (int i = 0; i < nwritten; i++)
+	{
+		Written		w = written[i];
+
+		if (w.level >= level && event == SUBXACT_EVENT_ABORT_SUB)
+			continue;
+		w.level = Min(w.level, Max(level - 1, 1));
+		written[n++] = w;
+	}
+	nwritten = n;
+	if (written_any >= level)
+		written_any = event == SUBXACT_EVENT_ABORT_SUB ? 0 : level - 1;
 }
 
 /* A prepared transaction has forgotten what it wrote: its end rings for all (state/wake.c). */
@@ -170,13 +205,23 @@ end_transaction(XactEvent event, void *arg)
 {
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
-	if (event == XACT_EVENT_COMMIT && (nwritten > 0 || written_any || IsLogicalWorker()))
-		ring_written(written_any || IsLogicalWorker());
+	if (event == XACT_EVENT_COMMIT && (nwritten > 0 || written_any > 0 || IsLogicalWorker()))
+		ring_written(written_any > 0 || IsLogicalWorker());
 	nwritten = 0;
-	written_any = false;
+	written_any = 0;
 }
 
 /* ---------- what is written ---------- */
+
+/* One that has written no row is nothing to anybody: so is a try that is made without any. */
+static bool
+has_written(const QueryDesc * query)
+{
+	const PlannedStmt *stmt = query->plannedstmt;
+
+	return stmt->resultRelations != NIL &&
+		(query->estate->es_processed > 0 || stmt->hasModifyingCTE || !stmt->canSetTag);
+}
 
 /* The actions of foreign keys end here too, but not in ExecutorFinish. */
 static void
@@ -185,15 +230,32 @@ executor_end(QueryDesc * query)
 	const PlannedStmt *stmt = query->plannedstmt;
 	ListCell   *lc;
 
-	foreach(lc, stmt->resultRelations)
-		note(rt_fetch(lfirst_int(lc), stmt->rtable)->relid);
+	if (has_written(query))
+	{
+		foreach(lc, stmt->resultRelations)
+			note(rt_fetch(lfirst_int(lc), stmt->rtable)->relid);
+	}
 	if (prev_executor_end)
 		prev_executor_end(query);
 	else
 		standard_ExecutorEnd(query);
 }
 
-/* A table that is altered may have rows from now on that it had not, or need none any more. */
+static void
+note_truncate(const TruncateStmt * stmt)
+{
+	ListCell   *lc;
+
+	foreach(lc, stmt->relations)
+		note(RangeVarGetRelid(lfirst(lc), NoLock, true));
+	if (stmt->behavior == DROP_CASCADE)
+		djk_awaited_note_any();
+}
+
+/*
+ * A table that is altered may have rows from now on that it had not, or need none any
+ * more; one that is emptied or dropped refers to none.
+ */
 void
 djk_awaited_note_utility(const Node *stmt)
 {
@@ -205,11 +267,16 @@ djk_awaited_note_utility(const Node *stmt)
 			if (((const CopyStmt *) stmt)->is_from && ((const CopyStmt *) stmt)->relation != NULL)
 				note(RangeVarGetRelid(((const CopyStmt *) stmt)->relation, NoLock, true));
 			break;
+		case T_TruncateStmt:
+			note_truncate((const TruncateStmt *) stmt);
+			break;
+		case T_DropStmt:
 		case T_AlterTableStmt:
-			written_any = true;
+			djk_awaited_note_any();
 			break;
 		case T_CreateStmt:
-			written_any |= ((const CreateStmt *) stmt)->partbound != NULL;
+			if (((const CreateStmt *) stmt)->partbound != NULL)
+				djk_awaited_note_any();
 			break;
 		default:
 			break;
@@ -220,6 +287,7 @@ void
 djk_awaited_init(void)
 {
 	RegisterXactCallback(end_transaction, NULL);
+	RegisterSubXactCallback(end_subtransaction, NULL);
 	prev_executor_end = ExecutorEnd_hook;
 	ExecutorEnd_hook = executor_end;
 }

@@ -25,7 +25,7 @@
 
 /* ---------- writing ---------- */
 
-/* route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at, parent, constraint_name, missing_key. */
+/* route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at, parent, children, constraint_name, missing_key. */
 static void
 put_state(Datum *values, char *nulls, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
 		  DjkParkedLack lack, int attempt, TimestampTz due_at)
@@ -43,8 +43,10 @@ put_state(Datum *values, char *nulls, int64 route_id, int64 lane, const int64 *k
 	values[8] = TimestampTzGetDatum(due_at);
 	nulls[9] = OidIsValid(lack.parent) ? ' ' : 'n';
 	values[9] = ObjectIdGetDatum(lack.parent);
-	values[10] = djk_text_datum(lack.constraint, &nulls[10]);
-	values[11] = djk_text_datum(lack.key, &nulls[11]);
+	nulls[10] = OidIsValid(lack.children) ? ' ' : 'n';
+	values[10] = ObjectIdGetDatum(lack.children);
+	values[11] = djk_text_datum(lack.constraint, &nulls[11]);
+	values[12] = djk_text_datum(lack.key, &nulls[12]);
 }
 
 void
@@ -55,19 +57,19 @@ djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const Dj
 	static DjkStatement insert_parked = {
 		.sql = "INSERT INTO @.djkafka_parked (consumer_id, offset_id, topic, partition, \"offset\", message_time,"
 		" key, value, headers, route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at,"
-		" parent, constraint_name, missing_key)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21::jsonb)",
-		.nargs = 21,
+		" parent, children, constraint_name, missing_key)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22::jsonb)",
+		.nargs = 22,
 		.argtypes = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, InvalidOid,
 			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
-			REGCLASSOID, TEXTOID, TEXTOID}
+			REGCLASSOID, REGCLASSOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[21];
-	char		nulls[22];
+	Datum		values[22];
+	char		nulls[23];
 
 	insert_parked.argtypes[8] = get_array_type(djk_catalog_type("djkafka_header"));
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[21] = '\0';
+	nulls[22] = '\0';
 	values[0] = Int64GetDatum(consumer_id);
 	values[1] = Int64GetDatum(partition->offset_id);
 	values[2] = CStringGetTextDatum(partition->topic);
@@ -92,18 +94,19 @@ djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, c
 		" sqlstate = coalesce($5, p.sqlstate), message = CASE WHEN $5 IS NULL THEN p.message ELSE $6 END,"
 		" detail = CASE WHEN $5 IS NULL THEN p.detail ELSE $7 END, hint = CASE WHEN $5 IS NULL THEN p.hint ELSE $8 END,"
 		" parent = CASE WHEN $5 IS NULL THEN p.parent ELSE $11 END,"
-		" constraint_name = CASE WHEN $5 IS NULL THEN p.constraint_name ELSE $12 END,"
-		" missing_key = CASE WHEN $5 IS NULL THEN p.missing_key ELSE $13::jsonb END"
+		" children = CASE WHEN $5 IS NULL THEN p.children ELSE $12 END,"
+		" constraint_name = CASE WHEN $5 IS NULL THEN p.constraint_name ELSE $13 END,"
+		" missing_key = CASE WHEN $5 IS NULL THEN p.missing_key ELSE $14::jsonb END"
 		" WHERE id = $1",
-		.nargs = 13,
+		.nargs = 14,
 		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
-			REGCLASSOID, TEXTOID, TEXTOID}
+			REGCLASSOID, REGCLASSOID, TEXTOID, TEXTOID}
 	};
-	Datum		values[13];
-	char		nulls[14];
+	Datum		values[14];
+	char		nulls[15];
 
 	memset(nulls, ' ', sizeof(nulls));
-	nulls[13] = '\0';
+	nulls[14] = '\0';
 	values[0] = Int64GetDatum(id);
 	put_state(values + 1, nulls + 1, route_id, lane, key_hash, error, lack, attempt, due_at);
 	(void) djk_catalog_execute(&update_parked, values, nulls);
@@ -263,14 +266,16 @@ read_parked(int row)
 	parked->due_at = isnull ? 0 : DatumGetTimestampTz(datum);
 	datum = djk_row_datum(row, 15, &isnull);
 	parked->parent = isnull ? InvalidOid : DatumGetObjectId(datum);
-	parked->constraint = djk_row_text(row, 16, CurrentMemoryContext);
+	datum = djk_row_datum(row, 16, &isnull);
+	parked->children = isnull ? InvalidOid : DatumGetObjectId(datum);
+	parked->constraint = djk_row_text(row, 17, CurrentMemoryContext);
 	message->source = parked;
 	return parked;
 }
 
 #define SELECT_PARKED \
 	"SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, lane, key_hash, parked_at," \
-	" sqlstate IS NOT NULL, attempt, due_at, parent, constraint_name FROM @.djkafka_parked p"
+	" sqlstate IS NOT NULL, attempt, due_at, parent, children, constraint_name FROM @.djkafka_parked p"
 
 /* What a query of SELECT_PARKED finds, until there is enough. */
 static List *

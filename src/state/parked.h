@@ -28,12 +28,13 @@ typedef struct DjkParkedKey
 /* The hash of a key that is not known, and may be any; hashes are not negative. */
 #define DJK_PARKED_ANY_KEY	INT64CONST(-1)
 
-/* The row that a message waits for, as far as it is known. */
+/* What a message waits for, as far as it is known: a row, or that rows go. */
 typedef struct DjkParkedLack
 {
-	Oid			parent;			/* its table; invalid: not known */
+	Oid			parent;			/* the row's table; invalid: not known */
+	Oid			children;		/* … or that of the rows which refer to its own */
 	const char *constraint;		/* that asks for it */
-	const char *key;			/* JSON */
+	const char *key;			/* the row's, JSON */
 } DjkParkedLack;
 
 typedef struct DjkParked
@@ -44,7 +45,8 @@ typedef struct DjkParked
 	DjkParkedKey key;
 	TimestampTz parked_at;
 	bool		has_error;		/* it has failed; else it only waits behind another one */
-	Oid			parent;			/* of what it lacks */
+	Oid			parent;			/* of what it lacks, */
+	Oid			children;		/* … or of what holds it */
 	char	   *constraint;
 	int			attempt;
 	TimestampTz due_at;			/* 0: it waits for something else */

@@ -303,17 +303,6 @@ def test_slow_turn(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert_all_once(db, 9)
 
 
-def test_deletion_of_a_parent(db: Database, kafka: Client, topics: dict[str, str]) -> None:
-    """That a parent has children still is no want of a parent."""
-    make_tables(db)
-    db.query("INSERT INTO parent VALUES (1, 'here')")
-    db.query("INSERT INTO child VALUES (1, 1, 'c')")
-    subscribe(db, topics)
-    kafka.produce(topics["parent"], [Record(None, "1")])
-    wait_value(db, "SELECT count(*) FROM djkafka_dead_letter", 1)
-    assert db.value(PARKED) == 0
-
-
 def test_bound(own_cluster: Own, kafka: Client, unique: Callable[[str], str], topics: dict[str, str]) -> None:
     """No more than djkafka.max_parked wait; what is behind one of them and cannot wait is not applied before it."""
     cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__max_parked=10)

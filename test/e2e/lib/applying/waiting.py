@@ -7,6 +7,8 @@ Between messages somebody replays, edits and discards dead letters, and skips me
 Then all is what it is with batches of one message: rows, what became of each key's row one
 after the other, dead letters, counts, keys that were told, and what still waited.
 
+Rows that others refer to are deleted too, and wait for those to go.
+
 Kept out is what is other by nature (docs/concepts.md, "Batches"): rows that are deleted while
 others may wait for them, and a want that a later message of the batch may fix, where the
 constraint is deferred.
@@ -55,6 +57,7 @@ FEATURES = {
     "insert_new": 0.1,
     "retries": 0.4,  # messages of t that fail, and are tried again
     "blocking": 0.3,  # … while their partition waits
+    "held": 0.4,  # rows that others refer to are deleted, before those let go of them or after
     "deeds": 0.6,  # what others do between messages
 }
 
@@ -185,7 +188,9 @@ def table_sql(features: list[str]) -> list[str]:
         made += RETRIES
     if "u" in features:
         made.append(f"CREATE TABLE u (k int PRIMARY KEY, t_k int NOT NULL REFERENCES t{deferred}, a int)")
-    for table in ["t"] + ["u"] * ("u" in features):
+    if "held" in features:
+        made.append("CREATE TABLE h (k int PRIMARY KEY, o int REFERENCES other)")
+    for table in ["t"] + ["u"] * ("u" in features) + ["h"] * ("held" in features):
         if "log" in features:
             made.append(
                 f"CREATE TRIGGER log AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION log_row()"
@@ -243,6 +248,8 @@ def routes(shape: Shape) -> list[tuple[str, str, dict[str, Any]]]:
     made.append(("other", "other", {}))
     if "u" in features:
         made.append(("u", "u", {}))
+    if "held" in features:
+        made.append(("h", "h", {}))
     return made
 
 
@@ -261,7 +268,7 @@ def routes_sql(shape: Shape) -> list[str]:
 
 
 def see_sql(shape: Shape) -> str:
-    tables = ["t", "parent", "other"] + ["u"] * ("u" in shape["features"])
+    tables = ["t", "parent", "other"] + ["u"] * ("u" in shape["features"]) + ["h"] * ("held" in shape["features"])
     counts = ["applied", "key_only", "filtered", "duplicates", "stale", "dead", "parked", "gaps", "skipped", "next_offset"]
     parts = {table: f"(SELECT jsonb_agg(to_jsonb({table}) ORDER BY to_jsonb({table})) FROM {table})" for table in tables}
     key = "row->'k', row->'l', row->'c'" if "key_lookup" in shape["features"] else "row->'k', row->'l'"
@@ -292,6 +299,8 @@ def ddl(shape: Shape) -> list[str]:
     return [*made, *routes_sql(shape), see_sql(shape), *DEEDS_SQL]
 
 
+# What is there before the first message: rows that refer to others.
+HELD = ["INSERT INTO other VALUES (7, 0), (8, 0)", "INSERT INTO h VALUES (1, 7), (2, 7), (3, 8)"]
 RESET = [
     "SELECT forget_all()",
     "DELETE FROM djkafka_dead_letter",
@@ -379,11 +388,22 @@ def u_message(shape: Shape, rnd: random.Random) -> Message:
     return {"topic": "u", "key": str(k), "value": {"k": k, "t_k": rnd.choice(REFERRED), "a": rnd.randint(1, 9)}}
 
 
+def held_message(rnd: random.Random) -> Message:
+    """One that lets go of a row, or deletes that, or brings it again."""
+    if rnd.random() < 0.5:
+        k = rnd.choice([1, 2, 3])
+        return {"topic": "h", "key": str(k), "value": rnd.choice([None, {"k": k, "o": None}])}
+    id = rnd.choice([7, 8])
+    return {"topic": "other", "key": str(id), "value": rnd.choice([None, None, {"id": id, "v": rnd.randint(1, 9)}])}
+
+
 def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
     features = shape["features"]
     made = [t_message(shape, rnd) for _ in range(rnd.randint(2, rnd.choice([5, 10, 20])))]
     if "u" in features:
         made += [u_message(shape, rnd) for _ in range(rnd.randint(0, 5))]
+    if "held" in features:
+        made += [held_message(rnd) for _ in range(rnd.randint(2, 10))]
     made += [parent_message(shape, rnd, rnd.randint(1, 4)) for _ in range(rnd.randint(0, 2))]
     rnd.shuffle(made)
     late = rnd.random() < 0.5
@@ -467,11 +487,13 @@ class Waiting:
     def __init__(self, connection: psycopg.Connection):
         self.connection = connection
         self.told: list[str] = []
+        self.first: list[str] = []
         connection.add_notify_handler(lambda notify: self.told.append(notify.payload))
         connection.execute("LISTEN djkafka")
 
     def make(self, shape: Shape) -> None:
         self.connection.execute("; ".join(ddl(shape)))
+        self.first = HELD if "held" in shape["features"] else []
 
     def forget(self) -> None:
         self.connection.execute("; ".join(FORGET))
@@ -486,6 +508,8 @@ class Waiting:
 
     def apply(self, consumer: str, batches: list[list[dict]]) -> dict[str, Any]:
         self.told.clear()
+        for statement in self.first:
+            self.connection.execute(statement)
         answers = results(self.connection.execute("; ".join(self.statements(consumer, batches))))
         keys: dict[str, list[str]] = {}
         for told in map(json.loads, self.told):

@@ -1,0 +1,117 @@
+"""A deletion of a row that others refer to waits until they are gone, and what is behind it of its key does too."""
+
+import pytest
+from lib.djkafka import assert_audit, dead_letters, explain, to_json, wait_count, wait_value, workers
+from lib.kafka import Client, Record
+from lib.postgres import Database
+from lib.process import cpu_seconds
+from lib.wait import wait_until
+
+PARKED = "SELECT coalesce(sum(parked), 0)::bigint FROM djkafka_status"
+# How the children of parent 1 cease to be.
+WAYS = {
+    "deleted": "DELETE FROM child WHERE parent_id = 1",
+    "given to another": "UPDATE child SET parent_id = 2",
+    "set to null": "UPDATE child SET parent_id = NULL",
+    "deleted by a cascade": "DELETE FROM grandparent",
+    "truncated": "TRUNCATE child",
+    "truncated by a cascade": "TRUNCATE grandparent CASCADE",
+    "the constraint dropped": "ALTER TABLE child DROP CONSTRAINT child_parent_id_fkey",
+    "the table dropped": "DROP TABLE child",
+}
+
+
+def make(db: Database, deferrable: str = "") -> None:
+    db.query("CREATE TABLE parent (id bigint PRIMARY KEY, code text UNIQUE, v text)")
+    db.query("CREATE TABLE grandparent (id bigint PRIMARY KEY)")
+    db.query(
+        f"CREATE TABLE child (id bigint PRIMARY KEY, parent_id bigint REFERENCES parent {deferrable},"
+        f" code text REFERENCES parent (code) {deferrable}, other_id bigint REFERENCES grandparent ON DELETE CASCADE)"
+    )
+    db.query("INSERT INTO parent VALUES (1, 'one', 'here'), (2, 'two', 'here')")
+    db.query("INSERT INTO grandparent VALUES (5)")
+    db.query("INSERT INTO child VALUES (10, 1, NULL, 5), (11, 1, NULL, 5)")
+
+
+def rest(db: Database, waiting: int) -> None:
+    """So many wait, and the worker does nothing about it."""
+    wait_value(db, PARKED, waiting)
+    pid = next(iter(workers(db).values()))
+    seen = [cpu_seconds(pid)]
+
+    def rests() -> bool:
+        seen.append(cpu_seconds(pid))
+        return len(seen) > 4 and seen[-1] == seen[-5]
+
+    wait_until(rests, 60, lambda: explain(db), interval=0.5)
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_woken(db: Database, kafka: Client, topic: str, how: str) -> None:
+    make(db)
+    db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h')", topic)
+    kafka.produce(topic, [Record(None, "1"), Record(to_json(id=1, v="again"), "1"), Record(to_json(id=2, v="meanwhile"), "2")])
+    rest(db, 2)
+    assert db.query("SELECT id, v FROM parent ORDER BY id") == [(1, "here"), (2, "meanwhile")]
+    shown = db.query("SELECT children::text, parent, constraint_name, missing_key, sqlstate FROM djkafka_parked ORDER BY id")
+    assert shown == [("child", None, "child_parent_id_fkey", None, "23503"), (None, None, None, None, None)]
+    db.query(WAYS[how])
+    wait_value(db, PARKED, 0)
+    assert db.query("SELECT id, code, v FROM parent ORDER BY id") == [(1, None, "again"), (2, "two", "meanwhile")]
+    assert_audit(db, 3)
+
+
+def test_deferred(db: Database, kafka: Client, topic: str) -> None:
+    make(db, "DEFERRABLE INITIALLY DEFERRED")
+    db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h')", topic)
+    kafka.produce(topic, [Record(None, "1"), Record(to_json(id=3, v="new"), "3"), Record(None, "2")])
+    wait_value(db, PARKED, 1)
+    assert db.query("SELECT id FROM parent ORDER BY id") == [(1,), (3,)]
+    db.query("DELETE FROM child")
+    wait_value(db, PARKED, 0)
+    assert db.query("SELECT id FROM parent") == [(3,)]
+
+
+def test_change_of_a_key(db: Database, kafka: Client, topic: str) -> None:
+    """A message that changes what others refer to is held by them as a deletion is."""
+    make(db)
+    db.query("UPDATE child SET code = 'one' WHERE id = 10")
+    db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h')", topic)
+    kafka.produce(topic, [Record(to_json(id=1, code="uno"), "1"), Record(to_json(id=2, code="due"), "2")])
+    rest(db, 1)
+    shown = db.query("SELECT children::text, parent, constraint_name FROM djkafka_parked")
+    assert shown == [("child", None, "child_code_fkey")]
+    db.query("UPDATE child SET code = NULL")
+    wait_value(db, PARKED, 0)
+    assert db.query("SELECT id, code FROM parent ORDER BY id") == [(1, "uno"), (2, "due")]
+
+
+def test_tree(db: Database, kafka: Client, topic: str) -> None:
+    """Within a table a deletion is held, and a row that refers to none lacks one."""
+    db.query("CREATE TABLE node (id int PRIMARY KEY, up int REFERENCES node)")
+    db.query("INSERT INTO node VALUES (1, NULL), (2, 1), (3, 2)")
+    db.query("SELECT djkafka_subscribe(%s, 'node', parent_timeout => '1 h')", topic)
+    kafka.produce(topic, [Record(None, "1"), Record(None, "2"), Record(to_json(id=8, up=9), "8")])
+    rest(db, 3)
+    shown = db.query('SELECT children::text, parent::text, missing_key FROM djkafka_parked ORDER BY "offset"')
+    assert shown == [("node", None, None), ("node", None, None), (None, "node", {"id": "9"})]
+    kafka.produce(topic, [Record(None, "3"), Record(to_json(id=9), "9")])
+    wait_value(db, PARKED, 0)
+    assert db.query("SELECT * FROM node ORDER BY id") == [(8, 9), (9, None)]
+    assert_audit(db, 5)
+
+
+@pytest.mark.parametrize("timeout", ["1 s", "0"])
+def test_timeout(db: Database, kafka: Client, topic: str, timeout: str) -> None:
+    """With the time over it is a dead letter, what was behind it is applied, and a replay deletes later."""
+    make(db)
+    db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => %s)", topic, timeout)
+    kafka.produce(topic, [Record(None, "1"), Record(to_json(id=3, v="c"), "3")])
+    wait_value(db, "SELECT count(*) FROM djkafka_dead_letter", 1)
+    wait_value(db, PARKED, 0)
+    letter = dead_letters(db, topic)[(0, 0)]
+    assert letter["sqlstate"] == "23503" and "still reference" in letter["hint"]
+    wait_count(db, "parent", 3)
+    db.query("DELETE FROM child")
+    assert db.value("SELECT result FROM djkafka_replay(consumer => 'default')") == "applied"
+    assert db.query("SELECT id FROM parent ORDER BY id") == [(2,), (3,)]
