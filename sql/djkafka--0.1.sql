@@ -316,7 +316,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.target IS 'table or view to write; n
 COMMENT ON COLUMN @extschema@.djkafka_route.target_name IS 'the target''s qualified name as last known, kept when it is dropped';
 COMMENT ON COLUMN @extschema@.djkafka_route.handler IS 'function to call, qualified and with its argument type';
 COMMENT ON COLUMN @extschema@.djkafka_route.operation IS 'insert, insert_new, upsert, or mirror (upsert and delete)';
-COMMENT ON COLUMN @extschema@.djkafka_route.format IS 'format of the value: json, text or raw';
+COMMENT ON COLUMN @extschema@.djkafka_route.format IS 'format of the value: json, debezium (the whole envelope), debezium_flat (rows, as ExtractNewRecordState leaves them), text or raw';
 COMMENT ON COLUMN @extschema@.djkafka_route.key_format IS 'format of the key: auto, json, text or raw';
 COMMENT ON COLUMN @extschema@.djkafka_route.key_columns IS 'columns that identify a row; null: the primary key';
 COMMENT ON COLUMN @extschema@.djkafka_route.columns IS 'column -> SQL expression over value, key, topic, partition, msg_offset, msg_time, headers, which depends on the fields of value that it names; or an object of field (a path), value, insert, always';
@@ -329,7 +329,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.on_error IS 'overrides the consumer'
 COMMENT ON COLUMN @extschema@.djkafka_route.notify IS 'overrides the consumer''s notify';
 COMMENT ON COLUMN @extschema@.djkafka_route.types IS 'strict, or postgres: whether a column takes only values that mean the same to everybody, or whatever PostgreSQL does';
 COMMENT ON COLUMN @extschema@.djkafka_route.time_zone IS 'zone in which times without one are read, or error: they are refused';
-COMMENT ON COLUMN @extschema@.djkafka_route.time_unit IS 'what a number counts in a column of a time: s, ms, us, ns or days, or an object of column -> unit; null: nothing';
+COMMENT ON COLUMN @extschema@.djkafka_route.time_unit IS 'what a number counts in a column of a time: s, ms, us, ns or days, or an object of column -> unit; null: nothing, or what Debezium''s connectors choose in their formats';
 COMMENT ON COLUMN @extschema@.djkafka_route.skip_column IS 'boolean column of the target that is true in each row a worker has written, and set before one is deleted; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.naming IS 'which column a field fills beside the one of its very name: exact (no other), snake_case (firstName: first_name) or insensitive to case and separators';
 COMMENT ON COLUMN @extschema@.djkafka_route.root IS 'where in the value the object is whose fields fill the columns: names with dots between them, or an array; null: it is the value';

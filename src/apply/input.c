@@ -92,6 +92,8 @@ key_datum(DjkRouteState *state, const DjkMessage *message, const DjkUses *uses, 
 		return true;
 	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, decoded, error))
 		return false;
+	if (state->codec->open != NULL && !djk_root_unwrap_key(state, decoded, error))
+		return false;
 	if (decoded->is_object)
 		return used_datum(state, decoded, uses, value, isnull, error) || blame_key(error);
 	field = decoded->bare;
@@ -225,15 +227,16 @@ fill_signs(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *de
 	bool		fields = state->codec->has_fields && state->target_sql != NULL;
 	bool		tombstone = djk_row_is_tombstone(state, message);
 	bool		conditions = has_conditions(state);
-	bool		held = fields && !tombstone && (conditions || state->deleted_field_len >= 0) &&
+	bool		held = fields && !tombstone && (conditions || state->deleted_field_len >= 0 || state->codec->open != NULL) &&
 		hold_value(state, message, decoded);
 	Datum	   *given = conditions ? palloc0(state->nexpressions * sizeof(Datum)) : NULL;
+	DjkEffect	effect = DJK_EFFECT_WRITE;
 	DjkError	ignored = {0};
 	bool		rooted;
 
 	if (conditions)
 		find_given(state, held ? decoded : NULL, false, given);
-	rooted = held && decoded->is_object && djk_root_enter(state, decoded, &ignored);
+	rooted = held && decoded->is_object && djk_root_enter(state, decoded, &effect, &ignored);
 	if (conditions)
 	{
 		find_given(state, rooted ? decoded : NULL, true, given);
@@ -242,7 +245,8 @@ fill_signs(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *de
 		nulls[DJK_INPUT_GIVEN] = false;
 	}
 	values[DJK_INPUT_TOMBSTONE] = BoolGetDatum(tombstone);
-	values[DJK_INPUT_DELETE] = BoolGetDatum(fields && (tombstone || (rooted && djk_row_says_deleted(state, decoded))));
+	values[DJK_INPUT_DELETE] = BoolGetDatum(fields && (tombstone || effect != DJK_EFFECT_WRITE ||
+													   (rooted && djk_row_says_deleted(state, decoded))));
 	nulls[DJK_INPUT_TOMBSTONE] = nulls[DJK_INPUT_DELETE] = false;
 }
 

@@ -9,6 +9,7 @@
 
 #include "base/compat.h"
 #include "catalog/pg_type.h"
+#include "codec/connect.h"
 #include "codec/json.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -79,7 +80,7 @@ djk_root_build(DjkRouteState *state)
 
 	if (root == NULL)
 		return;
-	if (!state->codec->has_fields || state->route->handler != NULL)
+	if (!state->codec->has_fields || state->codec->open != NULL || state->route->handler != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("root needs a target and format \"json\""),
@@ -118,8 +119,11 @@ refuse_value(const DjkRouteState *state, int depth, const DjkField *field, DjkEr
 }
 
 bool
-djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error)
+djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkEffect *effect, DjkError *error)
 {
+	*effect = DJK_EFFECT_WRITE;
+	if (state->codec->open != NULL)
+		return state->codec->open(decoded, effect, error);
 	for (int depth = 0; depth < state->nroot; depth++)
 	{
 		const DjkField *field = find_name(decoded, state->root[depth]);
@@ -150,13 +154,8 @@ is_key_column(const DjkRouteState *state, const char *name)
 bool
 djk_root_unwrap_key(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error)
 {
-	const DjkField *payload;
-	DjkField	inner;
-
-	if (!decoded->is_object || decoded->nfields != 2 || find_name(decoded, "schema") == NULL ||
-		(payload = find_name(decoded, "payload")) == NULL ||
-		is_key_column(state, "schema") || is_key_column(state, "payload"))
+	if (is_key_column(state, "schema") || is_key_column(state, "payload"))
 		return true;
-	inner = *payload;			/* decoding overwrites the fields */
-	return djk_json_decode_part(&inner, decoded, error);
+	return djk_connect_unwrap(decoded, error) &&
+		(state->codec->open == NULL || djk_connect_read_schema(decoded, error));
 }

@@ -18,11 +18,12 @@
 extern void djk_root_build(DjkRouteState *state);
 
 /*
- * Makes of a value that was decoded the object that the root leads to; it stays
- * as it is where the route has no root.  False and *error (22KF6 if there is no
- * object) otherwise.
+ * Makes of a value that was decoded, an object, the one whose fields count: the
+ * one that the root or the format leads to, or itself.  *effect is what the
+ * format says of the row.  False and *error (22KF6 if there is no object)
+ * otherwise.
  */
-extern bool djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error);
+extern bool djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkEffect *effect, DjkError *error);
 
 /*
  * Makes of a key that Kafka Connect has written with its schema what is in it;

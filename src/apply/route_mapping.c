@@ -25,7 +25,9 @@ field_expression(const DjkRouteState *state, const DjkMapping *mapping)
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	appendStringInfoString(&sql, "value #>> ARRAY[");
+	/* Where the row is that the message is about. */
+	appendStringInfoString(&sql, strcmp(state->route->format, "debezium") == 0 ?
+						   "coalesce(nullif(value->'after', 'null'), value->'before') #>> ARRAY[" : "value #>> ARRAY[");
 	append_names(&sql, state->root, state->nroot);
 	append_names(&sql, mapping->path, mapping->npath);
 	appendStringInfoString(&sql, "]::pg_catalog.text[]");

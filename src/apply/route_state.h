@@ -114,6 +114,7 @@ typedef struct DjkRouteState
 	uint64		shape;			/* a number of its own, shared by those whose rows are made of the same */
 	List	   *tables;			/* OIDs of what it was derived from: the target, its children, and what lies below a view */
 	const DjkCodec *codec;
+	DjkConnectCache *schemas;	/* what messages have brought */
 	int			deleted_field_len;	/* of route->deleted_field; -1: none */
 	char	  **root;			/* names that lead to the object whose fields count */
 	int			nroot;
@@ -153,8 +154,7 @@ typedef struct DjkRouteState
 	TupleDesc	rows_desc;
 	List	   *row_types;		/* of its columns (row_types.h) */
 
-	/* a handler */
-	DjkHandlerKind handler_kind;
+	DjkHandlerKind handler_kind;	/* of a handler */
 	char	   *handler_sql;
 
 	/* both */

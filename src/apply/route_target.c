@@ -70,7 +70,6 @@ envelope_source(const char *name)
 static void
 fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 {
-	const DjkRouteRow *route = state->route;
 	DjkConvertOptions options;
 
 	column->name = pstrdup(NameStr(att->attname));
@@ -84,7 +83,7 @@ fill_column(DjkRouteState *state, DjkColumn *column, Form_pg_attribute att)
 	djk_route_mapping_apply(state, column);
 	if (column->mapping == NULL)
 		column->source = state->codec->has_fields ? DJK_SOURCE_FIELD : envelope_source(djk_renamed_first(state, column->name));
-	options = djk_route_convert_options(route, column->name);
+	options = djk_route_convert_options(state, column);
 	/* When a message was made is not what it says: whatever number Kafka has for it, the message log has it. */
 	options.strict &= column->source != DJK_SOURCE_TIMESTAMP;
 	state->values_read |= djk_reads_by_type(column->type);

@@ -30,7 +30,7 @@ extern void djk_route_mappings_build(DjkRouteState *state);
 extern void djk_route_mapping_apply(DjkRouteState *state, DjkColumn *column);
 
 /* How a column's values are converted; in CurrentMemoryContext.  ERROR for a time_unit that is none. */
-extern DjkConvertOptions djk_route_convert_options(const DjkRouteRow *route, const char *column);
+extern DjkConvertOptions djk_route_convert_options(const DjkRouteState *state, const DjkColumn *column);
 
 /* The columns that the route's time_unit names; returns how many. */
 extern int	djk_route_timed_columns(const DjkRouteRow *route, char ***names);

@@ -7,8 +7,10 @@
  */
 #include "apply/route_target.h"
 
+#include "catalog/pg_type.h"
 #include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 
 /* The route's time_unit as an object; NULL if it is one for all columns, or none. */
 static JsonbContainer *
@@ -22,18 +24,21 @@ time_units(const DjkRouteRow *route)
 	return &units->root;
 }
 
+/* Where nothing is said of a column, it is 'otherwise'. */
 static DjkTimeUnit
-time_unit_of(const DjkRouteRow *route, const char *column)
+time_unit_of(const DjkRouteRow *route, const char *column, DjkTimeUnit otherwise)
 {
 	JsonbContainer *units = time_units(route);
 	JsonbValue *unit;
 
 	djk_catalog_look_at("time_unit");
+	if (route->time_unit == NULL)
+		return otherwise;
 	if (units == NULL)
-		return djk_time_unit_parse(route->time_unit ? route->time_unit : "none");
+		return djk_time_unit_parse(route->time_unit);
 	unit = getKeyJsonValueFromContainer(units, column, strlen(column), NULL);
 	if (unit == NULL)
-		return DJK_TIME_UNIT_NONE;
+		return otherwise;
 	if (unit->type != jbvString)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -42,14 +47,40 @@ time_unit_of(const DjkRouteRow *route, const char *column)
 	return djk_time_unit_parse(pnstrdup(unit->val.string.val, unit->val.string.len));
 }
 
-DjkConvertOptions
-djk_route_convert_options(const DjkRouteRow *route, const char *column)
+/*
+ * What Debezium's numbers count where neither schema nor route say it: its
+ * connectors choose by the precision of the source's column (time.precision.mode
+ * adaptive), which ours is believed to have.
+ */
+static DjkTimeUnit
+adaptive_unit(Oid type, int32 typmod)
 {
+	switch (getBaseTypeAndTypmod(type, &typmod))
+	{
+		case DATEOID:
+			return DJK_TIME_UNIT_DAYS;
+		case TIMEOID:
+		case TIMESTAMPOID:
+		case TIMESTAMPTZOID:
+			return typmod >= 0 && typmod <= 3 ? DJK_TIME_UNIT_MS : DJK_TIME_UNIT_US;
+		case INTERVALOID:
+			return DJK_TIME_UNIT_US;
+		default:
+			return DJK_TIME_UNIT_NONE;
+	}
+}
+
+DjkConvertOptions
+djk_route_convert_options(const DjkRouteState *state, const DjkColumn *column)
+{
+	const DjkRouteRow *route = state->route;
 	DjkConvertOptions options;
 
 	options.strict = route->strict_types;
 	options.zone_required = strcmp(route->time_zone, DJK_TIME_ZONE_ERROR) == 0;
-	options.time_unit = time_unit_of(route, column);
+	options.debezium = state->codec->open != NULL;
+	options.time_unit = time_unit_of(route, column->name, options.debezium ?
+									 adaptive_unit(column->type, column->typmod) : DJK_TIME_UNIT_NONE);
 	return options;
 }
 

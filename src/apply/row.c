@@ -15,6 +15,7 @@
 #include "apply/root.h"
 #include "apply/row_fields.h"
 #include "base/compat.h"
+#include "codec/connect.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/datum.h"
@@ -43,6 +44,26 @@ is_true(const DjkField *field)
 		field->len == 4 && pg_strncasecmp(field->text, "true", 4) == 0;
 }
 
+/*
+ * Whether it is nothing beside the schema of what it would be.  That ends so,
+ * whatever the schema is, and may be looked at for each message.
+ */
+static bool
+wraps_null(const DjkRouteState *state, const char *value, int len)
+{
+	DjkDecoded	decoded;
+	DjkError	ignored = {0};
+
+	do
+		len--;
+	while (len > 0 && strchr(" \t\r\n", value[len - 1]) != NULL && value[len - 1] != '\0');
+	if (len < 4 || memcmp(value + len - 4, "null", 4) != 0)
+		return false;
+	djk_decoded_init(&decoded, CurrentMemoryContext, CurrentMemoryContext);
+	return state->codec->decode(value, len + 1, &decoded, &ignored) &&
+		!decoded.is_object && decoded.bare.kind == DJK_FIELD_NULL;
+}
+
 bool
 djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
 {
@@ -53,6 +74,8 @@ djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
 		return true;
 	if (!state->codec->has_fields || state->target_sql == NULL)
 		return false;
+	if (state->codec->open != NULL && len > 0 && value[len - 1] == '}')
+		return wraps_null(state, value, len);
 	while (len > 0 && strchr(" \t\r\n", *value) != NULL && *value != '\0')
 	{
 		value++;
@@ -117,6 +140,7 @@ fill_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErro
 	{
 		DjkColumn  *column = &state->columns[state->keys[i]];
 		const DjkField *field = NULL;
+		const DjkConnectType *type = builder->decoded.types;
 
 		if (is_given(builder, row, state->keys[i]))
 			continue;
@@ -124,7 +148,9 @@ fill_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErro
 			field = &builder->decoded.bare;
 		if (builder->decoded.is_object && !djk_row_find_field(builder, column, &field, error))
 			return false;
-		if (field != NULL && !djk_row_put_field(builder, row, column, field, error))
+		if (builder->decoded.is_object && field != NULL)
+			type = djk_connect_find(type, field->name, field->name_len, i);
+		if (field != NULL && !djk_row_put_field(builder, row, column, field, type, error))
 			return false;
 	}
 	return true;
@@ -305,15 +331,19 @@ decode_value(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, Djk
 	djk_row_mark_given(builder, &builder->decoded);
 	if (builder->decoded.is_object)
 	{
-		if (!djk_root_enter(builder->state, &builder->decoded, error))
+		if (!djk_root_enter(builder->state, &builder->decoded, &builder->effect, error))
 			return forgive_root(row, error);
-		row->is_delete |= djk_row_says_deleted(builder->state, &builder->decoded);
+		if (builder->effect == DJK_EFFECT_NONE)
+			return true;
+		row->is_delete |= builder->effect == DJK_EFFECT_DELETE || djk_row_says_deleted(builder->state, &builder->decoded);
 		return djk_row_put_fields(builder, row, error);
 	}
 	if (builder->state->fields_optional || row->is_delete)
 		return true;
 	error->sqlstate = DJK_ERRCODE_MALFORMED;
 	error->message = pstrdup("the value of the message is not a JSON object");
+	if (builder->decoded.bare.kind == DJK_FIELD_ARRAY)
+		error->detail = pstrdup("It is an array; a message is one row.");
 	error->hint = pstrdup("Map the columns with SQL expressions over \"value\", or use a handler.");
 	return false;
 }
@@ -395,6 +425,7 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 	bms_free(builder->present);
 	builder->present = NULL;
 	builder->in_key = false;
+	builder->effect = DJK_EFFECT_WRITE;
 	builder->apply->work[message].key_only = false;
 	memset(&builder->error, 0, sizeof(DjkError));
 	if (row->values == NULL)
@@ -402,7 +433,7 @@ build_row(DjkRowBuilder *builder, int message, bool *filtered, DjkError *error)
 
 	if (!decode_value(builder, row, m, error))
 		return false;
-	*filtered = row->is_delete && state->route->operation != DJK_OPERATION_MIRROR;
+	*filtered = builder->effect == DJK_EFFECT_NONE || (row->is_delete && state->route->operation != DJK_OPERATION_MIRROR);
 	if (*filtered)
 		return true;
 	if (misses_key(builder, row))
@@ -449,6 +480,7 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
 	builder.decoded.replace_invalid = state->route->replace_invalid_text;
+	builder.decoded.schemas = state->schemas;
 	error_context_stack = &callback;
 	for (int i = 0; i < n; i++)
 	{

@@ -100,7 +100,7 @@ headers_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkM
 	field.kind = DJK_FIELD_OBJECT;
 	field.raw = field.text = headers_json(headers, nheaders);
 	field.raw_len = field.len = strlen(field.text);
-	return djk_row_put_field(builder, row, column, &field, error);
+	return djk_row_put_field(builder, row, column, &field, NULL, error);
 }
 
 /* Key or value as a field: bytes for a bytea column, else as the format reads it. */
@@ -222,7 +222,7 @@ djk_row_put_envelope(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *mess
 			case DJK_SOURCE_EXPRESSION:
 				continue;
 		}
-		if (!djk_row_put_field(builder, row, column, &field, error))
+		if (!djk_row_put_field(builder, row, column, &field, NULL, error))
 			return false;
 	}
 	builder->in_key = false;

@@ -14,18 +14,33 @@
 #include "apply/naming.h"
 #include "apply/stranger.h"
 #include "apply/unchanged.h"
+#include "codec/connect.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
+static bool
+convert(const DjkRowBuilder *builder, DjkColumn *column, const DjkField *field, const DjkConnectType *type,
+		Datum *value, bool *isnull, DjkError *error)
+{
+	DjkField	restated;
+
+	*value = (Datum) 0;
+	*isnull = true;
+	if (builder->state->codec->open != NULL)
+		field = djk_connect_restate(type, column->base_type, field, &restated, error);
+	return field != NULL && djk_convert(column->converter, field, value, isnull, error);
+}
+
 bool
-djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkField *field, DjkError *error)
+djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column, const DjkField *field,
+				  const DjkConnectType *type, DjkError *error)
 {
 	int			c = column - builder->state->columns;
 	DjkError	refused = {0};
 	bool		converted;
 
 	builder->converting = column;
-	converted = djk_convert(column->converter, field, &row->values[c], &row->nulls[c], &refused);
+	converted = convert(builder, column, field, type, &row->values[c], &row->nulls[c], &refused);
 	builder->converting = NULL;
 	if (converted)
 	{
@@ -55,6 +70,9 @@ is_excluded_column(const DjkRouteState *state, const DjkField *field)
 	ListCell   *lc;
 
 	if (route->skip_column != NULL && djk_naming_fits(state, field, route->skip_column))
+		return true;
+	/* What a transform of Debezium's adds to the row: __op, __table and the like. */
+	if (state->codec->open != NULL && field->name_len > 2 && memcmp(field->name, "__", 2) == 0)
 		return true;
 	foreach(lc, state->generated)
 	{
@@ -173,6 +191,25 @@ djk_row_mark_given(DjkRowBuilder *builder, const DjkDecoded *value)
 	}
 }
 
+/* ---------- a row that is gone ---------- */
+
+/*
+ * Whether a field of a deletion says nothing: it belongs to the row as it was, of
+ * which the key alone counts.  Mostly nothing but that was sent, and the rest is
+ * null; its version is that of a change before.  Fields that a transform of
+ * Debezium's has added begin with two underscores.
+ */
+static bool
+is_of_before(const DjkRowBuilder *builder, const DjkRow *row, const DjkColumn *column, const char *name, int len,
+			 const DjkField *field)
+{
+	if (!row->is_delete || builder->state->codec->open == NULL)
+		return false;
+	if (builder->effect != DJK_EFFECT_DELETE && len > 2 && memcmp(name, "__", 2) == 0)
+		return false;
+	return !column->is_key || field->kind == DJK_FIELD_NULL;
+}
+
 /* Columns that are mapped from a field by its path. */
 static bool
 put_paths(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
@@ -188,11 +225,14 @@ put_paths(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
 		CHECK_FOR_INTERRUPTS();
 		if (column->mapping->path == NULL || (row->is_delete && !column->for_delete) ||
 			!djk_codec_find_field(&builder->decoded, column->mapping->path, column->mapping->npath, &field) ||
-			djk_unchanged_is(state->unchanged, column, &field))
+			djk_unchanged_is(state->unchanged, column, &field) ||
+			is_of_before(builder, row, column, column->mapping->path[0], strlen(column->mapping->path[0]), &field))
 			continue;
 		if (column->source == DJK_SOURCE_EXPRESSION)
 			builder->present = bms_add_member(builder->present, c);
-		else if (!djk_row_put_field(builder, row, column, &field, error))
+		else if (!djk_row_put_field(builder, row, column, &field,
+									djk_connect_find_path(builder->decoded.types, column->mapping->path,
+														  column->mapping->npath), error))
 			return false;
 	}
 	return true;
@@ -281,10 +321,12 @@ djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *error)
 			continue;
 		column = &builder->state->columns[c];
 		if ((!column->for_delete && row->is_delete) ||
-			djk_unchanged_is(builder->state->unchanged, column, &fields[i]))
+			djk_unchanged_is(builder->state->unchanged, column, &fields[i]) ||
+			is_of_before(builder, row, column, fields[i].name, fields[i].name_len, &fields[i]))
 			continue;
 		if (!check_choice(fields, column, i, builder->other_fields[c], error) ||
-			!djk_row_put_field(builder, row, column, &fields[i], error))
+			!djk_row_put_field(builder, row, column, &fields[i],
+							   djk_connect_find(builder->decoded.types, fields[i].name, fields[i].name_len, i), error))
 			return false;
 	}
 	return put_paths(builder, row, error);

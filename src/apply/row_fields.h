@@ -21,6 +21,7 @@ typedef struct DjkRowBuilder
 	int			max_fields;
 	int		   *last_fields;	/* scratch, by column: the field that fills it, or -1 */
 	int		   *other_fields;	/* scratch, by column: one that would as well, or -1 */
+	DjkEffect	effect;			/* what the value's format says of the row */
 	bool		in_key;			/* what is put comes from the message's key */
 	const DjkColumn *converting;	/* whose type may throw just now, or NULL */
 	DjkError	error;			/* first one of a column that is not in the key */
@@ -28,10 +29,11 @@ typedef struct DjkRowBuilder
 
 /*
  * Puts a field into its column.  False and *error if a column of the key does
- * not take it; what another does not take is kept in builder->error.
+ * not take it; what another does not take is kept in builder->error.  'type' is
+ * what the message's schema says of it, NULL if it says nothing.
  */
 extern bool djk_row_put_field(DjkRowBuilder *builder, DjkRow *row, DjkColumn *column,
-							  const DjkField *field, DjkError *error);
+							  const DjkField *field, const DjkConnectType *type, DjkError *error);
 
 /* Puts the fields of builder->decoded, which is an object. */
 extern bool djk_row_put_fields(DjkRowBuilder *builder, DjkRow *row, DjkError *error);

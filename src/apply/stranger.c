@@ -12,6 +12,8 @@
 #include "apply/stranger.h"
 
 #include "apply/naming.h"
+#include "codec/connect.h"
+#include "codec/json.h"
 #include "mb/pg_wchar.h"
 
 /* Names that are told of a value at most. */
@@ -30,11 +32,10 @@ typedef struct Envelope
 
 static const Envelope envelopes[] = {
 	{{"schema", "payload", NULL}, "JSON of Kafka Connect with its schema", "payload",
-	", or let the producer leave the schema out (schemas.enable=false)"},
-	{{"before", "after", "op"}, "an envelope of Debezium", "after",
-	" and deleted_when to \"value->>'op' = 'd'\", or let the connector unwrap it (ExtractNewRecordState)"},
+	", or format to \"debezium_flat\", which takes the types that the schema tells"},
 	{{"database", "table", "data"}, "a change of Maxwell's", "data", ""},
-	{{"specversion", "type", "data"}, "a CloudEvent", "data", ""}
+	{{"specversion", "type", "data"}, "a CloudEvent", "data", ""},
+	{{"type", "version", "message"}, "a message of django-logpipe", "message", ""}
 };
 
 static bool
@@ -63,6 +64,23 @@ find_envelope(const DjkDecoded *decoded)
 			return &envelopes[e];
 	}
 	return NULL;
+}
+
+/* Whether it is one of Debezium's, with its schema or without. */
+static bool
+is_debezium(const DjkDecoded *decoded)
+{
+	DjkDecoded	inner;
+	DjkField	schema;
+	DjkField	payload;
+	DjkError	ignored = {0};
+
+	if (has_field(decoded, "before") && has_field(decoded, "after") && has_field(decoded, "op"))
+		return true;
+	if (!djk_connect_is_wrapped(decoded, &schema, &payload) || payload.kind != DJK_FIELD_OBJECT)
+		return false;
+	djk_decoded_init(&inner, CurrentMemoryContext, CurrentMemoryContext);
+	return djk_json_decode_part(&payload, &inner, &ignored) && is_debezium(&inner);
 }
 
 static char *
@@ -122,10 +140,16 @@ djk_stranger_refuse(const DjkRouteState *state, const DjkDecoded *decoded, DjkEr
 
 	error->sqlstate = DJK_ERRCODE_NO_COLUMN;
 	error->message = pstrdup("no field of the value has a column");
-	if (envelope != NULL)
+	if (is_debezium(decoded))
+	{
+		error->detail = pstrdup("It looks like an envelope of Debezium.");
+		error->hint = psprintf("Set format of the route to \"debezium\"%s.", state->nroot > 0 ? ", and root to null" : "");
+	}
+	else if (envelope != NULL && state->codec->open == NULL)
 	{
 		error->detail = psprintf("It looks like %s.", envelope->looks_like);
-		error->hint = psprintf("Set root of the route to \"%s\"%s.", inner_root(state, envelope->root), envelope->other);
+		error->hint = psprintf("Set root of the route to \"%s\"%s.", inner_root(state, envelope->root),
+							   state->nroot == 0 ? envelope->other : "");
 	}
 	else if ((field = find_spelling(state, decoded, &column)) != NULL)
 	{

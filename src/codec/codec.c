@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type_d.h"
 
+#include "codec/debezium.h"
 #include "codec/json.h"
 #include "codec/text.h"
 
@@ -48,9 +49,11 @@ decode_raw(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 }
 
 static const DjkCodec codecs[] = {
-	{"json", JSONBOID, true, djk_json_decode},
-	{"text", TEXTOID, false, decode_text},
-	{"raw", BYTEAOID, false, decode_raw},
+	{"json", JSONBOID, true, djk_json_decode, NULL},
+	{"debezium", JSONBOID, true, djk_debezium_decode, djk_debezium_open},
+	{"debezium_flat", JSONBOID, true, djk_debezium_decode, djk_debezium_open_flat},
+	{"text", TEXTOID, false, decode_text, NULL},
+	{"raw", BYTEAOID, false, decode_raw, NULL},
 };
 
 const DjkCodec *
@@ -74,14 +77,6 @@ djk_codec_names(void)
 	for (int i = 0; i < lengthof(codecs); i++)
 		names[i] = codecs[i].name;
 	return names;
-}
-
-void
-djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContext context)
-{
-	memset(decoded, 0, sizeof(*decoded));
-	decoded->fields_context = fields_context;
-	decoded->context = context;
 }
 
 /*
@@ -113,6 +108,8 @@ djk_codec_decode_key(const char *key_format, const char *bytes, int len,
 {
 	const DjkCodec *codec;
 
+	out->schema = NULL;
+	out->types = NULL;
 	if (strcmp(key_format, "auto") == 0)
 		return decode_auto_key(bytes, len, out);
 	codec = djk_codec_find(key_format);
@@ -127,6 +124,7 @@ djk_codec_decode_key(const char *key_format, const char *bytes, int len,
 	}
 	if (codec->decode(bytes, len, out, error))
 		return true;
+	error->hint = NULL;			/* it was about values */
 	djk_codec_blame_key(error, out->context);
 	return false;
 }

@@ -39,7 +39,14 @@ typedef struct DjkField
 	const char *raw;			/* the value's own JSON text (a string with its quotes); NULL if it
 								 * does not come from JSON */
 	int			raw_len;
+	bool		sure;			/* what it means is certain, so that strict types take it: from a schema */
 } DjkField;
+
+/* What the schema of a message says of its fields, and schemas that were read: connect.h. */
+typedef struct DjkConnectType DjkConnectType;
+typedef struct DjkConnectCache DjkConnectCache;
+
+extern DjkConnectCache *djk_connect_cache_create(MemoryContext context);
 
 /*
  * A decoded value: either an object's fields in message order (a repeated name
@@ -56,13 +63,25 @@ typedef struct DjkDecoded
 	const char *text;			/* the whole value in the server's encoding (raw: its bytes) */
 	int			text_len;
 	bool		replace_invalid;	/* what no text can hold is replaced; the caller's, false at first */
+	const char *schema;			/* JSON that came with it and tells its types; NULL: none */
+	int			schema_len;
+	DjkConnectCache *schemas;	/* … which are looked up here; the caller's, NULL: they are not asked for */
+	const DjkConnectType *types;	/* of the fields, or of the bare value; NULL: not known */
 	MemoryContext fields_context;	/* lives as long as this struct */
 	MemoryContext context;		/* for what must be copied (unescaped strings, converted text, error strings) */
 } DjkDecoded;
 
+/* What a message does to its row. */
+typedef enum DjkEffect
+{
+	DJK_EFFECT_WRITE,
+	DJK_EFFECT_DELETE,
+	DJK_EFFECT_NONE				/* it speaks of no row */
+} DjkEffect;
+
 typedef struct DjkCodec
 {
-	const char *name;			/* "json", "text", "raw" */
+	const char *name;			/* in a route's format */
 	Oid			value_type;		/* what "value" is in a route's expressions: JSONBOID, TEXTOID, BYTEAOID */
 	bool		has_fields;		/* fields fill columns by name (json); else only the envelope does */
 
@@ -73,6 +92,13 @@ typedef struct DjkCodec
 	 * a transaction (conversions are catalog entries).
 	 */
 	bool		(*decode) (const char *bytes, int len, DjkDecoded *out, DjkError *error);
+
+	/*
+	 * Of a format whose values say what they do: makes of a decoded object the one
+	 * whose fields fill the columns; of a deletion these are the row's as it was.
+	 * NULL: its values are rows.
+	 */
+	bool		(*open) (DjkDecoded *decoded, DjkEffect *effect, DjkError *error);
 } DjkCodec;
 
 /* NULL if there is no such format. */
@@ -88,7 +114,13 @@ extern const char *const *djk_codec_names(void);
  */
 extern bool djk_codec_find_field(const DjkDecoded *decoded, char *const *path, int npath, DjkField *field);
 
-extern void djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContext context);
+static inline void
+djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContext context)
+{
+	memset(decoded, 0, sizeof(*decoded));
+	decoded->fields_context = fields_context;
+	decoded->context = context;
+}
 
 /*
  * Keys: format "auto" reads a JSON object by fields, a JSON string unquoted,

@@ -421,16 +421,18 @@ convert_value(DjkConverter *converter, const DjkField *field, Datum *value, DjkE
 	}
 	if (converter->direct != NULL && field->text != NULL &&
 		converter->direct(converter, field, value))
-		return converter->check_direct == NULL || converter->check_direct(converter, field, *value, error);
+		return converter->check_direct == NULL || field->sure || converter->check_direct(converter, field, *value, error);
 	if (djk_convert_is_epoch(converter, field))
 	{
 		if (!djk_convert_epoch(converter, field, value, error))
 			return false;
+		if (converter->options.debezium)
+			return true;
 	}
-	else if ((converter->check != NULL && !converter->check(converter, field, error)) ||
+	else if ((converter->check != NULL && !field->sure && !converter->check(converter, field, error)) ||
 			 !converter->full(converter, field, value, error))
 		return false;
-	return converter->check_value == NULL || converter->check_value(converter, field, *value, error);
+	return converter->check_value == NULL || field->sure || converter->check_value(converter, field, *value, error);
 }
 
 bool

@@ -86,6 +86,43 @@ refuse(const DjkConverter *converter, const DjkField *field, DjkError *error)
 							  "Set time_unit to what the number counts, or fill the column with an expression.");
 }
 
+/* Debezium has the bounds of Java's clock for nanoseconds, and else those of PostgreSQL's driver. */
+int
+djk_convert_infinity(DjkTimeUnit unit, int64 number)
+{
+	switch (unit)
+	{
+		case DJK_TIME_UNIT_MS:
+			return number == INT64CONST(9223372036825200) ? 1 : number == INT64CONST(-9223372036832400) ? -1 : 0;
+		case DJK_TIME_UNIT_US:
+			return number == INT64CONST(9223372036825200000) ? 1 : number == INT64CONST(-9223372036832400000) ? -1 : 0;
+		case DJK_TIME_UNIT_NS:
+			return number == PG_INT64_MAX ? 1 : number == PG_INT64_MIN ? -1 : 0;
+		default:
+			return 0;
+	}
+}
+
+/* Infinity, where the column has it; false if the field is none. */
+static bool
+convert_infinity(const DjkConverter *converter, const DjkField *field, Datum *value)
+{
+	char		digits[24];
+	char	   *end;
+	int			infinity;
+
+	if (!converter->options.debezium || field->len >= (int) sizeof(digits) ||
+		(converter->type != TIMESTAMPOID && converter->type != TIMESTAMPTZOID))
+		return false;
+	memcpy(digits, field->text, field->len);
+	digits[field->len] = '\0';
+	infinity = djk_convert_infinity(converter->options.time_unit, strtoi64(digits, &end, 10));
+	if (*end != '\0' || infinity == 0)
+		return false;
+	*value = TimestampGetDatum(infinity > 0 ? DT_NOEND : DT_NOBEGIN);
+	return true;
+}
+
 /* Microseconds in a unit, as numeric. */
 static Datum
 unit_usecs(DjkTimeUnit unit)
@@ -164,6 +201,8 @@ djk_convert_epoch(DjkConverter *converter, const DjkField *field, Datum *value, 
 	TimestampTz timestamp;
 
 	*value = (Datum) 0;
+	if (convert_infinity(converter, field, value))
+		return true;
 	if (!read_usecs(converter, field, &usecs))
 		return refuse(converter, field, error);
 	switch (converter->type)

@@ -118,6 +118,9 @@ extern void djk_convert_init_local_time(DjkConverter *converter);
 extern bool djk_convert_is_epoch(const DjkConverter *converter, const DjkField *field);
 extern bool djk_convert_epoch(DjkConverter *, const DjkField *, Datum *, DjkError *);
 
+/* 1 or -1 of a number that Debezium has for an infinite timestamp in this unit, or 0. */
+extern int	djk_convert_infinity(DjkTimeUnit unit, int64 number);
+
 /* convert_strict.c */
 extern void djk_convert_init_strict(DjkConverter *converter);
 
@@ -129,6 +132,10 @@ extern bool djk_convert_direct_text(const DjkConverter *, const DjkField *, Datu
 extern bool djk_convert_direct_varchar(const DjkConverter *, const DjkField *, Datum *);
 extern bool djk_convert_direct_bool(const DjkConverter *, const DjkField *, Datum *);
 extern bool djk_convert_direct_uuid(const DjkConverter *, const DjkField *, Datum *);
+
+/* Base64 of either alphabet, padded or not; the number of bytes, -1 if malformed. */
+extern int	djk_convert_decode_base64(const char *at, const char *end, char *to);
+
 extern bool djk_convert_full_bytea(DjkConverter *, const DjkField *, Datum *, DjkError *);
 
 /* convert_json.c */

@@ -159,12 +159,9 @@ base64_value(char c)
 	return -1;
 }
 
-/*
- * With or without padding; -1 if malformed.  A uuid looks like base64, and is
- * none.
- */
-static int
-decode_base64(const char *at, const char *end, char *to)
+/* A uuid looks like base64, and is none. */
+int
+djk_convert_decode_base64(const char *at, const char *end, char *to)
 {
 	char	   *start = to;
 	uint32		bits = 0;
@@ -204,7 +201,7 @@ decode_bytes(const DjkConverter *converter, const DjkField *field, char *to)
 	if (field->len >= 2 && field->text[0] == '\\' && field->text[1] == 'x')
 		return decode_hex(field->text + 2, end, to);
 	if (converter->options.strict || field->len == 0)
-		return decode_base64(field->text, end, to);
+		return djk_convert_decode_base64(field->text, end, to);
 	return -1;
 }
 

@@ -91,6 +91,51 @@ fault_text(DjkJsonFault fault)
 	return "Fault";
 }
 
+/* What begins so is something else that is known. */
+typedef struct Likeness
+{
+	const char *start;
+	int			len;
+	const char *looks_like;
+	const char *hint;
+} Likeness;
+
+static const Likeness likenesses[] = {
+	{"json:", 5, "a message of django-logpipe, JSON behind \"json:\"",
+	"Set format of the route to \"text\", and fill the columns with expressions such as (substr(value, 6)::jsonb)->'message'->>'id'."},
+	{"msgpack:", 8, "a message of django-logpipe in MessagePack", "Let the producer write JSON (LOGPIPE's DEFAULT_FORMAT)."},
+	{"pickle:", 7, "a message of django-logpipe that Python alone can read, by running what it says", "Let the producer write JSON (LOGPIPE's DEFAULT_FORMAT)."},
+	{"\0", 1, "a value of a schema registry (Avro, Protobuf or JSON Schema)",
+	"Let the producer write JSON without a registry; or set format of the route to \"raw\", and read the bytes in a handler or in expressions."},
+	{"Obj\1", 4, "a file of Avro", "Let the producer write JSON."},
+	{"\x1f\x8b", 2, "compressed by gzip", "Let Kafka compress the messages (compression.type), and not the application."},
+	{"<?xml", 5, "XML", "Set format of the route to \"text\", and read it in a handler or in expressions."},
+};
+
+/* A serialized number may begin with zeros, as what is framed by a registry does. */
+static bool
+is_number(const DjkJsonScan *scan)
+{
+	int			len = (int) (scan->end - scan->start);
+
+	return scan->start[0] == '\0' && (len <= 4 || len == 8);
+}
+
+static void
+tell_likeness(const DjkJsonScan *scan, DjkError *error)
+{
+	for (int i = 0; i < lengthof(likenesses); i++)
+	{
+		const Likeness *like = &likenesses[i];
+
+		if (scan->end - scan->start < like->len || is_number(scan) || memcmp(scan->start, like->start, like->len) != 0)
+			continue;
+		error->detail = psprintf("It looks like %s.", like->looks_like);
+		error->hint = pstrdup(like->hint);
+		return;
+	}
+}
+
 /* Turns the scanner's fault into *error; returns false for the caller. */
 static bool
 report_fault(const DjkJsonScan *scan, MemoryContext context, DjkError *error)
@@ -106,6 +151,7 @@ report_fault(const DjkJsonScan *scan, MemoryContext context, DjkError *error)
 	else
 		error->detail = psprintf("%s %s.", fault_text(scan->fault), place);
 	error->hint = NULL;
+	tell_likeness(scan, error);
 	MemoryContextSwitchTo(old);
 	return false;
 }
@@ -292,6 +338,23 @@ djk_json_decode_part(const DjkField *field, DjkDecoded *out, DjkError *error)
 	out->text_len = field->raw_len;
 	djk_json_scan_init(&scan, field->raw, field->raw_len, false);
 	return decode_text(&scan, out, error);
+}
+
+bool
+djk_json_read_value(const char *text, int len, MemoryContext context, DjkField *field)
+{
+	DjkJsonScan scan;
+	bool		escaped;
+
+	memset(field, 0, sizeof(*field));
+	djk_json_scan_init(&scan, text, len, false);
+	djk_json_scan_space(&scan);
+	if (!djk_json_scan_value(&scan, field, &escaped))
+		return false;
+	if (escaped)
+		unescape_field(field, context);
+	djk_json_scan_space(&scan);
+	return scan.at >= scan.end;
 }
 
 void

@@ -19,6 +19,12 @@ extern bool djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkErro
  */
 extern bool djk_json_decode_part(const DjkField *field, DjkDecoded *out, DjkError *error);
 
+/*
+ * One value of JSON that is in the server's encoding, and need not have been
+ * scanned.  False if it is none.
+ */
+extern bool djk_json_read_value(const char *text, int len, MemoryContext context, DjkField *field);
+
 /* Walks the elements of an array that has been scanned before. */
 typedef struct DjkJsonArray
 {

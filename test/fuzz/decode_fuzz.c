@@ -18,6 +18,7 @@
 #include "mb/pg_wchar.h"
 
 #include "codec/codec.h"
+#include "codec/connect.h"
 #include "codec/json.h"
 
 #include "../src/generate.h"
@@ -125,6 +126,69 @@ check_mended(const char *bytes, int len)
 	add_to_hash(decoded.text, decoded.text_len);
 }
 
+/* The bytes as Debezium's, opened. */
+static void
+check_opened(const char *format, const char *bytes, int len)
+{
+	const DjkCodec *codec = djk_codec_find(format);
+	DjkDecoded	decoded;
+	DjkError	error = {0};
+	DjkEffect	effect = DJK_EFFECT_WRITE;
+
+	djk_decoded_init(&decoded, NULL, NULL);
+	decoded.schemas = djk_connect_cache_create(NULL);
+	if (codec->decode(bytes, len, &decoded, &error) && decoded.is_object && codec->open(&decoded, &effect, &error))
+	{
+		hash = (hash ^ effect) * UINT64CONST(1099511628211);
+		for (int i = 0; i < decoded.nfields; i++)
+		{
+			const DjkField *field = &decoded.fields[i];
+			const DjkConnectType *type = djk_connect_find(decoded.types, field->name, field->name_len, i);
+
+			check_field(field, bytes, len);
+			if (type != NULL)
+				hash = (hash ^ (type->kind + type->parameter)) * UINT64CONST(1099511628211);
+		}
+	}
+	else if (error.sqlstate != 0)
+		require(error.message != NULL, "error is not complete");
+}
+
+/* The bytes as a whole message, and as each part of an envelope. */
+static void
+check_debezium(const char *bytes, int len)
+{
+	static const char *const around[] = {
+		"{\"schema\":%.*s,\"payload\":{\"op\":\"c\",\"after\":{\"id\":1}}}",
+		"{\"op\":\"u\",\"before\":null,\"after\":%.*s}", "{\"op\":\"d\",\"before\":%.*s}", "{\"op\":%.*s,\"after\":{}}",
+		"{\"schema\":{\"type\":\"struct\",\"fields\":[{\"field\":\"after\",\"type\":\"struct\",\"fields\":[%.*s,5]}]},\"payload\":{\"op\":\"c\",\"after\":{\"id\":1}}}"
+	};
+
+	check_opened("debezium", bytes, len);
+	check_opened("debezium_flat", bytes, len);
+	for (int i = 0; i < lengthof(around); i++)
+	{
+		size_t		size = strlen(around[i]) + len + 1;
+		char	   *wrapped = malloc(size);
+		const char *place = strstr(around[i], "%.*s");
+		int			before = (int) (place - around[i]);
+		char	   *exact;
+
+		/* by hand: the bytes may have zeros */
+		memcpy(wrapped, around[i], before);
+		memcpy(wrapped + before, bytes, len);
+		strcpy(wrapped + before + len, place + 4);
+		size = before + len + strlen(place + 4);
+		exact = malloc(size);
+		memcpy(exact, wrapped, size);
+		check_opened("debezium", exact, (int) size);
+		check_opened("debezium_flat", exact, (int) size);
+		free(wrapped);
+		free(exact);
+	}
+	require(shim_allocated() <= 3000 * (size_t) len + 3000000, "memory is out of proportion");
+}
+
 static bool
 check_message(const char *bytes, int len)
 {
@@ -151,6 +215,8 @@ check_message(const char *bytes, int len)
 	check_mended(bytes, len);
 	for (i = 0; i < lengthof(key_formats); i++)
 		djk_codec_decode_key(key_formats[i], bytes, len, &decoded, &error);
+	shim_free_all();
+	check_debezium(bytes, len);
 	shim_free_all();
 	return taken;
 }

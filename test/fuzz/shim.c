@@ -123,6 +123,44 @@ psprintf(const char *fmt,...)
 	return pstrdup(buf);
 }
 
+void *
+repalloc(void *pointer, Size size)
+{
+	void	   *grown = allocate(size);
+
+	memcpy(grown, pointer, Min(size, ((Chunk *) pointer - 1)->size));
+	pfree(pointer);
+	return grown;
+}
+
+void *
+MemoryContextAllocZero(MemoryContext context, Size size)
+{
+	return palloc0(size);
+}
+
+char *
+pnstrdup(const char *in, Size len)
+{
+	char	   *out = allocate(len + 1);
+
+	memcpy(out, in, len);
+	out[len] = '\0';
+	return out;
+}
+
+/* What is made in a context is not told from the rest, and goes with it. */
+MemoryContext
+AllocSetContextCreateInternal(MemoryContext parent, const char *name, Size min, Size init, Size max)
+{
+	return (MemoryContext) &chunks;
+}
+
+void
+MemoryContextDelete(MemoryContext context)
+{
+}
+
 int
 GetDatabaseEncoding(void)
 {

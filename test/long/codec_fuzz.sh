@@ -38,7 +38,7 @@ echo "$messages messages, seed $seed"
 
 flags=(-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 	-D_GNU_SOURCE -I"$include" -I"$root/src")
-decode=("$root"/src/codec/{json_scan,json,json_escape,path,text,codec}.c "$root/test/src/generate.c"
+decode=("$root"/src/codec/{json_scan,json,json_escape,path,text,codec,connect,debezium}.c "$root/test/src/generate.c"
 	"$root"/test/fuzz/{shim,decode_fuzz}.c)
 
 # libpgcommon and libpgport lie beside or above the folder of the modules

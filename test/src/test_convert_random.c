@@ -32,6 +32,7 @@
 
 #include "base/compat.h"
 #include "base/subtransaction.h"
+#include "codec/connect.h"
 #include "codec/convert.h"
 
 #include "generate.h"
@@ -356,6 +357,34 @@ server_takes(Target *target, const char *bytes, int len)
 	return !outcome.failed;
 }
 
+/* As a schema of any kind would have it. */
+static void
+convert_restated(Target *target, int column, const DjkField *field, Outcome *outcome)
+{
+	static int	turn = 0;
+	DjkConnectType items = {.kind = turn % (DJK_CONNECT_POINT + 1), .parameter = turn % 40 - 5};
+	DjkConnectType type = items;
+	DjkField	buffer;
+	DjkField	restated;
+	DjkError	error = {0};
+	const DjkField *given;
+
+	turn++;
+	if (turn % 3 == 0)
+		type.kind = DJK_CONNECT_ARRAY;
+	type.items = &items;
+	given = djk_connect_restate(&type, TupleDescAttr(target->desc, column)->atttypid, field, &buffer, &error);
+	if (given == NULL)
+	{
+		if (error.sqlstate == 0 || error.message == NULL)
+			elog(ERROR, "error is not complete");
+		outcome->failed = true;
+		return;
+	}
+	restated = *given;
+	convert_ours(target, column, &restated, outcome);
+}
+
 /* Converts what fits a column; counts what was refused. */
 static void
 fuzz_fields(Target *target, const DjkDecoded *decoded, int64 *converted, int64 *refused)
@@ -374,6 +403,7 @@ fuzz_fields(Target *target, const DjkDecoded *decoded, int64 *converted, int64 *
 
 			if (strlen(name) != field->name_len || memcmp(name, field->name, field->name_len) != 0)
 				continue;
+			attempt(convert_restated, target, column, field, &outcome);
 			attempt(convert_ours, target, column, field, &outcome);
 			if (outcome.failed)
 				(*refused)++;

@@ -112,6 +112,8 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
         message["headers"] = {"h": rnd.choice(["1", "x", None])}
     if any("root" in route for route in shape["routes"]) and rnd.random() < 0.8:
         message["in"] = True
+    if any("debezium" in route.get("format", "") for route in shape["routes"]) and rnd.random() < 0.9:
+        message["envelope"] = {"op": rnd.choice(["c", "u", "u", "r", "d", "d", "t", "x"]), "before": rnd.random() < 0.7, "schema": rnd.random() < 0.3}
     return message
 
 
@@ -172,7 +174,18 @@ def text_of(message: Message) -> str | None:
     if not isinstance(value, list):
         return value
     text = "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(field)}" for name, field in value) + "}"
+    if "envelope" in message:
+        text = envelope_of(message["envelope"], text)
     return f'{{"in": {text}}}' if message.get("in") else text
+
+
+def envelope_of(envelope: dict[str, Any], text: str) -> str:
+    """As Debezium has a row; its fields are there for expressions too."""
+    row = text if envelope["before"] else "null"
+    before, after = ("null", text) if envelope["op"] in "cr" else (row, "null") if envelope["op"] == "d" else (row, text)
+    whole = f'{{"op": "{envelope["op"]}", "before": {before}, "after": {after}, {text[1:]}' if text != "{}" else "{}"
+    schema = '{"type": "struct", "fields": [{"field": "after", "type": "struct", "fields": [{"field": "d", "name": "io.debezium.time.Date"}]}]}'
+    return f'{{"schema": {schema}, "payload": {whole}}}' if envelope["schema"] else whole
 
 
 def given(messages: list[Message]) -> list[dict[str, Any]]:

@@ -417,6 +417,8 @@ def make_route(rnd: random.Random, shape: Shape, stops: float) -> dict[str, Any]
         route["naming"] = rnd.choice(["snake_case", "insensitive"])
     if rnd.random() < 0.08:
         route["root"] = "in"
+    elif rnd.random() < 0.08:
+        route["format"] = rnd.choice(["debezium", "debezium", "debezium_flat"])
     if rnd.random() < 0.1:
         route["invalid_text"] = "replace"
     if rnd.random() < 0.1:
@@ -439,7 +441,7 @@ def make_decoy(rnd: random.Random, shape: Shape) -> dict[str, Any] | None:
     if rnd.random() >= 0.15:
         return None
     # What is no JSON at all is the first route's to refuse.
-    alike = ("operation", "topic", "key_columns", "on_error", "key_format", "root", "naming", "invalid_text")
+    alike = ("operation", "topic", "key_columns", "on_error", "key_format", "format", "root", "naming", "invalid_text")
     route = shape["routes"][0]
     decoy = {name: route[name] for name in alike if name in route}
     decoy |= {"filter": "msg_offset < 0", "columns": make_mapping(rnd, shape)}

@@ -1,0 +1,549 @@
+/*-------------------------------------------------------------------------
+ *
+ * connect_value.c
+ *	  A value as its schema means it.
+ *
+ * Numbers that count days or microseconds, and bytes that are a decimal, become
+ * the JSON that says so by itself, which any column takes or refuses as it would
+ * if a person had written it.  What PostgreSQL alone can say (infinity, years
+ * beyond 9999) is marked as sure.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "codec/connect.h"
+
+#include "catalog/pg_type_d.h"
+#include "codec/convert_impl.h"
+#include "codec/json.h"
+#include "common/int.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+/* Of a decimal; it is converted in the square of its length. */
+#define DECIMAL_BYTES_MAX	8192
+#define DECIMAL_SCALE_MAX	16383
+
+/* A digit of base 1e9, and how many of them the bytes above are. */
+#define LIMB				1000000000
+#define LIMBS_MAX			(DECIMAL_BYTES_MAX * 8 / 29 + 2)
+
+/* Digits of a bit string beyond what its bytes have. */
+#define BITS_MAX			(64 * 1024)
+
+#define UNIX_EPOCH_USECS \
+	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
+
+static const DjkField *
+refuse(const DjkConnectType *type, const DjkField *field, DjkError *error)
+{
+	(void) djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+							  psprintf("value is no %s: %s", type->semantic ? type->semantic :
+									   type->kind == DJK_CONNECT_JSON ? "JSON" : "base64",
+									   djk_convert_show(field->text, field->len)),
+							  type->semantic ? "The schema of the message says that it is one." : NULL, NULL);
+	return NULL;
+}
+
+static const DjkField *
+refuse_range(const DjkConnectType *type, const DjkField *field, DjkError *error)
+{
+	(void) djk_convert_refuse(error, ERRCODE_DATETIME_FIELD_OVERFLOW,
+							  psprintf("%s out of range: %s", type->semantic, djk_convert_show(field->text, field->len)),
+							  NULL, NULL);
+	return NULL;
+}
+
+/* A string, or a number, of this text. */
+static const DjkField *
+give(DjkField *buffer, const DjkField *field, DjkFieldKind kind, char *text, bool sure)
+{
+	*buffer = *field;
+	buffer->kind = kind;
+	buffer->text = text;
+	buffer->len = (int) strlen(text);
+	buffer->raw = kind == DJK_FIELD_STRING ? NULL : buffer->text;
+	buffer->raw_len = kind == DJK_FIELD_STRING ? 0 : buffer->len;
+	buffer->sure = sure;
+	return buffer;
+}
+
+/* ---------- numbers ---------- */
+
+static bool
+read_integer(const DjkField *field, int64 *number)
+{
+	char		digits[24];
+	char	   *end;
+
+	*number = 0;
+	if (field->kind != DJK_FIELD_NUMBER || field->len >= (int) sizeof(digits))
+		return false;
+	memcpy(digits, field->text, field->len);
+	digits[field->len] = '\0';
+	errno = 0;
+	*number = strtoi64(digits, &end, 10);
+	return errno == 0 && *end == '\0';
+}
+
+/* The bytes of a string in base64; -1 if it is none. */
+static int
+read_base64(const DjkField *field, unsigned char **bytes)
+{
+	*bytes = NULL;
+	if (field->kind != DJK_FIELD_STRING || field->text == NULL)
+		return -1;
+	*bytes = palloc(Max(field->len, 1));
+	return djk_convert_decode_base64(field->text, field->text + field->len, (char *) *bytes);
+}
+
+/* The digits of an integer that its bytes are, the most significant first. */
+static char *
+decimal_digits(unsigned char *bytes, int len, bool *negative)
+{
+	uint32		limbs[LIMBS_MAX];
+	int			nlimbs = 1;
+	StringInfoData digits;
+
+	*negative = (bytes[0] & 0x80) != 0;
+	for (int i = len - 1, carry = 1; *negative && i >= 0; i--)
+	{
+		carry += 0xFF & ~bytes[i];
+		bytes[i] = (unsigned char) carry;
+		carry >>= 8;
+	}
+	limbs[0] = 0;
+	for (int i = 0; i < len; i++)
+	{
+		uint64		carry = bytes[i];
+
+		CHECK_FOR_INTERRUPTS();
+		for (int l = 0; l < nlimbs; l++)
+		{
+			carry += (uint64) limbs[l] << 8;
+			limbs[l] = (uint32) (carry % LIMB);
+			carry /= LIMB;
+		}
+		if (carry > 0)
+			limbs[nlimbs++] = (uint32) carry;
+	}
+	initStringInfo(&digits);
+	appendStringInfo(&digits, "%u", limbs[nlimbs - 1]);
+	for (int l = nlimbs - 2; l >= 0; l--)
+		appendStringInfo(&digits, "%09u", limbs[l]);
+	return digits.data;
+}
+
+static void
+append_zeros(StringInfo text, int n)
+{
+	while (n-- > 0)
+		appendStringInfoChar(text, '0');
+}
+
+static const DjkField *
+restate_decimal(const DjkConnectType *type, int scale, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	unsigned char *bytes;
+	int			len;
+	bool		negative;
+	char	   *digits;
+	int			ndigits;
+	StringInfoData literal;
+
+	if (field->kind == DJK_FIELD_NUMBER)
+		return field;			/* decimal.format=NUMERIC */
+	len = read_base64(field, &bytes);
+	if (len < 1 || len > DECIMAL_BYTES_MAX || scale < -DECIMAL_SCALE_MAX || scale > DECIMAL_SCALE_MAX)
+		return refuse(type, field, error);
+	digits = decimal_digits(bytes, len, &negative);
+	ndigits = strlen(digits);
+
+	initStringInfo(&literal);
+	if (negative)
+		appendStringInfoChar(&literal, '-');
+	if (scale <= 0)
+	{
+		appendStringInfoString(&literal, digits);
+		append_zeros(&literal, strcmp(digits, "0") == 0 ? 0 : -scale);
+	}
+	else if (ndigits > scale)
+		appendStringInfo(&literal, "%.*s.%s", ndigits - scale, digits, digits + ndigits - scale);
+	else
+	{
+		appendStringInfoString(&literal, "0.");
+		append_zeros(&literal, scale - ndigits);
+		appendStringInfoString(&literal, digits);
+	}
+	return give(buffer, field, DJK_FIELD_NUMBER, literal.data, false);
+}
+
+/* Two fields of an object. */
+static bool
+read_object(const DjkField *field, const char *first, DjkField *a, const char *second, DjkField *b)
+{
+	DjkDecoded	decoded;
+	DjkError	ignored = {0};
+	char	   *names[2] = {unconstify(char *, first), unconstify(char *, second)};
+
+	if (field->kind != DJK_FIELD_OBJECT)
+		return false;
+	djk_decoded_init(&decoded, CurrentMemoryContext, CurrentMemoryContext);
+	return djk_json_decode_part(field, &decoded, &ignored) &&
+		djk_codec_find_field(&decoded, &names[0], 1, a) &&
+		djk_codec_find_field(&decoded, &names[1], 1, b);
+}
+
+static const DjkField *
+restate_variable(const DjkConnectType *type, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	DjkField	scale;
+	DjkField	value;
+	int64		number;
+
+	if (!read_object(field, "scale", &scale, "value", &value) || !read_integer(&scale, &number) ||
+		number < -DECIMAL_SCALE_MAX || number > DECIMAL_SCALE_MAX)
+		return refuse(type, field, error);
+	value.name = field->name;
+	value.name_len = field->name_len;
+	if (value.kind == DJK_FIELD_NUMBER)
+		return refuse(type, field, error);
+	return restate_decimal(type, (int) number, &value, buffer, error);
+}
+
+/* ---------- bytes ---------- */
+
+static const DjkField *
+restate_bytes(const DjkConnectType *type, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	unsigned char *bytes;
+	int			len = read_base64(field, &bytes);
+	char	   *text;
+
+	if (len < 0)
+		return refuse(type, field, error);
+	text = palloc((Size) len * 2 + 3);
+	strcpy(text, "\\x");
+	text[2 + hex_encode((const char *) bytes, len, text + 2)] = '\0';
+	return give(buffer, field, DJK_FIELD_STRING, text, false);
+}
+
+static const DjkField *
+restate_bits(const DjkConnectType *type, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	unsigned char *bytes;
+	int			len = read_base64(field, &bytes);
+	int			nbits;
+	char	   *text;
+
+	if (len < 0 || type->parameter > len * 8 + BITS_MAX)
+		return refuse(type, field, error);
+	nbits = type->parameter > 0 ? type->parameter : len * 8;
+	text = palloc(nbits + 1);
+	for (int i = 0; i < nbits; i++)
+		text[nbits - 1 - i] = i / 8 < len && (bytes[i / 8] & (1 << (i % 8))) ? '1' : '0';
+	text[nbits] = '\0';
+	return give(buffer, field, DJK_FIELD_STRING, text, false);
+}
+
+/* ---------- times ---------- */
+
+/* As much of what counts as is a microsecond, to the nearest; false if it is beyond all times. */
+static bool
+to_usecs(DjkConnectKind kind, int64 number, int64 *usecs)
+{
+	switch (kind)
+	{
+		case DJK_CONNECT_TIME_MS:
+		case DJK_CONNECT_TIMESTAMP_MS:
+			return !pg_mul_s64_overflow(number, 1000, usecs);
+		case DJK_CONNECT_TIME_NS:
+		case DJK_CONNECT_TIMESTAMP_NS:
+		case DJK_CONNECT_DURATION_NS:
+			*usecs = number / 1000 + (number % 1000 >= 500) - (number % 1000 <= -500);
+			return true;
+		default:
+			*usecs = number;
+			return true;
+	}
+}
+
+/* What Debezium has for infinity; 0 if the number is none. */
+static int
+infinity_of(DjkConnectKind kind, int64 number)
+{
+	switch (kind)
+	{
+		case DJK_CONNECT_TIMESTAMP_MS:
+			return djk_convert_infinity(DJK_TIME_UNIT_MS, number);
+		case DJK_CONNECT_TIMESTAMP_NS:
+			return djk_convert_infinity(DJK_TIME_UNIT_NS, number);
+		case DJK_CONNECT_TIMESTAMP_US:
+			return djk_convert_infinity(DJK_TIME_UNIT_US, number);
+		default:
+			return 0;
+	}
+}
+
+static bool
+timestamp_text(int64 usecs, char *text)
+{
+	struct pg_tm tm;
+	fsec_t		fsec;
+	Timestamp	timestamp;
+
+	if (pg_sub_s64_overflow(usecs, UNIX_EPOCH_USECS, &timestamp) || !IS_VALID_TIMESTAMP(timestamp) ||
+		timestamp2tm(timestamp, NULL, &tm, &fsec, NULL, NULL) != 0)
+		return false;
+	EncodeDateTime(&tm, fsec, false, 0, NULL, USE_ISO_DATES, text);
+	return true;
+}
+
+static bool
+date_text(int64 days, char *text)
+{
+	struct pg_tm tm = {0};
+
+	if (days < (int64) DATETIME_MIN_JULIAN - UNIX_EPOCH_JDATE || days >= (int64) DATE_END_JULIAN - UNIX_EPOCH_JDATE)
+		return false;
+	j2date((int) (days + UNIX_EPOCH_JDATE), &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
+	EncodeDateOnly(&tm, USE_ISO_DATES, text);
+	return true;
+}
+
+static bool
+time_text(int64 usecs, char *text)
+{
+	struct pg_tm tm = {0};
+	fsec_t		fsec;
+
+	if (usecs < 0 || usecs > USECS_PER_DAY)
+		return false;
+	time2tm(usecs, &tm, &fsec);
+	EncodeTimeOnly(&tm, fsec, false, 0, USE_ISO_DATES, text);
+	return true;
+}
+
+static bool
+duration_text(int64 usecs, char *text)
+{
+	Interval	span = {.time = usecs};
+	struct pg_itm itm;
+
+	interval2itm(span, &itm);
+	EncodeInterval(&itm, INTSTYLE_POSTGRES, text);
+	return true;
+}
+
+/* What ISO 8601 does not write in four digits of a year and up to 24 hours: strict types leave it to us. */
+static bool
+is_beyond_iso(DjkConnectKind kind, const char *text)
+{
+	switch (kind)
+	{
+		case DJK_CONNECT_DATE:
+		case DJK_CONNECT_TIMESTAMP_MS:
+		case DJK_CONNECT_TIMESTAMP_US:
+		case DJK_CONNECT_TIMESTAMP_NS:
+			return text[4] != '-' || text[strlen(text) - 1] == 'C';
+		case DJK_CONNECT_TIME_MS:
+		case DJK_CONNECT_TIME_US:
+		case DJK_CONNECT_TIME_NS:
+			return strncmp(text, "24", 2) == 0;
+		default:
+			return true;
+	}
+}
+
+static const DjkField *
+restate_time(const DjkConnectType *type, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	char	   *text = palloc(MAXDATELEN + 1);
+	int64		number;
+	int64		usecs;
+	int			infinity;
+	bool		fits;
+
+	if (!read_integer(field, &number))
+		return refuse(type, field, error);
+	infinity = infinity_of(type->kind, number);
+	if (infinity != 0)
+		return give(buffer, field, DJK_FIELD_STRING, pstrdup(infinity > 0 ? "infinity" : "-infinity"), true);
+	fits = to_usecs(type->kind, number, &usecs);
+	switch (type->kind)
+	{
+		case DJK_CONNECT_DATE:
+			fits = fits && date_text(number, text);
+			break;
+		case DJK_CONNECT_TIME_MS:
+		case DJK_CONNECT_TIME_US:
+		case DJK_CONNECT_TIME_NS:
+			fits = fits && time_text(usecs, text);
+			break;
+		case DJK_CONNECT_DURATION_US:
+		case DJK_CONNECT_DURATION_NS:
+			fits = fits && duration_text(usecs, text);
+			break;
+		default:
+			fits = fits && timestamp_text(usecs, text);
+			break;
+	}
+	if (!fits)
+		return refuse_range(type, field, error);
+	return give(buffer, field, DJK_FIELD_STRING, text, is_beyond_iso(type->kind, text));
+}
+
+/* ---------- strings ---------- */
+
+static bool
+is_string(const DjkField *field)
+{
+	return field->kind == DJK_FIELD_STRING && field->text != NULL;
+}
+
+static const DjkField *
+restate_zoned(const DjkField *field, DjkField *buffer)
+{
+	if (!is_string(field) ||
+		!((field->len == 8 && memcmp(field->text, "infinity", 8) == 0) ||
+		  (field->len == 9 && memcmp(field->text, "-infinity", 9) == 0)))
+		return field;
+	*buffer = *field;
+	buffer->sure = true;
+	return buffer;
+}
+
+static const DjkField *
+restate_local_iso(const DjkField *field, DjkField *buffer)
+{
+	if (!is_string(field) || field->len == 0 || field->text[field->len - 1] != 'Z')
+		return field;
+	return give(buffer, field, DJK_FIELD_STRING, pnstrdup(field->text, field->len - 1), false);
+}
+
+static const DjkField *
+restate_json(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	if (!is_string(field) || (target != JSONOID && target != JSONBOID))
+		return field;
+	if (!djk_json_read_value(field->text, field->len, CurrentMemoryContext, buffer))
+		return refuse(type, field, error);
+	buffer->name = field->name;
+	buffer->name_len = field->name_len;
+	return buffer;
+}
+
+/* ---------- what holds others ---------- */
+
+static const DjkField *
+restate_point(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	DjkField	x;
+	DjkField	y;
+
+	if (target != POINTOID || field->kind != DJK_FIELD_OBJECT)
+		return field;
+	if (!read_object(field, "x", &x, "y", &y) || x.kind != DJK_FIELD_NUMBER || y.kind != DJK_FIELD_NUMBER)
+		return type->semantic == NULL ? field : refuse(type, field, error);
+	return give(buffer, field, DJK_FIELD_STRING, psprintf("(%.*s,%.*s)", x.len, x.text, y.len, y.text), false);
+}
+
+static void
+append_json(StringInfo json, const DjkField *field)
+{
+	if (field->raw != NULL)
+		appendBinaryStringInfo(json, field->raw, field->raw_len);
+	else
+		escape_json(json, pnstrdup(field->text, field->len));
+}
+
+static const DjkField *
+restate_array(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	Oid			element_type = get_element_type(target);
+	DjkJsonArray array;
+	DjkField	element;
+	StringInfoData json;
+
+	if (field->kind != DJK_FIELD_ARRAY || type->items == NULL)
+		return field;
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '[');
+	djk_json_array_begin(&array, field->text, field->len, CurrentMemoryContext);
+	while (djk_json_array_next(&array, &element))
+	{
+		DjkField	own;
+		const DjkField *restated;
+
+		CHECK_FOR_INTERRUPTS();
+		/* A schema knows no dimensions. */
+		restated = djk_connect_restate(element.kind == DJK_FIELD_ARRAY ? type : type->items, element_type, &element, &own, error);
+		if (restated == NULL)
+			return NULL;
+		if (json.len > 1)
+			appendStringInfoChar(&json, ',');
+		append_json(&json, restated);
+	}
+	appendStringInfoChar(&json, ']');
+	return give(buffer, field, DJK_FIELD_ARRAY, json.data, false);
+}
+
+/* A bit(1) is a boolean to Debezium. */
+static const DjkField *
+restate_plain(Oid target, const DjkField *field, DjkField *buffer)
+{
+	if (field->kind != DJK_FIELD_BOOL || (target != BITOID && target != VARBITOID))
+		return field;
+	return give(buffer, field, DJK_FIELD_STRING, pstrdup(field->text[0] == 't' ? "1" : "0"), false);
+}
+
+const DjkField *
+djk_connect_restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	check_stack_depth();
+	if (type == NULL)
+		type = djk_connect_assume(target);
+	if (type == NULL)
+		return restate_plain(target, field, buffer);
+	if (field->kind == DJK_FIELD_NULL)
+		return field;
+	switch (type->kind)
+	{
+		case DJK_CONNECT_PLAIN:
+		case DJK_CONNECT_STRUCT:
+			return restate_plain(target, field, buffer);
+		case DJK_CONNECT_ARRAY:
+			return restate_array(type, target, field, buffer, error);
+		case DJK_CONNECT_BYTES:
+			return restate_bytes(type, field, buffer, error);
+		case DJK_CONNECT_DECIMAL:
+			return restate_decimal(type, type->parameter == DJK_CONNECT_NONE ? 0 : type->parameter, field, buffer, error);
+		case DJK_CONNECT_VARIABLE_DECIMAL:
+			return restate_variable(type, field, buffer, error);
+		case DJK_CONNECT_ZONED_TIMESTAMP:
+			return restate_zoned(field, buffer);
+		case DJK_CONNECT_LOCAL_ISO:
+			return restate_local_iso(field, buffer);
+		case DJK_CONNECT_BITS:
+			return restate_bits(type, field, buffer, error);
+		case DJK_CONNECT_JSON:
+			return restate_json(type, target, field, buffer, error);
+		case DJK_CONNECT_POINT:
+			return restate_point(type, target, field, buffer, error);
+		case DJK_CONNECT_DATE:
+		case DJK_CONNECT_TIME_MS:
+		case DJK_CONNECT_TIME_US:
+		case DJK_CONNECT_TIME_NS:
+		case DJK_CONNECT_TIMESTAMP_MS:
+		case DJK_CONNECT_TIMESTAMP_US:
+		case DJK_CONNECT_TIMESTAMP_NS:
+		case DJK_CONNECT_DURATION_US:
+		case DJK_CONNECT_DURATION_NS:
+			return restate_time(type, field, buffer, error);
+	}
+	return field;
+}
