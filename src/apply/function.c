@@ -23,7 +23,7 @@ djk_function_write(DjkApply *apply, DjkRouteState *state, const int *indexes, in
 	djk_work_at_hand(apply, state, indexes, n);
 	if (nrows > 0)
 		djk_route_sql_call(state, input, nrows);
-	state->rows_at_hand = NULL;
+	state->at_hand.rows = NULL;
 	tuplestore_end(input);
 
 	for (int i = 0; i < n && apply->work[indexes[i]].fate != DJK_FATE_STOP; i++)

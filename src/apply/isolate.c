@@ -38,6 +38,7 @@
 
 #include "apply/judge.h"
 #include "apply/lack.h"
+#include "apply/orphans.h"
 #include "apply/park.h"
 #include "apply/piece.h"
 #include "base/compat.h"
@@ -47,6 +48,9 @@
 
 /* Of so many that fail alone it is tried whether some can be applied together. */
 #define TOGETHER_MAX		24
+
+/* The next piece reaches so far at least: what waits of its keys is asked for all of them at once. */
+#define REACH_MIN			32
 
 /* So often what is before a suspect is cut at a suspect of its own; a wrong one each time would take as many tries as messages. */
 #define SUSPECTS_WITHIN		2
@@ -182,7 +186,13 @@ is_used_up(const Isolation *isolation, int from)
 		isolation->subtransactions >= isolation->max_subtransactions && isolation->waiting == NIL;
 }
 
-/* What fails before the end of a piece has been prepared in vain, behind it. */
+/* What is behind a message that fails has been prepared in vain. */
+static int
+reach_of(const DjkApply *apply)
+{
+	return apply->failure_gap < 0 ? INT_MAX : Max(1 + (int) (2 * apply->failure_gap), REACH_MIN);
+}
+
 static void
 note_failure(Isolation *isolation, int message)
 {
@@ -190,7 +200,7 @@ note_failure(Isolation *isolation, int message)
 	int			gap = message - isolation->fresh;
 
 	apply->failure_gap = apply->failure_gap < 0 ? gap : (3 * apply->failure_gap + gap) / 4;
-	isolation->reach = 1 + (int) (2 * apply->failure_gap);
+	isolation->reach = reach_of(apply);
 	isolation->fresh = message + 1;
 }
 
@@ -199,6 +209,40 @@ note_passed(Isolation *isolation, int n)
 {
 	if (n >= isolation->reach)
 		isolation->reach = isolation->reach > INT_MAX / 2 ? INT_MAX : isolation->reach * 2;
+}
+
+/*
+ * What is certain to fail alone as the piece has, for want of a parent, is set aside
+ * without a try; what is behind it of its key is behind it when the rest is tried.
+ * Returns whether anything was.
+ */
+static bool
+set_orphans_aside(Isolation *isolation, int from, int to, const ErrorData *edata)
+{
+	DjkApply   *apply = isolation->apply;
+	MemoryContext old = MemoryContextSwitchTo(apply->attempt_context);
+	int			n;
+	int			done = 0;
+	const DjkOrphan *orphans = djk_orphans_find(apply, from, to, edata, &n);
+
+	MemoryContextSwitchTo(old);
+	for (; done < n && djk_park_may_wait(apply, orphans[done].message); done++)
+	{
+		ErrorData  *own = MemoryContextAlloc(apply->batch_context, sizeof(ErrorData));
+
+		CHECK_FOR_INTERRUPTS();
+		*own = *edata;
+		own->detail = orphans[done].detail;
+		(void) djk_piece_reset(apply, orphans[done].message, orphans[done].message + 1);
+		(void) take_failure(isolation, orphans[done].message, false, own);
+	}
+	if (done == 0)
+		return false;
+	/* So far nothing costs a try of its own. */
+	if (apply->failure_gap < 0)
+		apply->failure_gap = to - from;
+	isolation->fresh = to;
+	return true;
 }
 
 static bool split(Isolation *isolation, int from, int to, int suspects, int *decided);
@@ -267,6 +311,11 @@ split(Isolation *isolation, int from, int to, int suspects, int *decided)
 		*decided = djk_piece_first_stop(apply, from, to);
 		return going;
 	}
+	if (!deferred && !checks_pieces(isolation) && set_orphans_aside(isolation, from, to, edata))
+	{
+		FreeErrorData(edata);
+		return split(isolation, from, to, suspects, decided);
+	}
 	FreeErrorData(edata);
 	suspect = suspects > 0 && isolation->misled < MISLED_MAX ? djk_work_suspect(apply) : -1;
 	if (suspect >= from && suspect < to)
@@ -283,7 +332,7 @@ begin_attempt(Isolation *isolation, AttemptMode mode)
 {
 	isolation->mode = mode;
 	isolation->subtransactions = 0;
-	isolation->reach = isolation->apply->failure_gap < 0 ? INT_MAX : 1 + (int) (2 * isolation->apply->failure_gap);
+	isolation->reach = reach_of(isolation->apply);
 	isolation->fresh = isolation->from;
 	isolation->misled = 0;
 	isolation->waiting = NIL;

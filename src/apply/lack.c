@@ -61,9 +61,8 @@ djk_lack_may_end(int sqlstate)
 	return sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION;
 }
 
-/* *table is whose constraint it is. */
-static HeapTuple
-find_constraint(const ErrorData *edata, Oid *table)
+HeapTuple
+djk_lack_find_constraint(const ErrorData *edata, Oid *table)
 {
 	Oid			schema;
 	Oid			constraint;
@@ -206,7 +205,7 @@ djk_lack_note(DjkApply *apply, int message, const ErrorData *edata)
 	Oid			table;
 
 	djk_lack_forget(apply, message);
-	if (!djk_lack_may_end(edata->sqlerrcode) || (constraint = find_constraint(edata, &table)) == NULL)
+	if (!djk_lack_may_end(edata->sqlerrcode) || (constraint = djk_lack_find_constraint(edata, &table)) == NULL)
 		return;
 	old = MemoryContextSwitchTo(apply->batch_context);
 	lack->row.constraint = pstrdup(edata->constraint_name);

@@ -8,10 +8,16 @@
 #ifndef DJK_LACK_H
 #define DJK_LACK_H
 
+#include "base/djk.h"
+
+#include "access/htup.h"
 #include "apply/work.h"
 
 /* Whether an error is of a reference: what others write may end it. */
 extern bool djk_lack_may_end(int sqlstate);
+
+/* The foreign key that an error names, to be released, and its table; NULL: it names none. */
+extern HeapTuple djk_lack_find_constraint(const ErrorData *edata, Oid *table);
 
 /*
  * A message has failed alone, and what was prepared of it is still there: notes what

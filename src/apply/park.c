@@ -192,8 +192,8 @@ is_room(DjkApply *apply, int message)
 	return parked < apply->park_room;
 }
 
-static bool
-may_wait(DjkApply *apply, int message)
+bool
+djk_park_may_wait(DjkApply *apply, int message)
 {
 	const DjkWork *work = &apply->work[message];
 	int64		timeout_ms = work->route >= 0 ? apply->consumer->routes[work->route].parent_timeout_ms : 0;
@@ -280,7 +280,7 @@ djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, bool for_p
 	int			attempt;
 	TimestampTz due_at;
 
-	if (for_parent && may_wait(apply, message))
+	if (for_parent && djk_park_may_wait(apply, message))
 	{
 		keep_error(apply, message, error);
 		park(apply, message, djk_postpone_attempt(apply, message), 0);

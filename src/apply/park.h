@@ -11,6 +11,9 @@
 #include "apply/work.h"
 #include "state/offset.h"
 
+/* Whether a message that fails for want of a row that it refers to waits for it. */
+extern bool djk_park_may_wait(DjkApply *apply, int message);
+
 /* Remembers by what key a message that was just prepared is known, as long as the batch. */
 extern void djk_park_note_key(DjkApply *apply, int message);
 

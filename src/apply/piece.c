@@ -197,7 +197,7 @@ begin_piece(DjkApply *apply, int from, int to)
 		if (apply->states[route] == NULL)
 			continue;
 		apply->states[route]->running = false;
-		apply->states[route]->rows_at_hand = NULL;
+		apply->states[route]->at_hand.rows = NULL;
 	}
 	(void) djk_piece_reset(apply, from, to);
 	/* What was prepared is gone with its memory. */

@@ -81,7 +81,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 	{
 		djk_work_at_hand(apply, state, indexes, n);
 		djk_route_sql_evaluate(state, input, nrows);
-		state->rows_at_hand = NULL;
+		state->at_hand.rows = NULL;
 		for (int row = 0; row < nrows; row++)
 		{
 			HeapTuple	tuple = SPI_tuptable->vals[row];

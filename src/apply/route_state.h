@@ -106,6 +106,14 @@ typedef enum DjkHandlerKind
 	DJK_HANDLER_MESSAGES
 } DjkHandlerKind;
 
+/* What a statement reads. */
+typedef struct DjkAtHand
+{
+	struct DjkRow **rows;		/* as it reads them; NULL: nobody has said */
+	int			nrows;
+	int			failed;			/* at which of them it has failed; -1: not known */
+} DjkAtHand;
+
 typedef struct DjkRouteState
 {
 	const DjkRouteRow *route;
@@ -184,8 +192,7 @@ typedef struct DjkRouteState
 	bool		running;		/* a statement, which has failed if this stays so: */
 	int			running_kind;	/* DjkRouteSql */
 	const Bitmapset *running_present;	/* lives as long as the attempt */
-	struct DjkRow **rows_at_hand;	/* what a statement reads, as it reads them; NULL: nobody has said */
-	int			failed_row;		/* at which of them it has failed; -1: not known */
+	DjkAtHand	at_hand;
 	int64		rows_written;	/* with the join plans at hand */
 	int64		rows_at_plan;
 } DjkRouteState;

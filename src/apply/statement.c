@@ -238,7 +238,7 @@ execute_over(DjkRouteState *state, SPIPlanPtr plan, Tuplestorestate *rows, int n
 	}
 	PG_CATCH();
 	{
-		state->failed_row = last_row_read(rows, nrows);
+		state->at_hand.failed = last_row_read(rows, nrows);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();

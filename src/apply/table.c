@@ -216,8 +216,9 @@ run(DjkRouteState *state, DjkRouteSql kind, DjkRow **rows, int n)
 	for (int i = 0; i < n; i++)
 		tuplestore_putvalues(store, state->rows_desc, rows[i]->values, rows[i]->nulls);
 
-	state->failed_row = -1;
-	state->rows_at_hand = rows;
+	state->at_hand.failed = -1;
+	state->at_hand.rows = rows;
+	state->at_hand.nrows = n;
 	/* Whoever follows the table's changes is told before the row is gone. */
 	if (kind == DJK_SQL_DELETE && state->route->skip_column != NULL)
 		(void) djk_route_sql_run(state, DJK_SQL_SKIP, present, store, n);
@@ -235,7 +236,7 @@ run(DjkRouteState *state, DjkRouteSql kind, DjkRow **rows, int n)
 	}
 	else
 		processed = djk_route_sql_run(state, kind, present, store, n);
-	state->rows_at_hand = NULL;
+	state->at_hand.rows = NULL;
 	tuplestore_end(store);
 	return processed;
 }

@@ -147,13 +147,14 @@ djk_work_at_hand(DjkApply *apply, DjkRouteState *state, const int *indexes, int 
 {
 	int			nrows = 0;
 
-	state->failed_row = -1;
-	state->rows_at_hand = palloc(Max(n, 1) * sizeof(DjkRow *));
+	state->at_hand.failed = -1;
+	state->at_hand.rows = palloc(Max(n, 1) * sizeof(DjkRow *));
 	for (int i = 0; i < n; i++)
 	{
 		if (apply->work[indexes[i]].fate == DJK_FATE_PENDING)
-			state->rows_at_hand[nrows++] = &apply->work[indexes[i]].row;
+			state->at_hand.rows[nrows++] = &apply->work[indexes[i]].row;
 	}
+	state->at_hand.nrows = nrows;
 }
 
 int
@@ -164,9 +165,9 @@ djk_work_suspect(const DjkApply *apply)
 
 	if (apply->current >= 0)
 		return apply->current;
-	if (state == NULL || state->rows_at_hand == NULL || state->failed_row < 0)
+	if (state == NULL || state->at_hand.rows == NULL || state->at_hand.failed < 0)
 		return -1;
-	row = (const char *) state->rows_at_hand[state->failed_row];
+	row = (const char *) state->at_hand.rows[state->at_hand.failed];
 	return (int) ((row - (const char *) &apply->work[0].row) / (ptrdiff_t) sizeof(DjkWork));
 }
 

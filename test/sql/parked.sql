@@ -66,4 +66,46 @@ SELECT refused($$INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, t
     SELECT id, 1, 1, 'child', 0, 0 FROM djkafka_consumer WHERE name = 'c'$$);
 
 SELECT djkafka_drop_consumer('c');
+
+-- those of a batch that lack a parent are found together, and told of as each would be alone
+CREATE TABLE shape (n int, ddl text);
+INSERT INTO shape VALUES (1, 'parent_id bigint REFERENCES parent'), (2, 'parent_id int REFERENCES parent, other_id bigint REFERENCES parent'),
+    (3, 'parent_id bigint REFERENCES parent DEFERRABLE INITIALLY DEFERRED'), (4, 'parent_id bigint REFERENCES kid'), (5, 'parent_id text REFERENCES named'),
+    (6, 'parent_id smallint DEFAULT 1 REFERENCES parted'),
+    (7, 'parent_id bigint REFERENCES parent, w int UNIQUE DEFERRABLE');
+CREATE TABLE named (id text PRIMARY KEY);
+CREATE TABLE parted (id bigint PRIMARY KEY) PARTITION BY LIST (id);
+CREATE TABLE parted_one PARTITION OF parted DEFAULT;
+INSERT INTO parent VALUES (1) ON CONFLICT DO NOTHING;
+INSERT INTO parted VALUES (1);
+INSERT INTO named VALUES (1);
+CREATE TABLE kid ();
+CREATE TABLE told (shape int, one_by_one bool, what text);
+CREATE PROCEDURE try(which int, one_by_one bool) LANGUAGE plpgsql AS $$ DECLARE
+    given text[] := ARRAY['"id": 1, "parent_id": 1', '"id": 2, "parent_id": 77', '"id": 3, "parent_id": 77, "n": -1', '"id": 4, "parent_id": 78, "u": 1',
+        '"id": 5, "parent_id": 79, "u": 1', '"id": 2, "parent_id": 1', '"id": 6', '"id": 7, "parent_id": null', '"id": 1, "parent_id": 77', '"id": 8, "parent_id": 1, "other_id": 80',
+        '"id": 9, "parent_id": 81, "other_id": 80', '"id": 4, "__deleted": true', '"id": 77, "parent_id": 1', '"id": 10, "parent_id": 77', '"id": 11, "parent_id": 1, "n": 5'] ||
+        ARRAY(SELECT format('"id": %s, "parent_id": %s, "n": 1', i, CASE i % 3 WHEN 0 THEN 1 ELSE 80 + i END) FROM generate_series(20, 40) i) ||
+        ARRAY['"id": 50, "parent_id": 1, "w": 7', '"id": 51, "parent_id": 99', '"id": 52, "parent_id": 99, "w": 7'];
+    batches text[];
+    name text := format('o%s%s', which, one_by_one);
+BEGIN
+    DROP TABLE kid;
+    EXECUTE 'CREATE TABLE kid (id int PRIMARY KEY, n int CHECK (n > 0), u int UNIQUE, ' || (SELECT ddl FROM shape WHERE n = which) || ')';
+    PERFORM djkafka_create_consumer(name, enabled => false), djkafka_create_route(name, name, 'kid');
+    SELECT array_agg(b ORDER BY m) INTO batches FROM (SELECT min(i) AS m, '[' || string_agg(format('{"topic": "%s", "offset": %s, "value": {%s}}', name, i, g), ',' ORDER BY i) || ']' AS b
+        FROM unnest(given) WITH ORDINALITY x(g, i) GROUP BY CASE WHEN one_by_one THEN i END) b;
+    COMMIT;
+    PERFORM by_worker(name, batches);
+    INSERT INTO told SELECT which, one_by_one, w FROM (SELECT format('%s waits: %s %s %s %s %s', "offset", sqlstate, message, detail, hint, missing_key) FROM djkafka_parked WHERE topic = name
+        UNION ALL SELECT format('%s failed: %s %s %s %s', "offset", sqlstate, message, detail, hint) FROM djkafka_dead_letter WHERE topic = name
+        UNION ALL SELECT format('row: %s', kid) FROM kid) x (w);
+    PERFORM djkafka_drop_consumer(name);
+    DELETE FROM djkafka_dead_letter WHERE topic = name;
+END $$;
+DO $$ BEGIN FOR n IN 1 .. 7 LOOP CALL try(n, false); CALL try(n, true); END LOOP; END $$;
+SELECT shape, what, count(*) FROM told GROUP BY 1, 2 HAVING count(*) <> 2;
+SELECT shape, count(*) FILTER (WHERE what LIKE '% waits%') AS waiting, count(*) FILTER (WHERE what LIKE '% failed%') AS failed, count(*) FROM told WHERE one_by_one GROUP BY 1 ORDER BY 1;
+SELECT what FROM told WHERE shape = 1 AND NOT one_by_one ORDER BY 1;
+
 DROP SCHEMA parked CASCADE;

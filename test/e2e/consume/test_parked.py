@@ -765,3 +765,70 @@ def test_idle(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert cpu_seconds(pid) - before <= 0.04
     db.query("INSERT INTO parent SELECT g, 'late' FROM generate_series(0, 999) g")
     assert_all_once(db, 1000)
+
+
+# ---------- all children before all parents ----------
+
+def load_in_order(db: Database, kafka: Client, topics: dict[str, str], given: dict[str, list[Record]]) -> float:
+    """How long a consumer of its own takes for parents and then their children."""
+    seconds = 0.0
+    for table in ("parent", "child"):
+        kafka.produce(topics[table], given[table])
+        started = time.monotonic()
+        db.query(f"SELECT djkafka_subscribe(%s, 'ordered_{table}', consumer => 'ordered')", topics[table])
+        wait_caught_up(db, kafka, topics[table], "ordered", timeout=120)
+        seconds += time.monotonic() - started
+    return seconds
+
+
+def check_children_first(
+    db: Database, kafka: Client, unique: Callable[[str], str], nchildren: int, nparents: int
+) -> tuple[float, float]:
+    """Children in any order, then parents by another topic and by the application; seconds so and in order."""
+    for prefix in ("", "ordered_"):
+        db.query(f"CREATE TABLE {prefix}parent (id bigint PRIMARY KEY, v text)")
+        db.query(
+            f"CREATE TABLE {prefix}child (id bigint PRIMARY KEY, parent_id bigint NOT NULL REFERENCES {prefix}parent, v text)"
+        )
+    given = {
+        "parent": parents(range(nparents)),
+        "child": [child(n, n % nparents, "c") for n in random.Random(1).sample(range(nchildren), nchildren)],
+    }
+    topics = {name: kafka.create_topic(unique(name)) for name in ("parent", "child", "ordered_parent", "ordered_child")}
+    in_order = load_in_order(db, kafka, {name: topics[f"ordered_{name}"] for name in given}, given)
+
+    kafka.produce(topics["child"], given["child"])
+    started = time.monotonic()
+    subscribe(db, {name: topics[name] for name in given}, parent_timeout="'1 h'")
+    wait_value(db, PARKED, nchildren, timeout=120)
+    parked = time.monotonic() - started
+    quiet(db, nchildren)
+    pid = next(iter(workers(db).values()))
+    before = cpu_seconds(pid)
+    time.sleep(2)
+    assert cpu_seconds(pid) - before < 0.1
+
+    started = time.monotonic()
+    kafka.produce(topics["parent"], given["parent"][: nparents // 2])
+    for first in range(nparents // 2, nparents, 500):
+        db.query("INSERT INTO parent SELECT g, 'p' FROM generate_series(%s::int, %s) g", first, min(first + 500, nparents) - 1)
+    wait_count(db, "child", nchildren, timeout=300)
+    woken = time.monotonic() - started
+    wait_value(db, PARKED, 0)
+    assert db.value("SELECT count(*) FROM child JOIN ordered_child USING (id, parent_id, v)") == nchildren
+    assert db.query("SELECT (SELECT count(*) FROM djkafka_parked), (SELECT count(*) FROM djkafka_dead_letter)") == [(0, 0)]
+    assert_audit(db, 2 * nchildren + nparents + nparents // 2)
+    print(f"{nchildren} children in order: {in_order:.1f} s; first: {parked:.1f} s to wait, {woken:.1f} s to be applied")
+    return parked + woken, in_order
+
+
+def test_children_first(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
+    check_children_first(db, kafka, unique, 5_000, 500)
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_many_children_first(db: Database, kafka: Client, unique: Callable[[str], str], record_property) -> None:
+    first, in_order = check_children_first(db, kafka, unique, 100_000, 10_000)
+    record_property("seconds_first", first)
+    record_property("seconds_in_order", in_order)
