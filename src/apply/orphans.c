@@ -34,6 +34,7 @@
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "state/spi.h"
+#include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -47,7 +48,7 @@ typedef struct Reference
 	int			column;			/* of the route's state: it refers, */
 	Oid			type;
 	Oid			parent;			/* … to this table's */
-	char	   *parent_column;
+	AttrNumber	parent_column;
 	char	   *equal_operator;
 } Reference;
 
@@ -113,7 +114,7 @@ read_reference(const DjkRouteState *state, HeapTuple constraint, Reference *refe
 	if (n != 1)
 		return false;
 	reference->parent = form->confrelid;
-	reference->parent_column = get_attname(form->confrelid, parent_columns[0], false);
+	reference->parent_column = parent_columns[0];
 	reference->equal_operator = djk_operator_sql(operators[0]);
 	reference->column = find_column(state, get_attname(form->conrelid, child_columns[0], false));
 	reference->type = get_atttype(form->conrelid, child_columns[0]);
@@ -176,7 +177,8 @@ build_query(const Reference *reference)
 	return psprintf("SELECT r.n FROM pg_catalog.unnest($1) WITH ORDINALITY AS r(k, n)"
 					" WHERE NOT EXISTS (SELECT FROM %s%s x WHERE x.%s %s r.k) ORDER BY 1",
 					only ? "ONLY " : "", quote_qualified_identifier(schema, get_rel_name(reference->parent)),
-					quote_identifier(reference->parent_column), reference->equal_operator);
+					quote_identifier(get_attname(reference->parent, reference->parent_column, false)),
+					reference->equal_operator);
 }
 
 static Oid
@@ -192,7 +194,11 @@ owner_of(Oid table)
 	return owner;
 }
 
-/* In a subtransaction, whose end restores the user after an ERROR. */
+/*
+ * In a subtransaction, whose end restores the user, and takes the lock away again.  As
+ * long as it is held, as it is by the foreign key's own check, what the parent is called
+ * is nothing else: a view in its place would run the code of others as its owner.
+ */
 static bool
 ask(void *arg)
 {
@@ -200,8 +206,12 @@ ask(void *arg)
 	Oid			types[1] = {get_array_type(question->reference->type)};
 	Oid			userid;
 	int			sec_context;
-	char	   *query = build_query(question->reference);
+	char	   *query;
 
+	LockRelationOid(question->reference->parent, RowShareLock);
+	if (get_rel_relkind(question->reference->parent) == '\0')
+		return false;
+	query = build_query(question->reference);
 	GetUserIdAndSecContext(&userid, &sec_context);
 	SetUserIdAndSecContext(owner_of(question->reference->parent),
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);
@@ -217,7 +227,7 @@ ask(void *arg)
 	}
 	SPI_finish();
 	SetUserIdAndSecContext(userid, sec_context);
-	return true;
+	return false;
 }
 
 /* As the foreign key's own check tells of it. */
