@@ -58,7 +58,8 @@ djk_lack_forget(DjkApply *apply, int message)
 bool
 djk_lack_may_end(int sqlstate)
 {
-	return sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION;
+	/* Since PostgreSQL 18 what ON DELETE RESTRICT refuses has a code of its own. */
+	return sqlstate == ERRCODE_FOREIGN_KEY_VIOLATION || sqlstate == ERRCODE_RESTRICT_VIOLATION;
 }
 
 HeapTuple
@@ -165,14 +166,25 @@ missing_key(const DjkRouteState *state, const DjkRow *row, Oid table, HeapTuple 
  * What a constraint lacks is told by what the message does.  If it deletes a row of
  * the table that is referred to, or writes there and not to where the reference is, it
  * is held by the rows that refer to its own.  Where the reference is within the
- * table a row that refers to none lacks none.
+ * table a row that refers to none lacks none.  Where it is between other tables a
+ * deletion is held by rows that refer to what it cascades to.
  */
 static bool
 is_held(const DjkRouteState *state, const DjkRow *row, Form_pg_constraint constraint, const char *key)
 {
-	if (!is_target(state, constraint->confrelid))
-		return false;
-	return row->is_delete || !is_target(state, constraint->conrelid) || key == NULL;
+	bool		refers = is_target(state, constraint->conrelid);
+	bool		referred = is_target(state, constraint->confrelid);
+
+	if (row->is_delete)
+		return referred || !refers;
+	return referred && (!refers || key == NULL);
+}
+
+/* Whether nothing but rows that refer to others can be in the way: no trigger of the target's lacks one. */
+static bool
+is_held_alone(const DjkRouteState *state, const DjkRow *row, Form_pg_constraint constraint)
+{
+	return state != NULL && row->is_delete && is_target(state, constraint->confrelid);
 }
 
 /* Where it is not known what the message does, as it is of a handler's, it may be either. */
@@ -192,7 +204,7 @@ note_constraint(DjkApply *apply, int message, Oid table, HeapTuple tuple)
 		lack->parent = constraint->confrelid;
 	if (state == NULL || OidIsValid(lack->children))
 		await(apply, constraint->conrelid);
-	if (state == NULL || !(OidIsValid(lack->children) && row->is_delete))
+	if (!is_held_alone(state, row, constraint))
 		await(apply, constraint->confrelid);
 }
 

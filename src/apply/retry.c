@@ -73,6 +73,7 @@ djk_retry_helps(int sqlstate)
 	switch (sqlstate)
 	{
 		case ERRCODE_FOREIGN_KEY_VIOLATION:
+		case ERRCODE_RESTRICT_VIOLATION:
 		case ERRCODE_UNIQUE_VIOLATION:
 		case ERRCODE_EXCLUSION_VIOLATION:
 			return true;

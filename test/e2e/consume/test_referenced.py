@@ -86,6 +86,44 @@ def test_change_of_a_key(db: Database, kafka: Client, topic: str) -> None:
     assert db.query("SELECT id, code FROM parent ORDER BY id") == [(1, "uno"), (2, "due")]
 
 
+def test_cascade(db: Database, kafka: Client, topic: str) -> None:
+    """A deletion that cascades is held by what refers to the rows that it takes along."""
+    make(db)
+    db.query("CREATE TABLE leaf (id int PRIMARY KEY, grandparent_id bigint REFERENCES child)")
+    db.query("INSERT INTO leaf VALUES (100, 11)")
+    db.query("SELECT djkafka_subscribe(%s, 'grandparent', parent_timeout => '1 h')", topic)
+    kafka.produce(topic, [Record(None, "5")])
+    rest(db, 1)
+    shown = db.query("SELECT children::text, parent, constraint_name FROM djkafka_parked")
+    assert shown == [("leaf", None, "leaf_grandparent_id_fkey")]
+    db.query("DELETE FROM leaf")
+    wait_value(db, PARKED, 0)
+    assert db.query("SELECT (SELECT count(*) FROM grandparent), (SELECT count(*) FROM child)") == [(0, 0)]
+    assert_audit(db, 1)
+
+
+def test_restrict(db: Database, kafka: Client, topic: str) -> None:
+    """PostgreSQL 18 has a code of its own for what ON DELETE RESTRICT refuses; older ones are made to say it."""
+    make(db)
+    db.query("ALTER TABLE child DROP CONSTRAINT child_parent_id_fkey")
+    db.query("ALTER TABLE child ADD CONSTRAINT kept FOREIGN KEY (parent_id) REFERENCES parent ON DELETE RESTRICT")
+    if int(db.value("SHOW server_version_num")) < 180000:
+        db.query(
+            "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF EXISTS (SELECT FROM child WHERE parent_id = OLD.id)"
+            " THEN RAISE 'restricted' USING ERRCODE = '23001', SCHEMA = 'public', TABLE = 'child', CONSTRAINT = 'kept'; END IF;"
+            " RETURN OLD; END $$"
+        )
+        db.query("CREATE TRIGGER refuse BEFORE DELETE ON parent FOR EACH ROW EXECUTE FUNCTION refuse()")
+    db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h')", topic)
+    kafka.produce(topic, [Record(None, "1")])
+    rest(db, 1)
+    assert db.query("SELECT sqlstate, children::text FROM djkafka_parked") == [("23001", "child")]
+    db.query("DELETE FROM child")
+    wait_value(db, PARKED, 0)
+    assert db.query("SELECT id FROM parent") == [(2,)]
+    assert_audit(db, 1)
+
+
 def test_tree(db: Database, kafka: Client, topic: str) -> None:
     """Within a table a deletion is held, and a row that refers to none lacks one."""
     db.query("CREATE TABLE node (id int PRIMARY KEY, up int REFERENCES node)")
