@@ -154,7 +154,8 @@ is_key_column(const DjkRouteState *state, const char *name)
 bool
 djk_root_unwrap_key(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error)
 {
-	if (is_key_column(state, "schema") || is_key_column(state, "payload"))
+	/* Debezium's are not told by other names: a column of theirs is in the payload. */
+	if (state->codec->open == NULL && (is_key_column(state, "schema") || is_key_column(state, "payload")))
 		return true;
 	return djk_connect_unwrap(decoded, error) &&
 		(state->codec->open == NULL || djk_connect_read_schema(decoded, error));

@@ -20,6 +20,7 @@
 #include "miscadmin.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 
 /* Makes equal sets of columns one pointer. */
 Bitmapset *
@@ -44,6 +45,26 @@ is_true(const DjkField *field)
 		field->len == 4 && pg_strncasecmp(field->text, "true", 4) == 0;
 }
 
+static bool
+is_space(char c)
+{
+	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+/* Whether text ends so, and how long it is before that and the space there. */
+static bool
+ends_with(const char *text, int *len, const char *end)
+{
+	int			n = strlen(end);
+
+	while (*len > 0 && is_space(text[*len - 1]))
+		(*len)--;
+	if (*len < n || memcmp(text + *len - n, end, n) != 0)
+		return false;
+	*len -= n;
+	return true;
+}
+
 /*
  * Whether it is nothing beside the schema of what it would be.  That ends so,
  * whatever the schema is, and may be looked at for each message.
@@ -51,17 +72,21 @@ is_true(const DjkField *field)
 static bool
 wraps_null(const DjkRouteState *state, const char *value, int len)
 {
+	int			before = len;
 	DjkDecoded	decoded;
 	DjkError	ignored = {0};
+	bool		is_null;
 
-	do
-		len--;
-	while (len > 0 && strchr(" \t\r\n", value[len - 1]) != NULL && value[len - 1] != '\0');
-	if (len < 4 || memcmp(value + len - 4, "null", 4) != 0)
+	if (!ends_with(value, &before, "}") || !ends_with(value, &before, "null") ||
+		!ends_with(value, &before, ":") || !ends_with(value, &before, "\"payload\""))
 		return false;
 	djk_decoded_init(&decoded, CurrentMemoryContext, CurrentMemoryContext);
-	return state->codec->decode(value, len + 1, &decoded, &ignored) &&
+	decoded.replace_invalid = state->route->replace_invalid_text;
+	is_null = state->codec->decode(value, len, &decoded, &ignored) &&
 		!decoded.is_object && decoded.bare.kind == DJK_FIELD_NULL;
+	if (decoded.fields != NULL)
+		pfree(decoded.fields);
+	return is_null;
 }
 
 bool
@@ -74,14 +99,14 @@ djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
 		return true;
 	if (!state->codec->has_fields || state->target_sql == NULL)
 		return false;
-	if (state->codec->open != NULL && len > 0 && value[len - 1] == '}')
-		return wraps_null(state, value, len);
-	while (len > 0 && strchr(" \t\r\n", *value) != NULL && *value != '\0')
+	if (state->codec->open != NULL && wraps_null(state, value, len))
+		return true;
+	while (len > 0 && is_space(*value))
 	{
 		value++;
 		len--;
 	}
-	while (len > 0 && strchr(" \t\r\n", value[len - 1]) != NULL && value[len - 1] != '\0')
+	while (len > 0 && is_space(value[len - 1]))
 		len--;
 	return len == 4 && memcmp(value, "null", 4) == 0;
 }
@@ -481,6 +506,8 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
 	builder.decoded.replace_invalid = state->route->replace_invalid_text;
 	builder.decoded.schemas = state->schemas;
+	if (state->codec->open != NULL)
+		builder.scratch = AllocSetContextCreate(CurrentMemoryContext, "djkafka field", ALLOCSET_DEFAULT_SIZES);
 	error_context_stack = &callback;
 	for (int i = 0; i < n; i++)
 	{
@@ -494,6 +521,8 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 		else if (filtered)
 			apply->work[indexes[i]].fate = DJK_FATE_FILTERED;
 	}
+	if (builder.scratch != NULL)
+		MemoryContextDelete(builder.scratch);
 	error_context_stack = callback.previous;
 	apply->current = -1;
 	djk_route_state_leave(guc_level);

@@ -21,6 +21,7 @@ typedef struct DjkRowBuilder
 	int			max_fields;
 	int		   *last_fields;	/* scratch, by column: the field that fills it, or -1 */
 	int		   *other_fields;	/* scratch, by column: one that would as well, or -1 */
+	MemoryContext scratch;		/* for one field; NULL where the format makes none of its own */
 	DjkEffect	effect;			/* what the value's format says of the row */
 	bool		in_key;			/* what is put comes from the message's key */
 	const DjkColumn *converting;	/* whose type may throw just now, or NULL */

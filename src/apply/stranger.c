@@ -66,6 +66,12 @@ find_envelope(const DjkDecoded *decoded)
 	return NULL;
 }
 
+static bool
+is_envelope(const DjkDecoded *decoded)
+{
+	return has_field(decoded, "before") && has_field(decoded, "after") && has_field(decoded, "op");
+}
+
 /* Whether it is one of Debezium's, with its schema or without. */
 static bool
 is_debezium(const DjkDecoded *decoded)
@@ -74,13 +80,17 @@ is_debezium(const DjkDecoded *decoded)
 	DjkField	schema;
 	DjkField	payload;
 	DjkError	ignored = {0};
+	bool		is;
 
-	if (has_field(decoded, "before") && has_field(decoded, "after") && has_field(decoded, "op"))
+	if (is_envelope(decoded))
 		return true;
 	if (!djk_connect_is_wrapped(decoded, &schema, &payload) || payload.kind != DJK_FIELD_OBJECT)
 		return false;
 	djk_decoded_init(&inner, CurrentMemoryContext, CurrentMemoryContext);
-	return djk_json_decode_part(&payload, &inner, &ignored) && is_debezium(&inner);
+	is = djk_json_decode_part(&payload, &inner, &ignored) && is_envelope(&inner);
+	if (inner.fields != NULL)
+		pfree(inner.fields);
+	return is;
 }
 
 static char *

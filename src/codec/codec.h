@@ -96,6 +96,7 @@ typedef struct DjkCodec
 	/*
 	 * Of a format whose values say what they do: makes of a decoded object the one
 	 * whose fields fill the columns; of a deletion these are the row's as it was.
+	 * What it refuses is to be written, so that nobody takes it for a deletion.
 	 * NULL: its values are rows.
 	 */
 	bool		(*open) (DjkDecoded *decoded, DjkEffect *effect, DjkError *error);

@@ -17,11 +17,13 @@
 #include "codec/json.h"
 #include "common/int.h"
 #include "miscadmin.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/timestamp.h"
 
 /* Of a decimal; it is converted in the square of its length. */
@@ -32,8 +34,15 @@
 #define LIMB				1000000000
 #define LIMBS_MAX			(DECIMAL_BYTES_MAX * 8 / 29 + 2)
 
+/* Zeros that are written out; more of them become an exponent, for a few bytes can have thousands. */
+#define ZEROS_MAX			1000
+
 /* Digits of a bit string beyond what its bytes have. */
-#define BITS_MAX			(64 * 1024)
+#define BITS_MAX			64
+
+/* How much longer an array may become: of so small elements that nobody has them. */
+#define ARRAY_GROWTH		32
+#define ARRAY_GROWTH_FREE	(16 * 1024)
 
 #define UNIX_EPOCH_USECS \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
@@ -117,19 +126,22 @@ decimal_digits(unsigned char *bytes, int len, bool *negative)
 		carry >>= 8;
 	}
 	limbs[0] = 0;
-	for (int i = 0; i < len; i++)
+	for (int i = 0, n; i < len; i += n)
 	{
-		uint64		carry = bytes[i];
+		uint64		carry = 0;
 
 		CHECK_FOR_INTERRUPTS();
+		n = (len - i) % 4 == 0 ? 4 : (len - i) % 4;
+		for (int b = 0; b < n; b++)
+			carry = carry << 8 | bytes[i + b];
 		for (int l = 0; l < nlimbs; l++)
 		{
-			carry += (uint64) limbs[l] << 8;
+			carry += (uint64) limbs[l] << (8 * n);
 			limbs[l] = (uint32) (carry % LIMB);
 			carry /= LIMB;
 		}
-		if (carry > 0)
-			limbs[nlimbs++] = (uint32) carry;
+		for (; carry > 0; carry /= LIMB)
+			limbs[nlimbs++] = (uint32) (carry % LIMB);
 	}
 	initStringInfo(&digits);
 	appendStringInfo(&digits, "%u", limbs[nlimbs - 1]);
@@ -166,10 +178,14 @@ restate_decimal(const DjkConnectType *type, int scale, const DjkField *field, Dj
 	initStringInfo(&literal);
 	if (negative)
 		appendStringInfoChar(&literal, '-');
-	if (scale <= 0)
+	if (scale <= 0 && strcmp(digits, "0") == 0)
+		appendStringInfoChar(&literal, '0');
+	else if (-scale > ZEROS_MAX || scale - ndigits > ZEROS_MAX)
+		appendStringInfo(&literal, "%sE%d", digits, -scale);
+	else if (scale <= 0)
 	{
 		appendStringInfoString(&literal, digits);
-		append_zeros(&literal, strcmp(digits, "0") == 0 ? 0 : -scale);
+		append_zeros(&literal, -scale);
 	}
 	else if (ndigits > scale)
 		appendStringInfo(&literal, "%.*s.%s", ndigits - scale, digits, digits + ndigits - scale);
@@ -461,35 +477,85 @@ append_json(StringInfo json, const DjkField *field)
 		escape_json(json, pnstrdup(field->text, field->len));
 }
 
+static const DjkField *restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer,
+							   DjkError *error);
+
+typedef struct ArrayBuilder
+{
+	StringInfoData json;
+	int64		max;			/* of its length */
+	Oid			target;			/* of an element */
+	MemoryContext element;		/* for what is made of one */
+} ArrayBuilder;
+
+static bool
+refuse_array(const char *message, DjkError *error)
+{
+	return djk_convert_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED, message, NULL, NULL);
+}
+
+static bool
+append_element(ArrayBuilder *builder, const DjkConnectType *type, const DjkField *element, DjkError *error)
+{
+	MemoryContext old = MemoryContextSwitchTo(builder->element);
+	DjkField	own;
+	const DjkField *restated = restate(type, builder->target, element, &own, error);
+
+	if (restated != NULL)
+		append_json(&builder->json, restated);
+	MemoryContextSwitchTo(old);
+	if (restated == NULL)
+		return false;
+	MemoryContextReset(builder->element);
+	return builder->json.len <= builder->max || refuse_array("array is too long as its schema means it", error);
+}
+
+static bool
+append_array(ArrayBuilder *builder, const DjkConnectType *type, const DjkField *field, int dimension, DjkError *error)
+{
+	DjkJsonArray array;
+	DjkField	element;
+	int			start;
+
+	/* Each has to be scanned again. */
+	if (dimension > MAXDIM)
+		return refuse_array(psprintf("array has more than %d dimensions", MAXDIM), error);
+	appendStringInfoChar(&builder->json, '[');
+	start = builder->json.len;
+	djk_json_array_begin(&array, field->text, field->len, builder->element);
+	while (djk_json_array_next(&array, &element))
+	{
+		/* Debezium's schemas know no dimensions. */
+		const DjkConnectType *inner = type->items->kind == DJK_CONNECT_ARRAY ? type->items : type;
+		bool		appended;
+
+		CHECK_FOR_INTERRUPTS();
+		if (builder->json.len > start)
+			appendStringInfoChar(&builder->json, ',');
+		if (element.kind == DJK_FIELD_ARRAY && inner->items != NULL)
+			appended = append_array(builder, inner, &element, dimension + 1, error);
+		else
+			appended = append_element(builder, type->items, &element, error);
+		if (!appended)
+			return false;
+	}
+	appendStringInfoChar(&builder->json, ']');
+	return true;
+}
+
 static const DjkField *
 restate_array(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
 {
-	Oid			element_type = get_element_type(target);
-	DjkJsonArray array;
-	DjkField	element;
-	StringInfoData json;
+	ArrayBuilder builder = {.target = get_element_type(target)};
 
 	if (field->kind != DJK_FIELD_ARRAY || type->items == NULL)
 		return field;
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '[');
-	djk_json_array_begin(&array, field->text, field->len, CurrentMemoryContext);
-	while (djk_json_array_next(&array, &element))
-	{
-		DjkField	own;
-		const DjkField *restated;
-
-		CHECK_FOR_INTERRUPTS();
-		/* A schema knows no dimensions. */
-		restated = djk_connect_restate(element.kind == DJK_FIELD_ARRAY ? type : type->items, element_type, &element, &own, error);
-		if (restated == NULL)
-			return NULL;
-		if (json.len > 1)
-			appendStringInfoChar(&json, ',');
-		append_json(&json, restated);
-	}
-	appendStringInfoChar(&json, ']');
-	return give(buffer, field, DJK_FIELD_ARRAY, json.data, false);
+	initStringInfo(&builder.json);
+	builder.max = ARRAY_GROWTH_FREE + (int64) ARRAY_GROWTH * field->len;
+	builder.element = AllocSetContextCreate(CurrentMemoryContext, "djkafka element", ALLOCSET_DEFAULT_SIZES);
+	if (!append_array(&builder, type, field, 1, error))
+		return NULL;
+	return give(buffer, field, DJK_FIELD_ARRAY, builder.json.data, false);
 }
 
 /* A bit(1) is a boolean to Debezium. */
@@ -501,10 +567,9 @@ restate_plain(Oid target, const DjkField *field, DjkField *buffer)
 	return give(buffer, field, DJK_FIELD_STRING, pstrdup(field->text[0] == 't' ? "1" : "0"), false);
 }
 
-const DjkField *
-djk_connect_restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
+static const DjkField *
+restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
 {
-	check_stack_depth();
 	if (type == NULL)
 		type = djk_connect_assume(target);
 	if (type == NULL)
@@ -546,4 +611,21 @@ djk_connect_restate(const DjkConnectType *type, Oid target, const DjkField *fiel
 			return restate_time(type, field, buffer, error);
 	}
 	return field;
+}
+
+const DjkField *
+djk_connect_restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer,
+					MemoryContext scratch, DjkError *error)
+{
+	MemoryContext old;
+	DjkError	refused = {0};
+	const DjkField *restated;
+
+	MemoryContextReset(scratch);
+	old = MemoryContextSwitchTo(scratch);
+	restated = restate(type, target, field, buffer, &refused);
+	MemoryContextSwitchTo(old);
+	if (restated == NULL)
+		(void) djk_convert_refuse(error, refused.sqlstate, refused.message, refused.detail, refused.hint);
+	return restated;
 }

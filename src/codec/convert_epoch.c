@@ -116,8 +116,9 @@ convert_infinity(const DjkConverter *converter, const DjkField *field, Datum *va
 		return false;
 	memcpy(digits, field->text, field->len);
 	digits[field->len] = '\0';
+	errno = 0;
 	infinity = djk_convert_infinity(converter->options.time_unit, strtoi64(digits, &end, 10));
-	if (*end != '\0' || infinity == 0)
+	if (errno != 0 || *end != '\0' || infinity == 0)
 		return false;
 	*value = TimestampGetDatum(infinity > 0 ? DT_NOEND : DT_NOBEGIN);
 	return true;

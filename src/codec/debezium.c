@@ -116,11 +116,12 @@ djk_debezium_open(DjkDecoded *decoded, DjkEffect *effect, DjkError *error)
 	*effect = DJK_EFFECT_WRITE;
 	if (!find(decoded, "op", &op))
 	{
+		if (!is_other(decoded))
+			return refuse(decoded, "the value is not an envelope of Debezium", "It has no field \"op\".",
+						  "Set format of the route to \"debezium_flat\" if the connector unwraps its rows (ExtractNewRecordState), or to \"json\".",
+						  error);
 		*effect = DJK_EFFECT_NONE;
-		return is_other(decoded) ||
-			refuse(decoded, "the value is not an envelope of Debezium", "It has no field \"op\".",
-				   "Set format of the route to \"debezium_flat\" if the connector unwraps its rows (ExtractNewRecordState), or to \"json\".",
-				   error);
+		return true;
 	}
 	is = op.kind == DJK_FIELD_STRING && op.text != NULL && op.len == 1 ? op.text[0] : '\0';
 	switch (is)

@@ -367,13 +367,15 @@ convert_restated(Target *target, int column, const DjkField *field, Outcome *out
 	DjkField	buffer;
 	DjkField	restated;
 	DjkError	error = {0};
+	MemoryContext scratch = AllocSetContextCreate(CurrentMemoryContext, "djkafka test", ALLOCSET_SMALL_SIZES);
 	const DjkField *given;
 
 	turn++;
 	if (turn % 3 == 0)
 		type.kind = DJK_CONNECT_ARRAY;
 	type.items = &items;
-	given = djk_connect_restate(&type, TupleDescAttr(target->desc, column)->atttypid, field, &buffer, &error);
+	given = djk_connect_restate(&type, TupleDescAttr(target->desc, column)->atttypid, field, &buffer, scratch,
+								&error);
 	if (given == NULL)
 	{
 		if (error.sqlstate == 0 || error.message == NULL)
@@ -383,6 +385,7 @@ convert_restated(Target *target, int column, const DjkField *field, Outcome *out
 	}
 	restated = *given;
 	convert_ours(target, column, &restated, outcome);
+	MemoryContextDelete(scratch);
 }
 
 /* Converts what fits a column; counts what was refused. */
