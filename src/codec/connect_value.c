@@ -413,6 +413,42 @@ restate_time(const DjkConnectType *type, const DjkField *field, DjkField *buffer
 	return give(buffer, field, DJK_FIELD_STRING, text, is_beyond_iso(type->kind, text));
 }
 
+/*
+ * What ExtractNewRecordState adds of when something has happened: an instant, which
+ * no schema names, but its name says what it counts.
+ */
+static const DjkConnectType *
+find_instant(Oid target, const DjkField *field)
+{
+	static const DjkConnectType instants[] = {
+		{.kind = DJK_CONNECT_TIMESTAMP_MS, .semantic = "ts_ms"},
+		{.kind = DJK_CONNECT_TIMESTAMP_US, .semantic = "ts_us"},
+		{.kind = DJK_CONNECT_TIMESTAMP_NS, .semantic = "ts_ns"}
+	};
+
+	if (field->kind != DJK_FIELD_NUMBER || (target != TIMESTAMPOID && target != TIMESTAMPTZOID) ||
+		field->name_len < 7 || memcmp(field->name, "__", 2) != 0)
+		return NULL;
+	for (int i = 0; i < lengthof(instants); i++)
+	{
+		if (memcmp(field->name + field->name_len - 5, instants[i].semantic, 5) == 0)
+			return &instants[i];
+	}
+	return NULL;
+}
+
+static const DjkField *
+restate_instant(const DjkConnectType *type, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	const DjkField *restated = restate_time(type, field, buffer, error);
+
+	if (restated == NULL)
+		error->detail = NULL;	/* it is its name that says so */
+	if (restated == NULL || restated->sure)
+		return restated;
+	return give(buffer, field, DJK_FIELD_STRING, psprintf("%s+00", restated->text), false);
+}
+
 /* ---------- strings ---------- */
 
 static bool
@@ -570,6 +606,10 @@ restate_plain(Oid target, const DjkField *field, DjkField *buffer)
 static const DjkField *
 restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
 {
+	const DjkConnectType *instant = type == NULL || type->kind == DJK_CONNECT_PLAIN ? find_instant(target, field) : NULL;
+
+	if (instant != NULL)
+		return restate_instant(instant, field, buffer, error);
 	if (type == NULL)
 		type = djk_connect_assume(target);
 	if (type == NULL)

@@ -194,6 +194,28 @@ scale(const DjkConverter *converter, PGFunction function, Datum value)
 	return DirectFunctionCall2(function, value, Int32GetDatum(converter->typmod));
 }
 
+/*
+ * Debezium's numbers are what the source's clock showed, as if it were in UTC;
+ * its schemas have it so too.  False if that is no time here.
+ */
+static bool
+convert_clock(const DjkConverter *converter, Timestamp clock, Datum *value)
+{
+	TimestampTz instant;
+	int			overflow = 0;
+
+	if (converter->type == TIMESTAMPOID)
+	{
+		*value = scale(converter, timestamp_scale, TimestampGetDatum(clock));
+		return true;
+	}
+	instant = timestamp2timestamptz_opt_overflow(clock, &overflow);
+	if (overflow != 0)
+		return false;
+	*value = scale(converter, timestamptz_scale, TimestampTzGetDatum(instant));
+	return true;
+}
+
 bool
 djk_convert_epoch(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
 {
@@ -228,6 +250,8 @@ djk_convert_epoch(DjkConverter *converter, const DjkField *field, Datum *value, 
 	timestamp = usecs - UNIX_EPOCH_USECS;
 	if (!IS_VALID_TIMESTAMP(timestamp))
 		return refuse(converter, field, error);
+	if (converter->options.debezium && !converter->options.zone_required)
+		return convert_clock(converter, timestamp, value) || refuse(converter, field, error);
 	*value = TimestampTzGetDatum(timestamp);
 	if (converter->type == TIMESTAMPOID)
 		*value = scale(converter, timestamp_scale, DirectFunctionCall1(timestamptz_timestamp, *value));

@@ -218,7 +218,12 @@ SELECT ts, ts3, d FROM typed WHERE id = 2;
 \pset tuples_only on
 SELECT bare('{"id": 5, "ts": 9223372036854775807}'), bare('{"id": 6, "ts": 99999999999999999999}');
 SELECT id, ts FROM typed WHERE id IN (5, 6);
-UPDATE djkafka_route SET time_unit = 'none';
+-- what the clock showed, with a schema or without
+UPDATE djkafka_route SET time_unit = NULL, time_zone = 'Asia/Tokyo';
+SELECT bare('{"id": 7, "ts": 1764547200123456, "zone": 1764547200123456}'), typed('{"id": 8, "ts": 1764547200123456, "zone": 1764547200123}'), bare('{"id": 9, "zone": -210866803200000000}');
+SELECT id, ts, zone FROM typed WHERE id IN (7, 8, 9) ORDER BY id;
+SELECT regexp_replace(dead_letters(), '\n  DETAIL.*', '');
+UPDATE djkafka_route SET time_unit = 'none', time_zone = 'UTC';
 SELECT bare('{"id": 3, "ts": 1764547200123456}'), bare('{"id": 4, "doc": "no JSON"}');
 SELECT dead_letters();
 SELECT djkafka_drop_consumer('default');
@@ -258,6 +263,15 @@ ALTER TABLE customer DROP lsn;
 SELECT djkafka_subscribe('shop.public.customer', 'customer', format => 'debezium_flat');
 SELECT fates(msg('{"schema": {"type": "int32"}, "payload": 5}', '{"name": "bare"}'));
 SELECT id, name FROM customer;
+SELECT djkafka_drop_consumer('default');
+-- when it has happened is an instant, and counts what its name says
+CREATE TABLE happened (id int PRIMARY KEY, ms timestamptz, us timestamp, ns timestamptz, __ts_ms timestamptz(0), __source_ts_ms bigint);
+SELECT djkafka_subscribe('happened', 'happened', format => 'debezium_flat', time_zone => 'Asia/Tokyo', columns => '{"ms": {"field": "__source_ts_ms"}, "us": {"field": "__ts_us"}, "ns": {"field": "__ts_ns"}}');
+SELECT fates(msg(NULL, '{"id": 1, "__source_ts_ms": 1764547200123, "__ts_us": 1764547200123456, "__ts_ns": 1764547200123456789, "__ts_ms": 1764547200623}')
+             || msg(NULL, wrapped('{"id": 2, "__source_ts_ms": 1764547200123, "__ts_ns": 1764547200123456789, "__ts_us": null}', jsonb_build_array(f('__source_ts_ms', 'int64'), f('__ts_ns', 'int64'))))
+             || msg(NULL, '{"id": 3, "__ts_us": "x"}') || msg(NULL, '{"id": 4, "__ts_ns": 1.5}'));
+TABLE happened;
+SELECT regexp_replace(dead_letters(), '\n  DETAIL.*', '');
 SELECT djkafka_drop_consumer('default');
 -- a column of the key that is called as what is round it
 CREATE TABLE tenant (schema text PRIMARY KEY, payload text);
