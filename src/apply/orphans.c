@@ -197,7 +197,8 @@ owner_of(Oid table)
 /*
  * In a subtransaction, whose end restores the user, and takes the lock away again.  As
  * long as it is held, as it is by the foreign key's own check, what the parent is called
- * is nothing else: a view in its place would run the code of others as its owner.
+ * is nothing else: a view in its place would run the code of others as its owner.  Who
+ * has got the table meanwhile is waited for by the next try.
  */
 static bool
 ask(void *arg)
@@ -208,8 +209,8 @@ ask(void *arg)
 	int			sec_context;
 	char	   *query;
 
-	LockRelationOid(question->reference->parent, RowShareLock);
-	if (get_rel_relkind(question->reference->parent) == '\0')
+	if (!ConditionalLockRelationOid(question->reference->parent, RowShareLock) ||
+		get_rel_relkind(question->reference->parent) == '\0')
 		return false;
 	query = build_query(question->reference);
 	GetUserIdAndSecContext(&userid, &sec_context);
@@ -262,10 +263,9 @@ find_orphans(const DjkApply *apply, const DjkRouteState *state, const int *messa
 	return told ? orphans : NULL;
 }
 
-DjkOrphan *
-djk_orphans_find(DjkApply *apply, int from, int to, const ErrorData *edata, int *n)
+static DjkOrphan *
+ask_for_all(DjkApply *apply, const DjkRouteState *state, int from, int to, const ErrorData *edata, int *n)
 {
-	const DjkRouteState *state = apply->current_route >= 0 ? apply->states[apply->current_route] : NULL;
 	Reference	reference;
 	Question	question = {.reference = &reference};
 	int		   *messages;
@@ -276,9 +276,7 @@ djk_orphans_find(DjkApply *apply, int from, int to, const ErrorData *edata, int 
 	ErrorData  *failure;
 	DjkOrphan  *orphans;
 
-	*n = 0;
-	if (state == NULL || !state->valid || edata->sqlerrcode != ERRCODE_FOREIGN_KEY_VIOLATION || IsolationUsesXactSnapshot() ||
-		!is_plain(state) || !is_whole(apply, state, from, to) || !find_reference(state, edata, &reference))
+	if (!find_reference(state, edata, &reference))
 		return NULL;
 	messages = palloc(state->at_hand.nrows * sizeof(int));
 	keys = palloc(state->at_hand.nrows * sizeof(Datum));
@@ -302,5 +300,27 @@ djk_orphans_find(DjkApply *apply, int from, int to, const ErrorData *edata, int 
 		return NULL;
 	orphans = find_orphans(apply, state, messages, &question, edata);
 	*n = orphans != NULL ? question.nlacking : 0;
+	return orphans;
+}
+
+/*
+ * The lock of the table has gone with the piece.  What was prepared of that is used for
+ * more than one message, so the table must stay what it was prepared for until then.
+ */
+DjkOrphan *
+djk_orphans_find(DjkApply *apply, int from, int to, const ErrorData *edata, int *n)
+{
+	const DjkRouteState *state = apply->current_route >= 0 ? apply->states[apply->current_route] : NULL;
+	DjkOrphan  *orphans = NULL;
+
+	*n = 0;
+	if (state == NULL || edata->sqlerrcode != ERRCODE_FOREIGN_KEY_VIOLATION || IsolationUsesXactSnapshot() ||
+		!is_plain(state) || !is_whole(apply, state, from, to) ||
+		!ConditionalLockRelationOid(state->route->target, RowExclusiveLock))
+		return NULL;
+	if (state->valid)
+		orphans = ask_for_all(apply, state, from, to, edata, n);
+	if (orphans == NULL)
+		UnlockRelationOid(state->route->target, RowExclusiveLock);
 	return orphans;
 }

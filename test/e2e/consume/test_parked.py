@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lib.djkafka import (
@@ -768,6 +769,37 @@ def test_idle(db: Database, kafka: Client, topics: dict[str, str]) -> None:
 
 
 # ---------- all children before all parents ----------
+
+def wait_waiting(db: Database, n: int) -> None:
+    """So many processes wait for a lock."""
+    wait_value(db, "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'", n)
+
+
+def test_column_dropped_between(db: Database, kafka: Client, topic: str) -> None:
+    """Children that lack their parents are not taken for rows of what their table has become since they failed."""
+    db.query("CREATE TABLE parent (id bigint PRIMARY KEY)")
+    db.query("INSERT INTO parent VALUES (1)")
+    db.query("CREATE TABLE child (a int, id text PRIMARY KEY, parent_id bigint REFERENCES parent)")
+    db.query("SELECT djkafka_subscribe(%s, 'child', parent_timeout => '1 h')", topic)
+    # What follows a batch in which some failed is tried by pieces at once.
+    kafka.produce(topic, [Record(to_json(a=n, id=f"early {n}", parent_id=98)) for n in range(2)])
+    wait_value(db, PARKED, 2)
+    log = db.cluster.log_size()
+    with ThreadPoolExecutor(1) as pool:
+        with db.connect() as holder, holder.transaction():
+            holder.execute("DELETE FROM parent")
+            kafka.produce(topic, [Record(to_json(a=n, id=f"late {n}", parent_id=1)) for n in range(20)])
+            wait_waiting(db, 1)
+            altered = pool.submit(db.connect().execute, "ALTER TABLE child DROP COLUMN a")
+            wait_waiting(db, 2)
+        altered.result()
+    wait_value(db, PARKED, 22)
+    shown = db.query("SELECT DISTINCT missing_key->>'id', count(*) FROM djkafka_parked GROUP BY 1 ORDER BY 1")
+    assert shown == [("1", 20), ("98", 2)] and not db.cluster.crashes(log)
+    db.query("INSERT INTO parent VALUES (1), (98)")
+    wait_count(db, "child", 22)
+    assert_audit(db, 22)
+
 
 def load_in_order(db: Database, kafka: Client, topics: dict[str, str], given: dict[str, list[Record]]) -> float:
     """How long a consumer of its own takes for parents and then their children."""
