@@ -15,8 +15,8 @@
 #include "utils/memutils.h"
 
 /* Schemas that are remembered, and how long one may be. */
-#define CACHED_SCHEMAS		4
-#define CACHED_SCHEMA_MAX	(512 * 1024)
+#define CACHED_SCHEMAS		16
+#define CACHED_SCHEMA_MAX	(256 * 1024)
 
 /* Of one schema: types, and levels of them. */
 #define TYPES_MAX			20000
