@@ -55,7 +55,11 @@ time_unit_of(const DjkRouteRow *route, const char *column, DjkTimeUnit otherwise
 static DjkTimeUnit
 adaptive_unit(Oid type, int32 typmod)
 {
-	switch (getBaseTypeAndTypmod(type, &typmod))
+	Oid			base = getBaseTypeAndTypmod(type, &typmod);
+
+	if (OidIsValid(get_element_type(base)))
+		base = getBaseTypeAndTypmod(get_element_type(base), &typmod);
+	switch (base)
 	{
 		case DATEOID:
 			return DJK_TIME_UNIT_DAYS;

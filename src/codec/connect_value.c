@@ -460,9 +460,7 @@ is_string(const DjkField *field)
 static const DjkField *
 restate_zoned(const DjkField *field, DjkField *buffer)
 {
-	if (!is_string(field) ||
-		!((field->len == 8 && memcmp(field->text, "infinity", 8) == 0) ||
-		  (field->len == 9 && memcmp(field->text, "-infinity", 9) == 0)))
+	if (!djk_convert_is_infinity(field))
 		return field;
 	*buffer = *field;
 	buffer->sure = true;

@@ -121,6 +121,9 @@ extern bool djk_convert_epoch(DjkConverter *, const DjkField *, Datum *, DjkErro
 /* 1 or -1 of a number that Debezium has for an infinite timestamp in this unit, or 0. */
 extern int	djk_convert_infinity(DjkTimeUnit unit, int64 number);
 
+/* Whether a string is infinity or -infinity. */
+extern bool djk_convert_is_infinity(const DjkField *field);
+
 /* convert_strict.c */
 extern void djk_convert_init_strict(DjkConverter *converter);
 

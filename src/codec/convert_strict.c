@@ -224,6 +224,14 @@ require_string(const DjkConverter *converter, const DjkField *field, DjkError *e
 					error);
 }
 
+bool
+djk_convert_is_infinity(const DjkField *field)
+{
+	return field->kind == DJK_FIELD_STRING && field->text != NULL &&
+		((field->len == 8 && memcmp(field->text, "infinity", 8) == 0) ||
+		 (field->len == 9 && memcmp(field->text, "-infinity", 9) == 0));
+}
+
 static bool
 check_timestamp(const DjkConverter *converter, const DjkField *field, DjkError *error)
 {
@@ -233,6 +241,8 @@ check_timestamp(const DjkConverter *converter, const DjkField *field, DjkError *
 		return refuse_kind(converter, field, number_hint(field), error);
 	if (field->text == NULL)
 		return true;			/* what converts it says why */
+	if (converter->options.debezium && djk_convert_is_infinity(field))
+		return true;
 	if (!djk_convert_is_iso_timestamp(field, &zone))
 		return refuse_text(converter, field, "It is not a date or time of ISO 8601; the route's types are strict.",
 						   TIME_HINT, error);
@@ -376,6 +386,7 @@ is_timestamp_value(const DjkConverter *converter, const DjkField *field, Datum v
 	Timestamp	at = DatumGetTimestamp(value);
 
 	return (at >= FIRST_DAY * USECS_PER_DAY && at < END_DAY * USECS_PER_DAY) ||
+		(converter->options.debezium && TIMESTAMP_NOT_FINITE(at)) ||
 		refuse_range(converter, field, "Years are 1 to 9999; the route's types are strict.", error);
 }
 

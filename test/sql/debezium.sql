@@ -300,3 +300,15 @@ SELECT dead_letters();
 SELECT djkafka_drop_consumer('default');
 SET client_min_messages = warning;
 DROP SCHEMA dbz CASCADE;
+
+-- without a schema: dates in an array, and what is infinite
+CREATE TABLE endless (id int PRIMARY KEY, d date, da date[], tz timestamptz, ts timestamp(3)[]);
+SELECT djkafka_create_consumer('endless', enabled => false) > 0;
+SELECT djkafka_create_route('endless', 'endless', 'endless', format => 'debezium') > 0;
+SELECT applied, dead FROM djkafka_run('endless', messages => '[
+    {"topic": "endless", "key": {"id": 1}, "value": {"op": "c", "after": {"id": 1, "d": 0, "da": [20423, null, -1], "tz": "infinity", "ts": [0, 9223372036825200]}, "source": {}, "ts_ms": 1}},
+    {"topic": "endless", "key": {"id": 2}, "value": {"op": "c", "after": {"id": 2, "d": -1, "da": [], "tz": "-infinity", "ts": [[1], [2]]}, "source": {}, "ts_ms": 1}},
+    {"topic": "endless", "key": {"id": 3}, "value": {"op": "c", "after": {"id": 3, "d": -2147472692}, "source": {}, "ts_ms": 1}},
+    {"topic": "endless", "key": {"id": 4}, "value": {"op": "c", "after": {"id": 4, "tz": "Infinity"}, "source": {}, "ts_ms": 1}}]');
+SELECT * FROM endless ORDER BY id;
+SELECT sqlstate, message FROM djkafka_dead_letter WHERE consumer = 'endless' ORDER BY "offset";

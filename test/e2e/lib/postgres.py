@@ -62,6 +62,7 @@ class Cluster:
         self.databases: list[str] = []
         self._kept: psycopg.Connection | None = None
         shutil.copytree(made_once("postgres", functools.partial(make_empty_cluster, bindir)) / "data", self.data)
+        self.port = settings.get("port", PORT)
         self.configure(**(SETTINGS | {"unix_socket_directories": self.folder} | settings))
 
     # -- the server's life
@@ -136,7 +137,7 @@ class Cluster:
 
     def connect(self, dbname: str, user: str = "postgres", **options: Any) -> psycopg.Connection:
         return psycopg.connect(
-            host=str(self.folder), port=PORT, dbname=dbname, user=user, autocommit=True, **options
+            host=str(self.folder), port=self.port, dbname=dbname, user=user, autocommit=True, **options
         )
 
     def query(self, query: str, *parameters: Any) -> list[tuple]:
