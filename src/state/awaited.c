@@ -241,15 +241,38 @@ executor_end(QueryDesc * query)
 		standard_ExecutorEnd(query);
 }
 
+/* Partitions are waited at by the names of their ancestors too, tables that inherit are not. */
 static void
 note_truncate(const TruncateStmt * stmt)
 {
+	bool		any = stmt->behavior == DROP_CASCADE;
 	ListCell   *lc;
 
 	foreach(lc, stmt->relations)
-		note(RangeVarGetRelid(lfirst(lc), NoLock, true));
-	if (stmt->behavior == DROP_CASCADE)
+	{
+		const RangeVar *name = lfirst(lc);
+		Oid			table = RangeVarGetRelid(name, NoLock, true);
+
+		note(table);
+		any |= name->inh && get_rel_relkind(table) == RELKIND_RELATION && has_subclass(table);
+	}
+	if (any)
 		djk_awaited_note_any();
+}
+
+/* Temporary tables come and go all the time, in any database: one that is dropped alone is not all. */
+static void
+note_drop(const DropStmt *stmt)
+{
+	ListCell   *lc;
+
+	if (stmt->removeType != OBJECT_TABLE || stmt->behavior == DROP_CASCADE)
+	{
+		djk_awaited_note_any();
+		return;
+	}
+	foreach(lc, stmt->objects)
+		note(RangeVarGetRelid(makeRangeVarFromNameList(lfirst(lc)), NoLock, true));
 }
 
 /*
@@ -271,6 +294,8 @@ djk_awaited_note_utility(const Node *stmt)
 			note_truncate((const TruncateStmt *) stmt);
 			break;
 		case T_DropStmt:
+			note_drop((const DropStmt *) stmt);
+			break;
 		case T_AlterTableStmt:
 			djk_awaited_note_any();
 			break;

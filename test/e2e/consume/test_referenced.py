@@ -1,5 +1,7 @@
 """A deletion of a row that others refer to waits until they are gone, and what is behind it of its key does too."""
 
+import time
+
 import pytest
 from lib.djkafka import assert_audit, dead_letters, explain, to_json, wait_count, wait_value, workers
 from lib.kafka import Client, Record
@@ -16,17 +18,21 @@ WAYS = {
     "deleted by a cascade": "DELETE FROM grandparent",
     "truncated": "TRUNCATE child",
     "truncated by a cascade": "TRUNCATE grandparent CASCADE",
+    "truncated with what it inherits from": "TRUNCATE base",
     "the constraint dropped": "ALTER TABLE child DROP CONSTRAINT child_parent_id_fkey",
     "the table dropped": "DROP TABLE child",
+    "the table dropped by a cascade": "DROP TABLE base CASCADE",
 }
 
 
 def make(db: Database, deferrable: str = "") -> None:
     db.query("CREATE TABLE parent (id bigint PRIMARY KEY, code text UNIQUE, v text)")
     db.query("CREATE TABLE grandparent (id bigint PRIMARY KEY)")
+    db.query("CREATE TABLE base (id bigint)")
     db.query(
         f"CREATE TABLE child (id bigint PRIMARY KEY, parent_id bigint REFERENCES parent {deferrable},"
         f" code text REFERENCES parent (code) {deferrable}, other_id bigint REFERENCES grandparent ON DELETE CASCADE)"
+        " INHERITS (base)"
     )
     db.query("INSERT INTO parent VALUES (1, 'one', 'here'), (2, 'two', 'here')")
     db.query("INSERT INTO grandparent VALUES (5)")
@@ -59,6 +65,27 @@ def test_woken(db: Database, kafka: Client, topic: str, how: str) -> None:
     wait_value(db, PARKED, 0)
     assert db.query("SELECT id, code, v FROM parent ORDER BY id") == [(1, None, "again"), (2, "two", "meanwhile")]
     assert_audit(db, 3)
+
+
+def test_not_woken(db: Database, kafka: Client, topic: str) -> None:
+    """A table that is dropped is nothing to those who wait for another, however often, in whatever database."""
+    make(db)
+    db.query("CREATE SEQUENCE tries")
+    db.query("CREATE FUNCTION count_try() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM nextval('tries'); RETURN OLD; END $$")
+    db.query("CREATE TRIGGER count_try BEFORE DELETE ON parent FOR EACH ROW EXECUTE FUNCTION count_try()")
+    db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h')", topic)
+    kafka.produce(topic, [Record(None, "1")])
+    rest(db, 1)
+    tries = db.value("SELECT last_value FROM tries")
+    for dbname in (db.name, "postgres"):
+        with db.cluster.connect(dbname) as other:
+            for _ in range(10):
+                other.execute("CREATE TEMP TABLE own (id int)")
+                other.execute("DROP TABLE own")
+                time.sleep(0.1)
+    assert db.value("SELECT last_value FROM tries") == tries
+    db.query("DROP TABLE child")
+    wait_value(db, PARKED, 0)
 
 
 def test_deferred(db: Database, kafka: Client, topic: str) -> None:
