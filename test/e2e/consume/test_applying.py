@@ -193,7 +193,7 @@ def run_waiting(own_cluster: Own, part: int, cases: int) -> None:
 
 
 def test_messages_wait_in_batches_as_alone(own_cluster: Own) -> None:
-    run_waiting(own_cluster, 0, 30)
+    run_waiting(own_cluster, 0, 20)
 
 
 @pytest.mark.long
@@ -205,7 +205,7 @@ def test_many_messages_wait_in_batches_as_alone(own_cluster: Own, part: int) -> 
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_batches_apply_as_single_messages(own_cluster: Own, part: int) -> None:
-    run_in_session(own_cluster, part, 500)
+    run_in_session(own_cluster, part, 400)
 
 
 def test_a_worker_applies_batches_as_single_messages(own_cluster: Own) -> None:

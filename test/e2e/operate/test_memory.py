@@ -66,7 +66,8 @@ def large_records(part: str) -> Iterator[Record]:
         yield Record(note, large if part == "keys" else None, 0, [("h", large)] if part == "headers" else None)
 
 
-@pytest.mark.parametrize("part", ["headers", "keys", "values"])
+# Values are the short form of it: each part is 450 MB for Kafka to take.
+@pytest.mark.parametrize("part", [pytest.param("headers", marks=pytest.mark.long), pytest.param("keys", marks=pytest.mark.long), "values"])
 def test_large_parts_of_messages(own_cluster, kafka: Client, unique, part: str) -> None:
     """Keys and headers count as values do: 600 MB of them, while a batch waits for a lock, are not read ahead."""
     cluster = own_cluster(djkafka__bootstrap_servers=kafka.address, djkafka__queue_size="32MB")
