@@ -117,22 +117,17 @@ is_target(const DjkRouteState *state, Oid table)
 static char *
 column_text(const DjkRouteState *state, const DjkRow *row, const char *name)
 {
-	for (int c = 0; c < state->ncolumns; c++)
-	{
-		Oid			output;
-		bool		varlena;
-		char	   *text;
+	int			c = djk_route_state_column(state, name);
+	Oid			output;
+	bool		varlena;
+	char	   *text;
 
-		if (strcmp(state->columns[c].name, name) != 0)
-			continue;
-		if (!bms_is_member(c, row->present) || row->nulls[c])
-			return NULL;
-		getTypeOutputInfo(state->columns[c].type, &output, &varlena);
-		text = OidOutputFunctionCall(output, row->values[c]);
-		text[pg_mbcliplen(text, strlen(text), SHOWN_BYTES)] = '\0';
-		return text;
-	}
-	return NULL;
+	if (c < 0 || !bms_is_member(c, row->present) || row->nulls[c])
+		return NULL;
+	getTypeOutputInfo(state->columns[c].type, &output, &varlena);
+	text = OidOutputFunctionCall(output, row->values[c]);
+	text[pg_mbcliplen(text, strlen(text), SHOWN_BYTES)] = '\0';
+	return text;
 }
 
 /* {"column of the parent": "value"}; NULL if the row does not say it. */

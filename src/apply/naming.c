@@ -12,6 +12,14 @@
  */
 #include "apply/naming.h"
 
+#include "mb/pg_wchar.h"
+
+char *
+djk_naming_show(const DjkField *field)
+{
+	return pnstrdup(field->name, pg_mbcliplen(field->name, field->name_len, NAMEDATALEN - 1));
+}
+
 static bool
 has_fold(const DjkColumn *column, const char *folded, int len)
 {

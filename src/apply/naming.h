@@ -30,6 +30,9 @@ djk_naming_fits(const DjkRouteState *state, const DjkField *field, const char *n
 	return djk_fold_is_same(state->route->naming, field, name) || djk_renamed_is(state, field, name);
 }
 
+/* A field's name as an error shows it. */
+extern char *djk_naming_show(const DjkField *field);
+
 static inline bool
 djk_naming_is_exact(const DjkField *field, const DjkColumn *column)
 {

@@ -81,17 +81,6 @@ may_look_first(const DjkRouteState *state, Relation rel)
 		pg_class_aclcheck(RelationGetRelid(rel), GetUserId(), ACL_SELECT) == ACLCHECK_OK;
 }
 
-static int
-column_index(const DjkRouteState *state, const char *name)
-{
-	for (int c = 0; c < state->ncolumns; c++)
-	{
-		if (strcmp(state->columns[c].name, name) == 0)
-			return c;
-	}
-	return -1;
-}
-
 void
 djk_numbered_build(DjkRouteState *state, Relation rel)
 {
@@ -112,7 +101,7 @@ djk_numbered_build(DjkRouteState *state, Relation rel)
 			continue;
 		numbered = palloc0(sizeof(DjkNumbered));
 		numbered->name = pstrdup(quote_identifier(NameStr(att->attname)));
-		numbered->column = column_index(state, NameStr(att->attname));
+		numbered->column = djk_route_state_column(state, NameStr(att->attname));
 		numbered->next = psprintf("pg_catalog.nextval('%u'::pg_catalog.regclass)", sequence);
 		numbered->always_identity = att->attidentity == ATTRIBUTE_IDENTITY_ALWAYS;
 		state->numbered = lappend(state->numbered, numbered);

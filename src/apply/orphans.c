@@ -86,17 +86,6 @@ is_comparable(Oid child, Oid parent)
 		(parent == INT2OID || parent == INT4OID || parent == INT8OID);
 }
 
-static int
-find_column(const DjkRouteState *state, const char *name)
-{
-	for (int c = 0; c < state->ncolumns; c++)
-	{
-		if (strcmp(state->columns[c].name, name) == 0)
-			return c;
-	}
-	return -1;
-}
-
 static bool
 read_reference(const DjkRouteState *state, HeapTuple constraint, Reference *reference)
 {
@@ -116,7 +105,7 @@ read_reference(const DjkRouteState *state, HeapTuple constraint, Reference *refe
 	reference->parent = form->confrelid;
 	reference->parent_column = parent_columns[0];
 	reference->equal_operator = djk_operator_sql(operators[0]);
-	reference->column = find_column(state, get_attname(form->conrelid, child_columns[0], false));
+	reference->column = djk_route_state_column(state, get_attname(form->conrelid, child_columns[0], false));
 	reference->type = get_atttype(form->conrelid, child_columns[0]);
 	return reference->column >= 0 && state->columns[reference->column].type == reference->type &&
 		is_comparable(reference->type, get_atttype(form->confrelid, parent_columns[0]));

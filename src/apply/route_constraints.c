@@ -41,12 +41,9 @@
 static DjkColumn *
 column_by_name(DjkRouteState *state, const char *name)
 {
-	for (int c = 0; c < state->ncolumns; c++)
-	{
-		if (strcmp(state->columns[c].name, name) == 0)
-			return &state->columns[c];
-	}
-	return NULL;
+	int			c = djk_route_state_column(state, name);
+
+	return c >= 0 ? &state->columns[c] : NULL;
 }
 
 /* A column whose absence may fail an INSERT though the row is there: the row need not be as the default would make it. */

@@ -253,8 +253,7 @@ djk_route_version_build(DjkRouteState *state)
 				 errmsg("version_column needs operation \"upsert\" or \"mirror\""),
 				 errhint("Leave version_column null, or choose another operation.")));
 	djk_route_require_columns(state, &name, 1, "version_column");
-	for (state->version = 0; strcmp(state->columns[state->version].name, name) != 0;)
-		state->version++;
+	state->version = djk_route_state_column(state, name);
 	column = &state->columns[state->version];
 	type = lookup_type_cache(column->type, TYPECACHE_CMP_PROC_FINFO | TYPECACHE_LT_OPR);
 	if (column->is_key || column->always_identity || column->insert_only || !OidIsValid(type->cmp_proc_finfo.fn_oid) || !OidIsValid(type->lt_opr))

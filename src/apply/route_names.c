@@ -58,11 +58,7 @@ djk_route_require_columns(const DjkRouteState *state, char **names, int n, const
 	djk_catalog_look_at(what);
 	for (int i = 0; i < n; i++)
 	{
-		bool		found = false;
-
-		for (int c = 0; c < state->ncolumns && !found; c++)
-			found = strcmp(state->columns[c].name, names[i]) == 0;
-		if (!found)
+		if (djk_route_state_column(state, names[i]) < 0)
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_COLUMN),
 					 errmsg("column \"%s\" of \"%s\" cannot be written by the route", names[i],

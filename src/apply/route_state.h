@@ -209,6 +209,18 @@ extern void djk_route_state_destroy(DjkRouteState *state);
 /* Whether rows that were built for one state can be written with the other. */
 extern bool djk_route_state_same_shape(const DjkRouteState *a, const DjkRouteState *b);
 
+/* Number of the column of this name; -1 if the route writes none. */
+static inline int
+djk_route_state_column(const DjkRouteState *state, const char *name)
+{
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		if (strcmp(state->columns[c].name, name) == 0)
+			return c;
+	}
+	return -1;
+}
+
 /* Marks states whose target was invalidated since they were built. */
 extern void djk_route_state_init(void);
 

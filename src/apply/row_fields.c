@@ -15,7 +15,6 @@
 #include "apply/stranger.h"
 #include "apply/unchanged.h"
 #include "codec/connect.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
 static bool
@@ -92,17 +91,11 @@ is_excluded_column(const DjkRouteState *state, const DjkField *field)
 	return route->include != NULL;
 }
 
-static char *
-shown_name(const DjkField *field)
-{
-	return pnstrdup(field->name, pg_mbcliplen(field->name, field->name_len, NAMEDATALEN - 1));
-}
-
 static bool
 refuse_unknown_field(const DjkField *field, DjkError *error)
 {
 	error->sqlstate = DJK_ERRCODE_UNKNOWN_FIELD;
-	error->message = psprintf("field \"%s\" has no column", shown_name(field));
+	error->message = psprintf("field \"%s\" has no column", djk_naming_show(field));
 	error->hint = pstrdup("Add the column, or set unknown_fields of the route to \"ignore\".");
 	return false;
 }
@@ -114,7 +107,7 @@ refuse_two_fields(const DjkColumn *column, const DjkField *a, const DjkField *b,
 {
 	error->sqlstate = DJK_ERRCODE_TWO_FIELDS;
 	error->message = psprintf("column \"%s\" has two fields, \"%s\" and \"%s\"", column->name,
-							  shown_name(a), shown_name(b));
+							  djk_naming_show(a), djk_naming_show(b));
 	error->hint = psprintf("A field that is named \"%s\" itself would win; else map the column with columns.", column->name);
 	return false;
 }

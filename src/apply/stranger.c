@@ -14,7 +14,6 @@
 #include "apply/naming.h"
 #include "codec/connect.h"
 #include "codec/json.h"
-#include "mb/pg_wchar.h"
 
 /* Names that are told of a value at most. */
 #define NAMES_MAX	8
@@ -93,12 +92,6 @@ is_debezium(const DjkDecoded *decoded)
 	return is;
 }
 
-static char *
-name_of(const DjkField *field)
-{
-	return pnstrdup(field->name, pg_mbcliplen(field->name, field->name_len, NAMEDATALEN - 1));
-}
-
 /* The first field that is another spelling of a column; NULL if there is none. */
 static const DjkField *
 find_spelling(const DjkRouteState *state, const DjkDecoded *decoded, const char **column)
@@ -122,7 +115,7 @@ list_names(const DjkDecoded *decoded)
 
 	initStringInfo(&buf);
 	for (int i = 0; i < Min(decoded->nfields, NAMES_MAX); i++)
-		appendStringInfo(&buf, "%s\"%s\"", i > 0 ? ", " : "", name_of(&decoded->fields[i]));
+		appendStringInfo(&buf, "%s\"%s\"", i > 0 ? ", " : "", djk_naming_show(&decoded->fields[i]));
 	if (decoded->nfields > NAMES_MAX)
 		appendStringInfoString(&buf, ", …");
 	return buf.data;
@@ -163,7 +156,7 @@ djk_stranger_refuse(const DjkRouteState *state, const DjkDecoded *decoded, DjkEr
 	}
 	else if ((field = find_spelling(state, decoded, &column)) != NULL)
 	{
-		error->detail = psprintf("Field \"%s\" looks like column \"%s\".", name_of(field), column);
+		error->detail = psprintf("Field \"%s\" looks like column \"%s\".", djk_naming_show(field), column);
 		error->hint = psprintf("Set naming of the route to \"%s\", or map the columns with columns.",
 							   djk_fold_is_same(DJK_NAMING_SNAKE_CASE, field, column) ? "snake_case" : "insensitive");
 	}

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from lib.djkafka import (
+    PARKED,
     assert_audit,
     dead_letters,
     explain,
@@ -14,6 +15,7 @@ from lib.djkafka import (
     to_json,
     wait_caught_up,
     wait_count,
+    wait_resting,
     wait_state,
     wait_value,
     workers,
@@ -33,7 +35,6 @@ TABLES = [
     " $$ BEGIN INSERT INTO written (id, v) VALUES (NEW.id, NEW.v); RETURN NULL; END $$",
     "CREATE TRIGGER note AFTER INSERT OR UPDATE ON child FOR EACH ROW EXECUTE FUNCTION note()",
 ]
-PARKED = "SELECT coalesce(sum(parked), 0)::bigint FROM djkafka_status"
 
 
 def make_tables(db: Database, deferrable: str = "") -> None:
@@ -299,7 +300,7 @@ def test_slow_turn(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     db.query("SELECT djkafka_create_consumer('default', options => %s)", limits)
     subscribe(db, topics, parent_timeout="'1 h'")
     kafka.produce(topics["child"], children(range(9)))
-    quiet(db, 9)
+    wait_resting(db, 9)
     db.query("INSERT INTO parent SELECT g, 'p' FROM generate_series(0, 8) g")
     assert_all_once(db, 9)
 
@@ -645,19 +646,6 @@ def write_parents(db: Database, how: str) -> None:
 WAYS = ["insert", "copy", "update", "merge", "trigger", "function", "savepoint", "many-tables", "constraint"]
 
 
-def quiet(db: Database, children_waiting: int) -> None:
-    """What has to wait has been tried, and the worker rests."""
-    wait_value(db, PARKED, children_waiting)
-    pid = next(iter(workers(db).values()))
-    seen = [cpu_seconds(pid)]
-
-    def rests() -> bool:
-        seen.append(cpu_seconds(pid))
-        return len(seen) > 4 and seen[-1] == seen[-5]
-
-    wait_until(rests, 60, lambda: explain(db), interval=0.5)
-
-
 def test_woken(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     """However the parent comes, its children are applied when it is committed, and not when a worker looks again."""
     make_tables(db)
@@ -674,7 +662,7 @@ def test_woken(db: Database, kafka: Client, topics: dict[str, str]) -> None:
         if how == "update":
             db.query("INSERT INTO parent SELECT g, 'p' FROM generate_series(1000, 1009) g")
         kafka.produce(topics["child"], children(range(10)))
-        quiet(db, 10)
+        wait_resting(db, 10)
         write_parents(db, how)
         wait_count(db, "child", 10, timeout=30)
         wait_value(db, PARKED, 0)
@@ -702,7 +690,7 @@ def test_rolled_back(own_cluster: Own, kafka: Client, unique: Callable[[str], st
     make_tables(db)
     subscribe(db, topics, parent_timeout="'1 h'")
     kafka.produce(topics["child"], children(range(1)))
-    quiet(db, 1)
+    wait_resting(db, 1)
     with db.connect() as connection:
         connection.execute("BEGIN")
         connection.execute("INSERT INTO parent VALUES (0, 'p')")
@@ -723,10 +711,10 @@ def test_partitioned_parent(db: Database, kafka: Client, topics: dict[str, str],
         db.query(statement.format(deferrable=""))
     subscribe(db, topics, parent_timeout="'1 h'")
     kafka.produce(topics["child"], [child(1, 5, "c"), child(2, 105, "c")])
-    quiet(db, 2)
+    wait_resting(db, 2)
     if into == "new leaf":
         db.query("CREATE TABLE high PARTITION OF parent FOR VALUES FROM (100) TO (200)")
-        quiet(db, 2)
+        wait_resting(db, 2)
         db.query("INSERT INTO high VALUES (105, 'p')")
         wait_value(db, PARKED, 1)
         into = "leaf"
@@ -759,7 +747,7 @@ def test_idle(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     make_tables(db)
     subscribe(db, topics, parent_timeout="'1 h'")
     kafka.produce(topics["child"], children(range(1000)))
-    quiet(db, 1000)
+    wait_resting(db, 1000)
     pid = next(iter(workers(db).values()))
     before = cpu_seconds(pid)
     time.sleep(4)
@@ -834,7 +822,7 @@ def check_children_first(
     subscribe(db, {name: topics[name] for name in given}, parent_timeout="'1 h'")
     wait_value(db, PARKED, nchildren, timeout=120)
     parked = time.monotonic() - started
-    quiet(db, nchildren)
+    wait_resting(db, nchildren)
     pid = next(iter(workers(db).values()))
     before = cpu_seconds(pid)
     time.sleep(2)

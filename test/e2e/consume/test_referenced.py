@@ -3,13 +3,10 @@
 import time
 
 import pytest
-from lib.djkafka import assert_audit, dead_letters, explain, to_json, wait_count, wait_value, workers
+from lib.djkafka import PARKED, assert_audit, dead_letters, to_json, wait_count, wait_resting, wait_value
 from lib.kafka import Client, Record
 from lib.postgres import Database
-from lib.process import cpu_seconds
-from lib.wait import wait_until
 
-PARKED = "SELECT coalesce(sum(parked), 0)::bigint FROM djkafka_status"
 # How the children of parent 1 cease to be.
 WAYS = {
     "deleted": "DELETE FROM child WHERE parent_id = 1",
@@ -39,25 +36,12 @@ def make(db: Database, deferrable: str = "") -> None:
     db.query("INSERT INTO child VALUES (10, 1, NULL, 5), (11, 1, NULL, 5)")
 
 
-def rest(db: Database, waiting: int) -> None:
-    """So many wait, and the worker does nothing about it."""
-    wait_value(db, PARKED, waiting)
-    pid = next(iter(workers(db).values()))
-    seen = [cpu_seconds(pid)]
-
-    def rests() -> bool:
-        seen.append(cpu_seconds(pid))
-        return len(seen) > 4 and seen[-1] == seen[-5]
-
-    wait_until(rests, 60, lambda: explain(db), interval=0.5)
-
-
 @pytest.mark.parametrize("how", WAYS)
 def test_woken(db: Database, kafka: Client, topic: str, how: str) -> None:
     make(db)
     db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h')", topic)
     kafka.produce(topic, [Record(None, "1"), Record(to_json(id=1, v="again"), "1"), Record(to_json(id=2, v="meanwhile"), "2")])
-    rest(db, 2)
+    wait_resting(db, 2)
     assert db.query("SELECT id, v FROM parent ORDER BY id") == [(1, "here"), (2, "meanwhile")]
     shown = db.query("SELECT children::text, parent, constraint_name, missing_key, sqlstate FROM djkafka_parked ORDER BY id")
     assert shown == [("child", None, "child_parent_id_fkey", None, "23503"), (None, None, None, None, None)]
@@ -75,7 +59,7 @@ def test_not_woken(db: Database, kafka: Client, topic: str) -> None:
     db.query("CREATE TRIGGER count_try BEFORE DELETE ON parent FOR EACH ROW EXECUTE FUNCTION count_try()")
     db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h')", topic)
     kafka.produce(topic, [Record(None, "1")])
-    rest(db, 1)
+    wait_resting(db, 1)
     tries = db.value("SELECT last_value FROM tries")
     for dbname in (db.name, "postgres"):
         with db.cluster.connect(dbname) as other:
@@ -105,7 +89,7 @@ def test_change_of_a_key(db: Database, kafka: Client, topic: str) -> None:
     db.query("UPDATE child SET code = 'one' WHERE id = 10")
     db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h')", topic)
     kafka.produce(topic, [Record(to_json(id=1, code="uno"), "1"), Record(to_json(id=2, code="due"), "2")])
-    rest(db, 1)
+    wait_resting(db, 1)
     shown = db.query("SELECT children::text, parent, constraint_name FROM djkafka_parked")
     assert shown == [("child", None, "child_code_fkey")]
     db.query("UPDATE child SET code = NULL")
@@ -120,7 +104,7 @@ def test_cascade(db: Database, kafka: Client, topic: str) -> None:
     db.query("INSERT INTO leaf VALUES (100, 11)")
     db.query("SELECT djkafka_subscribe(%s, 'grandparent', parent_timeout => '1 h')", topic)
     kafka.produce(topic, [Record(None, "5")])
-    rest(db, 1)
+    wait_resting(db, 1)
     shown = db.query("SELECT children::text, parent, constraint_name FROM djkafka_parked")
     assert shown == [("leaf", None, "leaf_grandparent_id_fkey")]
     db.query("DELETE FROM leaf")
@@ -143,7 +127,7 @@ def test_restrict(db: Database, kafka: Client, topic: str) -> None:
         db.query("CREATE TRIGGER refuse BEFORE DELETE ON parent FOR EACH ROW EXECUTE FUNCTION refuse()")
     db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h')", topic)
     kafka.produce(topic, [Record(None, "1")])
-    rest(db, 1)
+    wait_resting(db, 1)
     assert db.query("SELECT sqlstate, children::text FROM djkafka_parked") == [("23001", "child")]
     db.query("DELETE FROM child")
     wait_value(db, PARKED, 0)
@@ -157,7 +141,7 @@ def test_tree(db: Database, kafka: Client, topic: str) -> None:
     db.query("INSERT INTO node VALUES (1, NULL), (2, 1), (3, 2)")
     db.query("SELECT djkafka_subscribe(%s, 'node', parent_timeout => '1 h')", topic)
     kafka.produce(topic, [Record(None, "1"), Record(None, "2"), Record(to_json(id=8, up=9), "8")])
-    rest(db, 3)
+    wait_resting(db, 3)
     shown = db.query('SELECT children::text, parent::text, missing_key FROM djkafka_parked ORDER BY "offset"')
     assert shown == [("node", None, None), ("node", None, None), (None, "node", {"id": "9"})]
     kafka.produce(topic, [Record(None, "3"), Record(to_json(id=9), "9")])

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 from lib.djkafka import (
+    PARKED,
     answers,
     assert_audit,
     dead_letters,
@@ -50,7 +51,6 @@ TABLES = [
     "CREATE TRIGGER note AFTER INSERT OR UPDATE ON item FOR EACH ROW EXECUTE FUNCTION note()",
 ]
 COLUMNS = '{"at_offset": "msg_offset", "at_partition": "partition"}'
-PARKED = "SELECT coalesce(sum(parked), 0)::bigint FROM djkafka_status"
 # The clock, put forward for what waits: as if so much time had passed.
 LATER = "UPDATE djkafka_parked SET due_at = due_at - %s::interval"
 

@@ -5,10 +5,12 @@ from typing import Any
 
 from .kafka import Client
 from .postgres import Database
-from .process import kill_and_wait
+from .process import cpu_seconds, kill_and_wait
 from .wait import wait_until
 
 STATUS = "SELECT * FROM djkafka_status WHERE consumer = %s"
+# How many messages wait.
+PARKED = "SELECT coalesce(sum(parked), 0)::bigint FROM djkafka_status"
 
 
 def to_json(**fields: Any) -> str:
@@ -108,6 +110,19 @@ def workers(db: Database, consumer: str = "default") -> dict[int, int]:
         consumer,
     )
     return dict(rows)
+
+
+def wait_resting(db: Database, waiting: int) -> None:
+    """So many wait, what has to wait has been tried, and the worker does nothing about it."""
+    wait_value(db, PARKED, waiting)
+    pid = next(iter(workers(db).values()))
+    seen = [cpu_seconds(pid)]
+
+    def rests() -> bool:
+        seen.append(cpu_seconds(pid))
+        return len(seen) > 4 and seen[-1] == seen[-5]
+
+    wait_until(rests, 60, lambda: explain(db), interval=0.5)
 
 
 def kill_worker(db: Database, pid: int) -> None:
