@@ -141,7 +141,9 @@ class Client:
             assert each.result(20), f"{operation} on {name} was not allowed"
 
     def delete_topic(self, topic: str) -> None:
+        """Deletes a topic; the controller answers before its brokers know, and they take messages until they do."""
         self.admin.delete_topics([topic], operation_timeout=10)[topic].result(20)
+        wait_until(lambda: topic not in self.admin.list_topics(timeout=10).topics, message=f"topic {topic} is gone")
 
     def end_offsets(self, topic: str, isolation_level: str = "read_committed") -> dict[int, int]:
         """Partition → the offset after its last message; uncommitted: after what is in transactions, and their ends."""
