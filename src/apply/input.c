@@ -375,6 +375,16 @@ keep_refused(MemoryContext context, const DjkError *refused)
 	return kept;
 }
 
+/* What is before it of its key may wait by now: since it could not be read, as is found out only here. */
+static bool
+is_behind(DjkApply *apply, int message)
+{
+	if (apply->parked_keys == NULL)
+		return false;
+	djk_park_note_key(apply, message);
+	return djk_park_behind(apply, message);
+}
+
 Tuplestorestate *
 djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes, int n, bool deciding,
 				int *nrows)
@@ -396,12 +406,14 @@ djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 		bool		nulls[DJK_INPUT_COLUMNS];
 		DjkError	error = {0};
 		DjkError	refused = {0};
+		bool		behind;
 
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(row_context);
 		MemoryContextSwitchTo(row_context);
 		apply->current = indexes[i];
-		if (fill_input(apply, state, indexes[i], i, &decoded, deciding ? &refused : NULL, values, nulls, &error))
+		behind = !deciding && is_behind(apply, indexes[i]);
+		if (!behind && fill_input(apply, state, indexes[i], i, &decoded, deciding ? &refused : NULL, values, nulls, &error))
 		{
 			tuplestore_putvalues(store, state->input_desc, values, nulls);
 			(*nrows)++;
@@ -410,7 +422,7 @@ djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 		}
 		else if (deciding)
 			djk_park_note_unprepared(apply, indexes[i], &error);
-		else
+		else if (!behind)
 			djk_park_unprepared(apply, indexes[i], &error);
 		MemoryContextSwitchTo(old);
 		/* What is behind one that stops is not for a handler yet. */

@@ -16,7 +16,7 @@
  * it is the message's key that counts; without either there is no order to keep.
  * Where a key cannot be hashed, or a deletion may name a part of it, or it is
  * not known because it is looked up itself, it may be any.  With ordering none
- * no message of the route has one.
+ * no message of the route has one, and none waits behind it.
  *
  * Routes that write one table, or call one handler, and tell its rows apart in
  * the same way, are one lane: a key is one in all of it.  Where the definition,
@@ -60,6 +60,13 @@ lane_of(const DjkRouteState *state)
 	return state->has_parts ? state->lane_of_parts : state->lane;
 }
 
+/* Of a route that keeps no order: where it keeps one later, what has waited here is in none that is known. */
+static int64
+lane_without_keys(const DjkRouteState *state)
+{
+	return ~lane_of(state);
+}
+
 static void
 note_key(DjkApply *apply, int message, bool is_prepared)
 {
@@ -69,9 +76,11 @@ note_key(DjkApply *apply, int message, bool is_prepared)
 
 	work->has_key = false;
 	work->lane = work->key_hash = 0;
-	if (state == NULL || state->route->unordered)
+	if (state == NULL)
 		return;
-	work->lane = lane_of(state);
+	work->lane = state->route->unordered ? lane_without_keys(state) : lane_of(state);
+	if (state->route->unordered)
+		return;
 	if (state->nkeys == 0)
 	{
 		work->has_key = m->key != NULL;
@@ -443,18 +452,46 @@ find_limits(const DjkBatch *batch)
 	return below;
 }
 
-/* The lanes that are known; one of a route that has had no message yet is not. */
-static int64 *
-known_lanes(const DjkApply *apply, int *nlanes)
+/* By partition, whether messages of it are pending in the piece at hand. */
+static bool *
+find_partitions(const DjkApply *apply)
 {
-	int64	   *lanes = palloc(Max(apply->consumer->nroutes, 1) * sizeof(int64));
+	bool	   *any = palloc0(Max(apply->batch->npartitions, 1) * sizeof(bool));
 
-	*nlanes = 0;
-	for (int r = 0; r < apply->consumer->nroutes; r++)
+	for (int i = apply->piece_from; i < apply->piece_to; i++)
+		any[apply->batch->messages[i].partition] |= apply->work[i].fate == DJK_FATE_PENDING;
+	return any;
+}
+
+/*
+ * The lanes of all routes of the partitions' topics, whose states were made for the
+ * piece.  Other routes have nothing that waits there, and their states may tell of what
+ * a table was before it was altered.
+ */
+static int64 *
+known_lanes(DjkApply *apply, const bool *partitions, int *nlanes)
+{
+	int64	   *lanes = palloc(2 * Max(apply->consumer->nroutes, 1) * sizeof(int64));
+	Bitmapset  *routes = NULL;
+	int			route = -1;
+
+	for (int p = 0; p < apply->batch->npartitions; p++)
 	{
-		if (apply->states[r] != NULL)
-			lanes[(*nlanes)++] = lane_of(apply->states[r]);
+		if (partitions[p])
+			routes = bms_add_members(routes, djk_work_routes(apply, apply->batch->partitions[p].topic));
 	}
+	*nlanes = 0;
+	while ((route = bms_next_member(routes, route)) >= 0)
+	{
+		const DjkRouteState *state = apply->states[route];
+
+		if (state == NULL)
+			continue;
+		lanes[(*nlanes)++] = lane_of(state);
+		if (state->route->unordered)
+			lanes[(*nlanes)++] = lane_without_keys(state);
+	}
+	bms_free(routes);
 	return lanes;
 }
 
@@ -476,14 +513,14 @@ djk_park_begin(DjkApply *apply)
 	apply->nparked_lanes = 0;
 }
 
-/* What was asked counts for the lanes that were known then. */
+/* What was asked counts for the lanes that are known. */
 static void
-begin_asking(DjkApply *apply)
+begin_asking(DjkApply *apply, const bool *partitions)
 {
 	HASHCTL		ctl = {0};
 	MemoryContext old = MemoryContextSwitchTo(apply->batch_context);
 	int			nlanes;
-	int64	   *lanes = known_lanes(apply, &nlanes);
+	int64	   *lanes = known_lanes(apply, partitions, &nlanes);
 	bool		same = apply->parked_asked != NULL && nlanes == apply->nparked_lanes &&
 		memcmp(lanes, apply->parked_lanes, nlanes * sizeof(int64)) == 0;
 
@@ -554,11 +591,12 @@ note_asked(DjkApply *apply, int from, int to)
  * what waits a batch has only what may be due.
  */
 static void
-find_stored(DjkApply *apply, const DjkParkedKey *wanted, int nwanted)
+find_stored(DjkApply *apply, const bool *partitions, const DjkParkedKey *wanted, int nwanted)
 {
 	DjkBatch   *batch = apply->batch;
 	int64	   *ids = palloc(batch->npartitions * sizeof(int64));
 	int64	   *below = find_limits(batch);
+	int			n = 0;
 	MemoryContext context = CurrentMemoryContext;
 	DjkIdentity identity;
 	int			nown;
@@ -567,9 +605,14 @@ find_stored(DjkApply *apply, const DjkParkedKey *wanted, int nwanted)
 	int			nkeys;
 
 	for (int p = 0; p < batch->npartitions; p++)
-		ids[p] = batch->partitions[p].offset_id;
+	{
+		if (!partitions[p])
+			continue;
+		ids[n] = batch->partitions[p].offset_id;
+		below[n++] = below[p];
+	}
 	djk_catalog_enter(&identity);
-	keys = djk_parked_keys(ids, below, batch->npartitions, apply->parked_lanes, apply->nparked_lanes,
+	keys = djk_parked_keys(ids, below, n, apply->parked_lanes, apply->nparked_lanes,
 						   wanted, nwanted, own, nown, context, &nkeys);
 	djk_catalog_leave(&identity);
 	for (int k = 0; k < nkeys; k++)
@@ -605,8 +648,9 @@ ask_stored(DjkApply *apply, int from, int to)
 {
 	DjkParkedKey *wanted = palloc(2 * (Max(to - from, 0) + 1) * sizeof(DjkParkedKey));
 	int			nwanted = 0;
+	bool	   *partitions = find_partitions(apply);
 
-	begin_asking(apply);
+	begin_asking(apply, partitions);
 	for (int i = from; i < to; i++)
 	{
 		if (apply->work[i].fate != DJK_FATE_PENDING)
@@ -617,10 +661,11 @@ ask_stored(DjkApply *apply, int from, int to)
 	}
 	if (nwanted > 0)
 	{
-		find_stored(apply, wanted, nwanted);
+		find_stored(apply, partitions, wanted, nwanted);
 		note_asked(apply, from, to);
 	}
 	pfree(wanted);
+	pfree(partitions);
 }
 
 void

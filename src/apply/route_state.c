@@ -249,7 +249,7 @@ lane_of(const DjkRouteState *state, bool parts)
 	}
 	lane = (int64) hash_bytes_extended((const unsigned char *) text.data, text.len, 0);
 	pfree(text.data);
-	return lane != 0 ? lane : 1;
+	return lane != 0 && lane != -1 ? lane : 1;
 }
 
 DjkRouteState *

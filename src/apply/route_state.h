@@ -178,7 +178,7 @@ typedef struct DjkRouteState
 	TupleDesc	input_desc;
 	bool		input_used[DJK_INPUT_COLUMNS];
 	DjkConverter *jsonb_converter;
-	int64		lane;			/* equal for routes by which messages of one key are known by one hash; not 0 */
+	int64		lane;			/* equal for routes by which messages of one key are known by one hash; neither 0 nor -1 */
 	int64		lane_of_parts;	/* the same where one of them has partial_deletes: */
 	bool		has_parts;		/* a deletion, by whichever route, may name a part of a key */
 	TupleDesc	message_desc;	/* djkafka_message */

@@ -61,6 +61,43 @@ SELECT * FROM seen ORDER BY 1, 2, 3;
 DROP VIEW seen;
 SELECT djkafka_drop_consumer('u');
 
+-- what waits holds up what is of its key, and nothing of another route, least of all where it keeps no order itself
+CREATE TABLE one (id int PRIMARY KEY, v text);
+CREATE TABLE two (id int PRIMARY KEY, parent_id bigint REFERENCES parent);
+SELECT djkafka_create_consumer('l', enabled => false);
+SELECT djkafka_create_route('l', 'both', 'one', filter => 'value ? ''v''');
+SELECT djkafka_create_route('l', 'both', 'two', parent_timeout => '0', retry => '{"max_retries": 3, "delay": "1 hour"}', ordering => 'none');
+SELECT by_worker('l', ARRAY['[{"topic": "both", "offset": 0, "value": {"id": 1, "parent_id": 99}}]',
+    '[{"topic": "both", "offset": 1, "value": {"id": 1, "v": "a"}}, {"topic": "both", "offset": 2, "value": {"id": 1, "parent_id": 99}}, {"topic": "both", "offset": 3, "value": {"id": 1, "v": "b"}}]'])->>'state';
+TABLE one;
+SELECT "offset", sqlstate FROM djkafka_parked WHERE topic = 'both' ORDER BY 1;
+SELECT djkafka_drop_consumer('l');
+
+-- where the type of the key has changed all of its table wait until it is tried again, whichever other routes the table has
+SELECT djkafka_create_consumer('k', enabled => false);
+SELECT djkafka_create_route('k', 'k1', 'two', parent_timeout => '0', retry => '{"max_retries": 3, "delay": "1 hour"}');
+SELECT djkafka_create_route('k', 'k2', 'two', parent_timeout => '0', retry => '{"max_retries": 3, "delay": "1 hour"}');
+SELECT by_worker('k', ARRAY['[{"topic": "k1", "offset": 0, "value": {"id": 1, "parent_id": 99}}, {"topic": "k2", "offset": 0, "value": {"id": 2}}]',
+    'ALTER TABLE parked.two ALTER id TYPE bigint', '[{"topic": "k1", "offset": 1, "value": {"id": 1}}]', '[{"topic": "k2", "offset": 1, "value": {"id": 3}}]'])->>'state';
+TABLE two ORDER BY id;
+-- so do those of a route that has kept no order, where it keeps one
+UPDATE djkafka_route SET ordering = 'none' WHERE topic = 'k2';
+SELECT by_worker('k', ARRAY['[{"topic": "k2", "offset": 2, "value": {"id": 4, "parent_id": 99}}, {"topic": "k2", "offset": 3, "value": {"id": 4}}]'])->>'state';
+UPDATE djkafka_route SET ordering = 'key';
+SELECT by_worker('k', ARRAY['[{"topic": "k2", "offset": 4, "value": {"id": 5}}]'])->>'state';
+TABLE two ORDER BY id;
+SELECT djkafka_drop_consumer('k');
+
+-- a handler is not given what is behind a message that it cannot be given
+CREATE TABLE handled (at bigint GENERATED ALWAYS AS IDENTITY, v jsonb);
+CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO handled (v) VALUES ($1) $$;
+SELECT djkafka_create_consumer('h', enabled => false);
+SELECT djkafka_create_route('h', 't', handler => 'handle(jsonb)', retry => '{"max_retries": 3, "delay": "1 hour", "include": ["22"]}');
+SELECT by_worker('h', ARRAY['[{"topic": "t", "offset": 0, "key": "k", "value": "{"}, {"topic": "t", "offset": 1, "key": "k", "value": {"n": 1}}, {"topic": "t", "offset": 2, "key": "l", "value": {"n": 2}}]'])->>'state';
+SELECT "offset", sqlstate FROM djkafka_parked WHERE topic = 't' ORDER BY 1;
+SELECT v FROM handled;
+SELECT djkafka_drop_consumer('h');
+
 -- nobody writes there but workers, and whoever restores a dump
 SELECT refused($$INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset")
     SELECT id, 1, 1, 'child', 0, 0 FROM djkafka_consumer WHERE name = 'c'$$);
