@@ -135,7 +135,7 @@ collect(Node *node, void *context)
 	}
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, collect, context, QTW_EXAMINE_RTES_BEFORE);
-	if (check_functions_in_node(node, may_read, NULL))
+	if (check_functions_in_node(node, may_read, NULL) || (IsA(node, CoerceToDomain) && djk_reads_by_type(exprType(node))))
 		reads->anything = true;
 	return expression_tree_walker(node, collect, context);
 }

@@ -21,6 +21,7 @@
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
 /* Makes equal sets of columns one pointer. */
 Bitmapset *
@@ -508,6 +509,9 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 	builder.decoded.schemas = state->schemas;
 	if (state->codec->open != NULL)
 		builder.scratch = AllocSetContextCreate(CurrentMemoryContext, "djkafka field", ALLOCSET_DEFAULT_SIZES);
+	/* A function that is STABLE in the check of a domain sees what its snapshot does: all that was written before. */
+	if (state->values_read)
+		PushActiveSnapshot(GetTransactionSnapshot());
 	error_context_stack = &callback;
 	for (int i = 0; i < n; i++)
 	{
@@ -524,6 +528,8 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 	if (builder.scratch != NULL)
 		MemoryContextDelete(builder.scratch);
 	error_context_stack = callback.previous;
+	if (state->values_read)
+		PopActiveSnapshot();
 	apply->current = -1;
 	djk_route_state_leave(guc_level);
 }

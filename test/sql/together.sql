@@ -194,6 +194,34 @@ SELECT * FROM with_followers($$
     CREATE TABLE wish (id int PRIMARY KEY, codes free_codes);
     SELECT djkafka_subscribe('both', 'taken', filter => 'value ? ''code''') || djkafka_subscribe('both', 'wish')$$,
     '[{"code": "A"}, {"id": 1, "codes": "[B,C]"}, {"id": 2, "codes": "[A,B]"}]', 'wish');
+SELECT * FROM with_followers($$
+    CREATE TABLE taken (code text PRIMARY KEY);
+    CREATE FUNCTION is_free(text) RETURNS bool LANGUAGE plpgsql STABLE AS 'BEGIN RETURN NOT EXISTS (SELECT FROM followers.taken WHERE code = $1); END';
+    CREATE DOMAIN free_code AS text CHECK (is_free(VALUE));
+    CREATE TABLE wish (id int PRIMARY KEY, code free_code);
+    SELECT djkafka_subscribe('both', 'taken', filter => 'value ? ''taken''', columns => '{"code": {"field": "taken"}}') || djkafka_subscribe('both', 'wish')$$,
+    '[{"taken": "A"}, {"id": 1, "code": "B"}, {"id": 2, "code": "A"}]', 'wish');
+SELECT * FROM with_followers($$
+    CREATE TABLE taken (code text PRIMARY KEY);
+    CREATE FUNCTION is_free(text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RETURN NOT EXISTS (SELECT FROM followers.taken WHERE code = $1); END';
+    CREATE DOMAIN free_code AS text CHECK (is_free(VALUE));
+    CREATE TABLE wish (id int PRIMARY KEY, code text);
+    SELECT djkafka_subscribe('both', 'taken', filter => 'value ? ''taken''', columns => '{"code": {"field": "taken"}}')
+        || djkafka_subscribe('both', 'wish', columns => '{"code": "(value->>''code'')::free_code"}')$$,
+    '[{"taken": "A"}, {"id": 1, "code": "B"}, {"id": 2, "code": "A"}]', 'wish');
+
+-- a trigger that is STABLE, or whose condition is, sees what is there before its statement
+SELECT * FROM with_followers($$
+    CREATE TABLE few (id int PRIMARY KEY);
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql STABLE AS 'BEGIN IF (SELECT count(*) >= 2 FROM followers.few) THEN RAISE ''full''; END IF; RETURN NEW; END';
+    CREATE TRIGGER refuse BEFORE INSERT ON few FOR EACH ROW EXECUTE FUNCTION refuse();
+    SELECT djkafka_subscribe('both', 'few')$$, '[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]', 'few');
+SELECT * FROM with_followers($$
+    CREATE TABLE few (id int PRIMARY KEY);
+    CREATE FUNCTION is_full() RETURNS bool LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) >= 2 FROM followers.few); END';
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''full''; END';
+    CREATE TRIGGER refuse BEFORE INSERT ON few FOR EACH ROW WHEN (is_full()) EXECUTE FUNCTION refuse();
+    SELECT djkafka_subscribe('both', 'few')$$, '[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]', 'few');
 
 -- a key whose index compares in another way than its column
 SELECT * FROM with_followers($$
