@@ -384,6 +384,7 @@ const DjkConnectType *
 djk_connect_assume(Oid type)
 {
 	static const DjkConnectType json = {.kind = DJK_CONNECT_JSON, .parameter = DJK_CONNECT_NONE};
+	static const DjkConnectType documents = {.kind = DJK_CONNECT_ARRAY, .parameter = DJK_CONNECT_NONE, .items = &json};
 	static const DjkConnectType point = {.kind = DJK_CONNECT_POINT, .parameter = DJK_CONNECT_NONE};
 
 	switch (type)
@@ -391,6 +392,9 @@ djk_connect_assume(Oid type)
 		case JSONOID:
 		case JSONBOID:
 			return &json;
+		case JSONARRAYOID:
+		case JSONBARRAYOID:
+			return &documents;
 		case POINTOID:
 			return &point;
 		default:

@@ -78,7 +78,7 @@ extern const DjkConnectType *djk_connect_find_path(const DjkConnectType *types, 
 
 /*
  * What the JSON for a column of this type means where there is no schema: JSON in
- * a string for json, an object for a point.
+ * a string for json and in an array of it, an object for a point.
  */
 extern const DjkConnectType *djk_connect_assume(Oid type);
 

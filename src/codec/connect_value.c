@@ -484,6 +484,9 @@ restate_json(const DjkConnectType *type, Oid target, const DjkField *field, DjkF
 		return refuse(type, field, error);
 	buffer->name = field->name;
 	buffer->name_len = field->name_len;
+	/* A document that is null is a value: it goes by its text, as an object does. */
+	if (buffer->kind == DJK_FIELD_NULL)
+		buffer->kind = DJK_FIELD_OBJECT;
 	return buffer;
 }
 
@@ -511,13 +514,33 @@ append_json(StringInfo json, const DjkField *field)
 		escape_json(json, pnstrdup(field->text, field->len));
 }
 
+/* An element within an array's own text. */
+static void
+append_document(StringInfo text, const DjkField *document)
+{
+	if (document->kind == DJK_FIELD_NULL)
+	{
+		appendStringInfoString(text, "NULL");
+		return;
+	}
+	appendStringInfoChar(text, '"');
+	for (int i = 0; i < document->raw_len; i++)
+	{
+		if (document->raw[i] == '"' || document->raw[i] == '\\')
+			appendStringInfoChar(text, '\\');
+		appendStringInfoChar(text, document->raw[i]);
+	}
+	appendStringInfoChar(text, '"');
+}
+
 static const DjkField *restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer,
 							   DjkError *error);
 
 typedef struct ArrayBuilder
 {
-	StringInfoData json;
+	StringInfoData text;
 	int64		max;			/* of its length */
+	bool		documents;		/* of JSON, which may be arrays and null themselves: as PostgreSQL writes an array */
 	Oid			target;			/* of an element */
 	MemoryContext element;		/* for what is made of one */
 } ArrayBuilder;
@@ -535,13 +558,15 @@ append_element(ArrayBuilder *builder, const DjkConnectType *type, const DjkField
 	DjkField	own;
 	const DjkField *restated = restate(type, builder->target, element, &own, error);
 
-	if (restated != NULL)
-		append_json(&builder->json, restated);
+	if (restated != NULL && builder->documents)
+		append_document(&builder->text, restated);
+	else if (restated != NULL)
+		append_json(&builder->text, restated);
 	MemoryContextSwitchTo(old);
 	if (restated == NULL)
 		return false;
 	MemoryContextReset(builder->element);
-	return builder->json.len <= builder->max || refuse_array("array is too long as its schema means it", error);
+	return builder->text.len <= builder->max || refuse_array("array is too long as its schema means it", error);
 }
 
 static bool
@@ -554,8 +579,8 @@ append_array(ArrayBuilder *builder, const DjkConnectType *type, const DjkField *
 	/* Each has to be scanned again. */
 	if (dimension > MAXDIM)
 		return refuse_array(psprintf("array has more than %d dimensions", MAXDIM), error);
-	appendStringInfoChar(&builder->json, '[');
-	start = builder->json.len;
+	appendStringInfoChar(&builder->text, builder->documents ? '{' : '[');
+	start = builder->text.len;
 	djk_json_array_begin(&array, field->text, field->len, builder->element);
 	while (djk_json_array_next(&array, &element))
 	{
@@ -564,8 +589,8 @@ append_array(ArrayBuilder *builder, const DjkConnectType *type, const DjkField *
 		bool		appended;
 
 		CHECK_FOR_INTERRUPTS();
-		if (builder->json.len > start)
-			appendStringInfoChar(&builder->json, ',');
+		if (builder->text.len > start)
+			appendStringInfoChar(&builder->text, ',');
 		if (element.kind == DJK_FIELD_ARRAY && inner->items != NULL)
 			appended = append_array(builder, inner, &element, dimension + 1, error);
 		else
@@ -573,23 +598,34 @@ append_array(ArrayBuilder *builder, const DjkConnectType *type, const DjkField *
 		if (!appended)
 			return false;
 	}
-	appendStringInfoChar(&builder->json, ']');
+	appendStringInfoChar(&builder->text, builder->documents ? '}' : ']');
 	return true;
+}
+
+/* Whether an array, of as many dimensions as its schema has, is one of documents. */
+static bool
+holds_documents(const DjkConnectType *type, Oid element)
+{
+	while (type->items != NULL)
+		type = type->items;
+	return type->kind == DJK_CONNECT_JSON && (element == JSONOID || element == JSONBOID);
 }
 
 static const DjkField *
 restate_array(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
 {
-	ArrayBuilder builder = {.target = get_element_type(target)};
+	Oid			element = get_element_type(target);
+	ArrayBuilder builder = {.target = OidIsValid(element) ? getBaseType(element) : InvalidOid};
 
 	if (field->kind != DJK_FIELD_ARRAY || type->items == NULL)
 		return field;
-	initStringInfo(&builder.json);
+	builder.documents = holds_documents(type, builder.target);
+	initStringInfo(&builder.text);
 	builder.max = ARRAY_GROWTH_FREE + (int64) ARRAY_GROWTH * field->len;
 	builder.element = AllocSetContextCreate(CurrentMemoryContext, "djkafka element", ALLOCSET_DEFAULT_SIZES);
 	if (!append_array(&builder, type, field, 1, error))
 		return NULL;
-	return give(buffer, field, DJK_FIELD_ARRAY, builder.json.data, false);
+	return give(buffer, field, builder.documents ? DJK_FIELD_STRING : DJK_FIELD_ARRAY, builder.text.data, false);
 }
 
 /* A bit(1) is a boolean to Debezium. */

@@ -183,6 +183,10 @@ SELECT regexp_replace(dead_letters(), '\n  DETAIL.*', '');
 -- an array of arrays by its schema
 SELECT fates(jsonb_build_array(jsonb_build_object('value', wrapped_envelope('c', NULL, '{"id": 95, "da": [[20423, 0], [1, null]]}', '[{"type": "array", "field": "da", "items": {"type": "array", "items": {"type": "int32", "name": "io.debezium.time.Date"}}}]'))));
 SELECT da FROM typed WHERE id = 95;
+-- documents that are null, and arrays of documents that are arrays themselves: what is null to SQL is another thing
+SELECT typed('{"id": 96, "doc": "null", "plain": " null ", "ja": ["[1]", "[2, 3]", "null", null, "\"a\\\"b\\\\c\"", "{\"k\": [\"x,y\"]}"]}', '{"id": 97, "doc": null, "ja": [["[1]", "2"], ["null", null]]}', '{"id": 98, "ja": []}', '{"id": 99, "ja": ["[1]", "x"]}');
+SELECT id, doc, plain, doc IS NULL AS is_null, ja, ja[3] IS NULL AS third_is_null, array_dims(ja) FROM typed WHERE id BETWEEN 96 AND 98 ORDER BY id;
+SELECT dead_letters();
 -- schemas that are none
 CREATE FUNCTION schemed(schema text) RETURNS text LANGUAGE sql AS $$
     SELECT fates(jsonb_build_array(jsonb_build_object('value', format('{"schema": %s, "payload": {"op": "c", "after": {"id": 77, "note": "x", "d": 1, "amount": 5}}}', schema))))
@@ -214,6 +218,9 @@ SELECT * FROM typed;
 UPDATE djkafka_route SET time_unit = '{"ts": "ns"}';
 SELECT bare('{"id": 2, "ts": 1764547200123456789, "ts3": 1764547200123, "d": 20423}');
 SELECT ts, ts3, d FROM typed WHERE id = 2;
+-- documents in arrays are documents too
+SELECT bare('{"id": 16, "doc": "null", "plain": null, "ja": ["[1]", "null", null, {"a": "b\"c"}]}');
+SELECT doc, plain IS NULL AS is_null, ja FROM typed WHERE id = 16;
 \pset expanded off
 \pset tuples_only on
 SELECT bare('{"id": 5, "ts": 9223372036854775807}'), bare('{"id": 6, "ts": 99999999999999999999}');

@@ -17,7 +17,7 @@ from lib.process import start_process, stop_process
 JARS = Path(os.environ["DJK_WORK"]) / "debezium" / "libs"
 SOURCE = """CREATE TABLE t (id int PRIMARY KEY, d date, t time, t3 time(3), ts timestamp, ts3 timestamp(3), tz timestamptz,
     iv interval, a numeric(12,2), n numeric, b bit(10), flag boolean, vb bytea, j jsonb, da date[], na numeric(5,1)[],
-    f double precision, r real, s smallint, l bigint, u uuid, i inet, name text, c char(3), vc varchar(20), big text)"""
+    f double precision, r real, s smallint, l bigint, u uuid, i inet, name text, c char(3), vc varchar(20), big text, ja jsonb[])"""
 # Without a schema a decimal says nothing of its scale, nor a bit string what it is.
 PLAIN = {"decimal.handling.mode": "string", "interval.handling.mode": "string", "column.exclude.list": "public.t.b,public.t.na"}
 FLAT = {
@@ -31,6 +31,7 @@ BEFORE = [
     '{12.3,-0.1}', 0.1, 0.1, -32768, 9223372036854775807, '0e37df36-f698-11e6-8dd4-cb9ced3df976', '10.0.0.0/8', 'Zoë', 'ab', 'x', 'x')""",
     "INSERT INTO t (id) VALUES (2)",
     "INSERT INTO t (id, ts, ts3, tz) VALUES (3, 'infinity', '-infinity', 'infinity'), (9, '-infinity', 'infinity', '-infinity')",
+    """INSERT INTO t (id, j, ja) VALUES (10, 'null', ARRAY['[1]', '[2, 3]', 'null', NULL, '{"a": "b\\"c"}']::jsonb[]), (11, NULL, '{}')""",
 ]
 # What Debezium cannot tell of a value that is out of line: it sends the placeholder.
 LONG = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 1000) n)"
@@ -133,7 +134,7 @@ def debezium(kafka: Client, source: Cluster, unique: Callable[[str], str]) -> It
 
 
 def rows(ask: Callable[[str], list[tuple]], table: str, without: str) -> list[tuple]:
-    return ask(f"SELECT to_jsonb(x) - '{{{without}}}'::text[] FROM {table} x ORDER BY id")
+    return ask(f"SELECT to_jsonb(x) - '{{{without}}}'::text[], j IS NULL, ja::text FROM {table} x ORDER BY id")
 
 
 @pytest.mark.long
@@ -151,11 +152,11 @@ def test_tables_are_the_same(db: Database, source: Cluster, debezium: Debezium) 
         db.query(SOURCE.replace("TABLE t ", f"TABLE {way} "))
         db.query("SELECT djkafka_subscribe(%s, %s, format => %s, operation => 'mirror')", topic, way, form)
     for way in ways:
-        wait_value(db, f"SELECT count(*) FROM {way}", 4, timeout=120)
+        wait_value(db, f"SELECT count(*) FROM {way}", 6, timeout=120)
     for statement in CHANGES:
         source.query(statement)
     for way in ways:
-        wait_value(db, f"SELECT array_agg(id ORDER BY id) FROM {way}", [1, 3, 4, 7, 8, 9], timeout=120)
+        wait_value(db, f"SELECT array_agg(id ORDER BY id) FROM {way}", [1, 3, 4, 7, 8, 9, 10, 11], timeout=120)
         wait_value(db, f"SELECT name FROM {way} WHERE id = 8", "eight")
     for way, (_, topic, without) in ways.items():
         assert dead_letters(db, topic) == {}
