@@ -24,27 +24,40 @@ time_units(const DjkRouteRow *route)
 	return &units->root;
 }
 
-/* Where nothing is said of a column, it is 'otherwise'. */
-static DjkTimeUnit
-time_unit_of(const DjkRouteRow *route, const char *column, DjkTimeUnit otherwise)
+/* What the route says of a column; false if that is nothing.  'for_all' is whether it is said of all columns. */
+static bool
+find_unit(const DjkRouteRow *route, const char *column, DjkTimeUnit *unit, bool *for_all)
 {
 	JsonbContainer *units = time_units(route);
-	JsonbValue *unit;
+	JsonbValue *value;
 
+	*unit = DJK_TIME_UNIT_NONE;
+	*for_all = route->time_unit != NULL && units == NULL;
 	djk_catalog_look_at("time_unit");
-	if (route->time_unit == NULL)
-		return otherwise;
+	if (*for_all)
+		*unit = djk_time_unit_parse(route->time_unit);
 	if (units == NULL)
-		return djk_time_unit_parse(route->time_unit);
-	unit = getKeyJsonValueFromContainer(units, column, strlen(column), NULL);
-	if (unit == NULL)
-		return otherwise;
-	if (unit->type != jbvString)
+		return *for_all;
+	value = getKeyJsonValueFromContainer(units, column, strlen(column), NULL);
+	if (value == NULL)
+		return false;
+	if (value->type != jbvString)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("time_unit of column \"%s\" must be a string", column),
 				 errhint("Write a unit for all columns, such as ms, or an object such as {\"created\": \"ms\"}.")));
-	return djk_time_unit_parse(pnstrdup(unit->val.string.val, unit->val.string.len));
+	*unit = djk_time_unit_parse(pnstrdup(value->val.string.val, value->val.string.len));
+	return true;
+}
+
+/* Of a column, or of an array's elements. */
+static Oid
+base_element(Oid type, int32 *typmod)
+{
+	Oid			base = getBaseTypeAndTypmod(type, typmod);
+	Oid			element = get_element_type(base);
+
+	return OidIsValid(element) ? getBaseTypeAndTypmod(element, typmod) : base;
 }
 
 /*
@@ -55,11 +68,7 @@ time_unit_of(const DjkRouteRow *route, const char *column, DjkTimeUnit otherwise
 static DjkTimeUnit
 adaptive_unit(Oid type, int32 typmod)
 {
-	Oid			base = getBaseTypeAndTypmod(type, &typmod);
-
-	if (OidIsValid(get_element_type(base)))
-		base = getBaseTypeAndTypmod(get_element_type(base), &typmod);
-	switch (base)
+	switch (type)
 	{
 		case DATEOID:
 			return DJK_TIME_UNIT_DAYS;
@@ -74,17 +83,37 @@ adaptive_unit(Oid type, int32 typmod)
 	}
 }
 
+/*
+ * What is said of all columns is the connector's time.precision.mode, in each of
+ * which dates are days, and spans microseconds.
+ */
+static void
+choose_debezium_unit(const DjkColumn *column, bool is_said, bool for_all, DjkConvertOptions *options)
+{
+	int32		typmod = column->typmod;
+	Oid			type = base_element(column->type, &typmod);
+
+	if (is_said && for_all && options->time_unit != DJK_TIME_UNIT_NONE && (type == DATEOID || type == INTERVALOID))
+		is_said = false;
+	if (is_said)
+		return;
+	options->time_unit = adaptive_unit(type, typmod);
+	options->unit_is_assumed = true;
+}
+
 DjkConvertOptions
 djk_route_convert_options(const DjkRouteState *state, const DjkColumn *column)
 {
 	const DjkRouteRow *route = state->route;
-	DjkConvertOptions options;
+	DjkConvertOptions options = {0};
+	bool		for_all;
+	bool		is_said = find_unit(route, column->name, &options.time_unit, &for_all);
 
 	options.strict = route->strict_types;
 	options.zone_required = strcmp(route->time_zone, DJK_TIME_ZONE_ERROR) == 0;
 	options.debezium = state->codec->open != NULL;
-	options.time_unit = time_unit_of(route, column->name, options.debezium ?
-									 adaptive_unit(column->type, column->typmod) : DJK_TIME_UNIT_NONE);
+	if (options.debezium)
+		choose_debezium_unit(column, is_said, for_all, &options);
 	return options;
 }
 

@@ -40,6 +40,7 @@ typedef struct DjkField
 								 * does not come from JSON */
 	int			raw_len;
 	bool		sure;			/* what it means is certain, so that strict types take it: from a schema */
+	bool		plain;			/* a number that its schema calls nothing else: nobody guesses what it counts */
 } DjkField;
 
 /* What the schema of a message says of its fields, and schemas that were read: connect.h. */

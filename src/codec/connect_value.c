@@ -630,11 +630,21 @@ restate_array(const DjkConnectType *type, Oid target, const DjkField *field, Djk
 
 /* A bit(1) is a boolean to Debezium. */
 static const DjkField *
-restate_plain(Oid target, const DjkField *field, DjkField *buffer)
+restate_bool(Oid target, const DjkField *field, DjkField *buffer)
 {
 	if (field->kind != DJK_FIELD_BOOL || (target != BITOID && target != VARBITOID))
 		return field;
 	return give(buffer, field, DJK_FIELD_STRING, pstrdup(field->text[0] == 't' ? "1" : "0"), false);
+}
+
+static const DjkField *
+restate_plain(Oid target, const DjkField *field, DjkField *buffer)
+{
+	if (field->kind != DJK_FIELD_NUMBER)
+		return restate_bool(target, field, buffer);
+	*buffer = *field;
+	buffer->plain = true;
+	return buffer;
 }
 
 static const DjkField *
@@ -647,7 +657,7 @@ restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField 
 	if (type == NULL)
 		type = djk_connect_assume(target);
 	if (type == NULL)
-		return restate_plain(target, field, buffer);
+		return restate_bool(target, field, buffer);
 	if (field->kind == DJK_FIELD_NULL)
 		return field;
 	switch (type->kind)

@@ -39,6 +39,7 @@ typedef struct DjkConvertOptions
 	bool		strict;			/* only what means the same to everybody: see convert_strict.c */
 	bool		zone_required;	/* strict: a time without a zone is refused where an instant is wanted */
 	DjkTimeUnit time_unit;
+	bool		unit_is_assumed;	/* nobody has said it, so it is that of numbers alone that may be times */
 	bool		debezium;		/* numbers by time_unit are any that PostgreSQL has, infinity as Debezium writes it */
 } DjkConvertOptions;
 

@@ -35,7 +35,11 @@ is_of_time(Oid type)
 		type == TIMEOID || type == INTERVALOID;
 }
 
-/* A number, or a string that is nothing but one. */
+/*
+ * A number, or a string that is nothing but one.  Where nobody has said what it
+ * counts a string in a value is none, nor what a schema knows as a number alone; a
+ * key that is text is a number without quotes.
+ */
 bool
 djk_convert_is_epoch(const DjkConverter *converter, const DjkField *field)
 {
@@ -45,7 +49,9 @@ djk_convert_is_epoch(const DjkConverter *converter, const DjkField *field)
 	if (converter->options.time_unit == DJK_TIME_UNIT_NONE || !is_of_time(converter->type))
 		return false;
 	if (field->kind != DJK_FIELD_STRING || field->text == NULL)
-		return field->kind == DJK_FIELD_NUMBER;
+		return field->kind == DJK_FIELD_NUMBER && !(converter->options.unit_is_assumed && field->plain);
+	if (converter->options.unit_is_assumed && field->raw != NULL)
+		return false;
 	for (int i = 0; i < field->len; i++)
 	{
 		char		c = field->text[i];
@@ -237,7 +243,8 @@ djk_convert_epoch(DjkConverter *converter, const DjkField *field, Datum *value, 
 			*value = DateADTGetDatum(date);
 			return true;
 		case TIMEOID:
-			if (usecs < 0 || usecs >= USECS_PER_DAY)
+			/* The end of the day is a time to Debezium's sources as it is here. */
+			if (usecs < 0 || usecs > USECS_PER_DAY || (usecs == USECS_PER_DAY && !converter->options.debezium))
 				return refuse(converter, field, error);
 			*value = scale(converter, time_scale, TimeADTGetDatum(usecs));
 			return true;

@@ -218,6 +218,20 @@ SELECT * FROM typed;
 UPDATE djkafka_route SET time_unit = '{"ts": "ns"}';
 SELECT bare('{"id": 2, "ts": 1764547200123456789, "ts3": 1764547200123, "d": 20423}');
 SELECT ts, ts3, d FROM typed WHERE id = 2;
+-- a unit for all columns is that of times: dates are days in each mode, and spans microseconds
+UPDATE djkafka_route SET time_unit = 'ms';
+SELECT bare('{"id": 10, "ts": 1764547200123, "t": 45045123, "d": 20423, "da": [20423, null], "iv": 93784000000}');
+UPDATE djkafka_route SET time_unit = '{"d": "ms", "iv": "s"}';
+SELECT bare('{"id": 11, "d": 1764547200123, "iv": 5, "t": 86400000000}');
+-- where nobody has said a unit digits in a string may be ISO 8601
+UPDATE djkafka_route SET time_unit = NULL;
+SELECT bare('{"id": 12, "d": "20251201", "t": "123045"}'), fates(msg(NULL, wrapped_envelope('c', NULL, '{"id": 13, "d": "20251201"}', jsonb_build_array(f('id', 'int32'), f('d', 'string'))))), bare('{"id": 14, "iv": "5"}'),
+    fates(msg(NULL, wrapped_envelope('c', NULL, '{"id": 14, "tz": 1764547200123}', jsonb_build_array(f('id', 'int32'), f('tz', 'int64')))));
+UPDATE djkafka_route SET time_unit = '{"tz": "ms"}';
+SELECT fates(msg(NULL, wrapped_envelope('c', NULL, '{"id": 15, "tz": 1764547200123}', jsonb_build_array(f('id', 'int32'), f('tz', 'int64')))));
+SELECT id, ts, t, tz, d, da, iv FROM typed WHERE id BETWEEN 10 AND 15 ORDER BY id;
+SELECT dead_letters();
+UPDATE djkafka_route SET time_unit = '{"ts": "ns"}';
 -- documents in arrays are documents too
 SELECT bare('{"id": 16, "doc": "null", "plain": null, "ja": ["[1]", "null", null, {"a": "b\"c"}]}');
 SELECT doc, plain IS NULL AS is_null, ja FROM typed WHERE id = 16;

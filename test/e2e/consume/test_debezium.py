@@ -20,6 +20,8 @@ SOURCE = """CREATE TABLE t (id int PRIMARY KEY, d date, t time, t3 time(3), ts t
     f double precision, r real, s smallint, l bigint, u uuid, i inet, name text, c char(3), vc varchar(20), big text, ja jsonb[])"""
 # Without a schema a decimal says nothing of its scale, nor a bit string what it is.
 PLAIN = {"decimal.handling.mode": "string", "interval.handling.mode": "string", "column.exclude.list": "public.t.b,public.t.na"}
+# Times in milliseconds; dates are days all the same, and intervals microseconds.
+CONNECT = PLAIN | {"time.precision.mode": "connect", "interval.handling.mode": "numeric"}
 FLAT = {
     "transforms": "flat",
     "transforms.flat.type": "io.debezium.transforms.ExtractNewRecordState",
@@ -31,7 +33,7 @@ BEFORE = [
     '{12.3,-0.1}', 0.1, 0.1, -32768, 9223372036854775807, '0e37df36-f698-11e6-8dd4-cb9ced3df976', '10.0.0.0/8', 'Zoë', 'ab', 'x', 'x')""",
     "INSERT INTO t (id) VALUES (2)",
     "INSERT INTO t (id, ts, ts3, tz) VALUES (3, 'infinity', '-infinity', 'infinity'), (9, '-infinity', 'infinity', '-infinity')",
-    """INSERT INTO t (id, j, ja) VALUES (10, 'null', ARRAY['[1]', '[2, 3]', 'null', NULL, '{"a": "b\\"c"}']::jsonb[]), (11, NULL, '{}')""",
+    """INSERT INTO t (id, t, j, ja) VALUES (10, '24:00', 'null', ARRAY['[1]', '[2, 3]', 'null', NULL, '{"a": "b\\"c"}']::jsonb[]), (11, NULL, NULL, '{}')""",
 ]
 # What Debezium cannot tell of a value that is out of line: it sends the placeholder.
 LONG = "(SELECT string_agg(md5(n::text), '') FROM generate_series(1, 1000) n)"
@@ -146,11 +148,13 @@ def test_tables_are_the_same(db: Database, source: Cluster, debezium: Debezium) 
         "flat": ("debezium_flat", debezium.add("flat", True, FLAT), ""),
         "plain": ("debezium", debezium.add("plain", False, PLAIN), "b,na"),
         "plain_flat": ("debezium_flat", debezium.add("plain_flat", False, PLAIN | FLAT), "b,na"),
+        "connect": ("debezium", debezium.add("connect", False, CONNECT), "b,na,t,ts"),
     }
     debezium.start()
     for way, (form, topic, _) in ways.items():
         db.query(SOURCE.replace("TABLE t ", f"TABLE {way} "))
-        db.query("SELECT djkafka_subscribe(%s, %s, format => %s, operation => 'mirror')", topic, way, form)
+        unit = "ms" if way == "connect" else None
+        db.query("SELECT djkafka_subscribe(%s, %s, format => %s, operation => 'mirror', time_unit => %s)", topic, way, form, unit)
     for way in ways:
         wait_value(db, f"SELECT count(*) FROM {way}", 6, timeout=120)
     for statement in CHANGES:
