@@ -5,8 +5,8 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef DJK_TEXT_H
-#define DJK_TEXT_H
+#ifndef DJK_CODEC_TEXT_H
+#define DJK_CODEC_TEXT_H
 
 #include "codec/codec.h"
 
@@ -32,4 +32,4 @@ extern int	djk_text_count_ascii(const char *bytes, int len);
  */
 extern int	djk_text_convert(const char *from, int len, char *to, Size size);
 
-#endif							/* DJK_TEXT_H */
+#endif							/* DJK_CODEC_TEXT_H */

@@ -130,7 +130,8 @@ take_topic_id(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row,
 	row->topic_id = NULL;
 	position->generation++;
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
-	position->anchor.offset = -1;
+	position->anchor.offset = position->held_offset = -1;
+	position->parked = 0;
 	djk_position_move(position, DJK_POSITION_LOADED);
 }
 
