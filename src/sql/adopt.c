@@ -209,7 +209,8 @@ static void
 adopt_consumers(DjkAdoption *adoption)
 {
 	static DjkStatement select_foreign = {
-		.sql = "SELECT id, name, home FROM @.djkafka_consumer WHERE home <> $1 ORDER BY id",
+		/* Whoever reads the retries of another one has what that has by then. */
+		.sql = "SELECT id, name, home FROM @.djkafka_consumer WHERE home <> $1 ORDER BY retries_of IS NOT NULL, id",
 		.nargs = 1,
 		.argtypes = {UUIDOID}
 	};

@@ -110,17 +110,20 @@ check_identity(DjkCatalogRow *row, const DjkCatalogRow *old)
 
 typedef struct Main
 {
+	char	   *name;
 	char	   *group;
 	char	   *server;
 	Oid			owner;
 	bool		is_main;		/* it does not read retries itself */
+	bool		is_home;		/* it belongs to this database */
 } Main;
 
 static bool
 load_main(int64 id, Main *main)
 {
 	static DjkStatement select_main = {
-		.sql = "SELECT group_id, server, owner::oid, retries_of IS NULL FROM @.djkafka_consumer WHERE id = $1 FOR SHARE",
+		.sql = "SELECT c.group_id, c.server, c.owner::oid, c.retries_of IS NULL, c.home = h.home, c.name"
+		" FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h WHERE c.id = $1 FOR SHARE OF c",
 		.nargs = 1,
 		.argtypes = {INT8OID}
 	};
@@ -139,6 +142,8 @@ load_main(int64 id, Main *main)
 		main->server = djk_row_text(0, 2, context);
 		main->owner = DatumGetObjectId(djk_row_datum(0, 3, &isnull));
 		main->is_main = djk_row_bool(0, 4);
+		main->is_home = djk_row_bool(0, 5);
+		main->name = djk_row_text(0, 6, context);
 	}
 	djk_catalog_leave(&identity);
 	return found;
@@ -232,12 +237,19 @@ take_main(DjkCatalogRow *row, const DjkCatalogRow *old, int64 id)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("retries_of names no consumer whose retries could be read: " INT64_FORMAT, id),
 				 errhint("Name one that does not read the retries of another one.")));
+	/* Its routes are nobody's before it is adopted. */
+	if (!main.is_home)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("consumer \"%s\", whose retries are to be read, belongs to another database", main.name),
+				 errhint("Make what came with the copy this database's with djkafka_adopt.")));
 	require_no_policies(row);
 	check_suffix(row, main.group);
 	group = psprintf("%s.retry", main.group);
 	require_shared(row, old, "group_id", group);
 	require_shared(row, old, "server", main.server);
-	require_shared(row, old, "owner", DatumGetCString(DirectFunctionCall1(regroleout, ObjectIdGetDatum(main.owner))));
+	/* A row of another home may have had one, and is not given away by whoever adopts it. */
+	require_shared(row, NULL, "owner", DatumGetCString(DirectFunctionCall1(regroleout, ObjectIdGetDatum(main.owner))));
 	djk_catalog_row_set_text(row, "group_id", group);
 	djk_catalog_row_set(row, "server", main.server ? CStringGetTextDatum(main.server) : (Datum) 0, main.server == NULL);
 	djk_catalog_row_set(row, "owner", ObjectIdGetDatum(main.owner), false);

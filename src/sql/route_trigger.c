@@ -73,7 +73,8 @@ load_consumer(int64 id)
 {
 	static DjkStatement select_consumer = {
 		.sql = "SELECT c.owner::oid, c.home = h.home, c.group_id, c.dead_letters, c.dead_letter_topic,"
-		" c.retry::text, c.retries_of IS NOT NULL, EXISTS (SELECT FROM @.djkafka_consumer k WHERE k.retries_of = c.id AND k.owner = c.owner) FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h"
+		" c.retry::text, c.retries_of IS NOT NULL, EXISTS (SELECT FROM @.djkafka_consumer k WHERE k.retries_of = c.id AND k.owner = c.owner"
+		"  AND k.home = c.home) FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h"
 		" WHERE c.id = $1",
 		.nargs = 1,
 		.argtypes = {INT8OID}

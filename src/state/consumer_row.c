@@ -212,7 +212,7 @@ djk_consumer_row_list(int *count, MemoryContext context)
 	static DjkStatement select_consumers = {
 		.sql = "SELECT c.id, c.name, c.owner::oid,"
 		" CASE WHEN c.enabled AND c.home = h.home AND h.database = d.oid"
-		"       AND EXISTS (SELECT FROM @.djkafka_route r WHERE r.consumer_id = coalesce(c.retries_of, c.id))"
+		"       AND EXISTS (SELECT FROM @.djkafka_route_topic t WHERE t.consumer_id = c.id)"
 		"      THEN c.workers ELSE 0 END, c.revision"
 		" FROM @.djkafka_consumer c CROSS JOIN @.djkafka_home h"
 		" JOIN pg_database d ON d.datname = current_database() ORDER BY c.id"

@@ -110,6 +110,13 @@ SELECT * FROM topic;
 SELECT consumer, topic, state FROM djkafka_partition_status ORDER BY 1, 2;
 SELECT consumer, state FROM djkafka_status ORDER BY 1;
 SELECT give('[{"topic": "o", "value": {"id": 1}}]', 'r');
+-- nobody reads its retries before it is adopted; then they go together, whichever has the lower id
+SELECT refused('SELECT djkafka_create_consumer(''own'', retries_of => ''c'')');
+DELETE FROM djkafka_consumer;
+INSERT INTO djkafka_consumer (id, name, group_id, home) VALUES (4714, 'c', 'x', '11111111-1111-1111-1111-111111111111');
+INSERT INTO djkafka_consumer (id, name, group_id, retries_of, home) VALUES (4713, 'r', 'x.retry', 4714, '11111111-1111-1111-1111-111111111111');
+SELECT consumers FROM djkafka_adopt();
+SELECT k.group_id = c.group_id || '.retry' FROM djkafka_consumer c JOIN djkafka_consumer k ON k.retries_of = c.id;
 
 -- whose
 CREATE ROLE retry_owner LOGIN;
@@ -130,6 +137,7 @@ INSERT INTO djkafka_consumer (name, group_id, retries_of, home) SELECT 'squatter
 SET search_path = retry_topic, public;
 SELECT djkafka_create_route('c', 'item', 'item') > 0;
 SELECT * FROM topic;
+SELECT refused('SELECT djkafka_adopt()');
 \c - retry_owner
 SELECT djkafka_create_consumer('r', retries_of => 'c') > 0;
 SELECT name, owner, group_id FROM djkafka_consumer ORDER BY name;

@@ -195,3 +195,20 @@ def test_killed(own_cluster: Callable[..., Cluster], kafka: Client, topic: str, 
 @pytest.mark.timeout(1200)
 def test_killed_often(own_cluster: Callable[..., Cluster], kafka: Client, topic: str, unique: Callable[[str], str], group: str) -> None:
     killed_at_random(own_database(own_cluster, kafka, unique), kafka, topic, group, 40_000, 20, 600)
+
+
+def test_reader_of_nothing(db: Database, topic: str, group: str) -> None:
+    """A consumer whose main one belongs to another home has no topics, and is not started again and again."""
+    subscribe(db, topic, group)
+    wait_until(lambda: workers(db) and workers(db, "retries"), message="both run")
+    for statement in [
+        "ALTER TABLE djkafka_consumer DISABLE TRIGGER djkafka_consumer_validate",
+        "UPDATE djkafka_consumer SET home = gen_random_uuid() WHERE name = 'default'",
+        "ALTER TABLE djkafka_consumer ENABLE ALWAYS TRIGGER djkafka_consumer_validate",
+        "SELECT pg_terminate_backend(pid) FROM djkafka_worker_status() WHERE kind = 'consumer'",
+    ]:
+        db.query(statement, user="postgres")
+    wait_value(db, "SELECT state FROM djkafka_status WHERE consumer = 'retries'", "no_routes")
+    size = db.cluster.log_size()
+    time.sleep(0.5)
+    assert db.cluster.log(size).count("the consumer is not to run") <= 1
