@@ -207,9 +207,12 @@ djk_dead_letter_log_change(const char *action, int64 id, bool with_bytes)
 
 /* ---------- by age and number ---------- */
 
-/* Those that are locked are in somebody's hands. */
+/*
+ * Those that are locked are in somebody's hands.  As many as may go at once are counted
+ * behind them, or a session that holds so many would keep all others' from it.
+ */
 #define EXPIRE(which, setting) \
-	"WITH old AS (SELECT id FROM @.djkafka_dead_letter WHERE id IN (" which ") FOR UPDATE SKIP LOCKED)," \
+	"WITH old AS (" which " LIMIT $2 FOR UPDATE OF e SKIP LOCKED)," \
 	" d AS (DELETE FROM @.djkafka_dead_letter WHERE id IN (SELECT id FROM old) RETURNING *)," \
 	" logged AS (INSERT INTO @.djkafka_dead_letter_log (action, reason, " LOG_COLUMNS ", sqlstate, message)" \
 	"  SELECT 'expire', '" setting "', " OF_LETTER ", d.sqlstate, d.message FROM d ORDER BY d.id)" \
@@ -256,8 +259,8 @@ static int64
 expire_old(void)
 {
 	static DjkStatement delete_old = {
-		.sql = EXPIRE("SELECT id FROM @.djkafka_dead_letter WHERE last_failed_at < clock_timestamp() - make_interval(secs => $1)"
-					  " ORDER BY last_failed_at LIMIT $2", "djkafka.dead_letter_retention"),
+		.sql = EXPIRE("SELECT e.id FROM @.djkafka_dead_letter e WHERE e.last_failed_at < now() - make_interval(secs => $1)"
+					  " ORDER BY e.last_failed_at", "djkafka.dead_letter_retention"),
 		.nargs = 2,
 		.argtypes = {FLOAT8OID, INT4OID}
 	};
@@ -270,9 +273,10 @@ static int64
 expire_many(void)
 {
 	static DjkStatement delete_many = {
-		.sql = EXPIRE("SELECT o.id FROM (SELECT consumer_id, count(*) - $1 AS excess FROM @.djkafka_dead_letter"
-					  " GROUP BY 1 HAVING count(*) > $1) c CROSS JOIN LATERAL (SELECT e.id FROM @.djkafka_dead_letter e"
-					  " WHERE e.consumer_id = c.consumer_id ORDER BY e.id LIMIT c.excess) o LIMIT $2", "djkafka.max_dead_letters"),
+		.sql = EXPIRE("SELECT e.id FROM (SELECT consumer_id, count(*) - $1 AS excess FROM @.djkafka_dead_letter"
+					  " GROUP BY 1 HAVING count(*) > $1) c CROSS JOIN LATERAL (SELECT o.id FROM @.djkafka_dead_letter o"
+					  " WHERE o.consumer_id = c.consumer_id ORDER BY o.id LIMIT c.excess) o"
+					  " JOIN @.djkafka_dead_letter e ON e.id = o.id", "djkafka.max_dead_letters"),
 		.nargs = 2,
 		.argtypes = {INT4OID, INT4OID}
 	};
@@ -294,7 +298,7 @@ void
 djk_dead_letter_trim_log(void)
 {
 	static DjkStatement delete_log = {
-		.sql = "DELETE FROM @.djkafka_dead_letter_log WHERE done_at < clock_timestamp() - make_interval(secs => $1)",
+		.sql = "DELETE FROM @.djkafka_dead_letter_log WHERE done_at < now() - make_interval(secs => $1)",
 		.nargs = 1,
 		.argtypes = {FLOAT8OID}
 	};

@@ -77,11 +77,13 @@ djk_event_write(const DjkEvent *event)
 	notify_event(event);
 }
 
+/* Rows may be deleted by whoever has the right: one that somebody holds is left for the next time. */
 int
 djk_event_trim(void)
 {
 	static DjkStatement delete_events = {
-		.sql = "DELETE FROM @.djkafka_event WHERE created_at < clock_timestamp() - make_interval(secs => $1)",
+		.sql = "DELETE FROM @.djkafka_event WHERE id IN (SELECT id FROM @.djkafka_event"
+		"  WHERE created_at < now() - make_interval(secs => $1) FOR UPDATE SKIP LOCKED)",
 		.nargs = 1,
 		.argtypes = {FLOAT8OID}
 	};

@@ -85,7 +85,7 @@ typedef struct Supervisor
 	DjkWorkerArgs args;
 	List	   *children;
 	MemoryContext cycle;		/* reset with each look */
-	TimestampTz trimmed_at;
+	TimestampTz trimmed_at;		/* 0: not yet, a server may never run for as long as it takes */
 	bool		expiring;		/* more dead letters are to be removed */
 } Supervisor;
 
@@ -542,7 +542,6 @@ run_supervisor(void *arg)
 	Supervisor	supervisor = {0};
 
 	supervisor.args = djk_worker_args();
-	supervisor.trimmed_at = djk_clock_now();
 	supervisor.cycle = AllocSetContextCreate(TopMemoryContext, "djkafka supervisor cycle",
 											 ALLOCSET_DEFAULT_SIZES);
 	djk_worker_attach(&supervisor.args);

@@ -30,3 +30,15 @@ def test_other_words_are_no_event(db: Database, kafka: Client, topic: str) -> No
     kafka.produce(topic, [Record(to_json(id=2))])
     backoffs = "SELECT count(*) FROM djkafka_event WHERE state = 'backoff'"
     wait_until(lambda: db.value(backoffs) == 2, message="another change of state is another event")
+
+
+def test_old_events_go(db: Database) -> None:
+    """Those that are too old are removed, and one that somebody holds keeps the supervisor from nothing."""
+    db.query("INSERT INTO djkafka_event (created_at, kind) SELECT now() - interval '31 days', 'old' FROM generate_series(1, 3)")
+    session = db.connect()
+    with session.transaction():
+        session.execute("SELECT FROM djkafka_event WHERE kind = 'old' ORDER BY id LIMIT 1 FOR UPDATE")
+        db.query("SELECT pg_terminate_backend(pid) FROM djkafka_worker_status() WHERE kind = 'supervisor'", user="postgres")
+        old = "SELECT count(*) FROM djkafka_event WHERE kind = 'old'"
+        wait_until(lambda: db.value(old) == 1, message="the others are removed")
+    session.close()
