@@ -243,8 +243,6 @@ read_member(Reader *reader, const char *key)
 {
 	DjkRetryPolicy *policy = reader->policy;
 
-	if (json_is_null(json_object_get(reader->object, key)))
-		return set_default(reader, key);
 	if (strcmp(key, "max_retries") == 0)
 		return read_integer(reader, key, DJK_RETRY_FOR_EVER, &policy->max_retries);
 	if (strcmp(key, "delay") == 0)
@@ -300,9 +298,15 @@ read_object(Reader *reader)
 
 	if (!json_is_object(reader->object))
 		return fail(reader->error, pstrdup("a retry policy is not a JSON object"), HINT);
+	/* What is null first: include takes back what exclude has said, and JSON has no order. */
 	json_object_foreach(unconstify(json_t *, reader->object), key, value)
 	{
-		if (!read_member(reader, key))
+		if (json_is_null(value) && !set_default(reader, key))
+			return false;
+	}
+	json_object_foreach(unconstify(json_t *, reader->object), key, value)
+	{
+		if (!json_is_null(value) && !read_member(reader, key))
 			return false;
 	}
 	return check_together(reader);

@@ -263,13 +263,13 @@ CODES = ["KFR01", "KFRZZ", "23505", "23503", "40001", "22003", "23502", "23514",
         ({}, {"KFR01", "KFRZZ", "23505", "23503"}),
         ({"include": ["23502", "check_violation"]}, {"23502", "23514"}),
         ({"include": ["integrity_constraint_violation", "P0"]}, {"23505", "23503", "23502", "23514", "P0001"}),
-        ({"exclude": ["22", "not_null_violation"]}, {"KFR01", "KFRZZ", "23505", "23503", "23514", "P0001"}),
+        ({"exclude": ["22", "not_null_violation"], "include": None}, {"KFR01", "KFRZZ", "23505", "23503", "23514", "P0001"}),
         ({"include": []}, set()),
         ({"exclude": []}, {"KFR01", "KFRZZ", "23505", "23503", "22003", "23502", "23514", "P0001", "22KF1"}),
     ],
     ids=["default", "include", "classes", "exclude", "nothing", "all"],
 )
-def test_which_errors(db: Database, kafka: Client, topic: str, named: dict[str, list[str]], retried: set[str]) -> None:
+def test_which_errors(db: Database, kafka: Client, topic: str, named: dict[str, list[str] | None], retried: set[str]) -> None:
     """By code, class and name; without either what another try can help."""
     subscribe(db, topic, {"max_retries": 1, "delay": "1 day", **named}, parent_timeout="0")
     codes = [code for code in CODES if code not in ("40001", "42501")]
