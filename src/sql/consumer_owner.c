@@ -19,8 +19,8 @@
 #include "utils/builtins.h"
 #include "utils/syscache.h"
 
-static void
-require_existing(Oid owner)
+void
+djk_require_existing_owner(Oid owner)
 {
 	if (SearchSysCacheExists1(AUTHOID, ObjectIdGetDatum(owner)))
 		return;
@@ -36,7 +36,7 @@ djk_require_consumer_owner(Oid owner)
 {
 	if (superuser())
 		return;
-	require_existing(owner);
+	djk_require_existing_owner(owner);
 	if (djk_may_become(GetUserId(), owner))
 		return;
 	ereport(ERROR,
@@ -52,7 +52,7 @@ djk_require_usable_owner(Oid owner)
 	HeapTuple	tuple;
 	bool		can_login;
 
-	require_existing(owner);
+	djk_require_existing_owner(owner);
 	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(owner));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for role %u", owner);
@@ -70,7 +70,8 @@ djk_require_usable_owner(Oid owner)
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("role \"%s\" may not connect to the database", GetUserNameFromId(owner, true)),
 				 errdetail("The consumer's workers connect as its owner."),
-				 errhint("GRANT CONNECT ON DATABASE %s to it.", get_database_name(MyDatabaseId))));
+				 errhint("GRANT CONNECT ON DATABASE %s TO %s.", quote_identifier(get_database_name(MyDatabaseId)),
+						 quote_identifier(GetUserNameFromId(owner, false)))));
 }
 
 int64

@@ -19,6 +19,9 @@ extern void djk_require_consumer_owner(Oid owner);
  */
 extern int64 djk_find_owned_consumer(const char *name);
 
+/* ERROR undefined_object if the owner was dropped. */
+extern void djk_require_existing_owner(Oid owner);
+
 /* ERROR unless a worker could connect as the owner. */
 extern void djk_require_usable_owner(Oid owner);
 

@@ -593,7 +593,7 @@ take_left(const DjkCatalogRow *row)
 		ereport(NOTICE,
 				(errmsg("consumer \"%s\" does not go on where group \"%s\" stopped", name, group),
 				 errdetail("The consumer that was dropped was %s's.", owner),
-				 errhint("Make it with owner => '%s' to go on there.", owner)));
+				 errhint("Make it with owner => %s to go on there.", quote_literal_cstr(owner))));
 }
 
 /* Workers that leave because nobody wants them say nothing: who paused them does. */

@@ -350,7 +350,8 @@ warn_of_superuser(const char *what, Oid object_owner, Oid owner)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("role %s can make itself a superuser by this route", name),
 			 errdetail("It owns the %s, and code of its own will run with the rights of the consumer's owner, who is a superuser.", what),
-			 errhint("Make the consumer with owner => '%s', or SELECT djkafka_alter_consumer(name, owner => '%s').", name, name)));
+			 errhint("Make the consumer with owner => %s, or SELECT djkafka_alter_consumer(name, owner => %s).",
+					 quote_literal_cstr(name), quote_literal_cstr(name))));
 }
 
 static void

@@ -11,10 +11,12 @@
 #include "base/error.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
+#include "sql/consumer_owner.h"
 #include "state/catalog.h"
 #include "state/skip.h"
 #include "storage/proc.h"
 #include "tcop/utility.h"
+#include "utils/builtins.h"
 
 /*
  * SET ROLE and SET SESSION AUTHORIZATION are no walls: the owner's code could
@@ -24,15 +26,17 @@ void
 djk_run_require_owner(const DjkConsumerRow *consumer)
 {
 	Oid			login = OidIsValid(MyProc->roleId) ? MyProc->roleId : BOOTSTRAP_SUPERUSERID;
-	char	   *owner = GetUserNameFromId(consumer->owner, true);
 	bool		is_gain = superuser_arg(login) && !superuser_arg(consumer->owner);
+	char	   *owner;
 
+	djk_require_existing_owner(consumer->owner);
+	owner = GetUserNameFromId(consumer->owner, false);
 	if (consumer->owner != GetUserId())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("must be the owner of consumer \"%s\"", consumer->name),
 				 errdetail("Its routes run with the rights of its owner, which are not the caller's."),
-				 is_gain ? errhint("Connect as role \"%s\".", owner) : errhint("SET ROLE %s first.", owner)));
+				 is_gain ? errhint("Connect as role \"%s\".", owner) : errhint("SET ROLE %s first.", quote_identifier(owner))));
 	if (is_gain)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),

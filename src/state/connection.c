@@ -160,8 +160,8 @@ require_settings(Oid role)
 				 errmsg("permission denied for the connection of djkafka's settings"),
 				 errdetail("Role \"%s\" lacks EXECUTE on function %s().",
 						   GetUserNameFromId(role, false), USE_SETTINGS_FUNCTION),
-				 errhint("Name a server that the role may use, or GRANT EXECUTE ON FUNCTION %s() TO \"%s\".",
-						 USE_SETTINGS_FUNCTION, GetUserNameFromId(role, false))));
+				 errhint("Name a server that the role may use, or GRANT EXECUTE ON FUNCTION %s() TO %s.",
+						 USE_SETTINGS_FUNCTION, quote_identifier(GetUserNameFromId(role, false)))));
 }
 
 static ForeignServer *
@@ -269,7 +269,7 @@ require_bootstrap(const DjkConnection *connection, const char *server)
 		ereport(ERROR,
 				(errcode(DJK_ERRCODE_PROPERTY),
 				 errmsg("server \"%s\" names no Kafka broker", server),
-				 errhint("Use ALTER SERVER \"%s\" OPTIONS (ADD bootstrap_servers 'host:port').", server)));
+				 errhint("Use ALTER SERVER %s OPTIONS (ADD bootstrap_servers 'host:port').", quote_identifier(server))));
 	ereport(ERROR,
 			(errcode(DJK_ERRCODE_PROPERTY),
 			 errmsg("no Kafka broker is configured"),

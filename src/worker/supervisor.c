@@ -35,6 +35,7 @@
 #include "state/outbox.h"
 #include "storage/ipc.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
@@ -119,12 +120,14 @@ owner_problem(Oid owner, const char **hint)
 
 	if (!can_login && !DJK_OWNER_MAY_BE_NOLOGIN)
 	{
-		*hint = psprintf("ALTER ROLE %s LOGIN, or give the consumer another owner with djkafka_alter_consumer(name, owner => ...).", name);
+		*hint = psprintf("ALTER ROLE %s LOGIN, or give the consumer another owner with djkafka_alter_consumer(name, owner => ...).",
+						 quote_identifier(name));
 		return psprintf("the consumer's owner \"%s\" is not permitted to log in", name);
 	}
 	if (djk_aclcheck_database(MyDatabaseId, owner) != ACLCHECK_OK)
 	{
-		*hint = psprintf("GRANT CONNECT ON DATABASE %s TO %s.", get_database_name(MyDatabaseId), name);
+		*hint = psprintf("GRANT CONNECT ON DATABASE %s TO %s.", quote_identifier(get_database_name(MyDatabaseId)),
+						 quote_identifier(name));
 		return psprintf("the consumer's owner \"%s\" may not connect to the database", name);
 	}
 	return NULL;

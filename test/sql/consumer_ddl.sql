@@ -173,10 +173,27 @@ SELECT djkafka_create_route('all', 'items', 'item');
 SELECT djkafka_drop_consumer('all');
 SELECT count(*) FROM djkafka_route;
 
+-- the commands that hints name can be given as they are
+CREATE ROLE "it's-odd" LOGIN;
+CREATE TABLE odd (id int PRIMARY KEY);
+ALTER TABLE odd OWNER TO "it's-odd";
+SELECT refused($$SELECT djkafka_create_consumer('odd', owner => '"it''s-odd"')$$);
+GRANT EXECUTE ON FUNCTION djkafka_use_settings() TO "it's-odd";
+BEGIN;
+DO $$ BEGIN EXECUTE format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()); END $$;
+SELECT replace(refused($$SELECT djkafka_create_consumer('odd', owner => '"it''s-odd"')$$), quote_ident(current_database()), 'here');
+ROLLBACK;
+SELECT djkafka_subscribe('odd', 'odd', consumer => 'odd', enabled => false);
+SELECT djkafka_alter_consumer('odd', owner => '"it''s-odd"') > 0;
+CREATE SERVER "an ""odd"" one" FOREIGN DATA WRAPPER djkafka;
+SELECT refused($$SELECT djkafka_topics('an "odd" one')$$);
+
 SELECT djkafka_drop_consumer(name) FROM djkafka_consumer;
-DROP TABLE item, before;
+DROP TABLE item, before, odd;
+DROP SERVER "an ""odd"" one";
 DROP SERVER consumer_ddl, consumer_ddl_2;
 DROP FOREIGN DATA WRAPPER consumer_ddl;
 REVOKE ALL ON djkafka_consumer, djkafka_route FROM consumer_ddl_a;
 REVOKE ALL ON FUNCTION djkafka_use_settings(), djkafka_pause(text), djkafka_drop_consumer(text), djkafka_seek(text, text, text, integer) FROM consumer_ddl_a;
-DROP ROLE consumer_ddl_a, consumer_ddl_b, consumer_ddl_group;
+REVOKE ALL ON FUNCTION djkafka_use_settings() FROM "it's-odd";
+DROP ROLE "it's-odd", consumer_ddl_a, consumer_ddl_b, consumer_ddl_group;
