@@ -1772,7 +1772,7 @@ SELECT c.name AS consumer,
                AND CASE WHEN NOT pg_catalog.starts_with(r.topic, '^') THEN r.topic OPERATOR(pg_catalog.=) o.topic
                         ELSE (pg_catalog.starts_with(r.topic, '^__') OR NOT pg_catalog.starts_with(o.topic, '__'))
                              AND o.topic OPERATOR(pg_catalog.~) r.topic END) AS taken
-       ) t
+       OFFSET 0) t
  CROSS JOIN LATERAL (
         SELECT pg_catalog.count(*) AS retrying, pg_catalog.min(p.due_at) AS retry_due_at
           FROM (SELECT p.due_at FROM @extschema@.djkafka_parked p
@@ -1914,8 +1914,8 @@ SELECT c.name AS consumer,
                LEAST(pg_catalog.sum(p.key_only), 9223372036854775807)::bigint AS key_only,
                LEAST(pg_catalog.sum(p.retrying), 9223372036854775807)::bigint AS retrying,
                pg_catalog.min(p.retry_due_at) AS retry_due_at
-          FROM @extschema@.djkafka_partition_status p
-         WHERE p.consumer_id OPERATOR(pg_catalog.=) c.id
+          FROM (SELECT * FROM @extschema@.djkafka_partition_status p
+                 WHERE p.consumer_id OPERATOR(pg_catalog.=) c.id OFFSET 0) p
         HAVING pg_catalog.count(*) OPERATOR(pg_catalog.>) 0
        ) o ON true
  CROSS JOIN LATERAL (
@@ -1927,7 +1927,7 @@ SELECT c.name AS consumer,
                    o.decisions, sys.state,
                    (SELECT pg_catalog.count(*) FROM @extschema@.djkafka_route_topic r
                      WHERE r.consumer_id OPERATOR(pg_catalog.=) c.id), o.storms) AS state
-       ) s;
+       OFFSET 0) s;
 COMMENT ON VIEW @extschema@.djkafka_status IS 'one row a consumer: wanted and actual state with its reason and fix, lag, rates, counters';
 REVOKE ALL ON @extschema@.djkafka_status FROM PUBLIC;
 GRANT SELECT ON @extschema@.djkafka_status TO @extowner@ WITH GRANT OPTION;
@@ -2050,11 +2050,13 @@ CREATE FUNCTION @extschema@.djkafka_health(
     OUT outbox text
 ) RETURNS SETOF record LANGUAGE sql VOLATILE
 BEGIN ATOMIC
+      WITH consumer_status AS MATERIALIZED (SELECT * FROM @extschema@.djkafka_status),
+           outbox_status AS MATERIALIZED (SELECT * FROM @extschema@.djkafka_outbox_status)
     SELECT CASE WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'no_routes', 'standby']) THEN 'ok'
                 WHEN s.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'waiting_for_topic', 'backoff', 'unassigned']) THEN 'warning'
                 ELSE 'critical' END,
            s.consumer, s.state, s.reason, s.hint, NULL
-      FROM @extschema@.djkafka_status s
+      FROM consumer_status s
      UNION ALL
     SELECT CASE WHEN h.partitions IS NULL THEN 'ok' ELSE 'warning' END, s.consumer, 'retrying',
            pg_catalog.format('messages that failed wait to be tried again: %s, ', s.retrying)
@@ -2065,7 +2067,7 @@ BEGIN ATOMIC
                                         ELSE pg_catalog.format('; partitions that wait with them: %s', h.partitions) END,
            CASE WHEN h.partitions IS NULL THEN 'See djkafka_retry.'
                 ELSE 'See djkafka_retry; in djkafka_partition_status, reason has the command that skips a message.' END, NULL
-      FROM @extschema@.djkafka_status s
+      FROM consumer_status s
       LEFT JOIN (SELECT p.consumer_id, pg_catalog.count(*) AS partitions
                    FROM @extschema@.djkafka_partition_status p
                   WHERE p.state OPERATOR(pg_catalog.=) 'retrying' GROUP BY p.consumer_id) h
@@ -2075,27 +2077,27 @@ BEGIN ATOMIC
     SELECT 'ok', s.consumer, 'parked',
            pg_catalog.format('messages wait for a row that they refer to, to be tried again, or behind one that does: %s', s.parked),
            'See djkafka_parked, which says what each waits for.', NULL
-      FROM @extschema@.djkafka_status s WHERE s.parked OPERATOR(pg_catalog.>) 0
+      FROM consumer_status s WHERE s.parked OPERATOR(pg_catalog.>) 0
      UNION ALL
     SELECT 'warning', s.consumer, 'dead_letters',
            pg_catalog.format('messages that could not be applied: %s%s', s.letters,
                              CASE WHEN s.letters OPERATOR(pg_catalog.=) 10000 THEN ' or more' END),
            'See djkafka_dead_letter, then decide with djkafka_replay or djkafka_discard.', NULL
-      FROM @extschema@.djkafka_status s WHERE s.letters OPERATOR(pg_catalog.>) 0
+      FROM consumer_status s WHERE s.letters OPERATOR(pg_catalog.>) 0
      UNION ALL
     SELECT CASE WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['running', 'paused', 'standby']) THEN 'ok'
                 WHEN o.state OPERATOR(pg_catalog.=) ANY (ARRAY['starting', 'stopping', 'backoff']) THEN 'warning'
                 ELSE 'critical' END,
            NULL, o.state, o.reason, o.hint, coalesce(o.server, 'settings')
-      FROM @extschema@.djkafka_outbox_status o
+      FROM outbox_status o
      UNION ALL
     SELECT 'warning', NULL, 'held', pg_catalog.format('messages wait because their topic does not exist or takes nothing from us: %s', o.held),
            'See djkafka_outbox_held; create the topic or grant the right in Kafka.', coalesce(o.server, 'settings')
-      FROM @extschema@.djkafka_outbox_status o WHERE o.held OPERATOR(pg_catalog.>) 0
+      FROM outbox_status o WHERE o.held OPERATOR(pg_catalog.>) 0
      UNION ALL
     SELECT 'warning', NULL, 'dead', pg_catalog.format('messages that Kafka refused for good: %s', o.dead),
            'See djkafka_outbox_dead, then decide with djkafka_outbox_resend or djkafka_outbox_discard.', coalesce(o.server, 'settings')
-      FROM @extschema@.djkafka_outbox_status o WHERE o.dead OPERATOR(pg_catalog.>) 0
+      FROM outbox_status o WHERE o.dead OPERATOR(pg_catalog.>) 0
      UNION ALL
     SELECT CASE WHEN y.state OPERATOR(pg_catalog.=) 'standby' THEN 'ok' ELSE 'critical' END,
            NULL, y.state, y.reason, y.hint, NULL
