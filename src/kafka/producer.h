@@ -11,7 +11,9 @@
  * the order they were sent, and if a broker refuses one for good none after it
  * is delivered.  The producer is spent then (djk_producer_spent()): the caller
  * makes a new one and sends again what was not acknowledged.  A transactional
- * one is not spent by that, its transaction is to be aborted.
+ * one is not spent by that, its transaction is to be aborted.  Either is spent
+ * where the library calls a message delivered and knows no offset of it: it has
+ * concluded that from the answer to a later one, and may be wrong.
  *
  * The library sends the messages of a partition in groups, and a broker
  * answers a group as one: a message that is REFUSED by a broker, or BLOCKED by
@@ -85,8 +87,7 @@ extern void djk_producer_drain_fd(DjkProducer *producer);
  * are until they are answered: djk_producer_poll() fills in the answers, and so
  * does any other call here.  A message that is refused at once is answered and
  * counts as handed over; a producer that is spent answers all with FAILED.
- * Strings of errors are never freed.  sent_offset is -1 where a broker had the
- * message already, from a try whose answer was lost.
+ * Strings of errors are never freed.
  */
 extern int	djk_producer_send(DjkProducer *producer, DjkOutgoing *messages, int n);
 

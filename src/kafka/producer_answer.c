@@ -122,23 +122,48 @@ djk_producer_answer(DjkOutgoing *message, rd_kafka_resp_err_t code)
 		message->error.message = "Kafka refuses the message: it is not valid, probably because it has no key and its topic is compacted";
 }
 
+/* Its text is in fatal_text. */
+static void
+spend(DjkProducer *producer, rd_kafka_resp_err_t code)
+{
+	producer->fatal = code;
+	snprintf(producer->fatal_detail, sizeof(producer->fatal_detail),
+			 "librdkafka's error is %s.", rd_kafka_err2name(code));
+	/* What waits in the queue is never sent: let it be answered. */
+	rd_kafka_purge(producer->handle->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+}
+
 /* Notes whether the library has given up; true if so. */
 static bool
 note_fatal(DjkProducer *producer)
 {
 	rd_kafka_t *rk = producer->handle->rk;
+	rd_kafka_resp_err_t code;
 
 	if (producer->fatal != RD_KAFKA_RESP_ERR_NO_ERROR || rk == NULL)
 		return producer->fatal != RD_KAFKA_RESP_ERR_NO_ERROR;
-	producer->fatal = rd_kafka_fatal_error(rk, producer->fatal_text, sizeof(producer->fatal_text));
-	if (producer->fatal == RD_KAFKA_RESP_ERR_NO_ERROR)
+	code = rd_kafka_fatal_error(rk, producer->fatal_text, sizeof(producer->fatal_text));
+	if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 		return false;
 	djk_text_copy(producer->fatal_text, djk_kafka_text(producer->fatal_text), sizeof(producer->fatal_text));
-	snprintf(producer->fatal_detail, sizeof(producer->fatal_detail),
-			 "librdkafka's error is %s.", rd_kafka_err2name(producer->fatal));
-	/* What waits in the queue is never sent: let it be answered. */
-	rd_kafka_purge(rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_NON_BLOCKING);
+	spend(producer, code);
 	return true;
+}
+
+/*
+ * A broker has acknowledged what came after a message that it had refused, and
+ * the library concludes that it has that as well.
+ */
+void
+djk_producer_doubt(DjkProducer *producer, const rd_kafka_message_t *report)
+{
+	producer->doubted = true;
+	if (note_fatal(producer))
+		return;
+	snprintf(producer->fatal_text, sizeof(producer->fatal_text),
+			 "Kafka may have taken a later message of topic \"%s\", partition %d, for an earlier one",
+			 djk_kafka_text(rd_kafka_topic_name(report->rkt)), (int) report->partition);
+	spend(producer, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
 }
 
 bool

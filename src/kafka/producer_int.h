@@ -60,8 +60,9 @@ struct DjkProducer
 	rd_kafka_event_t *event;
 	MemoryContext event_context;
 
-	/* why it is spent */
+	/* why it is spent, and whether by our own doubts: nothing is taken for delivered from then on */
 	rd_kafka_resp_err_t fatal;
+	bool		doubted;
 	char		fatal_text[512];
 	char		fatal_detail[96];
 };
@@ -73,6 +74,9 @@ extern DjkDelivery djk_producer_classify(rd_kafka_resp_err_t code, int partition
 
 /* Fills in the answer of a message; the strings are never freed. */
 extern void djk_producer_answer(DjkOutgoing *message, rd_kafka_resp_err_t code);
+
+/* The producer is spent: whether Kafka has the message that 'report' calls delivered is not known. */
+extern void djk_producer_doubt(DjkProducer *producer, const rd_kafka_message_t *report);
 
 /* --- producer_topic.c --- */
 

@@ -28,10 +28,30 @@ block_topic(DjkProducer *producer, const rd_kafka_message_t *report)
 		topic->blocked = report->err;
 }
 
+/*
+ * What a report says of its message.  A broker that has nothing of a producer
+ * takes whatever number comes first: if it refuses a partition's first messages
+ * (it does not know yet that it leads it, as with a topic that was just made)
+ * and takes the next ones, which were on their way, the library believes that
+ * it must have had the first as well, and calls them delivered.  It knows no
+ * offset of them then.  The reports of those that overtook them come after that
+ * and are not believed either, so that all are sent again, in order.
+ */
+static rd_kafka_resp_err_t
+report_code(DjkProducer *producer, const rd_kafka_message_t *report)
+{
+	if (report->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		return report->err;
+	if (report->offset < 0 && !producer->doubted)
+		djk_producer_doubt(producer, report);
+	return producer->doubted ? RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER : RD_KAFKA_RESP_ERR_NO_ERROR;
+}
+
 static void
 take_report(DjkProducer *producer, const rd_kafka_message_t *report)
 {
 	int			slot = (int) (intptr_t) report->_private - 1;
+	rd_kafka_resp_err_t code = report_code(producer, report);
 	DjkOutgoing *message;
 
 	if (slot < 0 || slot >= producer->nslots)
@@ -41,12 +61,11 @@ take_report(DjkProducer *producer, const rd_kafka_message_t *report)
 	producer->free_slots[producer->nfree++] = slot;
 	if (message == NULL)
 		return;
-	djk_producer_answer(message, report->err);
+	djk_producer_answer(message, code);
 	if (message->delivery == DJK_DELIVERY_DONE)
 	{
 		message->sent_partition = report->partition;
-		/* Unknown if the broker said "I have it already". */
-		message->sent_offset = report->offset >= 0 ? report->offset : -1;
+		message->sent_offset = report->offset;
 	}
 	else if (message->delivery == DJK_DELIVERY_BLOCKED)
 		block_topic(producer, report);

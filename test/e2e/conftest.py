@@ -16,6 +16,7 @@ from confluent_kafka import TopicPartition
 sys.path.insert(0, str(Path(__file__).parent))
 
 from lib.kafka import Broker, Client, wait_for_broker  # noqa: E402
+from lib.late_leader import LateLeader  # noqa: E402
 from lib.once import locked, shared_folder  # noqa: E402
 from lib.postgres import Cluster, Database  # noqa: E402
 from lib.wire import Wire  # noqa: E402
@@ -84,6 +85,21 @@ def wire(kafka: Client) -> Iterator[Wire]:
         made = Wire(os.environ[WIRE])
         yield made
         made.destroy()
+
+
+@pytest.fixture
+def late_leader(kafka: Client) -> Iterator[Callable[[str], LateLeader]]:
+    """Takes the place of the wire."""
+    made: list[LateLeader] = []
+
+    def make(topic: str) -> LateLeader:
+        made.append(LateLeader(os.environ[WIRE], topic))
+        return made[-1]
+
+    with locked("wire"):
+        yield make
+        for each in made:
+            each.destroy()
 
 
 def make_internal_topics(client: Client) -> None:

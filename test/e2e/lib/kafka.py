@@ -186,6 +186,8 @@ class Client:
             {
                 "bootstrap.servers": self.address,
                 "enable.idempotence": True,
+                # what a new topic's leader refuses, and takes the next of, is lost without a word
+                "max.in.flight": 1,
                 "linger.ms": 5,
                 "compression.type": "lz4",
                 "message.max.bytes": 20_000_000,

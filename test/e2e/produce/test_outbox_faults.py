@@ -160,7 +160,7 @@ def test_topic_that_does_not_exist(db: Database, kafka: Client, topic: str, uniq
     wait_sent(db, timeout=30)
     assert_numbers(kafka, missing, 1400)
     assert db.value("SELECT count(*) FROM djkafka_outbox_held") == 0
-    assert state_of(db, held) in ("sent", "delivered")
+    assert state_of(db, held) in ("sent", "unknown")  # its table may be truncated by now
 
 
 def test_a_thousand_missing_topics(db: Database, kafka: Client, topic: str, unique, server: str) -> None:
@@ -207,6 +207,21 @@ def test_topic_that_is_deleted(db: Database, kafka: Client, topic: str, unique, 
     kafka.create_topic(doomed)
     wait_sent(db)
     assert [int(value) for value in values(read_topic(kafka, doomed))] == list(range(101, 201))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_leader_that_knows_late(db: Database, kafka: Client, topic: str, late_leader, mode: str) -> None:
+    """
+    A broker that has nothing of a producer yet takes whatever comes first for the first; what it refused before
+    is not in Kafka, though the library says so, and must not stay behind what was taken.
+    """
+    leader = late_leader(topic)
+    server = make_server(db, leader.address, mode, batch_num_messages="1")
+    db.query("SELECT djkafka_produce(%s, i, key => 'k', server => %s) FROM generate_series(1, 2) i", topic, server)
+    wait_sent(db)
+    assert leader.refused == 1
+    found = [int(value) for value in values(read_topic(kafka, topic))]
+    assert found in ([[1, 2]] if mode == "exactly_once" else [[1, 2], [2, 1, 2]])
 
 
 def test_carrier_that_is_deleted(db: Database, kafka: Client, topic: str, unique) -> None:
