@@ -545,6 +545,8 @@ require_no_letters(const DjkCatalogRow *row)
 	djk_catalog_enter(&identity);
 	djk_home_load(&home);
 	is_home = memcmp(DatumGetUUIDP(row_home), &home.id, sizeof(pg_uuid_t)) == 0;
+	if (is_home)
+		djk_dead_letter_lock_id(id, ExclusiveLock);
 	is_left = (is_home || djk_offset_left_has_id(id)) && djk_dead_letter_is_left(id);
 	djk_catalog_leave(&identity);
 	if (is_left)

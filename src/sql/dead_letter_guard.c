@@ -54,8 +54,15 @@ get_int64(const DjkCatalogRow *row, const char *column)
 static void
 require_owner(const DjkCatalogRow *row)
 {
-	Oid			owner = djk_offset_left_consumer_owner(get_int64(row, "consumer_id"));
+	int64		id = get_int64(row, "consumer_id");
+	Oid			owner = djk_offset_left_consumer_owner(id);
 
+	/* One may be just being made. */
+	if (!OidIsValid(owner))
+	{
+		djk_dead_letter_lock_id(id, ShareLock);
+		owner = djk_offset_left_consumer_owner(id);
+	}
 	if (OidIsValid(owner))
 		djk_require_consumer_owner(owner);
 }

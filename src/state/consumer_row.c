@@ -271,7 +271,7 @@ djk_consumer_row_is_foreign(int64 id)
 	};
 	Datum		values[1] = {Int64GetDatum(id)};
 
-	return djk_catalog_has(&select_foreign, values, NULL);
+	return djk_catalog_has_latest(&select_foreign, values, NULL);
 }
 
 bool

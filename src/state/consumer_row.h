@@ -76,7 +76,7 @@ extern bool djk_consumer_row_find(const char *name, int64 *id, Oid *owner);
 pg_noreturn extern void djk_consumer_row_throw_missing(const char *name);
 extern DjkConsumerSummary *djk_consumer_row_list(int *count, MemoryContext context);
 
-/* Whether it came with a dump and was not adopted; enters and leaves by itself. */
+/* Whether it came with a dump and was not adopted, as of now; enters and leaves by itself. */
 extern bool djk_consumer_row_is_foreign(int64 id);
 
 /* Workers of an older revision leave.  False if the consumer is gone; enters and leaves by itself. */

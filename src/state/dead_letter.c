@@ -11,6 +11,7 @@
 #include "base/compat.h"
 #include "catalog/pg_type.h"
 #include "state/catalog.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -290,4 +291,10 @@ djk_dead_letter_is_left(int64 consumer_id)
 	Datum		values[1] = {Int64GetDatum(consumer_id)};
 
 	return djk_catalog_query_latest(&select_any, values, NULL) > 0;
+}
+
+void
+djk_dead_letter_lock_id(int64 consumer_id, LOCKMODE mode)
+{
+	LockDatabaseObject(djk_catalog_table("djkafka_dead_letter"), (Oid) consumer_id, 0, mode);
 }

@@ -15,6 +15,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "storage/lockdefs.h"
 
 /* ---------- writing and reading (dead_letter.c) ---------- */
 
@@ -84,6 +85,12 @@ extern List *djk_dead_letter_load(const int64 *ids, int n, Size max_bytes, Memor
 
 /* Whether a consumer of this id, which may be gone, has left any, as of now. */
 extern bool djk_dead_letter_is_left(int64 consumer_id);
+
+/*
+ * Between who writes letters under an id that is nobody's (shared) and who makes a
+ * consumer of it, until their transactions end: the second knows of the first.
+ */
+extern void djk_dead_letter_lock_id(int64 consumer_id, LOCKMODE mode);
 
 /* ---------- what becomes of them (dead_letter_settle.c) ---------- */
 

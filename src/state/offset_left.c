@@ -137,7 +137,7 @@ djk_offset_left_consumer_owner(int64 consumer_id)
 	bool		isnull;
 
 	djk_catalog_enter(&identity);
-	if (djk_catalog_execute(&select_owner, values, NULL) > 0)
+	if (djk_catalog_query_latest(&select_owner, values, NULL) > 0)
 		owner = DatumGetObjectId(djk_row_datum(0, 1, &isnull));
 	djk_catalog_leave(&identity);
 	return owner;

@@ -30,7 +30,7 @@ extern bool djk_offset_left_has_id(int64 consumer_id);
 
 /*
  * Whose a consumer is, or one that was dropped and may be made again; InvalidOid if there
- * is neither.  Enters and leaves by itself.
+ * is neither; as of now.  Enters and leaves by itself.
  */
 extern Oid	djk_offset_left_consumer_owner(int64 consumer_id);
 
