@@ -357,7 +357,7 @@ notify_rows(DjkApply *apply, int from, int to)
 static void
 require_definition(const DjkConsumerRow *consumer)
 {
-	if (djk_consumer_row_is_changed(consumer->id, consumer->revision))
+	if (djk_consumer_row_is_changed(consumer))
 		ereport(ERROR,
 				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 				 errmsg("consumer \"%s\" was changed while messages were applied", consumer->name)));

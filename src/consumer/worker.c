@@ -107,7 +107,7 @@ check_definition(DjkConsumerWorker *worker)
 	if (djk_slot_leave_asked(djk_slot_mine()))
 		leave(worker, true, "the consumer is not to run here any more");
 	djk_worker_begin(&identity);
-	revision = djk_consumer_row_revision(worker->row->id, worker->args.worker);
+	revision = djk_consumer_row_revision(worker->row, worker->args.worker);
 	now = revision == worker->row->revision ? NULL : djk_consumer_row_load(worker->row->id, worker->cycle);
 	extension = djk_catalog_extension();
 	djk_worker_commit(&identity);

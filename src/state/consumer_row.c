@@ -82,7 +82,8 @@ load_routes(DjkConsumerRow *consumer, MemoryContext context)
 	" (SELECT array_agg(e.key ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
 	" (SELECT array_agg(e.value ORDER BY e.key) FROM jsonb_each_text(c.options) e)," \
 	" c.batch_messages, c.batch_bytes, c.synchronous_commit, c.revision, c.on_new_topic = 'earliest', m.on_error, m.notify," \
-	" m.retry::text, m.dead_letters, m.dead_letter_topic, c.storm_share, c.storm_window, c.retries_of, m.group_id, coalesce(c.retry_suffix, k.retry_suffix)" \
+	" m.retry::text, m.dead_letters, m.dead_letter_topic, c.storm_share, c.storm_window, c.retries_of, m.group_id, coalesce(c.retry_suffix, k.retry_suffix)," \
+	" c.created_at" \
 	" FROM @.djkafka_consumer c JOIN @.djkafka_consumer m ON m.id = coalesce(c.retries_of, c.id)" \
 	" AND m.owner = c.owner AND m.home = c.home LEFT JOIN @.djkafka_consumer k ON k.retries_of = c.id" \
 	" AND k.owner = c.owner AND k.home = c.home CROSS JOIN @.djkafka_home h" \
@@ -125,6 +126,7 @@ fill_consumer(MemoryContext context)
 	consumer->retries_of = djk_row_int64(0, 25, 0);
 	consumer->main_group = djk_row_text(0, 26, context);
 	consumer->retry_suffix = djk_row_text(0, 27, context);
+	consumer->created_at = DatumGetTimestampTz(djk_row_datum(0, 28, &isnull));
 	load_routes(consumer, context);
 	return consumer;
 }
@@ -234,27 +236,29 @@ djk_consumer_row_list(int *count, MemoryContext context)
 }
 
 int64
-djk_consumer_row_revision(int64 id, int worker)
+djk_consumer_row_revision(const DjkConsumerRow *consumer, int worker)
 {
 	static DjkStatement select_revision = {
-		.sql = "SELECT revision FROM @.djkafka_consumer WHERE id = $1 AND enabled AND workers >= $2",
-		.nargs = 2,
-		.argtypes = {INT8OID, INT4OID}
+		.sql = "SELECT revision FROM @.djkafka_consumer WHERE id = $1 AND created_at = $2 AND enabled AND workers >= $3",
+		.nargs = 3,
+		.argtypes = {INT8OID, TIMESTAMPTZOID, INT4OID}
 	};
-	Datum		values[2] = {Int64GetDatum(id), Int32GetDatum(worker)};
+	Datum		values[3] = {Int64GetDatum(consumer->id), TimestampTzGetDatum(consumer->created_at), Int32GetDatum(worker)};
 
 	return djk_catalog_execute(&select_revision, values, NULL) == 1 ? djk_row_int64(0, 1, -1) : -1;
 }
 
 bool
-djk_consumer_row_is_changed(int64 id, int64 revision)
+djk_consumer_row_is_changed(const DjkConsumerRow *consumer)
 {
 	static DjkStatement select_change = {
-		.sql = "SELECT xmin FROM @.djkafka_consumer WHERE id = $1 AND revision <> $2",
-		.nargs = 2,
-		.argtypes = {INT8OID, INT8OID}
+		.sql = "SELECT xmin FROM @.djkafka_consumer WHERE id = $1 AND (revision <> $2 OR created_at <> $3)",
+		.nargs = 3,
+		.argtypes = {INT8OID, INT8OID, TIMESTAMPTZOID}
 	};
-	Datum		values[2] = {Int64GetDatum(id), Int64GetDatum(revision)};
+	Datum		values[3] = {
+		Int64GetDatum(consumer->id), Int64GetDatum(consumer->revision), TimestampTzGetDatum(consumer->created_at)
+	};
 	bool		isnull;
 
 	return djk_catalog_execute(&select_change, values, NULL) == 1 &&

@@ -45,6 +45,7 @@ typedef struct DjkConsumerRow
 	int			storm_window;
 	bool		new_topic_is_read;	/* a topic that was made again, from its beginning; else a person decides */
 	int64		revision;
+	TimestampTz created_at;		/* tells it from another one that is made under its id */
 	DjkRouteRow *routes;		/* in the order they are tried */
 	int			nroutes;
 } DjkConsumerRow;
@@ -88,11 +89,11 @@ extern bool djk_consumer_row_raise_revision(int64 id);
  */
 extern bool djk_consumer_row_raise_other(int64 id, int64 main_id, Oid owner);
 
-/* -1 if the consumer is gone or disabled, or has no worker of this number any more. */
-extern int64 djk_consumer_row_revision(int64 id, int worker);
+/* -1 if the consumer is gone (another may have its id) or disabled, or has no worker of this number any more. */
+extern int64 djk_consumer_row_revision(const DjkConsumerRow *consumer, int worker);
 
-/* Whether another transaction than this one has changed the definition that had this revision. */
-extern bool djk_consumer_row_is_changed(int64 id, int64 revision);
+/* Whether another transaction than this one has changed the definition, or made another consumer of the id. */
+extern bool djk_consumer_row_is_changed(const DjkConsumerRow *consumer);
 
 /* Whether any of the consumer's routes takes messages of this topic. */
 extern bool djk_consumer_row_wants(const DjkConsumerRow *consumer, const char *topic);

@@ -189,6 +189,27 @@ def test_changes_at_once(log: Log, topics) -> None:
     log.arrives(first, second, third, fourth)
 
 
+def test_made_again_under_its_id(log: Log, topics) -> None:
+    """In one transaction, and with as many changes as before: what runs is another consumer's definition."""
+    db, topic = log.db, topics()
+    db.query("CREATE TABLE other (LIKE log)")
+
+    def make(target: str) -> None:
+        db.query("INSERT INTO djkafka_consumer (id, name) VALUES (4711, 'default')")
+        db.query("SELECT djkafka_create_route('default', %s, %s, operation => 'insert', format => 'raw')", topic, target)
+
+    make("log")
+    log.produce(topic)
+    log.arrives(topic)
+    with db.connection(db.owner).transaction():
+        db.query("DELETE FROM djkafka_consumer")
+        make("other")
+    log.produce(topic)
+    wait_count(db, "other", 5)
+    assert log.rows() == {topic: 5}
+    assert_audit(db, 5)
+
+
 # -- what changes while nobody is there
 
 
