@@ -399,13 +399,14 @@ check_group(DjkCatalogRow *row)
 	djk_catalog_row_set_text(row, "group_id", group);
 }
 
+/* A copy may be restored where the library is an older one. */
 static void
-check_assignment(const DjkCatalogRow *row)
+check_assignment(const DjkCatalogRow *row, bool is_home)
 {
 	static const char *const strategies[] = {"range", "roundrobin", "cooperative-sticky", NULL};
 
 	djk_catalog_row_check_word(row, "assignment", strategies);
-	if (djk_catalog_row_is(row, "assignment", "cooperative-sticky") && !djk_kafka_library_cooperates())
+	if (is_home && djk_catalog_row_is(row, "assignment", "cooperative-sticky") && !djk_kafka_library_cooperates())
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("assignment \"cooperative-sticky\" needs librdkafka 2.6.1 or newer"),
@@ -505,7 +506,6 @@ check_values(const DjkCatalogRow *row)
 	djk_catalog_row_check_int(row, "batch_messages", DJK_BATCH_MESSAGES_MIN, DJK_BATCH_MESSAGES_MAX);
 	djk_catalog_row_check_int(row, "batch_bytes", DJK_BATCH_SIZE_MIN * 1024, DJK_BATCH_SIZE_MAX / 2 * 1024);
 	djk_catalog_row_check_int(row, "storm_window", DJK_STORM_WINDOW_MIN, DJK_STORM_WINDOW_MAX);
-	check_assignment(row);
 	djk_catalog_row_check_word(row, "on_new_topic", policies);
 	check_retry(row);
 	check_storm_share(row);
@@ -680,6 +680,7 @@ validate(TriggerData *trigdata)
 	is_home = check_identity(&row, old);
 	if (old != NULL)
 		require_same_id(&row, old);
+	check_assignment(&row, is_home);
 	check_options(&row, is_home);
 	if (is_home)
 	{

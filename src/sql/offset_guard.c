@@ -78,6 +78,20 @@ require_counts(const DjkCatalogRow *row)
 	}
 }
 
+/*
+ * A lane is made of the numbers of tables and types (apply/route_state.c), which here may be those of others: later
+ * messages would not wait.  Of one that no route has all do, until the message is tried again.
+ */
+static void
+give_lane_of_no_route(DjkCatalogRow *row)
+{
+	bool		isnull;
+	Datum		lane = djk_catalog_row_get(row, "lane", &isnull);
+
+	if (!isnull)
+		djk_catalog_row_set(row, "lane", DirectFunctionCall2(hashint8extended, lane, Int64GetDatum(1)), false);
+}
+
 Datum
 djkafka_offset_guard(PG_FUNCTION_ARGS)
 {
@@ -97,7 +111,9 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 		(!waits || is_offset_of(row_int64(&row, "offset_id"), consumer_id)))
 	{
 		djk_require_consumer_owner(djk_offset_left_consumer_owner(consumer_id));
-		if (!waits)
+		if (waits)
+			give_lane_of_no_route(&row);
+		else
 			require_counts(&row);
 		return PointerGetDatum(row.tuple);
 	}

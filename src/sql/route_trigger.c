@@ -6,7 +6,9 @@
  * The deep check is to build what a worker would build: columns, key, handler
  * and expressions are found wrong here, with the same message, before a
  * message is lost time over them.  A route of a foreign consumer (a restored
- * dump) is not checked so: tables get their keys after their rows.
+ * dump) is not checked so: tables get their keys after their rows.  Nor is it by
+ * what its consumer, a setting or another route says: these may have been changed
+ * since it was checked, and one route that is refused is all routes of the dump.
  *
  *-------------------------------------------------------------------------
  */
@@ -158,6 +160,25 @@ check_timeout(const DjkCatalogRow *row)
 				 errhint("With 0 a message whose parent is missing fails at once.")));
 }
 
+/* A zone need not be where a dump is restored. */
+static void
+check_time_zone(const DjkCatalogRow *row, bool is_home)
+{
+	const char *zone = djk_catalog_row_require_text(row, "time_zone");
+	bool		is_zone = strcmp(zone, DJK_TIME_ZONE_ERROR) != 0;
+
+	if (is_home && is_zone && pg_tzset(zone) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time zone \"%s\" not recognized", zone),
+				 errhint("SELECT name FROM pg_timezone_names shows those that are; \"error\" refuses times without a zone.")));
+	if (!is_zone && strcmp(djk_catalog_row_require_text(row, "types"), "strict") != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("time_zone \"error\" needs types \"strict\""),
+				 errhint("Name the zone in which times without one are read, or set types to \"strict\".")));
+}
+
 static void
 check_words(const DjkCatalogRow *row)
 {
@@ -166,7 +187,6 @@ check_words(const DjkCatalogRow *row)
 	static const char *const types[] = {"strict", "postgres", NULL};
 	static const char *const invalid_text[] = {"error", "replace", NULL};
 	static const char *const orderings[] = {"key", "none", NULL};
-	const char *zone = djk_catalog_row_require_text(row, "time_zone");
 	char	   *word;
 
 	djk_catalog_row_check_word(row, "format", djk_codec_names());
@@ -183,17 +203,6 @@ check_words(const DjkCatalogRow *row)
 	if ((word = djk_catalog_row_text(row, "notify")) != NULL)
 		(void) djk_notify_parse(word);
 	(void) djk_catalog_row_require_text(row, "route_order");
-	djk_catalog_look_at("time_zone");
-	if (strcmp(zone, DJK_TIME_ZONE_ERROR) != 0 && pg_tzset(zone) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time zone \"%s\" not recognized", zone),
-				 errhint("SELECT name FROM pg_timezone_names shows those that are; \"error\" refuses times without a zone.")));
-	if (strcmp(zone, DJK_TIME_ZONE_ERROR) == 0 && strcmp(djk_catalog_row_require_text(row, "types"), "strict") != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("time_zone \"error\" needs types \"strict\""),
-				 errhint("Name the zone in which times without one are read, or set types to \"strict\".")));
 }
 
 static void
@@ -436,10 +445,11 @@ check_letters(const DjkRouteRow *route, const ConsumerFacts *consumer)
 	const char *template = route->letter_topic != NULL ? route->letter_topic : consumer->letter_topic;
 	const char *topic = route->topic[0] == '^' ? "t" : route->topic;
 	const char *name = djk_topic_expand(template, consumer->group, topic);
+	bool		is_used = consumer->is_home && letters != DJK_LETTERS_TABLE;
 
 	djk_catalog_look_at("dead_letter_topic");
-	djk_topic_template_require("dead_letter_topic", template, letters == DJK_LETTERS_TABLE ? "g" : consumer->group);
-	if (letters == DJK_LETTERS_TABLE)
+	djk_topic_template_require("dead_letter_topic", template, is_used ? consumer->group : "g");
+	if (!is_used)
 		return;
 	djk_topic_require_writable(name);
 	if (djk_topic_matches(route->topic, name))
@@ -448,8 +458,7 @@ check_letters(const DjkRouteRow *route, const ConsumerFacts *consumer)
 				 errmsg("dead letters of topic \"%s\" would go to topic \"%s\", which the route reads itself", topic, name),
 				 errdetail("What fails there would become another letter of that topic."),
 				 errhint("Narrow the pattern of topics, or name another dead_letter_topic.")));
-	if (consumer->is_home)
-		djk_produce_require_execute(consumer->owner);
+	djk_produce_require_execute(consumer->owner);
 }
 
 /* What is tried again from a topic comes after later messages of its key: that must have been said to be right. */
@@ -526,17 +535,19 @@ validate(TriggerData *trigdata)
 		djk_catalog_row_set_text(&row, "search_path", GetConfigOption("search_path", false, false));
 	check_topic(djk_catalog_row_require_text(&row, "topic"));
 	check_words(&row);
+	check_time_zone(&row, consumer.is_home);
 	check_remember_deleted(&row);
 	check_target(&row);
 	check_handler(&row, consumer.is_home);
 	check_one_destination(&row);
-	check_duplicate(&row);
+	if (consumer.is_home)
+		check_duplicate(&row);
 	djk_route_row_read(&row, &route);
 	check_shape(&route);
 	check_letters(&route, &consumer);
-	check_retry_topics(&route, &consumer);
 	if (consumer.is_home)
 	{
+		check_retry_topics(&route, &consumer);
 		check_deeply(&route, consumer.owner);
 		check_trust(&row, consumer.owner);
 	}

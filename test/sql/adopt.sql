@@ -58,6 +58,8 @@ INSERT INTO djkafka_offset (consumer_id, topic, partition, first_offset, next_of
 SELECT id, 'items', 0, 0, 2, 1, 1 FROM djkafka_consumer;
 INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset", value, lane)
 SELECT o.consumer_id, o.id, r.id, 'items', 0, 1, '{"id": 2, "part_of": 7}', 1 FROM djkafka_offset o JOIN djkafka_route r USING (consumer_id);
+-- numbers of tables are others here: what waits is in the lane of no route until it is tried again
+SELECT count(*), count(*) FILTER (WHERE lane = 1) FROM djkafka_parked;
 SELECT state, hint FROM djkafka_status;
 SELECT adopt();
 SELECT groups();
@@ -97,6 +99,26 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 SELECT groups();
 DELETE FROM djkafka_route WHERE topic = 'handled';
+SELECT adopt();
+
+-- what does not fit any more to its consumer, another route or this server is in the dump all the same, and is said here
+SET client_min_messages = error;
+CREATE TABLE gone (id bigint PRIMARY KEY);
+CREATE TABLE gone_too (id bigint PRIMARY KEY);
+SELECT djkafka_create_consumer('changed', group_id => 'shop', enabled => false) AS changed \gset
+SELECT djkafka_create_route('changed', '^shop[.]', 'item') > 0, djkafka_create_route('changed', 'retried', 'item', ordering => 'none', retry => '{"through": "topics"}') > 0,
+       djkafka_create_route('changed', 'items', 'gone') > 0, djkafka_create_route('changed', 'items', 'gone_too') > 0;
+SELECT djkafka_alter_consumer('changed', dead_letters => 'topic', retry => '{"blocking": true}') > 0;
+DROP TABLE gone, gone_too;
+CREATE TEMP TABLE dump AS SELECT * FROM djkafka_route WHERE consumer_id = :changed;
+DELETE FROM djkafka_route WHERE consumer_id = :changed;
+SELECT restored();
+INSERT INTO djkafka_route SELECT * FROM dump;
+INSERT INTO djkafka_route (consumer_id, topic, target, time_zone) VALUES (:changed, 'zone', 'item', 'Mars/Base');
+SELECT topic, target, target_name, time_zone FROM djkafka_route WHERE consumer_id = :changed ORDER BY id;
+SELECT refused('SELECT djkafka_adopt()');
+SELECT djkafka_drop_consumer('changed');
+RESET client_min_messages;
 SELECT adopt();
 
 -- publications
