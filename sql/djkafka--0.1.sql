@@ -516,7 +516,10 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     dead_letter_topic text DEFAULT NULL
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-    INSERT INTO @extschema@.djkafka_consumer (name, enabled) VALUES ($19, coalesce($32, true)) ON CONFLICT DO NOTHING;
+    -- One that is there is not looked at as if it were made: it may have a server, or an owner, of its own.
+    INSERT INTO @extschema@.djkafka_consumer (name, enabled) SELECT $19, coalesce($32, true)
+     WHERE NOT EXISTS (SELECT FROM @extschema@.djkafka_consumer c WHERE c.name OPERATOR(pg_catalog.=) $19)
+    ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_set_enabled($19, $32);
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
         $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34, $35, $36);

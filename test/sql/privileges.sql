@@ -60,6 +60,25 @@ SELECT refused($$DELETE FROM djkafka_route$$);
 SELECT refused($$UPDATE djkafka_consumer SET enabled = false$$);
 RESET ROLE;
 
+-- by a server of its own, and no right on the connection of the settings
+CREATE ROLE privileges_server LOGIN;
+CREATE SERVER privileges_kafka FOREIGN DATA WRAPPER djkafka OPTIONS (bootstrap_servers 'kafka:9092');
+GRANT USAGE ON FOREIGN SERVER privileges_kafka TO privileges_server;
+GRANT EXECUTE ON FUNCTION djkafka_subscribe, djkafka_create_consumer, djkafka_create_route, djkafka_consumer_id, djkafka_set_enabled TO privileges_server;
+GRANT SELECT, INSERT ON djkafka_consumer, djkafka_route TO privileges_server;
+CREATE SCHEMA server AUTHORIZATION privileges_server;
+SET ROLE privileges_server;
+CREATE TABLE server.item (id int PRIMARY KEY);
+SELECT refused($$SELECT djkafka_subscribe('items', 'server.item', consumer => 'by server')$$);
+SELECT djkafka_create_consumer('by server', server => 'privileges_kafka') > 0;
+SELECT djkafka_subscribe('items', 'server.item', consumer => 'by server');
+RESET ROLE;
+SELECT djkafka_drop_consumer('by server');
+DROP SCHEMA server CASCADE;
+DROP SERVER privileges_kafka;
+DROP OWNED BY privileges_server;
+DROP ROLE privileges_server;
+
 -- a migration that begins paused, resumes, and is reversed
 GRANT EXECUTE ON FUNCTION djkafka_resume, djkafka_unsubscribe TO privileges_app;
 GRANT UPDATE (enabled) ON djkafka_consumer TO privileges_app;
@@ -75,11 +94,12 @@ RESET ROLE;
 GRANT UPDATE, DELETE ON djkafka_consumer, djkafka_route TO privileges_app, privileges_other;
 GRANT EXECUTE ON FUNCTION djkafka_pause, djkafka_resume, djkafka_restart, djkafka_seek,
                           djkafka_drop_consumer, djkafka_drop_route TO privileges_app, privileges_other;
-GRANT EXECUTE ON FUNCTION djkafka_run, djkafka_peek, djkafka_topics TO privileges_app, privileges_other;
+GRANT EXECUTE ON FUNCTION djkafka_run, djkafka_test, djkafka_peek, djkafka_topics TO privileges_app, privileges_other;
 GRANT SELECT ON djkafka_offset, djkafka_dead_letter, djkafka_event TO privileges_app;
 \c - privileges_app
 SET search_path = app, public;
 DELETE FROM djkafka_route WHERE topic ~ 'more';
+SELECT fate, code, row_after FROM djkafka_test('app', messages => '[{"value": {"id": 1}}, {"value": {"id": "x"}}]');
 SELECT give('[{"value": {"id": 1}}, {"value": {"id": "x"}}]', 'app');
 TABLE item;
 SELECT djkafka_pause('app'), djkafka_restart('app'), djkafka_resume('app');
