@@ -26,7 +26,8 @@ convert(const DjkRowBuilder *builder, DjkColumn *column, const DjkField *field, 
 	*value = (Datum) 0;
 	*isnull = true;
 	if (builder->state->codec->open != NULL)
-		field = djk_connect_restate(type, column->base_type, field, &restated, builder->scratch, error);
+		field = djk_connect_restate(type, column->base_type, builder->decoded.replace_invalid, field, &restated,
+									builder->scratch, error);
 	return field != NULL && djk_convert(column->converter, field, value, isnull, error);
 }
 

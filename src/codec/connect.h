@@ -83,12 +83,14 @@ extern const DjkConnectType *djk_connect_find_path(const DjkConnectType *types, 
 extern const DjkConnectType *djk_connect_assume(Oid type);
 
 /*
- * The field as JSON that says by itself, to a column of type 'target', what its
+ * The field as JSON that says by itself, to a column of type 'column', what its
  * type says of it: 'field' itself where it does, or *buffer.  NULL and *error if
- * its value is not of the type.  'type' may be NULL.  What it is made of lies in
+ * its value is not of the type.  'type' may be NULL.  What no text can hold is
+ * replaced in a document too, where that is wanted.  What it is made of lies in
  * 'scratch', which is reset first: it may be many times as long as the field.
  */
-extern const DjkField *djk_connect_restate(const DjkConnectType *type, Oid target, const DjkField *field,
-										   DjkField *buffer, MemoryContext scratch, DjkError *error);
+extern const DjkField *djk_connect_restate(const DjkConnectType *type, Oid column, bool replace_invalid,
+										   const DjkField *field, DjkField *buffer, MemoryContext scratch,
+										   DjkError *error);
 
 #endif							/* DJK_CONNECT_H */

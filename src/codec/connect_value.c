@@ -15,6 +15,7 @@
 #include "catalog/pg_type_d.h"
 #include "codec/convert_impl.h"
 #include "codec/json.h"
+#include "codec/json_escape.h"
 #include "common/int.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -25,6 +26,13 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
+
+/* What a value is made for. */
+typedef struct Target
+{
+	Oid			type;			/* of the column, or of an element of its array; InvalidOid: another */
+	bool		replace_invalid;	/* what no text can hold is replaced in documents, too */
+} Target;
 
 /* Of a decimal; it is converted in the square of its length. */
 #define DECIMAL_BYTES_MAX	8192
@@ -418,7 +426,7 @@ restate_time(const DjkConnectType *type, const DjkField *field, DjkField *buffer
  * no schema names, but its name says what it counts.
  */
 static const DjkConnectType *
-find_instant(Oid target, const DjkField *field)
+find_instant(const Target *target, const DjkField *field)
 {
 	static const DjkConnectType instants[] = {
 		{.kind = DJK_CONNECT_TIMESTAMP_MS, .semantic = "ts_ms"},
@@ -426,7 +434,7 @@ find_instant(Oid target, const DjkField *field)
 		{.kind = DJK_CONNECT_TIMESTAMP_NS, .semantic = "ts_ns"}
 	};
 
-	if (field->kind != DJK_FIELD_NUMBER || (target != TIMESTAMPOID && target != TIMESTAMPTZOID) ||
+	if (field->kind != DJK_FIELD_NUMBER || (target->type != TIMESTAMPOID && target->type != TIMESTAMPTZOID) ||
 		field->name_len < 7 || memcmp(field->name, "__", 2) != 0)
 		return NULL;
 	for (int i = 0; i < lengthof(instants); i++)
@@ -475,12 +483,23 @@ restate_local_iso(const DjkField *field, DjkField *buffer)
 	return give(buffer, field, DJK_FIELD_STRING, pnstrdup(field->text, field->len - 1), false);
 }
 
-static const DjkField *
-restate_json(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
+static bool
+is_json(Oid type)
 {
-	if (!is_string(field) || (target != JSONOID && target != JSONBOID))
+	return type == JSONOID || type == JSONBOID;
+}
+
+static const DjkField *
+restate_json(const DjkConnectType *type, const Target *target, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	const char *document = field->text;
+	int			len = field->len;
+
+	if (!is_string(field) || !is_json(target->type))
 		return field;
-	if (!djk_json_read_value(field->text, field->len, CurrentMemoryContext, buffer))
+	if (target->replace_invalid)
+		djk_json_replace_invalid(document, len, CurrentMemoryContext, &document, &len);
+	if (!djk_json_read_value(document, len, CurrentMemoryContext, buffer))
 		return refuse(type, field, error);
 	buffer->name = field->name;
 	buffer->name_len = field->name_len;
@@ -493,12 +512,12 @@ restate_json(const DjkConnectType *type, Oid target, const DjkField *field, DjkF
 /* ---------- what holds others ---------- */
 
 static const DjkField *
-restate_point(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
+restate_point(const DjkConnectType *type, const Target *target, const DjkField *field, DjkField *buffer, DjkError *error)
 {
 	DjkField	x;
 	DjkField	y;
 
-	if (target != POINTOID || field->kind != DJK_FIELD_OBJECT)
+	if (target->type != POINTOID || field->kind != DJK_FIELD_OBJECT)
 		return field;
 	if (!read_object(field, "x", &x, "y", &y) || x.kind != DJK_FIELD_NUMBER || y.kind != DJK_FIELD_NUMBER)
 		return type->semantic == NULL ? field : refuse(type, field, error);
@@ -533,15 +552,15 @@ append_document(StringInfo text, const DjkField *document)
 	appendStringInfoChar(text, '"');
 }
 
-static const DjkField *restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer,
-							   DjkError *error);
+static const DjkField *restate(const DjkConnectType *type, const Target *target, const DjkField *field,
+							   DjkField *buffer, DjkError *error);
 
 typedef struct ArrayBuilder
 {
 	StringInfoData text;
 	int64		max;			/* of its length */
 	bool		documents;		/* of JSON, which may be arrays and null themselves: as PostgreSQL writes an array */
-	Oid			target;			/* of an element */
+	Target		target;			/* of an element */
 	MemoryContext element;		/* for what is made of one */
 } ArrayBuilder;
 
@@ -556,7 +575,7 @@ append_element(ArrayBuilder *builder, const DjkConnectType *type, const DjkField
 {
 	MemoryContext old = MemoryContextSwitchTo(builder->element);
 	DjkField	own;
-	const DjkField *restated = restate(type, builder->target, element, &own, error);
+	const DjkField *restated = restate(type, &builder->target, element, &own, error);
 
 	if (restated != NULL && builder->documents)
 		append_document(&builder->text, restated);
@@ -604,22 +623,24 @@ append_array(ArrayBuilder *builder, const DjkConnectType *type, const DjkField *
 
 /* Whether an array, of as many dimensions as its schema has, is one of documents. */
 static bool
-holds_documents(const DjkConnectType *type, Oid element)
+holds_documents(const DjkConnectType *type, const Target *element)
 {
 	while (type->items != NULL)
 		type = type->items;
-	return type->kind == DJK_CONNECT_JSON && (element == JSONOID || element == JSONBOID);
+	return type->kind == DJK_CONNECT_JSON && is_json(element->type);
 }
 
 static const DjkField *
-restate_array(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
+restate_array(const DjkConnectType *type, const Target *target, const DjkField *field, DjkField *buffer,
+			  DjkError *error)
 {
-	Oid			element = get_element_type(target);
-	ArrayBuilder builder = {.target = OidIsValid(element) ? getBaseType(element) : InvalidOid};
+	Oid			element = get_element_type(target->type);
+	ArrayBuilder builder = {.target = *target};
 
 	if (field->kind != DJK_FIELD_ARRAY || type->items == NULL)
 		return field;
-	builder.documents = holds_documents(type, builder.target);
+	builder.target.type = OidIsValid(element) ? getBaseType(element) : InvalidOid;
+	builder.documents = holds_documents(type, &builder.target);
 	initStringInfo(&builder.text);
 	builder.max = ARRAY_GROWTH_FREE + (int64) ARRAY_GROWTH * field->len;
 	builder.element = AllocSetContextCreate(CurrentMemoryContext, "djkafka element", ALLOCSET_DEFAULT_SIZES);
@@ -630,15 +651,15 @@ restate_array(const DjkConnectType *type, Oid target, const DjkField *field, Djk
 
 /* A bit(1) is a boolean to Debezium. */
 static const DjkField *
-restate_bool(Oid target, const DjkField *field, DjkField *buffer)
+restate_bool(const Target *target, const DjkField *field, DjkField *buffer)
 {
-	if (field->kind != DJK_FIELD_BOOL || (target != BITOID && target != VARBITOID))
+	if (field->kind != DJK_FIELD_BOOL || (target->type != BITOID && target->type != VARBITOID))
 		return field;
 	return give(buffer, field, DJK_FIELD_STRING, pstrdup(field->text[0] == 't' ? "1" : "0"), false);
 }
 
 static const DjkField *
-restate_plain(Oid target, const DjkField *field, DjkField *buffer)
+restate_plain(const Target *target, const DjkField *field, DjkField *buffer)
 {
 	if (field->kind != DJK_FIELD_NUMBER)
 		return restate_bool(target, field, buffer);
@@ -648,14 +669,14 @@ restate_plain(Oid target, const DjkField *field, DjkField *buffer)
 }
 
 static const DjkField *
-restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer, DjkError *error)
+restate(const DjkConnectType *type, const Target *target, const DjkField *field, DjkField *buffer, DjkError *error)
 {
 	const DjkConnectType *instant = type == NULL || type->kind == DJK_CONNECT_PLAIN ? find_instant(target, field) : NULL;
 
 	if (instant != NULL)
 		return restate_instant(instant, field, buffer, error);
 	if (type == NULL)
-		type = djk_connect_assume(target);
+		type = djk_connect_assume(target->type);
 	if (type == NULL)
 		return restate_bool(target, field, buffer);
 	if (field->kind == DJK_FIELD_NULL)
@@ -698,16 +719,17 @@ restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField 
 }
 
 const DjkField *
-djk_connect_restate(const DjkConnectType *type, Oid target, const DjkField *field, DjkField *buffer,
-					MemoryContext scratch, DjkError *error)
+djk_connect_restate(const DjkConnectType *type, Oid column, bool replace_invalid, const DjkField *field,
+					DjkField *buffer, MemoryContext scratch, DjkError *error)
 {
+	Target		target = {column, replace_invalid};
 	MemoryContext old;
 	DjkError	refused = {0};
 	const DjkField *restated;
 
 	MemoryContextReset(scratch);
 	old = MemoryContextSwitchTo(scratch);
-	restated = restate(type, target, field, buffer, &refused);
+	restated = restate(type, &target, field, buffer, &refused);
 	MemoryContextSwitchTo(old);
 	if (restated == NULL)
 		(void) djk_convert_refuse(error, refused.sqlstate, refused.message, refused.detail, refused.hint);

@@ -114,30 +114,32 @@ static const Likeness likenesses[] = {
 
 /* A serialized number may begin with zeros, as what is framed by a registry does. */
 static bool
-is_number(const DjkJsonScan *scan)
+is_number(const char *bytes, int len)
 {
-	int			len = (int) (scan->end - scan->start);
-
-	return scan->start[0] == '\0' && (len <= 4 || len == 8);
+	return bytes[0] == '\0' && (len <= 4 || len == 8);
 }
 
+/* Of what cannot be read, by its bytes as they came. */
 static void
-tell_likeness(const DjkJsonScan *scan, DjkError *error)
+tell_likeness(const char *bytes, int len, MemoryContext context, DjkError *error)
 {
+	MemoryContext old = MemoryContextSwitchTo(context);
+
 	for (int i = 0; i < lengthof(likenesses); i++)
 	{
 		const Likeness *like = &likenesses[i];
 
-		if (scan->end - scan->start < like->len || is_number(scan) || memcmp(scan->start, like->start, like->len) != 0)
+		if (len < like->len || is_number(bytes, len) || memcmp(bytes, like->start, like->len) != 0)
 			continue;
 		error->detail = psprintf("It looks like %s.", like->looks_like);
 		error->hint = pstrdup(like->hint);
-		return;
+		break;
 	}
+	MemoryContextSwitchTo(old);
 }
 
-/* Turns the scanner's fault into *error; returns false for the caller. */
-static bool
+/* Turns the scanner's fault into *error. */
+static void
 report_fault(const DjkJsonScan *scan, MemoryContext context, DjkError *error)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
@@ -151,9 +153,7 @@ report_fault(const DjkJsonScan *scan, MemoryContext context, DjkError *error)
 	else
 		error->detail = psprintf("%s %s.", fault_text(scan->fault), place);
 	error->hint = NULL;
-	tell_likeness(scan, error);
 	MemoryContextSwitchTo(old);
-	return false;
 }
 
 /* Makes text of a string field that has escapes, or marks it as no text. */
@@ -307,18 +307,17 @@ decode_text(DjkJsonScan *scan, DjkDecoded *out, DjkError *error)
 	if (read_document(scan, out))
 		return true;
 	out->nfields = 0;
-	return report_fault(scan, out->context, error);
+	report_fault(scan, out->context, error);
+	return false;
 }
 
-bool
-djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error)
+/* What is not of the server's encoding has been converted, or replaced. */
+static bool
+decode_bytes(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 {
 	DjkJsonScan scan;
 	bool		is_utf8 = djk_text_server_takes_utf8();
 
-	reset_decoded(out);
-	out->text = bytes;
-	out->text_len = len;
 	if ((!is_utf8 || out->replace_invalid) &&
 		!djk_text_read(bytes, len, out, error))
 		return false;
@@ -326,6 +325,18 @@ djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 		djk_json_replace_invalid(out->text, out->text_len, out->context, &out->text, &out->text_len);
 	djk_json_scan_init(&scan, out->text, out->text_len, is_utf8 && !out->replace_invalid);
 	return decode_text(&scan, out, error);
+}
+
+bool
+djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error)
+{
+	reset_decoded(out);
+	out->text = bytes;
+	out->text_len = len;
+	if (decode_bytes(bytes, len, out, error))
+		return true;
+	tell_likeness(bytes, len, out->context, error);
+	return false;
 }
 
 bool

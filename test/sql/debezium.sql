@@ -247,6 +247,12 @@ SELECT regexp_replace(dead_letters(), '\n  DETAIL.*', '');
 UPDATE djkafka_route SET time_unit = 'none', time_zone = 'UTC';
 SELECT bare('{"id": 3, "ts": 1764547200123456}'), bare('{"id": 4, "doc": "no JSON"}');
 SELECT dead_letters();
+-- what no text can hold is replaced in documents too
+SELECT bare('{"id": 17, "doc": "{\"a\\u0000\": 1}", "plain": "\"\\u0000\""}'), bare('{"id": 18, "ja": ["\"\\ud800\""]}');
+UPDATE djkafka_route SET invalid_text = 'replace';
+SELECT bare('{"id": 17, "doc": "{\"a\\u0000\": 1}", "plain": "\"\\u0000\""}'), bare('{"id": 18, "ja": ["\"\\ud800\"", null]}');
+SELECT id, doc = '{"a\ufffd": 1}' AS doc, plain, ja = ARRAY['"\ufffd"', NULL]::jsonb[] AS ja FROM typed WHERE id IN (17, 18) ORDER BY id;
+SELECT regexp_replace(dead_letters(), '\n.*', '');
 SELECT djkafka_drop_consumer('default');
 
 -- flat: rows as ExtractNewRecordState leaves them
@@ -317,6 +323,9 @@ SELECT refused($$SELECT djkafka_subscribe('x', 'customer', key_format => 'debezi
 SELECT djkafka_subscribe('people', 'customer');
 SELECT give('[{"value": "json:{\"type\": \"person\", \"version\": 1, \"message\": {\"id\": 1}}"}, {"value": "msgpack:x"}, {"value": "pickle:x"}, {"value": {"base64": "AAAAAAcCAg=="}}, {"value": {"base64": "H4sIAAAA"}}, {"value": {"base64": "T2JqAQQW"}},
     {"value": "<?xml version=\"1.0\"?><a/>"}, {"value": [{"id": 1}]}, {"key": "1", "value": {"type": "person", "version": 1, "message": {"id": 1}}}, {"key": "1", "value": {"schema": {}, "payload": {"before": null, "after": {"id": 1}, "op": "c"}}}]');
+SELECT dead_letters();
+UPDATE djkafka_route SET invalid_text = 'replace';
+SELECT give('[{"value": {"base64": "AAAAAAcCAg=="}}, {"value": {"base64": "H4sIAAAA"}}]');
 SELECT dead_letters();
 SELECT djkafka_drop_consumer('default');
 SET client_min_messages = warning;

@@ -374,8 +374,8 @@ convert_restated(Target *target, int column, const DjkField *field, Outcome *out
 	if (turn % 3 == 0)
 		type.kind = DJK_CONNECT_ARRAY;
 	type.items = &items;
-	given = djk_connect_restate(&type, TupleDescAttr(target->desc, column)->atttypid, field, &buffer, scratch,
-								&error);
+	given = djk_connect_restate(&type, TupleDescAttr(target->desc, column)->atttypid, turn % 2 == 0, field, &buffer,
+								scratch, &error);
 	if (given == NULL)
 	{
 		if (error.sqlstate == 0 || error.message == NULL)
