@@ -9,7 +9,7 @@
  * read before it, in the same transaction.  It is Kafka's key that counts, byte
  * for byte: what has none is in no order.
  *
- * Partitions without such letters are known from the fence, and cost no more than
+ * Partitions without such letters are known behind the fence, and cost no more than
  * that.  Of the others a sieve is kept from batch to batch, a bit for each hash of a
  * key: what does not fall through it is looked up.  A bit too many costs a look, so
  * none is ever taken back but all of them: when a session has written letters, by hand

@@ -10,7 +10,7 @@
 
 #include "apply/work.h"
 
-/* Before the fence, which says whether there are such letters. */
+/* Before the fence, which asks whether there are such letters. */
 extern void djk_overtaken_begin(DjkApply *apply);
 
 /* Letters have been written: workers that know those of their partitions hear of it, if none of them has. */

@@ -260,31 +260,53 @@ djk_offset_take(const DjkOffsetRow *row, DjkPosition *position)
 
 /* ---------- a batch ---------- */
 
+/*
+ * Which partitions have letters that a newer message may overtake.  By a statement of its
+ * own: that of the fence, which may have waited for a lock, sees nothing that whoever held
+ * that has committed but the row.
+ */
+static void
+find_letters(DjkBatch *batch)
+{
+	static DjkStatement select_letters = {
+		.sql = "SELECT (SELECT 1 FROM @.djkafka_dead_letter d WHERE d.watched = w.hash LIMIT 1) IS NOT NULL"
+		" FROM unnest($1) WITH ORDINALITY w(hash, n) ORDER BY w.n",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID},
+		.generic = true
+	};
+	int64	   *watched = palloc(batch->npartitions * sizeof(int64));
+	Datum		values[1];
+
+	for (int i = 0; i < batch->npartitions; i++)
+		watched[i] = batch->partitions[i].watched;
+	values[0] = djk_int8_array_datum(watched, batch->npartitions);
+	(void) djk_catalog_execute_by_index(&select_letters, values, NULL);
+	for (int i = 0; i < batch->npartitions; i++)
+		batch->partitions[i].has_letters = djk_row_bool(i, 1);
+}
+
 int
 djk_offset_fence(DjkBatch *batch)
 {
 	static DjkStatement select_fence = {
-		.sql = "SELECT id, next_offset, generation, parked, (SELECT 1 FROM @.djkafka_dead_letter d"
-		"  WHERE d.watched = ($2)[array_position($1, o.id)] LIMIT 1) IS NOT NULL, skip_offset, recent, recent_failed"
+		.sql = "SELECT id, next_offset, generation, parked, skip_offset, recent, recent_failed"
 		" FROM @.djkafka_offset o WHERE id = ANY ($1)"
 		" ORDER BY consumer_id, topic, partition FOR NO KEY UPDATE OF o",
-		.nargs = 2,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID}
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
 	};
 	int64	   *ids = palloc(batch->npartitions * sizeof(int64));
-	int64	   *watched = palloc(batch->npartitions * sizeof(int64));
-	Datum		values[2];
+	Datum		values[1];
 	int			found;
 	int			ours = 0;
 
 	for (int i = 0; i < batch->npartitions; i++)
 	{
 		ids[i] = batch->partitions[i].offset_id;
-		watched[i] = batch->partitions[i].watched;
 		batch->partitions[i].lost = true;
 	}
 	values[0] = djk_int8_array_datum(ids, batch->npartitions);
-	values[1] = djk_int8_array_datum(watched, batch->npartitions);
 	found = (int) djk_catalog_execute_by_index(&select_fence, values, NULL);
 
 	for (int row = 0; row < found; row++)
@@ -301,14 +323,15 @@ djk_offset_fence(DjkBatch *batch)
 			{
 				p->lost = false;
 				p->parked = djk_row_int64(row, 4, 0);
-				p->has_letters = djk_row_bool(row, 5);
-				p->skip_offset = djk_row_int64(row, 6, -1);
-				p->recent.messages = djk_row_int64(row, 7, 0);
-				p->recent.failed = djk_row_int64(row, 8, 0);
+				p->skip_offset = djk_row_int64(row, 5, -1);
+				p->recent.messages = djk_row_int64(row, 6, 0);
+				p->recent.failed = djk_row_int64(row, 7, 0);
 				ours++;
 			}
 		}
 	}
+	if (ours > 0)
+		find_letters(batch);
 	return ours;
 }
 
