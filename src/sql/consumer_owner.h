@@ -10,6 +10,10 @@
 
 #include "base/djk.h"
 
+/* For what comes before the consumer, or the offset, that it is of. */
+#define DJK_RESTORE_ORDER_HINT \
+	"pg_restore -j keeps no order: restore djkafka_route, djkafka_offset and djkafka_parked once more, when djkafka_consumer is there."
+
 /* ERROR 42501 unless the current user is a member of a consumer's owner. */
 extern void djk_require_consumer_owner(Oid owner);
 

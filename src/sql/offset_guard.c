@@ -54,6 +54,20 @@ is_offset_of(int64 offset_id, int64 consumer_id)
 	return djk_catalog_has(&select_offset, values, NULL);
 }
 
+/* Whether there is such a consumer, and it is this database's. */
+static bool
+is_own(int64 consumer_id)
+{
+	static DjkStatement select_own = {
+		.sql = "SELECT FROM @.djkafka_consumer c JOIN @.djkafka_home h ON h.home = c.home WHERE c.id = $1",
+		.nargs = 1,
+		.argtypes = {INT8OID}
+	};
+	Datum		value = Int64GetDatum(consumer_id);
+
+	return djk_catalog_has_latest(&select_own, &value, NULL);
+}
+
 /* What no partition ever comes to, and the sums of any number of partitions can still hold. */
 #define COUNT_MAX	INT64CONST(1000000000000000)
 
@@ -121,7 +135,8 @@ djkafka_offset_guard(PG_FUNCTION_ARGS)
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 waits ? errmsg("messages that wait are written by workers only") :
 			 errmsg("offsets are written by workers only"),
-			 errhint("Use djkafka_seek(name, topic, start_at, partition).")));
+			 !TRIGGER_FIRED_BY_INSERT(trigdata->tg_event) || is_own(consumer_id) ?
+			 errhint("Use djkafka_seek(name, topic, start_at, partition).") : errhint(DJK_RESTORE_ORDER_HINT)));
 }
 
 /* A table that is not there is still to come, and may be anybody's then. */

@@ -105,7 +105,8 @@ load_consumer(int64 id)
 	if (!found)
 		ereport(ERROR,
 				(errcode(ERRCODE_FOREIGN_KEY_VIOLATION),
-				 errmsg("consumer with id " INT64_FORMAT " does not exist", id)));
+				 errmsg("consumer with id " INT64_FORMAT " does not exist", id),
+				 errhint("SELECT id, name FROM djkafka_consumer shows those that do. " DJK_RESTORE_ORDER_HINT)));
 	return facts;
 }
 

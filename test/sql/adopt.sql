@@ -58,6 +58,10 @@ INSERT INTO djkafka_offset (consumer_id, topic, partition, first_offset, next_of
 SELECT id, 'items', 0, 0, 2, 1, 1 FROM djkafka_consumer;
 INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset", value, lane)
 SELECT o.consumer_id, o.id, r.id, 'items', 0, 1, '{"id": 2, "part_of": 7}', 1 FROM djkafka_offset o JOIN djkafka_route r USING (consumer_id);
+-- what comes before its consumer, or its offset, as pg_restore -j may bring it
+SELECT refused('INSERT INTO djkafka_route (consumer_id, topic, target) VALUES (4711, ''t'', ''item'')');
+SELECT refused('INSERT INTO djkafka_offset (consumer_id, topic, partition) VALUES (4711, ''items'', 0)');
+SELECT refused(format('INSERT INTO djkafka_parked (consumer_id, offset_id, route_id, topic, partition, "offset", lane) VALUES (%s, 4711, 1, ''items'', 0, 1, 1)', min(id))) FROM djkafka_consumer;
 -- numbers of tables are others here: what waits is in the lane of no route until it is tried again
 SELECT count(*), count(*) FILTER (WHERE lane = 1) FROM djkafka_parked;
 SELECT state, hint FROM djkafka_status;

@@ -3,6 +3,7 @@
 import copy
 import shutil
 import subprocess
+from pathlib import Path
 
 from .postgres import BINDIR, PORT, Cluster, Database
 
@@ -39,6 +40,16 @@ def restore(db: Database, into: Database) -> None:
     """pg_dump | psql, by the databases' owners."""
     dump = tool("pg_dump", db, db.name).replace(db.owner.encode(), into.owner.encode())
     tool("psql", into, "-qX", "-v", "ON_ERROR_STOP=1", "-d", into.name, given=dump)
+
+
+def restore_by_jobs(db: Database, into: Database, folder: Path) -> None:
+    """pg_restore -j, by one owner of both; what came before that which it is of is restored behind it."""
+    archive = folder / "dump"
+    archive.write_bytes(tool("pg_dump", db, "-Fc", db.name))
+    tables = [f"--table=djkafka_{name}" for name in ("route", "offset", "parked")]
+    for options in (["--jobs=4"], ["--data-only", *tables]):
+        command = [str(BINDIR / "pg_restore"), "-h", str(db.cluster.folder), "-p", str(PORT), "-U", db.owner]
+        subprocess.run([*command, "-d", into.name, *options, str(archive)], capture_output=True)
 
 
 def back_up(cluster: Cluster, into: Cluster, *options: str) -> None:

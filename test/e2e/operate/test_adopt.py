@@ -6,10 +6,11 @@ comes twice or in another order is seen.
 """
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psycopg
 import pytest
-from lib.copies import back_up, clone, copy_of, drop_clone, make_standby, restore
+from lib.copies import back_up, clone, copy_of, database_of, drop_clone, make_standby, restore, restore_by_jobs
 from lib.djkafka import assert_audit, explain, to_json, wait_count, wait_state, wait_value
 from lib.kafka import Client, Record
 from lib.outbox import make_server, outbox_worker, read_topic, sequences, wait_outbox_state, wait_sent
@@ -111,6 +112,24 @@ def test_clone(copies: Copies, unique, keep: tuple[bool, bool]) -> None:
     made = clone(copies.original, unique("clone"))
     try:
         copies.check(made, *keep)
+    finally:
+        drop_clone(made)
+
+
+def test_restored_by_jobs(db: Database, kafka: Client, topic: str, cluster: Cluster, unique, tmp_path: Path) -> None:
+    """An archive does not say in which order our tables come."""
+    db.query("CREATE TABLE seen (id bigint)")
+    db.query("SELECT djkafka_subscribe(%s, 'seen', operation => 'insert')", topic)
+    kafka.produce(topic, [Record(to_json(id=1))])
+    wait_count(db, "seen", 1)
+    name = unique("jobs")
+    cluster.query(f"CREATE DATABASE {name} OWNER {db.owner}")
+    made = database_of(cluster, name, db.owner)
+    try:
+        restore_by_jobs(db, made, tmp_path)
+        for query in ("SELECT topic, target::text FROM djkafka_route", "SELECT partition, next_offset FROM djkafka_offset ORDER BY 1"):
+            assert made.query(query) == db.query(query)
+        assert made.value("SELECT consumers FROM djkafka_adopt()") == 1
     finally:
         drop_clone(made)
 
