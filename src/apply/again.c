@@ -81,7 +81,7 @@ make_batch(DjkBatchPartition *partitions, int npartitions, const List *list)
 
 		*message = parked->message;
 		message->partition = partition_of(partitions, npartitions, parked->key.offset_id);
-		batch->bytes += message->key_len + message->value_len;
+		batch->bytes += parked->bytes;
 	}
 	return batch;
 }
@@ -130,7 +130,7 @@ is_complete(const List *list, int max_messages, Size max_bytes)
 		const DjkParked *parked = lfirst(lc);
 
 		behind += parked->due_at == 0;
-		bytes += parked->message.key_len + parked->message.value_len;
+		bytes += parked->bytes;
 		/* It has held up others than those of its hash. */
 		if (parked->has_key && parked->key.hash == DJK_PARKED_ANY_KEY)
 			return false;

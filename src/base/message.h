@@ -117,7 +117,7 @@ struct DjkBatch
 	int			npartitions;
 	DjkMessage *messages;		/* by offset within a partition; as they came, unless order.c says else */
 	int			nmessages;
-	Size		bytes;			/* of keys and values, and of headers that come from Kafka */
+	Size		bytes;			/* of keys and values, and of headers but for those that are given */
 	bool		detached;		/* not from Kafka: there are no offset rows to move */
 	bool		replayed;		/* … but dead letters: what fails is the caller's to note, whatever on_error says */
 	bool		again;			/* messages that waited: no offset moves, and each source is a DjkParked */

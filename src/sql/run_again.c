@@ -12,6 +12,7 @@
 #include "apply/again.h"
 #include "miscadmin.h"
 #include "sql/run_apply.h"
+#include "utils/memutils.h"
 
 #define BATCH_MESSAGES		1000
 
@@ -39,6 +40,9 @@ find_partitions(DjkPosition **positions, int npositions, DjkPosition ***waiting,
 static int64
 run_round(DjkApply *apply, DjkBatchPartition *partitions, int n, Size batch_bytes, DjkApplyResult *total)
 {
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "djkafka messages that waited",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext old = MemoryContextSwitchTo(context);
 	DjkAgainCursor cursor = {0};
 	DjkBatch   *batch;
 	int64		before = 0;
@@ -49,7 +53,11 @@ run_round(DjkApply *apply, DjkBatchPartition *partitions, int n, Size batch_byte
 	{
 		CHECK_FOR_INTERRUPTS();
 		djk_run_apply(apply, batch, total);
+		MemoryContextSwitchTo(context);
+		MemoryContextReset(context);
 	}
+	MemoryContextSwitchTo(old);
+	MemoryContextDelete(context);
 	for (int p = 0; p < n; p++)
 		before -= partitions[p].parked;
 	return before;

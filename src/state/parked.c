@@ -251,9 +251,15 @@ read_parked(int row)
 	message->timestamp_ms = isnull ? DJK_TIMESTAMP_NONE : djk_timestamp_to_kafka(DatumGetTimestampTz(datum));
 	message->key = copy_bytes(row, 5, &message->key_len);
 	message->value = copy_bytes(row, 6, &message->value_len);
+	parked->bytes = message->key_len + message->value_len;
 	datum = djk_row_datum(row, 7, &isnull);
 	if (!isnull)
-		parked->nheaders = djk_headers_read(PointerGetDatum(PG_DETOAST_DATUM_COPY(datum)), &parked->headers);
+	{
+		struct varlena *headers = PG_DETOAST_DATUM_COPY(datum);
+
+		parked->nheaders = djk_headers_read(PointerGetDatum(headers), &parked->headers);
+		parked->bytes += VARSIZE_ANY(headers);
+	}
 	parked->route_id = djk_row_int64(row, 8, 0);
 	parked->key.lane = djk_row_int64(row, 9, 0);
 	(void) djk_row_datum(row, 10, &isnull);
@@ -297,7 +303,7 @@ fetch_parked(Portal portal, int max_messages, Size max_bytes, MemoryContext cont
 			DjkParked  *parked = read_parked((int) i);
 
 			list = lappend(list, parked);
-			bytes += parked->message.key_len + parked->message.value_len;
+			bytes += parked->bytes;
 		}
 		MemoryContextSwitchTo(old);
 		SPI_freetuptable(SPI_tuptable);

@@ -53,6 +53,7 @@ typedef struct DjkParked
 	DjkMessage	message;		/* its partition is not set */
 	DjkHeader  *headers;
 	int			nheaders;
+	Size		bytes;			/* of its key, value and headers in memory */
 } DjkParked;
 
 /* Keeps a message; 'headers' is a djkafka_header[] Datum, or 0.  'error' is NULL for one that waits behind another. */

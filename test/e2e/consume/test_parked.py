@@ -22,7 +22,7 @@ from lib.djkafka import (
 )
 from lib.kafka import Client, Record
 from lib.postgres import TEST_BINDIR, Cluster, Database
-from lib.process import cpu_seconds, kill_and_wait
+from lib.process import cpu_seconds, kill_and_wait, private_kb
 from lib.wait import wait_until
 
 Own = Callable[..., Cluster]
@@ -754,6 +754,22 @@ def test_idle(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert cpu_seconds(pid) - before <= 0.04
     db.query("INSERT INTO parent SELECT g, 'late' FROM generate_series(0, 999) g")
     assert_all_once(db, 1000)
+
+
+def test_large_headers(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """Of what waits no more is in memory at once than a batch may hold, with its headers."""
+    make_tables(db)
+    db.query("SELECT djkafka_create_consumer('default', enabled => false)")
+    subscribe(db, topics, parent_timeout="'1 h'")
+    headers = [("h", b"x" * 900_000)]
+    kafka.produce(topics["child"], [Record(to_json(id=n, parent_id=n, v="c"), str(n), headers=headers) for n in range(100)])
+    db.query("SELECT djkafka_run('default', until => 'eof')")
+    assert db.value("SELECT count(*) FROM djkafka_parked") == 100
+    session = db.connect()
+    session.execute("SELECT djkafka_run('default', until => 'eof')")
+    grown = private_kb(session.info.backend_pid)
+    session.close()
+    assert grown < 70_000, "all of them are 90 MB"
 
 
 # ---------- all children before all parents ----------

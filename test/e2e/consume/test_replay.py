@@ -5,14 +5,13 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import psycopg
 from lib.djkafka import assert_audit, status, to_json, wait_caught_up, wait_count, wait_state, wait_value, workers
 from lib.kafka import Client, Record
 from lib.outbox import read_topic, wait_sent
 from lib.postgres import Cluster, Database
-from lib.process import stop_and_wait
+from lib.process import private_kb, stop_and_wait
 
 OTHER_KEY = b"\x00\xff\xfe key"
 OTHER_VALUE = b"\xc3\x28 not UTF-8 \x00\xff" * 3
@@ -223,12 +222,6 @@ def test_many(db: Database, kafka: Client, topic: str, record_property: Callable
     assert db.value("SELECT count(*) FROM djkafka_dead_letter_log") == count
     assert grown < 60_000, "all of them are 100 MB"
     assert_audit(db, count)
-
-
-def private_kb(pid: int) -> int:
-    """The most that a process has had for itself."""
-    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
-    return int(lines["VmHWM"].split()[0]) - int(lines["RssShmem"].split()[0])
 
 
 OTHERS = 5001  # one more than may go at once

@@ -34,6 +34,12 @@ def title(pid: int) -> str:
     return line.removeprefix("postgres:").strip()
 
 
+def private_kb(pid: int) -> int:
+    """The most that a process has had for itself."""
+    lines = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    return int(lines["VmHWM"].split()[0]) - int(lines["RssShmem"].split()[0])
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time of all threads so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
