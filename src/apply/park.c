@@ -760,8 +760,7 @@ is_told(const DjkWork *work, const DjkParked *parked)
 static void
 write_changed(DjkApply *apply, const DjkWork *work, const DjkParked *parked)
 {
-	if (parked->route_id == route_id(apply, work) && parked->key.lane == work->lane && parked->has_key == work->has_key &&
-		(!work->has_key || parked->key.hash == work->key_hash) && is_told(work, parked) &&
+	if (parked->route_id == route_id(apply, work) && !djk_park_has_another_key(work, parked) && is_told(work, parked) &&
 		parked->attempt == work->attempt && parked->due_at == work->due_at)
 		return;
 	djk_parked_update(parked->id, route_id(apply, work), work->lane, work->has_key ? &work->key_hash : NULL, error_of(work),

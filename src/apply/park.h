@@ -52,6 +52,14 @@ extern void djk_park_followers(DjkApply *apply, int from, int to);
  */
 extern bool djk_park_behind(DjkApply *apply, int message);
 
+/* Whether one that goes on waiting is known by another key than when it was read. */
+static inline bool
+djk_park_has_another_key(const DjkWork *work, const DjkParked *parked)
+{
+	return parked->key.lane != work->lane || parked->has_key != work->has_key ||
+		(work->has_key && parked->key.hash != work->key_hash);
+}
+
 /*
  * Writes what waits of [from, to), or, of a batch of those that waited, deletes
  * what waits no longer; as the catalog's owner.

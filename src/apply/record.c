@@ -408,7 +408,8 @@ note_lack(const DjkApply *apply, int message, DjkBatchPartition *partition)
 
 /*
  * What waits now, and when it comes up again.  What is behind another one comes up
- * with that; but of what was to be tried nobody knows what has held it up.
+ * with that; but of what was to be tried nobody knows what has held it up, and what
+ * was behind one by a key that is not its own any more comes up with none.
  */
 static void
 note_due(DjkApply *apply, int from, int to)
@@ -420,6 +421,7 @@ note_due(DjkApply *apply, int from, int to)
 
 		if (work->fate != DJK_FATE_PARKED)
 			continue;
+		partition->lacking |= apply->batch->again && djk_park_has_another_key(work, apply->batch->messages[i].source);
 		if (work->due_at == 0)
 			note_lack(apply, i, partition);
 		else if (partition->next_due == 0 || partition->next_due > work->due_at)

@@ -357,6 +357,22 @@ def test_parent_first(db: Database, kafka: Client, topic: str, unique: Callable[
     assert_audit(db, 3)
 
 
+def test_behind_another_key(db: Database, kafka: Client, topic: str) -> None:
+    """What waited since the keys of the table had changed goes on once it is known which key is tried again, and fails again."""
+    db.query("CREATE TABLE item (id int PRIMARY KEY, fail boolean)")
+    db.query("CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not yet' USING ERRCODE = 'KFR01'; END $$")
+    db.query("CREATE TRIGGER fails BEFORE INSERT ON item FOR EACH ROW WHEN (NEW.fail) EXECUTE FUNCTION fails()")
+    db.query("SELECT djkafka_subscribe(%s, 'item', retry => %s)", topic, to_json(max_retries=-1, delay=3))
+    kafka.produce(topic, [Record(to_json(id=1, fail=True), "1", partition=0)])
+    wait_value(db, PARKED, 1)
+    db.query("ALTER TABLE item ALTER id TYPE bigint")
+    kafka.produce(topic, [Record(to_json(id=2), "2", partition=0)])
+    wait_value(db, PARKED, 2)
+    wait_count(db, "item", 1)
+    wait_value(db, PARKED, 1)
+    assert_audit(db, 2)
+
+
 def test_ordering_none(db: Database, kafka: Client, topic: str) -> None:
     """Where order does not matter what waits holds up no other."""
     subscribe(db, topic, {"max_retries": 1, "delay": "1 h"}, ordering="none")
