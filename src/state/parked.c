@@ -298,7 +298,7 @@ fetch_parked(Portal portal, int max_messages, Size max_bytes, MemoryContext cont
 		SPI_cursor_fetch(portal, true, Min(FETCH_ROWS, max_messages - list_length(list)));
 		fetched = SPI_processed;
 		old = MemoryContextSwitchTo(context);
-		for (uint64 i = 0; i < fetched; i++)
+		for (uint64 i = 0; i < fetched && bytes < max_bytes; i++)
 		{
 			DjkParked  *parked = read_parked((int) i);
 
