@@ -312,6 +312,8 @@ djk_producer_send(DjkProducer *producer, DjkOutgoing *messages, int n)
 	int			sent = 0;
 
 	djk_producer_take_reports(producer);
+	if (djk_producer_in_flight(producer) == 0)
+		djk_producer_forget_failures(producer);
 	while (sent < n && send_one(producer, &messages[sent]))
 		sent++;
 	return sent;

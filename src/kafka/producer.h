@@ -9,7 +9,8 @@
  *
  * The producer is idempotent and gapless: messages of a partition arrive in
  * the order they were sent, and if a broker refuses one for good none after it
- * is delivered.  The producer is spent then (djk_producer_spent()): the caller
+ * is DONE (some may have arrived nevertheless, if the refusal was the
+ * partition's first: they are FAILED).  The producer is spent then (djk_producer_spent()): the caller
  * makes a new one and sends again what was not acknowledged.  A transactional
  * one is not spent by that, its transaction is to be aborted.  Either is spent
  * where the library calls a message delivered and knows no offset of it: it has

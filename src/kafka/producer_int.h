@@ -19,6 +19,7 @@ typedef struct DjkProducerTopic
 	struct DjkProducerTopic *next;	/* of its bucket */
 	rd_kafka_topic_t *rkt;
 	rd_kafka_resp_err_t blocked;	/* why nothing more of it is sent, 0 = it is */
+	uint64		failed;			/* partitions (modulo 64) of which something in flight was not delivered */
 	char		name[FLEXIBLE_ARRAY_MEMBER];
 } DjkProducerTopic;
 
@@ -63,6 +64,9 @@ struct DjkProducer
 	/* why it is spent, and whether by our own doubts: nothing is taken for delivered from then on */
 	rd_kafka_resp_err_t fatal;
 	bool		doubted;
+
+	/* whether something in flight, of any topic, was not delivered */
+	bool		failed;
 	char		fatal_text[512];
 	char		fatal_detail[96];
 };
@@ -85,6 +89,9 @@ extern DjkProducerTopic *djk_producer_find_topic(DjkProducer *producer, const ch
 
 /* NULL if the library refuses the name. */
 extern DjkProducerTopic *djk_producer_get_topic(DjkProducer *producer, const char *name);
+
+/* Nothing that comes from now on was sent before what failed. */
+extern void djk_producer_forget_failures(DjkProducer *producer);
 
 /* Gives the library's own of all of them back. */
 extern void djk_producer_release_topics(DjkProducer *producer);

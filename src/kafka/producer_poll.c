@@ -28,23 +28,61 @@ block_topic(DjkProducer *producer, const rd_kafka_message_t *report)
 		topic->blocked = report->err;
 }
 
+static uint64
+partition_bit(int32 partition)
+{
+	return UINT64CONST(1) << ((uint32) partition % 64);
+}
+
+/* What was sent to the partition after this message is to be sent after it again. */
+static void
+note_failure(DjkProducer *producer, const rd_kafka_message_t *report)
+{
+	DjkProducerTopic *topic = djk_producer_find_topic(producer, rd_kafka_topic_name(report->rkt));
+
+	/* One that does not exist takes nothing. */
+	if (topic == NULL || report->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+		return;
+	topic->failed |= partition_bit(report->partition);
+	producer->failed = true;
+}
+
+static bool
+is_behind_failure(DjkProducer *producer, const rd_kafka_message_t *report)
+{
+	const DjkProducerTopic *topic;
+
+	if (!producer->failed || producer->config.transactional_id != NULL)
+		return false;			/* a transaction in which something failed is given up */
+	topic = djk_producer_find_topic(producer, rd_kafka_topic_name(report->rkt));
+	return topic != NULL && (topic->failed & partition_bit(report->partition)) != 0;
+}
+
 /*
  * What a report says of its message.  A broker that has nothing of a producer
  * takes whatever number comes first: if it refuses a partition's first messages
- * (it does not know yet that it leads it, as with a topic that was just made)
- * and takes the next ones, which were on their way, the library believes that
- * it must have had the first as well, and calls them delivered.  It knows no
- * offset of them then.  The reports of those that overtook them come after that
- * and are not believed either, so that all are sent again, in order.
+ * and takes the next ones, which were on their way already, these have
+ * overtaken the first.  Their reports come after those of the first, and are
+ * not believed: all are sent again, in order.
+ *
+ * Where the refusal was for a while only (the broker does not know yet that it
+ * leads the partition, as with a topic that was just made) the library believes
+ * that the broker must have had the first as well, and calls them delivered.
+ * It knows no offset of them then.
  */
 static rd_kafka_resp_err_t
 report_code(DjkProducer *producer, const rd_kafka_message_t *report)
 {
 	if (report->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+	{
+		note_failure(producer, report);
 		return report->err;
+	}
 	if (report->offset < 0 && !producer->doubted)
 		djk_producer_doubt(producer, report);
-	return producer->doubted ? RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER : RD_KAFKA_RESP_ERR_NO_ERROR;
+	if (producer->doubted || is_behind_failure(producer, report))
+		return RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+	return RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 static void

@@ -43,6 +43,7 @@ djk_producer_get_topic(DjkProducer *producer, const char *name)
 	topic = MemoryContextAlloc(producer->context, offsetof(DjkProducerTopic, name) + strlen(name) + 1);
 	strcpy(topic->name, name);
 	topic->blocked = RD_KAFKA_RESP_ERR_NO_ERROR;
+	topic->failed = 0;
 	topic->rkt = rd_kafka_topic_new(producer->handle->rk, name, NULL);
 	if (topic->rkt == NULL)
 	{
@@ -53,6 +54,19 @@ djk_producer_get_topic(DjkProducer *producer, const char *name)
 	topic->next = *bucket;
 	*bucket = topic;
 	return topic;
+}
+
+void
+djk_producer_forget_failures(DjkProducer *producer)
+{
+	if (!producer->failed)
+		return;
+	for (int i = 0; i < DJK_TOPIC_BUCKETS; i++)
+	{
+		for (DjkProducerTopic *topic = producer->topics[i]; topic != NULL; topic = topic->next)
+			topic->failed = 0;
+	}
+	producer->failed = false;
 }
 
 void

@@ -224,6 +224,24 @@ def test_leader_that_knows_late(db: Database, kafka: Client, topic: str, late_le
     assert found in ([[1, 2]] if mode == "exactly_once" else [[1, 2], [2, 1, 2]])
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_refused_at_first(db: Database, kafka: Client, unique, mode: str) -> None:
+    """A broker that has nothing of a producer yet takes what comes after a request that it refused."""
+    small = kafka.create_topic(unique("small"), 1, max_message_bytes=2000)
+    server = make_server(db, kafka.address, mode, batch_num_messages="2")
+    db.query(
+        "SELECT djkafka_produce(%s, CASE WHEN i %% 10 = 2 THEN repeat('x', 3000) ELSE i::text END, key => 'k', server => %s)"
+        " FROM generate_series(1, 40) i",
+        *(small, server),
+    )
+    wait_sent(db)
+    assert db.value("SELECT count(*) FROM djkafka_outbox_dead") == 4
+    found = values(read_topic(kafka, small))
+    last = list(reversed(dict.fromkeys(reversed(found))))
+    assert [int(value) for value in last] == [i for i in range(1, 41) if i % 10 != 2], found
+    assert mode == "at_least_once" or last == found
+
+
 def test_carrier_that_is_deleted(db: Database, kafka: Client, topic: str, unique) -> None:
     """The topic whose offsets carry the numbers of batches goes away while its worker lives."""
     server = make_server(db, kafka.address, "exactly_once")
