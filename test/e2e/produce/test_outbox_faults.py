@@ -434,7 +434,7 @@ def lose_leader(brokers: tuple[Broker, Broker], db: Database, mode: str) -> str:
 
 def wait_told(db: Database, server: str, word: str) -> None:
     wait_until(
-        lambda: word in (outbox_worker(db, server)["last_error"] or ""),
+        lambda: word in (outbox_worker(db, server)["last_error"] or "").lower(),
         message=lambda: f"last_error tells of {word!r}: {outbox_worker(db, server)}",
     )
 
