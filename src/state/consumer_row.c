@@ -261,7 +261,7 @@ djk_consumer_row_is_changed(const DjkConsumerRow *consumer)
 	};
 	bool		isnull;
 
-	return djk_catalog_execute(&select_change, values, NULL) == 1 &&
+	return djk_catalog_query_latest(&select_change, values, NULL) == 1 &&
 		!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(djk_row_datum(0, 1, &isnull)));
 }
 

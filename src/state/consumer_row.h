@@ -92,7 +92,7 @@ extern bool djk_consumer_row_raise_other(int64 id, int64 main_id, Oid owner);
 /* -1 if the consumer is gone (another may have its id) or disabled, or has no worker of this number any more. */
 extern int64 djk_consumer_row_revision(const DjkConsumerRow *consumer, int worker);
 
-/* Whether another transaction than this one has changed the definition, or made another consumer of the id. */
+/* Whether another transaction than this one has changed the definition, or made another consumer of the id; as of now. */
 extern bool djk_consumer_row_is_changed(const DjkConsumerRow *consumer);
 
 /* Whether any of the consumer's routes takes messages of this topic. */
