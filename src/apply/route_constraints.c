@@ -370,6 +370,7 @@ typedef struct Followers
 	List	   *tables;			/* the tables themselves, and behind them what is changed with them */
 	bool		returns;		/* one of the first is changed with another */
 	bool		seen;			/* one of the others has triggers of the user's */
+	bool		stable;			/* one of any has such that are STABLE, and so see no row of their statement */
 } Followers;
 
 /* Whether it is the action of a foreign key that refers to the table. */
@@ -409,6 +410,8 @@ follow(Followers *followers, int number, int own)
 
 		if (number >= own && !trigger->tgisinternal && !djk_route_constraints_publishes(trigger->tgfoid))
 			followers->seen = true;
+		if (!trigger->tgisinternal && func_volatile(trigger->tgfoid) == PROVOLATILE_STABLE)
+			followers->stable = true;
 		foreach(lc, changed)
 		{
 			for (int i = 0; i < own; i++)
@@ -439,7 +442,7 @@ constrain_by_followers(DjkRouteState *state, Relation rel)
 		follow(&followers, i, own);
 	}
 	table_close(followers.triggers, AccessShareLock);
-	state->alone |= followers.returns;
+	state->alone |= followers.returns || followers.stable;
 	state->ordered |= followers.seen;
 	state->meets |= followers.seen;
 	state->tables = list_concat_unique_oid(state->tables, followers.tables);

@@ -19,7 +19,6 @@
 #include "catalog/catalog.h"
 #include "catalog/dependency.h"
 #include "catalog/pg_index.h"
-#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "rewrite/rewriteHandler.h"
@@ -269,7 +268,7 @@ may_see_order(Relation rel)
 	return false;
 }
 
-/* The same of their conditions, as text. */
+/* Conditions of the user's triggers, as text. */
 static List *
 trigger_conditions(Relation rel)
 {
@@ -285,17 +284,12 @@ trigger_conditions(Relation rel)
 	return conditions;
 }
 
-/* Whether a trigger has the snapshot of its statement, of which it then sees no row: what is STABLE has. */
+/* Whether a trigger's condition has the snapshot of its statement, of which it then sees no row: what is STABLE has. */
 static bool
 sees_before_statement(Relation rel)
 {
 	ListCell   *lc;
 
-	foreach(lc, trigger_functions(rel))
-	{
-		if (func_volatile(lfirst_oid(lc)) == PROVOLATILE_STABLE)
-			return true;
-	}
 	foreach(lc, trigger_conditions(rel))
 	{
 		if (djk_reads_sight(stringToNode(lfirst(lc))) == DJK_SIGHT_STATEMENT)

@@ -222,6 +222,12 @@ SELECT * FROM with_followers($$
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''full''; END';
     CREATE TRIGGER refuse BEFORE INSERT ON few FOR EACH ROW WHEN (is_full()) EXECUTE FUNCTION refuse();
     SELECT djkafka_subscribe('both', 'few')$$, '[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]', 'few');
+SELECT * FROM with_followers($$
+    CREATE TABLE few (id int PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE first_few PARTITION OF few DEFAULT;
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql STABLE AS 'BEGIN IF (SELECT count(*) >= 2 FROM followers.few) THEN RAISE ''full''; END IF; RETURN NEW; END';
+    CREATE TRIGGER refuse BEFORE INSERT ON first_few FOR EACH ROW EXECUTE FUNCTION refuse();
+    SELECT djkafka_subscribe('both', 'few')$$, '[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]', 'few');
 
 -- a key whose index compares in another way than its column
 SELECT * FROM with_followers($$
