@@ -41,6 +41,7 @@ typedef struct DjkField
 	int			raw_len;
 	bool		sure;			/* what it means is certain, so that strict types take it: from a schema */
 	bool		plain;			/* a number that its schema calls nothing else: nobody guesses what it counts */
+	bool		documents;		/* an array of strings each of which holds JSON */
 } DjkField;
 
 /* What the schema of a message says of its fields, and schemas that were read: connect.h. */

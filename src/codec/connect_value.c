@@ -499,13 +499,10 @@ restate_json(const DjkConnectType *type, const Target *target, const DjkField *f
 		return field;
 	if (target->replace_invalid)
 		djk_json_replace_invalid(document, len, CurrentMemoryContext, &document, &len);
-	if (!djk_json_read_value(document, len, CurrentMemoryContext, buffer))
+	if (!djk_json_read_document(document, len, CurrentMemoryContext, buffer))
 		return refuse(type, field, error);
 	buffer->name = field->name;
 	buffer->name_len = field->name_len;
-	/* A document that is null is a value: it goes by its text, as an object does. */
-	if (buffer->kind == DJK_FIELD_NULL)
-		buffer->kind = DJK_FIELD_OBJECT;
 	return buffer;
 }
 
@@ -533,23 +530,14 @@ append_json(StringInfo json, const DjkField *field)
 		escape_json(json, pnstrdup(field->text, field->len));
 }
 
-/* An element within an array's own text. */
+/* One of an array of documents stays in a string, or it would be a part of the array. */
 static void
-append_document(StringInfo text, const DjkField *document)
+append_document(StringInfo json, const DjkField *document)
 {
 	if (document->kind == DJK_FIELD_NULL)
-	{
-		appendStringInfoString(text, "NULL");
-		return;
-	}
-	appendStringInfoChar(text, '"');
-	for (int i = 0; i < document->raw_len; i++)
-	{
-		if (document->raw[i] == '"' || document->raw[i] == '\\')
-			appendStringInfoChar(text, '\\');
-		appendStringInfoChar(text, document->raw[i]);
-	}
-	appendStringInfoChar(text, '"');
+		appendStringInfoString(json, "null");
+	else
+		escape_json(json, pnstrdup(document->raw, document->raw_len));
 }
 
 static const DjkField *restate(const DjkConnectType *type, const Target *target, const DjkField *field,
@@ -557,9 +545,9 @@ static const DjkField *restate(const DjkConnectType *type, const Target *target,
 
 typedef struct ArrayBuilder
 {
-	StringInfoData text;
+	StringInfoData json;
 	int64		max;			/* of its length */
-	bool		documents;		/* of JSON, which may be arrays and null themselves: as PostgreSQL writes an array */
+	bool		documents;		/* see DjkField */
 	Target		target;			/* of an element */
 	MemoryContext element;		/* for what is made of one */
 } ArrayBuilder;
@@ -578,14 +566,14 @@ append_element(ArrayBuilder *builder, const DjkConnectType *type, const DjkField
 	const DjkField *restated = restate(type, &builder->target, element, &own, error);
 
 	if (restated != NULL && builder->documents)
-		append_document(&builder->text, restated);
+		append_document(&builder->json, restated);
 	else if (restated != NULL)
-		append_json(&builder->text, restated);
+		append_json(&builder->json, restated);
 	MemoryContextSwitchTo(old);
 	if (restated == NULL)
 		return false;
 	MemoryContextReset(builder->element);
-	return builder->text.len <= builder->max || refuse_array("array is too long as its schema means it", error);
+	return builder->json.len <= builder->max || refuse_array("array is too long as its schema means it", error);
 }
 
 static bool
@@ -598,8 +586,8 @@ append_array(ArrayBuilder *builder, const DjkConnectType *type, const DjkField *
 	/* Each has to be scanned again. */
 	if (dimension > MAXDIM)
 		return refuse_array(psprintf("array has more than %d dimensions", MAXDIM), error);
-	appendStringInfoChar(&builder->text, builder->documents ? '{' : '[');
-	start = builder->text.len;
+	appendStringInfoChar(&builder->json, '[');
+	start = builder->json.len;
 	djk_json_array_begin(&array, field->text, field->len, builder->element);
 	while (djk_json_array_next(&array, &element))
 	{
@@ -608,8 +596,8 @@ append_array(ArrayBuilder *builder, const DjkConnectType *type, const DjkField *
 		bool		appended;
 
 		CHECK_FOR_INTERRUPTS();
-		if (builder->text.len > start)
-			appendStringInfoChar(&builder->text, ',');
+		if (builder->json.len > start)
+			appendStringInfoChar(&builder->json, ',');
 		if (element.kind == DJK_FIELD_ARRAY && inner->items != NULL)
 			appended = append_array(builder, inner, &element, dimension + 1, error);
 		else
@@ -617,7 +605,7 @@ append_array(ArrayBuilder *builder, const DjkConnectType *type, const DjkField *
 		if (!appended)
 			return false;
 	}
-	appendStringInfoChar(&builder->text, builder->documents ? '}' : ']');
+	appendStringInfoChar(&builder->json, ']');
 	return true;
 }
 
@@ -641,12 +629,14 @@ restate_array(const DjkConnectType *type, const Target *target, const DjkField *
 		return field;
 	builder.target.type = OidIsValid(element) ? getBaseType(element) : InvalidOid;
 	builder.documents = holds_documents(type, &builder.target);
-	initStringInfo(&builder.text);
+	initStringInfo(&builder.json);
 	builder.max = ARRAY_GROWTH_FREE + (int64) ARRAY_GROWTH * field->len;
 	builder.element = AllocSetContextCreate(CurrentMemoryContext, "djkafka element", ALLOCSET_DEFAULT_SIZES);
 	if (!append_array(&builder, type, field, 1, error))
 		return NULL;
-	return give(buffer, field, builder.documents ? DJK_FIELD_STRING : DJK_FIELD_ARRAY, builder.text.data, false);
+	(void) give(buffer, field, DJK_FIELD_ARRAY, builder.json.data, false);
+	buffer->documents = builder.documents;
+	return buffer;
 }
 
 /* A bit(1) is a boolean to Debezium. */

@@ -30,6 +30,7 @@ typedef struct ArrayBuild
 {
 	DjkConverter *converter;
 	ArrayBuildState *state;
+	bool		documents;		/* see DjkField */
 	int			ndims;			/* 0 until the first element that is no array */
 	int			dims[MAXDIM];	/* -1 until the first array of that level ended */
 	DjkError   *error;
@@ -40,9 +41,18 @@ static bool
 add_element(ArrayBuild *build, const DjkField *field)
 {
 	DjkConverter *converter = build->converter;
+	DjkField	document;
 	Datum		value;
 	bool		isnull;
 
+	if (build->documents && field->kind == DJK_FIELD_STRING && field->text != NULL)
+	{
+		if (!djk_json_read_document(field->text, field->len, CurrentMemoryContext, &document))
+			return djk_convert_refuse(build->error, ERRCODE_INVALID_TEXT_REPRESENTATION,
+									  psprintf("value is no JSON: %s", djk_convert_show(field->text, field->len)),
+									  NULL, NULL);
+		field = &document;
+	}
 	if (!djk_convert(converter->inner, field, &value, &isnull, build->error))
 		return false;
 	accumArrayResult(build->state, value, isnull, converter->inner->type, CurrentMemoryContext);
@@ -111,6 +121,7 @@ djk_convert_full_array(DjkConverter *converter, const DjkField *field, Datum *va
 		return djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  "expected a JSON array", NULL, NULL);
 	build.converter = converter;
+	build.documents = field->documents;
 	build.state = initArrayResult(converter->inner->type, CurrentMemoryContext, true);
 	build.ndims = 0;
 	build.error = error;

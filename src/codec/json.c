@@ -352,7 +352,7 @@ djk_json_decode_part(const DjkField *field, DjkDecoded *out, DjkError *error)
 }
 
 bool
-djk_json_read_value(const char *text, int len, MemoryContext context, DjkField *field)
+djk_json_read_document(const char *text, int len, MemoryContext context, DjkField *field)
 {
 	DjkJsonScan scan;
 	bool		escaped;
@@ -364,6 +364,8 @@ djk_json_read_value(const char *text, int len, MemoryContext context, DjkField *
 		return false;
 	if (escaped)
 		unescape_field(field, context);
+	if (field->kind == DJK_FIELD_NULL)
+		field->kind = DJK_FIELD_OBJECT;
 	djk_json_scan_space(&scan);
 	return scan.at >= scan.end;
 }

@@ -20,10 +20,11 @@ extern bool djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkErro
 extern bool djk_json_decode_part(const DjkField *field, DjkDecoded *out, DjkError *error);
 
 /*
- * One value of JSON that is in the server's encoding, and need not have been
- * scanned.  False if it is none.
+ * A document that is in the server's encoding, and need not have been scanned.
+ * False if it is none.  One that is null is a value, and no null: it goes by its
+ * text, as an object does.
  */
-extern bool djk_json_read_value(const char *text, int len, MemoryContext context, DjkField *field);
+extern bool djk_json_read_document(const char *text, int len, MemoryContext context, DjkField *field);
 
 /* Walks the elements of an array that has been scanned before. */
 typedef struct DjkJsonArray

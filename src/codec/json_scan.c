@@ -503,7 +503,7 @@ djk_json_scan_value(DjkJsonScan *scan, DjkField *field, bool *escaped)
 	field->kind = DJK_FIELD_NULL;
 	field->text = field->raw = NULL;
 	field->len = field->raw_len = 0;
-	field->sure = field->plain = false;
+	field->sure = field->plain = field->documents = false;
 	if (at >= scan->end)
 		return fail(scan, DJK_JSON_EXPECTED_VALUE, at);
 	if (*at == '"')
