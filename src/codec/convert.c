@@ -25,8 +25,10 @@
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/syscache.h"
 
 #include "base/compat.h"
@@ -118,8 +120,8 @@ copy_error(const ErrorData *edata, DjkError *error)
 
 #ifdef DJK_HAVE_SOFT_ERRORS
 
-bool
-djk_convert_by_input(DjkConverter *converter, char *text, Datum *value, DjkError *error)
+static bool
+call_input(DjkConverter *converter, char *text, Datum *value, DjkError *error)
 {
 	ErrorSaveContext escontext = {T_ErrorSaveContext};
 
@@ -177,8 +179,8 @@ call_pure_input(DjkConverter *converter, char *text, Datum *value, DjkError *err
 	return converted;
 }
 
-bool
-djk_convert_by_input(DjkConverter *converter, char *text, Datum *value, DjkError *error)
+static bool
+call_input(DjkConverter *converter, char *text, Datum *value, DjkError *error)
 {
 	if (converter->input_is_pure)
 		return call_pure_input(converter, text, value, error);
@@ -188,6 +190,32 @@ djk_convert_by_input(DjkConverter *converter, char *text, Datum *value, DjkError
 }
 
 #endif							/* DJK_HAVE_SOFT_ERRORS */
+
+/*
+ * What an input function leaves behind goes with a context of its own: that of a
+ * range leaves two kilobytes, and an array of a message may have a million.
+ */
+bool
+djk_convert_by_input(DjkConverter *converter, char *text, Datum *value, DjkError *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	MemoryContext own;
+	DjkError	refused = {0};
+	bool		converted;
+
+	if (converter->byval)
+		return call_input(converter, text, value, error);
+	own = AllocSetContextCreate(context, "djkafka input", ALLOCSET_SMALL_SIZES);
+	MemoryContextSwitchTo(own);
+	converted = call_input(converter, text, value, &refused);
+	MemoryContextSwitchTo(context);
+	if (converted)
+		*value = datumCopy(*value, false, converter->typlen);
+	else
+		(void) djk_convert_refuse(error, refused.sqlstate, refused.message, refused.detail, refused.hint);
+	MemoryContextDelete(own);
+	return converted;
+}
 
 bool
 djk_convert_full_input(DjkConverter *converter, const DjkField *field,
@@ -369,6 +397,7 @@ djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options)
 	getTypeInputInfo(type, &input, &converter->input_param);
 	fmgr_info(input, &converter->input);
 	converter->input_is_pure = input_is_pure(type);
+	get_typlenbyval(type, &converter->typlen, &converter->byval);
 	if (typtype == TYPTYPE_DOMAIN)
 	{
 		int32		base_typmod = typmod;

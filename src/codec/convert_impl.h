@@ -48,6 +48,8 @@ struct DjkConverter
 	DjkConvertOptions options;
 	Oid			type;
 	int32		typmod;
+	int16		typlen;
+	bool		byval;
 	FmgrInfo	input;			/* the type's input function */
 	Oid			input_param;
 	bool		input_is_pure;	/* its error can be caught without a subtransaction */

@@ -18,6 +18,12 @@
 
 #include "codec/json.h"
 
+/*
+ * Elements of an array that is written as text, where their type is not a simple
+ * one: all of them are read at once, and each leaves some kilobytes until then.
+ */
+#define TEXT_ELEMENTS_MAX	100000
+
 void
 djk_convert_init_array(DjkConverter *converter, Oid element_type)
 {
@@ -107,6 +113,17 @@ add_array(ArrayBuild *build, const DjkField *field, int level)
 	return true;
 }
 
+/* Not more elements than there are commas, and one. */
+static bool
+is_short(const DjkConverter *converter, const DjkField *field)
+{
+	int			commas = 0;
+
+	for (int i = 0; !converter->inner->input_is_pure && field->text != NULL && i < field->len; i++)
+		commas += field->text[i] == ',';
+	return commas < TEXT_ELEMENTS_MAX;
+}
+
 bool
 djk_convert_full_array(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
 {
@@ -116,7 +133,12 @@ djk_convert_full_array(DjkConverter *converter, const DjkField *field, Datum *va
 
 	/* a string is the type's own text form, {1,2} */
 	if (field->kind == DJK_FIELD_STRING || field->kind == DJK_FIELD_BYTES)
-		return djk_convert_full_input(converter, field, value, error);
+		return is_short(converter, field) ? djk_convert_full_input(converter, field, value, error) :
+			djk_convert_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							   psprintf("array of type %s is written as text, and too long for that",
+										format_type_be(converter->type)),
+							   psprintf("It has %d commas or more.", TEXT_ELEMENTS_MAX),
+							   "Send a JSON array, or fill the column with an expression.");
 	if (field->kind != DJK_FIELD_ARRAY)
 		return djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  "expected a JSON array", NULL, NULL);

@@ -130,6 +130,23 @@ SELECT give('[{"topic": "mapped", "key": "1", "value": {"id": 1, "amount": 5}}, 
 SELECT * FROM mapped ORDER BY id;
 SELECT dead_letters();
 
+-- an array of many small elements takes no more memory than they need, and as text is not read beyond a length
+CREATE TABLE long (id int PRIMARY KEY, r int4range[], j jsonb[], i int[]);
+CREATE TABLE memory (mb bigint);
+CREATE FUNCTION measure() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO memory SELECT sum(total_bytes) / 1000000 FROM pg_backend_memory_contexts WHERE name LIKE 'djkafka%';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER measure AFTER INSERT ON long EXECUTE FUNCTION measure();
+SELECT djkafka_subscribe('long', 'long');
+SELECT give(jsonb_build_array(jsonb_build_object('topic', 'long', 'value', format('{"id": 1, "r": ["[1,2)"%s]}', repeat(',"[1,2)"', 50000))),
+    jsonb_build_object('topic', 'long', 'value', format('{"id": 2, "j": "{1%s}"}', repeat(',1', 50000))),
+    jsonb_build_object('topic', 'long', 'value', format('{"id": 3, "j": "{1%s}"}', repeat(',1', 100000))),
+    jsonb_build_object('topic', 'long', 'value', format('{"id": 4, "i": "{1%s}", "j": [1%s]}', repeat(',1', 100000), repeat(',1', 100000)))));
+SELECT id, array_length(r, 1), array_length(j, 1), array_length(i, 1) FROM long ORDER BY id;
+SELECT max(mb) < 40 FROM memory;
+SELECT dead_letters();
+
 SET client_min_messages = warning;
 SELECT djkafka_drop_consumer('default');
 DROP SCHEMA refused CASCADE;
