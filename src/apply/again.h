@@ -8,8 +8,7 @@
 #ifndef DJK_AGAIN_H
 #define DJK_AGAIN_H
 
-#include "base/djk.h"
-#include "base/message.h"
+#include "apply/apply.h"
 
 /* Where the last batch of a round ended. */
 typedef struct DjkAgainCursor
@@ -19,12 +18,14 @@ typedef struct DjkAgainCursor
 } DjkAgainCursor;
 
 /*
- * What waits of partitions, from the cursor on and but for what is not due yet, as a batch in CurrentMemoryContext;
- * its partitions are those given.  NULL: there is nothing more.  Needs a
- * transaction.
+ * What waits of partitions, from the cursor on, as a batch in CurrentMemoryContext; its
+ * partitions are those given, by their offset_id.  It is what waits before their
+ * again_end, and but for what is not due yet, and, unless again_all, for what certainly
+ * lacks its parent still.  NULL: there is nothing, and if not *more nothing behind it;
+ * else nobody has looked yet.  Needs a transaction.
  */
-extern DjkBatch *djk_again_load(DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *cursor,
-								int max_messages, Size max_bytes);
+extern DjkBatch *djk_again_load(DjkApply *apply, DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *cursor,
+								int max_messages, Size max_bytes, bool *more);
 
 /*
  * The same of what is due and of what waits behind it by its key.  'complete' is

@@ -90,6 +90,7 @@ djk_apply_create(const DjkConsumerRow *consumer, MemoryContext parent, int time_
 	apply->current = apply->current_route = apply->failed_at = -1;
 	apply->worked = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(bool));
 	apply->doubtful_in_row = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(int));
+	apply->forms = MemoryContextAllocZero(context, Max(consumer->nroutes, 1) * sizeof(uint64));
 	apply->failure_gap = -1;
 	djk_route_state_init();
 	djk_order_begin(apply);

@@ -27,6 +27,15 @@ extern bool djk_apply_watch(DjkApply *apply);
 /* Nothing waits any more. */
 extern void djk_apply_unwatch(DjkApply *apply);
 
+/*
+ * Whether routes have changed since djk_apply_note_trying(): what waits may have been tried
+ * by what they were.
+ */
+extern bool djk_apply_is_changed(const DjkApply *apply);
+
+/* Nothing waits, or all that does is tried from now on. */
+extern void djk_apply_note_trying(DjkApply *apply);
+
 typedef enum DjkApplyStatus
 {
 	DJK_APPLY_DONE,

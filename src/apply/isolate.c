@@ -45,6 +45,7 @@
 #include "base/subtransaction.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 /* Of so many that fail alone it is tried whether some can be applied together. */
 #define TOGETHER_MAX		24
@@ -211,6 +212,24 @@ note_passed(Isolation *isolation, int n)
 		isolation->reach = isolation->reach > INT_MAX / 2 ? INT_MAX : isolation->reach * 2;
 }
 
+/* One fails as its piece has, but for the detail. */
+static void
+set_aside(Isolation *isolation, const DjkOrphan *orphan, const ErrorData *edata, Oid table, HeapTuple constraint)
+{
+	DjkApply   *apply = isolation->apply;
+	ErrorData  *own;
+
+	(void) djk_piece_reset(apply, orphan->message, orphan->message + 1);
+	djk_park_note_key(apply, orphan->message);
+	if (djk_park_behind_known(apply, orphan->message))
+		return;
+	own = MemoryContextAlloc(apply->batch_context, sizeof(ErrorData));
+	*own = *edata;
+	own->detail = orphan->detail;
+	djk_lack_note_constraint(apply, orphan->message, own, table, constraint);
+	djk_judge_message(&isolation->judge, orphan->message, own, false);
+}
+
 /*
  * What is certain to fail alone as the piece has, for want of a parent, is set aside
  * without a try; what is behind it of its key is behind it when the rest is tried.
@@ -224,18 +243,17 @@ set_orphans_aside(Isolation *isolation, int from, int to, const ErrorData *edata
 	int			n;
 	int			done = 0;
 	const DjkOrphan *orphans = djk_orphans_find(apply, from, to, edata, &n);
+	Oid			table;
+	HeapTuple	constraint = orphans != NULL ? djk_lack_find_constraint(edata, &table) : NULL;
 
 	MemoryContextSwitchTo(old);
-	for (; done < n && djk_park_may_wait(apply, orphans[done].message); done++)
+	for (; constraint != NULL && done < n && djk_park_may_wait(apply, orphans[done].message); done++)
 	{
-		ErrorData  *own = MemoryContextAlloc(apply->batch_context, sizeof(ErrorData));
-
 		CHECK_FOR_INTERRUPTS();
-		*own = *edata;
-		own->detail = orphans[done].detail;
-		(void) djk_piece_reset(apply, orphans[done].message, orphans[done].message + 1);
-		(void) take_failure(isolation, orphans[done].message, false, own);
+		set_aside(isolation, &orphans[done], edata, table, constraint);
 	}
+	if (constraint != NULL)
+		ReleaseSysCache(constraint);
 	if (done == 0)
 		return false;
 	/* So far nothing costs a try of its own. */

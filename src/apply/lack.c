@@ -204,22 +204,29 @@ note_constraint(DjkApply *apply, int message, Oid table, HeapTuple tuple)
 }
 
 void
-djk_lack_note(DjkApply *apply, int message, const ErrorData *edata)
+djk_lack_note_constraint(DjkApply *apply, int message, const ErrorData *edata, Oid table, HeapTuple constraint)
 {
 	DjkLack    *lack = &apply->work[message].lack;
-	MemoryContext old;
+	MemoryContext old = MemoryContextSwitchTo(apply->batch_context);
+
+	djk_lack_forget(apply, message);
+	lack->row.constraint = pstrdup(edata->constraint_name);
+	lack->is_watched = true;
+	note_constraint(apply, message, table, constraint);
+	MemoryContextSwitchTo(old);
+}
+
+void
+djk_lack_note(DjkApply *apply, int message, const ErrorData *edata)
+{
 	HeapTuple	constraint;
 	Oid			table;
 
 	djk_lack_forget(apply, message);
 	if (!djk_lack_may_end(edata->sqlerrcode) || (constraint = djk_lack_find_constraint(edata, &table)) == NULL)
 		return;
-	old = MemoryContextSwitchTo(apply->batch_context);
-	lack->row.constraint = pstrdup(edata->constraint_name);
-	lack->is_watched = true;
-	note_constraint(apply, message, table, constraint);
+	djk_lack_note_constraint(apply, message, edata, table, constraint);
 	ReleaseSysCache(constraint);
-	MemoryContextSwitchTo(old);
 }
 
 /* ---------- lookups ---------- */

@@ -25,6 +25,9 @@ extern HeapTuple djk_lack_find_constraint(const ErrorData *edata, Oid *table);
  */
 extern void djk_lack_note(DjkApply *apply, int message, const ErrorData *edata);
 
+/* The same where the foreign key is known. */
+extern void djk_lack_note_constraint(DjkApply *apply, int message, const ErrorData *edata, Oid table, HeapTuple constraint);
+
 /* The same of one that could not be prepared, for want of a row that it looks up. */
 extern void djk_lack_note_lookup(DjkApply *apply, int message);
 

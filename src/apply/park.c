@@ -29,7 +29,6 @@
 
 #include "apply/key_table.h"
 #include "apply/lack.h"
-#include "apply/message_row.h"
 #include "apply/postpone.h"
 #include "base/settings.h"
 #include "common/hashfn.h"
@@ -196,6 +195,9 @@ is_room(DjkApply *apply, int message)
 		apply->park_room = Max(djk_max_parked - djk_parked_count(apply->consumer->id), 0);
 		djk_catalog_leave(&identity);
 	}
+	/* Though all before it wait. */
+	if (message < apply->park_room)
+		return true;
 	for (int i = 0; i < message; i++)
 		parked += apply->work[i].fate == DJK_FATE_PARKED;
 	return parked < apply->park_room;
@@ -571,6 +573,34 @@ want(const DjkApply *apply, int message, DjkParkedKey *wanted, int *nwanted)
 	}
 }
 
+static int
+compare_keys(const void *a, const void *b)
+{
+	const DjkParkedKey *x = a;
+	const DjkParkedKey *y = b;
+
+	if (x->offset_id != y->offset_id)
+		return x->offset_id < y->offset_id ? -1 : 1;
+	if (x->lane != y->lane)
+		return x->lane < y->lane ? -1 : 1;
+	return x->hash < y->hash ? -1 : x->hash > y->hash;
+}
+
+/* Each once.  Returns how many there are. */
+static int
+sort_keys(DjkParkedKey *keys, int n)
+{
+	int			kept = 0;
+
+	qsort(keys, n, sizeof(DjkParkedKey), compare_keys);
+	for (int i = 0; i < n; i++)
+	{
+		if (kept == 0 || compare_keys(&keys[kept - 1], &keys[i]) != 0)
+			keys[kept++] = keys[i];
+	}
+	return kept;
+}
+
 /* All keys of messages have been asked for. */
 static void
 note_asked(DjkApply *apply, int from, int to)
@@ -591,7 +621,7 @@ note_asked(DjkApply *apply, int from, int to)
  * what waits a batch has only what may be due.
  */
 static void
-find_stored(DjkApply *apply, const bool *partitions, const DjkParkedKey *wanted, int nwanted)
+find_stored(DjkApply *apply, const bool *partitions, DjkParkedKey *wanted, int nwanted)
 {
 	DjkBatch   *batch = apply->batch;
 	int64	   *ids = palloc(batch->npartitions * sizeof(int64));
@@ -610,6 +640,12 @@ find_stored(DjkApply *apply, const bool *partitions, const DjkParkedKey *wanted,
 			continue;
 		ids[n] = batch->partitions[p].offset_id;
 		below[n++] = below[p];
+	}
+	for (int w = 0, p = 0; w < nwanted; w++)
+	{
+		while (ids[p] != wanted[w].offset_id)
+			p = (p + 1) % n;
+		wanted[w].offset = below[p];
 	}
 	djk_catalog_enter(&identity);
 	keys = djk_parked_keys(ids, below, n, apply->parked_lanes, apply->nparked_lanes,
@@ -661,7 +697,7 @@ ask_stored(DjkApply *apply, int from, int to)
 	}
 	if (nwanted > 0)
 	{
-		find_stored(apply, partitions, wanted, nwanted);
+		find_stored(apply, partitions, wanted, sort_keys(wanted, nwanted));
 		note_asked(apply, from, to);
 	}
 	pfree(wanted);
@@ -692,106 +728,18 @@ djk_park_followers(DjkApply *apply, int from, int to)
 }
 
 bool
-djk_park_behind(DjkApply *apply, int message)
+djk_park_behind_known(DjkApply *apply, int message)
 {
-	if (apply->work[message].fate != DJK_FATE_PENDING)
-		return false;
-	if (!apply->batch->detached && any_stored(apply->batch))
-		ask_stored(apply, message, message + 1);
-	if (!is_behind(apply, message))
+	if (apply->work[message].fate != DJK_FATE_PENDING || !is_behind(apply, message))
 		return false;
 	park_behind(apply, message);
 	return true;
 }
 
-/* ---------- writing ---------- */
-
-static int64
-route_id(const DjkApply *apply, const DjkWork *work)
+bool
+djk_park_behind(DjkApply *apply, int message)
 {
-	return work->route >= 0 ? apply->consumer->routes[work->route].id : 0;
-}
-
-static const DjkError *
-error_of(const DjkWork *work)
-{
-	return work->error.sqlstate != 0 ? &work->error : NULL;
-}
-
-static void
-write_new(DjkApply *apply, int from, int to)
-{
-	DjkBatch   *batch = apply->batch;
-	Oid			header_type = InvalidOid;
-
-	for (int i = from; i < to; i++)
-	{
-		const DjkWork *work = &apply->work[i];
-		const DjkMessage *message = &batch->messages[i];
-		DjkHeader  *headers = NULL;
-		int			nheaders = 0;
-
-		if (work->fate != DJK_FATE_PARKED)
-			continue;
-		if (!OidIsValid(header_type))
-			header_type = djk_catalog_type("djkafka_header");
-		if (batch->load_headers != NULL)
-			nheaders = batch->load_headers(batch, message, &headers);
-		djk_parked_write(apply->consumer->id, &batch->partitions[message->partition], message,
-						 djk_headers_datum(header_type, headers, nheaders), route_id(apply, work), work->lane,
-						 work->has_key ? &work->key_hash : NULL, error_of(work), work->lack.row, work->attempt,
-						 work->due_at);
-	}
-}
-
-/* Whether the row says already why the message waits. */
-static bool
-is_told(const DjkWork *work, const DjkParked *parked)
-{
-	const char *constraint = work->lack.row.constraint;
-
-	if (error_of(work) == NULL)
-		return true;
-	return parked->has_error && parked->parent == work->lack.row.parent && parked->children == work->lack.row.children &&
-		(constraint == NULL || (parked->constraint != NULL && strcmp(constraint, parked->constraint) == 0));
-}
-
-/* One that goes on waiting: by another route or key perhaps, or now for itself. */
-static void
-write_changed(DjkApply *apply, const DjkWork *work, const DjkParked *parked)
-{
-	if (parked->route_id == route_id(apply, work) && !djk_park_has_another_key(work, parked) && is_told(work, parked) &&
-		parked->attempt == work->attempt && parked->due_at == work->due_at)
-		return;
-	djk_parked_update(parked->id, route_id(apply, work), work->lane, work->has_key ? &work->key_hash : NULL, error_of(work),
-					  work->lack.row, work->attempt, work->due_at);
-}
-
-static void
-write_again(DjkApply *apply, int from, int to)
-{
-	int64	   *gone = palloc(Max(to - from, 1) * sizeof(int64));
-	int			ngone = 0;
-
-	for (int i = from; i < to; i++)
-	{
-		const DjkWork *work = &apply->work[i];
-		const DjkParked *parked = apply->batch->messages[i].source;
-
-		if (work->fate == DJK_FATE_PARKED)
-			write_changed(apply, work, parked);
-		else if (work->fate != DJK_FATE_LOST)
-			gone[ngone++] = parked->id;
-	}
-	if (ngone > 0)
-		djk_parked_delete(gone, ngone);
-}
-
-void
-djk_park_write(DjkApply *apply, int from, int to)
-{
-	if (apply->batch->again)
-		write_again(apply, from, to);
-	else
-		write_new(apply, from, to);
+	if (apply->work[message].fate == DJK_FATE_PENDING && !apply->batch->detached && any_stored(apply->batch))
+		ask_stored(apply, message, message + 1);
+	return djk_park_behind_known(apply, message);
 }

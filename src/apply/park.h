@@ -52,6 +52,9 @@ extern void djk_park_followers(DjkApply *apply, int from, int to);
  */
 extern bool djk_park_behind(DjkApply *apply, int message);
 
+/* The same where djk_park_followers() has asked for its key. */
+extern bool djk_park_behind_known(DjkApply *apply, int message);
+
 /* Whether one that goes on waiting is known by another key than when it was read. */
 static inline bool
 djk_park_has_another_key(const DjkWork *work, const DjkParked *parked)
@@ -59,12 +62,6 @@ djk_park_has_another_key(const DjkWork *work, const DjkParked *parked)
 	return parked->key.lane != work->lane || parked->has_key != work->has_key ||
 		(work->has_key && parked->key.hash != work->key_hash);
 }
-
-/*
- * Writes what waits of [from, to), or, of a batch of those that waited, deletes
- * what waits no longer; as the catalog's owner.
- */
-extern void djk_park_write(DjkApply *apply, int from, int to);
 
 /*
  * A message that was to be tried again from a topic, to which it could not be sent,

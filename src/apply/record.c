@@ -14,6 +14,7 @@
 #include "apply/message_row.h"
 #include "apply/overtaken.h"
 #include "apply/park.h"
+#include "apply/park_record.h"
 #include "apply/postpone.h"
 #include "apply/retry_topic.h"
 #include "apply/skipped.h"
@@ -379,7 +380,7 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 	}
 	tell_condemned(apply, from, to);
 	djk_skipped_tell(apply, from, to, advances, *nadvances);
-	djk_park_write(apply, from, to);
+	djk_park_record(apply, from, to);
 	if (*nadvances > 0 && !apply->batch->detached)
 		djk_offset_advance(advances, *nadvances);
 	if (apply->storm_end > 0)

@@ -20,6 +20,7 @@
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "miscadmin.h"
 #include "nodes/bitmapset.h"
 #include "nodes/nodeFuncs.h"
@@ -242,6 +243,7 @@ constrain_by_references(DjkRouteState *state, Relation rel)
 		bool		deferred = constraint_is(key->conoid, is_deferred);
 		bool		acts = constraint_is(key->conoid, acts_at_once);
 
+		state->form = hash_combine64(state->form, key->conoid);
 		state->follows |= acts;
 		state->alone |= (acts || !deferred) && key->confrelid == RelationGetRelid(rel);
 		if (deferred)

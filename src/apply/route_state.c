@@ -252,6 +252,27 @@ lane_of(const DjkRouteState *state, bool parts)
 	return lane != 0 && lane != -1 ? lane : 1;
 }
 
+/* What the table has to do with what becomes of a message; the route does not change while its worker lives. */
+static uint64
+form_of(const DjkRouteState *state)
+{
+	StringInfoData text;
+	uint64		form;
+
+	initStringInfo(&text);
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		const DjkColumn *column = &state->columns[c];
+
+		appendStringInfo(&text, "%d:%s %u %d %u %d ", column->name_len, column->name, column->type, column->typmod,
+						 column->collation, column->is_key);
+	}
+	/* With its foreign keys. */
+	form = hash_bytes_extended((const unsigned char *) text.data, text.len, state->form);
+	pfree(text.data);
+	return form != 0 ? form : 1;
+}
+
 DjkRouteState *
 djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 {
@@ -292,6 +313,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 		djk_route_target_build(state);
 	state->lane = lane_of(state, false);
 	state->lane_of_parts = lane_of(state, true);
+	state->form = form_of(state);
 	djk_route_state_leave(guc_level);
 
 	/* Row types were not known to be the state's while they were looked up. */

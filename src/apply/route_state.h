@@ -120,6 +120,7 @@ typedef struct DjkRouteState
 	MemoryContext context;		/* all below; deleted at rebuild */
 	bool		valid;
 	uint64		shape;			/* a number of its own, shared by those whose rows are made of the same */
+	uint64		form;			/* equal where messages become the same rows, which meet the same foreign keys; not 0 */
 	List	   *tables;			/* OIDs of what it was derived from: the target, its children, and what lies below a view */
 	const DjkCodec *codec;
 	DjkConnectCache *schemas;	/* what messages have brought */

@@ -7,6 +7,7 @@
  */
 #include "apply/work.h"
 
+#include "apply/apply.h"
 #include "apply/route_target.h"
 #include "base/topic.h"
 #include "storage/lmgr.h"
@@ -86,12 +87,26 @@ has_parts(const DjkConsumerRow *consumer, int route)
 }
 
 static DjkRouteState *
-create_state(const DjkApply *apply, int route)
+create_state(DjkApply *apply, int route)
 {
 	DjkRouteState *state = djk_route_state_create(&apply->consumer->routes[route], apply->context);
 
 	state->has_parts = has_parts(apply->consumer, route);
+	apply->is_changed |= apply->forms[route] != state->form;
+	apply->forms[route] = state->form;
 	return state;
+}
+
+bool
+djk_apply_is_changed(const DjkApply *apply)
+{
+	return apply->is_changed;
+}
+
+void
+djk_apply_note_trying(DjkApply *apply)
+{
+	apply->is_changed = false;
 }
 
 DjkRouteState *

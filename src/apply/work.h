@@ -137,6 +137,8 @@ typedef struct DjkApply
 	List	   *awaited;		/* OIDs of tables that something waits for a row of; may be more than that */
 	bool		awaits_more;	/* … and some that nobody has watched yet */
 	int64		park_room;		/* for messages more; -1: not known yet */
+	uint64	   *forms;			/* by route: of its last state; 0: it had none */
+	bool		is_changed;		/* one is another than before, and what waits has not been tried since */
 
 	struct DjkLetterSieve *letters; /* which keys dead letters may have: overtaken.c; NULL: not asked yet */
 

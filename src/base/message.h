@@ -105,6 +105,8 @@ typedef struct DjkBatchPartition
 	int64		skip_offset;	/* of the message to be passed by unseen, -1: none; read with the row's lock */
 	DjkRecent	recent;			/* what has become of messages before this; read with the row's lock */
 	bool		storms;			/* too many have failed: it has stopped; set by apply */
+	int64		again_end;		/* of those, a round has what waits before here, */
+	bool		again_all;		/* … and all of it: else but for what lacks its parent still */
 	int64		again_from;		/* of those, a batch has what waits from here … */
 	int64		again_to;		/* … and has committed what becomes of them before here; kept by apply */
 } DjkBatchPartition;

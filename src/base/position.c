@@ -90,7 +90,8 @@ djk_position_forget(DjkPosition *position)
 	position->offset_id = 0;
 	position->question = 0;
 	position->vain = position->waiting_vain = 0;
-	position->parked = 0;
+	position->parked = position->waiting_end = 0;
+	position->waiting_known = false;
 	position->anchor.offset = position->held_offset = -1;
 	position->anchoring = position->reborn = position->denied = false;
 	position->high_watermark = -1;	/* the end of another topic, perhaps */

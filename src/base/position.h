@@ -58,7 +58,10 @@ typedef struct DjkPosition
 	int			vain;			/* see DjkBatchPartition */
 	int			waiting_vain;	/* the same, of what waits for rows that it refers to */
 	int64		waiting_vain_to;
-	int64		parked;			/* messages of it that wait */
+	int64		parked;			/* messages of it that wait: */
+	bool		waiting_known;	/* they have been tried by the routes as they are, or are in this round */
+	bool		waiting_all;	/* the round tries all of them, whatever they lack; */
+	int64		waiting_end;	/* … those before here */
 	int64		held_offset;	/* it waits, or has waited, for this message; -1: for none */
 	int			held_attempt;	/* … which has been tried again so often, or is next */
 	TimestampTz held_until;		/* … then, by the time of day */

@@ -104,6 +104,7 @@ take_row(DjkPositions *positions, DjkPosition *position, DjkOffsetRow *row)
 		row->needs_decision = true;
 	}
 	djk_offset_take(row, position);
+	position->waiting_known = position->parked == 0;
 	positions->waiting |= position->parked > 0;
 	positions->waiting_unseen |= position->parked > 0;
 }

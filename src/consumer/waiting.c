@@ -4,10 +4,12 @@
  *	  A consumer worker tries again what waits: for a row that it refers to, or until it is due.
  *
  * What waits (apply/park.c) is tried in rounds: the partitions' messages in
- * their order, a batch at a time, between the batches that are read.  A round that
- * has helped is followed by the next at once; else one begins when somebody has
- * committed rows of a table that is waited for (state/awaited.c), this worker, another
- * or anybody, and when one has waited for too long.  What is waited for by other
+ * their order, a batch at a time, between the batches that are read.  A round is of
+ * what waited when it began, but for what certainly lacks its parent still
+ * (apply/lacking.c).  One that has helped is followed by the next at once; else one
+ * begins when somebody has committed rows of a table that is waited for
+ * (state/awaited.c), this worker, another or anybody, and when one has waited for too
+ * long.  What is waited for by other
  * means (a trigger's or a handler's own error) is looked for after batches that
  * brought rows, and after a second, two, four and so on; all else once in a minute,
  * for rows may come by ways that nobody hears of.  A turn that fails is taken again,
@@ -92,6 +94,8 @@ describe_positions(const List *list, DjkPosition ***positions, int *n)
 		(*positions)[p] = list_nth(list, p);
 		djk_position_describe((*positions)[p], &partitions[p]);
 		partitions[p].end_offset = partitions[p].next_offset;
+		partitions[p].again_all = (*positions)[p]->waiting_all;
+		partitions[p].again_end = (*positions)[p]->waiting_end;
 		partitions[p].vain = (*positions)[p]->waiting_vain;
 		partitions[p].vain_to = (*positions)[p]->waiting_vain_to;
 	}
@@ -106,7 +110,7 @@ note_due(DjkConsumerWorker *worker, TimestampTz due)
 }
 
 static DjkBatch *
-load_batch(DjkConsumerWorker *worker, DjkBatchPartition *partitions, int n)
+load_batch(DjkConsumerWorker *worker, DjkBatchPartition *partitions, int n, bool *more)
 {
 	DjkIdentity identity;
 	MemoryContext context = CurrentMemoryContext;
@@ -115,8 +119,8 @@ load_batch(DjkConsumerWorker *worker, DjkBatchPartition *partitions, int n)
 	worker->waiting_from = worker->waiting_at;
 	djk_worker_begin(&identity);
 	MemoryContextSwitchTo(context);
-	batch = djk_again_load(partitions, n, &worker->waiting_at, Min(worker->row->batch_messages, TURN_MESSAGES),
-						   worker->row->batch_bytes);
+	batch = djk_again_load(worker->apply, partitions, n, &worker->waiting_at,
+						   Min(worker->row->batch_messages, TURN_MESSAGES), worker->row->batch_bytes, more);
 	djk_worker_commit(&identity);
 	return batch;
 }
@@ -376,9 +380,9 @@ end_round(DjkConsumerWorker *worker)
 	memset(&worker->waiting_at, 0, sizeof(worker->waiting_at));
 }
 
-/* What comes next in the round; NULL: nothing, it is over. */
+/* What comes next in the round; NULL: nothing, and if not *more it is over. */
 static DjkBatch *
-next_batch(DjkConsumerWorker *worker, DjkPosition ***positions)
+next_batch(DjkConsumerWorker *worker, DjkPosition ***positions, bool *more)
 {
 	DjkBatch   *batch = NULL;
 	int			n;
@@ -387,23 +391,31 @@ next_batch(DjkConsumerWorker *worker, DjkPosition ***positions)
 	{
 		DjkBatchPartition *partitions = describe_positions(list_positions(worker, true), positions, &n);
 
+		*more = false;
 		worker->waiting_left |= n > 0;
 		if (n > 0)
-			batch = load_batch(worker, partitions, n);
+			batch = load_batch(worker, partitions, n, more);
 		for (int p = 0; p < n && batch == NULL; p++)
 			note_partition(worker, &partitions[p]);
 		/* Nothing more in these, but perhaps in those behind them. */
-		if (n > 0 && batch == NULL)
+		if (n > 0 && batch == NULL && !*more)
 			worker->waiting_at = (DjkAgainCursor) {partitions[n - 1].offset_id, PG_INT64_MAX};
-	} while (n > 0 && batch == NULL);
+	} while (n > 0 && batch == NULL && !*more);
 	return batch;
+}
+
+static void
+pause_after(TimestampTz *until, TimestampTz started)
+{
+	TimestampTz now = djk_clock_now();
+
+	*until = now + PAUSE_TIMES * (now - started);
 }
 
 /* Applies a batch of what waits; what is in vain is paid for by a pause.  Whether it has helped. */
 static bool
 apply_turn(DjkConsumerWorker *worker, DjkBatch *batch, DjkPosition **positions, TimestampTz started, bool of_round)
 {
-	TimestampTz *pause = of_round ? &worker->waiting_pause : &worker->waiting_due_pause;
 	DjkApplyResult result;
 	bool		helped;
 
@@ -414,7 +426,7 @@ apply_turn(DjkConsumerWorker *worker, DjkBatch *batch, DjkPosition **positions, 
 	settle(worker, batch, positions);
 	helped = has_helped(&result);
 	if (!helped)
-		*pause = djk_clock_now() + PAUSE_TIMES * (djk_clock_now() - started);
+		pause_after(of_round ? &worker->waiting_pause : &worker->waiting_due_pause, started);
 	finish(worker, batch, positions, &result, of_round);
 	return helped;
 }
@@ -423,9 +435,12 @@ static void
 take_turn(DjkConsumerWorker *worker, TimestampTz started)
 {
 	DjkPosition **positions;
-	DjkBatch   *batch = next_batch(worker, &positions);
+	bool		more;
+	DjkBatch   *batch = next_batch(worker, &positions, &more);
 
-	if (batch == NULL)
+	if (batch == NULL && more)
+		pause_after(&worker->waiting_pause, started);
+	else if (batch == NULL)
 		end_round(worker);
 	else if (apply_turn(worker, batch, positions, started, true))
 		worker->waiting_helped = true;
@@ -482,6 +497,29 @@ due_turn_at(const DjkConsumerWorker *worker, TimestampTz now)
 	return Max(worker->waiting_due_pause, now + Max(worker->waiting_next - GetCurrentTimestamp(), 0));
 }
 
+/*
+ * What is parked from now on has been tried since now.  What was tried by other routes,
+ * or before this worker, is tried once whatever it lacks.
+ */
+static void
+begin_positions(DjkConsumerWorker *worker)
+{
+	bool		changed = djk_apply_is_changed(worker->apply);
+	HASH_SEQ_STATUS scan;
+	DjkPosition *position;
+
+	djk_apply_note_trying(worker->apply);
+	hash_seq_init(&scan, worker->positions->table);
+	while ((position = hash_seq_search(&scan)) != NULL)
+	{
+		bool		waits = has_waiting(position);
+
+		position->waiting_all = changed || !position->waiting_known;
+		position->waiting_end = waits ? position->next_offset : 0;
+		position->waiting_known = waits || position->parked == 0 || (position->waiting_known && !changed);
+	}
+}
+
 static void
 begin_round(DjkConsumerWorker *worker, TimestampTz now)
 {
@@ -493,6 +531,7 @@ begin_round(DjkConsumerWorker *worker, TimestampTz now)
 	(void) watch(worker);
 	worker->waiting_blind = worker->waiting_news = false;
 	djk_awaited_look();
+	begin_positions(worker);
 	worker->positions->waiting_unseen = false;
 }
 
@@ -502,6 +541,8 @@ djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 	TimestampTz now;
 
 	watch_more(worker);
+	if (!worker->positions->waiting)
+		djk_apply_note_trying(worker->apply);
 	if (!worker->positions->waiting || worker->retry_at != 0)
 		return;
 	now = djk_clock_now();

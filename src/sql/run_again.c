@@ -16,6 +16,15 @@
 
 #define BATCH_MESSAGES		1000
 
+static int
+compare_positions(const void *a, const void *b)
+{
+	const DjkPosition *x = *(DjkPosition *const *) a;
+	const DjkPosition *y = *(DjkPosition *const *) b;
+
+	return x->offset_id < y->offset_id ? -1 : x->offset_id > y->offset_id;
+}
+
 static DjkBatchPartition *
 find_partitions(DjkPosition **positions, int npositions, DjkPosition ***waiting, int *n)
 {
@@ -25,15 +34,27 @@ find_partitions(DjkPosition **positions, int npositions, DjkPosition ***waiting,
 	*n = 0;
 	for (int i = 0; i < npositions; i++)
 	{
-		DjkBatchPartition *partition = &partitions[*n];
-
-		if (positions[i]->parked <= 0)
-			continue;
-		djk_position_describe(positions[i], partition);
-		partition->end_offset = partition->next_offset;
-		(*waiting)[(*n)++] = positions[i];
+		if (positions[i]->parked > 0)
+			(*waiting)[(*n)++] = positions[i];
+	}
+	qsort(*waiting, *n, sizeof(DjkPosition *), compare_positions);
+	for (int p = 0; p < *n; p++)
+	{
+		djk_position_describe((*waiting)[p], &partitions[p]);
+		partitions[p].end_offset = partitions[p].again_end = partitions[p].next_offset;
 	}
 	return partitions;
+}
+
+/* What has waited before is tried once, whatever it lacks: it may have been tried by other routes. */
+static void
+begin_round(DjkApply *apply, DjkBatchPartition *partitions, int n, bool first)
+{
+	bool		all = first || djk_apply_is_changed(apply);
+
+	djk_apply_note_trying(apply);
+	for (int p = 0; p < n; p++)
+		partitions[p].again_all = all;
 }
 
 /* Returns how many messages wait no longer. */
@@ -44,15 +65,18 @@ run_round(DjkApply *apply, DjkBatchPartition *partitions, int n, Size batch_byte
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext old = MemoryContextSwitchTo(context);
 	DjkAgainCursor cursor = {0};
-	DjkBatch   *batch;
 	int64		before = 0;
+	bool		more = true;
 
 	for (int p = 0; p < n; p++)
 		before += partitions[p].parked;
-	while ((batch = djk_again_load(partitions, n, &cursor, BATCH_MESSAGES, batch_bytes)) != NULL)
+	while (more)
 	{
+		DjkBatch   *batch = djk_again_load(apply, partitions, n, &cursor, BATCH_MESSAGES, batch_bytes, &more);
+
 		CHECK_FOR_INTERRUPTS();
-		djk_run_apply(apply, batch, total);
+		if (batch != NULL)
+			djk_run_apply(apply, batch, total);
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
 	}
@@ -69,9 +93,13 @@ djk_run_again(DjkApply *apply, DjkPosition **positions, int npositions, Size bat
 	DjkPosition **waiting;
 	int			n;
 	DjkBatchPartition *partitions = find_partitions(positions, npositions, &waiting, &n);
+	int64		helped = n;
 
-	while (n > 0 && run_round(apply, partitions, n, batch_bytes, total) > 0)
-		;
+	for (bool first = true; helped > 0; first = false)
+	{
+		begin_round(apply, partitions, n, first);
+		helped = run_round(apply, partitions, n, batch_bytes, total);
+	}
 	for (int p = 0; p < n; p++)
 		waiting[p]->parked = partitions[p].parked;
 }

@@ -361,16 +361,33 @@ djk_catalog_execute(DjkStatement *statement, Datum *values, const char *nulls)
 	return execute(statement, values, nulls, false);
 }
 
-uint64
-djk_catalog_execute_by_index(DjkStatement *statement, Datum *values, const char *nulls)
+static uint64
+execute_without(const char *const *others, int nothers, DjkStatement *statement, Datum *values, const char *nulls)
 {
 	int			guc_level = NewGUCNestLevel();
 	uint64		rows;
 
-	(void) set_config_option("enable_seqscan", "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	for (int i = 0; i < nothers; i++)
+		(void) set_config_option(others[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	rows = djk_catalog_execute(statement, values, nulls);
 	AtEOXact_GUC(false, guc_level);
 	return rows;
+}
+
+uint64
+djk_catalog_execute_by_index(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	static const char *const others[] = {"enable_seqscan"};
+
+	return execute_without(others, lengthof(others), statement, values, nulls);
+}
+
+uint64
+djk_catalog_execute_along_index(DjkStatement *statement, Datum *values, const char *nulls)
+{
+	static const char *const others[] = {"enable_seqscan", "enable_bitmapscan", "enable_sort"};
+
+	return execute_without(others, lengthof(others), statement, values, nulls);
 }
 
 uint64

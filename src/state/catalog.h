@@ -84,6 +84,9 @@ extern uint64 djk_catalog_execute(DjkStatement *statement, Datum *values, const 
 /* The same where a plan that was made while the table was small must serve when it is large. */
 extern uint64 djk_catalog_execute_by_index(DjkStatement *statement, Datum *values, const char *nulls);
 
+/* … and the index is to give its rows in their order, as few as are asked for. */
+extern uint64 djk_catalog_execute_along_index(DjkStatement *statement, Datum *values, const char *nulls);
+
 /* The same for a query, which sees what has been committed by now, whatever the transaction's snapshot. */
 extern uint64 djk_catalog_query_latest(DjkStatement *statement, Datum *values, const char *nulls);
 

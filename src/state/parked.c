@@ -25,93 +25,6 @@
 
 /* ---------- writing ---------- */
 
-/* route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at, parent, children, constraint_name, missing_key. */
-static void
-put_state(Datum *values, char *nulls, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-		  DjkParkedLack lack, int attempt, TimestampTz due_at)
-{
-	values[0] = Int64GetDatum(route_id);
-	values[1] = Int64GetDatum(lane);
-	nulls[2] = key_hash ? ' ' : 'n';
-	values[2] = Int64GetDatum(key_hash ? *key_hash : 0);
-	values[3] = djk_text_datum(error ? unpack_sql_state(error->sqlstate) : NULL, &nulls[3]);
-	values[4] = djk_text_datum(error ? error->message : NULL, &nulls[4]);
-	values[5] = djk_text_datum(error ? error->detail : NULL, &nulls[5]);
-	values[6] = djk_text_datum(error ? error->hint : NULL, &nulls[6]);
-	values[7] = Int32GetDatum(attempt);
-	nulls[8] = due_at != 0 ? ' ' : 'n';
-	values[8] = TimestampTzGetDatum(due_at);
-	nulls[9] = OidIsValid(lack.parent) ? ' ' : 'n';
-	values[9] = ObjectIdGetDatum(lack.parent);
-	nulls[10] = OidIsValid(lack.children) ? ' ' : 'n';
-	values[10] = ObjectIdGetDatum(lack.children);
-	values[11] = djk_text_datum(lack.constraint, &nulls[11]);
-	values[12] = djk_text_datum(lack.key, &nulls[12]);
-}
-
-void
-djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
-				 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-				 DjkParkedLack lack, int attempt, TimestampTz due_at)
-{
-	static DjkStatement insert_parked = {
-		.sql = "INSERT INTO @.djkafka_parked (consumer_id, offset_id, topic, partition, \"offset\", message_time,"
-		" key, value, headers, route_id, lane, key_hash, sqlstate, message, detail, hint, attempt, due_at,"
-		" parent, children, constraint_name, missing_key)"
-		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22::jsonb)",
-		.nargs = 22,
-		.argtypes = {INT8OID, INT8OID, TEXTOID, INT4OID, INT8OID, TIMESTAMPTZOID, BYTEAOID, BYTEAOID, InvalidOid,
-			INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
-			REGCLASSOID, REGCLASSOID, TEXTOID, TEXTOID}
-	};
-	Datum		values[22];
-	char		nulls[23];
-
-	insert_parked.argtypes[8] = get_array_type(djk_catalog_type("djkafka_header"));
-	memset(nulls, ' ', sizeof(nulls));
-	nulls[22] = '\0';
-	values[0] = Int64GetDatum(consumer_id);
-	values[1] = Int64GetDatum(partition->offset_id);
-	values[2] = CStringGetTextDatum(partition->topic);
-	values[3] = Int32GetDatum(partition->partition);
-	values[4] = Int64GetDatum(message->offset);
-	nulls[5] = message->timestamp_ms >= 0 ? ' ' : 'n';
-	values[5] = TimestampTzGetDatum(djk_timestamp_from_kafka(Max(message->timestamp_ms, 0)));
-	values[6] = djk_bytes_datum(message->key, message->key_len, &nulls[6]);
-	values[7] = djk_bytes_datum(message->value, message->value_len, &nulls[7]);
-	nulls[8] = headers != (Datum) 0 ? ' ' : 'n';
-	values[8] = headers;
-	put_state(values + 9, nulls + 9, route_id, lane, key_hash, error, lack, attempt, due_at);
-	(void) djk_catalog_execute(&insert_parked, values, nulls);
-}
-
-void
-djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-				  DjkParkedLack lack, int attempt, TimestampTz due_at)
-{
-	static DjkStatement update_parked = {
-		.sql = "UPDATE @.djkafka_parked p SET route_id = $2, lane = $3, key_hash = $4, attempt = $9, due_at = $10,"
-		" sqlstate = coalesce($5, p.sqlstate), message = CASE WHEN $5 IS NULL THEN p.message ELSE $6 END,"
-		" detail = CASE WHEN $5 IS NULL THEN p.detail ELSE $7 END, hint = CASE WHEN $5 IS NULL THEN p.hint ELSE $8 END,"
-		" parent = CASE WHEN $5 IS NULL THEN p.parent ELSE $11 END,"
-		" children = CASE WHEN $5 IS NULL THEN p.children ELSE $12 END,"
-		" constraint_name = CASE WHEN $5 IS NULL THEN p.constraint_name ELSE $13 END,"
-		" missing_key = CASE WHEN $5 IS NULL THEN p.missing_key ELSE $14::jsonb END"
-		" WHERE id = $1",
-		.nargs = 14,
-		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
-			REGCLASSOID, REGCLASSOID, TEXTOID, TEXTOID}
-	};
-	Datum		values[14];
-	char		nulls[15];
-
-	memset(nulls, ' ', sizeof(nulls));
-	nulls[14] = '\0';
-	values[0] = Int64GetDatum(id);
-	put_state(values + 1, nulls + 1, route_id, lane, key_hash, error, lack, attempt, due_at);
-	(void) djk_catalog_execute(&update_parked, values, nulls);
-}
-
 void
 djk_parked_delete(const int64 *ids, int n)
 {
@@ -160,7 +73,8 @@ typedef enum KeyPart
 {
 	KEY_OFFSET_ID,
 	KEY_LANE,
-	KEY_HASH
+	KEY_HASH,
+	KEY_OFFSET
 } KeyPart;
 
 /* One part of all keys. */
@@ -170,7 +84,11 @@ key_parts(const DjkParkedKey *keys, int n, KeyPart part)
 	int64	   *parts = palloc(Max(n, 1) * sizeof(int64));
 
 	for (int i = 0; i < n; i++)
-		parts[i] = part == KEY_OFFSET_ID ? keys[i].offset_id : part == KEY_LANE ? keys[i].lane : keys[i].hash;
+	{
+		const int64 all[] = {keys[i].offset_id, keys[i].lane, keys[i].hash, keys[i].offset};
+
+		parts[i] = all[part];
+	}
 	return djk_int8_array_datum(parts, n);
 }
 
@@ -191,21 +109,21 @@ djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, co
 		" SELECT l.id, 0::bigint, 0::bigint, f.\"offset\" FROM l CROSS JOIN LATERAL (SELECT p.\"offset\""
 		"   FROM @.djkafka_parked p WHERE p.offset_id = l.id AND p.lane = l.lane AND p.\"offset\" < l.below"
 		"   AND p.id <> ALL ($7) ORDER BY p.\"offset\" LIMIT 1) f WHERE l.lane <> ALL ($3)"
-		" UNION ALL SELECT w.offset_id, w.lane, w.key_hash, k.\"offset\" FROM (SELECT DISTINCT *"
-		"   FROM unnest($4, $5, $6) AS w(offset_id, lane, key_hash)) w CROSS JOIN LATERAL (SELECT p.\"offset\""
+		" UNION ALL SELECT w.offset_id, w.lane, w.key_hash, k.\"offset\""
+		"   FROM unnest($4, $5, $6, $8) AS w(offset_id, lane, key_hash, below) CROSS JOIN LATERAL (SELECT p.\"offset\""
 		"   FROM @.djkafka_parked p WHERE " SAME_KEY("p", "w")
-		"   AND p.\"offset\" < (SELECT b.below FROM b WHERE b.id = w.offset_id) AND p.id <> ALL ($7)"
-		"   ORDER BY p.\"offset\" LIMIT 1) k",
-		.nargs = 7,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID},
+		"   AND p.\"offset\" < w.below AND p.id <> ALL ($7) ORDER BY p.\"offset\" LIMIT 1) k",
+		.nargs = 8,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID},
 		.generic = true
 	};
-	Datum		values[7] = {
+	Datum		values[8] = {
 		djk_int8_array_datum(offset_ids, npartitions), djk_int8_array_datum(below, npartitions),
 		djk_int8_array_datum(lanes, nlanes), key_parts(wanted, nwanted, KEY_OFFSET_ID),
-		key_parts(wanted, nwanted, KEY_LANE), key_parts(wanted, nwanted, KEY_HASH), djk_int8_array_datum(but, nbut)
+		key_parts(wanted, nwanted, KEY_LANE), key_parts(wanted, nwanted, KEY_HASH), djk_int8_array_datum(but, nbut),
+		key_parts(wanted, nwanted, KEY_OFFSET)
 	};
-	int			n = (int) djk_catalog_execute_by_index(&select_keys, values, NULL);
+	int			n = (int) djk_catalog_execute_along_index(&select_keys, values, NULL);
 	DjkParkedKey *keys = MemoryContextAlloc(context, Max(n, 1) * sizeof(DjkParkedKey));
 
 	for (int i = 0; i < n; i++)
@@ -233,6 +151,25 @@ copy_bytes(int row, int column, int *len)
 	copy = DatumGetByteaPCopy(datum);
 	*len = VARSIZE_ANY_EXHDR(copy);
 	return VARDATA_ANY(copy);
+}
+
+/* The same of JSON. */
+static const Jsonb *
+copy_json(int row, int column)
+{
+	bool		isnull;
+	Datum		datum = djk_row_datum(row, column, &isnull);
+
+	return isnull ? NULL : DatumGetJsonbPCopy(datum);
+}
+
+static Oid
+row_oid(int row, int column)
+{
+	bool		isnull;
+	Datum		datum = djk_row_datum(row, column, &isnull);
+
+	return isnull ? InvalidOid : DatumGetObjectId(datum);
 }
 
 /* In CurrentMemoryContext. */
@@ -270,18 +207,18 @@ read_parked(int row)
 	parked->attempt = (int) djk_row_int64(row, 13, 0);
 	datum = djk_row_datum(row, 14, &isnull);
 	parked->due_at = isnull ? 0 : DatumGetTimestampTz(datum);
-	datum = djk_row_datum(row, 15, &isnull);
-	parked->parent = isnull ? InvalidOid : DatumGetObjectId(datum);
-	datum = djk_row_datum(row, 16, &isnull);
-	parked->children = isnull ? InvalidOid : DatumGetObjectId(datum);
+	parked->parent = row_oid(row, 15);
+	parked->children = row_oid(row, 16);
 	parked->constraint = djk_row_text(row, 17, CurrentMemoryContext);
+	parked->missing_key = copy_json(row, 18);
 	message->source = parked;
 	return parked;
 }
 
 #define SELECT_PARKED \
 	"SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, lane, key_hash, parked_at," \
-	" sqlstate IS NOT NULL, attempt, due_at, parent, children, constraint_name FROM @.djkafka_parked p"
+	" sqlstate IS NOT NULL, attempt, due_at, parent, children, constraint_name, missing_key" \
+	" FROM @.djkafka_parked p"
 
 /* What a query of SELECT_PARKED finds, until there is enough. */
 static List *
@@ -312,32 +249,72 @@ fetch_parked(Portal portal, int max_messages, Size max_bytes, MemoryContext cont
 	return list;
 }
 
+List *
+djk_parked_load(const int64 *ids, int n, Size max_bytes, MemoryContext context)
+{
+	static DjkStatement select_parked = {
+		.sql = SELECT_PARKED " WHERE id = ANY ($1) ORDER BY offset_id, \"offset\"",
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
+	};
+	Datum		values[1] = {djk_int8_array_datum(ids, n)};
+
+	return fetch_parked(djk_catalog_open(&select_parked, values, NULL), n, max_bytes, context);
+}
+
 /*
  * What is known to wait behind what is not due is found out of the index of keys
  * that have a time, which no other can stand in for, by a sub-select for each row: a
  * plan that joins them would be made for another size.
  */
-List *
-djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 after_offset,
-				TimestampTz now, int max_messages, Size max_bytes, MemoryContext context)
+DjkParkedPlace *
+djk_parked_look(int64 offset_id, int64 after, int64 before, TimestampTz now, bool omits, int max,
+				MemoryContext context, int *n)
 {
-	static DjkStatement select_parked = {
-		.sql = SELECT_PARKED
-		" WHERE offset_id = ANY ($1) AND (offset_id, \"offset\") > ($2, $3) AND (due_at IS NULL OR due_at <= $5)"
-		" AND (key_hash IS NULL OR NOT EXISTS (SELECT FROM @.djkafka_parked h"
-		"  WHERE " SAME_KEY("h", "p") " AND h.due_at > $5 AND h.\"offset\" + 0 < p.\"offset\")"
+	static DjkStatement select_places = {
+		.sql = "SELECT id, \"offset\", route_id, parked_at, sqlstate IS NOT NULL, due_at IS NOT NULL, parent, constraint_name,"
+		" missing_key, CASE WHEN sqlstate IS NULL THEN (SELECT h.\"offset\" FROM @.djkafka_parked h"
+		"   WHERE " SAME_KEY("h", "p") " AND h.\"offset\" < p.\"offset\" ORDER BY h.\"offset\" LIMIT 1) END"
+		" FROM @.djkafka_parked p WHERE offset_id = $1 AND \"offset\" > $2 AND \"offset\" < $3"
+		" AND (due_at IS NULL OR due_at <= $4)"
+		" AND (NOT $5 OR key_hash IS NULL OR NOT EXISTS (SELECT FROM @.djkafka_parked h"
+		"  WHERE " SAME_KEY("h", "p") " AND h.due_at > $4 AND h.\"offset\" + 0 < p.\"offset\")"
 		"  AND NOT EXISTS (SELECT FROM @.djkafka_parked h WHERE " ANY_KEY("h", "p")
-		"  AND h.due_at > $5 AND h.\"offset\" + 0 < p.\"offset\"))"
-		" ORDER BY offset_id, \"offset\" LIMIT $4",
-		.nargs = 5,
-		.argtypes = {INT8ARRAYOID, INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID}
+		"  AND h.due_at > $4 AND h.\"offset\" + 0 < p.\"offset\"))"
+		" ORDER BY \"offset\" LIMIT $6",
+		.nargs = 6,
+		.argtypes = {INT8OID, INT8OID, INT8OID, TIMESTAMPTZOID, BOOLOID, INT8OID},
+		.generic = true
 	};
-	Datum		values[5] = {
-		djk_int8_array_datum(offset_ids, npartitions), Int64GetDatum(after_id), Int64GetDatum(after_offset),
-		Int64GetDatum(max_messages), TimestampTzGetDatum(now)
+	Datum		values[6] = {
+		Int64GetDatum(offset_id), Int64GetDatum(after), Int64GetDatum(before), TimestampTzGetDatum(now),
+		BoolGetDatum(omits), Int64GetDatum(max)
 	};
+	DjkParkedPlace *places;
+	MemoryContext old;
 
-	return fetch_parked(djk_catalog_open(&select_parked, values, NULL), max_messages, max_bytes, context);
+	*n = (int) djk_catalog_execute_along_index(&select_places, values, NULL);
+	old = MemoryContextSwitchTo(context);
+	places = palloc(Max(*n, 1) * sizeof(DjkParkedPlace));
+	for (int i = 0; i < *n; i++)
+	{
+		DjkParkedPlace *place = &places[i];
+		bool		isnull;
+
+		place->id = djk_row_int64(i, 1, 0);
+		place->offset = djk_row_int64(i, 2, 0);
+		place->route_id = djk_row_int64(i, 3, 0);
+		place->parked_at = DatumGetTimestampTz(djk_row_datum(i, 4, &isnull));
+		place->has_error = djk_row_bool(i, 5);
+		place->is_due = djk_row_bool(i, 6);
+		place->parent = row_oid(i, 7);
+		place->constraint = djk_row_text(i, 8, context);
+		place->missing_key = copy_json(i, 9);
+		place->behind = djk_row_int64(i, 10, -1);
+	}
+	MemoryContextSwitchTo(old);
+	SPI_freetuptable(SPI_tuptable);
+	return places;
 }
 
 List *

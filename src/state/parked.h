@@ -15,6 +15,7 @@
 
 #include "datatype/timestamp.h"
 #include "nodes/pg_list.h"
+#include "utils/jsonb.h"
 
 /* By what later messages are told to wait behind one that waits. */
 typedef struct DjkParkedKey
@@ -48,6 +49,7 @@ typedef struct DjkParked
 	Oid			parent;			/* of what it lacks, */
 	Oid			children;		/* … or of what holds it */
 	char	   *constraint;
+	const Jsonb *missing_key;	/* NULL: not known */
 	int			attempt;
 	TimestampTz due_at;			/* 0: it waits for something else */
 	DjkMessage	message;		/* its partition is not set */
@@ -56,14 +58,33 @@ typedef struct DjkParked
 	Size		bytes;			/* of its key, value and headers in memory */
 } DjkParked;
 
-/* Keeps a message; 'headers' is a djkafka_header[] Datum, or 0.  'error' is NULL for one that waits behind another. */
-extern void djk_parked_write(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *message,
-							 Datum headers, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-							 DjkParkedLack lack, int attempt, TimestampTz due_at);
+/* Why a message waits. */
+typedef struct DjkParkedState
+{
+	int64		route_id;
+	int64		lane;
+	const int64 *key_hash;		/* NULL: nothing waits behind it */
+	const DjkError *error;		/* NULL: it waits behind another one */
+	DjkParkedLack lack;
+	int			attempt;
+	TimestampTz due_at;
+} DjkParkedState;
+
+/* Messages that are to be kept, of offset rows that are locked. */
+typedef struct DjkParkedRows DjkParkedRows;
+
+/* In CurrentMemoryContext, which outlives what each of them needs. */
+extern DjkParkedRows *djk_parked_rows_create(int64 consumer_id);
+
+/* 'headers' is a djkafka_header[] Datum, or 0.  All is copied. */
+extern void djk_parked_rows_add(DjkParkedRows *rows, const DjkBatchPartition *partition, const DjkMessage *message,
+								Datum headers, const DjkParkedState *state);
+
+/* Writes those that are not written yet, and frees the rows. */
+extern void djk_parked_rows_write(DjkParkedRows *rows);
 
 /* What is known of one that goes on waiting has changed; without an error it keeps the one it had. */
-extern void djk_parked_update(int64 id, int64 route_id, int64 lane, const int64 *key_hash, const DjkError *error,
-							  DjkParkedLack lack, int attempt, TimestampTz due_at);
+extern void djk_parked_update(int64 id, const DjkParkedState *state);
 
 /* ERROR serialization_failure if one of them was not there any more. */
 extern void djk_parked_delete(const int64 *ids, int n);
@@ -73,22 +94,42 @@ extern int64 djk_parked_count(int64 consumer_id);
 
 /*
  * The keys that messages of partitions wait with, each below an offset of its
- * partition: of those wanted, and one of lane 0 where a message waits in another
- * lane than those given.  Rows given as 'but' do not count.  In CurrentMemoryContext as it was before enter: 'context'.
+ * partition: of those wanted, each once and below its 'offset', and one of lane 0
+ * where a message waits in another lane than those given.  Rows given as 'but' do not count.  In CurrentMemoryContext as it was before enter: 'context'.
  */
 extern DjkParkedKey *djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions,
 									 const int64 *lanes, int nlanes, const DjkParkedKey *wanted, int nwanted,
 									 const int64 *but, int nbut,
 									 MemoryContext context, int *nkeys);
 
+/* What is known of one that waits without its bytes. */
+typedef struct DjkParkedPlace
+{
+	int64		id;
+	int64		offset;
+	int64		route_id;
+	TimestampTz parked_at;
+	bool		has_error;
+	bool		is_due;			/* it had a time, which has come */
+	Oid			parent;
+	const char *constraint;
+	const Jsonb *missing_key;
+	int64		behind;			/* without an error: the first that waits with its key, before it; -1: none is known */
+} DjkParkedPlace;
+
 /*
- * What waits of these partitions behind a place (offset row, offset), in this
- * order: DjkParked *, in 'context'.  At most so many messages, and no more once
- * there are so many bytes.  What is not due at 'now', and what is known to wait
- * behind that, is left out.
+ * What waits of a partition between two offsets, the first 'max' of it, in their order
+ * and in 'context'.  What is not due at 'now' is left out, and if there is such
+ * ('omits'), what is known to wait behind that.
  */
-extern List *djk_parked_load(const int64 *offset_ids, int npartitions, int64 after_id, int64 after_offset,
-							 TimestampTz now, int max_messages, Size max_bytes, MemoryContext context);
+extern DjkParkedPlace *djk_parked_look(int64 offset_id, int64 after, int64 before, TimestampTz now, bool omits,
+									   int max, MemoryContext context, int *n);
+
+/*
+ * Some of what waits, by partition and offset: DjkParked *, in 'context'.  No more
+ * once there are so many bytes.
+ */
+extern List *djk_parked_load(const int64 *ids, int n, Size max_bytes, MemoryContext context);
 
 /*
  * What is due at 'now', half of that number of messages at most and the oldest

@@ -242,33 +242,60 @@ load_offsets(const DjkConsumerRow *consumer, DjkBatchPartition *partitions, int 
 }
 
 static DjkBatch *
-load_again(DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *cursor, int batch_messages)
+load_again(DjkApply *apply, DjkBatchPartition *partitions, int npartitions, DjkAgainCursor *cursor, int batch_messages, bool *more)
 {
 	DjkBatch   *batch;
 
 	djk_transaction_start();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(TopMemoryContext);
-	batch = djk_again_load(partitions, npartitions, cursor, batch_messages, SIZE_MAX);
+	batch = djk_again_load(apply, partitions, npartitions, cursor, batch_messages, SIZE_MAX, more);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(TopMemoryContext);
 	return batch;
 }
 
+static int
+compare_partitions(const void *a, const void *b)
+{
+	const DjkBatchPartition *x = a;
+	const DjkBatchPartition *y = b;
+
+	return x->offset_id < y->offset_id ? -1 : x->offset_id > y->offset_id;
+}
+
+/* One by one all is tried, whatever it lacks; else as a worker does it. */
+static void
+begin_round(DjkApply *apply, DjkConsumerRow *consumer, DjkBatchPartition *partitions, int npartitions, bool *all)
+{
+	*all |= djk_apply_is_changed(apply) || consumer->batch_messages == 1;
+	djk_apply_note_trying(apply);
+	load_offsets(consumer, partitions, npartitions);
+	qsort(partitions, npartitions, sizeof(DjkBatchPartition), compare_partitions);
+	for (int p = 0; p < npartitions; p++)
+	{
+		partitions[p].again_all = *all;
+		partitions[p].again_end = partitions[p].next_offset;
+	}
+}
+
 /* All that waits of the partitions, once.  Whether it has helped any. */
 static bool
-apply_round(DjkApply *apply, DjkConsumerRow *consumer, DjkBatchPartition *partitions, int npartitions, DjkApplyResult *total)
+apply_round(DjkApply *apply, DjkConsumerRow *consumer, DjkBatchPartition *partitions, int npartitions, bool *all,
+			DjkApplyResult *total)
 {
 	DjkApplyResult before = *total;
 	DjkAgainCursor cursor = {0};
-	DjkBatch   *batch;
+	bool		more = true;
 
-	load_offsets(consumer, partitions, npartitions);
-	while (total->status == DJK_APPLY_DONE &&
-		   (batch = load_again(partitions, npartitions, &cursor, consumer->batch_messages)) != NULL)
+	begin_round(apply, consumer, partitions, npartitions, all);
+	while (total->status == DJK_APPLY_DONE && more)
 	{
-		apply_batch(apply, batch, total);
+		DjkBatch   *batch = load_again(apply, partitions, npartitions, &cursor, consumer->batch_messages, &more);
+
+		if (batch != NULL)
+			apply_batch(apply, batch, total);
 		if (total->status == DJK_APPLY_STOPPED)
 		{
 			skip(consumer, batch);
@@ -276,6 +303,7 @@ apply_round(DjkApply *apply, DjkConsumerRow *consumer, DjkBatchPartition *partit
 			return true;
 		}
 	}
+	*all = false;
 	return total->status == DJK_APPLY_DONE &&
 		before.applied + before.filtered + before.duplicates + before.stale + before.dead + before.skipped !=
 		total->applied + total->filtered + total->duplicates + total->stale + total->dead + total->skipped;
@@ -320,6 +348,7 @@ apply_waiting(DjkApply *apply, DjkConsumerRow *consumer, const Step *steps, int 
 {
 	int			nall = 0;
 	DjkBatchPartition *all;
+	bool		tries_all = false;
 
 	for (int i = 0; i < nsteps; i++)
 		nall += steps[i].batch ? steps[i].batch->npartitions : 0;
@@ -334,7 +363,7 @@ apply_waiting(DjkApply *apply, DjkConsumerRow *consumer, const Step *steps, int 
 			nall = add_partitions(all, nall, steps[i].batch);
 			apply_fetched(apply, consumer, steps[i].batch, total);
 		}
-		while (total->status == DJK_APPLY_DONE && apply_round(apply, consumer, all, nall, total))
+		while (total->status == DJK_APPLY_DONE && apply_round(apply, consumer, all, nall, &tries_all, total))
 			;
 	}
 }
