@@ -429,6 +429,14 @@ stop_storm(DjkConsumerWorker *worker, const DjkApplyResult *result)
 	djk_collect_drop(&worker->collector, result->decided, last->partition);
 }
 
+/* What has passed before one partition had to be left out: disturbances of before are over. */
+static void
+note_progress(DjkConsumerWorker *worker, const DjkApplyResult *result)
+{
+	if (result->decided > 0)
+		djk_member_note_success(worker);
+}
+
 static void
 finish_batch(DjkConsumerWorker *worker, const DjkApplyResult *result)
 {
@@ -456,9 +464,11 @@ finish_batch(DjkConsumerWorker *worker, const DjkApplyResult *result)
 			break;
 		case DJK_APPLY_HELD:
 			djk_held_begin(worker, result);
+			note_progress(worker, result);
 			break;
 		case DJK_APPLY_STORM:
 			stop_storm(worker, result);
+			note_progress(worker, result);
 			break;
 		case DJK_APPLY_BROKEN:
 		case DJK_APPLY_STOPPED:

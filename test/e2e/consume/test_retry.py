@@ -451,6 +451,31 @@ CRASHING = [
 ]
 
 
+def test_patience_between_holds(db: Database, kafka: Client, topic: str) -> None:
+    """What passes before a partition is held counts: disturbances that have passed do not add up."""
+    for n in range(0, 12, 2):
+        db.query(f"CREATE SEQUENCE tries_of_{n}")
+    db.query("CREATE TABLE patience (attempt int)")
+    db.query(
+        "CREATE FUNCTION disturb() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.code = '40001' THEN"
+        "  IF nextval('tries_of_' || NEW.n) = 1 THEN RAISE 'disturbed' USING ERRCODE = '40001'; END IF;"
+        "  INSERT INTO patience SELECT max(attempt) FROM djkafka_worker_status() WHERE kind = 'consumer';"
+        " END IF; RETURN NEW; END $$"
+    )
+    policy = {"max_retries": 1, "delay": 0.1, "blocking": True}
+    subscribe(db, topic, policy, enabled="false")
+    db.query("CREATE TRIGGER disturb BEFORE INSERT ON item FOR EACH ROW EXECUTE FUNCTION disturb()")
+    db.query("SELECT djkafka_alter_consumer('default', batch_messages => 3)")
+    db.query("SELECT djkafka_resume('default')")
+    records = []
+    for n in range(0, 12, 2):
+        records += [item(n, n, code="40001"), item(n + 1, n + 1, fail=1)]
+    kafka.produce(topic, records)
+    wait_count(db, "item", 12)
+    assert db.value("SELECT max(attempt) FROM patience") == 1
+
+
 @pytest.mark.parametrize("blocking", [False, True], ids=["parked", "blocking"])
 def test_crash(own_cluster: Own, kafka: Client, unique: Callable[[str], str], topic: str, blocking: bool) -> None:
     """One that takes the server down when it is tried again is known, whatever else is tried in between."""
