@@ -470,7 +470,7 @@ def test_patience_between_holds(db: Database, kafka: Client, topic: str) -> None
     db.query("SELECT djkafka_resume('default')")
     records = []
     for n in range(0, 12, 2):
-        records += [item(n, n, code="40001"), item(n + 1, n + 1, fail=1)]
+        records += [item(n, n, code="40001", partition=0), item(n + 1, n + 1, fail=1, partition=0)]
     kafka.produce(topic, records)
     wait_count(db, "item", 12)
     assert db.value("SELECT max(attempt) FROM patience") == 1
