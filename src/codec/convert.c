@@ -414,6 +414,8 @@ djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options)
 		djk_convert_init_composite(converter);
 	else if (typtype == TYPTYPE_ENUM)
 		converter->full = convert_enum;
+	else if (typtype == TYPTYPE_MULTIRANGE)
+		converter->full = djk_convert_full_parts;
 	else
 		choose_scalar_paths(converter);
 	if (options->strict)

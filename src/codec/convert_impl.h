@@ -149,6 +149,10 @@ extern bool djk_convert_full_jsonb(DjkConverter *, const DjkField *, Datum *, Dj
 extern void djk_convert_init_jsonb(DjkConverter *converter);
 
 /* convert_nested.c */
+
+/* As djk_convert_full_input(), for a type of many parts: a text of too many of them is refused. */
+extern bool djk_convert_full_parts(DjkConverter *, const DjkField *, Datum *, DjkError *);
+
 extern bool djk_convert_full_array(DjkConverter *, const DjkField *, Datum *, DjkError *);
 extern bool djk_convert_full_composite(DjkConverter *, const DjkField *, Datum *, DjkError *);
 extern void djk_convert_init_array(DjkConverter *converter, Oid element_type);

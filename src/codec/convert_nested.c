@@ -19,10 +19,10 @@
 #include "codec/json.h"
 
 /*
- * Elements of an array that is written as text, where their type is not a simple
- * one: all of them are read at once, and each leaves some kilobytes until then.
+ * Commas of a value of several parts that is written as text, where these are not
+ * of a simple type: all are read at once, and each leaves some kilobytes until then.
  */
-#define TEXT_ELEMENTS_MAX	100000
+#define TEXT_COMMAS_MAX		100000
 
 void
 djk_convert_init_array(DjkConverter *converter, Oid element_type)
@@ -113,15 +113,36 @@ add_array(ArrayBuild *build, const DjkField *field, int level)
 	return true;
 }
 
-/* Not more elements than there are commas, and one. */
+/* Not more parts than there are commas, and one. */
 static bool
-is_short(const DjkConverter *converter, const DjkField *field)
+is_short(const DjkField *field)
 {
 	int			commas = 0;
 
-	for (int i = 0; !converter->inner->input_is_pure && field->text != NULL && i < field->len; i++)
+	for (int i = 0; field->text != NULL && i < field->len; i++)
 		commas += field->text[i] == ',';
-	return commas < TEXT_ELEMENTS_MAX;
+	return commas < TEXT_COMMAS_MAX;
+}
+
+static const char *
+hint_at_json(const DjkConverter *converter)
+{
+	if (converter->full == djk_convert_full_array)
+		return "Send a JSON array, or fill the column with an expression.";
+	if (converter->full == djk_convert_full_composite)
+		return "Send a JSON object, or fill the column with an expression.";
+	return "Fill the column with an expression.";
+}
+
+bool
+djk_convert_full_parts(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+{
+	if (is_short(field))
+		return djk_convert_full_input(converter, field, value, error);
+	return djk_convert_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+							  psprintf("value of type %s is written as text, and too long for that",
+									   format_type_be(converter->type)),
+							  psprintf("It has %d commas or more.", TEXT_COMMAS_MAX), hint_at_json(converter));
 }
 
 bool
@@ -133,12 +154,8 @@ djk_convert_full_array(DjkConverter *converter, const DjkField *field, Datum *va
 
 	/* a string is the type's own text form, {1,2} */
 	if (field->kind == DJK_FIELD_STRING || field->kind == DJK_FIELD_BYTES)
-		return is_short(converter, field) ? djk_convert_full_input(converter, field, value, error) :
-			djk_convert_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
-							   psprintf("array of type %s is written as text, and too long for that",
-										format_type_be(converter->type)),
-							   psprintf("It has %d commas or more.", TEXT_ELEMENTS_MAX),
-							   "Send a JSON array, or fill the column with an expression.");
+		return converter->inner->input_is_pure ? djk_convert_full_input(converter, field, value, error) :
+			djk_convert_full_parts(converter, field, value, error);
 	if (field->kind != DJK_FIELD_ARRAY)
 		return djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  "expected a JSON array", NULL, NULL);
@@ -273,7 +290,7 @@ djk_convert_full_composite(DjkConverter *converter, const DjkField *field, Datum
 						   DjkError *error)
 {
 	if (field->kind == DJK_FIELD_STRING || field->kind == DJK_FIELD_BYTES)
-		return djk_convert_full_input(converter, field, value, error);
+		return djk_convert_full_parts(converter, field, value, error);
 	if (field->kind != DJK_FIELD_OBJECT)
 		return djk_convert_refuse(error, ERRCODE_INVALID_TEXT_REPRESENTATION,
 								  psprintf("expected a JSON object for type %s",
