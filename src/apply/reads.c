@@ -119,6 +119,38 @@ collect_relation(const RangeTblEntry *rte, DjkReads *reads)
 }
 
 static bool
+any_reads_by_type(const List *types)
+{
+	ListCell   *lc;
+
+	foreach(lc, types)
+	{
+		if (djk_reads_by_type(lfirst_oid(lc)))
+			return true;
+	}
+	return false;
+}
+
+/* Whether checks of domains may read when a node makes its values, of text or JSON too, within whatever they are. */
+static bool
+makes_checked(Node *node)
+{
+	switch (nodeTag(node))
+	{
+		case T_CoerceToDomain:
+		case T_CoerceViaIO:
+		case T_FuncExpr:
+			return djk_reads_by_type(exprType(node));
+		case T_RangeTblFunction:
+			return any_reads_by_type(((RangeTblFunction *) node)->funccoltypes);
+		case T_TableFunc:
+			return any_reads_by_type(((TableFunc *) node)->coltypes);
+		default:
+			return false;
+	}
+}
+
+static bool
 collect(Node *node, void *context)
 {
 	DjkReads   *reads = context;
@@ -135,7 +167,7 @@ collect(Node *node, void *context)
 	}
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, collect, context, QTW_EXAMINE_RTES_BEFORE);
-	if (check_functions_in_node(node, may_read, NULL) || (IsA(node, CoerceToDomain) && djk_reads_by_type(exprType(node))))
+	if (check_functions_in_node(node, may_read, NULL) || makes_checked(node))
 		reads->anything = true;
 	return expression_tree_walker(node, collect, context);
 }

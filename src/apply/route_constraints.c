@@ -29,6 +29,7 @@
 #include "rewrite/rewriteHandler.h"
 #include "rewrite/rowsecurity.h"
 #include "state/catalog.h"
+#include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/partcache.h"
@@ -372,7 +373,7 @@ typedef struct Followers
 	List	   *tables;			/* the tables themselves, and behind them what is changed with them */
 	bool		returns;		/* one of the first is changed with another */
 	bool		seen;			/* one of the others has triggers of the user's */
-	bool		stable;			/* one of any has such that are STABLE, and so see no row of their statement */
+	bool		stable;			/* one of any has such that see no row of their statement */
 } Followers;
 
 /* Whether it is the action of a foreign key that refers to the table. */
@@ -391,6 +392,19 @@ is_action(Oid function)
 		default:
 			return false;
 	}
+}
+
+/* Whether a trigger, or its condition, has the snapshot of its statement, of which it then sees no row: what is STABLE has. */
+static bool
+sees_before_statement(Relation triggers, HeapTuple tuple)
+{
+	bool		isnull;
+	Datum		condition;
+
+	if (func_volatile(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid) == PROVOLATILE_STABLE)
+		return true;
+	condition = heap_getattr(tuple, Anum_pg_trigger_tgqual, RelationGetDescr(triggers), &isnull);
+	return !isnull && djk_reads_sight(stringToNode(TextDatumGetCString(condition))) == DJK_SIGHT_STATEMENT;
 }
 
 /* What refers to one of the tables, the number-th, and is changed with it; the first 'own' are the target's own. */
@@ -412,8 +426,8 @@ follow(Followers *followers, int number, int own)
 
 		if (number >= own && !trigger->tgisinternal && !djk_route_constraints_publishes(trigger->tgfoid))
 			followers->seen = true;
-		if (!trigger->tgisinternal && func_volatile(trigger->tgfoid) == PROVOLATILE_STABLE)
-			followers->stable = true;
+		if (!trigger->tgisinternal && !followers->stable)
+			followers->stable = sees_before_statement(followers->triggers, tuple);
 		foreach(lc, changed)
 		{
 			for (int i = 0; i < own; i++)

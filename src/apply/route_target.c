@@ -268,36 +268,6 @@ may_see_order(Relation rel)
 	return false;
 }
 
-/* Conditions of the user's triggers, as text. */
-static List *
-trigger_conditions(Relation rel)
-{
-	List	   *conditions = NIL;
-
-	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
-
-		if (!trigger->tgisinternal && trigger->tgqual != NULL)
-			conditions = lappend(conditions, pstrdup(trigger->tgqual));
-	}
-	return conditions;
-}
-
-/* Whether a trigger's condition has the snapshot of its statement, of which it then sees no row: what is STABLE has. */
-static bool
-sees_before_statement(Relation rel)
-{
-	ListCell   *lc;
-
-	foreach(lc, trigger_conditions(rel))
-	{
-		if (djk_reads_sight(stringToNode(lfirst(lc))) == DJK_SIGHT_STATEMENT)
-			return true;
-	}
-	return false;
-}
-
 static void
 require_view_operation(DjkRouteState *state, Relation rel)
 {
@@ -393,7 +363,6 @@ djk_route_target_build(DjkRouteState *state)
 	require_relkind(state, rel);
 	djk_route_target_require_rights(route);
 	state->ordered = state->meets = may_see_order(rel);
-	state->alone = sees_before_statement(rel);
 	state->has_policies = rel->rd_rel->relrowsecurity;
 	state->row_types = djk_row_types_of(RelationGetDescr(rel));
 	build_columns(state, rel);

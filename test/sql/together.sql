@@ -209,6 +209,18 @@ SELECT * FROM with_followers($$
     SELECT djkafka_subscribe('both', 'taken', filter => 'value ? ''taken''', columns => '{"code": {"field": "taken"}}')
         || djkafka_subscribe('both', 'wish', columns => '{"code": "(value->>''code'')::free_code"}')$$,
     '[{"taken": "A"}, {"id": 1, "code": "B"}, {"id": 2, "code": "A"}]', 'wish');
+SELECT $made$
+    CREATE TABLE taken (code text PRIMARY KEY);
+    CREATE FUNCTION is_free(text) RETURNS bool LANGUAGE plpgsql AS 'BEGIN RETURN NOT EXISTS (SELECT FROM followers.taken WHERE code = $1); END';
+    CREATE DOMAIN free_code AS text CHECK (is_free(VALUE));
+    CREATE TYPE code_row AS (code free_code);
+    CREATE TABLE wish (id int PRIMARY KEY, code text);
+    SELECT djkafka_subscribe('both', 'taken', filter => 'value ? ''taken''', columns => '{"code": {"field": "taken"}}')
+        || djkafka_subscribe('both', 'wish', columns => jsonb_build_object('code', $made$ AS made \gset
+\set given '[{"taken": "A"}, {"id": 1, "code": "B"}, {"id": 2, "code": "A"}]'
+SELECT * FROM with_followers(:'made' || $$'array[value->>''code'']::text::free_code[]::text'))$$, :'given', 'wish');
+SELECT * FROM with_followers(:'made' || $$'(jsonb_populate_record(NULL::code_row, value)).code::text'))$$, :'given', 'wish');
+SELECT * FROM with_followers(:'made' || $$'(SELECT r.code FROM jsonb_to_record(value) r(code free_code))'))$$, :'given', 'wish');
 
 -- a trigger that is STABLE, or whose condition is, sees what is there before its statement
 SELECT * FROM with_followers($$
@@ -227,6 +239,13 @@ SELECT * FROM with_followers($$
     CREATE TABLE first_few PARTITION OF few DEFAULT;
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql STABLE AS 'BEGIN IF (SELECT count(*) >= 2 FROM followers.few) THEN RAISE ''full''; END IF; RETURN NEW; END';
     CREATE TRIGGER refuse BEFORE INSERT ON first_few FOR EACH ROW EXECUTE FUNCTION refuse();
+    SELECT djkafka_subscribe('both', 'few')$$, '[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]', 'few');
+SELECT * FROM with_followers($$
+    CREATE TABLE few (id int PRIMARY KEY) PARTITION BY RANGE (id);
+    CREATE TABLE first_few PARTITION OF few DEFAULT;
+    CREATE FUNCTION is_full() RETURNS bool LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) >= 2 FROM followers.few); END';
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE ''full''; END';
+    CREATE TRIGGER refuse BEFORE INSERT ON first_few FOR EACH ROW WHEN (is_full()) EXECUTE FUNCTION refuse();
     SELECT djkafka_subscribe('both', 'few')$$, '[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]', 'few');
 
 -- a key whose index compares in another way than its column
