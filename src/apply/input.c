@@ -375,14 +375,14 @@ keep_refused(MemoryContext context, const DjkError *refused)
 	return kept;
 }
 
-/* What is before it of its key may wait by now: since it could not be read, as is found out only here. */
+/* What is before it of its key may wait by now, in this batch: since it could not be read, as is found out only here. */
 static bool
 is_behind(DjkApply *apply, int message)
 {
 	if (apply->parked_keys == NULL)
 		return false;
 	djk_park_note_key(apply, message);
-	return djk_park_behind(apply, message);
+	return djk_park_behind_known(apply, message);
 }
 
 Tuplestorestate *
