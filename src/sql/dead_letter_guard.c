@@ -51,18 +51,15 @@ get_int64(const DjkCatalogRow *row, const char *column)
 	return isnull ? 0 : DatumGetInt64(value);
 }
 
+/* The consumer may be just being made; or be dropped, and another one made of its id, before the letter is committed. */
 static void
 require_owner(const DjkCatalogRow *row)
 {
 	int64		id = get_int64(row, "consumer_id");
-	Oid			owner = djk_offset_left_consumer_owner(id);
+	Oid			owner;
 
-	/* One may be just being made. */
-	if (!OidIsValid(owner))
-	{
-		djk_dead_letter_lock_id(id, ShareLock);
-		owner = djk_offset_left_consumer_owner(id);
-	}
+	djk_dead_letter_lock_id(id, ShareLock);
+	owner = djk_offset_left_consumer_owner(id);
 	if (OidIsValid(owner))
 		djk_require_consumer_owner(owner);
 }
