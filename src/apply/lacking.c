@@ -119,6 +119,7 @@ ask_for(DjkApply *apply, FailedGroup *group, const DjkRouteState *state, const D
 {
 	DjkReference reference;
 	DjkQuestion question = {.reference = &reference, .in_text = true};
+	ErrorData  *failure;
 
 	if (!state->valid || !djk_reference_is_plain(state) || !is_bare(state->route->target) ||
 		!find_reference(state, group->first, &reference))
@@ -127,8 +128,10 @@ ask_for(DjkApply *apply, FailedGroup *group, const DjkRouteState *state, const D
 	question.nkeys = group->n;
 	question.keys = PointerGetDatum(construct_array(group->keys, group->n, TEXTOID, -1, false, TYPALIGN_INT));
 	question.lacking = palloc(Max(group->n, 1) * sizeof(int));
-	/* What cannot be asked is tried. */
-	(void) djk_reference_ask(&question, CurrentMemoryContext);
+	failure = djk_reference_ask(&question, CurrentMemoryContext);
+	/* What cannot be asked is tried; but whoever has canceled this has not meant it alone. */
+	if (failure != NULL && failure->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(failure);
 	for (int i = 0; i < question.nlacking; i++)
 		lacking[group->members[question.lacking[i]]] = true;
 }
