@@ -59,7 +59,36 @@ djk_record_fence(DjkApply *apply, int from, int to)
 	return ours > 0;
 }
 
+/* ---------- the definition ---------- */
+
+/*
+ * What waited for a lock may have been overtaken by the commit of another
+ * definition, perhaps of whoever held that lock: it is applied by the new one.
+ * A change of our own, by a handler say, is for the next batch.
+ */
+static void
+require_definition(const DjkConsumerRow *consumer)
+{
+	if (djk_consumer_row_is_changed(consumer))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("consumer \"%s\" was changed while messages were applied", consumer->name)));
+}
+
 /* ---------- dead letters ---------- */
+
+/*
+ * Given messages lock no offsets, which the consumer could not be dropped without:
+ * another one that is made of its id meanwhile is not to find letters of this one.
+ */
+static void
+hold_id(const DjkApply *apply)
+{
+	if (!apply->batch->detached)
+		return;
+	djk_dead_letter_lock_id(apply->consumer->id, ShareLock);
+	require_definition(apply->consumer);
+}
 
 static void
 write_dead_letters(DjkApply *apply, int from, int to)
@@ -79,6 +108,7 @@ write_dead_letters(DjkApply *apply, int from, int to)
 		if (!OidIsValid(header_type))
 		{
 			header_type = djk_catalog_type("djkafka_header");
+			hold_id(apply);
 			djk_overtaken_written(apply);
 		}
 		if (apply->batch->load_headers != NULL)
@@ -349,20 +379,6 @@ notify_rows(DjkApply *apply, int from, int to)
 }
 
 /* ---------- the whole ---------- */
-
-/*
- * What waited for a lock may have been overtaken by the commit of another
- * definition, perhaps of whoever held that lock: it is applied by the new one.
- * A change of our own, by a handler say, is for the next batch.
- */
-static void
-require_definition(const DjkConsumerRow *consumer)
-{
-	if (djk_consumer_row_is_changed(consumer))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("consumer \"%s\" was changed while messages were applied", consumer->name)));
-}
 
 DjkOffsetAdvance *
 djk_record_write(DjkApply *apply, int from, int to, int *nadvances)

@@ -87,8 +87,9 @@ extern List *djk_dead_letter_load(const int64 *ids, int n, Size max_bytes, Memor
 extern bool djk_dead_letter_is_left(int64 consumer_id);
 
 /*
- * Between who writes letters under an id by hand (shared) and who makes a consumer
- * of it, until their transactions end: the second knows of the first.
+ * Between who writes letters under an id, and holds no offsets of its consumer
+ * (shared), and who makes a consumer of it, until their transactions end: the second
+ * knows of the first.
  */
 extern void djk_dead_letter_lock_id(int64 consumer_id, LOCKMODE mode);
 
