@@ -34,6 +34,9 @@
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 
+/* The transaction that looks has no limit, and what it must wait for is waited for by a try, which has. */
+#define LOCK_MS		100
+
 /* Those of one route that have failed by one foreign key. */
 typedef struct FailedGroup
 {
@@ -118,7 +121,7 @@ static void
 ask_for(DjkApply *apply, FailedGroup *group, const DjkRouteState *state, const DjkParkedPlace *places, bool *lacking)
 {
 	DjkReference reference;
-	DjkQuestion question = {.reference = &reference, .in_text = true};
+	DjkQuestion question = {.reference = &reference, .in_text = true, .lock_ms = LOCK_MS};
 	ErrorData  *failure;
 
 	if (!state->valid || !djk_reference_is_plain(state) || !is_bare(state->route->target) ||

@@ -13,6 +13,7 @@
 #include "apply/reference.h"
 
 #include "apply/key_table.h"
+#include "apply/transaction.h"
 #include "base/compat.h"
 #include "base/operator.h"
 #include "base/subtransaction.h"
@@ -23,6 +24,7 @@
 #include "state/catalog.h"
 #include "state/spi.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
@@ -86,8 +88,16 @@ build_query(const DjkReference *reference)
 					reference->equal_operator, format_type_be_qualified(reference->type));
 }
 
+/* The lock of the table is not waited for, but those of its partitions and indexes are. */
+static void
+limit_locks(int lock_ms)
+{
+	if (lock_ms > 0 && (LockTimeout == 0 || LockTimeout > lock_ms))
+		djk_set_local("lock_timeout", psprintf("%d", lock_ms));
+}
+
 /*
- * In a subtransaction, whose end restores the user, and takes the lock away again.  As
+ * In a subtransaction, whose end restores user and limit, and takes the lock away again.  As
  * long as it is held, as it is by the foreign key's own check, what the parent is called
  * is nothing else: a view in its place would run the code of others as its owner.  Who
  * has got the table meanwhile is waited for by the next try.
@@ -105,6 +115,7 @@ ask(void *arg)
 	if (!ConditionalLockRelationOid(reference->parent, RowShareLock) || get_rel_relkind(reference->parent) == '\0')
 		return false;
 	query = build_query(reference);
+	limit_locks(question->lock_ms);
 	GetUserIdAndSecContext(&userid, &sec_context);
 	SetUserIdAndSecContext(djk_table_owner(reference->parent),
 						   sec_context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_NOFORCE_RLS);

@@ -29,6 +29,7 @@ typedef struct DjkQuestion
 	Datum		keys;			/* an array: of the reference's type, */
 	bool		in_text;		/* … or of text */
 	int			nkeys;
+	int			lock_ms;		/* so long it waits for a lock at most; 0: as long as the transaction does */
 	int		   *lacking;		/* numbers of those without a row, in their order: room for all of them */
 	int			nlacking;
 } DjkQuestion;

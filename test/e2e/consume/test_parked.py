@@ -728,6 +728,28 @@ def test_rolled_back(own_cluster: Own, kafka: Client, unique: Callable[[str], st
     assert_all_once(db, 1)
 
 
+def test_locked_partition_of_parents(db: Database, kafka: Client, topics: dict[str, str], unique: Callable[[str], str]) -> None:
+    """Who alters a part of the parents keeps the worker from what waits for them, and from nothing else."""
+    db.query("CREATE TABLE parent (id bigint PRIMARY KEY, v text) PARTITION BY RANGE (id)")
+    db.query("CREATE TABLE low PARTITION OF parent FOR VALUES FROM (0) TO (100)")
+    db.query("CREATE TABLE high PARTITION OF parent FOR VALUES FROM (100) TO (200)")
+    db.query("CREATE TABLE child (id bigint PRIMARY KEY, parent_id bigint NOT NULL REFERENCES parent, v text)")
+    db.query("CREATE TABLE other (id bigint PRIMARY KEY, v text)")
+    db.query(f"ALTER ROLE {db.owner} SET lock_timeout = '100ms'", user="postgres")
+    topics["other"] = kafka.create_topic(unique("other"), 1)
+    subscribe(db, topics, parent_timeout="'1 h'")
+    kafka.produce(topics["child"], [child(1, 5, "c"), child(2, 105, "c")])
+    wait_resting(db, 2)
+    with db.connect() as holder, holder.transaction():
+        holder.execute("LOCK TABLE high IN ACCESS EXCLUSIVE MODE")
+        db.query("INSERT INTO parent VALUES (5, 'p')")
+        wait_waiting(db, 1)
+        kafka.produce(topics["other"], parents(range(100)))
+        wait_count(db, "other", 100)
+    wait_count(db, "child", 1)
+    assert_audit(db, 102)
+
+
 @pytest.mark.parametrize("into", ["root", "leaf", "new leaf"])
 def test_partitioned_parent(db: Database, kafka: Client, topics: dict[str, str], into: str) -> None:
     db.query("CREATE TABLE parent (id bigint PRIMARY KEY, v text) PARTITION BY RANGE (id)")
