@@ -14,6 +14,7 @@
 #include <ctype.h>
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "base/compat.h"
 #include "base/property.h"
 #include "base/settings.h"
@@ -680,6 +681,9 @@ validate(TriggerData *trigdata)
 	is_home = check_identity(&row, old);
 	if (old != NULL)
 		require_same_id(&row, old);
+	/* Workers tell it by this from another one of its id, so it is not to be a copy of that one's. */
+	if (old == NULL && is_home)
+		djk_catalog_row_set(&row, "created_at", TimestampTzGetDatum(GetCurrentTransactionStartTimestamp()), false);
 	check_assignment(&row, is_home);
 	check_options(&row, is_home);
 	if (is_home)

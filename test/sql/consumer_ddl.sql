@@ -188,6 +188,9 @@ SELECT djkafka_alter_consumer('odd', owner => '"it''s-odd"') > 0;
 CREATE SERVER "an ""odd"" one" FOREIGN DATA WRAPPER djkafka;
 SELECT refused($$SELECT djkafka_topics('an "odd" one')$$);
 
+-- when it was made tells it from another one of its id, and is nobody's to say
+INSERT INTO djkafka_consumer (name, enabled, created_at) VALUES ('dated', false, '2001-01-01') RETURNING created_at = now();
+
 SELECT djkafka_drop_consumer(name) FROM djkafka_consumer;
 DROP TABLE item, before, odd;
 DROP SERVER "an ""odd"" one";
