@@ -498,12 +498,15 @@ class Waiting:
         self.connection = connection
         self.told: list[str] = []
         self.looks_first = True
+        self.any_key = False
         self.first: list[str] = []
         connection.add_notify_handler(lambda notify: self.told.append(notify.payload))
         connection.execute("LISTEN djkafka")
 
     def make(self, shape: Shape) -> None:
         self.looks_first = not holds_or_waits(shape["features"])
+        # By a part of a key all may wait behind each other: one that takes one at a time tries one in two turns.
+        self.any_key = "two_keys" in shape["features"]
         self.connection.execute("; ".join(ddl(shape)))
         self.first = HELD if "held" in shape["features"] else []
 
@@ -513,8 +516,9 @@ class Waiting:
     def statements(self, consumer: str, batches: list[list[dict]]) -> list[str]:
         """In the end what waits is due several times, and then has waited for too long."""
         steps = [*(step(consumer, batch) for batch in batches), *["SELECT x.note()"] * self.looks_first]
-        for wait in ("wait_due", "wait_long"):
-            steps += [f"SELECT public.{wait}()"] * ROUNDS + ["SELECT x.note()"]
+        longer = max(ROUNDS, 2 * sum(map(len, batches)) + 2) if self.any_key else ROUNDS
+        for wait, rounds in (("wait_due", ROUNDS), ("wait_long", longer)):
+            steps += [f"SELECT public.{wait}()"] * rounds + ["SELECT x.note()"]
         run = f"SELECT djkafka_test_apply_waiting('{consumer}', ARRAY[{', '.join(map(quote, steps))}]::text[])"
         return [run, "SELECT jsonb_agg(jsonb_build_object(what, there) ORDER BY id) FROM seen", *RESET]
 
