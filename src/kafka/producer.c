@@ -155,6 +155,7 @@ djk_producer_create(MemoryContext context, const DjkProducerConfig *config)
 	producer->event_context = AllocSetContextCreate(context, "djkafka producer event",
 													ALLOCSET_SMALL_SIZES);
 	producer->slots = MemoryContextAlloc(context, FIRST_SLOTS * sizeof(DjkOutgoing *));
+	producer->ordinals = MemoryContextAlloc(context, FIRST_SLOTS * sizeof(uint64));
 	producer->free_slots = MemoryContextAlloc(context, FIRST_SLOTS * sizeof(int));
 	producer->nslots = producer->nfree = FIRST_SLOTS;
 	for (int i = 0; i < FIRST_SLOTS; i++)
@@ -205,6 +206,7 @@ need_slot(DjkProducer *producer)
 	if (producer->nfree > 0)
 		return;
 	producer->slots = repalloc_huge(producer->slots, 2 * n * sizeof(DjkOutgoing *));
+	producer->ordinals = repalloc_huge(producer->ordinals, 2 * n * sizeof(uint64));
 	producer->free_slots = repalloc_huge(producer->free_slots, 2 * n * sizeof(int));
 	producer->nslots = 2 * n;
 	for (int i = 2 * n - 1; i >= n; i--)
@@ -290,6 +292,7 @@ send_one(DjkProducer *producer, DjkOutgoing *message)
 		if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
 		{
 			producer->slots[slot] = message;
+			producer->ordinals[slot] = ++producer->last_ordinal;
 			producer->nfree--;
 			return true;
 		}

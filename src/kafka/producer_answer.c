@@ -157,7 +157,6 @@ note_fatal(DjkProducer *producer)
 void
 djk_producer_doubt(DjkProducer *producer, const rd_kafka_message_t *report)
 {
-	producer->doubted = true;
 	if (note_fatal(producer))
 		return;
 	snprintf(producer->fatal_text, sizeof(producer->fatal_text),

@@ -13,13 +13,17 @@
 
 #define DJK_TOPIC_BUCKETS	256
 
+/* Partitions of a topic are told apart modulo this: one too many costs a duplicate. */
+#define DJK_FAILED_PARTITIONS	64
+#define DJK_NONE_FAILED			PG_UINT64_MAX
+
 /* A topic that something was sent to. */
 typedef struct DjkProducerTopic
 {
 	struct DjkProducerTopic *next;	/* of its bucket */
 	rd_kafka_topic_t *rkt;
 	rd_kafka_resp_err_t blocked;	/* why nothing more of it is sent, 0 = it is */
-	uint64		failed;			/* partitions (modulo 64) of which something in flight was not delivered */
+	uint64		failed[DJK_FAILED_PARTITIONS];	/* of a partition, the first of what is in flight that was not delivered */
 	char		name[FLEXIBLE_ARRAY_MEMBER];
 } DjkProducerTopic;
 
@@ -47,6 +51,8 @@ struct DjkProducer
 	 * memory is gone is merely an empty slot.
 	 */
 	DjkOutgoing **slots;
+	uint64	   *ordinals;		/* of their messages, in the order of sending */
+	uint64		last_ordinal;
 	int		   *free_slots;		/* a stack */
 	int			nslots;
 	int			nfree;
@@ -61,14 +67,13 @@ struct DjkProducer
 	rd_kafka_event_t *event;
 	MemoryContext event_context;
 
-	/* why it is spent, and whether by our own doubts: nothing is taken for delivered from then on */
+	/* why it is spent */
 	rd_kafka_resp_err_t fatal;
-	bool		doubted;
+	char		fatal_text[512];
+	char		fatal_detail[96];
 
 	/* whether something in flight, of any topic, was not delivered */
 	bool		failed;
-	char		fatal_text[512];
-	char		fatal_detail[96];
 };
 
 /* --- producer_answer.c --- */

@@ -28,34 +28,36 @@ block_topic(DjkProducer *producer, const rd_kafka_message_t *report)
 		topic->blocked = report->err;
 }
 
-static uint64
-partition_bit(int32 partition)
+static uint64 *
+failed_of(DjkProducerTopic *topic, int32 partition)
 {
-	return UINT64CONST(1) << ((uint32) partition % 64);
+	return &topic->failed[(uint32) partition % DJK_FAILED_PARTITIONS];
 }
 
 /* What was sent to the partition after this message is to be sent after it again. */
 static void
-note_failure(DjkProducer *producer, const rd_kafka_message_t *report)
+note_failure(DjkProducer *producer, const rd_kafka_message_t *report, uint64 ordinal)
 {
 	DjkProducerTopic *topic = djk_producer_find_topic(producer, rd_kafka_topic_name(report->rkt));
+	uint64	   *failed;
 
 	/* One that does not exist takes nothing. */
 	if (topic == NULL || report->err == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
 		return;
-	topic->failed |= partition_bit(report->partition);
+	failed = failed_of(topic, report->partition);
+	*failed = Min(*failed, ordinal);
 	producer->failed = true;
 }
 
 static bool
-is_behind_failure(DjkProducer *producer, const rd_kafka_message_t *report)
+is_behind_failure(DjkProducer *producer, const rd_kafka_message_t *report, uint64 ordinal)
 {
-	const DjkProducerTopic *topic;
+	DjkProducerTopic *topic;
 
 	if (!producer->failed || producer->config.transactional_id != NULL)
 		return false;			/* a transaction in which something failed is given up */
 	topic = djk_producer_find_topic(producer, rd_kafka_topic_name(report->rkt));
-	return topic != NULL && (topic->failed & partition_bit(report->partition)) != 0;
+	return topic != NULL && *failed_of(topic, report->partition) < ordinal;
 }
 
 /*
@@ -71,29 +73,28 @@ is_behind_failure(DjkProducer *producer, const rd_kafka_message_t *report)
  * It knows no offset of them then.
  */
 static rd_kafka_resp_err_t
-report_code(DjkProducer *producer, const rd_kafka_message_t *report)
+report_code(DjkProducer *producer, const rd_kafka_message_t *report, uint64 ordinal)
 {
-	if (report->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-	{
-		note_failure(producer, report);
-		return report->err;
-	}
-	if (report->offset < 0 && !producer->doubted)
+	bool		doubtful = report->err == RD_KAFKA_RESP_ERR_NO_ERROR && report->offset < 0;
+
+	if (doubtful)
 		djk_producer_doubt(producer, report);
-	if (producer->doubted || is_behind_failure(producer, report))
-		return RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
-	return RD_KAFKA_RESP_ERR_NO_ERROR;
+	if (doubtful || report->err != RD_KAFKA_RESP_ERR_NO_ERROR)
+		note_failure(producer, report, ordinal);
+	return doubtful || (report->err == RD_KAFKA_RESP_ERR_NO_ERROR && is_behind_failure(producer, report, ordinal))
+		? RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER : report->err;
 }
 
 static void
 take_report(DjkProducer *producer, const rd_kafka_message_t *report)
 {
 	int			slot = (int) (intptr_t) report->_private - 1;
-	rd_kafka_resp_err_t code = report_code(producer, report);
+	rd_kafka_resp_err_t code;
 	DjkOutgoing *message;
 
 	if (slot < 0 || slot >= producer->nslots)
 		return;					/* never */
+	code = report_code(producer, report, producer->ordinals[slot]);
 	message = producer->slots[slot];
 	producer->slots[slot] = NULL;
 	producer->free_slots[producer->nfree++] = slot;

@@ -32,6 +32,13 @@ djk_producer_find_topic(DjkProducer *producer, const char *name)
 	return topic;
 }
 
+static void
+forget_failures(DjkProducerTopic *topic)
+{
+	for (int p = 0; p < DJK_FAILED_PARTITIONS; p++)
+		topic->failed[p] = DJK_NONE_FAILED;
+}
+
 DjkProducerTopic *
 djk_producer_get_topic(DjkProducer *producer, const char *name)
 {
@@ -43,7 +50,7 @@ djk_producer_get_topic(DjkProducer *producer, const char *name)
 	topic = MemoryContextAlloc(producer->context, offsetof(DjkProducerTopic, name) + strlen(name) + 1);
 	strcpy(topic->name, name);
 	topic->blocked = RD_KAFKA_RESP_ERR_NO_ERROR;
-	topic->failed = 0;
+	forget_failures(topic);
 	topic->rkt = rd_kafka_topic_new(producer->handle->rk, name, NULL);
 	if (topic->rkt == NULL)
 	{
@@ -64,7 +71,7 @@ djk_producer_forget_failures(DjkProducer *producer)
 	for (int i = 0; i < DJK_TOPIC_BUCKETS; i++)
 	{
 		for (DjkProducerTopic *topic = producer->topics[i]; topic != NULL; topic = topic->next)
-			topic->failed = 0;
+			forget_failures(topic);
 	}
 	producer->failed = false;
 }

@@ -28,7 +28,11 @@ CATALOGS = ("djkafka_consumer", "djkafka_route", "djkafka_offset", "djkafka_park
 
 
 def contents(db: Database) -> dict[str, list]:
-    columns = {"djkafka_consumer": "id, name, home, group_id", "djkafka_route": "id, topic, target::text, columns"}
+    columns = {
+        "djkafka_consumer": "id, name, home, group_id",
+        "djkafka_route": "id, topic, target::text, columns",
+        "djkafka_parked": "id, to_jsonb(djkafka_parked) - 'lane'",  # that is made of numbers of tables
+    }
     return {table: db.query(f"SELECT {columns.get(table, '*')} FROM {table} ORDER BY id") for table in CATALOGS}
 
 
