@@ -807,7 +807,8 @@ def test_idle(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     wait_count(db, "child", 1)
     db.query("INSERT INTO parent SELECT g, 'late' FROM generate_series(500, 999) g")
     wait_count(db, "child", 501)
-    assert db.value(tried) == before + 501
+    # All are looked at once a minute, and tried once more where the table is not as it was, as after autovacuum.
+    assert db.value(tried) - before in (501, 1501)
     wait_value(db, PARKED, 499)
     assert_audit(db, 1000)
 
