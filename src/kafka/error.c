@@ -89,6 +89,18 @@ djk_kafka_error_classify_client(rd_kafka_resp_err_t code)
 	return code == RD_KAFKA_RESP_ERR__BAD_MSG ? DJK_KAFKA_RETRIABLE : djk_kafka_error_classify(code);
 }
 
+rd_kafka_resp_err_t
+djk_kafka_error_code(rd_kafka_event_t *rkev)
+{
+	rd_kafka_resp_err_t code = rd_kafka_event_error(rkev);
+	const char *text = rd_kafka_event_error_string(rkev);
+
+	if (code == RD_KAFKA_RESP_ERR__TRANSPORT && text != NULL &&
+		strstr(text, "in state SSL_HANDSHAKE") != NULL && strstr(text, "timed out") == NULL)
+		return RD_KAFKA_RESP_ERR__SSL;
+	return code;
+}
+
 int
 djk_kafka_error_sqlstate(DjkConsumerErrorClass error_class)
 {

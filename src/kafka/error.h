@@ -19,6 +19,12 @@ extern DjkConsumerErrorClass djk_kafka_error_classify(rd_kafka_resp_err_t code);
 /* The same of an error that is of no partition: what answers, but not as a broker does, is no broker. */
 extern DjkConsumerErrorClass djk_kafka_error_classify_client(rd_kafka_resp_err_t code);
 
+/*
+ * The code of an error that an event tells.  A TLS handshake that fails at its first
+ * step, which only a slow machine sees, is told as if the network were at fault.
+ */
+extern rd_kafka_resp_err_t djk_kafka_error_code(rd_kafka_event_t *rkev);
+
 /* SQLSTATE for an error of that class. */
 extern int	djk_kafka_error_sqlstate(DjkConsumerErrorClass error_class);
 

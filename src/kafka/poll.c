@@ -230,7 +230,7 @@ topic_in_text(const char *text)
 static bool
 take_error(DjkConsumer *consumer, rd_kafka_event_t *rkev, DjkConsumerEvent *event)
 {
-	rd_kafka_resp_err_t code = rd_kafka_event_error(rkev);
+	rd_kafka_resp_err_t code = djk_kafka_error_code(rkev);
 	const char *text = rd_kafka_event_error_string(rkev);
 	rd_kafka_topic_partition_t *where = rd_kafka_event_topic_partition(rkev);
 	char		reason[512] = "";

@@ -186,7 +186,7 @@ djk_producer_take_reports(DjkProducer *producer)
 static bool
 take_error(DjkProducer *producer, rd_kafka_event_t *rkev, DjkProducerEvent *event)
 {
-	rd_kafka_resp_err_t code = rd_kafka_event_error(rkev);
+	rd_kafka_resp_err_t code = djk_kafka_error_code(rkev);
 	MemoryContext saved;
 
 	if (djk_kafka_is_hangup(code, rd_kafka_event_error_string(rkev)))

@@ -189,7 +189,7 @@ def test_slots_are_given_back(own_cluster: Callable[..., Cluster], kafka: Client
         ("nowhere.invalid:9092", {}, "nowhere.invalid:9092"),
         ("127.0.0.1:1", {}, "127.0.0.1:1"),
         ("[::1]:1, nowhere.invalid", {}, r"nowhere.invalid:9092|\[::1\]:1"),
-        (None, {"security_protocol": "ssl"}, "SSL handshake failed|connecting to a PLAINTEXT broker"),
+        (None, {"security_protocol": "ssl"}, "SSL handshake failed|in state SSL_HANDSHAKE"),
         (None, {"security_protocol": "sasl_plaintext", "sasl_mechanism": "PLAIN"}, "SASL"),
     ],
     ids=["name", "refused", "several", "ssl", "sasl"],
@@ -213,7 +213,8 @@ def test_cause_is_told(
     with pytest.raises(psycopg.Error) as raised:
         db.query("SELECT djkafka_topics(%s, timeout => '3 s')", server)
     error = raised.value.diag
-    assert re.search(cause, f"{error.message_primary} {error.message_detail}") and error.message_hint
+    assert re.search(cause, f"{error.message_primary} {error.message_detail}")
+    assert ("security_protocol" in error.message_hint) == bool(options)
 
 
 def serve(listener: socket.socket, answer: bytes) -> None:
@@ -223,6 +224,13 @@ def serve(listener: socket.socket, answer: bytes) -> None:
             with listener.accept()[0] as connection:
                 connection.recv(1000)
                 connection.sendall(answer)
+
+
+def hang_up(listener: socket.socket) -> None:
+    """Takes each connection and closes it; until the listener is closed."""
+    with contextlib.suppress(OSError):
+        while True:
+            listener.accept()[0].close()
 
 
 @pytest.fixture
@@ -257,6 +265,19 @@ def test_other_protocol_is_told(db: Database, topic: str, stranger: str, cause: 
     with pytest.raises(psycopg.OperationalError) as raised:
         db.query("SELECT djkafka_topics(%s, timeout => '3 s')", server)
     assert cause in raised.value.diag.message_detail
+
+
+def test_handshake_that_fails_at_once(db: Database) -> None:
+    """Who is hung up on before the first word of TLS is told what to look at, as who is hung up on after it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=hang_up, args=(listener,), daemon=True).start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        server = make_server(db, address, "at_least_once", security_protocol="ssl")
+        with pytest.raises(psycopg.Error) as raised:
+            db.query("SELECT djkafka_topics(%s, timeout => '1 s')", server)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert address in raised.value.diag.message_primary
+    assert "security_protocol" in raised.value.diag.message_hint
 
 
 def refuse(listener: socket.socket, text: bytes) -> None:
