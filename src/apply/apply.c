@@ -596,6 +596,18 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 
 /* ---------- inside the caller's transaction ---------- */
 
+/* Isolation ends early where it has to look again at what it stopped at. */
+static int
+isolate_inside(DjkApply *apply, int end)
+{
+	int			decided = 0;
+
+	do
+		decided = djk_isolate(apply, decided, end, 0);
+	while (decided < end && apply->work[decided].fate != DJK_FATE_STOP);
+	return decided;
+}
+
 static void
 apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 {
@@ -606,7 +618,7 @@ apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 		return;
 	result->decided = djk_piece_first_stop(apply, 0, batch->nmessages);
 	if (result->decided > 0)
-		result->decided = djk_isolate(apply, 0, result->decided, 0);
+		result->decided = isolate_inside(apply, result->decided);
 	djk_failed_send(apply, 0, result->decided);
 	(void) djk_storm_count(apply, 0, result->decided);
 	advances = djk_record_write(apply, 0, result->decided, &nadvances);

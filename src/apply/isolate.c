@@ -671,10 +671,13 @@ djk_isolate(DjkApply *apply, int from, int to, int max_subtransactions)
 	if (isolation.fresh == from)
 		apply->failure_gap = -1;
 	apply->pieces = isolation.subtransactions;
-	/* What is left is left as it was, but for what stops here. */
+	/*
+	 * What is left is left as it was, but for what stops here; what an earlier
+	 * attempt has stopped at may have failed for what of that has not stayed.
+	 */
 	for (int i = end; i < to; i++)
 	{
-		if (i > end || apply->work[i].fate != DJK_FATE_STOP)
+		if (i > end || (end > from && end == isolation.to) || apply->work[i].fate != DJK_FATE_STOP)
 			apply->work[i].fate = before[i - from];
 	}
 	return end;

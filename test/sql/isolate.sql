@@ -53,6 +53,20 @@ INSERT INTO rank VALUES (1, 1, 'one'), (2, 2, 'two');
 SELECT give('[{"topic": "rank", "value": {"id": 1, "place": 2}}, {"topic": "rank", "value": {"id": 9, "place": 9, "name": null}}, {"topic": "rank", "value": {"id": 2, "place": 1}}, {"topic": "rank", "value": {"id": 3, "place": 2, "name": "three"}}]');
 TABLE rank ORDER BY id;
 SELECT dead_letters();
+-- what stops is looked at again where it has met what does not stay
+CREATE TABLE lonely (id bigint PRIMARY KEY);
+CREATE FUNCTION want_no_orphan() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    IF EXISTS (SELECT FROM node WHERE parent_id = 77) THEN RAISE 'not beside an orphan'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER alone BEFORE INSERT ON lonely FOR EACH ROW EXECUTE FUNCTION want_no_orphan();
+SELECT djkafka_subscribe('lonely', 'lonely', on_error => 'stop');
+SELECT give('[{"topic": "node", "value": {"id": 60, "parent_id": 77, "v": "orphan"}}, {"topic": "lonely", "value": {"id": 1}}, {"topic": "node", "value": {"id": 61, "parent_id": 78, "v": "orphan"}}, {"topic": "lonely", "value": {"id": 2}}]');
+TABLE lonely ORDER BY id;
+SELECT dead_letters();
+INSERT INTO node VALUES (77, NULL, 'parent');
+SELECT give('[{"topic": "node", "value": {"id": 62, "parent_id": 77, "v": "child"}}, {"topic": "node", "value": {"id": 63, "parent_id": 78, "v": "orphan"}}, {"topic": "lonely", "value": {"id": 3}}]');
+SELECT dead_letters();
+DROP TABLE lonely;
+DELETE FROM node WHERE id = 77;
 
 -- what it costs grows with the batch and not with its square, in subtransactions and in looks at what is there already
 CREATE SEQUENCE looks;
