@@ -276,11 +276,25 @@ djk_reads_sight(Node *expression)
 
 /* ---------- numbers and clocks ---------- */
 
-/* What differs from call to call and has an order. */
+/* Of a sequence that only the call knows. */
 static bool
-counts(Oid function, void *context)
+is_one_of_sequences(Oid function)
 {
-	return func_volatile(function) == PROVOLATILE_VOLATILE && function != F_GEN_RANDOM_UUID;
+	return function == F_NEXTVAL || function == F_SETVAL_REGCLASS_INT8 || function == F_SETVAL_REGCLASS_INT8_BOOL;
+}
+
+/* What differs from call to call and has an order; which sequence a user's own takes numbers from is its secret. */
+static bool
+note_counting(Oid function, void *context)
+{
+	DjkCounters *counters = context;
+
+	if (func_volatile(function) != PROVOLATILE_VOLATILE || function == F_GEN_RANDOM_UUID)
+		return false;
+	counters->clock = true;
+	counters->anything |= is_one_of_sequences(function) ||
+		(function >= FirstUnpinnedObjectId && !djk_reads_is_in_c(function));
+	return false;
 }
 
 static bool
@@ -302,7 +316,7 @@ find_counter(Node *node, void *context)
 		counters->sequences = lappend_oid(counters->sequences, DatumGetObjectId(((Const *) sequence)->constvalue));
 		return false;
 	}
-	counters->clock |= check_functions_in_node(node, counts, NULL);
+	(void) check_functions_in_node(node, note_counting, counters);
 	return expression_tree_walker(node, find_counter, context);
 }
 
@@ -313,11 +327,17 @@ djk_counters_collect(Node *expression, DjkCounters *counters)
 }
 
 bool
+djk_counters_any(const DjkCounters *counters)
+{
+	return counters->clock || counters->anything || counters->sequences != NIL;
+}
+
+bool
 djk_counters_meet(const DjkCounters *a, const DjkCounters *b)
 {
 	ListCell   *lc;
 
-	if (a->clock && b->clock)
+	if ((a->clock && b->clock) || (a->anything && djk_counters_any(b)) || (b->anything && djk_counters_any(a)))
 		return true;
 	foreach(lc, a->sequences)
 	{

@@ -17,6 +17,7 @@ typedef struct DjkCounters
 {
 	List	   *sequences;		/* OIDs of those that it takes numbers from, in the caller's context */
 	bool		clock;			/* a clock, or what else differs from call to call */
+	bool		anything;		/* whatever it likes: what it calls cannot be looked into */
 } DjkCounters;
 
 typedef struct DjkReads
@@ -45,7 +46,10 @@ extern DjkSight djk_reads_sight(Node *expression);
 /* Adds by what an expression or a query counts, if another may count by the same. */
 extern void djk_counters_collect(Node *expression, DjkCounters *counters);
 
-/* Whether two count by the same. */
+/* Whether it counts at all. */
+extern bool djk_counters_any(const DjkCounters *counters);
+
+/* Whether two may count by the same. */
 extern bool djk_counters_meet(const DjkCounters *a, const DjkCounters *b);
 
 /* Whether a function is written in C: such make numbers and names; those that read tables are written in SQL. */

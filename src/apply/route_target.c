@@ -362,7 +362,7 @@ djk_route_target_build(DjkRouteState *state)
 												   RelationGetRelationName(rel));
 	require_relkind(state, rel);
 	djk_route_target_require_rights(route);
-	state->ordered = state->meets = may_see_order(rel);
+	state->ordered = state->meets = state->counters.anything = may_see_order(rel);
 	state->has_policies = rel->rd_rel->relrowsecurity;
 	state->row_types = djk_row_types_of(RelationGetDescr(rel));
 	build_columns(state, rel);

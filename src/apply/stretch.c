@@ -76,7 +76,7 @@ routes_of_messages(DjkApply *apply, int from, int to)
 	return routes;
 }
 
-/* Whether an expression of a route counts by what another route's expressions, or defaults, count by. */
+/* Whether an expression of a route counts by what another route's expressions, defaults or triggers may count by. */
 static bool
 counts_with(DjkApply *apply, int route, int other)
 {
@@ -90,7 +90,7 @@ counts_with(DjkApply *apply, int route, int other)
 		djk_counters_meet(counters, &djk_route_sql_reads(state)->counters);
 }
 
-/* Whether expressions of a route take numbers from a sequence that defaults of its table take them from. */
+/* Whether expressions of a route take numbers from a sequence that defaults or triggers of its table may take them from. */
 static bool
 counts_with_itself(const DjkRouteState *state)
 {
@@ -124,12 +124,6 @@ count_in_turns(DjkApply *apply, const Bitmapset *counting, const Bitmapset *rout
 	return false;
 }
 
-static bool
-has_counters(const DjkCounters *counters)
-{
-	return counters->clock || counters->sequences != NIL;
-}
-
 DjkStretches *
 djk_stretches_find(DjkApply *apply, int from, int to)
 {
@@ -154,7 +148,7 @@ djk_stretches_find(DjkApply *apply, int from, int to)
 		}
 		writers = find_writers(apply, route, routes);
 		apply->current_route = -1;
-		if (has_counters(&apply->states[route]->reads.counters))
+		if (djk_counters_any(&apply->states[route]->reads.counters))
 			counting = bms_add_member(counting, route);
 		for (int p = 0; writers != NULL && p < batch->npartitions; p++)
 		{

@@ -64,6 +64,25 @@ SELECT mapped_tables('nextval(''together.shared'')', NULL, 'nextval(''together.s
 SELECT * FROM in_order();
 SELECT mapped_tables('(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint', '(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint');
 SELECT * FROM in_order();
+-- … and triggers, of another table and of the own one
+CREATE FUNCTION numbering() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.n := nextval('together.shared'); RETURN NEW; END $$;
+CREATE FUNCTION timing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.n := extract(epoch FROM clock_timestamp()) * 1000000000; RETURN NEW; END $$;
+SELECT mapped_tables('nextval(''together.shared'')', NULL);
+CREATE TRIGGER numbering BEFORE INSERT ON b FOR EACH ROW EXECUTE FUNCTION numbering();
+SELECT * FROM in_order();
+SELECT mapped_tables('(extract(epoch FROM clock_timestamp()) * 1000000000)::bigint', NULL);
+CREATE TRIGGER timing BEFORE INSERT ON b FOR EACH ROW EXECUTE FUNCTION timing();
+SELECT * FROM in_order();
+SELECT mapped_tables('nextval((''together.'' || ''shared'')::regclass)', 'nextval(''together.shared'')');
+SELECT * FROM in_order();
+CREATE TABLE own (id int PRIMARY KEY, mapped int, n int);
+CREATE TRIGGER numbering BEFORE INSERT ON own FOR EACH ROW EXECUTE FUNCTION numbering();
+SELECT djkafka_subscribe('own', 'own', columns => '{"mapped": "nextval(''together.shared'')"}');
+ALTER SEQUENCE shared RESTART;
+SELECT applied FROM djkafka_run('default', messages => '[{"value": {"id": 1}}, {"value": {"id": 2}}, {"value": {"id": 3}}]');
+TABLE own;
+DROP TABLE own;
+SELECT djkafka_drop_consumer('default');
 
 -- what goes with the row that it refers to goes in its turn, however late the reference is checked
 CREATE FUNCTION with_parts(action text, parts_first bool, given text) RETURNS TABLE (way text, wholes text, parts text, dead bigint) LANGUAGE plpgsql AS $$
