@@ -602,10 +602,32 @@ rehearse(Isolation *isolation)
 	isolation->to = rehearsal.end;
 }
 
+/* Whether it is behind one that is judged at its place, and may wait then. */
+static bool
+may_be_behind(const Isolation *isolation, const Waiting *culprit)
+{
+	ListCell   *lc;
+
+	if (isolation->apply->batch->detached)
+		return false;
+	foreach(lc, isolation->waiting)
+	{
+		const Waiting *other = lfirst(lc);
+
+		CHECK_FOR_INTERRUPTS();
+		if (other->message >= culprit->message)
+			return false;
+		if (!other->deferred && djk_park_would_hold(isolation->apply, other->message, culprit->message))
+			return true;
+	}
+	return false;
+}
+
 /*
  * Gives the messages their fates that violate deferred constraints whatever
  * else is applied.  What fails before its constraints are looked at may do so
- * for want of another one, and is judged at its place.
+ * for want of another one, and is judged at its place; so is what may be behind
+ * such a one.
  */
 static void
 find_culprits(Isolation *isolation)
@@ -619,7 +641,7 @@ find_culprits(Isolation *isolation)
 	{
 		Waiting    *waiting = lfirst(lc);
 
-		if (!waiting->deferred)
+		if (!waiting->deferred || may_be_behind(isolation, waiting))
 			continue;
 		djk_judge_message(&isolation->judge, waiting->message, waiting->edata, true);
 		fix_fate(isolation, waiting->message);

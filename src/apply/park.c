@@ -678,6 +678,17 @@ is_behind(DjkApply *apply, int message)
 		 waits_for(apply, message, 0, 0));
 }
 
+bool
+djk_park_would_hold(const DjkApply *apply, int earlier, int message)
+{
+	const DjkWork *a = &apply->work[earlier];
+	const DjkWork *b = &apply->work[message];
+
+	return apply->batch->messages[earlier].partition == apply->batch->messages[message].partition &&
+		a->has_key && b->has_key && a->lane == b->lane &&
+		(a->key_hash == b->key_hash || a->key_hash == DJK_PARKED_ANY_KEY);
+}
+
 /* Notes the keys of pending messages, and asks which of them wait in djkafka_parked. */
 static void
 ask_stored(DjkApply *apply, int from, int to)

@@ -88,6 +88,28 @@ SELECT by_worker('k', ARRAY['[{"topic": "k2", "offset": 4, "value": {"id": 5}}]'
 TABLE two ORDER BY id;
 SELECT djkafka_drop_consumer('k');
 
+-- what is behind one that fails before deferred constraints are looked at has not failed in them
+CREATE TABLE late (id varbit PRIMARY KEY, parent_id bigint REFERENCES parent DEFERRABLE INITIALLY DEFERRED, n int);
+CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.n > 0 THEN RAISE 'again' USING ERRCODE = 'KFR01'; END IF; RETURN NEW; END $$;
+CREATE TRIGGER refuse BEFORE INSERT ON late FOR EACH ROW EXECUTE FUNCTION refuse();
+CREATE FUNCTION let_pass() RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public SET session_replication_role = replica AS $$ UPDATE djkafka_parked SET due_at = due_at - interval '1 day', parked_at = parked_at - interval '1 day' $$;
+SELECT djkafka_create_consumer('d', enabled => false);
+SELECT djkafka_create_route('d', topic, 'late', parent_timeout => '1 hour', retry => jsonb_build_object('max_retries', 3, 'delay', '1 hour', 'include', '{KFR01}'::text[], 'blocking', topic = 'd3'))
+  FROM unnest('{d1,d2,d3}'::text[]) topic;
+CREATE FUNCTION late(topic text, id text, parent_id int, n int, "offset" int) RETURNS text LANGUAGE sql AS $$
+    SELECT jsonb_build_object('topic', topic, 'offset', "offset", 'value', jsonb_build_object('id', id, 'parent_id', parent_id, 'n', n))::text $$;
+SELECT by_worker('d', ARRAY['[' || late('d1', '101', 98, 0, 0) || ',' || late('d1', '11', NULL, 1, 1) || ',' || late('d1', '100', 97, 0, 2) || ']',
+    'SELECT parked.let_pass()'])->>'state';
+SELECT by_worker('d', ARRAY['[' || late('d2', '101', 98, 0, 0) || ']', '[' || late('d2', '11', NULL, 1, 1) || ']', '[' || late('d2', '100', 97, 0, 2) || ']',
+    'SELECT parked.let_pass()'])->>'state';
+SELECT topic, "offset", sqlstate, attempt, due_at IS NOT NULL AS due FROM djkafka_parked WHERE topic LIKE 'd_' ORDER BY 1, 2;
+SELECT topic, "offset", sqlstate FROM djkafka_dead_letter WHERE topic LIKE 'd_' ORDER BY 1, 2;
+-- … and has not been tried where its partition waits for it
+SELECT by_worker('d', ARRAY['[' || late('d3', '101', 98, 0, 0) || ',' || late('d3', '11', NULL, 1, 1) || ']'])->>'state';
+SELECT "offset", sqlstate, attempt, due_at IS NOT NULL AS due FROM djkafka_parked WHERE topic = 'd3' ORDER BY 1;
+SELECT djkafka_drop_consumer('d');
+DELETE FROM djkafka_dead_letter WHERE topic LIKE 'd_';
+
 -- a handler is not given what is behind a message that it cannot be given
 CREATE TABLE handled (at bigint GENERATED ALWAYS AS IDENTITY, v jsonb);
 CREATE FUNCTION handle(jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO handled (v) VALUES ($1) $$;
