@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from lib.kafka import Broker, Client, wait_for_broker  # noqa: E402
 from lib.late_leader import LateLeader  # noqa: E402
 from lib.once import locked, shared_folder  # noqa: E402
-from lib.postgres import Cluster, Database  # noqa: E402
+from lib.postgres import Cluster, Copy, Database, Model  # noqa: E402
 from lib.wire import Wire  # noqa: E402
 from lib.wait import wait_until  # noqa: E402
 
@@ -154,32 +154,49 @@ def own_cluster() -> Iterator[Callable[..., Cluster]]:
         made.destroy()
 
 
-@pytest.fixture
-def unique(request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """Names that no other test has, in this run or another one with the same broker."""
+def unique_name(prefix: str) -> str:
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    return f"{prefix}_{worker}_{os.getpid()}_{next(_numbers)}"
 
-    def name(prefix: str) -> str:
-        return f"{prefix}_{worker}_{os.getpid()}_{next(_numbers)}"
 
-    return name
+@pytest.fixture
+def unique() -> Callable[[str], str]:
+    """Names that no other test has, in this run or another one with the same broker."""
+    return unique_name
+
+
+@pytest.fixture(scope="session")
+def model(cluster: Cluster) -> Callable[[], Model]:
+    """What the databases of this process's tests are copied from, as it was made."""
+    kept: list[Model] = []
+
+    def current() -> Model:
+        if kept and not kept[0].is_as_made():
+            kept.pop().database.destroy()
+        if not kept:
+            kept.append(Model(cluster, unique_name("model")))
+        return kept[0]
+
+    return current
+
+
+def used(database: Database) -> Iterator[Database]:
+    start = database.cluster.log_size()
+    yield database
+    database.destroy()
+    assert not database.cluster.crashes(start), f"the server crashed: {database.cluster.crashes(start)}"
 
 
 @pytest.fixture
 def plain_db(cluster: Cluster, unique: Callable[[str], str]) -> Iterator[Database]:
     """A database without the extension, in djkafka.databases."""
-    database = Database(cluster, unique("db"))
-    start = cluster.log_size()
-    yield database
-    database.destroy()
-    assert not cluster.crashes(start), f"the server crashed: {cluster.crashes(start)}"
+    yield from used(Database(cluster, unique("db")))
 
 
 @pytest.fixture
-def db(plain_db: Database) -> Database:
+def db(model: Callable[[], Model], unique: Callable[[str], str]) -> Iterator[Database]:
     """A database with the extension, made by its owner."""
-    plain_db.query("CREATE EXTENSION djkafka")
-    return plain_db
+    yield from used(Copy(model(), unique("db")))
 
 
 @pytest.fixture
