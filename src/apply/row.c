@@ -16,6 +16,7 @@
 #include "apply/row_fields.h"
 #include "base/compat.h"
 #include "codec/connect.h"
+#include "codec/framing.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/datum.h"
@@ -90,6 +91,19 @@ wraps_null(const DjkRouteState *state, const char *value, int len)
 	return is_null;
 }
 
+/* What names the schema of a value is none of it. */
+static void
+skip_framing(const DjkRouteState *state, const char **value, int *len)
+{
+	DjkFraming	framing;
+
+	if (!state->codec->framed)
+		return;
+	djk_framing_read(*value, *len, &framing);
+	*value += framing.len;
+	*len -= framing.len;
+}
+
 bool
 djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
 {
@@ -102,6 +116,7 @@ djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
 		return false;
 	if (state->codec->open != NULL && wraps_null(state, value, len))
 		return true;
+	skip_framing(state, &value, &len);
 	while (len > 0 && is_space(*value))
 	{
 		value++;

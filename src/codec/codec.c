@@ -14,6 +14,7 @@
 
 #include "codec/debezium.h"
 #include "codec/json.h"
+#include "codec/json_schema.h"
 #include "codec/text.h"
 
 /* Makes the result one bare value of these bytes. */
@@ -49,11 +50,12 @@ decode_raw(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 }
 
 static const DjkCodec codecs[] = {
-	{"json", JSONBOID, true, djk_json_decode, NULL},
-	{"debezium", JSONBOID, true, djk_debezium_decode, djk_debezium_open},
-	{"debezium_flat", JSONBOID, true, djk_debezium_decode, djk_debezium_open_flat},
-	{"text", TEXTOID, false, decode_text, NULL},
-	{"raw", BYTEAOID, false, decode_raw, NULL},
+	{"json", JSONBOID, true, false, djk_json_decode, NULL},
+	{"json_schema", JSONBOID, true, true, djk_json_schema_decode, NULL},
+	{"debezium", JSONBOID, true, false, djk_debezium_decode, djk_debezium_open},
+	{"debezium_flat", JSONBOID, true, false, djk_debezium_decode, djk_debezium_open_flat},
+	{"text", TEXTOID, false, false, decode_text, NULL},
+	{"raw", BYTEAOID, false, false, decode_raw, NULL},
 };
 
 const DjkCodec *
@@ -119,7 +121,7 @@ djk_codec_decode_key(const char *key_format, const char *bytes, int len,
 		error->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
 		error->message = MemoryContextStrdup(out->context, "unknown key format");
 		error->detail = NULL;
-		error->hint = MemoryContextStrdup(out->context, "Key formats are auto, json, text and raw.");
+		error->hint = MemoryContextStrdup(out->context, "Key formats are auto, json, json_schema, text and raw.");
 		return false;
 	}
 	if (codec->decode(bytes, len, out, error))

@@ -86,6 +86,7 @@ typedef struct DjkCodec
 	const char *name;			/* in a route's format */
 	Oid			value_type;		/* what "value" is in a route's expressions: JSONBOID, TEXTOID, BYTEAOID */
 	bool		has_fields;		/* fields fill columns by name (json); else only the envelope does */
+	bool		framed;			/* what names a schema may be before the value: framing.h */
 
 	/*
 	 * bytes is never NULL (a null value is the caller's matter), len may be 0.
@@ -129,7 +130,7 @@ djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContex
  * Keys: format "auto" reads a JSON object by fields, a JSON string unquoted,
  * anything else as the scalar it stands (NUMBER-like text included, as
  * STRING), and what is no text at all (a serialized integer) as BYTES; it
- * refuses nothing.  "json", "text", "raw" are strict.  The result is an
+ * refuses nothing.  "json", "json_schema", "text", "raw" are strict.  The result is an
  * object, or a bare value.
  */
 extern bool djk_codec_decode_key(const char *key_format, const char *bytes, int len,

@@ -192,7 +192,7 @@ check_debezium(const char *bytes, int len)
 static bool
 check_message(const char *bytes, int len)
 {
-	static const char *const key_formats[] = {"auto", "json", "text", "raw"};
+	static const char *const key_formats[] = {"auto", "json", "json_schema", "text", "raw"};
 	DjkDecoded	decoded;
 	DjkError	error = {0};
 	bool		taken;

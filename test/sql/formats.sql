@@ -51,6 +51,23 @@ SELECT give(format('[{"topic": "%1$s", "key": "\"q %1$s\"", "value": {"v": 1}}, 
 SELECT * FROM code ORDER BY code COLLATE "C";
 SELECT dead_letters();
 
+-- JSON as the serializers of a schema registry write it: behind an id or a GUID, or plain where a header names the schema
+CREATE TABLE framed (id int PRIMARY KEY, name text);
+CREATE FUNCTION frame(value text, prefix text = '0000000007') RETURNS jsonb LANGUAGE sql AS $$SELECT jsonb_build_object('base64', encode(decode(prefix, 'hex') || convert_to(value, 'UTF8'), 'base64'))$$;
+SELECT djkafka_subscribe('framed', 'framed', format => 'json_schema', key_format => 'json_schema', filter => $$value IS NULL OR value->>'name' IS DISTINCT FROM 'not wanted'$$);
+SELECT give(jsonb_agg(jsonb_build_object('topic', 'framed', 'value', value)))
+FROM (VALUES (frame('{"id": 7}', '00000000')), ('{"base64": "AAAAAAd7ImlkIjo3fQ=="}'), (frame('{"id": 8, "name": "by GUID"}', '01' || repeat('ab', 16))), (frame('{"id": 9, "name": "by header"}', '')),
+             (frame('{"id": 10, "name": "not wanted"}')), (frame('{"id": 11}')), (frame('')), (frame('', '00000000')), (frame('{"id": 7}', '01' || repeat('ab', 15))), (frame('0206')), (frame('\"', '0000000007000206')),
+             (frame('{"id": 12}', '0300')), (frame('[7]')), (frame('"x"'))) AS message (value);
+SELECT * FROM framed ORDER BY id;
+SELECT dead_letters();
+-- keys too; null behind an id is none
+SELECT give(jsonb_agg(jsonb_build_object('topic', 'framed', 'key', key, 'value', value)))
+FROM (VALUES (frame('{"id": 7}'), 'null'::jsonb), (frame('8'), frame('null')), (frame('{"id": 20}'), frame('{"name": "by key"}')), (frame('21', ''), frame(' {"name": "by plain key"}')),
+             (frame('', '0000000007000206'), frame('{"name": "no key"}'))) AS message (key, value);
+SELECT * FROM framed ORDER BY id;
+SELECT dead_letters();
+
 -- numbers as they are written, also beyond every type
 CREATE TABLE big (id numeric PRIMARY KEY, v jsonb, f float8, t text);
 SELECT djkafka_subscribe('big', 'big');

@@ -114,6 +114,8 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
         message["in"] = True
     if any("debezium" in route.get("format", "") for route in shape["routes"]) and rnd.random() < 0.9:
         message["envelope"] = {"op": rnd.choice(["c", "u", "u", "r", "d", "d", "t", "x"]), "before": rnd.random() < 0.7, "schema": rnd.random() < 0.3}
+    if any(route.get("format") == "json_schema" for route in shape["routes"]) and rnd.random() < 0.7:
+        message["framed"] = True
     return message
 
 
@@ -176,7 +178,9 @@ def text_of(message: Message) -> str | None:
     text = "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(field)}" for name, field in value) + "}"
     if "envelope" in message:
         text = envelope_of(message["envelope"], text)
-    return f'{{"in": {text}}}' if message.get("in") else text
+    if message.get("in"):
+        text = f'{{"in": {text}}}'
+    return "\x01GUID of 16 bytes" + text if message.get("framed") else text
 
 
 def envelope_of(envelope: dict[str, Any], text: str) -> str:

@@ -418,7 +418,7 @@ def make_route(rnd: random.Random, shape: Shape, stops: float) -> dict[str, Any]
     if rnd.random() < 0.08:
         route["root"] = "in"
     elif rnd.random() < 0.08:
-        route["format"] = rnd.choice(["debezium", "debezium", "debezium_flat"])
+        route["format"] = rnd.choice(["debezium", "debezium", "debezium_flat", "json_schema"])
     if rnd.random() < 0.1:
         route["invalid_text"] = "replace"
     if rnd.random() < 0.1:
