@@ -42,6 +42,7 @@
 #include "apply/transaction.h"
 #include "apply/work.h"
 #include "base/clock.h"
+#include "base/subtransaction.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
@@ -49,6 +50,9 @@
 
 /* Least size of a transaction after one that was full of bad messages. */
 #define CHUNK_AFTER_POISON	32
+
+/* States are made again in advance alone: whoever holds a table is waited for by what is applied to it. */
+#define RENEWAL_LOCK_MS		100
 
 typedef enum Outcome
 {
@@ -102,6 +106,58 @@ djk_apply_require_routes(DjkApply *apply)
 {
 	for (int route = 0; route < apply->consumer->nroutes; route++)
 		(void) djk_work_state(apply, route);
+}
+
+typedef struct Renewal
+{
+	DjkApply   *apply;
+	int			route;
+} Renewal;
+
+static bool
+renew_state(void *arg)
+{
+	const Renewal *renewal = arg;
+
+	(void) djk_work_state(renewal->apply, renewal->route);
+	return true;
+}
+
+static bool
+is_invalid(const DjkRouteState *state)
+{
+	return state != NULL && !state->valid;
+}
+
+/* One that fails ends it: what is left of its time is not enough for the others, perhaps. */
+static void
+renew_states(DjkApply *apply)
+{
+	ErrorData  *failure = NULL;
+
+	for (int route = 0; route < apply->consumer->nroutes && failure == NULL; route++)
+	{
+		Renewal		renewal = {apply, route};
+
+		if (is_invalid(apply->states[route]))
+			failure = djk_subtransaction_try(renew_state, &renewal, apply->batch_context);
+	}
+}
+
+void
+djk_apply_renew_routes(DjkApply *apply)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		any = false;
+
+	for (int route = 0; route < apply->consumer->nroutes; route++)
+		any |= is_invalid(apply->states[route]);
+	if (!any)
+		return;
+	djk_apply_begin_between(apply, RENEWAL_LOCK_MS);
+	renew_states(apply);
+	djk_apply_commit();
+	MemoryContextSwitchTo(context);
 }
 
 static void

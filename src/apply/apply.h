@@ -85,6 +85,13 @@ extern void djk_apply_destroy(DjkApply *apply);
 extern void djk_apply_require_routes(DjkApply *apply);
 
 /*
+ * Between batches, with no transaction open: makes the states of routes again that were
+ * invalidated, as the consumer's owner, whose code may be run for that.  One that cannot
+ * be made is left to the next batch.
+ */
+extern void djk_apply_renew_routes(DjkApply *apply);
+
+/*
  * Applies a batch in transactions of its own: no transaction may be open.
  * Moves batch->partitions[].next_offset as it commits, and sets 'lost' of
  * partitions that are not ours any more.  Does not throw for what concerns the

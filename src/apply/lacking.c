@@ -49,6 +49,16 @@ typedef struct FailedGroup
 
 /* ---------- whether it is certain ---------- */
 
+/*
+ * Whether the route is what it was when the messages were tried.  No state is made again
+ * here: it would be with whosever rights and limits the look is made (djk_apply_renew_routes).
+ */
+static bool
+is_as_tried(const DjkApply *apply, const DjkRouteState *state)
+{
+	return state->valid && !apply->is_changed;
+}
+
 /* Whether the table's own constraints, all of them in force, are all that an INSERT or UPDATE meets. */
 static bool
 is_bare(Oid table)
@@ -124,7 +134,9 @@ ask_for(DjkApply *apply, FailedGroup *group, const DjkRouteState *state, const D
 	DjkQuestion question = {.reference = &reference, .in_text = true, .lock_ms = LOCK_MS};
 	ErrorData  *failure;
 
-	if (!djk_reference_is_plain(state) || !is_bare(state->route->target) ||
+	/* What inserts nothing where a row is there needs no parent then. */
+	if (!is_as_tried(apply, state) || state->route->operation == DJK_OPERATION_INSERT_NEW ||
+		!djk_reference_is_plain(state) || !is_bare(state->route->target) ||
 		!find_reference(state, group->first, &reference))
 		return;
 	collect_keys(group, &reference, places);
@@ -139,34 +151,15 @@ ask_for(DjkApply *apply, FailedGroup *group, const DjkRouteState *state, const D
 		lacking[group->members[question.lacking[i]]] = true;
 }
 
-/*
- * The route as it is now; NULL if the messages were tried by another one.  That something
- * has been said of the table, as by each autovacuum, is not that it has changed.
- */
-static const DjkRouteState *
-state_as_tried(DjkApply *apply, int route)
-{
-	const DjkRouteState *state = apply->states[route];
-	uint64		form = apply->forms[route];
-
-	if (!state->valid)
-		state = djk_work_state(apply, route);
-	return state->form == form ? state : NULL;
-}
-
 static void
 ask(DjkApply *apply, FailedGroup *group, const DjkParkedPlace *places, bool *lacking)
 {
 	const DjkRouteState *state = apply->states[group->route];
-	Oid			target;
 
 	if (state == NULL || state->target_sql == NULL || !ConditionalLockRelationOid(state->route->target, RowExclusiveLock))
 		return;
-	target = state->route->target;
-	state = state_as_tried(apply, group->route);
-	if (state != NULL)
-		ask_for(apply, group, state, places, lacking);
-	UnlockRelationOid(target, RowExclusiveLock);
+	ask_for(apply, group, state, places, lacking);
+	UnlockRelationOid(state->route->target, RowExclusiveLock);
 }
 
 /* ---------- groups ---------- */

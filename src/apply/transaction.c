@@ -65,14 +65,9 @@ lock_limit(const DjkApply *apply, int limit_ms)
  * What the worker's correctness needs is set with every transaction, because
  * user code may have changed it for the session; all else stays the owner's.
  */
-void
-djk_apply_begin(DjkApply *apply)
+static void
+begin(DjkApply *apply)
 {
-	TimestampTz started = djk_clock_now();
-	const char *setting;
-	int			limit_ms;
-	int			lock_ms;
-
 	apply->limit_at = 0;
 	djk_transaction_start();
 	djk_set_local("role", "none");
@@ -84,9 +79,12 @@ djk_apply_begin(DjkApply *apply)
 		ereport(FATAL,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("the worker's session user is not the consumer's owner any more")));
+}
 
-	limit_ms = time_limit(apply, &setting);
-	lock_ms = lock_limit(apply, limit_ms);
+/* What began then may last so long, and wait so long for a lock; 0 for ever. */
+static void
+arm_limits(DjkApply *apply, TimestampTz started, int limit_ms, int lock_ms)
+{
 	if (lock_ms > 0)
 		djk_set_local("lock_timeout", psprintf("%d", lock_ms));
 	if (limit_ms > 0)
@@ -95,6 +93,28 @@ djk_apply_begin(DjkApply *apply)
 		enable_timeout_after(STATEMENT_TIMEOUT, limit_ms);
 	}
 	PushActiveSnapshot(GetTransactionSnapshot());
+}
+
+void
+djk_apply_begin(DjkApply *apply)
+{
+	TimestampTz started = djk_clock_now();
+	const char *setting;
+	int			limit_ms;
+
+	begin(apply);
+	limit_ms = time_limit(apply, &setting);
+	arm_limits(apply, started, limit_ms, lock_limit(apply, limit_ms));
+}
+
+void
+djk_apply_begin_between(DjkApply *apply, int lock_ms)
+{
+	TimestampTz started = djk_clock_now();
+	const char *setting;
+
+	begin(apply);
+	arm_limits(apply, started, time_limit(apply, &setting), lock_ms);
 }
 
 bool

@@ -19,6 +19,10 @@ extern void djk_set_local(const char *name, const char *value);
  * is cancelled.
  */
 extern void djk_apply_begin(DjkApply *apply);
+
+/* The same where no batch is at hand, with another limit for the wait for a lock. */
+extern void djk_apply_begin_between(DjkApply *apply, int lock_ms);
+
 extern void djk_apply_commit(void);
 
 /* … or all of it is undone. */

@@ -24,9 +24,12 @@
  */
 #include "consumer/waiting.h"
 
+#include "access/xact.h"
 #include "base/clock.h"
+#include "base/transaction.h"
 #include "state/awaited.h"
 #include "state/parked.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "consumer/failure.h"
 
@@ -109,19 +112,22 @@ note_due(DjkConsumerWorker *worker, TimestampTz due)
 		worker->waiting_next = due;
 }
 
+/* As the owner: the tables that are asked for parents are anybody's. */
 static DjkBatch *
 load_batch(DjkConsumerWorker *worker, DjkBatchPartition *partitions, int n, bool *more)
 {
-	DjkIdentity identity;
 	MemoryContext context = CurrentMemoryContext;
 	DjkBatch   *batch;
 
 	worker->waiting_from = worker->waiting_at;
-	djk_worker_begin(&identity);
+	djk_transaction_start();
+	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(context);
 	batch = djk_again_load(worker->apply, partitions, n, &worker->waiting_at,
 						   Min(worker->row->batch_messages, TURN_MESSAGES), worker->row->batch_bytes, more);
-	djk_worker_commit(&identity);
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	MemoryContextSwitchTo(context);
 	return batch;
 }
 
@@ -531,6 +537,8 @@ begin_round(DjkConsumerWorker *worker, TimestampTz now)
 	(void) watch(worker);
 	worker->waiting_blind = worker->waiting_news = false;
 	djk_awaited_look();
+	/* What has been said of a table, as by each autovacuum, is not that it has changed. */
+	djk_apply_renew_routes(worker->apply);
 	begin_positions(worker);
 	worker->positions->waiting_unseen = false;
 }

@@ -813,6 +813,38 @@ def test_idle(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert_audit(db, 1000)
 
 
+def test_whose_code(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """What a table that was altered computes by itself is evaluated as the owner, though it is for what waits."""
+    make_tables(db)
+    db.query("DROP TRIGGER note ON child")
+    db.query("CREATE SEQUENCE as_owner; CREATE SEQUENCE as_another")
+    db.query(
+        "CREATE FUNCTION whose() RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN"
+        f" PERFORM nextval(CASE current_user WHEN '{db.owner}' THEN 'as_owner' ELSE 'as_another' END); RETURN 'v'; END $$"
+    )
+    subscribe(db, topics, parent_timeout="'1 h'")
+    kafka.produce(topics["child"], children(range(2)))
+    wait_resting(db, 2)
+    db.query("ALTER TABLE child ALTER v SET DEFAULT whose()")
+    db.query("INSERT INTO parent VALUES (0, 'late')")
+    wait_count(db, "child", 1)
+    assert db.query("SELECT a.is_called, b.is_called FROM as_owner a, as_another b") == [(True, False)]
+    assert_audit(db, 2)
+
+
+def test_row_by_another(db: Database, kafka: Client, topics: dict[str, str]) -> None:
+    """Who only adds needs no parent where the row is there by now."""
+    make_tables(db)
+    db.query("DROP TRIGGER note ON child")
+    subscribe(db, topics, parent_timeout="'1 h'", operation="'insert_new'")
+    kafka.produce(topics["child"], [child(1, 5, "first"), child(1, 6, "behind")])
+    wait_resting(db, 2)
+    db.query("INSERT INTO parent VALUES (7, 'p'); INSERT INTO child VALUES (1, 7, 'by hand')")
+    wait_value(db, PARKED, 0)
+    assert status(db)["duplicates"] == 2
+    assert_audit(db, 2)
+
+
 def test_large_headers(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     """Of what waits no more is in memory at once than a batch may hold, with its headers."""
     make_tables(db)
