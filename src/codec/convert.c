@@ -272,9 +272,8 @@ convert_domain(DjkConverter *converter, const DjkField *field, Datum *value, Djk
 		check_domain(converter, *value, isnull, error);
 }
 
-/* Input functions that only compute: what they throw can be caught. */
-static bool
-input_is_pure(Oid type)
+bool
+djk_convert_input_is_pure(Oid type)
 {
 	switch (type)
 	{
@@ -396,7 +395,7 @@ djk_converter_create(Oid type, int32 typmod, const DjkConvertOptions *options)
 	converter->full = djk_convert_full_input;
 	getTypeInputInfo(type, &input, &converter->input_param);
 	fmgr_info(input, &converter->input);
-	converter->input_is_pure = input_is_pure(type);
+	converter->input_is_pure = djk_convert_input_is_pure(type);
 	get_typlenbyval(type, &converter->typlen, &converter->byval);
 	if (typtype == TYPTYPE_DOMAIN)
 	{

@@ -57,9 +57,10 @@ struct DjkConverter
 	void	   *domain_info;	/* domain_check()'s cache */
 	DjkConverter *inner;		/* a domain's base type, an array's element type, jsonb's numeric,
 								 * a strict timestamp's timestamptz */
-	MemoryContext scratch;		/* jsonb: for building one value */
+	MemoryContext scratch;		/* jsonb, composite: for building one value */
 	FmgrInfo	populate;		/* composite: jsonb_populate_record() for this type */
 	DjkConverter *jsonb;		/* composite: its argument */
+	bool		has_parts;		/* … of which an attribute may make many values that are not simple */
 	TupleDesc	desc;			/* strict composite, and what fills its attributes */
 	DjkAttribute *attributes;
 	DjkDecoded	decoded;
@@ -80,6 +81,9 @@ extern char *djk_convert_show(const char *text, int len);
  * the form that jsonb gives them.  NULL with *error if no text can hold it.
  */
 extern char *djk_convert_field_text(const DjkField *field, DjkError *error);
+
+/* Whether a type's input function only computes: it leaves nothing behind, and its error can be caught. */
+extern bool djk_convert_input_is_pure(Oid type);
 
 /* Calls the type's input function. */
 extern bool djk_convert_by_input(DjkConverter *converter, char *text, Datum *value, DjkError *error);

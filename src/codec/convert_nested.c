@@ -10,10 +10,13 @@
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
 #include "utils/typcache.h"
 
 #include "codec/json.h"
@@ -124,6 +127,25 @@ is_short(const DjkField *field)
 	return commas < TEXT_COMMAS_MAX;
 }
 
+/* The same of all strings in a JSON object.  An escape of hexadecimal digits may be a comma. */
+static bool
+is_short_within(const DjkField *field)
+{
+	int			commas = 0;
+	bool		in_string = false;
+
+	for (int i = 0; i < field->raw_len; i++)
+	{
+		if (field->raw[i] == '"')
+			in_string = !in_string;
+		else if (field->raw[i] == '\\' && i + 1 < field->raw_len)
+			commas += field->raw[++i] == 'u';
+		else
+			commas += in_string && field->raw[i] == ',';
+	}
+	return commas < TEXT_COMMAS_MAX;
+}
+
 static const char *
 hint_at_json(const DjkConverter *converter)
 {
@@ -178,6 +200,33 @@ djk_convert_full_array(DjkConverter *converter, const DjkField *field, Datum *va
 
 /* ---------- composites ---------- */
 
+static bool any_may_have_parts(Oid composite);
+
+/* Whether a value of the type, or one within it, may be made of any number of others that are not simple. */
+static bool
+may_have_parts(Oid type)
+{
+	Oid			base = getBaseType(type);
+	Oid			element = get_element_type(base);
+
+	check_stack_depth();
+	if (OidIsValid(element))
+		return !djk_convert_input_is_pure(element);
+	return type_is_multirange(base) || (OidIsValid(get_typ_typrelid(base)) && any_may_have_parts(base));
+}
+
+static bool
+any_may_have_parts(Oid composite)
+{
+	TupleDesc	desc = lookup_rowtype_tupdesc_copy(composite, -1);
+	bool		found = false;
+
+	for (int i = 0; i < desc->natts && !found; i++)
+		found = !TupleDescAttr(desc, i)->attisdropped && may_have_parts(TupleDescAttr(desc, i)->atttypid);
+	FreeTupleDesc(desc);
+	return found;
+}
+
 /*
  * Composites go through jsonb_populate_record(), which finds the row type in
  * the expression that calls it: we give it one.
@@ -187,6 +236,8 @@ init_populate(DjkConverter *converter)
 {
 	List	   *args;
 
+	converter->has_parts = may_have_parts(converter->type);
+	converter->scratch = AllocSetContextCreate(converter->context, "djkafka record", ALLOCSET_DEFAULT_SIZES);
 	converter->jsonb = djk_converter_create(JSONBOID, -1, &djk_convert_lenient);
 	args = list_make2(makeNullConst(converter->type, -1, InvalidOid),
 					  makeNullConst(JSONBOID, -1, InvalidOid));
@@ -267,22 +318,48 @@ convert_attributes(DjkConverter *converter, const DjkField *field, Datum *value,
 	return true;
 }
 
-static bool
-populate_record(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+static Datum
+populate(DjkConverter *converter, Datum jsonb, bool *isnull)
 {
 	LOCAL_FCINFO(fcinfo, 2);
+	Datum		record;
 
 	InitFunctionCallInfoData(*fcinfo, &converter->populate, 2, InvalidOid, NULL, NULL);
 	fcinfo->args[0].value = (Datum) 0;
 	fcinfo->args[0].isnull = true;
+	fcinfo->args[1].value = jsonb;
 	fcinfo->args[1].isnull = false;
-	if (!djk_convert_full_jsonb(converter->jsonb, field, &fcinfo->args[1].value, error))
+	record = FunctionCallInvoke(fcinfo);
+	*isnull = fcinfo->isnull;
+	return record;
+}
+
+/* What is left behind by whatever reads attributes, and what these hold, goes with a context of its own. */
+static bool
+populate_record(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		jsonb;
+	Datum		record;
+	bool		isnull;
+
+	if (converter->has_parts && !is_short_within(field))
+		return djk_convert_refuse(error, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+								  psprintf("object for type %s has values that are written as text, and too long for that",
+										   format_type_be(converter->type)),
+								  psprintf("They have %d commas or more.", TEXT_COMMAS_MAX),
+								  "Send JSON arrays and objects, or fill the column with an expression.");
+	if (!djk_convert_full_jsonb(converter->jsonb, field, &jsonb, error))
 		return false;
-	*value = FunctionCallInvoke(fcinfo);
-	if (fcinfo->isnull)
-		return djk_convert_refuse(error, ERRCODE_DATA_EXCEPTION,
-								  "composite value became null", NULL, NULL);
-	return true;
+	MemoryContextReset(converter->scratch); /* an ERROR may have left something */
+	MemoryContextSwitchTo(converter->scratch);
+	record = populate(converter, jsonb, &isnull);
+	MemoryContextSwitchTo(context);
+	if (!isnull)
+		*value = datumCopy(record, false, -1);
+	MemoryContextReset(converter->scratch);
+	pfree(DatumGetPointer(jsonb));
+	return !isnull || djk_convert_refuse(error, ERRCODE_DATA_EXCEPTION, "composite value became null", NULL, NULL);
 }
 
 bool

@@ -132,7 +132,7 @@ SELECT dead_letters();
 
 -- an array of many small elements takes no more memory than they need, and as text is not read beyond a length
 CREATE TYPE holder AS (a int, r int4range[]);
-CREATE TABLE long (id int PRIMARY KEY, r int4range[], j jsonb[], i int[], m int4multirange, h holder);
+CREATE TABLE long (id int PRIMARY KEY, r int4range[], j jsonb[], i int[], m int4multirange, h holder, hs holder[]);
 CREATE TABLE memory (mb bigint);
 CREATE FUNCTION measure() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
     INSERT INTO memory SELECT sum(total_bytes) / 1000000 FROM pg_backend_memory_contexts WHERE name LIKE 'djkafka%';
@@ -148,8 +148,13 @@ SELECT give(jsonb_build_array(jsonb_build_object('topic', 'long', 'value', jsonb
     jsonb_build_object('topic', 'long', 'value', format('{"id": 6, "m": "{[1,2)%s}"}', repeat(',[1,2)', 50000))),
     jsonb_build_object('topic', 'long', 'value', jsonb_build_object('id', 7, 'h', format('(1,"{""[1,2)""%s}")', repeat(',""[1,2)""', 50000)))),
     jsonb_build_object('topic', 'long', 'value', format('{"id": 8, "h": {"a": 1, "r": ["[1,2)"%s]}}', repeat(',"[1,2)"', 50000)))));
+-- nor where PostgreSQL reads what is within a composite value
+SELECT djkafka_subscribe('lax', 'long', types => 'postgres');
+SELECT give(jsonb_build_array(jsonb_build_object('topic', 'lax', 'value', format('{"id": 9, "h": {"a": 1, "r": ["[1,2)"%s]}}', repeat(',"[1,2)"', 50000))),
+    jsonb_build_object('topic', 'lax', 'value', format('{"id": 10, "h": {"a": 1, "r": "{\"[1,2)\"%s}"}}', repeat('\u002c\"[1,2)\"', 50000))),
+    jsonb_build_object('topic', 'lax', 'value', format('{"id": 11, "hs": [{}%s]}', repeat(',{}', 100000)))));
 SELECT id, m, h FROM long WHERE id = 5;
-SELECT id, array_length((h).r, 1) FROM long WHERE id > 5;
+SELECT id, array_length((h).r, 1), array_length(hs, 1) FROM long WHERE id > 5 ORDER BY id;
 SELECT id, array_length(r, 1), array_length(j, 1), array_length(i, 1) FROM long WHERE id < 5 ORDER BY id;
 SELECT max(mb) < 40 FROM memory;
 SELECT dead_letters();
