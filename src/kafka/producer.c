@@ -315,6 +315,13 @@ djk_producer_send(DjkProducer *producer, DjkOutgoing *messages, int n)
 	int			sent = 0;
 
 	djk_producer_take_reports(producer);
+	/* The library sends nothing more where it has given up itself, and goes on where it was us. */
+	if (djk_producer_spent(producer, NULL))
+	{
+		for (; sent < n; sent++)
+			djk_producer_answer(&messages[sent], RD_KAFKA_RESP_ERR__FATAL);
+		return sent;
+	}
 	if (djk_producer_in_flight(producer) == 0)
 		djk_producer_forget_failures(producer);
 	while (sent < n && send_one(producer, &messages[sent]))

@@ -271,6 +271,18 @@ def test_too_large(session: Session, kafka: Client, topic: str, unique) -> None:
     assert session.send((small, b"k", b"2")) == ["done 0@1"]
 
 
+def test_spent_by_doubt(server: Cluster, kafka: Client, topic: str, late_leader) -> None:
+    """What the library would still send overtakes what it has lost."""
+    session = Session(server, late_leader(topic).address)
+    session.open(batch_num_messages=1)
+    answers = session.send((topic, b"k", b"1"), (topic, b"k", b"2"))
+    assert [answer.split()[0] for answer in answers] == ["failed"] * 2
+    assert session.state() == "spent, 0 in flight: librdkafka's error is OUT_OF_ORDER_SEQUENCE_NUMBER."
+    assert session.send((topic, b"k", b"3"))[0].startswith("failed")
+    session.connection.close()
+    assert [message.value() for message in read(kafka, topic, 1)] == [b"2"]
+
+
 def test_queue_is_bounded(session: Session, topic: str) -> None:
     session.open(queue_kb=1024)
     assert session.send((topic, b"k", b"x" * 1_100_000)) == ["refused MSG_SIZE_TOO_LARGE"]
