@@ -12,7 +12,8 @@
  * is DONE (some may have arrived nevertheless, if the refusal was the
  * partition's first: they are FAILED).  The producer is spent then (djk_producer_spent()): the caller
  * makes a new one and sends again what was not acknowledged.  A transactional
- * one is not spent by that, its transaction is to be aborted.  Either is spent
+ * one is not spent by that, its transaction is to be aborted; it may
+ * begin another one after that unless djk_producer_has_purged().  Either is spent
  * where the library calls a message delivered and knows no offset of it: it has
  * concluded that from the answer to a later one, and may be wrong.
  *
@@ -153,6 +154,13 @@ extern DjkTransactionResult djk_producer_carry(DjkProducer *producer, const char
 /* All messages must have been answered before. */
 extern DjkTransactionResult djk_producer_commit(DjkProducer *producer, int timeout_ms, DjkError *error);
 extern DjkTransactionResult djk_producer_abort(DjkProducer *producer, int timeout_ms, DjkError *error);
+
+/*
+ * After that: whether messages were given up that waited to be sent, perhaps again.
+ * If any of them was sent before, what this producer sends next may be taken for it
+ * and be lost: make another one.
+ */
+extern bool djk_producer_has_purged(const DjkProducer *producer);
 
 /*
  * The number that the last committed transaction carried, -1 if there is none,

@@ -360,7 +360,11 @@ djk_producer_init_transactions(DjkProducer *producer, int timeout_ms, DjkError *
 DjkTransactionResult
 djk_producer_begin(DjkProducer *producer, DjkError *error)
 {
-	return ask_simply(producer, ask_begin, GRACE_MS, error);
+	DjkTransactionResult result = ask_simply(producer, ask_begin, GRACE_MS, error);
+
+	if (result == DJK_TRANSACTION_OK)
+		producer->purged = false;
+	return result;
 }
 
 DjkTransactionResult
@@ -373,6 +377,20 @@ DjkTransactionResult
 djk_producer_abort(DjkProducer *producer, int timeout_ms, DjkError *error)
 {
 	return ask_simply(producer, ask_abort, timeout_ms, error);
+}
+
+/*
+ * What the library takes out of its queue gives its sequence numbers to what
+ * comes next.  It may have been sent before: a connection was lost before the
+ * answer, or its leader was none any more when it answered.  A broker that has it
+ * takes the next messages of these numbers for the same ones and acknowledges
+ * them, though they are in the transaction that was given up alone.  Another
+ * producer has another epoch, and its numbers begin again.
+ */
+bool
+djk_producer_has_purged(const DjkProducer *producer)
+{
+	return producer->purged;
 }
 
 DjkTransactionResult

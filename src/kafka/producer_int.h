@@ -74,6 +74,9 @@ struct DjkProducer
 
 	/* whether something in flight, of any topic, was not delivered */
 	bool		failed;
+
+	/* whether the library has taken something of the transaction out of its queue again */
+	bool		purged;
 };
 
 /* --- producer_answer.c --- */

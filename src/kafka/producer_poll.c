@@ -95,6 +95,7 @@ take_report(DjkProducer *producer, const rd_kafka_message_t *report)
 	if (slot < 0 || slot >= producer->nslots)
 		return;					/* never */
 	code = report_code(producer, report, producer->ordinals[slot]);
+	producer->purged |= report->err == RD_KAFKA_RESP_ERR__PURGE_QUEUE;
 	message = producer->slots[slot];
 	producer->slots[slot] = NULL;
 	producer->free_slots[producer->nfree++] = slot;

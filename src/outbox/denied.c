@@ -21,16 +21,16 @@
 #define CALL_MS		30000
 
 /*
- * Nothing of the transaction has reached Kafka.  Where that has not even heard of
- * it, ending it costs the producer, and that is nobody's concern.
+ * Where Kafka has not even heard of the transaction, ending it costs the producer,
+ * and that is nobody's concern.  So does what was given up, unless none of it 'was_sent'.
  */
 static void
-end_unheard(DjkSender *sender)
+end_transaction(DjkSender *sender, bool was_sent)
 {
 	DjkError	error = {0};
 
-	if (djk_producer_spent(sender->link.producer, NULL) ||
-		djk_producer_abort(sender->link.producer, CALL_MS, &error) != DJK_TRANSACTION_OK)
+	if (djk_producer_abort(sender->link.producer, CALL_MS, &error) != DJK_TRANSACTION_OK ||
+		(was_sent && djk_producer_has_purged(sender->link.producer)))
 		djk_sender_drop_producer(sender);
 }
 
@@ -73,7 +73,7 @@ may_write(DjkSender *sender, const DjkOutgoing *message, DjkError *error)
 
 	/* One that is refused for its own sake says nothing of its topic. */
 	denied = !sent && probe.delivery == DJK_DELIVERY_PENDING && djk_sender_is_denied(sender, error);
-	end_unheard(sender);
+	end_transaction(sender, !denied);
 	return !denied;
 }
 
@@ -96,7 +96,8 @@ djk_sender_block_denied(DjkSender *sender, const DjkError *reason)
 	List	   *tried = NIL;
 	List	   *denied = NIL;
 
-	end_unheard(sender);
+	/* What is of other topics may have been sent. */
+	end_transaction(sender, true);
 	for (int i = 0; i < batch->nmessages; i++)
 	{
 		DjkOutgoing *message = &batch->messages[i];

@@ -55,6 +55,8 @@ djk_sender_give_up_transaction(DjkSender *sender)
 		switch (djk_producer_abort(sender->link.producer, CALL_MS, &error))
 		{
 			case DJK_TRANSACTION_OK:
+				if (djk_producer_has_purged(sender->link.producer))
+					djk_sender_drop_producer(sender);
 				return;
 			case DJK_TRANSACTION_RETRY:
 				djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);
@@ -152,7 +154,7 @@ end_trial(DjkSender *sender, const Trial *trial)
 static bool
 may_try(const DjkSender *sender)
 {
-	return sender->link.producer != NULL && !djk_producer_spent(sender->link.producer, NULL) &&
+	return (sender->link.producer == NULL || !djk_producer_spent(sender->link.producer, NULL)) &&
 		!sender->work.stalled && !djk_sender_has_blocked(sender);
 }
 
@@ -161,6 +163,7 @@ try_rest(DjkSender *sender)
 {
 	DjkError	error = {0};
 
+	djk_sender_require_ready(sender);
 	if (djk_producer_begin(sender->link.producer, &error) != DJK_TRANSACTION_OK)
 		return;
 	(void) djk_sender_send(sender, true);

@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lib.kafka import Broker, Client, wait_for_broker  # noqa: E402
 from lib.late_leader import LateLeader  # noqa: E402
+from lib.lost_answer import LostAnswer  # noqa: E402
 from lib.once import locked, shared_folder  # noqa: E402
 from lib.postgres import Cluster, Copy, Database, Model  # noqa: E402
 from lib.wire import Wire  # noqa: E402
@@ -94,6 +95,21 @@ def late_leader(kafka: Client) -> Iterator[Callable[[str], LateLeader]]:
 
     def make(topic: str) -> LateLeader:
         made.append(LateLeader(os.environ[WIRE], topic))
+        return made[-1]
+
+    with locked("wire"):
+        yield make
+        for each in made:
+            each.destroy()
+
+
+@pytest.fixture
+def lost_answer(kafka: Client) -> Iterator[Callable[[str, str], LostAnswer]]:
+    """Takes the place of the wire, too."""
+    made: list[LostAnswer] = []
+
+    def make(lost: str, answered: str) -> LostAnswer:
+        made.append(LostAnswer(os.environ[WIRE], lost, answered))
         return made[-1]
 
     with locked("wire"):

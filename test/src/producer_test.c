@@ -289,6 +289,8 @@ djkafka_test_producer_transaction(PG_FUNCTION_ARGS)
 			number_text = psprintf("%s with note %s", number_text, note ? note : "(none)");
 		PG_RETURN_TEXT_P(cstring_to_text(number_text));
 	}
+	if (strcmp(what, "purged") == 0)
+		PG_RETURN_TEXT_P(cstring_to_text(djk_producer_has_purged(producer) ? "yes" : "no"));
 	if (strcmp(what, "init") == 0)
 		result = djk_producer_init_transactions(producer, timeout, &error);
 	else if (strcmp(what, "begin") == 0)

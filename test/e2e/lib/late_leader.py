@@ -20,15 +20,15 @@ def _receive(connection: socket.socket, size: int) -> bytes:
     return data
 
 
-def _frame(connection: socket.socket) -> bytes:
+def receive_frame(connection: socket.socket) -> bytes:
     return _receive(connection, struct.unpack(">i", _receive(connection, 4))[0])
 
 
-def _send(connection: socket.socket, frame: bytes) -> None:
+def send_frame(connection: socket.socket, frame: bytes) -> None:
     connection.sendall(struct.pack(">i", len(frame)) + frame)
 
 
-def _end(connection: socket.socket) -> None:
+def end_connection(connection: socket.socket) -> None:
     """Also for who waits for it in another thread."""
     with contextlib.suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
@@ -80,7 +80,7 @@ class LateLeader:
 
     def destroy(self) -> None:
         for each in [self._listener, *self._connections]:
-            _end(each)
+            end_connection(each)
 
 
 class _Line:
@@ -93,7 +93,7 @@ class _Line:
     def lead_there(self) -> None:
         try:
             while True:
-                frame = _frame(self.client)
+                frame = receive_frame(self.client)
                 if struct.unpack(">h", frame[:2])[0] == PRODUCE and self.leader._topic.encode() in frame:
                     self.leader._requests += 1
                     if self.leader._requests == 1:
@@ -102,19 +102,19 @@ class _Line:
                     if self.leader._requests == 2:
                         assert self.first is not None, "both come by one connection"
                         _, version, correlation = struct.unpack(">hhi", self.first[:8])
-                        _send(self.client, _refusal(version, correlation, self.leader._topic))
+                        send_frame(self.client, _refusal(version, correlation, self.leader._topic))
                         self.leader.refused += 1
-                _send(self.broker, frame)
+                send_frame(self.broker, frame)
         except (OSError, ConnectionError):
             self._close()
 
     def lead_back(self) -> None:
         try:
             while True:
-                _send(self.client, _frame(self.broker))
+                send_frame(self.client, receive_frame(self.broker))
         except (OSError, ConnectionError):
             self._close()
 
     def _close(self) -> None:
         for each in (self.client, self.broker):
-            _end(each)
+            end_connection(each)

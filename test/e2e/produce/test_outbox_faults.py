@@ -242,6 +242,26 @@ def test_refused_at_first(db: Database, kafka: Client, unique, mode: str) -> Non
     assert mode == "at_least_once" or last == found
 
 
+def test_answer_lost_beside_a_refusal(db: Database, kafka: Client, topic: str, unique, lost_answer) -> None:
+    """
+    What was sent in a transaction that is given up, and not answered, is not taken for what is sent in the next one:
+    the numbers begin again. The two that are refused, together, are not too large alone.
+    """
+    size = db.cluster.log_size()
+    small = kafka.create_topic(unique("small"), 1, max_message_bytes=2000)
+    leader = lost_answer(topic, small)
+    server = make_server(db, leader.address, "exactly_once", linger_ms="200")
+    db.query(
+        "SELECT djkafka_produce(t, repeat('x', n), key => 'k', server => %s)"
+        " FROM unnest(%s::text[], ARRAY[1, 1500, 1501]) AS m(t, n)",
+        *(server, [topic, small, small]),
+    )
+    wait_sent(db)
+    assert leader.lost == 1
+    assert [len(each or "") for name in (topic, small) for each in values(read_topic(kafka, name))] == [1, 1500, 1501]
+    assert "OUT_OF_ORDER" not in db.cluster.log(size)
+
+
 def test_carrier_that_is_deleted(db: Database, kafka: Client, topic: str, unique) -> None:
     """The topic whose offsets carry the numbers of batches goes away while its worker lives."""
     server = make_server(db, kafka.address, "exactly_once")

@@ -425,6 +425,26 @@ def test_transaction_with_refused_messages(session: Session, kafka: Client, topi
     assert [m.value() for m in read(kafka, small, 1, isolation_level="read_committed")] == [b"4"]
 
 
+def test_answer_lost_in_a_transaction(server: Cluster, kafka: Client, topic: str, unique, lost_answer) -> None:
+    """What was sent leaves its numbers to what comes after the abort, and a broker takes that for the same."""
+    small, name = kafka.create_topic(unique("small"), 1, max_message_bytes=2000), unique("name")
+    session = Session(server, lost_answer(topic, small).address)
+    session.open(0, transactional_id=name, linger_ms=200)
+    assert session.transaction("init") == session.transaction("begin") == "ok"
+    answers = session.send((topic, b"k", b"1"), (small, b"k", b"x" * 3000), timeout=1)
+    assert answers == ["pending", "refused MSG_SIZE_TOO_LARGE"]
+    assert session.transaction("abort") == "ok"
+    assert session.transaction("purged") == "yes"
+
+    # so another producer sends it
+    session.open(1, transactional_id=name)
+    assert session.transaction("init", slot=1) == session.transaction("begin", slot=1) == "ok"
+    assert session.send((topic, b"k", b"2"), slot=1)[0].startswith("done")
+    assert session.transaction("commit", slot=1) == "ok"
+    session.connection.close()
+    assert [message.value() for message in read(kafka, topic, 1, isolation_level="read_committed")] == [b"2"]
+
+
 def test_empty_transaction(session: Session, topic: str, carrier: str) -> None:
     session.open(transactional_id=topic)
     assert session.transaction("init") == "ok"
