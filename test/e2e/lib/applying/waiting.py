@@ -507,7 +507,7 @@ class Waiting:
         self.looks_first = not holds_or_waits(shape["features"])
         # By a part of a key, or by one without a hash, all may wait behind each other: one that takes one at a time
         # tries one in two turns.
-        self.any_key = bool(shape["features"] & {"two_keys", "bits"})
+        self.any_key = not {"two_keys", "bits"}.isdisjoint(shape["features"])
         self.connection.execute("; ".join(ddl(shape)))
         self.first = HELD if "held" in shape["features"] else []
 
