@@ -118,37 +118,82 @@ collect_relation(const RangeTblEntry *rte, DjkReads *reads)
 	}
 }
 
-static bool
-any_reads_by_type(const List *types)
+/* ---------- checks of domains ---------- */
+
+typedef bool (*Walker) (Node *node, void *context);
+
+static void
+walk_checks(Oid domain, Walker walk, void *context)
 {
+	/* The type cache knows it for as long as its context lasts. */
+	DomainConstraintRef *checks = palloc0(sizeof(DomainConstraintRef));
 	ListCell   *lc;
 
-	foreach(lc, types)
-	{
-		if (djk_reads_by_type(lfirst_oid(lc)))
-			return true;
-	}
-	return false;
+	InitDomainConstraintRef(domain, checks, CurrentMemoryContext, false);
+	foreach(lc, checks->constraints)
+		(void) walk((Node *) ((const DomainConstraintState *) lfirst(lc))->check_expr, context);
 }
 
-/* Whether checks of domains may read when a node makes its values, of text or JSON too, within whatever they are. */
-static bool
-makes_checked(Node *node)
+/* Those that are evaluated when a value of a type is made, within it too. */
+static void
+walk_checks_of_type(Oid type, Walker walk, void *context)
+{
+	Oid			base = getBaseType(type);
+	Oid			within = get_element_type(base);
+	TupleDesc	desc;
+
+	check_stack_depth();
+	CHECK_FOR_INTERRUPTS();
+	if (base != type)
+		walk_checks(type, walk, context);
+	if (!OidIsValid(within))
+		within = get_multirange_range(base);
+	if (!OidIsValid(within))
+		within = get_range_subtype(base);
+	if (OidIsValid(within))
+		walk_checks_of_type(within, walk, context);
+	if (OidIsValid(within) || !OidIsValid(get_typ_typrelid(base)))
+		return;
+	desc = lookup_rowtype_tupdesc_copy(base, -1);
+	for (int i = 0; i < desc->natts; i++)
+	{
+		if (!TupleDescAttr(desc, i)->attisdropped)
+			walk_checks_of_type(TupleDescAttr(desc, i)->atttypid, walk, context);
+	}
+	FreeTupleDesc(desc);
+}
+
+/* The types of the values that a node makes, of text or JSON too, within whatever they are. */
+static List *
+made_types(const Node *node)
 {
 	switch (nodeTag(node))
 	{
 		case T_CoerceToDomain:
 		case T_CoerceViaIO:
 		case T_FuncExpr:
-			return djk_reads_by_type(exprType(node));
+			return list_make1_oid(exprType(node));
 		case T_RangeTblFunction:
-			return any_reads_by_type(((RangeTblFunction *) node)->funccoltypes);
+			return list_copy(((const RangeTblFunction *) node)->funccoltypes);
 		case T_TableFunc:
-			return any_reads_by_type(((TableFunc *) node)->coltypes);
+			return list_copy(((const TableFunc *) node)->coltypes);
 		default:
-			return false;
+			return NIL;
 	}
 }
+
+static void
+walk_checks_of_node(const Node *node, Walker walk, void *context)
+{
+	List	   *types = made_types(node);
+	ListCell   *lc;
+
+	foreach(lc, types)
+		walk_checks_of_type(lfirst_oid(lc), walk, context);
+	list_free(types);
+}
+
+/* ---------- queries ---------- */
 
 static bool
 collect(Node *node, void *context)
@@ -167,8 +212,8 @@ collect(Node *node, void *context)
 	}
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, collect, context, QTW_EXAMINE_RTES_BEFORE);
-	if (check_functions_in_node(node, may_read, NULL) || makes_checked(node))
-		reads->anything = true;
+	reads->anything |= check_functions_in_node(node, may_read, NULL);
+	walk_checks_of_node(node, collect, context);
 	return expression_tree_walker(node, collect, context);
 }
 
@@ -182,46 +227,13 @@ djk_reads_collect(Query *query, DjkReads *reads)
 	djk_counters_collect((Node *) query, &reads->counters);
 }
 
-/* ---------- checks of domains ---------- */
-
-static bool
-read_by_checks(Oid domain)
-{
-	/* The type cache knows it for as long as its context lasts. */
-	DomainConstraintRef *checks = palloc0(sizeof(DomainConstraintRef));
-	DjkReads	reads = {0};
-	ListCell   *lc;
-
-	InitDomainConstraintRef(domain, checks, CurrentMemoryContext, false);
-	foreach(lc, checks->constraints)
-		(void) collect((Node *) ((const DomainConstraintState *) lfirst(lc))->check_expr, &reads);
-	return reads.anything;
-}
-
 bool
 djk_reads_by_type(Oid type)
 {
-	Oid			base = getBaseType(type);
-	Oid			within = get_element_type(base);
-	TupleDesc	desc;
-	bool		found = false;
+	DjkReads	reads = {0};
 
-	check_stack_depth();
-	if (base != type && read_by_checks(type))
-		return true;
-	if (!OidIsValid(within))
-		within = get_multirange_range(base);
-	if (!OidIsValid(within))
-		within = get_range_subtype(base);
-	if (OidIsValid(within))
-		return djk_reads_by_type(within);
-	if (!OidIsValid(get_typ_typrelid(base)))
-		return false;
-	desc = lookup_rowtype_tupdesc_copy(base, -1);
-	for (int i = 0; i < desc->natts && !found; i++)
-		found = !TupleDescAttr(desc, i)->attisdropped && djk_reads_by_type(TupleDescAttr(desc, i)->atttypid);
-	FreeTupleDesc(desc);
-	return found;
+	walk_checks_of_type(type, collect, &reads);
+	return reads.anything;
 }
 
 /* ---------- expressions of the target ---------- */
@@ -262,6 +274,7 @@ see(Node *node, void *context)
 		return query_tree_walker((Query *) node, see, context, 0);
 	}
 	(void) check_functions_in_node(node, see_by_function, context);
+	walk_checks_of_node(node, see, context);
 	return expression_tree_walker(node, see, context);
 }
 

@@ -267,6 +267,21 @@ SELECT * FROM with_followers($$
     CREATE TRIGGER refuse BEFORE INSERT ON first_few FOR EACH ROW WHEN (is_full()) EXECUTE FUNCTION refuse();
     SELECT djkafka_subscribe('both', 'few')$$, '[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]', 'few');
 
+-- … and so does a table's own check where a domain does that it casts to
+SELECT * FROM with_followers($$
+    CREATE TABLE few (id int PRIMARY KEY);
+    CREATE FUNCTION has_room() RETURNS bool LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) < 2 FROM followers.few); END';
+    CREATE DOMAIN roomy AS int CHECK (has_room());
+    ALTER TABLE few ADD CHECK (id::roomy > 0);
+    SELECT djkafka_subscribe('both', 'few')$$, '[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]', 'few');
+SELECT * FROM with_followers($$
+    CREATE TABLE few (id int PRIMARY KEY);
+    CREATE FUNCTION has_room() RETURNS bool LANGUAGE plpgsql STABLE AS 'BEGIN RETURN (SELECT count(*) < 2 FROM followers.few); END';
+    CREATE DOMAIN roomy AS int CHECK (has_room());
+    CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER refuse BEFORE INSERT ON few FOR EACH ROW WHEN ((ARRAY[NEW.id]::roomy[])[1] > 0) EXECUTE FUNCTION refuse();
+    SELECT djkafka_subscribe('both', 'few')$$, '[{"id": 1}, {"id": 2}, {"id": 3}, {"id": 4}]', 'few');
+
 -- a key whose index compares in another way than its column
 SELECT * FROM with_followers($$
     CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
