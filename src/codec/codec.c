@@ -12,6 +12,7 @@
 
 #include "catalog/pg_type_d.h"
 
+#include "codec/avro.h"
 #include "codec/debezium.h"
 #include "codec/json.h"
 #include "codec/json_schema.h"
@@ -79,6 +80,28 @@ djk_codec_names(void)
 	for (int i = 0; i < lengthof(codecs); i++)
 		names[i] = codecs[i].name;
 	return names;
+}
+
+bool
+djk_codec_text(DjkDecoded *decoded, DjkError *error)
+{
+	const DjkDecodedAvro *avro = &decoded->avro;
+	MemoryContext old;
+	StringInfoData json;
+	bool		made;
+
+	if (decoded->text != NULL)
+		return true;
+	old = MemoryContextSwitchTo(decoded->context);
+	initStringInfo(&json);
+	made = djk_avro_append_json(avro->schema, avro->bytes, avro->len, avro->bare_bytes, decoded->replace_invalid,
+								&json, error);
+	MemoryContextSwitchTo(old);
+	if (!made)
+		return false;
+	decoded->text = json.data;
+	decoded->text_len = json.len;
+	return true;
 }
 
 /*

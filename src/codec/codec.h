@@ -16,6 +16,8 @@
 
 #include "base/djk.h"
 
+#include "lib/stringinfo.h"
+
 typedef enum DjkFieldKind
 {
 	DJK_FIELD_NULL,
@@ -26,8 +28,13 @@ typedef enum DjkFieldKind
 								 * surrogate pair, a character the encoding lacks.  Only json takes it. */
 	DJK_FIELD_OBJECT,			/* text is the JSON text of the object, validated */
 	DJK_FIELD_ARRAY,			/* text is the JSON text of the array, validated */
-	DJK_FIELD_BYTES				/* raw bytes of any content */
+	DJK_FIELD_BYTES,			/* raw bytes of any content */
+	DJK_FIELD_NATIVE			/* a number, or bytes, that are what 'native' says: see native.h */
 } DjkFieldKind;
+
+/* What the schema of a message says of its fields, and schemas that were read: connect.h. */
+typedef struct DjkConnectType DjkConnectType;
+typedef struct DjkConnectCache DjkConnectCache;
 
 typedef struct DjkField
 {
@@ -42,13 +49,20 @@ typedef struct DjkField
 	bool		sure;			/* what it means is certain, so that strict types take it: from a schema */
 	bool		plain;			/* a number that its schema calls nothing else: nobody guesses what it counts */
 	bool		documents;		/* an array of strings each of which holds JSON */
+	const DjkConnectType *native;	/* DJK_FIELD_NATIVE only, as is the number */
+	int64		number;
 } DjkField;
 
-/* What the schema of a message says of its fields, and schemas that were read: connect.h. */
-typedef struct DjkConnectType DjkConnectType;
-typedef struct DjkConnectCache DjkConnectCache;
-
 extern DjkConnectCache *djk_connect_cache_create(MemoryContext context);
+
+/* A value of Avro as it came, and its schema: avro.h. */
+typedef struct DjkDecodedAvro
+{
+	const struct DjkAvroSchema *schema;
+	const char *bytes;
+	int			len;
+	bool		bare_bytes;
+} DjkDecodedAvro;
 
 /*
  * A decoded value: either an object's fields in message order (a repeated name
@@ -62,8 +76,9 @@ typedef struct DjkDecoded
 	DjkField   *fields;
 	int			nfields;
 	int			fields_size;	/* allocated, in fields_context */
-	const char *text;			/* the whole value in the server's encoding (raw: its bytes) */
+	const char *text;			/* the whole value in the server's encoding (raw: its bytes); NULL: djk_codec_text() */
 	int			text_len;
+	DjkDecodedAvro avro;		/* … of which it is made */
 	bool		replace_invalid;	/* what no text can hold is replaced; the caller's, false at first */
 	const char *schema;			/* JSON that came with it and tells its types; NULL: none */
 	int			schema_len;
@@ -110,6 +125,19 @@ extern const DjkCodec *djk_codec_find(const char *name);
 
 /* Their names; the last is NULL. */
 extern const char *const *djk_codec_names(void);
+
+/*
+ * Makes decoded->text where a format leaves that to who wants it.  False and
+ * *error, in decoded->context, if that is too long.
+ */
+extern bool djk_codec_text(DjkDecoded *decoded, DjkError *error);
+
+/*
+ * A field as JSON, as to_jsonb() would have it: bytes are a string of \x and
+ * hexadecimal digits, and a native one that is beyond all values of its kind is
+ * what was sent.
+ */
+extern void djk_codec_append_json(const DjkField *field, StringInfo json);
 
 /*
  * A field by its path: names of fields within fields; the last of those that

@@ -84,16 +84,19 @@ is_text(const DjkField *field, const char *text)
 		memcmp(field->text, text, len) == 0;
 }
 
-/* By the name of a schema, or else by its type. */
-static const Semantic *
-find_semantic(const DjkField *name)
+DjkConnectKind
+djk_connect_kind(const char *name, int len, const char **semantic)
 {
 	for (int i = 0; i < lengthof(semantics); i++)
 	{
-		if (is_text(name, semantics[i].name))
-			return &semantics[i];
+		if (strncmp(semantics[i].name, name, len) == 0 && semantics[i].name[len] == '\0')
+		{
+			*semantic = semantics[i].name;
+			return semantics[i].kind;
+		}
 	}
-	return NULL;
+	*semantic = NULL;
+	return DJK_CONNECT_PLAIN;
 }
 
 static bool
@@ -205,17 +208,16 @@ read_parts(Reader *reader, const DjkDecoded *decoded, int depth, DjkConnectType 
 {
 	DjkField	word;
 	DjkField	part;
-	const Semantic *semantic;
 
 	if (find(decoded, "field", &word) && word.kind == DJK_FIELD_STRING && word.text != NULL)
 	{
 		type->name = pnstrdup(word.text, word.len);
 		type->name_len = word.len;
 	}
-	if (find(decoded, "name", &word) && (semantic = find_semantic(&word)) != NULL)
+	if (find(decoded, "name", &word) && word.kind == DJK_FIELD_STRING && word.text != NULL)
+		type->kind = djk_connect_kind(word.text, word.len, &type->semantic);
+	if (type->semantic != NULL)
 	{
-		type->kind = semantic->kind;
-		type->semantic = semantic->name;
 		type->parameter = read_parameter(reader, decoded, type->kind == DJK_CONNECT_BITS ? "length" : "scale");
 		return true;
 	}

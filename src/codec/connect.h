@@ -35,7 +35,17 @@ typedef enum DjkConnectKind
 	DJK_CONNECT_DURATION_NS,
 	DJK_CONNECT_BITS,			/* base64, the least significant byte first */
 	DJK_CONNECT_JSON,			/* a string that holds JSON */
-	DJK_CONNECT_POINT			/* an object of x and y */
+	DJK_CONNECT_POINT,			/* an object of x and y */
+
+	/* What is of a type only where it does not come as JSON: DJK_FIELD_NATIVE. */
+	DJK_CONNECT_INTEGER,
+	DJK_CONNECT_FLOAT,
+	DJK_CONNECT_DOUBLE,
+	DJK_CONNECT_INSTANT_MS,		/* since 1970 in UTC */
+	DJK_CONNECT_INSTANT_US,
+	DJK_CONNECT_INSTANT_NS,
+	DJK_CONNECT_INTERVAL,		/* 12 bytes: months, days and milliseconds, little-endian */
+	DJK_CONNECT_UUID			/* its 16 bytes */
 } DjkConnectKind;
 
 #define DJK_CONNECT_NONE	PG_INT32_MIN
@@ -51,6 +61,9 @@ struct DjkConnectType
 	int			nfields;
 	const DjkConnectType *items;	/* of an array */
 };
+
+/* What a semantic name says, and the name as it stays; PLAIN and NULL where nobody knows it. */
+extern DjkConnectKind djk_connect_kind(const char *name, int len, const char **semantic);
 
 /*
  * Whether an object is {"schema": …, "payload": …}; 'schema' and 'payload' are

@@ -16,16 +16,15 @@
 #include "codec/convert_impl.h"
 #include "codec/json.h"
 #include "codec/json_escape.h"
-#include "common/int.h"
+#include "codec/meaning.h"
+#include "codec/native.h"
 #include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
 #include "utils/datetime.h"
 #include "utils/json.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/timestamp.h"
 
 /* What a value is made for. */
 typedef struct Target
@@ -34,26 +33,9 @@ typedef struct Target
 	bool		replace_invalid;	/* what no text can hold is replaced in documents, too */
 } Target;
 
-/* Of a decimal; it is converted in the square of its length. */
-#define DECIMAL_BYTES_MAX	8192
-#define DECIMAL_SCALE_MAX	16383
-
-/* A digit of base 1e9, and how many of them the bytes above are. */
-#define LIMB				1000000000
-#define LIMBS_MAX			(DECIMAL_BYTES_MAX * 8 / 29 + 2)
-
-/* Zeros that are written out; more of them become an exponent, for a few bytes can have thousands. */
-#define ZEROS_MAX			1000
-
-/* Digits of a bit string beyond what its bytes have. */
-#define BITS_MAX			64
-
 /* How much longer an array may become: of so small elements that nobody has them. */
 #define ARRAY_GROWTH		32
 #define ARRAY_GROWTH_FREE	(16 * 1024)
-
-#define UNIX_EPOCH_USECS \
-	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY)
 
 static const DjkField *
 refuse(const DjkConnectType *type, const DjkField *field, DjkError *error)
@@ -92,6 +74,13 @@ give(DjkField *buffer, const DjkField *field, DjkFieldKind kind, char *text, boo
 /* ---------- numbers ---------- */
 
 static bool
+is_number(const DjkField *field)
+{
+	return field->kind == DJK_FIELD_NUMBER ||
+		(field->kind == DJK_FIELD_NATIVE && field->native->kind == DJK_CONNECT_INTEGER);
+}
+
+static bool
 read_integer(const DjkField *field, int64 *number)
 {
 	char		digits[24];
@@ -109,100 +98,28 @@ read_integer(const DjkField *field, int64 *number)
 
 /* The bytes of a string in base64; -1 if it is none. */
 static int
-read_base64(const DjkField *field, unsigned char **bytes)
+read_base64(const DjkField *field, char **bytes)
 {
 	*bytes = NULL;
 	if (field->kind != DJK_FIELD_STRING || field->text == NULL)
 		return -1;
 	*bytes = palloc(Max(field->len, 1));
-	return djk_convert_decode_base64(field->text, field->text + field->len, (char *) *bytes);
-}
-
-/* The digits of an integer that its bytes are, the most significant first. */
-static char *
-decimal_digits(unsigned char *bytes, int len, bool *negative)
-{
-	uint32		limbs[LIMBS_MAX];
-	int			nlimbs = 1;
-	StringInfoData digits;
-
-	*negative = (bytes[0] & 0x80) != 0;
-	for (int i = len - 1, carry = 1; *negative && i >= 0; i--)
-	{
-		carry += 0xFF & ~bytes[i];
-		bytes[i] = (unsigned char) carry;
-		carry >>= 8;
-	}
-	limbs[0] = 0;
-	for (int i = 0, n; i < len; i += n)
-	{
-		uint64		carry = 0;
-
-		CHECK_FOR_INTERRUPTS();
-		n = (len - i) % 4 == 0 ? 4 : (len - i) % 4;
-		for (int b = 0; b < n; b++)
-			carry = carry << 8 | bytes[i + b];
-		for (int l = 0; l < nlimbs; l++)
-		{
-			carry += (uint64) limbs[l] << (8 * n);
-			limbs[l] = (uint32) (carry % LIMB);
-			carry /= LIMB;
-		}
-		for (; carry > 0; carry /= LIMB)
-			limbs[nlimbs++] = (uint32) (carry % LIMB);
-	}
-	initStringInfo(&digits);
-	appendStringInfo(&digits, "%u", limbs[nlimbs - 1]);
-	for (int l = nlimbs - 2; l >= 0; l--)
-		appendStringInfo(&digits, "%09u", limbs[l]);
-	return digits.data;
-}
-
-static void
-append_zeros(StringInfo text, int n)
-{
-	while (n-- > 0)
-		appendStringInfoChar(text, '0');
+	return djk_convert_decode_base64(field->text, field->text + field->len, *bytes);
 }
 
 static const DjkField *
-restate_decimal(const DjkConnectType *type, int scale, const DjkField *field, DjkField *buffer, DjkError *error)
+restate_decimal(const DjkConnectType *type, int64 scale, const DjkField *field, DjkField *buffer, DjkError *error)
 {
-	unsigned char *bytes;
+	char	   *bytes;
 	int			len;
-	bool		negative;
-	char	   *digits;
-	int			ndigits;
 	StringInfoData literal;
 
 	if (field->kind == DJK_FIELD_NUMBER)
 		return field;			/* decimal.format=NUMERIC */
 	len = read_base64(field, &bytes);
-	if (len < 1 || len > DECIMAL_BYTES_MAX || scale < -DECIMAL_SCALE_MAX || scale > DECIMAL_SCALE_MAX)
-		return refuse(type, field, error);
-	digits = decimal_digits(bytes, len, &negative);
-	ndigits = strlen(digits);
-
 	initStringInfo(&literal);
-	if (negative)
-		appendStringInfoChar(&literal, '-');
-	if (scale <= 0 && strcmp(digits, "0") == 0)
-		appendStringInfoChar(&literal, '0');
-	else if (-scale > ZEROS_MAX || scale - ndigits > ZEROS_MAX)
-		appendStringInfo(&literal, "%sE%d", digits, -scale);
-	else if (scale <= 0)
-	{
-		appendStringInfoString(&literal, digits);
-		append_zeros(&literal, -scale);
-	}
-	else if (ndigits > scale)
-		appendStringInfo(&literal, "%.*s.%s", ndigits - scale, digits, digits + ndigits - scale);
-	else
-	{
-		appendStringInfoString(&literal, "0.");
-		append_zeros(&literal, scale - ndigits);
-		appendStringInfoString(&literal, digits);
-	}
+	if (!djk_meaning_decimal_text(bytes, len, scale, &literal))
+		return refuse(type, field, error);
 	return give(buffer, field, DJK_FIELD_NUMBER, literal.data, false);
 }
 
@@ -230,13 +147,13 @@ restate_variable(const DjkConnectType *type, const DjkField *field, DjkField *bu
 	int64		number;
 
 	if (!read_object(field, "scale", &scale, "value", &value) || !read_integer(&scale, &number) ||
-		number < -DECIMAL_SCALE_MAX || number > DECIMAL_SCALE_MAX)
+		number < -DJK_DECIMAL_SCALE_MAX || number > DJK_DECIMAL_SCALE_MAX)
 		return refuse(type, field, error);
 	value.name = field->name;
 	value.name_len = field->name_len;
 	if (value.kind == DJK_FIELD_NUMBER)
 		return refuse(type, field, error);
-	return restate_decimal(type, (int) number, &value, buffer, error);
+	return restate_decimal(type, number, &value, buffer, error);
 }
 
 /* ---------- bytes ---------- */
@@ -244,7 +161,7 @@ restate_variable(const DjkConnectType *type, const DjkField *field, DjkField *bu
 static const DjkField *
 restate_bytes(const DjkConnectType *type, const DjkField *field, DjkField *buffer, DjkError *error)
 {
-	unsigned char *bytes;
+	char	   *bytes;
 	int			len = read_base64(field, &bytes);
 	char	   *text;
 
@@ -252,173 +169,38 @@ restate_bytes(const DjkConnectType *type, const DjkField *field, DjkField *buffe
 		return refuse(type, field, error);
 	text = palloc((Size) len * 2 + 3);
 	strcpy(text, "\\x");
-	text[2 + hex_encode((const char *) bytes, len, text + 2)] = '\0';
+	text[2 + hex_encode(bytes, len, text + 2)] = '\0';
 	return give(buffer, field, DJK_FIELD_STRING, text, false);
 }
 
 static const DjkField *
 restate_bits(const DjkConnectType *type, const DjkField *field, DjkField *buffer, DjkError *error)
 {
-	unsigned char *bytes;
+	char	   *bytes;
 	int			len = read_base64(field, &bytes);
-	int			nbits;
-	char	   *text;
+	StringInfoData text;
 
-	if (len < 0 || type->parameter > len * 8 + BITS_MAX)
+	initStringInfo(&text);
+	if (len < 0 || !djk_meaning_bits_text(bytes, len, type->parameter, &text))
 		return refuse(type, field, error);
-	nbits = type->parameter > 0 ? type->parameter : len * 8;
-	text = palloc(nbits + 1);
-	for (int i = 0; i < nbits; i++)
-		text[nbits - 1 - i] = i / 8 < len && (bytes[i / 8] & (1 << (i % 8))) ? '1' : '0';
-	text[nbits] = '\0';
-	return give(buffer, field, DJK_FIELD_STRING, text, false);
+	return give(buffer, field, DJK_FIELD_STRING, text.data, false);
 }
 
 /* ---------- times ---------- */
-
-/* As much of what counts as is a microsecond, to the nearest; false if it is beyond all times. */
-static bool
-to_usecs(DjkConnectKind kind, int64 number, int64 *usecs)
-{
-	switch (kind)
-	{
-		case DJK_CONNECT_TIME_MS:
-		case DJK_CONNECT_TIMESTAMP_MS:
-			return !pg_mul_s64_overflow(number, 1000, usecs);
-		case DJK_CONNECT_TIME_NS:
-		case DJK_CONNECT_TIMESTAMP_NS:
-		case DJK_CONNECT_DURATION_NS:
-			*usecs = number / 1000 + (number % 1000 >= 500) - (number % 1000 <= -500);
-			return true;
-		default:
-			*usecs = number;
-			return true;
-	}
-}
-
-/* What Debezium has for infinity; 0 if the number is none. */
-static int
-infinity_of(DjkConnectKind kind, int64 number)
-{
-	switch (kind)
-	{
-		case DJK_CONNECT_TIMESTAMP_MS:
-			return djk_convert_infinity(DJK_TIME_UNIT_MS, number);
-		case DJK_CONNECT_TIMESTAMP_NS:
-			return djk_convert_infinity(DJK_TIME_UNIT_NS, number);
-		case DJK_CONNECT_TIMESTAMP_US:
-			return djk_convert_infinity(DJK_TIME_UNIT_US, number);
-		default:
-			return 0;
-	}
-}
-
-static bool
-timestamp_text(int64 usecs, char *text)
-{
-	struct pg_tm tm;
-	fsec_t		fsec;
-	Timestamp	timestamp;
-
-	if (pg_sub_s64_overflow(usecs, UNIX_EPOCH_USECS, &timestamp) || !IS_VALID_TIMESTAMP(timestamp) ||
-		timestamp2tm(timestamp, NULL, &tm, &fsec, NULL, NULL) != 0)
-		return false;
-	EncodeDateTime(&tm, fsec, false, 0, NULL, USE_ISO_DATES, text);
-	return true;
-}
-
-static bool
-date_text(int64 days, char *text)
-{
-	struct pg_tm tm = {0};
-
-	if (days < (int64) DATETIME_MIN_JULIAN - UNIX_EPOCH_JDATE || days >= (int64) DATE_END_JULIAN - UNIX_EPOCH_JDATE)
-		return false;
-	j2date((int) (days + UNIX_EPOCH_JDATE), &tm.tm_year, &tm.tm_mon, &tm.tm_mday);
-	EncodeDateOnly(&tm, USE_ISO_DATES, text);
-	return true;
-}
-
-static bool
-time_text(int64 usecs, char *text)
-{
-	struct pg_tm tm = {0};
-	fsec_t		fsec;
-
-	if (usecs < 0 || usecs > USECS_PER_DAY)
-		return false;
-	time2tm(usecs, &tm, &fsec);
-	EncodeTimeOnly(&tm, fsec, false, 0, USE_ISO_DATES, text);
-	return true;
-}
-
-static bool
-duration_text(int64 usecs, char *text)
-{
-	Interval	span = {.time = usecs};
-	struct pg_itm itm;
-
-	interval2itm(span, &itm);
-	EncodeInterval(&itm, INTSTYLE_POSTGRES, text);
-	return true;
-}
-
-/* What ISO 8601 does not write in four digits of a year and up to 24 hours: strict types leave it to us. */
-static bool
-is_beyond_iso(DjkConnectKind kind, const char *text)
-{
-	switch (kind)
-	{
-		case DJK_CONNECT_DATE:
-		case DJK_CONNECT_TIMESTAMP_MS:
-		case DJK_CONNECT_TIMESTAMP_US:
-		case DJK_CONNECT_TIMESTAMP_NS:
-			return text[4] != '-' || text[strlen(text) - 1] == 'C';
-		case DJK_CONNECT_TIME_MS:
-		case DJK_CONNECT_TIME_US:
-		case DJK_CONNECT_TIME_NS:
-			return strncmp(text, "24", 2) == 0;
-		default:
-			return true;
-	}
-}
 
 static const DjkField *
 restate_time(const DjkConnectType *type, const DjkField *field, DjkField *buffer, DjkError *error)
 {
 	char	   *text = palloc(MAXDATELEN + 1);
 	int64		number;
-	int64		usecs;
-	int			infinity;
-	bool		fits;
+	bool		beyond_iso;
 
 	if (!read_integer(field, &number))
 		return refuse(type, field, error);
-	infinity = infinity_of(type->kind, number);
-	if (infinity != 0)
-		return give(buffer, field, DJK_FIELD_STRING, pstrdup(infinity > 0 ? "infinity" : "-infinity"), true);
-	fits = to_usecs(type->kind, number, &usecs);
-	switch (type->kind)
-	{
-		case DJK_CONNECT_DATE:
-			fits = fits && date_text(number, text);
-			break;
-		case DJK_CONNECT_TIME_MS:
-		case DJK_CONNECT_TIME_US:
-		case DJK_CONNECT_TIME_NS:
-			fits = fits && time_text(usecs, text);
-			break;
-		case DJK_CONNECT_DURATION_US:
-		case DJK_CONNECT_DURATION_NS:
-			fits = fits && duration_text(usecs, text);
-			break;
-		default:
-			fits = fits && timestamp_text(usecs, text);
-			break;
-	}
-	if (!fits)
+	if (!djk_meaning_time_text(type->kind, number, USE_ISO_DATES, text, &beyond_iso))
 		return refuse_range(type, field, error);
-	return give(buffer, field, DJK_FIELD_STRING, text, is_beyond_iso(type->kind, text));
+	/* Strict types leave it to us. */
+	return give(buffer, field, DJK_FIELD_STRING, text, beyond_iso);
 }
 
 /*
@@ -434,7 +216,7 @@ find_instant(const Target *target, const DjkField *field)
 		{.kind = DJK_CONNECT_TIMESTAMP_NS, .semantic = "ts_ns"}
 	};
 
-	if (field->kind != DJK_FIELD_NUMBER || (target->type != TIMESTAMPOID && target->type != TIMESTAMPTZOID) ||
+	if (!is_number(field) || (target->type != TIMESTAMPOID && target->type != TIMESTAMPTZOID) ||
 		field->name_len < 7 || memcmp(field->name, "__", 2) != 0)
 		return NULL;
 	for (int i = 0; i < lengthof(instants); i++)
@@ -658,11 +440,24 @@ restate_plain(const Target *target, const DjkField *field, DjkField *buffer)
 	return buffer;
 }
 
+/* What says by itself what it is, but for instants. */
+static const DjkField *
+restate_native(const DjkConnectType *instant, const DjkField *field, DjkField *buffer, DjkError *error)
+{
+	DjkField	shown;
+
+	if (instant == NULL)
+		return field;
+	return djk_native_show(field, &shown, error) ? restate_instant(instant, &shown, buffer, error) : NULL;
+}
+
 static const DjkField *
 restate(const DjkConnectType *type, const Target *target, const DjkField *field, DjkField *buffer, DjkError *error)
 {
 	const DjkConnectType *instant = type == NULL || type->kind == DJK_CONNECT_PLAIN ? find_instant(target, field) : NULL;
 
+	if (field->kind == DJK_FIELD_NATIVE)
+		return restate_native(instant, field, buffer, error);
 	if (instant != NULL)
 		return restate_instant(instant, field, buffer, error);
 	if (type == NULL)
@@ -704,6 +499,8 @@ restate(const DjkConnectType *type, const Target *target, const DjkField *field,
 		case DJK_CONNECT_DURATION_US:
 		case DJK_CONNECT_DURATION_NS:
 			return restate_time(type, field, buffer, error);
+		default:
+			break;				/* what is native is not JSON */
 	}
 	return field;
 }

@@ -34,6 +34,7 @@
 #include "base/compat.h"
 #include "codec/json.h"
 #include "codec/json_escape.h"
+#include "codec/native.h"
 
 /* What a message shows of a value, and of an input function's own message. */
 #define SHOWN_VALUE_MAX 64
@@ -436,9 +437,9 @@ read_bytes(DjkField *field, DjkError *error)
 	return true;
 }
 
-/* Of a field that is not null; what is in *value after false is no value. */
+/* Of a field that is neither null nor native; what is in *value after false is no value. */
 static bool
-convert_value(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+convert_text(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
 {
 	DjkField	string;
 
@@ -463,6 +464,20 @@ convert_value(DjkConverter *converter, const DjkField *field, Datum *value, DjkE
 			 !converter->full(converter, field, value, error))
 		return false;
 	return converter->check_value == NULL || field->sure || converter->check_value(converter, field, *value, error);
+}
+
+/* Of a field that is not null; what is in *value after false is no value. */
+static bool
+convert_value(DjkConverter *converter, const DjkField *field, Datum *value, DjkError *error)
+{
+	DjkField	shown;
+
+	if (field->kind != DJK_FIELD_NATIVE)
+		return convert_text(converter, field, value, error);
+	if (converter->full == djk_convert_full_json || converter->full == djk_convert_full_jsonb)
+		return converter->full(converter, field, value, error);
+	return djk_convert_direct_native(converter, field, value) ||
+		(djk_native_show(field, &shown, error) && convert_text(converter, &shown, value, error));
 }
 
 bool

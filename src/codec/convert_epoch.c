@@ -13,6 +13,7 @@
 #include <math.h>
 
 #include "catalog/pg_type.h"
+#include "codec/meaning.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/fmgrprotos.h"
@@ -92,20 +93,20 @@ refuse(const DjkConverter *converter, const DjkField *field, DjkError *error)
 							  "Set time_unit to what the number counts, or fill the column with an expression.");
 }
 
-/* Debezium has the bounds of Java's clock for nanoseconds, and else those of PostgreSQL's driver. */
-int
-djk_convert_infinity(DjkTimeUnit unit, int64 number)
+/* What a number in a unit is to Debezium's schemas. */
+static DjkConnectKind
+kind_of_unit(DjkTimeUnit unit)
 {
 	switch (unit)
 	{
 		case DJK_TIME_UNIT_MS:
-			return number == INT64CONST(9223372036825200) ? 1 : number == INT64CONST(-9223372036832400) ? -1 : 0;
+			return DJK_CONNECT_TIMESTAMP_MS;
 		case DJK_TIME_UNIT_US:
-			return number == INT64CONST(9223372036825200000) ? 1 : number == INT64CONST(-9223372036832400000) ? -1 : 0;
+			return DJK_CONNECT_TIMESTAMP_US;
 		case DJK_TIME_UNIT_NS:
-			return number == PG_INT64_MAX ? 1 : number == PG_INT64_MIN ? -1 : 0;
+			return DJK_CONNECT_TIMESTAMP_NS;
 		default:
-			return 0;
+			return DJK_CONNECT_PLAIN;
 	}
 }
 
@@ -123,7 +124,7 @@ convert_infinity(const DjkConverter *converter, const DjkField *field, Datum *va
 	memcpy(digits, field->text, field->len);
 	digits[field->len] = '\0';
 	errno = 0;
-	infinity = djk_convert_infinity(converter->options.time_unit, strtoi64(digits, &end, 10));
+	infinity = djk_meaning_infinity(kind_of_unit(converter->options.time_unit), strtoi64(digits, &end, 10));
 	if (errno != 0 || *end != '\0' || infinity == 0)
 		return false;
 	*value = TimestampGetDatum(infinity > 0 ? DT_NOEND : DT_NOBEGIN);

@@ -100,6 +100,9 @@ extern bool djk_convert_direct_float4(const DjkConverter *, const DjkField *, Da
 extern bool djk_convert_direct_float8(const DjkConverter *, const DjkField *, Datum *);
 extern bool djk_convert_direct_numeric(const DjkConverter *, const DjkField *, Datum *);
 
+/* digits * 10^-scale, of a scale from 0 to 18 and any digits but the least int64. */
+extern bool djk_convert_direct_decimal(const DjkConverter *, int64 digits, int scale, Datum *);
+
 /* Strict types: 5.00 and 50e-1 are integers. */
 extern bool djk_convert_full_integer(DjkConverter *, const DjkField *, Datum *, DjkError *);
 
@@ -124,9 +127,6 @@ extern void djk_convert_init_local_time(DjkConverter *converter);
 extern bool djk_convert_is_epoch(const DjkConverter *converter, const DjkField *field);
 extern bool djk_convert_epoch(DjkConverter *, const DjkField *, Datum *, DjkError *);
 
-/* 1 or -1 of a number that Debezium has for an infinite timestamp in this unit, or 0. */
-extern int	djk_convert_infinity(DjkTimeUnit unit, int64 number);
-
 /* Whether a string is infinity or -infinity. */
 extern bool djk_convert_is_infinity(const DjkField *field);
 
@@ -135,6 +135,9 @@ extern void djk_convert_init_strict(DjkConverter *converter);
 
 /* An ISO 8601 date, or date and time; *zone is where its zone begins, or its end. */
 extern bool djk_convert_is_iso_timestamp(const DjkField *field, const char **zone);
+
+/* convert_native.c: what goes to a column as it is; false of all else, which goes as text */
+extern bool djk_convert_direct_native(const DjkConverter *, const DjkField *, Datum *);
 
 /* convert_text.c */
 extern bool djk_convert_direct_text(const DjkConverter *, const DjkField *, Datum *);

@@ -51,6 +51,14 @@ field_json(const DjkField *field, const char **json, int *len, DjkError *error)
 		*len = decoded.text_len;
 		return true;
 	}
+	if (field->kind == DJK_FIELD_NATIVE)
+	{
+		initStringInfo(&buf);
+		djk_codec_append_json(field, &buf);
+		*json = buf.data;
+		*len = buf.len;
+		return true;
+	}
 	if (field->kind != DJK_FIELD_STRING)
 	{
 		*json = field->text;	/* all others are their own JSON */

@@ -275,19 +275,33 @@ apply_numeric_typmod(int32 typmod, Decimal *decimal)
 	return true;
 }
 
+static bool
+make_numeric(const DjkConverter *converter, Decimal *decimal, Datum *value)
+{
+	if (converter->typmod >= (int32) VARHDRSZ &&
+		!apply_numeric_typmod(converter->typmod, decimal))
+		return false;
+	*value = NumericGetDatum(int64_div_fast_to_numeric(decimal->negative ? -decimal->digits : decimal->digits,
+													   decimal->scale));
+	return true;
+}
+
 bool
 djk_convert_direct_numeric(const DjkConverter *converter, const DjkField *field, Datum *value)
 {
 	Decimal		decimal;
 
-	if (!read_decimal(field, false, &decimal))
+	return read_decimal(field, false, &decimal) && make_numeric(converter, &decimal, value);
+}
+
+bool
+djk_convert_direct_decimal(const DjkConverter *converter, int64 digits, int scale, Datum *value)
+{
+	Decimal		decimal = {.negative = digits < 0, .digits = digits < 0 ? -digits : digits, .scale = scale};
+
+	if (decimal.digits >= powers_of_ten[INT64_SAFE_DIGITS])
 		return false;
-	if (converter->typmod >= (int32) VARHDRSZ &&
-		!apply_numeric_typmod(converter->typmod, &decimal))
-		return false;
-	*value = NumericGetDatum(int64_div_fast_to_numeric(decimal.negative ? -decimal.digits : decimal.digits,
-													   decimal.scale));
-	return true;
+	return make_numeric(converter, &decimal, value);
 }
 
 bool

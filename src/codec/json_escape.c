@@ -197,3 +197,46 @@ djk_json_replace_invalid(const char *json, int len, MemoryContext context, const
 	*text = buf;
 	*text_len = (int) (to - buf);
 }
+
+static inline bool
+is_plain(char c)
+{
+	return (unsigned char) c >= ' ' && c != '"' && c != '\\';
+}
+
+static void
+append_escape(StringInfo json, char c)
+{
+	static const char letters[] = "\bb\ff\nn\rr\tt\"\"\\\\";
+
+	for (int i = 0; i < lengthof(letters) - 1; i += 2)
+	{
+		if (letters[i] == c)
+		{
+			appendStringInfoChar(json, '\\');
+			appendStringInfoChar(json, letters[i + 1]);
+			return;
+		}
+	}
+	appendStringInfo(json, "\\u%04x", (unsigned char) c);
+}
+
+void
+djk_json_append_string(StringInfo json, const char *text, int len)
+{
+	const char *at = text;
+	const char *end = text + len;
+
+	appendStringInfoChar(json, '"');
+	while (at < end)
+	{
+		const char *plain = at;
+
+		while (at < end && is_plain(*at))
+			at++;
+		appendBinaryStringInfo(json, plain, (int) (at - plain));
+		if (at < end)
+			append_escape(json, *at++);
+	}
+	appendStringInfoChar(json, '"');
+}

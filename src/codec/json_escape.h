@@ -10,6 +10,8 @@
 
 #include "base/djk.h"
 
+#include "lib/stringinfo.h"
+
 /*
  * The content of a JSON string that has escapes, as text of the server's
  * encoding.  The escapes must have been scanned.  Returns false where no text
@@ -24,5 +26,8 @@ extern bool djk_json_unescape(const char *content, int len, MemoryContext contex
  */
 extern void djk_json_replace_invalid(const char *json, int len, MemoryContext context,
 									 const char **text, int *text_len);
+
+/* A string of JSON, with its quotes; the text may have NULs. */
+extern void djk_json_append_string(StringInfo json, const char *text, int len);
 
 #endif							/* DJK_JSON_ESCAPE_H */

@@ -168,8 +168,8 @@ append_character(const char *at, int len, char **to)
 	return true;
 }
 
-static void
-replace_invalid(const char *bytes, int len, MemoryContext context, const char **text, int *text_len)
+void
+djk_text_replace_invalid(const char *bytes, int len, MemoryContext context, const char **text, int *text_len)
 {
 	const char *replacement = djk_text_server_takes_utf8() ? "\xEF\xBF\xBD" : "?";
 	const char *at = bytes;
@@ -205,6 +205,6 @@ djk_text_read(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 	if (!out->replace_invalid)
 		return false;
 	memset(error, 0, sizeof(*error));
-	replace_invalid(bytes, len, out->context, &out->text, &out->text_len);
+	djk_text_replace_invalid(bytes, len, out->context, &out->text, &out->text_len);
 	return true;
 }

@@ -4,7 +4,8 @@
 #
 #   1. the codecs in a plain program, each allocation a malloc() of its own, with
 #      SIMD and without: both must come to the same results;
-#   2. codecs and converter in a server (only our code is instrumented), compared with the server's json and with
+#   2. the decoder of Avro in another one, with damaged messages and schemas;
+#   3. codecs and converter in a server (only our code is instrumented), compared with the server's json and with
 #      jsonb_populate_record(); a tenth and a hundredth of the messages, since
 #      each meets columns of many types.
 #
@@ -38,8 +39,9 @@ echo "$messages messages, seed $seed"
 
 flags=(-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 	-D_GNU_SOURCE -I"$include" -I"$root/src")
-decode=("$root"/src/codec/{json_scan,json,json_escape,path,text,codec,connect,debezium}.c "$root/test/src/generate.c"
-	"$root"/test/fuzz/{shim,decode_fuzz}.c)
+pure=("$root"/src/codec/{json_scan,json,json_escape,path,text,codec,connect,debezium,json_schema,framing}.c
+	"$root"/src/codec/{avro_schema,avro_type,avro_connect,avro_read,avro_json,avro_value,native,meaning}.c
+	"$root/test/src/generate.c" "$root/test/fuzz/shim.c")
 
 # libpgcommon and libpgport lie beside or above the folder of the modules
 common=
@@ -50,15 +52,23 @@ for candidate in "$libdir" "$(dirname "$libdir")" "$("$pg_config" --libdir)"; do
 done
 [ -n "$common" ] || { echo "there is no libpgcommon.a" >&2; exit 1; }
 
-build_program() {
-	"$cc" "${flags[@]}" "$@" "${decode[@]}" "$common/libpgcommon.a" "$common/libpgport.a" -lm
-}
-build_program -o "$folder/decode"
-build_program -DDJK_JSON_PORTABLE -o "$folder/decode_portable"
+# All that they share is compiled once; without SIMD is one file of it.
+mkdir "$folder/pure"
+(cd "$folder/pure" && "$cc" "${flags[@]}" -c "${pure[@]}")
+"$cc" "${flags[@]}" -DDJK_JSON_PORTABLE -c -o "$folder/json_scan.o" "$root/src/codec/json_scan.c"
+without_simd=("$folder"/pure/*.o)
+without_simd=("${without_simd[@]/%*\/json_scan.o/$folder/json_scan.o}")
+
+build_program() { "$cc" "${flags[@]}" "$@" "$common/libpgcommon.a" "$common/libpgport.a" -lm; }
+build_program -o "$folder/decode" "$root/test/fuzz/decode_fuzz.c" "$folder"/pure/*.o
+build_program -o "$folder/decode_portable" "$root/test/fuzz/decode_fuzz.c" "${without_simd[@]}"
+build_program -o "$folder/avro" "$root"/test/fuzz/avro_fuzz.c "$root/test/src/avro_check.c" "$folder"/pure/*.o
 simd=$("$folder/decode" "$messages" "$seed")
 portable=$("$folder/decode_portable" "$messages" "$seed")
 echo "decode: $simd"
 [ "$simd" = "$portable" ] || { echo "without SIMD: $portable" >&2; exit 1; }
+avro=$("$folder/avro" "$messages" "$seed" <"$root/test/fuzz/avro_seeds")
+echo "avro: $avro"
 
 "$cc" "${flags[@]}" -fPIC -shared -o "$folder/codec_fuzz.so" "$root"/src/codec/*.c "$root/src/base/subtransaction.c" \
 	"$root"/test/src/{generate,test_convert_random}.c "$root/test/fuzz/module.c"

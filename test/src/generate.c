@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * generate.c
- *	  Random JSON for tests, valid or hostile.
+ *	  Random JSON for tests, valid or hostile, and damage to any bytes.
  *
  * A message is built from values that are near the edges of the types columns
  * have, then damaged: cut, flipped, spliced, or filled with what parsers
@@ -402,4 +402,54 @@ djk_generate_hostile(DjkGenerator *generator)
 		blows = 1 + djk_generate_below(generator, 3);
 	while (blows-- > 0)
 		damage(generator);
+}
+
+static int
+least(int a, int b)
+{
+	return a < b ? a : b;
+}
+
+int
+djk_generate_damage(DjkGenerator *generator, char *bytes, int len, int size)
+{
+	static const unsigned char odd[] = {0x00, 0x01, 0x02, 0x7f, 0x80, 0xff, 0xfe, '"', '{', '}', ',', ':', '\\'};
+	int			times = one_in(generator, 3) ? 1 + djk_generate_below(generator, 4) : 1;
+
+	while (times-- > 0)
+	{
+		int			at = djk_generate_below(generator, len + 1);
+		int			n = 1 + djk_generate_below(generator, 12);
+
+		switch (djk_generate_below(generator, 6))
+		{
+			case 0:				/* a bit */
+				if (at < len)
+					bytes[at] ^= 1 << djk_generate_below(generator, 8);
+				break;
+			case 1:
+				if (at < len)
+					bytes[at] = odd[djk_generate_below(generator, (int) sizeof(odd))];
+				break;
+			case 2:				/* a number of many bytes */
+				for (int i = at; i < len && i < at + n; i++)
+					bytes[i] = (char) (0x80 | djk_generate_below(generator, 128));
+				break;
+			case 3:				/* something is missing */
+				n = least(n, len - at);
+				memmove(bytes + at, bytes + at + n, len - at - n);
+				len -= n;
+				break;
+			case 4:				/* something stands twice */
+				n = least(n, least(len - at, size - len));
+				memmove(bytes + at + n, bytes + at, len - at);
+				len += n;
+				break;
+			default:			/* the rest is missing */
+				if (djk_generate_below(generator, 4) == 0)
+					len = at;
+				break;
+		}
+	}
+	return len;
 }

@@ -34,4 +34,7 @@ extern void djk_generate_value(DjkGenerator *generator);
 /* One message: mostly an object of such values, mostly damaged in some way. */
 extern void djk_generate_hostile(DjkGenerator *generator);
 
+/* Damages bytes at some places, in a buffer of 'size'; returns how many they are then. */
+extern int	djk_generate_damage(DjkGenerator *generator, char *bytes, int len, int size);
+
 #endif							/* DJK_TEST_GENERATE_H */

@@ -18,89 +18,14 @@
 #include "base/compat.h"
 #include "codec/convert.h"
 
+#include "describe.h"
+
 PG_FUNCTION_INFO_V1(djkafka_test_decode);
 PG_FUNCTION_INFO_V1(djkafka_test_decode_key);
 PG_FUNCTION_INFO_V1(djkafka_test_convert);
 PG_FUNCTION_INFO_V1(djkafka_test_from_kafka);
 PG_FUNCTION_INFO_V1(djkafka_test_to_kafka);
 PG_FUNCTION_INFO_V1(djkafka_test_escaped);
-
-static const char *
-kind_name(DjkFieldKind kind)
-{
-	static const char *const names[] = {
-		"null", "bool", "number", "string", "object", "array", "bytes"
-	};
-
-	return names[kind];
-}
-
-/* Shows bytes: as they are if they are the server's text, else in hex. */
-static void
-append_slice(StringInfo buf, const char *bytes, int len)
-{
-	int			i;
-
-	if (bytes == NULL)
-		appendStringInfoString(buf, "<none>");
-	else if (pg_verifymbstr(bytes, len, true))
-		appendBinaryStringInfo(buf, bytes, len);
-	else
-	{
-		appendStringInfoString(buf, "\\x");
-		for (i = 0; i < len; i++)
-			appendStringInfo(buf, "%02x", (unsigned char) bytes[i]);
-	}
-}
-
-static void
-append_field(StringInfo buf, const DjkField *field)
-{
-	appendStringInfo(buf, "%s [", kind_name(field->kind));
-	append_slice(buf, field->text, field->len);
-	appendStringInfoChar(buf, ']');
-	if (field->raw != NULL && (field->raw_len != field->len || field->text == NULL))
-	{
-		appendStringInfoString(buf, " raw [");
-		append_slice(buf, field->raw, field->raw_len);
-		appendStringInfoChar(buf, ']');
-	}
-}
-
-static text *
-describe_error(const DjkError *error)
-{
-	StringInfoData buf;
-
-	initStringInfo(&buf);
-	appendStringInfo(&buf, "%s: %s", unpack_sql_state(error->sqlstate), error->message);
-	if (error->detail != NULL)
-		appendStringInfo(&buf, " | %s", error->detail);
-	if (error->hint != NULL)
-		appendStringInfo(&buf, " | %s", error->hint);
-	return cstring_to_text_with_len(buf.data, buf.len);
-}
-
-static text *
-describe_decoded(const DjkDecoded *decoded)
-{
-	StringInfoData buf;
-	int			i;
-
-	initStringInfo(&buf);
-	if (!decoded->is_object)
-		append_field(&buf, &decoded->bare);
-	else
-		appendStringInfo(&buf, "object of %d", decoded->nfields);
-	for (i = 0; decoded->is_object && i < decoded->nfields && i < 20; i++)
-	{
-		appendStringInfoString(&buf, "\n  ");
-		append_slice(&buf, decoded->fields[i].name, decoded->fields[i].name_len);
-		appendStringInfoString(&buf, " = ");
-		append_field(&buf, &decoded->fields[i]);
-	}
-	return cstring_to_text_with_len(buf.data, buf.len);
-}
 
 static const DjkCodec *
 get_codec(text *name)

@@ -32,6 +32,7 @@
 
 #include "base/compat.h"
 #include "base/subtransaction.h"
+#include "codec/avro.h"
 #include "codec/connect.h"
 #include "codec/convert.h"
 
@@ -490,10 +491,10 @@ djkafka_test_fuzz(PG_FUNCTION_ARGS)
 }
 
 /*
- * djkafka_test_codec_time(row regclass, bytes bytea, n int) returns text
+ * djkafka_test_codec_time(row regclass, bytes bytea, n int, avro text) returns text
  *
  * Nanoseconds a message: decoding alone, and with the conversion of fields to
- * the columns of the same position.
+ * the columns of the same position.  It is JSON, or of a schema of Avro.
  */
 Datum
 djkafka_test_codec_time(PG_FUNCTION_ARGS)
@@ -501,11 +502,16 @@ djkafka_test_codec_time(PG_FUNCTION_ARGS)
 	Target		target;
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(1);
 	int			n = PG_GETARG_INT32(2);
+	text	   *avro = PG_GETARG_TEXT_PP(3);
+	DjkAvroSchema *schema = NULL;
+	DjkError	error = {0};
 	double		nanoseconds[2];
 	MemoryContext scratch;
 	DjkDecoded	decoded;
 	int			pass;
 
+	if (VARSIZE_ANY_EXHDR(avro) > 0)
+		schema = djk_avro_compile(VARDATA_ANY(avro), VARSIZE_ANY_EXHDR(avro), NULL, 0, CurrentMemoryContext, &error);
 	open_target(PG_GETARG_OID(0), &target);
 	scratch = AllocSetContextCreate(CurrentMemoryContext, "time", ALLOCSET_DEFAULT_SIZES);
 	djk_decoded_init(&decoded, CurrentMemoryContext, scratch);
@@ -521,11 +527,15 @@ djkafka_test_codec_time(PG_FUNCTION_ARGS)
 		INSTR_TIME_SET_CURRENT(start);
 		for (i = 0; i < n; i++)
 		{
-			DjkError	error;
 			Datum		value;
 			bool		isnull;
+			bool		taken;
 
-			if (!codec->decode(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), &decoded, &error))
+			if (schema != NULL)
+				taken = djk_avro_decode(schema, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), false, &decoded, &error);
+			else
+				taken = codec->decode(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), &decoded, &error);
+			if (!taken)
 				elog(ERROR, "%s: %s", error.message, error.detail);
 			for (field = 0; pass == 1 && field < decoded.nfields; field++)
 			{

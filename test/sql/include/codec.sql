@@ -9,7 +9,7 @@ CREATE FUNCTION test_convert_random(row_of regclass, seed bigint, how_many int) 
     AS '$libdir/djkafka', 'djkafka_test_convert_random' LANGUAGE C STRICT;
 CREATE FUNCTION test_fuzz(row_of regclass, seed bigint, how_many int, compare bool) RETURNS text
     AS '$libdir/djkafka', 'djkafka_test_fuzz' LANGUAGE C STRICT;
-CREATE FUNCTION test_codec_time(row_of regclass, bytes bytea, n int) RETURNS text
+CREATE FUNCTION test_codec_time(row_of regclass, bytes bytea, n int, avro text = '') RETURNS text
     AS '$libdir/djkafka', 'djkafka_test_codec_time' LANGUAGE C STRICT;
 CREATE FUNCTION test_escaped(bytes bytea) RETURNS text
     AS '$libdir/djkafka', 'djkafka_test_escaped' LANGUAGE C STRICT;
