@@ -60,13 +60,15 @@ need(DjkRouteState *state, const DjkColumn *column)
 
 /*
  * What the table computes by itself may look at rows: then nobody's may change
- * places, and where it sees none of its own statement, each is a statement.
+ * places, and where it sees none of its own statement, each is a statement.  It
+ * may count, too.
  */
 static void
 look(DjkRouteState *state, Node *expression)
 {
 	DjkSight	sight = djk_reads_sight(expression);
 
+	djk_counters_collect(expression, &state->counters);
 	if (sight == DJK_SIGHT_NONE)
 		return;
 	state->ordered = state->meets = true;
@@ -116,9 +118,10 @@ fill_default(DjkRouteState *state, Relation rel, Form_pg_attribute att)
 	Node	   *expression = build_column_default(rel, att->attnum);
 	bool		counting = expression != NULL && contain_volatile_functions(expression);
 
-	if (!is_of_key(state, rel, att))
+	if (is_of_key(state, rel, att))
+		djk_counters_collect(expression, &state->counters);
+	else
 		look(state, expression);
-	djk_counters_collect(expression, &state->counters);
 	if (may_fail(expression, NULL))
 		need(state, column);
 	if (column == NULL)
@@ -461,6 +464,7 @@ constrain_by_followers(DjkRouteState *state, Relation rel)
 	state->alone |= followers.returns || followers.stable;
 	state->ordered |= followers.seen;
 	state->meets |= followers.seen;
+	state->counters.anything |= followers.seen;
 	state->tables = list_concat_unique_oid(state->tables, followers.tables);
 	state->cascades |= list_length(followers.tables) > own;
 }
@@ -509,7 +513,6 @@ look_by_defaults(DjkRouteState *state, Relation rel)
 			continue;
 		expression = build_column_default(rel, att->attnum);
 		look(state, expression);
-		djk_counters_collect(expression, &state->counters);
 	}
 }
 

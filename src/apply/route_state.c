@@ -307,6 +307,8 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 	djk_root_build(state);
 	djk_catalog_look_at("unchanged_value");
 	state->unchanged = djk_unchanged_create(route);
+	/* A handler counts by whatever it likes. */
+	state->counters.anything = route->handler != NULL;
 	if (route->handler != NULL)
 		build_handler(state);
 	else

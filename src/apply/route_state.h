@@ -138,7 +138,7 @@ typedef struct DjkRouteState
 	bool		cascades;		/* a row that goes or changes its key takes others along */
 	bool		follows;		/* its rows go or change with those of a table that it refers to */
 	bool		meets;			/* it looks for rows of other tables, or others may see its own */
-	DjkCounters counters;		/* of the defaults; of triggers nobody knows */
+	DjkCounters counters;		/* of what the table computes; of triggers and handlers nobody knows */
 	bool		values_read;	/* to make a value of a column may read tables */
 	bool		alone;			/* rows may depend on each other: a statement each */
 	bool		constrained;	/* so is some column, written by the route or not */

@@ -83,6 +83,26 @@ SELECT applied FROM djkafka_run('default', messages => '[{"value": {"id": 1}}, {
 TABLE own;
 DROP TABLE own;
 SELECT djkafka_drop_consumer('default');
+-- … and handlers, and triggers of a table whose rows go along
+CREATE TABLE a (id int PRIMARY KEY, n bigint, v text);
+CREATE TABLE b (LIKE a);
+CREATE FUNCTION handling(jsonb) RETURNS void LANGUAGE sql AS $$ INSERT INTO b VALUES (($1->>'id')::int, nextval('shared'), $1->>'v') $$;
+SELECT djkafka_subscribe('both', 'a', filter => $f$value->>'v' = 'a'$f$, columns => '{"n": "nextval(''together.shared'')"}');
+SELECT djkafka_create_route('default', 'both', handler => 'together.handling(jsonb)') > 0;
+SELECT * FROM in_order();
+CREATE TABLE own (id int PRIMARY KEY, n int);
+CREATE TABLE part (own_id int REFERENCES own ON DELETE CASCADE, n int);
+CREATE TABLE gone (LIKE part);
+CREATE FUNCTION going() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO together.gone VALUES (OLD.own_id, nextval('together.shared')); RETURN OLD; END $$;
+CREATE TRIGGER going BEFORE DELETE ON part FOR EACH ROW EXECUTE FUNCTION going();
+SELECT djkafka_subscribe('own', 'own', columns => '{"n": "nextval(''together.shared'')"}');
+INSERT INTO own VALUES (1), (2);
+INSERT INTO part VALUES (1), (2);
+ALTER SEQUENCE shared RESTART;
+SELECT applied FROM djkafka_run('default', messages => '[{"key": {"id": 1}, "value": null}, {"value": {"id": 3}}, {"key": {"id": 2}, "value": null}, {"value": {"id": 4}}]');
+TABLE own UNION ALL TABLE gone ORDER BY n;
+DROP TABLE part, own, gone;
+SELECT djkafka_drop_consumer('default');
 
 -- what goes with the row that it refers to goes in its turn, however late the reference is checked
 CREATE FUNCTION with_parts(action text, parts_first bool, given text) RETURNS TABLE (way text, wholes text, parts text, dead bigint) LANGUAGE plpgsql AS $$
