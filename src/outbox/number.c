@@ -75,6 +75,9 @@ djk_sender_drop_spent(DjkSender *sender, const DjkError *error)
 void
 djk_sender_require_ready(DjkSender *sender)
 {
+	/* What has failed before has not passed yet: its next try comes later again, by whichever producer. */
+	int			attempt = sender->link.attempt;
+
 	for (;;)
 	{
 		DjkError	error = {0};
@@ -86,7 +89,7 @@ djk_sender_require_ready(DjkSender *sender)
 		{
 			case DJK_TRANSACTION_OK:
 				sender->exact.ready = true;
-				sender->link.attempt = 0;
+				sender->link.attempt = attempt;
 				return;
 			case DJK_TRANSACTION_RETRY:
 				djk_sender_back_off(sender, DJK_STATE_UNREACHABLE, &error);

@@ -89,12 +89,12 @@ def wire(kafka: Client) -> Iterator[Wire]:
 
 
 @pytest.fixture
-def late_leader(kafka: Client) -> Iterator[Callable[[str], LateLeader]]:
+def late_leader(kafka: Client) -> Iterator[Callable[..., LateLeader]]:
     """Takes the place of the wire."""
     made: list[LateLeader] = []
 
-    def make(topic: str) -> LateLeader:
-        made.append(LateLeader(os.environ[WIRE], topic))
+    def make(topic: str, fails: bool = False) -> LateLeader:
+        made.append(LateLeader(os.environ[WIRE], topic, fails))
         return made[-1]
 
     with locked("wire"):

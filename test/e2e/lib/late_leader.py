@@ -7,6 +7,7 @@ import threading
 
 PRODUCE = 0
 NOT_LEADER = 6
+UNKNOWN_SERVER_ERROR = -1
 FLEXIBLE = 9  # the version of Produce from which on lengths are varints and structs have tags
 
 
@@ -35,11 +36,12 @@ def end_connection(connection: socket.socket) -> None:
     connection.close()
 
 
-def _refusal(version: int, correlation: int, topic: str) -> bytes:
-    """What a broker answers that does not lead partition 0 of the topic."""
+def _refusal(request: bytes, topic: str, error: int) -> bytes:
+    """What a broker answers that does not take messages of partition 0 of the topic."""
+    _, version, correlation = struct.unpack(">hhi", request[:8])
     name = topic.encode()
     assert len(name) < 127 and version <= 12
-    partition = struct.pack(">ihqqq", 0, NOT_LEADER, -1, -1, -1)
+    partition = struct.pack(">ihqqq", 0, error, -1, -1, -1)
     if version >= FLEXIBLE:
         partition += b"\1\0\0"  # no errors of records, no message, no tags
         topics = b"\2" + bytes([len(name) + 1]) + name + b"\2" + partition + b"\0"
@@ -53,13 +55,15 @@ def _refusal(version: int, correlation: int, topic: str) -> bytes:
 class LateLeader:
     """
     Leads from one port to another, as a Wire does. The first request to produce for the topic does not arrive:
-    once the second is here the first is refused, and everything from the second on is the broker's.
+    once the second is here the first is refused, and everything from the second on is the broker's. One that fails
+    refuses all, and does not say why.
     """
 
-    def __init__(self, ports: str, topic: str):
+    def __init__(self, ports: str, topic: str, fails: bool = False):
         port, self._target = (int(each) for each in ports.split(":"))
         self.address = f"127.0.0.1:{port}"
         self.refused = 0
+        self.fails = fails
         self._topic = topic
         self._requests = 0
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -95,14 +99,17 @@ class _Line:
             while True:
                 frame = receive_frame(self.client)
                 if struct.unpack(">h", frame[:2])[0] == PRODUCE and self.leader._topic.encode() in frame:
+                    if self.leader.fails:
+                        send_frame(self.client, _refusal(frame, self.leader._topic, UNKNOWN_SERVER_ERROR))
+                        self.leader.refused += 1
+                        continue
                     self.leader._requests += 1
                     if self.leader._requests == 1:
                         self.first = frame
                         continue
                     if self.leader._requests == 2:
                         assert self.first is not None, "both come by one connection"
-                        _, version, correlation = struct.unpack(">hhi", self.first[:8])
-                        send_frame(self.client, _refusal(version, correlation, self.leader._topic))
+                        send_frame(self.client, _refusal(self.first, self.leader._topic, NOT_LEADER))
                         self.leader.refused += 1
                 send_frame(self.broker, frame)
         except (OSError, ConnectionError):

@@ -262,6 +262,17 @@ def test_answer_lost_beside_a_refusal(db: Database, kafka: Client, topic: str, u
     assert "OUT_OF_ORDER" not in db.cluster.log(size)
 
 
+def test_no_reason_is_given(db: Database, kafka: Client, topic: str, late_leader) -> None:
+    """Each transaction costs a producer, and the next one comes later and later nevertheless."""
+    leader = late_leader(topic, fails=True)
+    server = make_server(db, leader.address, "exactly_once", batch_num_messages="1")
+    db.query("SELECT djkafka_produce(%s, i, key => 'k', server => %s) FROM generate_series(1, 50) i", topic, server)
+    wait_value(db, "SELECT state FROM djkafka_outbox_status WHERE attempt > 3", "backoff")
+    leader.fails = False
+    wait_sent(db)
+    assert [int(value) for value in values(read_topic(kafka, topic))] == list(range(1, 51))
+
+
 def test_carrier_that_is_deleted(db: Database, kafka: Client, topic: str, unique) -> None:
     """The topic whose offsets carry the numbers of batches goes away while its worker lives."""
     server = make_server(db, kafka.address, "exactly_once")
