@@ -27,7 +27,7 @@ DATA       = $(sort $(wildcard sql/djkafka--*.sql))
 PG_CPPFLAGS = -I$(srcdir)/src
 PG_CFLAGS   = -Wall -Wextra -Wno-unused-parameter -Wno-sign-compare -Wno-missing-field-initializers \
               -fvisibility=default
-SHLIB_LINK  = -lrdkafka -ljansson -Wl,--version-script=$(srcdir)/src/djkafka.map
+SHLIB_LINK  = -lrdkafka -ljansson -lcurl -Wl,--version-script=$(srcdir)/src/djkafka.map
 
 # Assertions, and test-only SQL functions over pure modules; never part of an
 # installed build.  The server needs no assertions of its own for ours.

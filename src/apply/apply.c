@@ -41,6 +41,7 @@
 #include "apply/storm.h"
 #include "apply/transaction.h"
 #include "apply/work.h"
+#include "apply/writer.h"
 #include "base/clock.h"
 #include "base/subtransaction.h"
 #include "miscadmin.h"
@@ -98,6 +99,7 @@ djk_apply_create(const DjkConsumerRow *consumer, MemoryContext parent, int time_
 	apply->failure_gap = -1;
 	djk_route_state_init();
 	djk_order_begin(apply);
+	apply->writers = djk_writers_create(consumer, context);
 	return apply;
 }
 
@@ -185,6 +187,7 @@ take_batch(DjkApply *apply, DjkBatch *batch)
 	MemoryContextReset(apply->attempt_context);
 	apply->batch = batch;
 	djk_order_batch(apply);
+	djk_writers_begin(apply);
 	apply->work = MemoryContextAllocZero(apply->batch_context, Max(batch->nmessages, 1) * sizeof(DjkWork));
 	for (int i = 0; i < batch->nmessages; i++)
 		apply->work[i].route = -1;
@@ -448,7 +451,8 @@ stop_at(const DjkApply *apply, int message, DjkApplyResult *result)
 {
 	const DjkWork *work = &apply->work[message];
 
-	result->status = work->due_at != 0 ? DJK_APPLY_HELD : DJK_APPLY_STOPPED;
+	result->schema = work->schema;
+	result->status = work->schema != NULL ? DJK_APPLY_NO_SCHEMA : work->due_at != 0 ? DJK_APPLY_HELD : DJK_APPLY_STOPPED;
 	result->attempt = work->attempt;
 	result->due_at = work->due_at;
 	result->is_logged = djk_postpone_is_logged(apply, message);
@@ -681,7 +685,8 @@ apply_inside(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	djk_record_committed(apply, 0, result->decided, advances, nadvances);
 	if (result->decided < batch->nmessages)
 	{
-		result->status = DJK_APPLY_STOPPED;
+		result->schema = apply->work[result->decided].schema;
+		result->status = result->schema != NULL ? DJK_APPLY_NO_SCHEMA : DJK_APPLY_STOPPED;
 		result->error = apply->work[result->decided].error;
 	}
 }

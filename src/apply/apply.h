@@ -10,6 +10,7 @@
 
 #include "base/djk.h"
 #include "base/message.h"
+#include "base/registry.h"
 #include "datatype/timestamp.h"
 #include "state/consumer_row.h"
 
@@ -45,6 +46,7 @@ typedef enum DjkApplyStatus
 	DJK_APPLY_DOUBTFUL,			/* the same, or one message: waits and is tried again */
 	DJK_APPLY_STOPPED,			/* a message failed under on_error = stop */
 	DJK_APPLY_HELD,				/* a message is tried again later, and its partition waits for it */
+	DJK_APPLY_NO_SCHEMA,		/* a message names a schema that is to be fetched */
 	DJK_APPLY_STORM				/* too many have failed: the partition of the last that is decided has stopped */
 } DjkApplyStatus;
 
@@ -66,6 +68,7 @@ typedef struct DjkApplyResult
 	int			attempt;		/* of HELD: the try that is next, */
 	TimestampTz due_at;			/* … and when */
 	bool		is_logged;		/* … and whether its route wants that in the log */
+	const DjkSchemaKey *schema; /* of NO_SCHEMA; lives until the next batch */
 	DjkError	error;			/* unless DONE; lives until the next batch */
 } DjkApplyResult;
 

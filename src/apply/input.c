@@ -14,6 +14,7 @@
 #include "apply/root.h"
 #include "apply/row.h"
 #include "apply/statement.h"
+#include "apply/writer.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "catalog/pg_type.h"
@@ -44,27 +45,32 @@ append_used(StringInfo text, const DjkDecoded *decoded, const DjkUses *uses)
 		appendStringInfoString(text, separator);
 		escape_json(text, name);
 		appendStringInfoChar(text, ':');
-		appendBinaryStringInfo(text, field.raw, field.raw_len);
+		djk_codec_append_json(&field, text);
 		separator = ",";
 	}
 	appendStringInfoChar(text, '}');
 }
 
 static bool
-used_datum(DjkRouteState *state, const DjkDecoded *decoded, const DjkUses *uses,
+used_datum(DjkRouteState *state, DjkDecoded *decoded, const DjkUses *uses,
 		   Datum *value, bool *isnull, DjkError *error)
 {
 	DjkField	field = {.kind = DJK_FIELD_OBJECT};
 	StringInfoData text;
 
-	field.raw = decoded->text;
-	field.raw_len = decoded->text_len;
 	if (!uses->whole)
 	{
 		initStringInfo(&text);
 		append_used(&text, decoded, uses);
 		field.raw = text.data;
 		field.raw_len = text.len;
+	}
+	else if (!djk_codec_text(decoded, error))
+		return false;
+	else
+	{
+		field.raw = decoded->text;
+		field.raw_len = decoded->text_len;
 	}
 	field.text = field.raw;
 	field.len = field.raw_len;
@@ -90,7 +96,7 @@ key_datum(DjkRouteState *state, const DjkMessage *message, const DjkUses *uses, 
 	*isnull = true;
 	if (message->key == NULL)
 		return true;
-	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, decoded, error))
+	if (!djk_message_decode_key(state, message, decoded, error))
 		return false;
 	if (state->codec->open != NULL && !djk_root_unwrap_key(state, decoded, error))
 		return false;
@@ -102,7 +108,7 @@ key_datum(DjkRouteState *state, const DjkMessage *message, const DjkUses *uses, 
 		/* as to_jsonb() has bytea: a string of \x and hexadecimal digits */
 		field.kind = DJK_FIELD_STRING;
 		field.text = DatumGetCString(DirectFunctionCall1(byteaout,
-														 djk_bytea_datum(message->key, message->key_len)));
+														 djk_bytea_datum(field.text, field.len)));
 		field.len = strlen(field.text);
 		field.raw = NULL;
 	}
@@ -125,7 +131,7 @@ put_off(DjkError *error, DjkError *refused)
  * counts if the filter takes the message: *unread.
  */
 static bool
-object_datum(DjkRouteState *state, const DjkDecoded *decoded, DjkError *refused, bool *unread,
+object_datum(DjkRouteState *state, DjkDecoded *decoded, DjkError *refused, bool *unread,
 			 Datum *value, bool *isnull, DjkError *error)
 {
 	DjkError	ignored = {0};
@@ -158,7 +164,7 @@ value_datum(DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded
 		*isnull = false;
 		return true;
 	}
-	if (!state->codec->decode(message->value, message->value_len, decoded, error))
+	if (!djk_message_decode(state, message, decoded, error))
 		return false;
 	if (state->codec->value_type == TEXTOID)
 	{
@@ -199,7 +205,7 @@ hold_value(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *de
 	DjkError	ignored = {0};
 
 	return state->input_used[DJK_INPUT_VALUE] ||
-		state->codec->decode(message->value, message->value_len, decoded, &ignored);
+		djk_message_decode(state, message, decoded, &ignored);
 }
 
 /* Of which columns that an expression fills the message speaks, of those with a path or without. */

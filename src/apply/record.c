@@ -19,6 +19,7 @@
 #include "apply/retry_topic.h"
 #include "apply/skipped.h"
 #include "apply/storm.h"
+#include "apply/writer.h"
 #include "catalog/pg_type.h"
 #include "codec/codec.h"
 #include "mb/pg_wchar.h"
@@ -27,7 +28,6 @@
 #include "state/event.h"
 #include "state/parked.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
 
@@ -44,7 +44,10 @@ djk_record_fence(DjkApply *apply, int from, int to)
 	djk_overtaken_begin(apply);
 	djk_park_begin(apply);
 	if (batch->detached)
+	{
+		djk_writers_mark(apply, from, to);
 		return true;
+	}
 	djk_catalog_enter(&identity);
 	ours = djk_offset_fence(batch);
 	djk_catalog_leave(&identity);
@@ -56,6 +59,7 @@ djk_record_fence(DjkApply *apply, int from, int to)
 	}
 	djk_skipped_mark(apply, from, to);
 	djk_retry_topic_mark(apply, from, to);
+	djk_writers_mark(apply, from, to);
 	return ours > 0;
 }
 
@@ -296,26 +300,33 @@ make_returns(DjkApply *apply, int from, int to, int *nadvances)
 
 /* ---------- notifications ---------- */
 
+/* What must be taken off a key before it is what it looks like. */
+static const char *
+format_of_key(const DjkRouteRow *route)
+{
+	const DjkCodec *codec = djk_codec_find(route->key_format);
+
+	return codec != NULL && (codec->framed || codec->registered) ? route->key_format : "auto";
+}
+
 /* A message's key as a JSON value; NULL if it is not text. */
 static char *
-key_json(const DjkMessage *message, DjkDecoded *decoded)
+key_json(const DjkRouteRow *route, const DjkMessage *message, DjkDecoded *decoded)
 {
 	DjkError	error = {0};
 	StringInfoData buf;
 
 	if (message->key == NULL)
 		return pstrdup("null");
-	if (!djk_codec_decode_key("auto", message->key, message->key_len, decoded, &error))
+	decoded->writer = message->key_writer;
+	if (!djk_codec_decode_key(format_of_key(route), message->key, message->key_len, decoded, &error))
 		return NULL;
 	if (decoded->is_object)
-		return pnstrdup(decoded->text, decoded->text_len);
-	if (decoded->bare.kind == DJK_FIELD_BYTES)
+		return djk_codec_text(decoded, &error) ? pnstrdup(decoded->text, decoded->text_len) : NULL;
+	if (decoded->bare.kind == DJK_FIELD_BYTES || decoded->bare.text == NULL)
 		return NULL;
-	if (decoded->bare.kind == DJK_FIELD_NUMBER || decoded->bare.kind == DJK_FIELD_BOOL ||
-		decoded->bare.kind == DJK_FIELD_ARRAY)
-		return pnstrdup(decoded->bare.raw, decoded->bare.raw_len);
 	initStringInfo(&buf);
-	escape_json(&buf, pnstrdup(decoded->bare.text, decoded->bare.len));
+	djk_codec_append_json(&decoded->bare, &buf);
 	return buf.data;
 }
 
@@ -345,7 +356,7 @@ notify_topic(DjkApply *apply, const char *topic, int from, int to)
 		if (notify == DJK_NOTIFY_KEYS)
 		{
 			with_keys = true;
-			if (nkeys >= 0 && nkeys < NOTIFY_KEYS_MAX && (keys[nkeys] = key_json(message, &decoded)) != NULL)
+			if (nkeys >= 0 && nkeys < NOTIFY_KEYS_MAX && (keys[nkeys] = key_json(&apply->consumer->routes[work->route], message, &decoded)) != NULL)
 				nkeys++;
 			else
 				nkeys = -1;

@@ -14,6 +14,7 @@
 #include "apply/park.h"
 #include "apply/root.h"
 #include "apply/row_fields.h"
+#include "apply/writer.h"
 #include "base/compat.h"
 #include "codec/connect.h"
 #include "codec/framing.h"
@@ -112,7 +113,7 @@ djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
 
 	if (value == NULL)
 		return true;
-	if (!state->codec->has_fields || state->target_sql == NULL)
+	if (!state->codec->has_fields || state->target_sql == NULL || state->codec->registered)
 		return false;
 	if (state->codec->open != NULL && wraps_null(state, value, len))
 		return true;
@@ -172,7 +173,7 @@ fill_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkErro
 {
 	DjkRouteState *state = builder->state;
 
-	if (!djk_codec_decode_key(state->route->key_format, message->key, message->key_len, &builder->decoded, error))
+	if (!djk_message_decode_key(state, message, &builder->decoded, error))
 		return false;
 	if (!djk_root_unwrap_key(state, &builder->decoded, error))
 		return false;
@@ -367,7 +368,7 @@ decode_value(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, Djk
 		row->is_delete = true;
 		return true;
 	}
-	if (!builder->state->codec->decode(message->value, message->value_len, &builder->decoded, error))
+	if (!djk_message_decode(builder->state, message, &builder->decoded, error))
 		return false;
 	djk_row_mark_given(builder, &builder->decoded);
 	if (builder->decoded.is_object)

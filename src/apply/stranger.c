@@ -146,7 +146,10 @@ djk_stranger_refuse(const DjkRouteState *state, const DjkDecoded *decoded, DjkEr
 	if (is_debezium(decoded))
 	{
 		error->detail = pstrdup("It looks like an envelope of Debezium.");
-		error->hint = psprintf("Set format of the route to \"debezium\"%s.", state->nroot > 0 ? ", and root to null" : "");
+		if (state->codec->registered)
+			error->hint = pstrdup("Set root of the route to \"after\", and deleted_when to value->>'op' = 'd'.");
+		else
+			error->hint = psprintf("Set format of the route to \"debezium\"%s.", state->nroot > 0 ? ", and root to null" : "");
 	}
 	else if (envelope != NULL && state->codec->open == NULL)
 	{

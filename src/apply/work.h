@@ -15,6 +15,7 @@
 
 #include "base/djk.h"
 #include "base/message.h"
+#include "base/registry.h"
 
 #include "apply/route_state.h"
 #include "datatype/timestamp.h"
@@ -78,6 +79,7 @@ typedef struct DjkWork
 	int64		lane;			/* of its route's state, */
 	int64		key_hash;		/* … and of the key; DJK_PARKED_ANY_KEY */
 	DjkLack		lack;			/* of PARKED, without a time */
+	DjkSchemaKey *schema;		/* of STOP: it was written with this one, which was not fetched; NULL: it is not that */
 	int			attempt;		/* of PARKED, RETRIED, STOP: the retry that it waits for, or has had last; 0: none */
 	TimestampTz due_at;			/* of PARKED, RETRIED, STOP: it is tried again then; 0: not by itself */
 } DjkWork;
@@ -140,6 +142,7 @@ typedef struct DjkApply
 	uint64	   *forms;			/* by route: of its last state; 0: it had none */
 	bool		is_changed;		/* one is another than before, and what waits has not been tried since */
 
+	struct DjkWriters *writers; /* schemas of messages: writer.c; NULL: no route needs them */
 	struct DjkLetterSieve *letters; /* which keys dead letters may have: overtaken.c; NULL: not asked yet */
 
 	/* which routes a topic has: a cache */

@@ -27,6 +27,7 @@
  * 42501 for a missing right).  docs/reference.md lists them.
  */
 #define DJK_ERRCODE_UNREACHABLE			MAKE_SQLSTATE('0', '8', 'K', 'F', '1')	/* no broker answers; may pass */
+#define DJK_ERRCODE_REGISTRY			MAKE_SQLSTATE('0', '8', 'K', 'F', '2')	/* no schema registry answers; may pass */
 #define DJK_ERRCODE_NOT_PRELOADED		MAKE_SQLSTATE('0', 'A', 'K', 'F', '0')	/* shared_preload_libraries lacks djkafka */
 #define DJK_ERRCODE_NEEDS_DECISION		MAKE_SQLSTATE('0', '1', 'K', 'F', '2')	/* a partition stopped for a person */
 

@@ -50,6 +50,8 @@ typedef struct DjkMessage
 	int			key_len;
 	const char *value;			/* NULL: null value, a tombstone */
 	int			value_len;
+	const struct DjkWriter *key_writer; /* what they were written with; set by apply, where a format needs it */
+	const struct DjkWriter *value_writer;
 	void	   *source;			/* a handle of whoever made the batch */
 } DjkMessage;
 

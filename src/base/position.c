@@ -93,7 +93,7 @@ djk_position_forget(DjkPosition *position)
 	position->parked = position->waiting_end = 0;
 	position->waiting_known = false;
 	position->anchor.offset = position->held_offset = -1;
-	position->anchoring = position->reborn = position->denied = false;
+	position->anchoring = position->reborn = position->denied = position->lacks_schema = false;
 	position->high_watermark = -1;	/* the end of another topic, perhaps */
 	position->next_offset = position->expected = DJK_OFFSET_UNRESOLVED;
 	djk_position_move(position, DJK_POSITION_GIVEN);

@@ -13,6 +13,7 @@
 
 #include "base/djk.h"
 #include "base/message.h"
+#include "base/registry.h"
 
 #include "datatype/timestamp.h"
 
@@ -65,6 +66,8 @@ typedef struct DjkPosition
 	int64		held_offset;	/* it waits, or has waited, for this message; -1: for none */
 	int			held_attempt;	/* … which has been tried again so often, or is next */
 	TimestampTz held_until;		/* … then, by the time of day */
+	bool		lacks_schema;	/* … or until the schema that it was written with was fetched: */
+	DjkSchemaKey schema;
 	int			batch_index;	/* in the batch being collected, -1: not in it */
 } DjkPosition;
 

@@ -20,6 +20,7 @@
 
 #include "base/broker.h"
 #include "base/error.h"
+#include "base/registry.h"
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -36,6 +37,7 @@
 #define CONSUMER(name)					{name, DJK_PROPERTY_ALLOWED, DJK_SCOPE_CONSUMER}
 #define PRODUCER(name)					{name, DJK_PROPERTY_ALLOWED, DJK_SCOPE_PRODUCER}
 #define BOUND(name, scope, min, max)	{name, DJK_PROPERTY_ALLOWED, DJK_SCOPE_##scope, NULL, NULL, min, max}
+#define REGISTRY(name, rule)			{name, DJK_PROPERTY_##rule, DJK_SCOPE_REGISTRY}
 #define OWNED(name, scope, value, instead)	{name, DJK_PROPERTY_OWNED, DJK_SCOPE_##scope, value, instead}
 #define NEVER(name, why)				{name, DJK_PROPERTY_NEVER, DJK_SCOPE_BOTH, NULL, why}
 
@@ -65,6 +67,9 @@ static const DjkPropertySpec table[] = {
 	ANY("ssl.curves.list", NETWORK),
 	ANY("broker.address.family", NETWORK),
 
+	REGISTRY("registry.url", NETWORK),
+	REGISTRY("registry.ssl.ca.pem", NETWORK),
+
 	/* who we are, there */
 	ANY("sasl.username", SECRET),
 	ANY("sasl.password", SECRET),
@@ -77,6 +82,12 @@ static const DjkPropertySpec table[] = {
 	ANY("ssl.key.password", SECRET),
 	ANY("ssl.certificate.pem", SECRET),
 	ANY("ssl.keystore.password", SECRET),
+	REGISTRY("registry.username", SECRET),
+	REGISTRY("registry.password", SECRET),
+	REGISTRY("registry.token", SECRET),
+	REGISTRY("registry.ssl.certificate.pem", SECRET),
+	REGISTRY("registry.ssl.key.pem", SECRET),
+	REGISTRY("registry.ssl.key.password", SECRET),
 	ANY("sasl.oauthbearer.scope", ALLOWED),
 	ANY("sasl.oauthbearer.extensions", ALLOWED),
 	ANY("sasl.oauthbearer.sub.claim.name", ALLOWED),
@@ -95,6 +106,9 @@ static const DjkPropertySpec table[] = {
 	ANY("ssl.crl.location", SERVER_FILE),
 	ANY("ssl.keystore.location", SERVER_FILE),
 	ANY("https.ca.location", SERVER_FILE),
+	REGISTRY("registry.ssl.ca.location", SERVER_FILE),
+	REGISTRY("registry.ssl.certificate.location", SERVER_FILE),
+	REGISTRY("registry.ssl.key.location", SERVER_FILE),
 	ANY("sasl.oauthbearer.assertion.private.key.file", SERVER_FILE),
 	ANY("sasl.oauthbearer.assertion.jwt.template.file", SERVER_FILE),
 
@@ -445,6 +459,9 @@ check_kerberos(const DjkPropertySpec *spec, const char *name, const char *value,
 				  "Only letters, digits and . _ / @ - are.", NULL);
 }
 
+/* Of a token that is sent as it is in a line of a request. */
+#define TOKEN_CHARS	"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~+/=-"
+
 /* What the library would take, and only say in its log that it leads nowhere. */
 static bool
 check_address(const DjkPropertySpec *spec, const char *name, const char *value, DjkError *error)
@@ -455,6 +472,13 @@ check_address(const DjkPropertySpec *spec, const char *name, const char *value, 
 	if (strcmp(spec->name, "bootstrap.servers") == 0 && !djk_broker_list_is_valid(value, &detail, &hint))
 		return refuse(error, DJK_ERRCODE_PROPERTY,
 					  psprintf("invalid value for property \"%s\"", name), psprintf("%s.", detail), hint);
+	if (strcmp(spec->name, "registry.url") == 0 && !djk_registry_list_is_valid(value, &detail, &hint))
+		return refuse(error, DJK_ERRCODE_PROPERTY,
+					  psprintf("invalid value for property \"%s\"", name), psprintf("%s.", detail), hint);
+	if (strcmp(spec->name, "registry.token") == 0 && value[strspn(value, TOKEN_CHARS)] != '\0')
+		return refuse(error, DJK_ERRCODE_PROPERTY,
+					  psprintf("value of property \"%s\" holds a character that is not allowed", name),
+					  "Only letters, digits and . _ ~ + / = - are.", NULL);
 	if (strcmp(spec->name, "sasl.mechanisms") == 0 && !djk_mechanism_is_valid(value))
 		return refuse(error, DJK_ERRCODE_PROPERTY,
 					  psprintf("invalid value for property \"%s\"", name), NULL, DJK_MECHANISMS_HINT);

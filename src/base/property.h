@@ -29,7 +29,8 @@ typedef enum DjkPropertyScope
 {
 	DJK_SCOPE_BOTH,
 	DJK_SCOPE_CONSUMER,
-	DJK_SCOPE_PRODUCER
+	DJK_SCOPE_PRODUCER,
+	DJK_SCOPE_REGISTRY			/* ours, for who asks the schema registry: the library does not know it */
 } DjkPropertyScope;
 
 typedef struct DjkPropertySpec

@@ -13,6 +13,7 @@
 
 #include "base/broker.h"
 #include "base/options.h"
+#include "base/registry.h"
 #include "base/retry_policy.h"
 #include "base/topic.h"
 
@@ -96,6 +97,21 @@ check_bootstrap_servers(char **newval, void **extra, GucSource source)
 	return defining;
 }
 
+static bool
+check_registry_url(char **newval, void **extra, GucSource source)
+{
+	char	   *detail;
+	const char *hint;
+
+	if (**newval == '\0' || djk_registry_list_is_valid(*newval, &detail, &hint))
+		return true;
+	GUC_check_errdetail("%s.", detail);
+	GUC_check_errhint("%s", hint);
+	return defining;
+}
+
+static const char *show_registry_password(void);
+static const char *show_registry_token(void);
 static const char *show_sasl_password(void);
 static const char *show_ssl_key_password(void);
 
@@ -116,6 +132,15 @@ typedef struct PropertySetting
 } PropertySetting;
 
 static PropertySetting property_settings[] = {
+	{"djkafka.registry_password", "registry.password", "Password with which djkafka authenticates with the schema registry.",
+	GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, show_registry_password},
+	{"djkafka.registry_ssl_ca_location", "registry.ssl.ca.location", "File with the certificates that the schema registry is verified by."},
+	{"djkafka.registry_token", "registry.token", "Bearer token with which djkafka authenticates with the schema registry.",
+	GUC_SUPERUSER_ONLY | GUC_NO_SHOW_ALL | GUC_NOT_IN_SAMPLE, NULL, show_registry_token},
+	{"djkafka.registry_url", "registry.url", "URLs of the schema registry, which are asked in turn.",
+	0, check_registry_url},
+	{"djkafka.registry_username", "registry.username", "Name with which djkafka authenticates with the schema registry.",
+	GUC_SUPERUSER_ONLY},
 	{"djkafka.sasl_mechanism", "sasl.mechanisms", "How djkafka authenticates with Kafka.",
 	0, check_sasl_mechanism},
 	{"djkafka.sasl_password", "sasl.password", "Password with which djkafka authenticates with Kafka.",
@@ -150,6 +175,18 @@ show_setting(const char *name)
 			return show_secret(property_settings[i].value);
 	}
 	elog(ERROR, "no setting \"%s\"", name);
+}
+
+static const char *
+show_registry_password(void)
+{
+	return show_setting("djkafka.registry_password");
+}
+
+static const char *
+show_registry_token(void)
+{
+	return show_setting("djkafka.registry_token");
 }
 
 static const char *

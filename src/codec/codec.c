@@ -16,6 +16,7 @@
 #include "codec/debezium.h"
 #include "codec/json.h"
 #include "codec/json_schema.h"
+#include "codec/registered.h"
 #include "codec/text.h"
 
 /* Makes the result one bare value of these bytes. */
@@ -51,12 +52,13 @@ decode_raw(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 }
 
 static const DjkCodec codecs[] = {
-	{"json", JSONBOID, true, false, djk_json_decode, NULL},
-	{"json_schema", JSONBOID, true, true, djk_json_schema_decode, NULL},
-	{"debezium", JSONBOID, true, false, djk_debezium_decode, djk_debezium_open},
-	{"debezium_flat", JSONBOID, true, false, djk_debezium_decode, djk_debezium_open_flat},
-	{"text", TEXTOID, false, false, decode_text, NULL},
-	{"raw", BYTEAOID, false, false, decode_raw, NULL},
+	{.name = "json", .value_type = JSONBOID, .has_fields = true, .decode = djk_json_decode},
+	{.name = "json_schema", .value_type = JSONBOID, .has_fields = true, .framed = true, .decode = djk_json_schema_decode},
+	{.name = "avro", .value_type = JSONBOID, .has_fields = true, .registered = true, .decode = djk_registered_decode},
+	{.name = "debezium", .value_type = JSONBOID, .has_fields = true, .decode = djk_debezium_decode, .open = djk_debezium_open},
+	{.name = "debezium_flat", .value_type = JSONBOID, .has_fields = true, .decode = djk_debezium_decode, .open = djk_debezium_open_flat},
+	{.name = "text", .value_type = TEXTOID, .decode = decode_text},
+	{.name = "raw", .value_type = BYTEAOID, .decode = decode_raw},
 };
 
 const DjkCodec *
@@ -144,7 +146,7 @@ djk_codec_decode_key(const char *key_format, const char *bytes, int len,
 		error->sqlstate = ERRCODE_INVALID_PARAMETER_VALUE;
 		error->message = MemoryContextStrdup(out->context, "unknown key format");
 		error->detail = NULL;
-		error->hint = MemoryContextStrdup(out->context, "Key formats are auto, json, json_schema, text and raw.");
+		error->hint = MemoryContextStrdup(out->context, "Key formats are auto, json, json_schema, avro, text and raw.");
 		return false;
 	}
 	if (codec->decode(bytes, len, out, error))

@@ -15,6 +15,9 @@
 #define DJK_CODEC_H
 
 #include "base/djk.h"
+#include "lib/stringinfo.h"
+
+#include "lib/stringinfo.h"
 
 #include "lib/stringinfo.h"
 
@@ -55,6 +58,14 @@ typedef struct DjkField
 
 extern DjkConnectCache *djk_connect_cache_create(MemoryContext context);
 
+/* What a value was written with, where a schema registry has that: apply/writer.h finds it. */
+typedef struct DjkWriter
+{
+	const struct DjkAvroSchema *avro;	/* NULL: refused says why it is not known */
+	const DjkError *refused;
+	int			skip;			/* bytes before the value, which name it */
+} DjkWriter;
+
 /* A value of Avro as it came, and its schema: avro.h. */
 typedef struct DjkDecodedAvro
 {
@@ -80,6 +91,7 @@ typedef struct DjkDecoded
 	int			text_len;
 	DjkDecodedAvro avro;		/* … of which it is made */
 	bool		replace_invalid;	/* what no text can hold is replaced; the caller's, false at first */
+	const DjkWriter *writer;	/* the caller's, for formats that need it; NULL: the message names none */
 	const char *schema;			/* JSON that came with it and tells its types; NULL: none */
 	int			schema_len;
 	DjkConnectCache *schemas;	/* … which are looked up here; the caller's, NULL: they are not asked for */
@@ -102,6 +114,7 @@ typedef struct DjkCodec
 	Oid			value_type;		/* what "value" is in a route's expressions: JSONBOID, TEXTOID, BYTEAOID */
 	bool		has_fields;		/* fields fill columns by name (json); else only the envelope does */
 	bool		framed;			/* what names a schema may be before the value: framing.h */
+	bool		registered;		/* … which must be known to decode it: DjkDecoded.writer */
 
 	/*
 	 * bytes is never NULL (a null value is the caller's matter), len may be 0.
@@ -158,7 +171,8 @@ djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContex
  * Keys: format "auto" reads a JSON object by fields, a JSON string unquoted,
  * anything else as the scalar it stands (NUMBER-like text included, as
  * STRING), and what is no text at all (a serialized integer) as BYTES; it
- * refuses nothing.  "json", "json_schema", "text", "raw" are strict.  The result is an
+ * refuses nothing.  "json", "json_schema",
+ * "avro", "text", "raw" are strict.  The result is an
  * object, or a bare value.
  */
 extern bool djk_codec_decode_key(const char *key_format, const char *bytes, int len,

@@ -9,10 +9,7 @@
 #ifndef DJK_FRAMING_H
 #define DJK_FRAMING_H
 
-#include "base/djk.h"
-
-/* Bytes of a GUID, as they are sent. */
-#define DJK_GUID_LEN	16
+#include "base/registry.h"
 
 typedef enum DjkFramingKind
 {

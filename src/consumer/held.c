@@ -56,6 +56,7 @@ djk_held_begin(DjkConsumerWorker *worker, const DjkApplyResult *result)
 		position->held_offset = message->offset;
 		position->held_attempt = result->attempt;
 		position->held_until = result->due_at;
+		position->lacks_schema = false;
 		djk_positions_hold(worker->positions, position);
 		tell(worker, position, result);
 	}

@@ -19,7 +19,10 @@ djk_member_set_running(DjkConsumerWorker *worker)
 	if (worker->covered && worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
 	{
 		worker->unreachable = false;
-		djk_member_set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
+		if (worker->registry_trouble[0] == '\0')
+			djk_member_set_state(worker, DJK_STATE_RUNNING, NULL, NULL);
+		else
+			djk_member_set_state(worker, DJK_STATE_REGISTRY_UNREACHABLE, worker->registry_trouble, worker->registry_hint);
 	}
 }
 

@@ -75,6 +75,12 @@ typedef struct DjkConsumerWorker
 	TimestampTz differs_since;	/* 0: it does not */
 	int			rejoins;		/* in a row */
 
+	/* schemas that partitions wait for: schemas.c */
+	struct DjkHttpAccess *registry; /* NULL: none is configured */
+	List	   *wanted;
+	char		registry_trouble[DJK_REASON_SIZE];	/* why none answers, or "" */
+	const char *registry_hint;
+
 	List	   *leaders;		/* DjkLeader, of the brokers that lead our partitions: leader.c */
 
 	/*

@@ -32,6 +32,7 @@
 #include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "consumer/failure.h"
+#include "consumer/schemas.h"
 
 #define ROUND_MS			1000
 #define ROUND_MAX_MS		60000
@@ -331,6 +332,12 @@ finish(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions
 			break;
 		case DJK_APPLY_STORM:
 			note_storms(worker, batch, positions);
+			break;
+		case DJK_APPLY_NO_SCHEMA:
+			if (of_round)
+				take_again(worker, 1);
+			djk_schemas_want_again(worker, result);
+			worker->waiting_pause = worker->waiting_due_pause = djk_clock_now() + ROUND_MS * 1000;
 			break;
 		case DJK_APPLY_HELD:	/* what waits already holds up no partition */
 		case DJK_APPLY_BROKEN:

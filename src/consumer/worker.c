@@ -38,6 +38,7 @@
 #include "consumer/group.h"
 #include "consumer/held.h"
 #include "consumer/member_event.h"
+#include "consumer/schemas.h"
 #include "consumer/waiting.h"
 
 /* The group was told before; what takes longer ends with the process. */
@@ -470,6 +471,10 @@ finish_batch(DjkConsumerWorker *worker, const DjkApplyResult *result)
 			stop_storm(worker, result);
 			note_progress(worker, result);
 			break;
+		case DJK_APPLY_NO_SCHEMA:
+			djk_schemas_want(worker, result);
+			note_progress(worker, result);
+			break;
 		case DJK_APPLY_BROKEN:
 		case DJK_APPLY_STOPPED:
 			djk_failure_throw(worker, &worker->collector.batch, result);
@@ -483,7 +488,10 @@ finish_batch(DjkConsumerWorker *worker, const DjkApplyResult *result)
 static bool
 goes_on(DjkConsumerWorker *worker, const DjkApplyResult *result, TimestampTz started)
 {
-	if ((result->status != DJK_APPLY_HELD && result->status != DJK_APPLY_STORM) || !djk_collect_has_more(&worker->collector))
+	bool		is_rest = result->status == DJK_APPLY_HELD || result->status == DJK_APPLY_STORM ||
+		result->status == DJK_APPLY_NO_SCHEMA;
+
+	if (!is_rest || !djk_collect_has_more(&worker->collector))
 		return false;
 	if (!TimestampDifferenceExceeds(started, djk_clock_now(), worker->max_poll_ms / 3))
 		return true;
@@ -536,7 +544,7 @@ idle_wait_ms(const DjkConsumerWorker *worker)
 		wait = Min(wait, DJK_MEMBER_REFETCH_MS);
 	if (worker->retry_at != 0)
 		wait = Min(wait, Max((worker->retry_at - djk_clock_now()) / 1000, 0) + 1);
-	return djk_held_ms(worker, djk_waiting_ms(worker, wait));
+	return djk_schemas_ms(worker, djk_held_ms(worker, djk_waiting_ms(worker, wait)));
 }
 
 /* With nothing to do a while after the assignment or a retry, the fault seems to be gone. */
@@ -577,6 +585,7 @@ run_loop(DjkConsumerWorker *worker)
 		else if (worker->positions->unresolved &&
 				 TimestampDifferenceExceeds(worker->resolved_at, djk_clock_now(), RETRY_SOON_MS))
 			djk_member_load_and_fetch(worker);
+		djk_schemas_turn(worker);
 		djk_held_end(worker);
 
 		polled_at = djk_clock_now();
@@ -637,6 +646,7 @@ run_consumer_worker(void *arg)
 					psprintf("djkafka %s %d", worker->row->name, worker->args.worker), PGC_USERSET, PGC_S_SESSION);
 	list_topics(worker);
 	create_consumer(worker);
+	djk_schemas_open(worker);
 	wait_for_group(worker);
 	subscribe(worker);
 	run_loop(worker);

@@ -188,6 +188,17 @@ djk_collect_drop(DjkCollector *collector, int decided, int partition)
 	batch->partitions[partition].end_offset = batch->partitions[partition].next_offset;
 }
 
+void
+djk_collect_drop_decided(DjkCollector *collector, int decided)
+{
+	DjkBatch   *batch = &collector->batch;
+
+	for (int i = 0; i < decided; i++)
+		djk_consumer_release(batch->messages[i].source);
+	batch->nmessages -= decided;
+	memmove(batch->messages, batch->messages + decided, batch->nmessages * sizeof(DjkMessage));
+}
+
 bool
 djk_collect_has_more(const DjkCollector *collector)
 {

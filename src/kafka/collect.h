@@ -39,6 +39,9 @@ extern void djk_collect_close(DjkCollector *collector);
  */
 extern void djk_collect_drop(DjkCollector *collector, int decided, int partition);
 
+/* The same, and nothing else is thrown away. */
+extern void djk_collect_drop_decided(DjkCollector *collector, int decided);
+
 /* Whether a batch has still something to move. */
 extern bool djk_collect_has_more(const DjkCollector *collector);
 

@@ -137,7 +137,8 @@ djk_conf_require(const char *name, const char *value)
 	const DjkPropertySpec *spec = djk_property_find(name);
 	rd_kafka_conf_t *conf;
 
-	if (spec == NULL || spec->rule == DJK_PROPERTY_OWNED || spec->rule == DJK_PROPERTY_NEVER)
+	if (spec == NULL || spec->rule == DJK_PROPERTY_OWNED || spec->rule == DJK_PROPERTY_NEVER ||
+		spec->scope == DJK_SCOPE_REGISTRY)
 		return;
 	conf = rd_kafka_conf_new();
 	djk_conf_set(conf, spec->name, value);

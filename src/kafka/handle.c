@@ -20,186 +20,19 @@
 #include "kafka/handle.h"
 
 #include <fcntl.h>
-#include <pthread.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "kafka/conf.h"
 #include "kafka/error.h"
 #include "miscadmin.h"
-#include "storage/ipc.h"
 #include "utils/memutils.h"
-
-/* What threads of ours and the handle share; malloc'd, for threads may outlive the context. */
-struct DjkHandleShared
-{
-	pthread_mutex_t lock;
-	pthread_cond_t ended;		/* some call ended */
-	int			running;		/* calls in flight */
-};
-
-struct DjkCall
-{
-	DjkHandleShared *shared;
-	void		(*run) (void *arg);
-	void		(*discard) (void *arg);
-	void	   *arg;
-	int			wake_fd;		/* written to when it is done; -1: none */
-	bool		done;
-	bool		abandoned;
-};
-
-static bool leaves_hard = false;
-
-static void
-leave_hard(int code, Datum arg)
-{
-	_exit(code);
-}
-
-/* Threads of the library will still run when this process exits. */
-static void
-expect_stray_threads(void)
-{
-	if (leaves_hard)
-		return;
-	on_proc_exit(leave_hard, (Datum) 0);
-	leaves_hard = true;
-}
-
-static DjkHandleShared *
-create_shared(void)
-{
-	DjkHandleShared *shared = calloc(1, sizeof(DjkHandleShared));
-	pthread_condattr_t attr;
-
-	if (shared == NULL)
-		return NULL;
-	pthread_condattr_init(&attr);
-	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_mutex_init(&shared->lock, NULL);
-	pthread_cond_init(&shared->ended, &attr);
-	pthread_condattr_destroy(&attr);
-	return shared;
-}
-
-static void
-destroy_shared(DjkHandleShared *shared)
-{
-	pthread_cond_destroy(&shared->ended);
-	pthread_mutex_destroy(&shared->lock);
-	free(shared);
-}
-
-static void *
-call_main(void *opaque)
-{
-	DjkCall    *call = opaque;
-	DjkHandleShared *shared = call->shared;
-	bool		abandoned;
-
-	call->run(call->arg);
-
-	pthread_mutex_lock(&shared->lock);
-	abandoned = call->abandoned;
-	call->done = true;
-	/* A pipe that is full wakes anyway. */
-	if (!abandoned && call->wake_fd >= 0 && write(call->wake_fd, "1", 1) < 0)
-		call->wake_fd = -1;
-	if (abandoned)
-	{
-		if (call->discard != NULL)
-			call->discard(call->arg);
-		free(call);
-	}
-	shared->running--;
-	pthread_cond_broadcast(&shared->ended);
-	pthread_mutex_unlock(&shared->lock);
-	return NULL;
-}
-
-static void
-count_running(DjkHandleShared *shared, int delta)
-{
-	pthread_mutex_lock(&shared->lock);
-	shared->running += delta;
-	pthread_mutex_unlock(&shared->lock);
-}
-
-/* Starts 'run(arg)' in a thread; NULL if there is no memory or no thread. */
-static DjkCall *
-start_call(DjkHandleShared *shared, void (*run) (void *), void (*discard) (void *), void *arg, int wake_fd)
-{
-	DjkCall    *call = calloc(1, sizeof(DjkCall));
-	pthread_attr_t attr;
-	pthread_t	thread;
-	sigset_t	saved;
-	int			rc;
-
-	if (call == NULL)
-		return NULL;
-	call->shared = shared;
-	call->run = run;
-	call->discard = discard;
-	call->arg = arg;
-	call->wake_fd = wake_fd;
-	count_running(shared, 1);
-
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	djk_signals_block(&saved);
-	rc = pthread_create(&thread, &attr, call_main, call);
-	djk_signals_restore(&saved);
-	pthread_attr_destroy(&attr);
-	if (rc == 0)
-		return call;
-	count_running(shared, -1);
-	free(call);
-	return NULL;
-}
-
-/* Waits up to one slice; true if the call is done, which frees it. */
-static bool
-wait_call(DjkCall *call, double until_ms)
-{
-	DjkHandleShared *shared = call->shared;
-	struct timespec slice = djk_clock_ms_to_timespec(Min(until_ms, djk_clock_ms() + DJK_HANDLE_SLICE_MS));
-	bool		done;
-
-	pthread_mutex_lock(&shared->lock);
-	/* Not on ETIMEDOUT alone: whatever goes wrong, the caller looks at its interrupts. */
-	while (!call->done)
-		if (pthread_cond_timedwait(&shared->ended, &shared->lock, &slice) != 0)
-			break;
-	done = call->done;
-	pthread_mutex_unlock(&shared->lock);
-	if (done)
-		free(call);
-	return done;
-}
-
-/* Leaves the call to its thread.  True if it was done after all. */
-static bool
-abandon_call(DjkCall *call)
-{
-	DjkHandleShared *shared = call->shared;
-	bool		done;
-
-	pthread_mutex_lock(&shared->lock);
-	done = call->done;
-	call->abandoned = true;
-	pthread_mutex_unlock(&shared->lock);
-	if (done)
-		free(call);
-	return done;
-}
 
 bool
 djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
 				void (*discard) (void *arg), void *arg, int timeout_ms)
 {
-	DjkCall    *call = start_call(handle->shared, run, discard, arg, -1);
+	DjkCall    *call = djk_call_start(handle->calls, run, discard, arg, -1);
 	double		until = djk_clock_ms() + timeout_ms;
 	bool		done = false;
 
@@ -213,24 +46,24 @@ djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
 
 	PG_TRY();
 	{
-		while (!(done = wait_call(call, until)) && djk_clock_ms() < until)
+		while (!(done = djk_call_wait(call, until)) && djk_clock_ms() < until)
 			CHECK_FOR_INTERRUPTS();
 	}
 	PG_CATCH();
 	{
-		if (abandon_call(call))
+		if (djk_call_abandon(call))
 			discard(arg);
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
 
-	return done || abandon_call(call);
+	return done || djk_call_abandon(call);
 }
 
 DjkCall *
 djk_handle_start(DjkHandle *handle, void (*run) (void *arg), void (*discard) (void *arg), void *arg)
 {
-	DjkCall    *call = start_call(handle->shared, run, discard, arg, handle->fds[1]);
+	DjkCall    *call = djk_call_start(handle->calls, run, discard, arg, handle->fds[1]);
 
 	if (call == NULL)
 		discard(arg);
@@ -240,7 +73,7 @@ djk_handle_start(DjkHandle *handle, void (*run) (void *arg), void (*discard) (vo
 bool
 djk_call_ended(DjkCall *call)
 {
-	return wait_call(call, 0);
+	return djk_call_wait(call, 0);
 }
 
 static void
@@ -312,9 +145,9 @@ djk_handle_create(MemoryContext context, rd_kafka_type_t type, rd_kafka_conf_t *
 	if (handle != NULL)
 	{
 		handle->type = type;
-		handle->shared = create_shared();
+		handle->calls = djk_calls_create();
 	}
-	if (handle == NULL || handle->shared == NULL)
+	if (handle == NULL || handle->calls == NULL)
 	{
 		rd_kafka_conf_destroy(conf);
 		ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory")));
@@ -322,7 +155,7 @@ djk_handle_create(MemoryContext context, rd_kafka_type_t type, rd_kafka_conf_t *
 	if (!open_pipe(handle->fds))
 	{
 		rd_kafka_conf_destroy(conf);
-		destroy_shared(handle->shared);
+		djk_calls_destroy(handle->calls);
 		ereport(ERROR,
 				(errcode_for_file_access(),
 				 errmsg("could not create a pipe: %m")));
@@ -352,7 +185,7 @@ typedef struct Burial
 	rd_kafka_t *rk;
 	rd_kafka_queue_t *queue;
 	int			fds[2];
-	DjkHandleShared *shared;
+	DjkCalls   *calls;
 	bool		leave_group;
 	int			close_ms;
 } Burial;
@@ -368,7 +201,7 @@ close_consumer(Burial *burial)
 		rd_kafka_error_destroy(error);	/* closed already, or fatal: nothing to leave */
 	while (!rd_kafka_consumer_closed(burial->rk) && djk_clock_ms() < until)
 	{
-		rd_kafka_event_t *event = rd_kafka_queue_poll(burial->queue, DJK_HANDLE_SLICE_MS);
+		rd_kafka_event_t *event = rd_kafka_queue_poll(burial->queue, DJK_CALL_SLICE_MS);
 
 		if (event == NULL)
 			continue;
@@ -384,13 +217,9 @@ static void
 run_burial(void *arg)
 {
 	Burial	   *burial = arg;
-	DjkHandleShared *shared = burial->shared;
 
 	/* Other calls still use the instance. */
-	pthread_mutex_lock(&shared->lock);
-	while (shared->running > 1)
-		pthread_cond_wait(&shared->ended, &shared->lock);
-	pthread_mutex_unlock(&shared->lock);
+	djk_calls_wait_for_others(burial->calls);
 
 	if (burial->leave_group)
 		close_consumer(burial);
@@ -418,19 +247,19 @@ bury(DjkHandle *handle, int timeout_ms)
 	burial->leave_group = handle->leave_group;
 	burial->fds[0] = handle->fds[0];
 	burial->fds[1] = handle->fds[1];
-	burial->shared = handle->shared;
+	burial->calls = handle->calls;
 	burial->close_ms = timeout_ms * 2 / 3;
 
-	call = start_call(handle->shared, run_burial, free, burial, -1);
+	call = djk_call_start(handle->calls, run_burial, free, burial, -1);
 	if (call == NULL)
 	{
 		free(burial);
 		return false;
 	}
-	while (!wait_call(call, until))
+	while (!djk_call_wait(call, until))
 		if (djk_clock_ms() >= until)
 		{
-			if (!abandon_call(call))
+			if (!djk_call_abandon(call))
 				return false;
 			break;
 		}
@@ -443,7 +272,7 @@ djk_handle_destroy(DjkHandle *handle, int timeout_ms)
 {
 	bool		ended = true;
 
-	if (handle->shared == NULL)
+	if (handle->calls == NULL)
 		return true;			/* done before */
 	if (handle->release != NULL)
 		handle->release(handle->release_arg);
@@ -458,11 +287,11 @@ djk_handle_destroy(DjkHandle *handle, int timeout_ms)
 	}
 	/* A thread that is not done keeps what it shares with us, some bytes, for ever. */
 	if (ended)
-		destroy_shared(handle->shared);
+		djk_calls_destroy(handle->calls);
 	else
-		expect_stray_threads();
+		djk_calls_expect_strays();
 	handle->rk = NULL;
 	handle->queue = NULL;
-	handle->shared = NULL;
+	handle->calls = NULL;
 	return ended;
 }

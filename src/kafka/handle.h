@@ -8,10 +8,9 @@
 #ifndef DJK_KAFKA_HANDLE_H
 #define DJK_KAFKA_HANDLE_H
 
-#include <pthread.h>
-#include <signal.h>
 #include <librdkafka/rdkafka.h>
 
+#include "base/call.h"
 #include "base/djk.h"
 
 /* How long a memory context that is reset waits for the library to end. */
@@ -19,11 +18,6 @@
 
 /* The same for an instance that is known to be stuck. */
 #define DJK_HANDLE_STUCK_MS		500
-
-/* Longest wait between two looks at interrupts. */
-#define DJK_HANDLE_SLICE_MS		100
-
-typedef struct DjkHandleShared DjkHandleShared;
 
 typedef struct DjkHandle
 {
@@ -33,7 +27,7 @@ typedef struct DjkHandle
 	int			fds[2];			/* the wake pipe */
 	bool		leave_group;	/* say goodbye to the group before the end */
 	bool		stuck;			/* will not end in time: do not wait long */
-	DjkHandleShared *shared;	/* what calls in other threads share with us */
+	DjkCalls   *calls;			/* in other threads */
 	MemoryContextCallback callback;
 
 	/* Called first when the handle goes away: give back what the library lent. */
@@ -72,26 +66,8 @@ extern bool djk_handle_call(DjkHandle *handle, void (*run) (void *arg),
  * discarded then).  The wake pipe is written to when the call has ended; asking
  * whether it has then frees it, and 'arg' is the caller's again.
  */
-typedef struct DjkCall DjkCall;
-
 extern DjkCall *djk_handle_start(DjkHandle *handle, void (*run) (void *arg),
 								 void (*discard) (void *arg), void *arg);
 extern bool djk_call_ended(DjkCall *call);
-
-/* All signals off while the library makes threads, which inherit the mask. */
-static inline void
-djk_signals_block(sigset_t *saved)
-{
-	sigset_t	all;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, saved);
-}
-
-static inline void
-djk_signals_restore(const sigset_t *saved)
-{
-	pthread_sigmask(SIG_SETMASK, saved, NULL);
-}
 
 #endif							/* DJK_KAFKA_HANDLE_H */

@@ -20,6 +20,7 @@
 #include "fmgr.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "sql/run_schema.h"
 #include "sql/run_apply.h"
 #include "sql/run_messages.h"
 #include "sql/run_read.h"
@@ -223,6 +224,11 @@ rehearse_message(Rehearsal *rehearsal, const DjkBatch *batch, int message)
 	started = djk_clock_now();
 	old = MemoryContextSwitchTo(rehearsal->context);
 	djk_apply_inside(rehearsal->run.apply, &one, &result);
+	while (result.status == DJK_APPLY_NO_SCHEMA)
+	{
+		djk_run_fetch_schema(rehearsal->run.apply, result.schema);
+		djk_apply_inside(rehearsal->run.apply, &one, &result);
+	}
 	put_message(rehearsal, &one, before, djk_clock_now() - started);
 	MemoryContextSwitchTo(old);
 	MemoryContextReset(rehearsal->context);

@@ -183,7 +183,7 @@ check_time_zone(const DjkCatalogRow *row, bool is_home)
 static void
 check_words(const DjkCatalogRow *row)
 {
-	static const char *const key_formats[] = {"auto", "json", "json_schema", "text", "raw", NULL};
+	static const char *const key_formats[] = {"auto", "json", "json_schema", "avro", "text", "raw", NULL};
 	static const char *const unknown_fields[] = {"ignore", "ignore_all", "error", NULL};
 	static const char *const types[] = {"strict", "postgres", NULL};
 	static const char *const invalid_text[] = {"error", "replace", NULL};

@@ -12,6 +12,7 @@
 #include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "sql/consumer_owner.h"
+#include "sql/run_schema.h"
 #include "state/catalog.h"
 #include "state/skip.h"
 #include "storage/proc.h"
@@ -104,19 +105,34 @@ throw_stopped(const DjkApply *apply, const DjkBatch *batch, const DjkApplyResult
 	djk_error_throw(&error);
 }
 
+static void
+add_counts(const DjkApplyResult *result, DjkApplyResult *total)
+{
+	total->applied += result->applied;
+	total->filtered += result->filtered;
+	total->duplicates += result->duplicates;
+	total->stale += result->stale;
+	total->dead += result->dead;
+	total->skipped += result->skipped;
+	total->key_only += result->key_only;
+}
+
 void
 djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 {
+	DjkBatch	rest = *batch;
 	DjkApplyResult result;
 
-	djk_apply_inside(apply, batch, &result);
-	total->applied += result.applied;
-	total->filtered += result.filtered;
-	total->duplicates += result.duplicates;
-	total->stale += result.stale;
-	total->dead += result.dead;
-	total->skipped += result.skipped;
-	total->key_only += result.key_only;
+	for (;;)
+	{
+		djk_apply_inside(apply, &rest, &result);
+		add_counts(&result, total);
+		if (result.status != DJK_APPLY_NO_SCHEMA)
+			break;
+		djk_run_fetch_schema(apply, result.schema);
+		rest.messages += result.decided;
+		rest.nmessages -= result.decided;
+	}
 	if (result.status == DJK_APPLY_STOPPED)
-		throw_stopped(apply, batch, &result);
+		throw_stopped(apply, &rest, &result);
 }

@@ -11,7 +11,7 @@
  * where it leads to, as ever.
  *
  * The row of djkafka_outbox_server goes with its server: it would hold the
- * position in a stranger's cluster.
+ * position in a stranger's cluster.  So does what its schema registry has said.
  *
  *-------------------------------------------------------------------------
  */
@@ -24,6 +24,7 @@
 #include "nodes/parsenodes.h"
 #include "state/catalog.h"
 #include "state/outbox.h"
+#include "state/schema.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(djkafka_server_guard);
@@ -113,6 +114,7 @@ require_unused(const char *server)
 {
 	require_no_user(server);
 	remove_outbox(server);
+	djk_schema_remove_server(server);
 }
 
 static void

@@ -426,6 +426,7 @@ may_show(const DjkSlotStatus *status, DjkState state)
 		case DJK_STATE_FOREIGN_MEMBER:
 		case DJK_STATE_STOPPED:
 		case DJK_STATE_UNASSIGNED:
+		case DJK_STATE_REGISTRY_UNREACHABLE:
 			return runs && kind == DJK_KIND_CONSUMER;
 		case DJK_STATE_NO_WORKER_SLOT:
 			return !runs || kind == DJK_KIND_SUPERVISOR;	/* which says it of its workers */

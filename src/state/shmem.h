@@ -47,7 +47,8 @@ typedef enum DjkState
 	DJK_STATE_NEEDS_DECISION,	/* an outbox worker found what it cannot explain */
 	DJK_STATE_WAITING_FOR_LOCK, /* told of it by whoever asks, never set by itself */
 	DJK_STATE_UNASSIGNED,		/* a partition is given to no worker of the consumer */
-	DJK_STATE_UNSEEN			/* a process does not go on; told by whoever asks */
+	DJK_STATE_UNSEEN,			/* a process does not go on; told by whoever asks */
+	DJK_STATE_REGISTRY_UNREACHABLE	/* a partition waits for a schema, and no registry answers */
 } DjkState;
 
 #define DJK_REASON_SIZE		512

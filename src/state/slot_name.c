@@ -10,7 +10,7 @@
 static const char *const state_names[] = {
 	"starting", "running", "waiting_for_topic", "backoff", "unreachable", "broken",
 	"foreign_member", "no_worker_slot", "stopped", "needs_decision",
-	"waiting_for_lock", "unassigned", "unseen"
+	"waiting_for_lock", "unassigned", "unseen", "registry_unreachable"
 };
 
 static const char *const kind_names[] = {

@@ -16,13 +16,13 @@ SELECT test_decode('text', '\x61c3'::bytea);
 SELECT test_decode('text', '\x610062'::bytea);
 SELECT test_decode('raw', '\x00ff80'::bytea);
 SELECT test_decode('raw', '');
-SELECT test_decode('avro', '');
+SELECT test_decode('thrift', '');
 
 -- keys
 SELECT bytes, test_decode_key('auto', bytes), test_decode_key('json', bytes), test_decode_key('text', bytes), test_decode_key('raw', bytes)
 FROM unnest(ARRAY['42', '{"id":42}', '"42"', 'order-42', '', '{"id":', '"x', '[1]', 'null', 'true', ' 42', '"a\\u0000"',
 	'\x000000000000002a', '\xff']::bytea[]) AS bytes;
-SELECT test_decode_key('avro', '1');
+SELECT test_decode_key('thrift', '1');
 
 -- text and bytes in columns
 SELECT type, value, test_convert('text', convert_to(value, 'UTF8'), type::regtype), test_convert('raw', convert_to(value, 'UTF8'), type::regtype)

@@ -17,19 +17,22 @@ import indent
 LAYERS = {
     "base": set(),
     "kafka": {"base"},
+    "registry": {"base"},
     "codec": {"base"},
     "state": {"base"},
     "apply": {"base", "codec", "state"},
     "worker": {"base", "kafka", "state", "apply"},
-    "consumer": {"base", "kafka", "codec", "state", "apply", "worker"},
+    "consumer": {"base", "kafka", "registry", "codec", "state", "apply", "worker"},
     "outbox": {"base", "kafka", "state", "apply", "worker"},
     "sql": {"base", "codec", "state", "apply"},
 }
 # The only files that may include more than their folder.
 MORE = {f"sql/{name}": {"kafka"} for name in ("run_read", "run_again", "peek", "topics", "client", "consumer_trigger", "connection", "route_trigger")}
+MORE["sql/run_schema"] = {"registry"}
 
 # Where headers of others may be included: the pattern of the header, the files.
 CONFINED = {
+    r"curl/.*": r"registry/.*",
     r"librdkafka/.*": r"kafka/.*|worker/embedded_broker\.c",
     r"executor/spi\.h": r"(state|apply|worker|consumer|outbox|sql)/.*",
 }

@@ -1,0 +1,50 @@
+/*-------------------------------------------------------------------------
+ *
+ * writer.h
+ *	  Which schemas messages were written with, in formats that need to know.
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef DJK_WRITER_H
+#define DJK_WRITER_H
+
+#include "apply/route_state.h"
+#include "apply/work.h"
+#include "state/schema.h"
+
+/* For the formats of a consumer's routes; NULL: none needs to know. */
+extern struct DjkWriters *djk_writers_create(const DjkConsumerRow *consumer, MemoryContext context);
+
+/* A batch begins: what was found for messages of earlier ones is used no more. */
+extern void djk_writers_begin(DjkApply *apply);
+
+/*
+ * Finds the schemas of the messages [from, to), as far as they were fetched; needs
+ * a transaction.  One that names another stops there (DJK_FATE_STOP, with its key in
+ * DjkWork.schema), unless nobody could fetch it for these: then that is what is
+ * wrong with it.
+ */
+extern void djk_writers_mark(DjkApply *apply, int from, int to);
+
+/* The registry has no such schema: so it is what is wrong with its messages, for a while. */
+extern void djk_writers_note_absent(DjkApply *apply, const DjkSchemaKey *key, const char *reason);
+
+/* Whose schemas they are; after djk_writers_mark() has stopped a message. */
+extern const DjkSchemaSource *djk_writers_source(const DjkApply *apply);
+
+/* Decodes a value or a key that is not null, by its route. */
+static inline bool
+djk_message_decode(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded, DjkError *error)
+{
+	decoded->writer = message->value_writer;
+	return state->codec->decode(message->value, message->value_len, decoded, error);
+}
+
+static inline bool
+djk_message_decode_key(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded, DjkError *error)
+{
+	decoded->writer = message->key_writer;
+	return djk_codec_decode_key(state->route->key_format, message->key, message->key_len, decoded, error);
+}
+
+#endif							/* DJK_WRITER_H */

@@ -1,0 +1,129 @@
+/*-------------------------------------------------------------------------
+ *
+ * schema.c
+ *	  Rows of djkafka_schema: what registries have said.
+ *
+ * A schema is known by who said it: the server, which decides about certificates
+ * and where it leads, and the URLs.  Of an id alone another registry says something
+ * else, and what one server's owner has a registry say must not be believed for
+ * another's messages.
+ *
+ * Where the database is not UTF-8, what is not ASCII is kept as the \u escapes of
+ * JSON, of which schemas of Avro and JSON are made.
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "state/schema.h"
+
+#include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "state/catalog.h"
+#include "utils/builtins.h"
+#include "utils/uuid.h"
+
+#define KEY_ARGS	4
+
+#define IS_KEY		"server IS NOT DISTINCT FROM $1 AND registry = $2" \
+	" AND schema_id IS NOT DISTINCT FROM $3 AND guid IS NOT DISTINCT FROM $4"
+
+static void
+fill_key(const DjkSchemaSource *source, const DjkSchemaKey *key, Datum *values, char *nulls)
+{
+	memset(nulls, ' ', KEY_ARGS);
+	values[0] = djk_text_datum(source->server, &nulls[0]);
+	values[1] = djk_text_datum(source->registry, &nulls[1]);
+	values[2] = Int64GetDatum((int64) key->id);
+	values[3] = UUIDPGetDatum((const pg_uuid_t *) key->guid);
+	nulls[key->by_guid ? 2 : 3] = 'n';
+}
+
+DjkSchemaText *
+djk_schema_load(const DjkSchemaSource *source, const DjkSchemaKey *key, MemoryContext context)
+{
+	static DjkStatement select_schema = {
+		.sql = "SELECT type, schema, \"references\", is_encrypted FROM @.djkafka_schema WHERE " IS_KEY,
+		.nargs = KEY_ARGS,
+		.argtypes = {TEXTOID, TEXTOID, INT8OID, UUIDOID}
+	};
+	Datum		values[KEY_ARGS];
+	char		nulls[KEY_ARGS + 1] = "";
+	DjkSchemaText *text;
+
+	fill_key(source, key, values, nulls);
+	if (djk_catalog_query_latest(&select_schema, values, nulls) == 0)
+		return NULL;
+	text = MemoryContextAllocZero(context, sizeof(DjkSchemaText));
+	text->type = djk_row_text(0, 1, context);
+	text->text = djk_row_text(0, 2, context);
+	text->nreferences = djk_row_text_array(0, 3, context, &text->references);
+	text->is_encrypted = djk_row_bool(0, 4);
+	return text;
+}
+
+/* ---------- writing ---------- */
+
+static void
+append_escape(StringInfo buf, pg_wchar c)
+{
+	if (c >= 0x10000)
+		appendStringInfo(buf, "\\u%04x\\u%04x", (unsigned) (0xD800 + ((c - 0x10000) >> 10)),
+						 (unsigned) (0xDC00 + ((c - 0x10000) & 0x3FF)));
+	else
+		appendStringInfo(buf, "\\u%04x", (unsigned) c);
+}
+
+/* UTF-8 that was checked, as the database holds it. */
+static char *
+text_to_keep(const char *utf8)
+{
+	StringInfoData buf;
+
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return unconstify(char *, utf8);
+	initStringInfo(&buf);
+	for (const char *c = utf8; *c != '\0'; c += pg_utf_mblen((const unsigned char *) c))
+	{
+		if (IS_HIGHBIT_SET(*c))
+			append_escape(&buf, utf8_to_unicode((const unsigned char *) c));
+		else
+			appendStringInfoChar(&buf, *c);
+	}
+	return buf.data;
+}
+
+void
+djk_schema_store(const DjkSchemaSource *source, const DjkSchemaKey *key, const DjkSchemaText *text)
+{
+	static DjkStatement insert_schema = {
+		.sql = "INSERT INTO @.djkafka_schema (server, registry, schema_id, guid, type, schema, \"references\", is_encrypted)"
+		" VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+		.nargs = 8,
+		.argtypes = {TEXTOID, TEXTOID, INT8OID, UUIDOID, TEXTOID, TEXTOID, TEXTARRAYOID, BOOLOID}
+	};
+	Datum		values[8];
+	char		nulls[9] = "        ";
+	char	  **references = palloc(Max(text->nreferences, 1) * sizeof(char *));
+
+	for (int i = 0; i < text->nreferences; i++)
+		references[i] = text_to_keep(text->references[i]);
+	fill_key(source, key, values, nulls);
+	values[4] = CStringGetTextDatum(text->type);
+	values[5] = CStringGetTextDatum(text_to_keep(text->text));
+	values[6] = djk_text_array_datum(references, text->nreferences);
+	values[7] = BoolGetDatum(text->is_encrypted);
+	(void) djk_catalog_execute(&insert_schema, values, nulls);
+}
+
+void
+djk_schema_remove_server(const char *server)
+{
+	static DjkStatement delete_server = {
+		.sql = "DELETE FROM @.djkafka_schema WHERE server = $1",
+		.nargs = 1,
+		.argtypes = {TEXTOID}
+	};
+	Datum		value = CStringGetTextDatum(server);
+
+	(void) djk_catalog_has(&delete_server, &value, NULL);
+}
