@@ -617,7 +617,8 @@ may_be_behind(const Isolation *isolation, const Waiting *culprit)
 		CHECK_FOR_INTERRUPTS();
 		if (other->message >= culprit->message)
 			return false;
-		if (!other->deferred && djk_park_would_hold(isolation->apply, other->message, culprit->message))
+		if (!other->deferred &&
+			djk_park_would_hold(isolation->apply, other->message, other->edata->sqlerrcode, culprit->message))
 			return true;
 	}
 	return false;

@@ -107,6 +107,13 @@ SELECT topic, "offset", sqlstate FROM djkafka_dead_letter WHERE topic LIKE 'd_' 
 -- … and has not been tried where its partition waits for it
 SELECT by_worker('d', ARRAY['[' || late('d3', '101', 98, 0, 0) || ',' || late('d3', '11', NULL, 1, 1) || ']'])->>'state';
 SELECT "offset", sqlstate, attempt, due_at IS NOT NULL AS due FROM djkafka_parked WHERE topic = 'd3' ORDER BY 1;
+-- … but is behind none that does not wait, which costs no other that is before its parent
+CREATE TABLE self (id text PRIMARY KEY, parent text REFERENCES self DEFERRABLE INITIALLY DEFERRED, n int CHECK (n > 0));
+SELECT djkafka_create_route('d', 'd4', 'self', parent_timeout => '0');
+SELECT by_worker('d', ARRAY['[{"topic": "d4", "offset": 0, "value": {"id": "a", "n": 0}}, {"topic": "d4", "offset": 1, "value": {"id": "child", "parent": "b"}},
+    {"topic": "d4", "offset": 2, "value": {"id": "a", "parent": "none"}}, {"topic": "d4", "offset": 3, "value": {"id": "b"}}]'])->>'state';
+TABLE self;
+SELECT "offset", sqlstate FROM djkafka_dead_letter WHERE topic = 'd4' ORDER BY 1;
 SELECT djkafka_drop_consumer('d');
 DELETE FROM djkafka_dead_letter WHERE topic LIKE 'd_';
 
