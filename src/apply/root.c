@@ -132,6 +132,7 @@ djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkEffect *effec
 		if (field == NULL || field->kind != DJK_FIELD_OBJECT)
 			return refuse_value(state, depth, field, error);
 		inner = *field;			/* decoding overwrites the fields */
+		decoded->types = djk_connect_find(decoded->types, field->name, field->name_len, 0);
 		if (!djk_json_decode_part(&inner, decoded, error))
 			return false;
 	}

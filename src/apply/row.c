@@ -523,7 +523,7 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
 	builder.decoded.replace_invalid = state->route->replace_invalid_text;
 	builder.decoded.schemas = state->schemas;
-	if (state->codec->open != NULL)
+	if (state->codec->open != NULL || state->codec->registered)
 		builder.scratch = AllocSetContextCreate(CurrentMemoryContext, "djkafka field", ALLOCSET_DEFAULT_SIZES);
 	/* A function that is STABLE in the check of a domain sees what its snapshot does: all that was written before. */
 	if (state->values_read)

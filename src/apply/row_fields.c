@@ -25,7 +25,7 @@ convert(const DjkRowBuilder *builder, DjkColumn *column, const DjkField *field, 
 
 	*value = (Datum) 0;
 	*isnull = true;
-	if (builder->state->codec->open != NULL)
+	if (builder->state->codec->open != NULL || (type != NULL && type->kind != DJK_CONNECT_PLAIN))
 		field = djk_connect_restate(type, column->base_type, builder->decoded.replace_invalid, field, &restated,
 									builder->scratch, error);
 	return field != NULL && djk_convert(column->converter, field, value, isnull, error);
@@ -256,7 +256,7 @@ make_room(DjkRowBuilder *builder, int nfields)
 
 /* Which column each field fills, -1 none; and the field of each column that has one. */
 static bool
-find_columns(DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
+look_for_columns(DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 {
 	DjkRouteState *state = builder->state;
 	const DjkField *fields = builder->decoded.fields;
@@ -297,6 +297,22 @@ find_columns(DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
 		}
 	}
 	return !stranger || djk_stranger_refuse(state, &builder->decoded, error);
+}
+
+/* The same, where it is not known from the message before. */
+static bool
+find_columns(DjkRowBuilder *builder, const DjkRow *row, DjkError *error)
+{
+	const void *shape = builder->decoded.shape;
+
+	if (shape != NULL && shape == builder->shape && row->is_delete == builder->shape_is_deleted)
+		return true;
+	builder->shape = NULL;
+	if (!look_for_columns(builder, row, error))
+		return false;
+	builder->shape = shape;
+	builder->shape_is_deleted = row->is_delete;
+	return true;
 }
 
 bool

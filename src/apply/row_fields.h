@@ -21,6 +21,8 @@ typedef struct DjkRowBuilder
 	int			max_fields;
 	int		   *last_fields;	/* scratch, by column: the field that fills it, or -1 */
 	int		   *other_fields;	/* scratch, by column: one that would as well, or -1 */
+	const void *shape;			/* DjkDecoded's, of what these three were found for; NULL: of none */
+	bool		shape_is_deleted;	/* … and whether its row is gone */
 	MemoryContext scratch;		/* for one field; NULL where the format makes none of its own */
 	DjkEffect	effect;			/* what the value's format says of the row */
 	bool		in_key;			/* what is put comes from the message's key */

@@ -209,6 +209,8 @@ djk_unchanged_is(const DjkUnchanged *unchanged, const DjkColumn *column, const D
 			return is_pair(unchanged, field);
 		case DJK_FIELD_ARRAY:
 			return is_array(unchanged, column->base_type, field);
+		case DJK_FIELD_BYTES:
+			return is_text(field, unchanged->bytes, unchanged->nbytes);
 		default:
 			return false;
 	}

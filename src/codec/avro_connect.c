@@ -81,22 +81,40 @@ make_structs(DjkAvroSchema *schema)
 	}
 }
 
+static void
+tell_fields(DjkAvroSchema *schema, const DjkAvroNode *node)
+{
+	DjkConnectType *fields = unconstify(DjkConnectType *, node->type.fields);
+
+	for (int i = 0; i < node->type.nfields; i++)
+	{
+		const DjkAvroPart *part = &schema->parts[node->first + i];
+
+		fields[i] = tell(schema, part->node);
+		fields[i].name = part->name;
+		fields[i].name_len = part->name_len;
+	}
+}
+
+/* In most schemas there is nothing. */
+static bool
+has_told(const DjkAvroSchema *schema)
+{
+	for (int n = 0; n < schema->nnodes; n++)
+	{
+		if (is_told(&schema->nodes[n].type))
+			return true;
+	}
+	return false;
+}
+
 void
 djk_avro_tell_types(DjkAvroSchema *schema)
 {
+	if (!has_told(schema))
+		return;
 	make_structs(schema);
 	for (int n = 0; n < schema->nnodes; n++)
-	{
-		const DjkAvroNode *node = &schema->nodes[n];
-		DjkConnectType *fields = unconstify(DjkConnectType *, node->type.fields);
-
-		for (int i = 0; i < node->type.nfields; i++)
-		{
-			const DjkAvroPart *part = &schema->parts[node->first + i];
-
-			fields[i] = tell(schema, part->node);
-			fields[i].name = part->name;
-			fields[i].name_len = part->name_len;
-		}
-	}
+		tell_fields(schema, &schema->nodes[n]);
+	schema->types = &find_type(schema, schema->root)->type;
 }

@@ -59,6 +59,7 @@ struct DjkAvroSchema
 	DjkAvroPart *parts;
 	int			nparts;
 	int			root;
+	const DjkConnectType *types;	/* of the record that it is; NULL where there is nothing to tell */
 	bool		is_utf8;		/* the server takes UTF-8 as it is */
 };
 
@@ -167,7 +168,7 @@ extern void djk_avro_read_meaning(const DjkAvroSchema *schema, const DjkDecoded 
 
 /* ---------- avro_connect.c ---------- */
 
-/* Makes the types of records, which decoded->types are: what fields do not say by themselves. */
+/* Makes schema->types, which decoded->types are: what fields do not say by themselves. */
 extern void djk_avro_tell_types(DjkAvroSchema *schema);
 
 #endif							/* DJK_AVRO_IMPL_H */

@@ -118,7 +118,8 @@ read_value(DjkAvroReader *reader, Documents *documents, DjkDecoded *out)
 		return false;
 	if (node->op != DJK_AVRO_RECORD || djk_avro_is_variable(node))
 		return read_field(reader, node, documents, &out->bare);
-	out->types = &node->type;
+	out->types = reader->schema->types;
+	out->shape = node;
 	/* It is a level too. */
 	reader->depth++;
 	return read_fields(reader, node, documents, out);
@@ -148,6 +149,7 @@ djk_avro_decode(const DjkAvroSchema *schema, const char *bytes, int len, bool ba
 	out->avro = (DjkDecodedAvro) {schema, bytes, len, bare_bytes};
 	out->schema = NULL;
 	out->types = NULL;
+	out->shape = NULL;
 	djk_avro_reader_init(&reader, schema, bytes, len, bare_bytes, out->context);
 	reader.replace_invalid = out->replace_invalid;
 	if (!read_value(&reader, &documents, out) || !djk_avro_read_end(&reader))

@@ -96,6 +96,7 @@ typedef struct DjkDecoded
 	int			schema_len;
 	DjkConnectCache *schemas;	/* … which are looked up here; the caller's, NULL: they are not asked for */
 	const DjkConnectType *types;	/* of the fields, or of the bare value; NULL: not known */
+	const void *shape;			/* the same for all whose fields have the same names in the same order; NULL: not known */
 	MemoryContext fields_context;	/* lives as long as this struct */
 	MemoryContext context;		/* for what must be copied (unescaped strings, converted text, error strings) */
 } DjkDecoded;

@@ -293,6 +293,7 @@ reset_decoded(DjkDecoded *out)
 	out->is_object = false;
 	memset(&out->bare, 0, sizeof(out->bare));
 	out->nfields = 0;
+	out->shape = NULL;
 	if (out->fields_size > FIELDS_KEEP)
 	{
 		pfree(out->fields);

@@ -66,6 +66,22 @@ SELECT know(8, '{"type": "record", "name": "Id", "fields": [{"name": "id", "type
 SELECT result, code, error FROM djkafka_replay(consumer => 'default');
 SELECT id FROM shop_order WHERE id = 3;
 
+-- what a field does not say by itself, its schema does: Connect's names, in an envelope too
+SELECT know(20, '{"type": "record", "name": "Typed", "fields": [{"name": "id", "type": "int"}, {"name": "doc", "type": ["null", {"type": "string", "connect.name": "io.debezium.data.Json"}]},
+    {"name": "docs", "type": {"type": "array", "items": {"type": "string", "connect.name": "io.debezium.data.Json"}}}, {"name": "at", "type": {"type": "string", "connect.name": "io.debezium.time.ZonedTimestamp"}},
+    {"name": "place", "type": {"type": "record", "name": "Point", "fields": [{"name": "x", "type": "double"}, {"name": "y", "type": "double"}], "connect.name": "io.debezium.data.geometry.Point"}}, {"name": "raw", "type": "bytes"}]}');
+SELECT know(21, '{"type": "record", "name": "Envelope", "fields": [{"name": "doc", "type": "string"}, {"name": "after", "type": ["null", "Typed"]}]}', named => ARRAY[schema]) FROM djkafka_schema WHERE schema_id = 20;
+CREATE TABLE typed (id int PRIMARY KEY, doc jsonb, docs jsonb[], at timestamptz, place point, raw bytea DEFAULT '\xaa');
+SELECT djkafka_subscribe('typed', 'typed', format => 'avro', unchanged_value => 'gone'), djkafka_subscribe('enveloped', 'typed', format => 'avro', root => 'after');
+\set typed 020e7b2261223a317d040231045b5d0010696e66696e697479000000000000f83f0000000000000040
+SELECT give(jsonb_build_array(message('0000000014' || '02' || :'typed' || '04ff00') || '{"topic": "typed"}', message('0000000014' || '04' || :'typed' || '08676f6e65') || '{"topic": "typed"}',
+    message('0000000015' || '027802' || '06' || :'typed' || '00') || '{"topic": "enveloped"}'));
+SELECT * FROM typed ORDER BY id;
+-- one after the other of other schemas, and of a row that is gone
+SELECT know(22, '{"type": "record", "name": "Turned", "fields": [{"name": "note", "type": "string"}, {"name": "id", "type": "int"}]}'), know(23, '{"type": "record", "name": "Two", "fields": [{"name": "id", "type": "int"}, {"name": "note", "type": "string"}]}');
+SELECT give_all(message('000000001602613c'), message('00000000173c0262'), message('0000000016026340'), message(NULL, '00000000023c'), message('0000000016026444'), message('000000000246'), message('0000000016026548'));
+SELECT id, note FROM shop_order WHERE id >= 30 ORDER BY id;
+
 -- schemas are another registry's under another address, or under none
 SET djkafka.registry_url = 'http://127.0.0.1:2';
 SELECT give_all(message('000000000206'));
