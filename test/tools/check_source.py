@@ -41,7 +41,7 @@ CONFINED = {
 MAY_CIRCLE = r"codec/convert(_\w+)?"
 
 # What is made, and tested, before its user is.
-AHEAD = {"djk_avro_compile", "djk_avro_decode", "djk_avro_free", "djk_avro_name", "djk_avro_size", "djk_codec_text"}
+AHEAD = {"djk_avro_free", "djk_avro_name"}
 
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 
