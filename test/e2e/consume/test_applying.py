@@ -181,6 +181,111 @@ def test_no_newer_message_overtakes(own_cluster: Own, name: str, key: str | None
     assert database.query("SELECT c, k, v FROM t") == [(7, 1, "new")]
 
 
+# What refers to parents → the options of its route.  Parents are of the table parent (id int, code text, n int).
+CHILDREN: dict[str, tuple[str, dict]] = {
+    "at once": ("p int REFERENCES parent", {}),
+    "deferred": ("p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED", {}),
+    "deferred, by a path": ("p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED", {"columns": {"p": {"field": "q.p"}}}),
+    "by text": ("c text REFERENCES parent (code)", {}),
+    "by text, deferred": ("c varchar(9) REFERENCES parent (code) DEFERRABLE INITIALLY DEFERRED", {}),
+    "by two columns": ("p int, c text, FOREIGN KEY (c, p) REFERENCES parent (code, n)", {}),
+    "by two columns, deferred": (
+        "p bigint, c char(5), FOREIGN KEY (p, c) REFERENCES parent (n, code) DEFERRABLE INITIALLY DEFERRED", {}
+    ),
+    "by two, one after the other": (
+        "p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED, c text REFERENCES parent (code) DEFERRABLE INITIALLY DEFERRED", {}
+    ),
+    "beside another unique column": ("p int REFERENCES parent, u int UNIQUE", {}),
+    "beside another unique column, deferred": ("p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED, u int UNIQUE", {}),
+    "by an expression": (
+        "p int REFERENCES parent, at timestamptz",
+        {"columns": {"p": "(value->'q'->>'p')::int", "at": "now()"}, "filter": "(value->>'k')::int < 1000"},
+    ),
+    "by an expression, deferred": (
+        "p int REFERENCES parent DEFERRABLE INITIALLY DEFERRED", {"columns": {"p": "(value->'q'->>'p')::int"}}
+    ),
+}
+
+
+def test_what_lacks_its_parent_is_tried_once(own_cluster: Own) -> None:
+    """All of a batch is set aside without trying each, and of what waits that alone is tried whose parent has come."""
+    database = waiting(own_cluster)
+    for name, (columns, options) in CHILDREN.items():
+        database.query("CREATE TABLE parent (id int PRIMARY KEY, code text UNIQUE, n int, UNIQUE (n, code))")
+        database.query(f"CREATE TABLE t (k int PRIMARY KEY, {columns}, tries bigint GENERATED ALWAYS AS IDENTITY)")
+        database.query("SELECT djkafka_create_consumer('c', enabled => false, batch_messages => 1000)")
+        database.query("SELECT djkafka_create_route('c', 'p', 'parent')")
+        given = "".join(f", {option} => {applying.literal(value)}" for option, value in options.items())
+        database.query(f"SELECT djkafka_create_route('c', 't', 't'{given})")
+        rows = [{"k": n, "u": n, "p": n % 50, "c": f"c{n % 50}", "q": {"p": n % 50}} for n in range(100)]
+        children = [{"topic": "t", "partition": 0, "offset": n, "key": str(n), "value": row} for n, row in enumerate(rows)]
+        parents = [
+            {"topic": "p", "partition": 0, "offset": (n + 1) % 51, "key": str(n), "value": {"id": n, "code": f"c{n}", "n": n}}
+            for n in [50, *range(50)]
+        ]
+        batches = [parents[:1], children[:60], children[60:], parents[1:11], parents[11:]]
+        answer = database.value("SELECT djkafka_test_apply_waiting('c', %s)", [json.dumps(batch) for batch in batches])
+        assert answer["counts"][0] == 151, name
+        tries = database.value("SELECT last_value FROM t_tries_seq")
+        # The first batch is tried as a whole and then with what lacks its parent, and once more since its route was not known.
+        assert tries == 3 * 60 + 40 + 20 + 80, f"{name}: {tries} tries"
+        database.query("SELECT djkafka_drop_consumer('c')")
+        database.query("DROP TABLE t, parent")
+        database.query("DELETE FROM djkafka_offset_left")
+
+
+@pytest.mark.parametrize("deferrable", ["", " DEFERRABLE INITIALLY DEFERRED"], ids=["at once", "deferred"])
+def test_no_place_is_taken_that_nobody_has_left(own_cluster: Own, deferrable: str) -> None:
+    """What waits for its parent leaves its unique value to nobody."""
+    database = waiting(own_cluster)
+    database.query("CREATE TABLE parent (id int PRIMARY KEY)")
+    database.query(f"CREATE TABLE t (k int PRIMARY KEY, u int UNIQUE, p int REFERENCES parent{deferrable})")
+    database.query("INSERT INTO t VALUES (1, 1)")
+    database.query("SELECT djkafka_create_consumer('c', enabled => false)")
+    database.query("SELECT djkafka_create_route('c', 't', 't')")
+    rows = [{"k": 1, "u": 2, "p": 9}, {"k": 3, "u": 1, "p": 9}, {"k": 4, "u": 4, "p": 9}]
+    batch = [{"topic": "t", "partition": 0, "offset": n, "key": str(row["k"]), "value": row} for n, row in enumerate(rows)]
+    answer = database.value("SELECT djkafka_test_apply_waiting('c', %s)", [json.dumps(batch)])
+    assert answer["counts"][4] == 1
+    assert database.query('SELECT "offset", sqlstate FROM djkafka_dead_letter') == [(1, "23505")]
+    assert database.query('SELECT "offset" FROM djkafka_parked ORDER BY 1') == [(0,), (2,)]
+
+
+# What is there, messages of parents, and how many children and then parents wait; among children whose parents never come.
+AMID: dict[str, tuple[str, list[tuple[str, dict | None]], int, int]] = {
+    "a parent that comes": ("", [("1", {"id": 1})], 0, 0),
+    "one that was there": ("INSERT INTO parent VALUES (1)", [("2", {"id": 2})], 0, 0),
+    "one that waits itself": ("", [("1", {"id": 1, "up": 9})], 1, 1),
+    "one that is deleted": ("INSERT INTO parent VALUES (1)", [("1", None)], 0, 1),
+    "one that comes again": ("INSERT INTO parent VALUES (1)", [("1", None), ("1", {"id": 1})], 0, 0),
+}
+
+
+def test_deferred_wants_amid_a_batch(own_cluster: Own) -> None:
+    """Who waits is who would alone: not one whose parent the batch brings, nor one whose parent others would delete."""
+    database = waiting(own_cluster)
+    deferred = "DEFERRABLE INITIALLY DEFERRED"
+    database.query("CREATE TABLE grand (id int PRIMARY KEY)")
+    database.query(f"CREATE TABLE parent (id int PRIMARY KEY, up int REFERENCES grand {deferred})")
+    database.query(f"CREATE TABLE t (k int PRIMARY KEY, p int REFERENCES parent {deferred})")
+    for name, (there, parents, children_wait, parents_wait) in AMID.items():
+        database.query("SELECT djkafka_create_consumer('c', enabled => false)")
+        database.query("SELECT djkafka_create_route('c', 'p', 'parent'), djkafka_create_route('c', 't', 't')")
+        database.query(there or "SELECT 1")
+        rows = [{"k": 0, "p": 1}, *({"k": n, "p": 100 + n} for n in range(1, 30))]
+        batch = [{"topic": "t", "partition": 0, "offset": row["k"], "key": str(row["k"]), "value": row} for row in rows]
+        batch += [
+            {"topic": "p", "partition": 0, "offset": n, "key": key, "value": value} for n, (key, value) in enumerate(parents)
+        ]
+        database.value("SELECT djkafka_test_apply_waiting('c', %s)", [json.dumps(batch)])
+        waits = dict(database.query("SELECT topic, count(*) FROM djkafka_parked GROUP BY topic"))
+        assert (waits["t"], waits.get("p", 0)) == (29 + children_wait, parents_wait), name
+        assert database.value("SELECT count(*) FROM t") == 1 - children_wait, name
+        assert database.value("SELECT count(*) FROM djkafka_dead_letter") == 0, name
+        database.query("SELECT djkafka_drop_consumer('c')")
+        database.query("DELETE FROM djkafka_dead_letter; DELETE FROM djkafka_offset_left; TRUNCATE t, parent, grand")
+
+
 def run_waiting(own_cluster: Own, part: int, cases: int) -> None:
     database = waiting(own_cluster)
     seed = int(os.environ.get("DJK_APPLY_SEED", random.SystemRandom().getrandbits(24))) + part
