@@ -34,11 +34,11 @@ def test_other_words_are_no_event(db: Database, kafka: Client, topic: str) -> No
 
 def test_old_events_go(db: Database) -> None:
     """Those that are too old are removed, and one that somebody holds keeps the supervisor from nothing."""
+    db.cluster.unlist_database(db.name)
+    wait_until(lambda: not db.workers(), message="the supervisor has left")
     db.query("INSERT INTO djkafka_event (created_at, kind) SELECT now() - interval '31 days', 'old' FROM generate_series(1, 3)")
-    session = db.connect()
-    with session.transaction():
+    with db.connect() as session, session.transaction():
         session.execute("SELECT FROM djkafka_event WHERE kind = 'old' ORDER BY id LIMIT 1 FOR UPDATE")
-        db.query("SELECT pg_terminate_backend(pid) FROM djkafka_worker_status() WHERE kind = 'supervisor'", user="postgres")
+        db.cluster.list_database(db.name)
         old = "SELECT count(*) FROM djkafka_event WHERE kind = 'old'"
         wait_until(lambda: db.value(old) == 1, message="the others are removed")
-    session.close()
