@@ -38,7 +38,6 @@
 #include "apply/postpone.h"
 #include "apply/record.h"
 #include "apply/retry.h"
-#include "apply/statement.h"
 #include "apply/storm.h"
 #include "apply/transaction.h"
 #include "apply/work.h"
@@ -122,8 +121,7 @@ renew_state(void *arg)
 {
 	const Renewal *renewal = arg;
 
-	/* What its expressions read is asked for when it is looked who waits. */
-	(void) djk_route_sql_reads(djk_work_state(renewal->apply, renewal->route));
+	(void) djk_work_state(renewal->apply, renewal->route);
 	return true;
 }
 

@@ -412,24 +412,6 @@ djk_expressions_are_planned(const DjkRouteState *state)
 	return source->is_valid && source->gplan != NULL && source->gplan->is_valid;
 }
 
-/* What decides whose a message is, and whether it deletes, is in sub-selects (build_source). */
-static void
-note_varying(DjkRouteState *state, const Query *query)
-{
-	ListCell   *lc;
-
-	state->reads.deciding_varies = false;
-	foreach(lc, query->rtable)
-		state->reads.deciding_varies |= djk_reads_vary((Node *) lfirst_node(RangeTblEntry, lc)->subquery);
-	for (int i = 0; i < state->nexpressions; i++)
-	{
-		const TargetEntry *entry = list_nth_node(TargetEntry, query->targetList, DJK_RESULT_EXPRESSIONS - 1 + i);
-
-		if (djk_reads_vary((Node *) entry->expr))
-			state->reads.varying = bms_add_member(state->reads.varying, i);
-	}
-}
-
 void
 djk_expressions_note_reads(DjkRouteState *state)
 {
@@ -440,7 +422,6 @@ djk_expressions_note_reads(DjkRouteState *state)
 		return;
 	old = MemoryContextSwitchTo(state->context);
 	djk_reads_collect(linitial(source->query_list), &state->reads);
-	note_varying(state, linitial(source->query_list));
 	MemoryContextSwitchTo(old);
 	state->reads_generation = source->generation;
 }

@@ -86,7 +86,6 @@ typedef struct Isolation
 	int			reach;			/* messages of the next piece at most */
 	int			fresh;			/* behind the last message that failed */
 	int			misled;			/* suspects that have turned out innocent */
-	int			setting_aside;	/* attempts after which orphans were set aside; nothing of them stayed */
 	DjkFate    *fates;			/* of each message before an attempt */
 	List	   *waiting;
 	List	   *culprits;		/* suspects among those that the rehearsal has found */
@@ -213,10 +212,9 @@ note_passed(Isolation *isolation, int n)
 		isolation->reach = isolation->reach > INT_MAX / 2 ? INT_MAX : isolation->reach * 2;
 }
 
-/* One fails as all of them have, but for the detail. */
+/* One fails as its piece has, but for the detail. */
 static void
-set_aside(Isolation *isolation, const DjkOrphan *orphan, const ErrorData *edata, bool deferred, Oid table,
-		  HeapTuple constraint)
+set_aside(Isolation *isolation, const DjkOrphan *orphan, const ErrorData *edata, Oid table, HeapTuple constraint)
 {
 	DjkApply   *apply = isolation->apply;
 	ErrorData  *own;
@@ -229,34 +227,7 @@ set_aside(Isolation *isolation, const DjkOrphan *orphan, const ErrorData *edata,
 	*own = *edata;
 	own->detail = orphan->detail;
 	djk_lack_note_constraint(apply, orphan->message, own, table, constraint);
-	djk_judge_message(&isolation->judge, orphan->message, own, deferred);
-}
-
-/* Returns how many were: no more from the first on that may not wait for its parent. */
-static int
-set_all_aside(Isolation *isolation, const DjkOrphan *orphans, int n, const ErrorData *edata, bool deferred)
-{
-	Oid			table;
-	HeapTuple	constraint = n > 0 ? djk_lack_find_constraint(edata, &table) : NULL;
-	int			done = 0;
-
-	for (; constraint != NULL && done < n && djk_park_may_wait(isolation->apply, orphans[done].message); done++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		set_aside(isolation, &orphans[done], edata, deferred, table, constraint);
-	}
-	if (constraint != NULL)
-		ReleaseSysCache(constraint);
-	return done;
-}
-
-/* So far nothing costs a try of its own. */
-static void
-note_set_aside(Isolation *isolation, int from, int to)
-{
-	if (isolation->apply->failure_gap < 0)
-		isolation->apply->failure_gap = to - from;
-	isolation->fresh = to;
+	djk_judge_message(&isolation->judge, orphan->message, own, false);
 }
 
 /*
@@ -267,14 +238,28 @@ note_set_aside(Isolation *isolation, int from, int to)
 static bool
 set_orphans_aside(Isolation *isolation, int from, int to, const ErrorData *edata)
 {
-	MemoryContext old = MemoryContextSwitchTo(isolation->apply->attempt_context);
+	DjkApply   *apply = isolation->apply;
+	MemoryContext old = MemoryContextSwitchTo(apply->attempt_context);
 	int			n;
-	const DjkOrphan *orphans = djk_orphans_find(isolation->apply, from, to, edata, &n);
+	int			done = 0;
+	const DjkOrphan *orphans = djk_orphans_find(apply, from, to, edata, &n);
+	Oid			table;
+	HeapTuple	constraint = orphans != NULL ? djk_lack_find_constraint(edata, &table) : NULL;
 
 	MemoryContextSwitchTo(old);
-	if (set_all_aside(isolation, orphans, n, edata, false) == 0)
+	for (; constraint != NULL && done < n && djk_park_may_wait(apply, orphans[done].message); done++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		set_aside(isolation, &orphans[done], edata, table, constraint);
+	}
+	if (constraint != NULL)
+		ReleaseSysCache(constraint);
+	if (done == 0)
 		return false;
-	note_set_aside(isolation, from, to);
+	/* So far nothing costs a try of its own. */
+	if (apply->failure_gap < 0)
+		apply->failure_gap = to - from;
+	isolation->fresh = to;
 	return true;
 }
 
@@ -391,15 +376,15 @@ fix_fate(Isolation *isolation, int message)
 	isolation->fates[message - isolation->from] = isolation->apply->work[message].fate;
 }
 
-/* How what is pending violates deferred constraints; NULL: it does not. */
-static ErrorData *
-find_violation(const Isolation *isolation)
+/* Whether what is pending violates deferred constraints. */
+static bool
+is_violated(const Isolation *isolation)
 {
 	ErrorData  *edata = djk_piece_find_violation(isolation->apply->batch_context);
 
 	if (edata != NULL && djk_judge_is_transient(isolation->apply, isolation->from, isolation->to, edata))
 		ReThrowError(edata);
-	return edata;
+	return edata != NULL;
 }
 
 /* Whoever catches an error after us ends a subtransaction of its own. */
@@ -418,25 +403,9 @@ typedef struct Attempt
 {
 	Isolation  *isolation;
 	int			end;
-	ErrorData  *violation;		/* of the deferred constraints of the whole; NULL: there is none */
-	DjkOrphan  *orphans;		/* that are to blame for it, as far as that is known at once */
-	int			norphans;
+	bool		violated;
 	bool		stays;
 } Attempt;
-
-/* So often they are set aside: one that refers to what is set aside is an orphan in the next attempt. */
-#define ORPHANS_MAX		8
-
-static void
-check_whole(Attempt *attempt)
-{
-	Isolation  *isolation = attempt->isolation;
-
-	attempt->violation = find_violation(isolation);
-	if (attempt->violation != NULL && isolation->mode == MODE_WHOLE && isolation->setting_aside < ORPHANS_MAX)
-		attempt->orphans = djk_orphans_find_deferred(isolation->apply, isolation->from, attempt->end,
-													 attempt->violation, &attempt->norphans);
-}
 
 static bool
 make_attempt(void *arg)
@@ -447,27 +416,28 @@ make_attempt(void *arg)
 	int			condemned;
 
 	attempt->end = djk_judge_settle(&isolation->judge, isolation->from, decided, &condemned);
-	if (attempt->end == decided && !checks_pieces(isolation))
-		check_whole(attempt);
-	attempt->stays = attempt->end == decided && attempt->violation == NULL;
+	attempt->violated = attempt->end == decided && !checks_pieces(isolation) && is_violated(isolation);
+	attempt->stays = attempt->end == decided && !attempt->violated;
 	if (condemned >= 0 && !attempt->stays)
 		fix_fate(isolation, condemned);
 	return attempt->stays;
 }
 
 /*
- * Applies what is left of [from, to) and keeps it if all is well (stays); 'end' is then
- * the end of it.  Else nothing stays: 'end' is where the next attempt has to
+ * Applies what is left of [from, to) and keeps it if all is well; *end is then
+ * the end of it.  Else nothing stays: *end is where the next attempt has to
  * end, because a message stops there or is not convicted, or the deferred
- * constraints of the whole are violated.
+ * constraints of the whole are violated (*violated).
  */
-static Attempt
-attempt(Isolation *isolation, AttemptMode mode)
+static bool
+attempt(Isolation *isolation, AttemptMode mode, int *end, bool *violated)
 {
 	Attempt		attempt = {.isolation = isolation};
 
 	run_attempt(isolation, mode, make_attempt, &attempt);
-	return attempt;
+	*end = attempt.end;
+	*violated = attempt.violated;
+	return attempt.stays;
 }
 
 /* ---------- the rehearsal ---------- */
@@ -682,39 +652,16 @@ find_culprits(Isolation *isolation)
 }
 
 /*
- * The same of what is known to lack its parent when all else of the batch has been
- * applied; an attempt has been undone since.  Returns whether any was.
- */
-static bool
-settle_orphans(Isolation *isolation, const Attempt *attempt)
-{
-	int			done = 0;
-
-	if (attempt->norphans > 0 &&
-		djk_orphans_confirm(isolation->apply, isolation->from, attempt->end, attempt->orphans, attempt->norphans))
-		done = set_all_aside(isolation, attempt->orphans, attempt->norphans, attempt->violation, true);
-	for (int i = 0; i < done; i++)
-		fix_fate(isolation, attempt->orphans[i].message);
-	if (done == 0)
-		return false;
-	note_set_aside(isolation, isolation->from, isolation->to);
-	isolation->setting_aside++;
-	return true;
-}
-
-/*
  * What follows an attempt of which nothing stays.  With culprits known there is
  * no bound any more: a parent may be the last of the batch.
  */
 static AttemptMode
-next_mode(Isolation *isolation, AttemptMode mode, const Attempt *last)
+next_mode(Isolation *isolation, AttemptMode mode, bool violated)
 {
-	if (last->violation == NULL)
+	if (!violated)
 		return mode;
 	if (mode != MODE_WHOLE)
 		return MODE_EACH;
-	if (settle_orphans(isolation, last))
-		return MODE_WHOLE;
 	find_culprits(isolation);
 	isolation->max_subtransactions = 0;
 	return MODE_WITHOUT_CULPRITS;
@@ -725,8 +672,9 @@ djk_isolate(DjkApply *apply, int from, int to, int max_subtransactions)
 {
 	Isolation	isolation = {0};
 	AttemptMode mode = MODE_WHOLE;
-	Attempt		last;
+	bool		violated;
 	DjkFate    *before = MemoryContextAlloc(apply->batch_context, Max(to - from, 1) * sizeof(DjkFate));
+	int			end;
 
 	isolation.apply = apply;
 	isolation.from = from;
@@ -737,23 +685,23 @@ djk_isolate(DjkApply *apply, int from, int to, int max_subtransactions)
 	for (int i = from; i < to; i++)
 		before[i - from] = isolation.fates[i - from] = apply->work[i].fate;
 
-	for (last = attempt(&isolation, mode); !last.stays; last = attempt(&isolation, mode))
+	while (!attempt(&isolation, mode, &end, &violated))
 	{
-		if (last.violation == NULL || apply->work[Min(last.end, to - 1)].fate == DJK_FATE_STOP)
-			isolation.to = last.end;
-		mode = next_mode(&isolation, mode, &last);
+		if (!violated || apply->work[Min(end, to - 1)].fate == DJK_FATE_STOP)
+			isolation.to = end;
+		mode = next_mode(&isolation, mode, violated);
 	}
-	if (isolation.fresh == from && isolation.setting_aside == 0)
+	if (isolation.fresh == from)
 		apply->failure_gap = -1;
 	apply->pieces = isolation.subtransactions;
 	/*
 	 * What is left is left as it was, but for what stops here; what an earlier
 	 * attempt has stopped at may have failed for what of that has not stayed.
 	 */
-	for (int i = last.end; i < to; i++)
+	for (int i = end; i < to; i++)
 	{
-		if (i > last.end || (last.end > from && last.end == isolation.to) || apply->work[i].fate != DJK_FATE_STOP)
+		if (i > end || (end > from && end == isolation.to) || apply->work[i].fate != DJK_FATE_STOP)
 			apply->work[i].fate = before[i - from];
 	}
-	return last.end;
+	return end;
 }

@@ -31,6 +31,9 @@
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 
+/* Of a value, as it is shown. */
+#define SHOWN_BYTES		500
+
 static void
 await(DjkApply *apply, Oid table)
 {
@@ -123,7 +126,7 @@ column_text(const DjkRouteState *state, const DjkRow *row, const char *name)
 		return NULL;
 	getTypeOutputInfo(state->columns[c].type, &output, &varlena);
 	text = OidOutputFunctionCall(output, row->values[c]);
-	text[pg_mbcliplen(text, strlen(text), DJK_LACK_SHOWN_BYTES)] = '\0';
+	text[pg_mbcliplen(text, strlen(text), SHOWN_BYTES)] = '\0';
 	return text;
 }
 

@@ -13,9 +13,6 @@
 #include "access/htup.h"
 #include "apply/work.h"
 
-/* Of a value of what is lacking, as it is shown. */
-#define DJK_LACK_SHOWN_BYTES	500
-
 /* Whether an error is of a reference: what others write may end it. */
 extern bool djk_lack_may_end(int sqlstate);
 

@@ -15,21 +15,17 @@
  * violate another constraint by now, it does when its parent is there, or when it has
  * waited for too long.
  *
- * Where the foreign key is deferred a message passes with its parent's, which may be in
- * the same batch.  That one passes without it, and then it is tried; but where both need
- * each other neither would, so all is tried whose parents may refer to it in turn.
- *
  *-------------------------------------------------------------------------
  */
 #include "apply/lacking.h"
 
+#include "access/table.h"
 #include "access/xact.h"
-#include "apply/lack.h"
-#include "apply/parents.h"
 #include "apply/reference.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_type.h"
-#include "mb/pg_wchar.h"
+#include "commands/trigger.h"
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -47,6 +43,7 @@ typedef struct FailedGroup
 	int			route;			/* index */
 	const DjkParkedPlace *first;
 	int		   *members;		/* numbers of places, */
+	Datum	   *keys;			/* … and what each lacks, text */
 	int			n;
 } FailedGroup;
 
@@ -62,6 +59,23 @@ is_as_tried(const DjkApply *apply, const DjkRouteState *state)
 	return state->valid && !apply->is_changed;
 }
 
+/* Whether the table's own constraints, all of them in force, are all that an INSERT or UPDATE meets. */
+static bool
+is_bare(Oid table)
+{
+	Relation	rel = table_open(table, NoLock);
+	bool		bare = rel->rd_rel->relkind == RELKIND_RELATION && rel->rd_rules == NULL;
+
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		bare &= trigger->tgisinternal && trigger->tgenabled == TRIGGER_FIRES_ON_ORIGIN;
+	}
+	table_close(rel, NoLock);
+	return bare && SessionReplicationRole == SESSION_REPLICATION_ROLE_ORIGIN;
+}
+
 /* The foreign key of the route's target that the messages have failed by. */
 static bool
 find_reference(const DjkRouteState *state, const DjkParkedPlace *place, DjkReference *reference)
@@ -72,15 +86,15 @@ find_reference(const DjkRouteState *state, const DjkParkedPlace *place, DjkRefer
 
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	found = djk_reference_read(state, tuple, reference) && reference->parent == place->parent;
+	found = ((Form_pg_constraint) GETSTRUCT(tuple))->contype == CONSTRAINT_FOREIGN &&
+		djk_reference_read(state, tuple, reference) && reference->parent == place->parent;
 	ReleaseSysCache(tuple);
-	return found && djk_reference_is_lasting(state, reference) &&
-		!(reference->deferred && djk_parents_refer_to(place->parent, state->route->target));
+	return found;
 }
 
 /* ---------- asking ---------- */
 
-/* What a message lacks, as text; NULL: it is not known, or not all of it. */
+/* What a message lacks, as text; NULL: it is not known. */
 static text *
 key_of(const DjkParkedPlace *place, const char *column)
 {
@@ -88,61 +102,28 @@ key_of(const DjkParkedPlace *place, const char *column)
 
 	if (!JB_ROOT_IS_OBJECT(place->missing_key) ||
 		getKeyJsonValueFromContainer(&unconstify(Jsonb *, place->missing_key)->root, column, strlen(column), &value) == NULL ||
-		value.type != jbvString || value.val.string.len > DJK_LACK_SHOWN_BYTES - MAX_MULTIBYTE_CHAR_LEN)
+		value.type != jbvString)
 		return NULL;
 	return cstring_to_text_with_len(value.val.string.val, value.val.string.len);
 }
 
-/* The same of all columns that it refers to. */
-static bool
-keys_of(const DjkParkedPlace *place, const DjkReference *reference, char *const *names, Datum *keys)
-{
-	for (int c = 0; c < reference->ncolumns; c++)
-	{
-		text	   *key = key_of(place, names[c]);
-
-		if (key == NULL)
-			return false;
-		keys[c] = PointerGetDatum(key);
-	}
-	return true;
-}
-
-/* What those of the group lack of which it is known; the others are none of it any more. */
 static void
-collect_keys(FailedGroup *group, const DjkParkedPlace *places, DjkQuestion *question)
+collect_keys(FailedGroup *group, const DjkReference *reference, const DjkParkedPlace *places)
 {
-	const DjkReference *reference = question->reference;
-	char	   *names[INDEX_MAX_KEYS];
-	Datum	   *keys[INDEX_MAX_KEYS];
+	const char *column = get_attname(reference->parent, reference->parent_column, false);
 	int			n = 0;
 
-	for (int c = 0; c < reference->ncolumns; c++)
-	{
-		names[c] = get_attname(reference->parent, reference->columns[c].parent_column, false);
-		keys[c] = palloc(group->n * sizeof(Datum));
-	}
+	group->keys = palloc(group->n * sizeof(Datum));
 	for (int i = 0; i < group->n; i++)
 	{
-		Datum		of_one[INDEX_MAX_KEYS];
+		text	   *key = key_of(&places[group->members[i]], column);
 
-		if (!keys_of(&places[group->members[i]], reference, names, of_one))
+		if (key == NULL)
 			continue;
-		for (int c = 0; c < reference->ncolumns; c++)
-			keys[c][n] = of_one[c];
-		group->members[n++] = group->members[i];
+		group->members[n] = group->members[i];
+		group->keys[n++] = PointerGetDatum(key);
 	}
-	group->n = question->nkeys = n;
-	for (int c = 0; c < reference->ncolumns; c++)
-		question->keys[c] = PointerGetDatum(construct_array(keys[c], n, TEXTOID, -1, false, TYPALIGN_INT));
-}
-
-/* What cannot be asked is tried; but whoever has canceled this has not meant it alone. */
-static void
-rethrow_cancel(ErrorData *failure)
-{
-	if (failure != NULL && failure->sqlerrcode == ERRCODE_QUERY_CANCELED)
-		ReThrowError(failure);
+	group->n = n;
 }
 
 /* Between, the lock of the target keeps it as it was found. */
@@ -151,15 +132,21 @@ ask_for(DjkApply *apply, FailedGroup *group, const DjkRouteState *state, const D
 {
 	DjkReference reference;
 	DjkQuestion question = {.reference = &reference, .in_text = true, .lock_ms = LOCK_MS};
+	ErrorData  *failure;
 
 	/* What inserts nothing where a row is there needs no parent then. */
 	if (!is_as_tried(apply, state) || state->route->operation == DJK_OPERATION_INSERT_NEW ||
-		!djk_reference_is_plain(state) || !djk_parents_are_bare(state->route->target) ||
+		!djk_reference_is_plain(state) || !is_bare(state->route->target) ||
 		!find_reference(state, group->first, &reference))
 		return;
-	collect_keys(group, places, &question);
+	collect_keys(group, &reference, places);
+	question.nkeys = group->n;
+	question.keys = PointerGetDatum(construct_array(group->keys, group->n, TEXTOID, -1, false, TYPALIGN_INT));
 	question.lacking = palloc(Max(group->n, 1) * sizeof(int));
-	rethrow_cancel(djk_reference_ask(&question, CurrentMemoryContext));
+	failure = djk_reference_ask(&question, CurrentMemoryContext);
+	/* What cannot be asked is tried; but whoever has canceled this has not meant it alone. */
+	if (failure != NULL && failure->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(failure);
 	for (int i = 0; i < question.nlacking; i++)
 		lacking[group->members[question.lacking[i]]] = true;
 }

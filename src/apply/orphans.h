@@ -24,17 +24,4 @@ typedef struct DjkOrphan
  */
 extern DjkOrphan *djk_orphans_find(DjkApply *apply, int from, int to, const ErrorData *edata, int *n);
 
-/*
- * The same where [from, to) was applied, and its deferred constraints are violated
- * so; before it is undone.  What was prepared is prepared again, and the result is in
- * attempt_context.
- */
-extern DjkOrphan *djk_orphans_find_deferred(DjkApply *apply, int from, int to, const ErrorData *edata, int *n);
-
-/*
- * All of [from, to) is undone: whether it is certain still that these fail so.  Keeps the
- * table as it was prepared for, until they are set aside.
- */
-extern bool djk_orphans_confirm(DjkApply *apply, int from, int to, const DjkOrphan *orphans, int n);
-
 #endif							/* DJK_ORPHANS_H */

@@ -287,59 +287,6 @@ djk_reads_sight(Node *expression)
 	return sight;
 }
 
-/* ---------- what differs another time ---------- */
-
-/* Of the server's own those that are stable because of settings alone, which a route's expressions have always the same. */
-static bool
-depends_on_settings(Oid function)
-{
-	static const char *const names[] = {
-		"timestamptz_in", "timestamptz_out", "timestamp_in", "timestamp_out", "date_in", "date_out", "time_in", "timetz_in",
-		"array_in", "array_out", "record_in", "record_out", "range_in", "range_out",
-		"timestamptz", "timestamp", "date", "time", "timetz", "timezone", "date_trunc", "date_part", "extract",
-		"timestamptz_pl_interval", "timestamptz_mi_interval", "interval_pl_timestamptz",
-		"to_char", "to_timestamp", "to_date", "to_number", "concat", "concat_ws", "format", "array_to_string",
-		"to_json", "to_jsonb", "json_build_object", "json_build_array", "jsonb_build_object", "jsonb_build_array"
-	};
-	const char *name = get_func_name(function);
-
-	for (int i = 0; name != NULL && i < lengthof(names); i++)
-	{
-		if (strcmp(name, names[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-static bool
-may_vary(Oid function, void *context)
-{
-	char		volatility;
-
-	if (function >= FirstUnpinnedObjectId)
-		return true;
-	volatility = func_volatile(function);
-	return volatility == PROVOLATILE_VOLATILE || (volatility == PROVOLATILE_STABLE && !depends_on_settings(function));
-}
-
-static bool
-find_varying(Node *node, void *context)
-{
-	if (node == NULL)
-		return false;
-	if (IsA(node, Query))
-		return query_tree_walker((Query *) node, find_varying, context, 0);
-	if (IsA(node, SQLValueFunction) || IsA(node, NextValueExpr) || check_functions_in_node(node, may_vary, NULL))
-		return true;
-	return expression_tree_walker(node, find_varying, context);
-}
-
-bool
-djk_reads_vary(Node *expression)
-{
-	return find_varying(expression, NULL);
-}
-
 /* ---------- numbers and clocks ---------- */
 
 /* Of a sequence that only the call knows. */

@@ -10,7 +10,6 @@
 
 #include "base/djk.h"
 
-#include "nodes/bitmapset.h"
 #include "nodes/parsenodes.h"
 
 /* By what an expression counts, so that its values follow the order in which it is evaluated. */
@@ -26,11 +25,9 @@ typedef struct DjkReads
 	List	   *tables;			/* OIDs of plain tables, in the caller's context */
 	bool		anything;		/* it calls what may read whatever it likes */
 	DjkCounters counters;
-	bool		deciding_varies;	/* another time they may decide otherwise whose a message is, */
-	Bitmapset  *varying;		/* … or make other values of it: by expression (expression.c) */
 } DjkReads;
 
-/* What an analyzed and rewritten query may read, in place of what was there; but for what varies. */
+/* What an analyzed and rewritten query may read, in place of what was there. */
 extern void djk_reads_collect(Query *query, DjkReads *reads);
 
 /* Whether to make a value of a type may read tables: checks of domains, within it too, may call what does. */
@@ -45,12 +42,6 @@ typedef enum DjkSight
 } DjkSight;
 
 extern DjkSight djk_reads_sight(Node *expression);
-
-/*
- * Whether an expression or a query may make something else of the same message another
- * time: by a function that somebody may replace by then, too.
- */
-extern bool djk_reads_vary(Node *expression);
 
 /* Adds by what an expression or a query counts, if another may count by the same. */
 extern void djk_counters_collect(Node *expression, DjkCounters *counters);

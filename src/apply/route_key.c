@@ -226,7 +226,6 @@ djk_route_key_build(DjkRouteState *state, Relation rel)
 				 errmsg("\"%s\" has no primary key", state->target_sql),
 				 errhint("Add a unique constraint, name other key_columns, or use operation => 'insert'.")));
 	refuse_deferrable(state, rel);
-	state->ordered_by_unique = !state->ordered && other_unique > 0;
 	state->ordered |= other_unique > 0;
 	state->merge = !state->ordered && !state->alone && !route->partial_deletes;
 	for (int i = 0; i < state->nkeys; i++)

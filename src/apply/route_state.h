@@ -114,13 +114,6 @@ typedef struct DjkAtHand
 	int			failed;			/* at which of them it has failed; -1: not known */
 } DjkAtHand;
 
-/* Rows that a route has written. */
-typedef struct DjkWritten
-{
-	int64		rows;
-	int64		at_plan;		/* … when its plans were made */
-} DjkWritten;
-
 typedef struct DjkRouteState
 {
 	const DjkRouteRow *route;
@@ -141,7 +134,6 @@ typedef struct DjkRouteState
 	bool		is_view;
 	bool		merge;			/* several messages of a key may become one row */
 	bool		ordered;		/* somebody could see the order of rows: triggers, constraints */
-	bool		ordered_by_unique;	/* … nobody but other unique constraints */
 	bool		has_policies;	/* which may hide rows from an UPDATE or a DELETE */
 	bool		cascades;		/* a row that goes or changes its key takes others along */
 	bool		follows;		/* its rows go or change with those of a table that it refers to */
@@ -202,7 +194,8 @@ typedef struct DjkRouteState
 	int			running_kind;	/* DjkRouteSql */
 	const Bitmapset *running_present;	/* lives as long as the attempt */
 	DjkAtHand	at_hand;
-	DjkWritten	written;		/* with the join plans at hand */
+	int64		rows_written;	/* with the join plans at hand */
+	int64		rows_at_plan;
 } DjkRouteState;
 
 /*

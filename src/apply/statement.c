@@ -134,10 +134,10 @@ get_plan(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present, bool 
 
 	if (state->statements == NULL)
 		create_statements(state);
-	if (state->written.rows - state->written.at_plan > Max(state->written.at_plan, REPLAN_ROWS_MIN))
+	if (state->rows_written - state->rows_at_plan > Max(state->rows_at_plan, REPLAN_ROWS_MIN))
 	{
 		free_statements(state, true);
-		state->written.at_plan = state->written.rows;
+		state->rows_at_plan = state->rows_written;
 	}
 
 	make_key(&key, state, kind, present, looked_up);
@@ -274,7 +274,7 @@ djk_route_sql_run_told(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *
 	djk_route_state_leave(guc_level);
 
 	state->running = false;
-	state->written.rows += nrows;
+	state->rows_written += nrows;
 	return processed;
 }
 

@@ -791,7 +791,7 @@ def test_chain(db: Database, kafka: Client, unique: Callable[[str], str]) -> Non
 
 def test_idle(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     """A thousand that wait for their parents cost nothing until somebody brings one, and then that one's children alone are tried."""
-    make_tables(db, "DEFERRABLE INITIALLY DEFERRED")
+    make_tables(db)
     db.query("DROP TRIGGER note ON child")
     db.query("ALTER TABLE child ADD n bigint GENERATED ALWAYS AS IDENTITY")
     subscribe(db, topics, parent_timeout="'1 h'")
@@ -909,11 +909,8 @@ def load_in_order(db: Database, kafka: Client, topics: dict[str, str], given: di
     return seconds
 
 
-DEFERRED = "DEFERRABLE INITIALLY DEFERRED"
-
-
 def check_children_first(
-    db: Database, kafka: Client, unique: Callable[[str], str], nchildren: int, nparents: int, idle: float, deferrable: str
+    db: Database, kafka: Client, unique: Callable[[str], str], nchildren: int, nparents: int, idle: float
 ) -> tuple[float, float]:
     """
     Children in any order, then parents by another topic and by the application; seconds so and in order.
@@ -922,8 +919,7 @@ def check_children_first(
     for prefix in ("", "ordered_"):
         db.query(f"CREATE TABLE {prefix}parent (id bigint PRIMARY KEY, v text)")
         db.query(
-            f"CREATE TABLE {prefix}child (id bigint PRIMARY KEY,"
-            f" parent_id bigint NOT NULL REFERENCES {prefix}parent {deferrable}, v text)"
+            f"CREATE TABLE {prefix}child (id bigint PRIMARY KEY, parent_id bigint NOT NULL REFERENCES {prefix}parent, v text)"
         )
     given = {
         "parent": parents(range(nparents)),
@@ -960,16 +956,13 @@ def check_children_first(
 
 
 def test_children_first(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
-    check_children_first(db, kafka, unique, 5_000, 500, 2, DEFERRED)
+    check_children_first(db, kafka, unique, 5_000, 500, 2)
 
 
 @pytest.mark.long
 @pytest.mark.alone
-@pytest.mark.parametrize("deferrable", ["", DEFERRED], ids=["immediate", "deferred"])
-def test_many_children_first(
-    db: Database, kafka: Client, unique: Callable[[str], str], record_property, deferrable: str
-) -> None:
-    first, in_order = check_children_first(db, kafka, unique, 100_000, 10_000, 10, deferrable)
+def test_many_children_first(db: Database, kafka: Client, unique: Callable[[str], str], record_property) -> None:
+    first, in_order = check_children_first(db, kafka, unique, 100_000, 10_000, 10)
     record_property("seconds_first", first)
     record_property("seconds_in_order", in_order)
     assert first < 3 * in_order
