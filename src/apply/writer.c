@@ -122,7 +122,6 @@ open_table(DjkWriters *writers)
 {
 	HASHCTL		ctl = {0};
 
-	listen_to_deletions();
 	writers->context = AllocSetContextCreate(writers->parent, "djkafka schemas", ALLOCSET_DEFAULT_SIZES);
 	ctl.keysize = sizeof(DjkSchemaKey);
 	ctl.entrysize = sizeof(Writer);
@@ -220,6 +219,8 @@ find_source(DjkApply *apply)
 	DjkWriters *writers = apply->writers;
 	MemoryContext old = MemoryContextSwitchTo(writers->parent);
 
+	/* Which looks into the catalog: an absence is noted outside of transactions. */
+	listen_to_deletions();
 	writers->source.server = apply->consumer->server;
 	writers->source.registry = djk_connection_property(apply->consumer->server, apply->consumer->owner, "registry.url");
 	writers->is_known = true;

@@ -238,8 +238,10 @@ hold(DjkConsumerWorker *worker, const DjkApplyResult *result, const Wanted *want
 
 	if (write_down(position, message->offset, wanted))
 	{
+		/* How often it was tried again already still counts. */
+		if (position->held_offset != message->offset)
+			position->held_attempt = 0;
 		position->held_offset = message->offset;
-		position->held_attempt = 0;
 		position->held_until = GetCurrentTimestamp() + HOLD_US;
 		position->lacks_schema = true;
 		position->schema = wanted->key;

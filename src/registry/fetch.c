@@ -222,8 +222,9 @@ path_of(const DjkFetch *fetch)
 
 	if (node->subject != NULL)
 		return psprintf("/subjects/%s/versions/" INT64_FORMAT "?deleted=true", djk_http_escape(node->subject), node->version);
+	/* Registries count in 32 bits with a sign: what is beyond is a negative number, which none has. */
 	return fetch->key.by_guid ? psprintf("/schemas/guids/%s", djk_schema_guid_text(&fetch->key)) :
-		psprintf("/schemas/ids/%u", fetch->key.id);
+		psprintf("/schemas/ids/%d", (int32) fetch->key.id);
 }
 
 static void

@@ -194,6 +194,9 @@ set_identity(CURL *curl, char *const *values)
 		curl_easy_setopt(curl, CURLOPT_USERNAME, values[USERNAME] ? values[USERNAME] : "");
 		curl_easy_setopt(curl, CURLOPT_PASSWORD, values[PASSWORD] ? values[PASSWORD] : "");
 	}
+	/* In place of the system's, which libcurl would look into as well. */
+	if (values[CA_FILE] != NULL || values[CA_PEM] != NULL)
+		curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
 	if (values[CA_FILE] != NULL)
 		curl_easy_setopt(curl, CURLOPT_CAINFO, values[CA_FILE]);
 	set_pem(curl, CURLOPT_CAINFO_BLOB, values[CA_PEM]);

@@ -180,16 +180,33 @@ def test_absent(db: Database, kafka: Client, topic: str, registry: Registry) -> 
     subscribe(db, topic)
     writer = Writer(kafka, registry, topic)
     writer.records = [Record(b"\0\0\0\0\x63\x02"), Record(b"\x01" + uuid.UUID(int=5).bytes + b"\x02"), Record(b"\0\0\0\0\x63\x02")]
+    writer.records.append(Record(b"\0\xff\xff\xff\xff\x02"))  # more than a registry can count
     writer.add(ITEM, {"id": 1, "name": "one"})
     writer.send()
     wait_caught_up(db, kafka, topic, "c")
     letters = dead_letters(db, topic)
-    assert [letters[0, offset]["sqlstate"] for offset in range(3)] == ["22KF0"] * 3
+    assert [letters[0, offset]["sqlstate"] for offset in range(4)] == ["22KF0"] * 4
     assert letters[0, 0]["message"] == "message was written with an unknown schema: the registry has no schema 99"
     assert "schema 00000000-0000-0000-0000-000000000005" in letters[0, 1]["message"]
     assert sum("/ids/99" in path for path in registry.asked) == 3, registry.asked
     assert db.query("SELECT id FROM item") == [(1,)]
-    assert_audit(db, 4)
+    assert_audit(db, 5)
+
+
+def test_forgotten_before_it_is_absent(db: Database, kafka: Client, topic: str, registry: Registry, unique: Callable[[str], str]) -> None:
+    """What is known of schemas may go while one is waited for, which then turns out to be absent."""
+    other = kafka.create_topic(unique("other"))
+    make_server(db, kafka, registry)
+    subscribe(db, topic)
+    db.query(f"SELECT djkafka_create_route('c', '{other}', 'item')")
+    registry.stop()
+    kafka.produce(topic, [Record(b"\0\0\0\0\x63\x02")])
+    wait_state(db, "registry_unreachable", "c")
+    db.query("DELETE FROM djkafka_schema")
+    kafka.produce(other, [Record(b'{"id": 5}')])
+    wait_count(db, "item", 1)
+    registry.start()
+    wait_value(db, "SELECT sqlstate FROM djkafka_dead_letter", "22KF0")
 
 
 REASONS = {

@@ -96,6 +96,8 @@ class Registry:
 
     def _find(self, method: str, parts: list[str], body: dict[str, Any]) -> Answer:
         match [method, *parts]:
+            case ["GET", "schemas", "ids", number] if int(number) >= 1 << 31:  # no number of Java's, so no such path
+                return 404, {"error_code": 404, "message": "HTTP 404 Not Found"}
             case ["GET", "schemas", "ids", number]:
                 known = 1 <= int(number) <= len(self.schemas)
                 return (200, self._describe(int(number))) if known else absent(40403, "Schema")
