@@ -493,7 +493,7 @@ def test_crash(own_cluster: Own, kafka: Client, unique: Callable[[str], str], to
     wait_until(lambda: answers(db) and in_peace(db, "SELECT count(*) FROM djkafka_dead_letter") == 1, 120, lambda: explain(db))
     wait_until(lambda: in_peace(db, PARKED) == 0, 60, lambda: explain(db))
     assert db.query('SELECT "offset", sqlstate FROM djkafka_dead_letter') == [(13, "22KF4")]
-    assert db.value("SELECT count(*) FROM item") == 19
+    wait_count(db, "item", 19)
     assert db.cluster.log().count("all server processes terminated; reinitializing") == 3
     assert_audit(db, 20)
 

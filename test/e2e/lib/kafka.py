@@ -1,7 +1,9 @@
 """A real Apache Kafka of our own: one broker in KRaft mode, and an independent client for it."""
 
 import contextlib
+import itertools
 import os
+import random
 import shutil
 import signal
 import socket
@@ -27,7 +29,7 @@ from confluent_kafka.admin import (
 )
 
 from . import process
-from .once import made_once, server_folder
+from .once import locked, made_once, server_folder, shared_folder
 from .wait import wait_until
 
 LIBS = os.environ.get("DJK_KAFKA_LIBS", "")
@@ -63,15 +65,26 @@ class Record(NamedTuple):
     timestamp: int = 0
 
 
+# Below those that the system gives to whoever asks for any, so that a broker that was stopped finds its own again.
+PORTS = range(12_000, 32_000)
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as each, contextlib.suppress(OSError):
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        each.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
+    """None is given twice in a run, whichever process asks."""
+    given = shared_folder() / "ports"
+    with locked("ports"):
+        start = int(given.read_text()) if given.exists() else random.choice(PORTS[:10_000])
+        ports = list(itertools.islice(filter(is_free, range(start, PORTS.stop)), count))
+        given.write_text(str(ports[-1] + 1))
+    return ports
 
 
 class Client:
