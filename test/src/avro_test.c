@@ -170,10 +170,14 @@ exact_copy(const char *bytes, int len)
 	return copy;
 }
 
-/* One damaged message; what is wrong with how it is taken, or NULL. */
+/* What is wrong with how damaged bytes are taken, or NULL. */
+typedef const char *(*TryDamaged) (const char *bytes, int len, const void *arg, int *taken);
+
+/* One damaged message of a schema (DjkAvroSchema *). */
 static const char *
-try_message(const DjkAvroSchema *schema, const char *bytes, int len, int *taken)
+try_message(const char *bytes, int len, const void *arg, int *taken)
 {
+	const DjkAvroSchema *schema = arg;
 	char	   *copy = exact_copy(bytes, len);
 	DjkDecoded	decoded;
 	DjkError	error = {0};
@@ -217,13 +221,10 @@ report(int how_many, int taken, const char *finding, const char *bytes, int len,
 	return cstring_to_text_with_len(text.data, text.len);
 }
 
-/* (schema text, bytes bytea, seed bigint, how_many int) -> text */
-Datum
-djkafka_test_avro_fuzz(PG_FUNCTION_ARGS)
+/* Damages bytes so many times, until something is found. */
+static text *
+fuzz(const char *bytes, int bytes_len, int64 seed, int how_many, TryDamaged try_damaged, const void *arg)
 {
-	DjkAvroSchema *schema = must_compile(PG_GETARG_TEXT_PP(0));
-	bytea	   *bytes = PG_GETARG_BYTEA_PP(1);
-	int			how_many = PG_GETARG_INT32(3);
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "damaged", ALLOCSET_DEFAULT_SIZES);
 	DjkGenerator chance;
 	const char *finding = NULL;
@@ -232,7 +233,7 @@ djkafka_test_avro_fuzz(PG_FUNCTION_ARGS)
 	int			taken = 0;
 	int			i;
 
-	djk_generate_init(&chance, (uint64) PG_GETARG_INT64(2), NULL, 0);
+	djk_generate_init(&chance, (uint64) seed, NULL, 0);
 	for (i = 0; i < how_many && finding == NULL; i++)
 	{
 		MemoryContext old;
@@ -240,18 +241,30 @@ djkafka_test_avro_fuzz(PG_FUNCTION_ARGS)
 		CHECK_FOR_INTERRUPTS();
 		MemoryContextReset(context);
 		old = MemoryContextSwitchTo(context);
-		damaged = damage_copy(&chance, VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), &len);
-		finding = try_message(schema, damaged, len, &taken);
+		damaged = damage_copy(&chance, bytes, bytes_len, &len);
+		finding = try_damaged(damaged, len, arg, &taken);
 		MemoryContextSwitchTo(old);
 	}
 	djk_generate_free(&chance);
-	PG_RETURN_TEXT_P(report(how_many, taken, finding, damaged, len, i));
+	return report(how_many, taken, finding, damaged, len, i);
 }
 
-/* One damaged schema, with a message of the whole one. */
-static const char *
-try_schema(const char *schema, int len, const bytea *bytes, int *taken)
+/* (schema text, bytes bytea, seed bigint, how_many int) -> text */
+Datum
+djkafka_test_avro_fuzz(PG_FUNCTION_ARGS)
 {
+	DjkAvroSchema *schema = must_compile(PG_GETARG_TEXT_PP(0));
+	bytea	   *bytes = PG_GETARG_BYTEA_PP(1);
+
+	PG_RETURN_TEXT_P(fuzz(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes), PG_GETARG_INT64(2), PG_GETARG_INT32(3),
+						  try_message, schema));
+}
+
+/* One damaged schema, with a message of the whole one (bytea *). */
+static const char *
+try_schema(const char *schema, int len, const void *arg, int *taken)
+{
+	const bytea *bytes = arg;
 	char	   *copy = exact_copy(schema, len);
 	DjkError	error = {0};
 	DjkDecoded	decoded;
@@ -275,29 +288,9 @@ djkafka_test_avro_schema_fuzz(PG_FUNCTION_ARGS)
 {
 	text	   *schema = PG_GETARG_TEXT_PP(0);
 	bytea	   *bytes = PG_GETARG_BYTEA_PP(1);
-	int			how_many = PG_GETARG_INT32(3);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "damaged", ALLOCSET_DEFAULT_SIZES);
-	DjkGenerator chance;
-	const char *finding = NULL;
-	char	   *damaged = NULL;
-	int			len = 0;
-	int			taken = 0;
-	int			i;
 
-	djk_generate_init(&chance, (uint64) PG_GETARG_INT64(2), NULL, 0);
-	for (i = 0; i < how_many && finding == NULL; i++)
-	{
-		MemoryContext old;
-
-		CHECK_FOR_INTERRUPTS();
-		MemoryContextReset(context);
-		old = MemoryContextSwitchTo(context);
-		damaged = damage_copy(&chance, VARDATA_ANY(schema), VARSIZE_ANY_EXHDR(schema), &len);
-		finding = try_schema(damaged, len, bytes, &taken);
-		MemoryContextSwitchTo(old);
-	}
-	djk_generate_free(&chance);
-	PG_RETURN_TEXT_P(report(how_many, taken, finding, damaged, len, i));
+	PG_RETURN_TEXT_P(fuzz(VARDATA_ANY(schema), VARSIZE_ANY_EXHDR(schema), PG_GETARG_INT64(2), PG_GETARG_INT32(3),
+						  try_schema, bytes));
 }
 
 /* ---------- what goes to a column as it is ---------- */
