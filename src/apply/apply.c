@@ -654,6 +654,18 @@ djk_apply_batch(DjkApply *apply, DjkBatch *batch, DjkApplyResult *result)
 	count_result(apply, result);
 }
 
+void
+djk_apply_add_counts(DjkApplyResult *total, const DjkApplyResult *result)
+{
+	total->applied += result->applied;
+	total->filtered += result->filtered;
+	total->duplicates += result->duplicates;
+	total->stale += result->stale;
+	total->dead += result->dead;
+	total->skipped += result->skipped;
+	total->key_only += result->key_only;
+}
+
 /* ---------- inside the caller's transaction ---------- */
 
 /* Isolation ends early where it has to look again at what it stopped at. */

@@ -72,6 +72,9 @@ typedef struct DjkApplyResult
 	DjkError	error;			/* unless DONE; lives until the next batch */
 } DjkApplyResult;
 
+/* Adds what became of a batch's messages to the counters of 'total'. */
+extern void djk_apply_add_counts(DjkApplyResult *total, const DjkApplyResult *result);
+
 /*
  * An apply lives in its own child of 'parent'.  time_limit_ms bounds one
  * transaction (0: no bound).  'consumer' must outlive it.

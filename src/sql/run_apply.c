@@ -105,18 +105,6 @@ throw_stopped(const DjkApply *apply, const DjkBatch *batch, const DjkApplyResult
 	djk_error_throw(&error);
 }
 
-static void
-add_counts(const DjkApplyResult *result, DjkApplyResult *total)
-{
-	total->applied += result->applied;
-	total->filtered += result->filtered;
-	total->duplicates += result->duplicates;
-	total->stale += result->stale;
-	total->dead += result->dead;
-	total->skipped += result->skipped;
-	total->key_only += result->key_only;
-}
-
 void
 djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 {
@@ -126,7 +114,7 @@ djk_run_apply(DjkApply *apply, DjkBatch *batch, DjkApplyResult *total)
 	for (;;)
 	{
 		djk_apply_inside(apply, &rest, &result);
-		add_counts(&result, total);
+		djk_apply_add_counts(total, &result);
 		if (result.status != DJK_APPLY_NO_SCHEMA)
 			break;
 		djk_run_fetch_schema(apply, result.schema);

@@ -124,13 +124,7 @@ read_step(const char *text, const DjkConsumerRow *consumer)
 static void
 add(DjkApplyResult *total, const DjkApplyResult *result)
 {
-	total->applied += result->applied;
-	total->filtered += result->filtered;
-	total->duplicates += result->duplicates;
-	total->stale += result->stale;
-	total->dead += result->dead;
-	total->skipped += result->skipped;
-	total->key_only += result->key_only;
+	djk_apply_add_counts(total, result);
 	total->status = result->status;
 	total->error = result->error;
 	total->attempt = result->attempt;
