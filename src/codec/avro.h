@@ -30,14 +30,13 @@ typedef struct DjkAvroReference
 
 /*
  * Reads a schema's text into a context of its own below 'parent', where it stays
- * until djk_avro_free() or the end of 'parent'.  NULL and *error, whose strings
+ * until the end of 'parent'.  NULL and *error, whose strings
  * are in CurrentMemoryContext, for what is no schema, or beyond the limits.
  * Nothing is left in 'parent' then.
  */
 extern DjkAvroSchema *djk_avro_compile(const char *text, size_t len,
 									   const DjkAvroReference *references, int nreferences,
 									   MemoryContext parent, DjkError *error);
-extern void djk_avro_free(DjkAvroSchema *schema);
 
 /* Of a schema that is a record, enum or fixed (or a union of null and one): its full name; else NULL. */
 extern const char *djk_avro_name(const DjkAvroSchema *schema);

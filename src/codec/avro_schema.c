@@ -654,12 +654,6 @@ djk_avro_compile(const char *text, size_t len, const DjkAvroReference *reference
 	return parser.schema;
 }
 
-void
-djk_avro_free(DjkAvroSchema *schema)
-{
-	MemoryContextDelete(schema->context);
-}
-
 size_t
 djk_avro_size(const DjkAvroSchema *schema)
 {

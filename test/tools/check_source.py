@@ -41,7 +41,7 @@ CONFINED = {
 MAY_CIRCLE = r"codec/convert(_\w+)?"
 
 # What is made, and tested, before its user is.
-AHEAD = {"djk_avro_free", "djk_avro_name"}
+AHEAD = {"djk_avro_name"}
 
 COMMENT = re.compile(r"/\*.*?\*/", re.S)
 
