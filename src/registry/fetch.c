@@ -8,7 +8,12 @@
  * that name it.  How many there are, and how large they are together, is bounded.
  *
  * What a registry says is hostile: what is not understood is a reason to wait, and
- * no fault of a message's.
+ * no fault of a message's.  Of several addresses each is asked until one has what is
+ * wanted; it is absent if none has it, and one at least says so.
+ *
+ * Older registries, and others' than Confluent's, know no GUIDs, and say of the path
+ * what they say of any that is none of theirs.  Whether it is a registry that says so
+ * is asked by a question that all of them answer: then it has no such schema.
  *
  *-------------------------------------------------------------------------
  */
@@ -17,6 +22,7 @@
 #include <jansson.h>
 
 #include "base/clock.h"
+#include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
@@ -26,6 +32,12 @@
 
 /* Bytes of what a registry says that are shown. */
 #define SHOWN_MAX		200
+
+/* Bytes of what several addresses have answered; what goes beyond is left out. */
+#define REASONS_MAX		1500
+
+/* What every registry answers: with names of formats, or a schema, or that it has none. */
+static const char *const controls[] = {"/schemas/types", "/schemas/ids/1"};
 
 /* Codes of what a registry lacks: subject, version, schema; and what was deleted. */
 #define ABSENT_FIRST	40401
@@ -53,6 +65,12 @@ struct DjkFetch
 	Named	   *nodes;
 	int			nnodes;
 	int			asked;
+	int			turn;			/* the address that is asked for it */
+	int			control;		/* … and, if not -1, by which question whether it is a registry's */
+	char	   *unknown;		/* what it has said before that */
+	StringInfoData reasons;		/* of addresses that have not answered, or as none does, for nodes[asked] */
+	char	   *absent;			/* why it is absent, for an address has said so; NULL: none has */
+	int			absent_turn;
 	size_t		bytes;
 	DjkFetchStatus status;
 	DjkSchemaText found;
@@ -80,10 +98,10 @@ describe(const DjkFetch *fetch)
 					djk_http_printable(node->subject, strlen(node->subject), SHOWN_MAX), djk_schema_describe(&fetch->key));
 }
 
-static DjkFetchStatus
-fail_misunderstood(DjkFetch *fetch, const DjkHttpAnswer *answer, const char *what)
+static char *
+misunderstood(const DjkFetch *fetch, const DjkHttpAnswer *answer, const char *what)
 {
-	return fail(fetch, psprintf("%s: the answer for %s is not understood: %s", answer->reason, describe(fetch), what));
+	return psprintf("%s: the answer for %s is not understood: %s", answer->reason, describe(fetch), what);
 }
 
 /* ---------- nodes ---------- */
@@ -161,8 +179,6 @@ take_schema(DjkFetch *fetch, json_t *answer)
 	json_t	   *type = json_object_get(answer, "schemaType");
 	json_t	   *rules = json_object_get(answer, "ruleSet");
 
-	if (!json_is_string(text))
-		return "it has no schema";
 	if (type != NULL && !json_is_null(type) && !json_is_string(type))
 		return "its schemaType is no string";
 	if ((fetch->bytes += json_string_length(text)) > BYTES_MAX)
@@ -209,7 +225,7 @@ complete(DjkFetch *fetch, const DjkHttpAnswer *answer)
 	fetch->found.text = fetch->nodes[0].text;
 	fetch->found.references = palloc(fetch->nnodes * sizeof(char *));
 	if (!place(fetch, 0))
-		return fail_misunderstood(fetch, answer, "the schemas that it names name each other in a circle");
+		return fail(fetch, misunderstood(fetch, answer, "the schemas that it names name each other in a circle"));
 	return fetch->status = DJK_FETCH_FOUND;
 }
 
@@ -220,6 +236,8 @@ path_of(const DjkFetch *fetch)
 {
 	const Named *node = &fetch->nodes[fetch->asked];
 
+	if (fetch->control >= 0)
+		return pstrdup(controls[fetch->control]);
 	if (node->subject != NULL)
 		return psprintf("/subjects/%s/versions/" INT64_FORMAT "?deleted=true", djk_http_escape(node->subject), node->version);
 	/* Registries count in 32 bits with a sign: what is beyond is a negative number, which none has. */
@@ -227,33 +245,86 @@ path_of(const DjkFetch *fetch)
 		psprintf("/schemas/ids/%d", (int32) fetch->key.id);
 }
 
-static void
+static DjkFetchStatus
 ask(DjkFetch *fetch)
 {
-	fetch->request = djk_http_get(fetch->access, path_of(fetch));
+	fetch->request = djk_http_get(fetch->access, fetch->turn, path_of(fetch));
 	if (fetch->request == NULL)
-		(void) fail(fetch, pstrdup("there is no memory, or no thread, to ask the registry"));
+		return fail(fetch, pstrdup("there is no memory, or no thread, to ask the registry"));
+	return fetch->status;
+}
+
+/* Asks the first address for the next. */
+static DjkFetchStatus
+begin_node(DjkFetch *fetch)
+{
+	fetch->turn = 0;
+	fetch->control = -1;
+	resetStringInfo(&fetch->reasons);
+	fetch->absent = NULL;
+	return ask(fetch);
+}
+
+/* No address has it. */
+static DjkFetchStatus
+give_up(DjkFetch *fetch)
+{
+	if (fetch->absent == NULL)
+		return fail(fetch, pstrdup(fetch->reasons.data));
+	djk_http_prefer(fetch->access, fetch->absent_turn);
+	fetch->reason = fetch->absent;
+	return fetch->status = DJK_FETCH_ABSENT;
+}
+
+static DjkFetchStatus
+ask_next(DjkFetch *fetch)
+{
+	fetch->control = -1;
+	if (++fetch->turn == djk_http_count(fetch->access))
+		return give_up(fetch);
+	return ask(fetch);
+}
+
+/* The address is of no use for this one. */
+static DjkFetchStatus
+pass_by(DjkFetch *fetch, const char *reason)
+{
+	if (fetch->reasons.len + strlen(reason) < REASONS_MAX || fetch->reasons.len == 0)
+		appendStringInfo(&fetch->reasons, "%s%s", fetch->reasons.len > 0 ? "; " : "", reason);
+	return ask_next(fetch);
+}
+
+/* A registry says that it has none. */
+static DjkFetchStatus
+note_absent(DjkFetch *fetch, char *reason)
+{
+	if (fetch->absent == NULL)
+	{
+		fetch->absent = reason;
+		fetch->absent_turn = fetch->turn;
+	}
+	return ask_next(fetch);
 }
 
 /* What is known by now is the answer, or leads to the next question. */
 static DjkFetchStatus
 go_on(DjkFetch *fetch, const DjkHttpAnswer *answer)
 {
+	djk_http_prefer(fetch->access, fetch->turn);
 	if (++fetch->asked == fetch->nnodes)
 		return complete(fetch, answer);
-	ask(fetch);
-	return fetch->status;
+	return begin_node(fetch);
 }
 
-static DjkFetchStatus
-take_found(DjkFetch *fetch, const DjkHttpAnswer *answer)
+/* ---------- answers ---------- */
+
+/* NULL: it is no JSON. */
+static json_t *
+read_json(const DjkHttpAnswer *answer)
 {
 	json_error_t where;
-	json_t	   *json = json_loadb(answer->body ? answer->body : "", answer->len, 0, &where);
-	const char *fault = json_is_object(json) ? take_schema(fetch, json) : "it is no object of JSON";
 
-	json_decref(json);
-	return fault != NULL ? fail_misunderstood(fetch, answer, fault) : go_on(fetch, answer);
+	return json_loadb(answer->body ? answer->body : "", answer->len, 0, &where);
 }
 
 /* What a registry says beside its status; NULL: nothing. */
@@ -266,37 +337,130 @@ message_of(json_t *json)
 		djk_http_printable(json_string_value(message), json_string_length(message), SHOWN_MAX) : NULL;
 }
 
-static DjkFetchStatus
-take_refused(DjkFetch *fetch, const DjkHttpAnswer *answer)
+/* Unlike others who answer 404. */
+static bool
+says_absent(const DjkHttpAnswer *answer, json_t *json)
 {
-	json_error_t where;
-	json_t	   *json = json_loadb(answer->body ? answer->body : "", answer->len, 0, &where);
 	json_int_t	code = json_integer_value(json_object_get(json, "error_code"));
+
+	return answer->status == 404 && code >= ABSENT_FIRST && code <= ABSENT_LAST;
+}
+
+/*
+ * Whether it may be of somebody who knows no such path: neither that it is away for a
+ * while, nor that it wants to know who asks.
+ */
+static bool
+may_not_know_path(const DjkHttpAnswer *answer)
+{
+	switch (answer->status)
+	{
+		case 0:
+		case 401:
+		case 403:
+		case 407:
+		case 408:
+		case 425:
+		case 429:
+			return false;
+		default:
+			return answer->status < 500 || answer->status == 501;
+	}
+}
+
+/* One that is of no use: by GUID it may be that the registry knows none. */
+static DjkFetchStatus
+take_useless(DjkFetch *fetch, const DjkHttpAnswer *answer, char *reason)
+{
+	if (!fetch->key.by_guid || fetch->asked > 0 || !may_not_know_path(answer))
+		return pass_by(fetch, reason);
+	fetch->unknown = reason;
+	fetch->control = 0;
+	return ask(fetch);
+}
+
+/* One that cannot be used leaves nothing behind: the next address may say something else. */
+static const char *
+try_schema(DjkFetch *fetch, json_t *json)
+{
+	int			nnodes = fetch->nnodes;
+	size_t		bytes = fetch->bytes;
+	const char *fault = take_schema(fetch, json);
+
+	if (fault == NULL)
+		return NULL;
+	fetch->nnodes = nnodes;
+	fetch->bytes = bytes;
+	fetch->nodes[fetch->asked].nnames = 0;
+	return fault;
+}
+
+static DjkFetchStatus
+take_found(DjkFetch *fetch, const DjkHttpAnswer *answer, json_t *json)
+{
+	const char *fault;
+
+	if (!json_is_object(json))
+		return take_useless(fetch, answer, misunderstood(fetch, answer, "it is no object of JSON"));
+	if (!json_is_string(json_object_get(json, "schema")))
+		return take_useless(fetch, answer, misunderstood(fetch, answer, "it has no schema"));
+	fault = try_schema(fetch, json);
+	return fault != NULL ? pass_by(fetch, misunderstood(fetch, answer, fault)) : go_on(fetch, answer);
+}
+
+static DjkFetchStatus
+take_refused(DjkFetch *fetch, const DjkHttpAnswer *answer, json_t *json)
+{
 	char	   *message = message_of(json);
 
-	json_decref(json);
-	if (answer->status == 404 && code >= ABSENT_FIRST && code <= ABSENT_LAST)
+	if (says_absent(answer, json))
+		return note_absent(fetch, psprintf("the registry has no %s", describe(fetch)));
+	return take_useless(fetch, answer, message != NULL ? psprintf("%s: %s", answer->reason, message) : answer->reason);
+}
+
+/* Whether a list holds nothing but names, of one format at least. */
+static bool
+is_list_of_names(json_t *json)
+{
+	size_t		i;
+	json_t	   *name;
+
+	json_array_foreach(json, i, name)
 	{
-		fetch->reason = psprintf("the registry has no %s", describe(fetch));
-		return fetch->status = DJK_FETCH_ABSENT;
+		if (!json_is_string(name))
+			return false;
 	}
-	return fail(fetch, message != NULL ? psprintf("%s: %s", answer->reason, message) : answer->reason);
+	return json_array_size(json) > 0;
+}
+
+/* What has been said of the GUID counts if it is a registry that has said it. */
+static DjkFetchStatus
+take_control(DjkFetch *fetch, const DjkHttpAnswer *answer, json_t *json)
+{
+	if (says_absent(answer, json) ||
+		(answer->status == 200 && (is_list_of_names(json) || json_is_string(json_object_get(json, "schema")))))
+		return note_absent(fetch, psprintf("the registry knows no GUIDs, so it has no %s (%s)", describe(fetch), fetch->unknown));
+	if (++fetch->control < lengthof(controls))
+		return ask(fetch);
+	return pass_by(fetch, fetch->unknown);
 }
 
 static DjkFetchStatus
 take_answer(DjkFetch *fetch, const DjkHttpAnswer *answer)
 {
-	MemoryContext old = MemoryContextSwitchTo(fetch->context);
-	DjkFetchStatus status;
+	json_t	   *json;
 
-	if (answer->status == 200)
-		status = take_found(fetch, answer);
-	else if (answer->status != 0)
-		status = take_refused(fetch, answer);
+	if (answer->status == 0)
+		return pass_by(fetch, fetch->control >= 0 ? fetch->unknown : answer->reason);
+	json = read_json(answer);
+	if (fetch->control >= 0)
+		(void) take_control(fetch, answer, json);
+	else if (answer->status == 200)
+		(void) take_found(fetch, answer, json);
 	else
-		status = fail(fetch, answer->reason);
-	MemoryContextSwitchTo(old);
-	return status;
+		(void) take_refused(fetch, answer, json);
+	json_decref(json);
+	return fetch->status;
 }
 
 /* ---------- the fetch ---------- */
@@ -323,10 +487,11 @@ djk_fetch_begin(DjkHttpAccess *access, const DjkSchemaKey *key, MemoryContext pa
 	fetch->key = *key;
 	fetch->nodes = palloc0(SCHEMAS_MAX * sizeof(Named));
 	fetch->nnodes = 1;
+	initStringInfo(&fetch->reasons);
 	fetch->callback.func = abandon;
 	fetch->callback.arg = fetch;
 	MemoryContextRegisterResetCallback(context, &fetch->callback);
-	ask(fetch);
+	(void) begin_node(fetch);
 	MemoryContextSwitchTo(old);
 	return fetch;
 }

@@ -59,13 +59,11 @@ struct DjkHttpAccess
 /* Shared with the thread; malloc'd with all that it holds. */
 typedef struct Exchange
 {
-	char	  **urls;			/* whole, in the order in which they are asked */
-	int			nurls;
+	char	   *url;			/* whole */
 	char	   *values[ACCESS_VALUES];
 
 	/* the answer */
-	int			answered;		/* by which of the URLs; -1: by none */
-	long		status;
+	long		status;			/* 0: there is none */
 	char	   *body;
 	size_t		len;
 	size_t		size;
@@ -75,7 +73,6 @@ typedef struct Exchange
 
 struct DjkHttpRequest
 {
-	DjkHttpAccess *access;
 	DjkCall    *call;
 	Exchange   *exchange;
 };
@@ -112,6 +109,24 @@ djk_http_access(const DjkProperty *properties, int nproperties)
 	return access;
 }
 
+int
+djk_http_count(const DjkHttpAccess *access)
+{
+	return access->nurls;
+}
+
+static int
+url_of(const DjkHttpAccess *access, int turn)
+{
+	return (access->first + turn) % access->nurls;
+}
+
+void
+djk_http_prefer(DjkHttpAccess *access, int turn)
+{
+	access->first = url_of(access, turn);
+}
+
 /* ---------- in the thread ---------- */
 
 static size_t
@@ -140,147 +155,184 @@ take_bytes(char *bytes, size_t one, size_t n, void *arg)
 	return n;
 }
 
-static void
-set_pem(CURL *curl, CURLoption option, const char *pem)
+/* How the library is told what it may do; once it does not know something, nobody is asked. */
+typedef struct Setup
 {
-	struct curl_blob blob = {0};
+	CURL	   *curl;
+	CURLcode	code;
+	const char *refused;		/* what it does not know, or does not take */
+} Setup;
 
-	if (pem == NULL)
+static void
+note_code(Setup *setup, const char *what, CURLcode code)
+{
+	if (setup->code != CURLE_OK || code == CURLE_OK)
 		return;
-	blob.data = unconstify(char *, pem);
-	blob.len = strlen(pem);
-	blob.flags = CURL_BLOB_COPY;
-	curl_easy_setopt(curl, option, &blob);
+	setup->code = code;
+	setup->refused = what;
 }
 
 static void
-set_protocols(CURL *curl)
+set_number(Setup *setup, const char *what, CURLoption option, long number)
+{
+	note_code(setup, what, curl_easy_setopt(setup->curl, option, number));
+}
+
+static void
+set_text(Setup *setup, const char *what, CURLoption option, const char *text)
+{
+	note_code(setup, what, curl_easy_setopt(setup->curl, option, text));
+}
+
+/* Of what a registry is to know or to show: as it is said, or not at all. */
+static void
+set_value(Setup *setup, char *const *values, AccessValue value, CURLoption option)
+{
+	if (values[value] != NULL)
+		set_text(setup, value_properties[value], option, values[value]);
+}
+
+static void
+set_pem(Setup *setup, char *const *values, AccessValue value, CURLoption option)
+{
+	struct curl_blob blob = {0};
+
+	if (values[value] == NULL)
+		return;
+	blob.data = values[value];
+	blob.len = strlen(values[value]);
+	blob.flags = CURL_BLOB_COPY;
+	note_code(setup, value_properties[value], curl_easy_setopt(setup->curl, option, &blob));
+}
+
+static void
+set_protocols(Setup *setup)
 {
 #if LIBCURL_VERSION_NUM >= 0x075500
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+	set_text(setup, "protocols", CURLOPT_PROTOCOLS_STR, "http,https");
 #else
-	curl_easy_setopt(curl, CURLOPT_PROTOCOLS, (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS));
+	set_number(setup, "protocols", CURLOPT_PROTOCOLS, (long) (CURLPROTO_HTTP | CURLPROTO_HTTPS));
 #endif
 }
 
 static void
-set_bounds(CURL *curl)
+set_bounds(Setup *setup)
 {
-	set_protocols(curl);
-	curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-	curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);
-	curl_easy_setopt(curl, CURLOPT_DISALLOW_USERNAME_IN_URL, 1L);
-	curl_easy_setopt(curl, CURLOPT_PATH_AS_IS, 1L);
-	curl_easy_setopt(curl, CURLOPT_PROXY, "");
-	curl_easy_setopt(curl, CURLOPT_NETRC, (long) CURL_NETRC_IGNORED);
-	curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long) CURL_HTTP_VERSION_1_1);
-	curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long) DJK_HTTP_CONNECT_MS);
-	curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long) DJK_HTTP_TIMEOUT_MS);
-	curl_easy_setopt(curl, CURLOPT_MAXFILESIZE, (long) DJK_HTTP_ANSWER_MAX);
-	curl_easy_setopt(curl, CURLOPT_USERAGENT, "djkafka");
+	set_protocols(setup);
+	set_number(setup, "no signals", CURLOPT_NOSIGNAL, 1);
+	set_number(setup, "no redirections", CURLOPT_FOLLOWLOCATION, 0);
+	set_number(setup, "no names in URLs", CURLOPT_DISALLOW_USERNAME_IN_URL, 1);
+	set_number(setup, "paths as they are", CURLOPT_PATH_AS_IS, 1);
+	set_text(setup, "no proxy", CURLOPT_PROXY, "");
+	set_number(setup, "no .netrc", CURLOPT_NETRC, CURL_NETRC_IGNORED);
+	set_number(setup, "HTTP/1.1", CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_1_1);
+	set_number(setup, "time limits", CURLOPT_CONNECTTIMEOUT_MS, DJK_HTTP_CONNECT_MS);
+	set_number(setup, "time limits", CURLOPT_TIMEOUT_MS, DJK_HTTP_TIMEOUT_MS);
+	set_number(setup, "size limits", CURLOPT_MAXFILESIZE, DJK_HTTP_ANSWER_MAX);
+	set_number(setup, "verification of certificates", CURLOPT_SSL_VERIFYPEER, 1);
+	set_number(setup, "verification of certificates", CURLOPT_SSL_VERIFYHOST, 2);
+	set_text(setup, "a name of ours", CURLOPT_USERAGENT, "djkafka");
 }
 
 static void
-set_identity(CURL *curl, char *const *values)
+set_credentials(Setup *setup, char *const *values)
 {
 	if (values[TOKEN] != NULL)
 	{
-		curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long) CURLAUTH_BEARER);
-		curl_easy_setopt(curl, CURLOPT_XOAUTH2_BEARER, values[TOKEN]);
+		set_number(setup, "bearer tokens", CURLOPT_HTTPAUTH, (long) CURLAUTH_BEARER);
+		set_value(setup, values, TOKEN, CURLOPT_XOAUTH2_BEARER);
 	}
 	else if (values[USERNAME] != NULL || values[PASSWORD] != NULL)
 	{
-		curl_easy_setopt(curl, CURLOPT_HTTPAUTH, (long) CURLAUTH_BASIC);
-		curl_easy_setopt(curl, CURLOPT_USERNAME, values[USERNAME] ? values[USERNAME] : "");
-		curl_easy_setopt(curl, CURLOPT_PASSWORD, values[PASSWORD] ? values[PASSWORD] : "");
+		set_number(setup, "basic authentication", CURLOPT_HTTPAUTH, (long) CURLAUTH_BASIC);
+		/* Both, for else it asks without either. */
+		set_text(setup, value_properties[USERNAME], CURLOPT_USERNAME, "");
+		set_text(setup, value_properties[PASSWORD], CURLOPT_PASSWORD, "");
+		set_value(setup, values, USERNAME, CURLOPT_USERNAME);
+		set_value(setup, values, PASSWORD, CURLOPT_PASSWORD);
 	}
-	/* In place of the system's, which libcurl would look into as well. */
-	if (values[CA_FILE] != NULL || values[CA_PEM] != NULL)
-		curl_easy_setopt(curl, CURLOPT_CAPATH, NULL);
-	if (values[CA_FILE] != NULL)
-		curl_easy_setopt(curl, CURLOPT_CAINFO, values[CA_FILE]);
-	set_pem(curl, CURLOPT_CAINFO_BLOB, values[CA_PEM]);
-	if (values[CERTIFICATE_FILE] != NULL)
-		curl_easy_setopt(curl, CURLOPT_SSLCERT, values[CERTIFICATE_FILE]);
-	set_pem(curl, CURLOPT_SSLCERT_BLOB, values[CERTIFICATE_PEM]);
-	if (values[KEY_FILE] != NULL)
-		curl_easy_setopt(curl, CURLOPT_SSLKEY, values[KEY_FILE]);
-	set_pem(curl, CURLOPT_SSLKEY_BLOB, values[KEY_PEM]);
-	if (values[KEY_PASSWORD] != NULL)
-		curl_easy_setopt(curl, CURLOPT_KEYPASSWD, values[KEY_PASSWORD]);
 }
 
-/* Why there is no answer of this URL; or that it sends elsewhere. */
 static void
-note_reason(Exchange *exchange, CURL *curl, CURLcode code, const char *url, const char *details)
+set_certificates(Setup *setup, char *const *values)
+{
+	/* In place of the system's, which libcurl would look into as well. */
+	if (values[CA_FILE] != NULL || values[CA_PEM] != NULL)
+		set_text(setup, "only the certificates that are named", CURLOPT_CAPATH, NULL);
+	set_value(setup, values, CA_FILE, CURLOPT_CAINFO);
+	set_pem(setup, values, CA_PEM, CURLOPT_CAINFO_BLOB);
+	set_value(setup, values, CERTIFICATE_FILE, CURLOPT_SSLCERT);
+	set_pem(setup, values, CERTIFICATE_PEM, CURLOPT_SSLCERT_BLOB);
+	set_value(setup, values, KEY_FILE, CURLOPT_SSLKEY);
+	set_pem(setup, values, KEY_PEM, CURLOPT_SSLKEY_BLOB);
+	set_value(setup, values, KEY_PASSWORD, CURLOPT_KEYPASSWD);
+}
+
+static void
+set_question(Setup *setup, Exchange *exchange, struct curl_slist *headers, char *details)
+{
+	note_code(setup, "headers", curl_easy_setopt(setup->curl, CURLOPT_HTTPHEADER, headers));
+	note_code(setup, "answers", curl_easy_setopt(setup->curl, CURLOPT_WRITEFUNCTION, take_bytes));
+	note_code(setup, "answers", curl_easy_setopt(setup->curl, CURLOPT_WRITEDATA, exchange));
+	note_code(setup, "reasons", curl_easy_setopt(setup->curl, CURLOPT_ERRORBUFFER, details));
+	set_text(setup, "the URL", CURLOPT_URL, exchange->url);
+}
+
+/* Why there is no answer; or that it sends elsewhere. */
+static void
+note_reason(Exchange *exchange, CURL *curl, CURLcode code, const char *details)
 {
 	char	   *elsewhere = NULL;
 
 	if (exchange->too_large)
-		snprintf(exchange->reason, REASON_SIZE, "%.*s: the answer has more than %d bytes", SHOWN_MAX, url, DJK_HTTP_ANSWER_MAX);
+		snprintf(exchange->reason, REASON_SIZE, "%.*s: the answer has more than %d bytes", SHOWN_MAX, exchange->url,
+				 DJK_HTTP_ANSWER_MAX);
 	else if (code != CURLE_OK)
-		snprintf(exchange->reason, REASON_SIZE, "%.*s: %.*s", SHOWN_MAX, url, SHOWN_MAX,
+		snprintf(exchange->reason, REASON_SIZE, "%.*s: %.*s", SHOWN_MAX, exchange->url, SHOWN_MAX,
 				 details[0] != '\0' ? details : curl_easy_strerror(code));
 	else if (exchange->status >= 300 && exchange->status < 400)
 	{
-		curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &elsewhere);
-		snprintf(exchange->reason, REASON_SIZE, "%.*s: answers %ld and sends to %.*s, which is not followed", SHOWN_MAX, url,
-				 exchange->status, SHOWN_MAX, elsewhere ? elsewhere : "another address");
+		(void) curl_easy_getinfo(curl, CURLINFO_REDIRECT_URL, &elsewhere);
+		snprintf(exchange->reason, REASON_SIZE, "%.*s: answers %ld and sends to %.*s, which is not followed", SHOWN_MAX,
+				 exchange->url, exchange->status, SHOWN_MAX, elsewhere ? elsewhere : "another address");
 	}
 	else
-		snprintf(exchange->reason, REASON_SIZE, "%.*s: answers %ld", SHOWN_MAX, url, exchange->status);
+		snprintf(exchange->reason, REASON_SIZE, "%.*s: answers %ld", SHOWN_MAX, exchange->url, exchange->status);
 }
 
-/* What a registry says of a thing that it lacks, unlike others who answer 404. */
-static bool
-says_absent(const Exchange *exchange)
+static void
+perform(Exchange *exchange, CURL *curl, const char *details)
 {
-	return exchange->status == 404 && exchange->len > 0 && strstr(exchange->body, "error_code") != NULL;
-}
+	CURLcode	code = curl_easy_perform(curl);
 
-/* True if the others need not be asked. */
-static bool
-ask_one(Exchange *exchange, CURL *curl, const char *url)
-{
-	char		details[CURL_ERROR_SIZE] = "";
-	CURLcode	code;
-
-	exchange->status = 0;
-	exchange->len = 0;
-	exchange->too_large = false;
-	curl_easy_setopt(curl, CURLOPT_URL, url);
-	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, details);
-	code = curl_easy_perform(curl);
-	curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, NULL);
 	if (code == CURLE_OK)
-		curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &exchange->status);
-	note_reason(exchange, curl, code, url, details);
-	return code == CURLE_OK && (exchange->status == 200 || says_absent(exchange));
+		code = curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &exchange->status);
+	note_reason(exchange, curl, code, details);
 }
 
 static void
 run_exchange(void *arg)
 {
 	Exchange   *exchange = arg;
-	CURL	   *curl = curl_easy_init();
+	char		details[CURL_ERROR_SIZE] = "";
+	Setup		setup = {curl_easy_init(), CURLE_OK, NULL};
 	struct curl_slist *headers = curl_slist_append(NULL, "Accept: application/vnd.schemaregistry.v1+json, application/json");
 
 	snprintf(exchange->reason, REASON_SIZE, "out of memory");
-	if (curl != NULL && headers != NULL)
+	if (setup.curl != NULL && headers != NULL)
 	{
-		set_bounds(curl);
-		set_identity(curl, exchange->values);
-		curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
-		curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_bytes);
-		curl_easy_setopt(curl, CURLOPT_WRITEDATA, exchange);
-		for (int i = 0; i < exchange->nurls && exchange->answered < 0; i++)
-		{
-			if (ask_one(exchange, curl, exchange->urls[i]))
-				exchange->answered = i;
-		}
+		set_bounds(&setup);
+		set_credentials(&setup, exchange->values);
+		set_certificates(&setup, exchange->values);
+		set_question(&setup, exchange, headers, details);
+		if (setup.code == CURLE_OK)
+			perform(exchange, setup.curl, details);
+		else
+			snprintf(exchange->reason, REASON_SIZE, "%.*s: is not asked, for libcurl refuses %s: %s", SHOWN_MAX, exchange->url,
+					 setup.refused, curl_easy_strerror(setup.code));
 	}
 	curl_slist_free_all(headers);
-	curl_easy_cleanup(curl);
+	curl_easy_cleanup(setup.curl);
 }
 
 static void
@@ -295,9 +347,7 @@ discard_exchange(void *arg)
 		explicit_bzero(exchange->values[v], strlen(exchange->values[v]));
 		free(exchange->values[v]);
 	}
-	for (int i = 0; i < exchange->nurls && exchange->urls != NULL; i++)
-		free(exchange->urls[i]);
-	free(exchange->urls);
+	free(exchange->url);
 	free(exchange->body);
 	free(exchange);
 }
@@ -305,25 +355,18 @@ discard_exchange(void *arg)
 /* ---------- in the process ---------- */
 
 static bool
-fill_exchange(Exchange *exchange, const DjkHttpAccess *access, const char *path)
+fill_exchange(Exchange *exchange, const DjkHttpAccess *access, int url, const char *path)
 {
-	bool		ok = true;
+	char	   *whole = psprintf("%s%s", access->urls[url], path);
 
-	exchange->answered = -1;
-	exchange->urls = calloc(access->nurls, sizeof(char *));
-	for (int v = 0; v < ACCESS_VALUES && ok; v++)
-		ok = access->values[v] == NULL || (exchange->values[v] = strdup(access->values[v])) != NULL;
-	if (!ok || exchange->urls == NULL)
-		return false;
-	exchange->nurls = access->nurls;
-	for (int i = 0; i < access->nurls && ok; i++)
+	exchange->url = strdup(whole);
+	pfree(whole);
+	for (int v = 0; v < ACCESS_VALUES; v++)
 	{
-		char	   *url = psprintf("%s%s", access->urls[(access->first + i) % access->nurls], path);
-
-		ok = (exchange->urls[i] = strdup(url)) != NULL;
-		pfree(url);
+		if (access->values[v] != NULL && (exchange->values[v] = strdup(access->values[v])) == NULL)
+			return false;
 	}
-	return ok;
+	return exchange->url != NULL;
 }
 
 /* The library, and the calls of this process; NULL if there is no memory. */
@@ -343,7 +386,7 @@ prepare_calls(void)
 }
 
 DjkHttpRequest *
-djk_http_get(DjkHttpAccess *access, const char *path)
+djk_http_get(const DjkHttpAccess *access, int turn, const char *path)
 {
 	DjkHttpRequest *request = palloc0(sizeof(DjkHttpRequest));
 	DjkCalls   *calls = prepare_calls();
@@ -351,14 +394,13 @@ djk_http_get(DjkHttpAccess *access, const char *path)
 
 	if (exchange == NULL)
 		return NULL;
-	if (fill_exchange(exchange, access, path))
+	if (fill_exchange(exchange, access, url_of(access, turn), path))
 		request->call = djk_call_start(calls, run_exchange, discard_exchange, exchange, -1);
 	if (request->call == NULL)
 	{
 		discard_exchange(exchange);
 		return NULL;
 	}
-	request->access = access;
 	request->exchange = exchange;
 	return request;
 }
@@ -367,29 +409,28 @@ bool
 djk_http_wait(DjkHttpRequest *request, double until_ms, DjkHttpAnswer *answer)
 {
 	Exchange   *exchange = request->exchange;
-	DjkHttpAccess *access = request->access;
 
-	if (!djk_call_wait(request->call, until_ms))
+	if (request->call != NULL && !djk_call_wait(request->call, until_ms))
 		return false;
-	pfree(request);
+	/* It is not the thread's any more, whatever there is no memory for now. */
+	request->call = NULL;
 	memset(answer, 0, sizeof(*answer));
 	answer->status = (int) exchange->status;
 	answer->reason = djk_http_printable(exchange->reason, strlen(exchange->reason), REASON_SIZE);
-	if (exchange->answered >= 0)
-		access->first = (access->first + exchange->answered) % access->nurls;
 	if (exchange->status != 0 && exchange->len > 0)
 	{
 		answer->body = pnstrdup(exchange->body, exchange->len);
 		answer->len = strlen(answer->body);
 	}
 	discard_exchange(exchange);
+	pfree(request);
 	return true;
 }
 
 void
 djk_http_abandon(DjkHttpRequest *request)
 {
-	if (djk_call_abandon(request->call))
+	if (request->call == NULL || djk_call_abandon(request->call))
 		discard_exchange(request->exchange);
 	else
 		djk_calls_expect_strays();

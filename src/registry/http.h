@@ -39,11 +39,14 @@ typedef struct DjkHttpAnswer
 
 typedef struct DjkHttpRequest DjkHttpRequest;
 
-/*
- * Begins to ask the addresses in turn for 'path' until one answers 200, or that
- * there is no such thing.  NULL if there is no memory or no thread.
- */
-extern DjkHttpRequest *djk_http_get(DjkHttpAccess *access, const char *path);
+/* How many addresses there are; */
+extern int	djk_http_count(const DjkHttpAccess *access);
+
+/* … and the one that was asked in this turn is asked first from now on. */
+extern void djk_http_prefer(DjkHttpAccess *access, int turn);
+
+/* Begins to ask an address for 'path', in turn 0 that which is asked first.  NULL if there is no memory or no thread. */
+extern DjkHttpRequest *djk_http_get(const DjkHttpAccess *access, int turn, const char *path);
 
 /*
  * Waits until 'until_ms' of djk_clock_ms() at most, and up to one slice; true if

@@ -193,6 +193,26 @@ def test_absent(db: Database, kafka: Client, topic: str, registry: Registry) -> 
     assert_audit(db, 5)
 
 
+@pytest.mark.parametrize("way", ["unknown", *(pytest.param(way, marks=pytest.mark.long) for way in ("page", "method", "html", "redirect"))])
+def test_no_guids(db: Database, kafka: Client, topic: str, registry: Registry, way: str) -> None:
+    """A registry that knows no GUIDs has no schema that one names; one that only does not answer may have it."""
+    make_server(db, kafka, f"http://127.0.0.1:1, {registry.url}")
+    subscribe(db, topic)
+    registry.guids = "error"
+    writer = Writer(kafka, registry, topic)
+    writer.records = [Record(b"\0", headers=[("__value_schema_id", b"\x01" + uuid.UUID(int=7).bytes)])]
+    writer.add(ITEM, {"id": 1, "name": "one"})
+    writer.send()
+    reason = wait_state(db, "registry_unreachable", "c")["reason"]
+    assert "127.0.0.1:1/" in reason and "answers 500: the store is away" in reason, reason
+    registry.guids = way
+    wait_caught_up(db, kafka, topic, "c")
+    assert f"the registry knows no GUIDs, so it has no schema {uuid.UUID(int=7)}" in dead_letters(db, topic)[0, 0]["message"]
+    assert db.query("SELECT id FROM item") == [(1,)]
+    wait_state(db, "running", "c")
+    assert_audit(db, 2)
+
+
 def test_forgotten_before_it_is_absent(db: Database, kafka: Client, topic: str, registry: Registry, unique: Callable[[str], str]) -> None:
     """What is known of schemas may go while one is waited for, which then turns out to be absent."""
     other = kafka.create_topic(unique("other"))
@@ -219,6 +239,8 @@ REASONS = {
     "empty": "it is no object of JSON",
     "no schema": "it has no schema",
     "no text": "it has no schema",
+    "unknown": "answers 404: HTTP 404 Not Found",
+    "method": "answers 405",
     "nul": "it is no object of JSON",
     "deep": "it is no object of JSON",
     "circle": "name each other in a circle",
@@ -293,6 +315,35 @@ def test_access(db: Database, kafka: Client, topic: str, registry: Registry) -> 
     guarded.stop()
 
 
+def test_other_addresses(db: Database, kafka: Client, topic: str, registry: Registry) -> None:
+    """An address that answers what none of a registry's does hides no other; what each has said is told, and what cannot be is not asked for."""
+    other = Registry().start()
+    make_server(db, kafka, f"{registry.url}, {other.url}")
+    subscribe(db, topic, enabled="false")
+    run = "SELECT applied, dead FROM djkafka_run('c', until => 'eof')"
+    modes = ("html", "redirect", "error", "page", "references", "half")
+    for number, mode in enumerate(modes, 1):
+        other.add(json.dumps(ITEM | {"name": f"Item{number}"}))
+        kafka.produce(topic, [Record(b"\0" + number.to_bytes(4, "big") + bytes([2 * number, 0]))])
+        registry.mode, other.mode = mode, "no schema"
+        with pytest.raises(psycopg.errors.OperationalError) as raised:
+            db.query(run)
+        assert f"{registry.url}/" in str(raised.value) and f"{other.url}/" in str(raised.value), str(raised.value)
+        other.mode = "ok"
+        assert db.query(run) == [(1, 0)], mode
+        registry.mode = "ok"  # and has none of these: the other is believed
+        db.query("DELETE FROM djkafka_schema")
+    asked = len(other.asked)
+    other.add(json.dumps(ITEM | {"name": "Last"}))
+    kafka.produce(topic, [Record(b"\0\0\0\0\x07\x0e\0")])
+    password = "x" * 9_000_000  # more than libcurl takes
+    db.query(f"CREATE USER MAPPING FOR CURRENT_USER SERVER k OPTIONS (registry_username 'app', registry_password '{password}')")
+    with pytest.raises(psycopg.errors.OperationalError, match="is not asked, for libcurl refuses registry.password"):
+        db.query(run)
+    assert len(other.asked) == asked
+    other.stop()
+
+
 def test_tls(db: Database, kafka: Client, topic: str, tmp_path: Path) -> None:
     """The registry is verified, by its address too, and may want to know who asks."""
     authority, _ = make_certificate(tmp_path, "authority")
@@ -312,6 +363,9 @@ def test_tls(db: Database, kafka: Client, topic: str, tmp_path: Path) -> None:
             db.query(run)
 
     fails("certificate")
+    db.query("ALTER SERVER k OPTIONS (ADD registry_ssl_ca_location '/nowhere.pem')", user="postgres")
+    fails("certificate")
+    db.query("ALTER SERVER k OPTIONS (DROP registry_ssl_ca_location)", user="postgres")
     db.query(f"ALTER SERVER k OPTIONS (ADD registry_ssl_ca_pem '{stranger.read_text()}')")
     fails("certificate")
     db.query(f"ALTER SERVER k OPTIONS (SET registry_ssl_ca_pem '{authority.read_text()}')")

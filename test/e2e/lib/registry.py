@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from .kafka import free_ports
 
-Answer = tuple[int, dict[str, Any]]
+Answer = tuple[int, Any]
 
 
 def absent(code: int, what: str) -> Answer:
@@ -30,6 +30,7 @@ class Registry:
         self.prefix, self.user, self.token, self.tls = prefix, user, token, tls
         self.port = free_ports(1)[0]
         self.mode = "ok"
+        self.guids: str | None = None  # the way in which it answers for these, as one that knows none
         self.schemas: list[dict[str, Any]] = []  # by id - 1
         self.subjects: dict[str, list[int]] = {}  # ids by version - 1
         self.asked: list[str] = []
@@ -101,6 +102,8 @@ class Registry:
             case ["GET", "schemas", "ids", number]:
                 known = 1 <= int(number) <= len(self.schemas)
                 return (200, self._describe(int(number))) if known else absent(40403, "Schema")
+            case ["GET", "schemas", "types"]:
+                return 200, ["JSON", "PROTOBUF", "AVRO"]
             case ["GET", "schemas", "guids", guid]:
                 known = [number for number, each in enumerate(self.schemas, 1) if each["guid"] == guid]
                 return (200, self._describe(known[0])) if known else absent(40403, "Schema")
@@ -127,8 +130,8 @@ class Registry:
         self.asked.append(request.path)
         if request.command == "POST":
             status, answer = self._find("POST", path.removeprefix(self.prefix).strip("/").split("/"), body)
-        elif self.mode in WAYS:
-            WAYS[self.mode](self, request)
+        elif self.mode in WAYS or (self.guids and "/schemas/guids/" in path):
+            WAYS[self.mode if self.mode in WAYS else self.guids](self, request)
             return
         elif not self._is_let_in(request.headers.get("Authorization")):
             status, answer = 401, {"error_code": 401, "message": "Unauthorized"}
@@ -185,6 +188,8 @@ WAYS: dict[str, Callable[[Registry, BaseHTTPRequestHandler], None]] = {
     "html": answer_with(200, b"<html>log in first</html>", kind="text/html"),
     "page": answer_with(404, b"<html>no such page</html>", kind="text/html"),
     "empty": answer_with(200, b""),
+    "unknown": answer_with(404, b'{"error_code": 404, "message": "HTTP 404 Not Found"}'),
+    "method": answer_with(405, b""),
     "no schema": answer_with(200, b'{"id": 1}'),
     "no text": answer_with(200, b'{"schema": 5}'),
     "nul": answer_with(200, b'{"schema": "\\u0000"}'),
