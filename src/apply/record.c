@@ -323,7 +323,7 @@ key_json(const DjkRouteRow *route, const DjkMessage *message, DjkDecoded *decode
 		return NULL;
 	if (decoded->is_object)
 		return djk_codec_text(decoded, &error) ? pnstrdup(decoded->text, decoded->text_len) : NULL;
-	if (decoded->bare.kind == DJK_FIELD_BYTES || decoded->bare.text == NULL)
+	if (decoded->bare.kind == DJK_FIELD_BYTES || (decoded->bare.kind == DJK_FIELD_STRING && decoded->bare.text == NULL))
 		return NULL;
 	initStringInfo(&buf);
 	djk_codec_append_json(&decoded->bare, &buf);
