@@ -518,9 +518,12 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 {
 	DjkRowBuilder builder = {.apply = apply, .state = state, .telling = telling_columns(state)};
 	ErrorContextCallback callback = {error_context_stack, tell_column, &builder};
+
+	/* What is decoded of one message may be many times as long as it. */
+	MemoryContext decoding = AllocSetContextCreate(CurrentMemoryContext, "djkafka decoding", ALLOCSET_DEFAULT_SIZES);
 	int			guc_level = djk_route_state_enter(state);	/* a time without a zone is in the route's */
 
-	djk_decoded_init(&builder.decoded, CurrentMemoryContext, CurrentMemoryContext);
+	djk_decoded_init(&builder.decoded, CurrentMemoryContext, decoding);
 	builder.decoded.replace_invalid = state->route->replace_invalid_text;
 	builder.decoded.schemas = state->schemas;
 	if (state->codec->open != NULL || state->codec->registered)
@@ -540,7 +543,9 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 			djk_park_note_unprepared(apply, indexes[i], &error);
 		else if (filtered)
 			apply->work[indexes[i]].fate = DJK_FATE_FILTERED;
+		MemoryContextReset(decoding);
 	}
+	MemoryContextDelete(decoding);
 	if (builder.scratch != NULL)
 		MemoryContextDelete(builder.scratch);
 	error_context_stack = callback.previous;

@@ -144,26 +144,36 @@ djk_writers_begin(DjkApply *apply)
 
 /* ---------- one schema ---------- */
 
-/* What is known of the key from now on: its schema, or why there is none. */
+static char *
+keep_text(DjkWriters *writers, const char *text)
+{
+	if (text == NULL)
+		return NULL;
+	writers->bytes += strlen(text) + 1;
+	return MemoryContextStrdup(writers->context, text);
+}
+
+/*
+ * What is known of the key from now on: its schema, or why there is none.  What was
+ * known before stays where it is until all is read again.
+ */
 static Writer *
 keep(DjkWriters *writers, const DjkSchemaKey *key, const DjkAvroSchema *avro, const DjkError *refused)
 {
 	Writer	   *writer = hash_search(writers->table, key, HASH_ENTER, NULL);
-	MemoryContext old = MemoryContextSwitchTo(writers->context);
 
 	memset(&writer->refused, 0, sizeof(writer->refused));
 	writer->until = 0;
 	if (refused != NULL)
 	{
 		writer->refused = *refused;
-		writer->refused.message = pstrdup(refused->message);
-		writer->refused.detail = refused->detail ? pstrdup(refused->detail) : NULL;
-		writer->refused.hint = refused->hint ? pstrdup(refused->hint) : NULL;
+		writer->refused.message = keep_text(writers, refused->message);
+		writer->refused.detail = keep_text(writers, refused->detail);
+		writer->refused.hint = keep_text(writers, refused->hint);
 	}
 	writer->in_header = (DjkWriter) {avro, &writer->refused, 0};
 	writer->before_value = writer->in_header;
 	writer->before_value.skip = 1 + (key->by_guid ? DJK_GUID_LEN : (int) sizeof(uint32));
-	MemoryContextSwitchTo(old);
 	return writer;
 }
 

@@ -82,6 +82,20 @@ SELECT know(22, '{"type": "record", "name": "Turned", "fields": [{"name": "note"
 SELECT give_all(message('000000001602613c'), message('00000000173c0262'), message('0000000016026340'), message(NULL, '00000000023c'), message('0000000016026444'), message('000000000246'), message('0000000016026548'));
 SELECT id, note FROM shop_order WHERE id >= 30 ORDER BY id;
 
+-- what a few bytes become is not kept of all messages of a batch
+SELECT know(24, jsonb_build_object('type', 'record', 'name', 'Long', 'fields', ARRAY['{"name": "id", "type": "string"}', jsonb_build_object('name', 'all', 'type', jsonb_build_object('type', 'array', 'items',
+    jsonb_build_object('type', 'record', 'name', 'Part', 'fields', ARRAY[jsonb_build_object('name', repeat('n', 1000), 'type', 'null')])))])::text);
+CREATE TABLE short (id int PRIMARY KEY, first text);
+CREATE TABLE memory (mb bigint);
+CREATE FUNCTION measure() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO memory SELECT sum(total_bytes) / 1000000 FROM pg_backend_memory_contexts WHERE name LIKE 'djkafka%';
+    RETURN NULL;
+END $$;
+CREATE TRIGGER measure AFTER INSERT ON short EXECUTE FUNCTION measure();
+SELECT djkafka_subscribe('shorts', 'short', format => 'avro');
+SELECT give(jsonb_agg(message('0000000018' || '08' || encode(to_char(n, 'FM0000')::bytea, 'hex') || '1e00') || '{"topic": "shorts"}')) FROM generate_series(1, 1000) n;
+SELECT max(mb) < 4 FROM memory;
+
 -- schemas are another registry's under another address, or under none
 SET djkafka.registry_url = 'http://127.0.0.1:2';
 SELECT give_all(message('000000000206'));
