@@ -11,8 +11,8 @@
 #include "miscadmin.h"
 #include "utils/memutils.h"
 
-/* How much longer a byte may become: \u0000. */
-#define GROWTH_OF_BYTE	6
+/* How much longer a byte may become: the digits of its bits. */
+#define GROWTH_OF_BYTE	8
 
 /* Whether bytes that become longer fit in, before they are appended. */
 static bool

@@ -19,9 +19,12 @@
 #define VALUES_OF_BYTE	16
 #define VALUES_FREE		10000
 
-/* The same of JSON that it becomes, where names are longer than values. */
+/*
+ * The same of JSON that it becomes, where names are longer than values.  A batch has
+ * thousands of messages, each with what is free.
+ */
 #define JSON_OF_BYTE	64
-#define JSON_FREE		(1024 * 1024)
+#define JSON_FREE		(16 * 1024)
 #define JSON_MAX		(512 * 1024 * 1024)
 
 /* A string with NUL, which is escaped. */

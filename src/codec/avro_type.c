@@ -157,6 +157,7 @@ read_connect(const DjkAvroSchema *schema, const DjkDecoded *attributes, DjkAvroN
 		return false;
 	node->type.kind = kind == DJK_CONNECT_VARIABLE_DECIMAL ? DJK_CONNECT_DECIMAL : kind;
 	node->type.semantic = semantic;
+	node->type.of_source = true;
 	if (kind == DJK_CONNECT_DECIMAL)
 		node->type.parameter = read_parameter(attributes, "scale");
 	else if (kind == DJK_CONNECT_BITS)

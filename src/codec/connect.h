@@ -55,6 +55,7 @@ struct DjkConnectType
 	DjkConnectKind kind;
 	int			parameter;		/* a decimal's scale, the number of bits; DJK_CONNECT_NONE */
 	const char *semantic;		/* the name that the schema has, for errors; NULL none */
+	bool		of_source;		/* of a native one: Connect or Debezium calls it so, so strict types take whatever it is */
 	const char *name;			/* of a field, not NUL-terminated */
 	int			name_len;
 	const DjkConnectType *fields;	/* of a struct */

@@ -474,7 +474,8 @@ convert_value(DjkConverter *converter, const DjkField *field, Datum *value, DjkE
 
 	if (field->kind != DJK_FIELD_NATIVE)
 		return convert_text(converter, field, value, error);
-	if (converter->full == djk_convert_full_json || converter->full == djk_convert_full_jsonb)
+	/* They know it as it is, and so does what a domain is of. */
+	if (converter->is_domain || converter->full == djk_convert_full_json || converter->full == djk_convert_full_jsonb)
 		return converter->full(converter, field, value, error);
 	return djk_convert_direct_native(converter, field, value) ||
 		(djk_native_show(field, &shown, error) && convert_text(converter, &shown, value, error));

@@ -137,8 +137,8 @@ convert_uuid(const DjkConverter *converter, const DjkField *field, Datum *value)
 	return true;
 }
 
-bool
-djk_convert_direct_native(const DjkConverter *converter, const DjkField *field, Datum *value)
+static bool
+convert(const DjkConverter *converter, const DjkField *field, Datum *value)
 {
 	switch (field->native->kind)
 	{
@@ -168,4 +168,20 @@ djk_convert_direct_native(const DjkConverter *converter, const DjkField *field, 
 		default:
 			return false;
 	}
+}
+
+/* What strict types do not take is refused as text, which can be shown. */
+static bool
+is_taken(const DjkConverter *converter, const DjkField *field, Datum value)
+{
+	DjkError	ignored = {0};
+
+	return field->native->of_source || converter->check_value == NULL ||
+		converter->check_value(converter, field, value, &ignored);
+}
+
+bool
+djk_convert_direct_native(const DjkConverter *converter, const DjkField *field, Datum *value)
+{
+	return convert(converter, field, value) && is_taken(converter, field, *value);
 }

@@ -119,7 +119,7 @@ is_number(const DjkField *field)
 	}
 }
 
-/* Nothing, and false, where it is beyond all values; *sure of what strict types are to take. */
+/* Nothing, and false, where it is beyond all values; *sure of what strict types are to take from a source. */
 static bool
 append_text(const DjkField *field, int style, StringInfo text, bool *sure)
 {
@@ -143,7 +143,6 @@ append_text(const DjkField *field, int style, StringInfo text, bool *sure)
 			append_uuid(field->text, text);
 			return true;
 		case DJK_CONNECT_INTERVAL:
-			*sure = true;
 			return append_interval(field, text);
 		default:
 			if (!djk_meaning_time_text(field->native->kind, field->number, style, buffer, sure))
@@ -190,10 +189,11 @@ djk_native_show(const DjkField *field, DjkField *shown, DjkError *error)
 	StringInfoData text;
 	bool		number = is_number(field);
 	bool		fits;
+	bool		sure;
 
 	initStringInfo(&text);
 	*shown = *field;
-	fits = append_text(field, USE_ISO_DATES, &text, &shown->sure);
+	fits = append_text(field, USE_ISO_DATES, &text, &sure);
 	if (!fits)
 		append_sent(field, &text);
 	shown->kind = number && fits ? DJK_FIELD_NUMBER : DJK_FIELD_STRING;
@@ -201,6 +201,7 @@ djk_native_show(const DjkField *field, DjkField *shown, DjkError *error)
 	shown->len = text.len;
 	shown->raw = shown->kind == DJK_FIELD_NUMBER ? shown->text : NULL;
 	shown->raw_len = shown->kind == DJK_FIELD_NUMBER ? shown->len : 0;
+	shown->sure = sure && field->native->of_source;
 	shown->plain = true;
 	return fits || refuse(field, shown, error);
 }

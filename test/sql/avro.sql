@@ -75,17 +75,20 @@ SELECT type, bytes, test_avro(type, bytes), CASE WHEN test_avro(type, bytes) !~ 
 SELECT test_avro(one(:'variable'), '\x0604fb2e'), test_avro_text(one(:'variable'), '\x0604fb2e'), test_avro_text(one(:'variable'), '\x010205'), test_avro_text(one('{"type":"array","items":' || :'variable' || '}'), '\x020604fb2e00'), test_avro_text(:'variable', '\x0604fb2e');
 
 -- to columns: as it is, and as text where the type is another; with strict types too
+CREATE DOMAIN document AS jsonb;
+CREATE DOMAIN day AS date;
+CREATE DOMAIN ratio AS float8;
 SELECT type, bytes, columns, replace(test_avro_convert(one(type), bytes, columns::regtype), '"DateStyle"', '"datestyle"'), test_avro_convert(one(type), bytes, columns::regtype, -1, true) FROM (VALUES
     ('"int"', '\x54'::bytea, ARRAY['int2', 'int4', 'int8', 'numeric', 'float4', 'float8', 'text', 'varchar', 'jsonb', 'json', 'bool', 'date', 'money', 'oid']),
     ('"long"', '\xfeffffffffffffffff01', ARRAY['int2', 'int4', 'int8', 'numeric', 'float8', 'text']), ('"long"', '\xffffffffffffffffff01', ARRAY['int8', 'numeric', 'text', 'jsonb']),
-    ('"double"', '\x000000000000f83f', ARRAY['int4', 'float4', 'float8', 'numeric', 'text', 'jsonb']), ('"double"', '\x000000000000f07f', ARRAY['float4', 'float8', 'numeric', 'jsonb']), ('"float"', '\xcdcccc3d', ARRAY['float4', 'float8', 'numeric', 'text', 'jsonb']),
+    ('"double"', '\x000000000000f83f', ARRAY['int4', 'float4', 'float8', 'numeric', 'text', 'jsonb']), ('"double"', '\x000000000000f07f', ARRAY['float4', 'float8', 'numeric', 'jsonb']), ('"float"', '\xcdcccc3d', ARRAY['float4', 'float8', 'avro.ratio', 'numeric', 'text', 'jsonb']),
     ('"boolean"', '\x01', ARRAY['bool', 'int4', 'text', 'jsonb']), ('"bytes"', '\x04c3a9', ARRAY['bytea', 'text', 'jsonb', 'uuid']), ('"bytes"', '\x02ff', ARRAY['bytea', 'text', 'jsonb', 'json']), ('"string"', '\x043432', ARRAY['int4', 'text', 'varchar', 'jsonb', 'bytea']), ('"string"', '\x06610062', ARRAY['text', 'jsonb', 'json']),
-    (logical('int', 'date'), '\xe2c402', ARRAY['date', 'timestamp', 'timestamptz', 'text', 'int4', 'jsonb']), (logical('int', 'date'), '\xfeffffff0f', ARRAY['date', 'text', 'jsonb']),
+    (logical('int', 'date'), '\xe2c402', ARRAY['date', 'timestamp', 'timestamptz', 'text', 'int4', 'jsonb']), (logical('int', 'date'), '\xfeffffff0f', ARRAY['date', 'text', 'jsonb', 'avro.document']), (logical('int', 'date'), '\xc282e602', ARRAY['date', 'avro.document']), (connect('int', 'io.debezium.time.Date'), '\xc282e602', ARRAY['date', 'avro.day']),
     (logical('long', 'time-micros'), '\x8080bbdd8305', ARRAY['time', 'timetz', 'interval', 'text']),
-    (logical('long', 'timestamp-micros'), '\x8af0969a97d4b006', ARRAY['timestamptz', 'timestamp', 'date', 'time', 'text', 'jsonb', 'int8']), (logical('long', 'timestamp-millis'), '\xfeffffffffffffffff01', ARRAY['timestamptz', 'text', 'jsonb']),
+    (logical('long', 'timestamp-micros'), '\x8af0969a97d4b006', ARRAY['timestamptz', 'timestamp', 'date', 'time', 'text', 'jsonb', 'avro.document', 'int8']), (logical('long', 'timestamp-millis'), '\xfeffffffffffffffff01', ARRAY['timestamptz', 'text', 'jsonb']),
     (logical('long', 'local-timestamp-micros'), '\x8af0969a97d4b006', ARRAY['timestamptz', 'timestamp', 'date', 'text', 'jsonb']), (logical('long', 'timestamp-millis'), '\x80f0fea1fa9d73', ARRAY['timestamptz', 'timestamp', 'text']),
     (logical('bytes', 'decimal', ',"precision":4,"scale":2'), '\x04fb2e', ARRAY['numeric', 'float8', 'int4', 'text', 'jsonb', 'bytea', 'money']),
-    (logical('fixed', 'uuid', ',"name":"u","size":16'), '\x0190d1a2000070008000000000000001', ARRAY['uuid', 'text', 'bytea', 'jsonb']), (logical('fixed', 'duration', ',"name":"d","size":12'), '\x010000000200000003000000', ARRAY['interval', 'text', 'jsonb']),
+    (logical('fixed', 'uuid', ',"name":"u","size":16'), '\x0190d1a2000070008000000000000001', ARRAY['uuid', 'text', 'bytea', 'jsonb']), (logical('fixed', 'duration', ',"name":"d","size":12'), '\x010000000200000003000000', ARRAY['interval', 'text', 'jsonb']), (logical('fixed', 'duration', ',"name":"d","size":12'), '\xffffff7f0200000003000000', ARRAY['interval']),
     (connect('long', 'io.debezium.time.MicroTimestamp'), '\x80d6e5e3ffffffffff01', ARRAY['timestamp', 'timestamptz', 'date', 'text']), (connect('bytes', 'io.debezium.data.Bits', ',"connect.parameters":{"length":"10"}'), '\x040502', ARRAY['varbit', 'text', 'jsonb']),
     ('{"type":"array","items":"int"}', '\x040204020600', ARRAY['int[]']), ('{"type":"array","items":"int"}', '\x04020400', ARRAY['int[]', 'text[]', 'jsonb', 'text']), ('{"type":"map","values":"int"}', '\x0202610400', ARRAY['jsonb', 'json', 'text']), ('{"type":"array","items":' || logical('int', 'date') || '}', '\x02e2c40200', ARRAY['date[]', 'jsonb']),
     ('{"type":"record","name":"p","fields":[{"name":"a","type":"int"},{"name":"b","type":"string"}]}', '\x54026f', ARRAY['avro.codec_pair', 'jsonb'])) v(type, bytes, types), unnest(types) AS columns;
@@ -121,7 +124,7 @@ SELECT test_avro(string_agg(format('{"type":"record","name":"R%s","fields":[{"na
 
 -- hostile values: seven that libavro dies of, hangs at, or takes
 SELECT test_avro(one('["null","R"]'), decode(repeat('02', 2000000), 'hex'));
-SELECT test_avro('{"type":"array","items":"null"}', '\x8080808010'), test_avro('{"type":"array","items":"null"}', '\x808080801000'), test_avro_text('{"type":"array","items":"null"}', '\x0600'), left(test_avro_text('{"type":"array","items":"null"}', '\xa09c0100'), 20), test_avro('{"type":"array","items":"null"}', '\xc09d0100');
+SELECT test_avro('{"type":"array","items":"null"}', '\x8080808010'), test_avro('{"type":"array","items":"null"}', '\x808080801000'), test_avro_text('{"type":"array","items":"null"}', '\x0600'), left(test_avro_text('{"type":"array","items":"null"}', '\xd00f00'), 20), test_avro('{"type":"array","items":"null"}', '\xa09c0100'), test_avro('{"type":"array","items":"null"}', '\xc09d0100');
 SELECT test_avro('{"type":"enum","name":"E","symbols":["A"]}', '\xc601');
 SELECT test_avro('"bytes"', '\xfeffffff0f'), test_avro('"string"', '\x80808080808080808001');
 SELECT test_avro('["null","int"]', '\x04');
@@ -131,7 +134,7 @@ SELECT test_avro_convert(one(logical('bytes', 'decimal', ',"precision":20000,"sc
 SELECT test_avro('{"type":"array","items":"int"}', '\xffffffffffffffffff0102'), test_avro('{"type":"array","items":"int"}', '\x01ffffffffffffffffff01');
 -- JSON that is much longer than the message
 SELECT test_avro('{"type":"array","items":{"type":"record","name":"R","fields":[{"name":"' || repeat('n', 1000) || '","type":"int"}]}}', '\x808002' || decode(repeat('02', 16384), 'hex') || '\x00');
-SELECT length(test_avro_text('{"type":"array","items":{"type":"record","name":"R","fields":[{"name":"' || repeat('n', 60) || '","type":"int"}]}}', '\x808002' || decode(repeat('02', 16384), 'hex') || '\x00'));
+SELECT length(test_avro_text('{"type":"array","items":{"type":"record","name":"R","fields":[{"name":"' || repeat('n', 50) || '","type":"int"}]}}', '\x808002' || decode(repeat('02', 16384), 'hex') || '\x00'));
 -- deep, where it is allowed
 SELECT test_avro_text(one('["null","R"]'), decode(repeat('02', 998) || '00', 'hex')) ~ '^\{"a":', test_avro_text(one('["null","R"]'), decode(repeat('02', 999) || '00', 'hex')) ~ '^\{"a":', test_avro_text(one('["null","R"]'), decode(repeat('02', 1000) || '00', 'hex'));
 -- strings that no text can hold, replaced

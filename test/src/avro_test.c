@@ -364,7 +364,7 @@ djkafka_test_native_random(PG_FUNCTION_ARGS)
 	djk_generate_init(&chance, (uint64) PG_GETARG_INT64(1), NULL, 0);
 	for (int i = 0; i < PG_GETARG_INT32(2); i++)
 	{
-		DjkConnectType type = {.semantic = "random"};
+		DjkConnectType type = {.semantic = "random", .of_source = i % 2 == 0};
 		DjkField	field;
 		DjkField	shown;
 		DjkError	error = {0};
