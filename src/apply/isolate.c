@@ -602,7 +602,16 @@ rehearse(Isolation *isolation)
 	isolation->to = rehearsal.end;
 }
 
-/* Whether it is behind one that is judged at its place, and may wait then. */
+/* What is deferred has been judged by now, or is behind one itself. */
+static bool
+may_wait(const Isolation *isolation, const Waiting *waiting)
+{
+	if (waiting->deferred)
+		return isolation->apply->work[waiting->message].fate == DJK_FATE_PARKED;
+	return djk_park_would_wait(isolation->apply, waiting->message, waiting->edata->sqlerrcode);
+}
+
+/* Whether it is behind one that waits, or that is judged at its place and may wait then. */
 static bool
 may_be_behind(const Isolation *isolation, const Waiting *culprit)
 {
@@ -617,8 +626,7 @@ may_be_behind(const Isolation *isolation, const Waiting *culprit)
 		CHECK_FOR_INTERRUPTS();
 		if (other->message >= culprit->message)
 			return false;
-		if (!other->deferred &&
-			djk_park_would_hold(isolation->apply, other->message, other->edata->sqlerrcode, culprit->message))
+		if (djk_park_would_hold(isolation->apply, other->message, culprit->message) && may_wait(isolation, other))
 			return true;
 	}
 	return false;
@@ -628,7 +636,7 @@ may_be_behind(const Isolation *isolation, const Waiting *culprit)
  * Gives the messages their fates that violate deferred constraints whatever
  * else is applied.  What fails before its constraints are looked at may do so
  * for want of another one, and is judged at its place; so is what may be behind
- * such a one.
+ * such a one, or is behind one that has been judged and waits.
  */
 static void
 find_culprits(Isolation *isolation)

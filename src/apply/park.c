@@ -678,9 +678,8 @@ is_behind(DjkApply *apply, int message)
 		 waits_for(apply, message, 0, 0));
 }
 
-/* Whether a message that has failed so would wait, for whatever. */
-static bool
-would_wait(DjkApply *apply, int message, int sqlstate)
+bool
+djk_park_would_wait(DjkApply *apply, int message, int sqlstate)
 {
 	int			attempt;
 	TimestampTz due_at;
@@ -690,14 +689,14 @@ would_wait(DjkApply *apply, int message, int sqlstate)
 }
 
 bool
-djk_park_would_hold(DjkApply *apply, int earlier, int sqlstate, int message)
+djk_park_would_hold(const DjkApply *apply, int earlier, int message)
 {
 	const DjkWork *a = &apply->work[earlier];
 	const DjkWork *b = &apply->work[message];
 
 	return apply->batch->messages[earlier].partition == apply->batch->messages[message].partition &&
 		a->has_key && b->has_key && a->lane == b->lane &&
-		(a->key_hash == b->key_hash || a->key_hash == DJK_PARKED_ANY_KEY) && would_wait(apply, earlier, sqlstate);
+		(a->key_hash == b->key_hash || a->key_hash == DJK_PARKED_ANY_KEY);
 }
 
 /* Notes the keys of pending messages, and asks which of them wait in djkafka_parked. */

@@ -55,8 +55,11 @@ extern bool djk_park_behind(DjkApply *apply, int message);
 /* The same where djk_park_followers() has asked for its key. */
 extern bool djk_park_behind_known(DjkApply *apply, int message);
 
-/* Whether a message would wait behind an earlier one of the batch, if that failed like this; the keys of both were noted. */
-extern bool djk_park_would_hold(DjkApply *apply, int earlier, int sqlstate, int message);
+/* Whether a message that has failed so would wait, for whatever. */
+extern bool djk_park_would_wait(DjkApply *apply, int message, int sqlstate);
+
+/* Whether a message would wait behind an earlier one of the batch, if that waited; the keys of both were noted. */
+extern bool djk_park_would_hold(const DjkApply *apply, int earlier, int message);
 
 /* Whether one that goes on waiting is known by another key than when it was read. */
 static inline bool

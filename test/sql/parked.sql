@@ -114,6 +114,16 @@ SELECT by_worker('d', ARRAY['[{"topic": "d4", "offset": 0, "value": {"id": "a", 
     {"topic": "d4", "offset": 2, "value": {"id": "a", "parent": "none"}}, {"topic": "d4", "offset": 3, "value": {"id": "b"}}]'])->>'state';
 TABLE self;
 SELECT "offset", sqlstate FROM djkafka_dead_letter WHERE topic = 'd4' ORDER BY 1;
+-- nor has what is behind one that fails in them, too, and goes on waiting
+CREATE TABLE seat (id text PRIMARY KEY, parent_id bigint REFERENCES parent DEFERRABLE INITIALLY DEFERRED, n int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+INSERT INTO seat VALUES ('taken', NULL, 1);
+SELECT djkafka_create_route('d', '^d[56]$', 'seat', parent_timeout => '1 hour');
+SELECT by_worker('d', ARRAY['[{"topic": "d5", "offset": 0, "value": {"id": "a", "parent_id": 96}}, {"topic": "d5", "offset": 1, "value": {"id": "a", "parent_id": null, "n": 1}},
+    {"topic": "d5", "offset": 2, "value": {"id": "b", "n": 1}}]'])->>'state';
+SELECT by_worker('d', ARRAY['[{"topic": "d6", "offset": 0, "value": {"id": "a", "parent_id": 96}}]', '[{"topic": "d6", "offset": 1, "value": {"id": "a", "parent_id": null, "n": 1}}]',
+    '[{"topic": "d6", "offset": 2, "value": {"id": "b", "n": 1}}]'])->>'state';
+SELECT topic, "offset", sqlstate FROM djkafka_parked WHERE topic IN ('d5', 'd6') ORDER BY 1, 2;
+SELECT topic, "offset", sqlstate FROM djkafka_dead_letter WHERE topic IN ('d5', 'd6') ORDER BY 1, 2;
 SELECT djkafka_drop_consumer('d');
 DELETE FROM djkafka_dead_letter WHERE topic LIKE 'd_';
 
