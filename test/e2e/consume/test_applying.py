@@ -37,14 +37,18 @@ def run(database: Database, way: applying.Way, part: int, cases: int) -> None:
 
 def run_in_session(own_cluster: Own, part: int, cases: int) -> None:
     # What fails by design would fill the log.
-    database = Database(own_cluster(log_min_messages="log"), "db", listed=False)
+    cluster = own_cluster(log_min_messages="log", djkafka__registry_url=applying.REGISTRY)
+    database = Database(cluster, "db", listed=False)
     database.query("CREATE EXTENSION djkafka")
+    database.query(applying.KNOW, user="postgres")
     run(database, applying.InSession(), part, cases)
 
 
 def by_worker(own_cluster: Own) -> Database:
-    database = Database(own_cluster(bindir=TEST_BINDIR, log_min_messages="log"), "db", listed=False)
+    cluster = own_cluster(bindir=TEST_BINDIR, log_min_messages="log", djkafka__registry_url=applying.REGISTRY)
+    database = Database(cluster, "db", listed=False)
     database.query("CREATE EXTENSION djkafka")
+    database.query(applying.KNOW, user="postgres")
     database.query(applying.ByWorker.FUNCTION, user="postgres")
     return database
 

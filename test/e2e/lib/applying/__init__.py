@@ -1,9 +1,9 @@
 """Random tables, routes and messages, and whether it matters how the messages are cut into batches.
 
 A case is a shape (tables, triggers, policies and routes: shapes.py, ddl.py) and a list of
-messages (messages.py).  Its messages are applied one by one, as one batch, in batches with
-random boundaries, and among messages that always fail (case.py); what is seen afterwards
-must be the same: rows, the order of numbers given out, what triggers have logged, dead
+messages (messages.py; some are Avro, avro.py).  Its messages are applied one by one, as one
+batch, in batches with random boundaries, and among messages that always fail (case.py); what
+is seen afterwards must be the same: rows, the order of numbers given out, what triggers have logged, dead
 letters, counts, and where the consumer stops with which error.  A case that differs is made
 as small as can be (shrink.py) and written out as a psql script.
 
@@ -40,6 +40,7 @@ import tempfile
 
 import psycopg
 
+from .avro import KNOW, REGISTRY
 from .case import Case, Difference
 from .ddl import literal
 from .messages import make_messages
@@ -48,7 +49,7 @@ from .shrink import shrink
 from .waiting import Waiting
 from .ways import ByWorker, InSession, Way
 
-__all__ = ["LARGE", "ByWorker", "Case", "Difference", "InSession", "Waiting", "Way", "check", "literal", "write_script"]
+__all__ = ["KNOW", "LARGE", "REGISTRY", "ByWorker", "Case", "Difference", "InSession", "Waiting", "Way", "check", "literal", "write_script"]
 
 
 def smallest(connection: psycopg.Connection, case: Case) -> Difference:

@@ -6,6 +6,7 @@ from typing import Any
 
 import psycopg
 
+from .avro import know_sql
 from .messages import Message, given
 from .shapes import Shape, allowed, is_deferred
 from .ways import Variant, Way
@@ -57,6 +58,7 @@ class Case:
     def passing(self, connection: psycopg.Connection, tries: int = 4) -> "Case":
         """Without the messages that fail alone, where that can be seen.  The shape has been made."""
         case = self
+        case.know(connection)
         for _ in range(tries):
             seen = self.way.apply(connection, case.variants()[0])
             dead = {letter[2] for letter in seen.get("dead") or []}
@@ -76,8 +78,14 @@ class Case:
             made.append(Variant("poisoned and cut", cut(rnd, poison(rnd, messages))))
         return made
 
+    def know(self, connection: psycopg.Connection) -> None:
+        """The schemas of its messages."""
+        for statement in know_sql(given(self.messages)):
+            connection.execute(statement)
+
     def difference(self, connection: psycopg.Connection) -> str | None:
         """How the variants differ, or None.  The shape has been made."""
+        self.know(connection)
         first: dict[str, Any] | None = None
         deferred = is_deferred(self.shape)
         for variant in self.variants():
@@ -100,7 +108,7 @@ class Case:
 
     def script(self) -> str:
         """A psql script that shows each variant."""
-        lines = [*self.way.before(self.shape)]
+        lines = [*self.way.before(self.shape), *know_sql(given(self.messages))]
         for variant in self.variants():
             lines += [f"\\echo == {variant.name}", *self.way.statements(variant)]
         return "".join(f"{line}\n" if line.startswith("\\") else f"{line};\n" for line in [*lines, *self.way.after()])

@@ -4,6 +4,7 @@ import json
 import random
 from typing import Any
 
+from . import avro
 from .shapes import KEY_TYPES, LARGE, MARKS, TYPES, Shape, has_action, has_marks, stands_apart
 
 # A message: key (a JSON value, or None), value (None; a list of [field, value], so that a field
@@ -116,6 +117,9 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
         message["envelope"] = {"op": rnd.choice(["c", "u", "u", "r", "d", "d", "t", "x"]), "before": rnd.random() < 0.7, "schema": rnd.random() < 0.3}
     if any(route.get("format") == "json_schema" for route in shape["routes"]) and rnd.random() < 0.7:
         message["framed"] = True
+    for name in ("format", "key_format"):
+        if any(route.get(name) == "avro" for route in shape["routes"]) and rnd.random() < 0.9:
+            message["avro_" + name] = rnd.choice(avro.STYLES)
     return message
 
 
@@ -170,11 +174,13 @@ def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
     return made
 
 
-def text_of(message: Message) -> str | None:
+def text_of(message: Message) -> str | dict[str, str] | None:
     """The bytes of a message's value."""
     value = message["value"]
     if not isinstance(value, list):
         return value
+    if "avro_format" in message:
+        return avro.value_of(value, message["avro_format"], message.get("in", False))
     text = "{" + ", ".join(f"{json.dumps(name)}: {json.dumps(field)}" for name, field in value) + "}"
     if "envelope" in message:
         text = envelope_of(message["envelope"], text)
@@ -192,18 +198,24 @@ def envelope_of(envelope: dict[str, Any], text: str) -> str:
     return f'{{"schema": {schema}, "payload": {whole}}}' if envelope["schema"] else whole
 
 
+def key_of(message: Message) -> str | dict[str, str] | None:
+    key = message["key"]
+    if "avro_key_format" in message and key is not None:
+        return avro.key_of(key, message["avro_key_format"])
+    return key if key is None or isinstance(key, str) else json.dumps(key)
+
+
 def given(messages: list[Message]) -> list[dict[str, Any]]:
     """Messages as djkafka_run takes them."""
     made = []
     for offset, message in enumerate(messages):
-        key = message["key"]
         made.append(
             {
                 "topic": message.get("topic", "t"),
                 "partition": message.get("partition", 0),
                 "offset": offset,
                 "timestamp": f"2024-01-01 00:00:{offset % 60:02}Z",
-                "key": key if key is None or isinstance(key, str) else json.dumps(key),
+                "key": key_of(message),
                 "value": text_of(message),
                 **({"headers": message["headers"]} if "headers" in message else {}),
             }

@@ -417,12 +417,14 @@ def make_route(rnd: random.Random, shape: Shape, stops: float) -> dict[str, Any]
         route["naming"] = rnd.choice(["snake_case", "insensitive"])
     if rnd.random() < 0.08:
         route["root"] = "in"
-    elif rnd.random() < 0.08:
-        route["format"] = rnd.choice(["debezium", "debezium", "debezium_flat", "json_schema"])
+        if rnd.random() < 0.3:
+            route["format"] = "avro"
+    elif rnd.random() < 0.12:
+        route["format"] = rnd.choice(["debezium", "debezium", "debezium_flat", "json_schema", "avro", "avro"])
     if rnd.random() < 0.1:
         route["invalid_text"] = "replace"
     if rnd.random() < 0.1:
-        route["key_format"] = rnd.choice(["json", "text"])
+        route["key_format"] = rnd.choice(["json", "text", "avro"])
     if rnd.random() < 0.1:
         route["time_unit"] = rnd.choice(["s", "ms", "days"])
     if rnd.random() < 0.1:
