@@ -106,7 +106,7 @@ static const Likeness likenesses[] = {
 	{"msgpack:", 8, "a message of django-logpipe in MessagePack", "Let the producer write JSON (LOGPIPE's DEFAULT_FORMAT)."},
 	{"pickle:", 7, "a message of django-logpipe that Python alone can read, by running what it says", "Let the producer write JSON (LOGPIPE's DEFAULT_FORMAT)."},
 	{"\0", 1, "a value of a schema registry (Avro, Protobuf or JSON Schema)",
-	"Set format of the route to \"json_schema\" if it is JSON Schema; or to \"raw\", and read the bytes in a handler or in expressions."},
+	"Set format of the route to \"avro\" or \"json_schema\", as its schema is; of Protobuf to \"raw\", and read the bytes in a handler or in expressions."},
 	{"Obj\1", 4, "a file of Avro", "Let the producer write JSON."},
 	{"\x1f\x8b", 2, "compressed by gzip", "Let Kafka compress the messages (compression.type), and not the application."},
 	{"<?xml", 5, "XML", "Set format of the route to \"text\", and read it in a handler or in expressions."},

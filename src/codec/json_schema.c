@@ -29,7 +29,7 @@ static void
 tell_other_kind(const DjkDecoded *out, DjkError *error)
 {
 	error->hint = MemoryContextStrdup(out->context,
-									  "Its schema may be Avro or Protobuf: read it with format \"raw\", in a handler or in expressions.");
+									  "Set format of the route to \"avro\" if its schema is one of Avro; if it is Protobuf's to \"raw\", and read the bytes in a handler or in expressions.");
 }
 
 bool
