@@ -231,7 +231,7 @@ may_tell(const DjkConsumerWorker *worker)
 static void
 rest(DjkConsumerWorker *worker, int64 ms)
 {
-	worker->look_at = djk_clock_now() + ms * 1000;
+	worker->coverage.look_at = djk_clock_now() + ms * 1000;
 }
 
 /* Of those that are there the one with the lowest number acts. */
@@ -253,7 +253,7 @@ patience_ms(const DjkConsumerWorker *worker)
 {
 	int64		longest = Max((int64) djk_max_retry_interval_s * 1000, REJOIN_AFTER_MS);
 
-	return Min((int64) REJOIN_AFTER_MS << Min(worker->rejoins, 16), longest);
+	return Min((int64) REJOIN_AFTER_MS << Min(worker->coverage.rejoins, 16), longest);
 }
 
 /* The difference is told, and fixed when it has lasted. */
@@ -263,23 +263,23 @@ take_difference(DjkConsumerWorker *worker, const DjkGroupView *view, const char 
 	TimestampTz now = djk_clock_now();
 	TimestampTz rejoin_at;
 
-	worker->covered = false;
-	if (worker->differs_since == 0)
-		worker->differs_since = now;
-	rejoin_at = worker->differs_since + patience_ms(worker) * 1000;
-	rest(worker, worker->rejoins == 0 ? LOOK_SOON_MS : LOOK_LATER_MS);
+	worker->coverage.covered = false;
+	if (worker->coverage.differs_since == 0)
+		worker->coverage.differs_since = now;
+	rejoin_at = worker->coverage.differs_since + patience_ms(worker) * 1000;
+	rest(worker, worker->coverage.rejoins == 0 ? LOOK_SOON_MS : LOOK_LATER_MS);
 	if (acts(worker, view) && now >= rejoin_at)
 	{
-		djk_slot_set_retry(djk_slot_mine(), worker->rejoins + 1, 0);
+		djk_slot_set_retry(djk_slot_mine(), worker->coverage.rejoins + 1, 0);
 		return difference;
 	}
 	if (may_tell(worker))
 	{
 		djk_member_set_state(worker, DJK_STATE_UNASSIGNED,
-							 worker->rejoins == 0 ? difference :
-							 psprintf("%s, after joining the group again %d times", difference, worker->rejoins),
+							 worker->coverage.rejoins == 0 ? difference :
+							 psprintf("%s, after joining the group again %d times", difference, worker->coverage.rejoins),
 							 UNASSIGNED_HINT);
-		djk_slot_set_retry(djk_slot_mine(), worker->rejoins, djk_clock_to_timestamp(rejoin_at));
+		djk_slot_set_retry(djk_slot_mine(), worker->coverage.rejoins, djk_clock_to_timestamp(rejoin_at));
 	}
 	return NULL;
 }
@@ -305,7 +305,7 @@ take_silence(DjkConsumerWorker *worker, const DjkGroupView *view)
 	char	   *denied = find_denied(worker);
 
 	if (silent != NULL || denied != NULL)
-		worker->covered = false;
+		worker->coverage.covered = false;
 	if (!may_tell(worker))
 		return;
 	if (silent != NULL)
@@ -330,13 +330,13 @@ take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 	const DjkError *error;
 
 	/* What happened since it was asked is not in the answer. */
-	rest(worker, worker->doubted ? 0 : LOOK_SOON_MS);
+	rest(worker, worker->coverage.doubted ? 0 : LOOK_SOON_MS);
 	note_answer(worker, view);
 	if (view->nmembers > 0)
 		worker->group_denied[0] = '\0';
 	djk_leaders_ask(worker, view);
 	djk_positions_try_denied(worker->positions);
-	if (worker->doubted)
+	if (worker->coverage.doubted)
 		return NULL;
 	if (!view->answered || !view->topics_known || !view->settled)
 	{
@@ -348,7 +348,7 @@ take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 	if (foreign != NULL)
 	{
 		rest(worker, LOOK_LATER_MS);
-		worker->covered = false;
+		worker->coverage.covered = false;
 		djk_member_set_state(worker, DJK_STATE_FOREIGN_MEMBER,
 							 psprintf("%s is a member of group \"%s\"", foreign, worker->row->group_id),
 							 "Stop it; the consumer then goes on by itself. Or use another group_id.");
@@ -356,14 +356,14 @@ take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 	}
 	if (difference != NULL)
 		return take_difference(worker, view, difference);
-	worker->differs_since = 0;
-	worker->rejoins = 0;
+	worker->coverage.differs_since = 0;
+	worker->coverage.rejoins = 0;
 	missing = find_missing(worker, view, &error);
 	unread = find_unread(worker, view);
 	denied = find_denied(worker);
-	worker->covered = missing == NULL && unread == NULL && denied == NULL;
-	rest(worker, worker->covered ? LOOK_NOW_AND_THEN_MS : LOOK_LATER_MS);
-	if (worker->covered)
+	worker->coverage.covered = missing == NULL && unread == NULL && denied == NULL;
+	rest(worker, worker->coverage.covered ? LOOK_NOW_AND_THEN_MS : LOOK_LATER_MS);
+	if (worker->coverage.covered)
 		djk_member_set_running(worker);
 	else if (may_tell(worker) && missing != NULL)
 		tell_missing(worker, missing, error);
@@ -377,15 +377,15 @@ take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 void
 djk_coverage_doubt(DjkConsumerWorker *worker)
 {
-	worker->doubted = true;
-	worker->covered = false;
-	worker->look_at = 0;
+	worker->coverage.doubted = true;
+	worker->coverage.covered = false;
+	worker->coverage.look_at = 0;
 }
 
 void
 djk_coverage_look_soon(DjkConsumerWorker *worker)
 {
-	worker->look_at = Min(worker->look_at, djk_clock_now() + LOOK_SOON_MS * INT64CONST(1000));
+	worker->coverage.look_at = Min(worker->coverage.look_at, djk_clock_now() + LOOK_SOON_MS * INT64CONST(1000));
 }
 
 const char *
@@ -396,20 +396,20 @@ djk_coverage_turn(DjkConsumerWorker *worker)
 	if (worker->connection.embedded)
 		return NULL;
 	if (djk_leaders_take_answers(worker))
-		worker->look_at = 0;
-	if (worker->look != NULL)
+		worker->coverage.look_at = 0;
+	if (worker->coverage.look != NULL)
 	{
-		if ((view = djk_consumer_look_take(worker->look)) == NULL)
+		if ((view = djk_consumer_look_take(worker->coverage.look)) == NULL)
 			return NULL;
-		worker->look = NULL;
+		worker->coverage.look = NULL;
 		return take_view(worker, view);
 	}
-	if (djk_clock_now() < worker->look_at)
+	if (djk_clock_now() < worker->coverage.look_at)
 		return NULL;
-	worker->doubted = false;
-	worker->look = djk_consumer_look_start(worker->kafka, worker->row->kafka_group, worker->topics, worker->ntopics,
-										   LOOK_TIMEOUT_MS);
-	if (worker->look == NULL)
+	worker->coverage.doubted = false;
+	worker->coverage.look = djk_consumer_look_start(worker->kafka, worker->row->kafka_group, worker->topics, worker->ntopics,
+													LOOK_TIMEOUT_MS);
+	if (worker->coverage.look == NULL)
 		rest(worker, LOOK_SOON_MS);
 	return NULL;
 }
@@ -418,7 +418,7 @@ long
 djk_coverage_wait_ms(const DjkConsumerWorker *worker)
 {
 	/* The answer wakes by itself. */
-	if (worker->connection.embedded || worker->look != NULL)
+	if (worker->connection.embedded || worker->coverage.look != NULL)
 		return LOOK_NOW_AND_THEN_MS;
-	return Max((worker->look_at - djk_clock_now()) / 1000, 0) + 1;
+	return Max((worker->coverage.look_at - djk_clock_now()) / 1000, 0) + 1;
 }

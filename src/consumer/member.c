@@ -16,7 +16,7 @@ djk_member_set_state(DjkConsumerWorker *worker, DjkState state, const char *reas
 void
 djk_member_set_running(DjkConsumerWorker *worker)
 {
-	if (worker->covered && worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
+	if (worker->coverage.covered && worker->retry_at == 0 && worker->positions->trouble == NULL && !worker->proving)
 	{
 		worker->unreachable = false;
 		if (worker->registry_trouble[0] == '\0')

@@ -22,6 +22,38 @@
 
 typedef struct DjkLeader DjkLeader;
 
+/* What waits for rows that it refers to, or for another try: waiting.c. */
+typedef struct DjkWaiting
+{
+	DjkAgainCursor at;			/* in the round */
+	DjkAgainCursor from;		/* … before its last batch */
+	TimestampTz round;			/* since when; 0: none is under way */
+	TimestampTz begun;			/* the last one */
+	TimestampTz due;			/* of the next round, if it is for rows that come from anybody */
+	TimestampTz next;			/* a try is due then, by the time of day; 0: none that is known */
+	TimestampTz deadline;		/* something has waited for too long then, by the time of day; 0: none that is known */
+	long		interval_ms;	/* between rounds that nobody asks for */
+	bool		blind;			/* a row may have come since the round began, and nobody has told */
+	bool		unwatched;		/* something waits for what nobody wakes us for */
+	bool		news;			/* batches have brought such, or rows, since the round began */
+	bool		lacks;			/* something waits for such a row, or behind what does, as far as is known */
+	TimestampTz pause;			/* no turn of a round before, */
+	TimestampTz due_pause;		/* … and none for what is due */
+	bool		helped;			/* the round has, so far */
+	bool		left;			/* something did wait in this round */
+} DjkWaiting;
+
+/* Whether all that a worker subscribes to is given to somebody: coverage.c. */
+typedef struct DjkCoverage
+{
+	bool		covered;
+	DjkGroupLook *look;			/* that waits for an answer; NULL: none */
+	bool		doubted;		/* something happened since it was asked */
+	TimestampTz look_at;		/* the next one */
+	TimestampTz differs_since;	/* 0: it does not */
+	int			rejoins;		/* in a row */
+} DjkCoverage;
+
 typedef struct DjkConsumerWorker
 {
 	DjkWorkerArgs args;
@@ -43,23 +75,7 @@ typedef struct DjkConsumerWorker
 	int			attempt;
 	TimestampTz retry_at;		/* 0: not waiting */
 
-	/* what waits for rows that it refers to, or for another try: waiting.c */
-	DjkAgainCursor waiting_at;	/* in the round */
-	DjkAgainCursor waiting_from;	/* … before its last batch */
-	TimestampTz waiting_round;	/* since when; 0: none is under way */
-	TimestampTz waiting_begun;	/* the last one */
-	TimestampTz waiting_due;	/* of the next round, if it is for rows that come from anybody */
-	TimestampTz waiting_next;	/* a try is due then, by the time of day; 0: none that is known */
-	TimestampTz waiting_deadline;	/* something has waited for too long then, by the time of day; 0: none that is known */
-	long		waiting_interval_ms;	/* between rounds that nobody asks for */
-	bool		waiting_blind;	/* a row may have come since the round began, and nobody has told */
-	bool		waiting_unwatched;	/* something waits for what nobody wakes us for */
-	bool		waiting_news;	/* batches have brought such, or rows, since the round began */
-	bool		waiting_lacks;	/* something waits for such a row, or behind what does, as far as is known */
-	TimestampTz waiting_pause;	/* no turn of a round before, */
-	TimestampTz waiting_due_pause;	/* … and none for what is due */
-	bool		waiting_helped; /* the round has, so far */
-	bool		waiting_left;	/* something did wait in this round */
+	DjkWaiting	waiting;
 
 	TimestampTz published_at;
 	TimestampTz resolved_at;	/* last look at what is unresolved */
@@ -67,13 +83,7 @@ typedef struct DjkConsumerWorker
 	const char **topics;		/* that it subscribes to, patterns among them; each once */
 	int			ntopics;
 
-	/* whether all of that is given to somebody: coverage.c */
-	bool		covered;
-	DjkGroupLook *look;			/* that waits for an answer; NULL: none */
-	bool		doubted;		/* something happened since it was asked */
-	TimestampTz look_at;		/* the next one */
-	TimestampTz differs_since;	/* 0: it does not */
-	int			rejoins;		/* in a row */
+	DjkCoverage coverage;
 
 	/* schemas that partitions wait for: schemas.c */
 	struct DjkHttpAccess *registry; /* NULL: none is configured */

@@ -86,7 +86,7 @@ take_assignment(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 	worker->assigned_at = worker->proof_from = djk_clock_now();
 	djk_coverage_doubt(worker);
 	/* The embedded broker cannot be asked. */
-	worker->covered = worker->connection.embedded;
+	worker->coverage.covered = worker->connection.embedded;
 	djk_positions_add(worker->positions, wanted, n);
 	djk_member_load_and_fetch(worker);
 	djk_member_set_running(worker);
@@ -229,7 +229,7 @@ take_denial(DjkConsumerWorker *worker, DjkPosition *position, const DjkConsumerE
 	if (position->denied)
 		return;
 	position->denied = true;
-	worker->covered = false;
+	worker->coverage.covered = false;
 	djk_coverage_look_soon(worker);
 	ereport(LOG,
 			(errmsg("partition %d of topic \"%s\": %s", event->partition, event->topic, event->error.message)));
@@ -339,7 +339,7 @@ djk_member_look_for_brokers(DjkConsumerWorker *worker)
 		 error.sqlstate == DJK_ERRCODE_UNREACHABLE))
 		return;
 	worker->unreachable = false;
-	worker->covered = true;
+	worker->coverage.covered = true;
 	if (worker->assigned_at == 0)
 		djk_member_set_state(worker, DJK_STATE_STARTING, NULL, NULL);
 	else

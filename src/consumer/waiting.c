@@ -52,7 +52,7 @@ has_waiting(const DjkPosition *position)
 static bool
 is_next(const DjkConsumerWorker *worker, const DjkPosition *position)
 {
-	const DjkAgainCursor *at = &worker->waiting_at;
+	const DjkAgainCursor *at = &worker->waiting.at;
 
 	return position->offset_id > at->offset_id || (position->offset_id == at->offset_id && at->offset < PG_INT64_MAX);
 }
@@ -109,8 +109,8 @@ describe_positions(const List *list, DjkPosition ***positions, int *n)
 static void
 note_due(DjkConsumerWorker *worker, TimestampTz due)
 {
-	if (due != 0 && (worker->waiting_next == 0 || worker->waiting_next > due))
-		worker->waiting_next = due;
+	if (due != 0 && (worker->waiting.next == 0 || worker->waiting.next > due))
+		worker->waiting.next = due;
 }
 
 /* As the owner: the tables that are asked for parents are anybody's. */
@@ -120,11 +120,11 @@ load_batch(DjkConsumerWorker *worker, DjkBatchPartition *partitions, int n, bool
 	MemoryContext context = CurrentMemoryContext;
 	DjkBatch   *batch;
 
-	worker->waiting_from = worker->waiting_at;
+	worker->waiting.from = worker->waiting.at;
 	djk_transaction_start();
 	PushActiveSnapshot(GetTransactionSnapshot());
 	MemoryContextSwitchTo(context);
-	batch = djk_again_load(worker->apply, partitions, n, &worker->waiting_at,
+	batch = djk_again_load(worker->apply, partitions, n, &worker->waiting.at,
 						   Min(worker->row->batch_messages, TURN_MESSAGES), worker->row->batch_bytes, more);
 	PopActiveSnapshot();
 	CommitTransactionCommand();
@@ -147,7 +147,7 @@ find_due(DjkConsumerWorker *worker, List *list)
 		ids[i] = ((DjkPosition *) list_nth(list, i))->offset_id;
 	djk_parked_next_due(ids, n, DT_NOBEGIN, next_due);
 	MemoryContextSwitchTo(context);
-	worker->waiting_next = 0;
+	worker->waiting.next = 0;
 	for (int i = 0; i < n; i++)
 	{
 		if (next_due[i] != 0 && next_due[i] <= now)
@@ -157,7 +157,7 @@ find_due(DjkConsumerWorker *worker, List *list)
 	}
 	/* There may be more of it. */
 	if (due != NIL)
-		worker->waiting_next = now;
+		worker->waiting.next = now;
 	return due;
 }
 
@@ -208,8 +208,8 @@ watch_more(DjkConsumerWorker *worker)
 {
 	if (!djk_apply_awaits_more(worker->apply) || !watch(worker))
 		return;
-	worker->waiting_blind = true;
-	worker->waiting_due = 0;
+	worker->waiting.blind = true;
+	worker->waiting.due = 0;
 }
 
 /* ---------- what became of it ---------- */
@@ -218,15 +218,15 @@ static void
 note_partition(DjkConsumerWorker *worker, const DjkBatchPartition *partition)
 {
 	worker->positions->waiting |= partition->parked > 0;
-	worker->waiting_lacks |= partition->lacking;
-	worker->waiting_unwatched |= partition->unwatched;
-	if (partition->unwatched && worker->waiting_round == 0)
+	worker->waiting.lacks |= partition->lacking;
+	worker->waiting.unwatched |= partition->unwatched;
+	if (partition->unwatched && worker->waiting.round == 0)
 	{
-		worker->waiting_interval_ms = ROUND_MS;
-		worker->waiting_due = Min(worker->waiting_due, djk_clock_now() + (TimestampTz) ROUND_MS * 1000);
+		worker->waiting.interval_ms = ROUND_MS;
+		worker->waiting.due = Min(worker->waiting.due, djk_clock_now() + (TimestampTz) ROUND_MS * 1000);
 	}
-	if (partition->deadline != 0 && (worker->waiting_deadline == 0 || worker->waiting_deadline > partition->deadline))
-		worker->waiting_deadline = partition->deadline;
+	if (partition->deadline != 0 && (worker->waiting.deadline == 0 || worker->waiting.deadline > partition->deadline))
+		worker->waiting.deadline = partition->deadline;
 	note_due(worker, partition->next_due);
 }
 
@@ -234,7 +234,7 @@ void
 djk_waiting_note_partition(DjkConsumerWorker *worker, const DjkBatchPartition *partition)
 {
 	note_partition(worker, partition);
-	worker->waiting_news |= partition->unwatched;
+	worker->waiting.news |= partition->unwatched;
 }
 
 static void
@@ -266,9 +266,9 @@ static void
 take_again(DjkConsumerWorker *worker, int tries)
 {
 	if (tries % 2 == 1)
-		worker->waiting_at = worker->waiting_from;
+		worker->waiting.at = worker->waiting.from;
 	else
-		memset(&worker->waiting_at, 0, sizeof(worker->waiting_at));
+		memset(&worker->waiting.at, 0, sizeof(worker->waiting.at));
 }
 
 /* Those that have stopped are not tried any more; what is left of a turn is for the next. */
@@ -280,7 +280,7 @@ note_storms(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **posi
 		if (batch->partitions[p].storms)
 			djk_positions_note_storm(worker->positions, positions[p]);
 	}
-	worker->waiting_lacks = true;
+	worker->waiting.lacks = true;
 }
 
 /* The round goes on with what a turn that took too long has left; Kafka is polled before. */
@@ -291,9 +291,9 @@ take_rest(DjkConsumerWorker *worker, const DjkBatch *batch, int decided)
 	{
 		DjkAgainCursor before = {batch->partitions[batch->messages[i].partition].offset_id, batch->messages[i].offset - 1};
 
-		if (before.offset_id < worker->waiting_at.offset_id ||
-			(before.offset_id == worker->waiting_at.offset_id && before.offset < worker->waiting_at.offset))
-			worker->waiting_at = before;
+		if (before.offset_id < worker->waiting.at.offset_id ||
+			(before.offset_id == worker->waiting.at.offset_id && before.offset < worker->waiting.at.offset))
+			worker->waiting.at = before;
 	}
 }
 
@@ -304,8 +304,8 @@ take_rest(DjkConsumerWorker *worker, const DjkBatch *batch, int decided)
 static void
 leave_followers(DjkConsumerWorker *worker)
 {
-	worker->waiting_lacks = worker->waiting_blind = true;
-	worker->waiting_due = 0;
+	worker->waiting.lacks = worker->waiting.blind = true;
+	worker->waiting.due = 0;
 }
 
 static void
@@ -337,7 +337,7 @@ finish(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions
 			if (of_round)
 				take_again(worker, 1);
 			djk_schemas_want_again(worker, result);
-			worker->waiting_pause = worker->waiting_due_pause = djk_clock_now() + ROUND_MS * 1000;
+			worker->waiting.pause = worker->waiting.due_pause = djk_clock_now() + ROUND_MS * 1000;
 			break;
 		case DJK_APPLY_HELD:	/* what waits already holds up no partition */
 		case DJK_APPLY_BROKEN:
@@ -370,11 +370,11 @@ forget_vain(DjkConsumerWorker *worker)
 static long
 next_interval(const DjkConsumerWorker *worker)
 {
-	if (worker->waiting_helped || worker->waiting_blind || (worker->waiting_unwatched && worker->waiting_news))
+	if (worker->waiting.helped || worker->waiting.blind || (worker->waiting.unwatched && worker->waiting.news))
 		return 0;
-	if (!worker->waiting_unwatched)
+	if (!worker->waiting.unwatched)
 		return ROUND_MAX_MS;
-	return Min(Max(worker->waiting_interval_ms * 2, ROUND_MS), ROUND_MAX_MS);
+	return Min(Max(worker->waiting.interval_ms * 2, ROUND_MS), ROUND_MAX_MS);
 }
 
 /* A round is over: the next begins at once only if this one has helped. */
@@ -382,15 +382,15 @@ static void
 end_round(DjkConsumerWorker *worker)
 {
 	forget_vain(worker);
-	worker->positions->waiting = worker->waiting_left;
-	worker->waiting_lacks |= worker->waiting_helped;
-	worker->waiting_interval_ms = next_interval(worker);
-	worker->waiting_due = worker->waiting_round + (TimestampTz) worker->waiting_interval_ms * 1000;
-	if (!worker->waiting_left)
+	worker->positions->waiting = worker->waiting.left;
+	worker->waiting.lacks |= worker->waiting.helped;
+	worker->waiting.interval_ms = next_interval(worker);
+	worker->waiting.due = worker->waiting.round + (TimestampTz) worker->waiting.interval_ms * 1000;
+	if (!worker->waiting.left)
 		djk_apply_unwatch(worker->apply);
-	worker->waiting_round = 0;
-	worker->waiting_helped = worker->waiting_left = false;
-	memset(&worker->waiting_at, 0, sizeof(worker->waiting_at));
+	worker->waiting.round = 0;
+	worker->waiting.helped = worker->waiting.left = false;
+	memset(&worker->waiting.at, 0, sizeof(worker->waiting.at));
 }
 
 /* What comes next in the round; NULL: nothing, and if not *more it is over. */
@@ -405,14 +405,14 @@ next_batch(DjkConsumerWorker *worker, DjkPosition ***positions, bool *more)
 		DjkBatchPartition *partitions = describe_positions(list_positions(worker, true), positions, &n);
 
 		*more = false;
-		worker->waiting_left |= n > 0;
+		worker->waiting.left |= n > 0;
 		if (n > 0)
 			batch = load_batch(worker, partitions, n, more);
 		for (int p = 0; p < n && batch == NULL; p++)
 			note_partition(worker, &partitions[p]);
 		/* Nothing more in these, but perhaps in those behind them. */
 		if (n > 0 && batch == NULL && !*more)
-			worker->waiting_at = (DjkAgainCursor) {partitions[n - 1].offset_id, PG_INT64_MAX};
+			worker->waiting.at = (DjkAgainCursor) {partitions[n - 1].offset_id, PG_INT64_MAX};
 	} while (n > 0 && batch == NULL && !*more);
 	return batch;
 }
@@ -439,7 +439,7 @@ apply_turn(DjkConsumerWorker *worker, DjkBatch *batch, DjkPosition **positions, 
 	settle(worker, batch, positions);
 	helped = has_helped(&result);
 	if (!helped)
-		pause_after(of_round ? &worker->waiting_pause : &worker->waiting_due_pause, started);
+		pause_after(of_round ? &worker->waiting.pause : &worker->waiting.due_pause, started);
 	finish(worker, batch, positions, &result, of_round);
 	return helped;
 }
@@ -452,11 +452,11 @@ take_turn(DjkConsumerWorker *worker, TimestampTz started)
 	DjkBatch   *batch = next_batch(worker, &positions, &more);
 
 	if (batch == NULL && more)
-		pause_after(&worker->waiting_pause, started);
+		pause_after(&worker->waiting.pause, started);
 	else if (batch == NULL)
 		end_round(worker);
 	else if (apply_turn(worker, batch, positions, started, true))
-		worker->waiting_helped = true;
+		worker->waiting.helped = true;
 }
 
 /* What is left behind what was due, and what refers to it, is for a round. */
@@ -469,11 +469,11 @@ take_due_turn(DjkConsumerWorker *worker, TimestampTz started)
 
 	if (batch == NULL)
 		return;
-	worker->waiting_lacks |= !complete;
+	worker->waiting.lacks |= !complete;
 	if (!apply_turn(worker, batch, positions, started, false))
 		return;
-	worker->waiting_blind = true;
-	worker->waiting_due = 0;
+	worker->waiting.blind = true;
+	worker->waiting.due = 0;
 }
 
 /* ---------- when ---------- */
@@ -482,10 +482,10 @@ take_due_turn(DjkConsumerWorker *worker, TimestampTz started)
 static TimestampTz
 deadline_at(const DjkConsumerWorker *worker, TimestampTz now)
 {
-	if (worker->waiting_deadline == 0)
+	if (worker->waiting.deadline == 0)
 		return PG_INT64_MAX;
-	return Max(worker->waiting_begun + (TimestampTz) ROUND_MS * 1000,
-			   now + Max(worker->waiting_deadline - GetCurrentTimestamp(), 0));
+	return Max(worker->waiting.begun + (TimestampTz) ROUND_MS * 1000,
+			   now + Max(worker->waiting.deadline - GetCurrentTimestamp(), 0));
 }
 
 /* When the next turn of a round comes; PG_INT64_MAX: nothing that is known of waits for one. */
@@ -494,20 +494,20 @@ turn_at(const DjkConsumerWorker *worker, TimestampTz now)
 {
 	TimestampTz at = PG_INT64_MAX;
 
-	if (worker->waiting_lacks)
-		at = Min(worker->waiting_due, deadline_at(worker, now));
-	if (worker->waiting_round != 0 || worker->positions->waiting_unseen || (worker->waiting_lacks && djk_awaited_has_rung()))
+	if (worker->waiting.lacks)
+		at = Min(worker->waiting.due, deadline_at(worker, now));
+	if (worker->waiting.round != 0 || worker->positions->waiting_unseen || (worker->waiting.lacks && djk_awaited_has_rung()))
 		at = 0;
-	return Max(worker->waiting_pause, at);
+	return Max(worker->waiting.pause, at);
 }
 
 /* The same of one for what is due.  The time of day may be set. */
 static TimestampTz
 due_turn_at(const DjkConsumerWorker *worker, TimestampTz now)
 {
-	if (worker->waiting_next == 0)
+	if (worker->waiting.next == 0)
 		return PG_INT64_MAX;
-	return Max(worker->waiting_due_pause, now + Max(worker->waiting_next - GetCurrentTimestamp(), 0));
+	return Max(worker->waiting.due_pause, now + Max(worker->waiting.next - GetCurrentTimestamp(), 0));
 }
 
 /*
@@ -536,13 +536,13 @@ begin_positions(DjkConsumerWorker *worker)
 static void
 begin_round(DjkConsumerWorker *worker, TimestampTz now)
 {
-	worker->waiting_round = worker->waiting_begun = now;
+	worker->waiting.round = worker->waiting.begun = now;
 	/* The round finds out. */
-	worker->waiting_lacks = worker->waiting_unwatched = false;
-	worker->waiting_deadline = 0;
+	worker->waiting.lacks = worker->waiting.unwatched = false;
+	worker->waiting.deadline = 0;
 	/* Its tables may have other partitions by now. */
 	(void) watch(worker);
-	worker->waiting_blind = worker->waiting_news = false;
+	worker->waiting.blind = worker->waiting.news = false;
 	djk_awaited_look();
 	/* What has been said of a table, as by each autovacuum, is not that it has changed. */
 	djk_apply_renew_routes(worker->apply);
@@ -570,7 +570,7 @@ djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 	}
 	if (now < turn_at(worker, now))
 		return;
-	if (worker->waiting_round == 0)
+	if (worker->waiting.round == 0)
 		begin_round(worker, now);
 	take_turn(worker, now);
 }
@@ -578,9 +578,9 @@ djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 void
 djk_waiting_note_rows(DjkConsumerWorker *worker)
 {
-	worker->waiting_news = true;
-	if (worker->waiting_unwatched)
-		worker->waiting_due = 0;
+	worker->waiting.news = true;
+	if (worker->waiting.unwatched)
+		worker->waiting.due = 0;
 }
 
 long

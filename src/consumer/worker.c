@@ -632,7 +632,7 @@ run_consumer_worker(void *arg)
 
 	worker->args = djk_worker_args();
 	worker->proving = djk_slot_failed_before(worker->args.slot);
-	worker->rejoins = rejoins_before(&worker->args);
+	worker->coverage.rejoins = rejoins_before(&worker->args);
 	djk_worker_attach(&worker->args);
 	BackgroundWorkerInitializeConnectionByOid(worker->args.database, worker->args.owner, DJK_BGWORKER_FLAGS);
 	worker->life = AllocSetContextCreate(TopMemoryContext, "djkafka consumer worker", ALLOCSET_DEFAULT_SIZES);
