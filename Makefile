@@ -4,7 +4,7 @@
 #   make demo                the main job in a throw-away server, installing what is missing
 #   make check T=publish     the SQL suite, or the test of pytest, that T names; all in SQL without T
 #   make test                every suite but the long ones, with a real Apache Kafka
-#   make test-long           random faults, volumes, poisoned memory, an hour or two
+#   make test-long           random faults, volumes, poisoned memory, about an hour
 #
 # All but the first are usable before PostgreSQL is installed, so they are
 # answered before PGXS is looked for.

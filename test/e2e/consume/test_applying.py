@@ -204,7 +204,7 @@ def test_messages_wait_in_batches_as_alone(own_cluster: Own) -> None:
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_many_messages_wait_in_batches_as_alone(own_cluster: Own, part: int) -> None:
-    run_waiting(own_cluster, part, 2_000)
+    run_waiting(own_cluster, part, 500)
 
 
 @pytest.mark.parametrize("part", range(PARTS))
@@ -227,4 +227,4 @@ def test_many_batches_apply_as_single_messages(own_cluster: Own, part: int) -> N
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_a_worker_applies_many_batches_as_single_messages(own_cluster: Own, part: int) -> None:
-    run_by_worker(own_cluster, part, 2_000)
+    run_by_worker(own_cluster, part, 500)
