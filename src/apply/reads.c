@@ -122,8 +122,17 @@ collect_relation(const RangeTblEntry *rte, DjkReads *reads)
 
 typedef bool (*Walker) (Node *node, void *context);
 
+/* What 'walk' is given: its checks may make values of a type that the walk has come by, or is within. */
+typedef struct Walk
+{
+	Walker		walk;
+	List	   *types;			/* OIDs of those that it has been to */
+	DjkReads   *reads;
+	DjkSight	sight;
+} Walk;
+
 static void
-walk_checks(Oid domain, Walker walk, void *context)
+walk_checks(Oid domain, Walk *walk)
 {
 	/* The type cache knows it for as long as its context lasts. */
 	DomainConstraintRef *checks = palloc0(sizeof(DomainConstraintRef));
@@ -131,12 +140,12 @@ walk_checks(Oid domain, Walker walk, void *context)
 
 	InitDomainConstraintRef(domain, checks, CurrentMemoryContext, false);
 	foreach(lc, checks->constraints)
-		(void) walk((Node *) ((const DomainConstraintState *) lfirst(lc))->check_expr, context);
+		(void) walk->walk((Node *) ((const DomainConstraintState *) lfirst(lc))->check_expr, walk);
 }
 
 /* Those that are evaluated when a value of a type is made, within it too. */
 static void
-walk_checks_of_type(Oid type, Walker walk, void *context)
+walk_checks_of_type(Oid type, Walk *walk)
 {
 	Oid			base = getBaseType(type);
 	Oid			within = get_element_type(base);
@@ -144,21 +153,24 @@ walk_checks_of_type(Oid type, Walker walk, void *context)
 
 	check_stack_depth();
 	CHECK_FOR_INTERRUPTS();
+	if (list_member_oid(walk->types, type))
+		return;
+	walk->types = lappend_oid(walk->types, type);
 	if (base != type)
-		walk_checks(type, walk, context);
+		walk_checks(type, walk);
 	if (!OidIsValid(within))
 		within = get_multirange_range(base);
 	if (!OidIsValid(within))
 		within = get_range_subtype(base);
 	if (OidIsValid(within))
-		walk_checks_of_type(within, walk, context);
+		walk_checks_of_type(within, walk);
 	if (OidIsValid(within) || !OidIsValid(get_typ_typrelid(base)))
 		return;
 	desc = lookup_rowtype_tupdesc_copy(base, -1);
 	for (int i = 0; i < desc->natts; i++)
 	{
 		if (!TupleDescAttr(desc, i)->attisdropped)
-			walk_checks_of_type(TupleDescAttr(desc, i)->atttypid, walk, context);
+			walk_checks_of_type(TupleDescAttr(desc, i)->atttypid, walk);
 	}
 	FreeTupleDesc(desc);
 }
@@ -183,13 +195,13 @@ made_types(const Node *node)
 }
 
 static void
-walk_checks_of_node(const Node *node, Walker walk, void *context)
+walk_checks_of_node(const Node *node, Walk *walk)
 {
 	List	   *types = made_types(node);
 	ListCell   *lc;
 
 	foreach(lc, types)
-		walk_checks_of_type(lfirst_oid(lc), walk, context);
+		walk_checks_of_type(lfirst_oid(lc), walk);
 	list_free(types);
 }
 
@@ -198,7 +210,7 @@ walk_checks_of_node(const Node *node, Walker walk, void *context)
 static bool
 collect(Node *node, void *context)
 {
-	DjkReads   *reads = context;
+	Walk	   *walk = context;
 
 	if (node == NULL)
 		return false;
@@ -207,23 +219,26 @@ collect(Node *node, void *context)
 		const RangeTblEntry *rte = (const RangeTblEntry *) node;
 
 		if (rte->rtekind == RTE_RELATION)
-			collect_relation(rte, reads);
+			collect_relation(rte, walk->reads);
 		return false;
 	}
 	if (IsA(node, Query))
 		return query_tree_walker((Query *) node, collect, context, QTW_EXAMINE_RTES_BEFORE);
-	reads->anything |= check_functions_in_node(node, may_read, NULL);
-	walk_checks_of_node(node, collect, context);
+	walk->reads->anything |= check_functions_in_node(node, may_read, NULL);
+	walk_checks_of_node(node, walk);
 	return expression_tree_walker(node, collect, context);
 }
 
 void
 djk_reads_collect(Query *query, DjkReads *reads)
 {
+	Walk		walk = {.walk = collect, .reads = reads};
+
 	list_free(reads->tables);
 	list_free(reads->counters.sequences);
 	memset(reads, 0, sizeof(*reads));
-	(void) collect((Node *) query, reads);
+	(void) collect((Node *) query, &walk);
+	list_free(walk.types);
 	djk_counters_collect((Node *) query, &reads->counters);
 }
 
@@ -231,8 +246,10 @@ bool
 djk_reads_by_type(Oid type)
 {
 	DjkReads	reads = {0};
+	Walk		walk = {.walk = collect, .reads = &reads};
 
-	walk_checks_of_type(type, collect, &reads);
+	walk_checks_of_type(type, &walk);
+	list_free(walk.types);
 	return reads.anything;
 }
 
@@ -253,38 +270,39 @@ djk_reads_is_in_c(Oid function)
 static bool
 see_by_function(Oid function, void *context)
 {
-	DjkSight   *sight = context;
+	Walk	   *walk = context;
 
 	if (!may_read(function, NULL) || djk_reads_is_in_c(function))
 		return false;
-	*sight = Max(*sight, func_volatile(function) == PROVOLATILE_STABLE ? DJK_SIGHT_STATEMENT : DJK_SIGHT_ROWS);
+	walk->sight = Max(walk->sight, func_volatile(function) == PROVOLATILE_STABLE ? DJK_SIGHT_STATEMENT : DJK_SIGHT_ROWS);
 	return false;
 }
 
 static bool
 see(Node *node, void *context)
 {
-	DjkSight   *sight = context;
+	Walk	   *walk = context;
 
 	if (node == NULL)
 		return false;
 	if (IsA(node, Query))
 	{
-		*sight = Max(*sight, DJK_SIGHT_ROWS);
+		walk->sight = Max(walk->sight, DJK_SIGHT_ROWS);
 		return query_tree_walker((Query *) node, see, context, 0);
 	}
 	(void) check_functions_in_node(node, see_by_function, context);
-	walk_checks_of_node(node, see, context);
+	walk_checks_of_node(node, walk);
 	return expression_tree_walker(node, see, context);
 }
 
 DjkSight
 djk_reads_sight(Node *expression)
 {
-	DjkSight	sight = DJK_SIGHT_NONE;
+	Walk		walk = {.walk = see, .sight = DJK_SIGHT_NONE};
 
-	(void) see(expression, &sight);
-	return sight;
+	(void) see(expression, &walk);
+	list_free(walk.types);
+	return walk.sight;
 }
 
 /* ---------- numbers and clocks ---------- */

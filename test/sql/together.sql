@@ -260,6 +260,13 @@ SELECT $made$
 SELECT * FROM with_followers(:'made' || $$'array[value->>''code'']::text::free_code[]::text'))$$, :'given', 'wish');
 SELECT * FROM with_followers(:'made' || $$'(jsonb_populate_record(NULL::code_row, value)).code::text'))$$, :'given', 'wish');
 SELECT * FROM with_followers(:'made' || $$'(SELECT r.code FROM jsonb_to_record(value) r(code free_code))'))$$, :'given', 'wish');
+-- … by way of a row that holds such a value itself
+SELECT * FROM with_followers($$
+    CREATE DOMAIN new_code AS text;
+    CREATE TABLE coded (id int PRIMARY KEY, code new_code);
+    CREATE FUNCTION coded(text) RETURNS coded LANGUAGE sql STABLE AS 'SELECT * FROM followers.coded WHERE code::text = $1';
+    ALTER DOMAIN new_code ADD CHECK ((followers.coded(VALUE)).id IS NULL);
+    SELECT djkafka_subscribe('both', 'coded')$$, '[{"id": 1, "code": "A"}, {"id": 2, "code": "B"}, {"id": 3, "code": "A"}]', 'coded');
 
 -- a trigger that is STABLE, or whose condition is, sees what is there before its statement
 SELECT * FROM with_followers($$
