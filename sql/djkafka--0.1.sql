@@ -785,7 +785,7 @@ CREATE TABLE @extschema@.djkafka_schema (
     is_encrypted boolean NOT NULL,
     fetched_at timestamp with time zone NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     CHECK ((schema_id IS NULL) OPERATOR(pg_catalog.<>) (guid IS NULL)),
-    UNIQUE NULLS NOT DISTINCT (server, registry, schema_id, guid)
+    UNIQUE NULLS NOT DISTINCT (registry, schema_id, guid, server)
 );
 COMMENT ON TABLE @extschema@.djkafka_schema IS 'schemas that messages were written with, as registries have said; written by djkafka, and asked for again when a row is deleted';
 COMMENT ON COLUMN @extschema@.djkafka_schema.server IS 'the server whose options name the registry; null: djkafka''s settings do';

@@ -24,8 +24,13 @@
 
 #define KEY_ARGS	4
 
-#define IS_KEY		"server IS NOT DISTINCT FROM $1 AND registry = $2" \
-	" AND schema_id IS NOT DISTINCT FROM $3 AND guid IS NOT DISTINCT FROM $4"
+/* Which have an index: IS NOT DISTINCT FROM finds nothing in one. */
+#define SELECT_SCHEMA(is_key) { \
+	.sql = "SELECT type, schema, \"references\", is_encrypted FROM @.djkafka_schema" \
+	" WHERE registry = $2 AND " is_key " AND server IS NOT DISTINCT FROM $1", \
+	.nargs = KEY_ARGS, \
+	.argtypes = {TEXTOID, TEXTOID, INT8OID, UUIDOID} \
+}
 
 static void
 fill_key(const DjkSchemaSource *source, const DjkSchemaKey *key, Datum *values, char *nulls)
@@ -41,17 +46,14 @@ fill_key(const DjkSchemaSource *source, const DjkSchemaKey *key, Datum *values, 
 DjkSchemaText *
 djk_schema_load(const DjkSchemaSource *source, const DjkSchemaKey *key, MemoryContext context)
 {
-	static DjkStatement select_schema = {
-		.sql = "SELECT type, schema, \"references\", is_encrypted FROM @.djkafka_schema WHERE " IS_KEY,
-		.nargs = KEY_ARGS,
-		.argtypes = {TEXTOID, TEXTOID, INT8OID, UUIDOID}
-	};
+	static DjkStatement by_id = SELECT_SCHEMA("schema_id = $3 AND guid IS NULL");
+	static DjkStatement by_guid = SELECT_SCHEMA("schema_id IS NULL AND guid = $4");
 	Datum		values[KEY_ARGS];
 	char		nulls[KEY_ARGS + 1] = "";
 	DjkSchemaText *text;
 
 	fill_key(source, key, values, nulls);
-	if (djk_catalog_query_latest(&select_schema, values, nulls) == 0)
+	if (djk_catalog_query_latest(key->by_guid ? &by_guid : &by_id, values, nulls) == 0)
 		return NULL;
 	text = MemoryContextAllocZero(context, sizeof(DjkSchemaText));
 	text->type = djk_row_text(0, 1, context);
