@@ -77,6 +77,14 @@ SELECT djkafka_subscribe('typed', 'typed', format => 'avro', unchanged_value => 
 SELECT give(jsonb_build_array(message('0000000014' || '02' || :'typed' || '04ff00') || '{"topic": "typed"}', message('0000000014' || '04' || :'typed' || '08676f6e65') || '{"topic": "typed"}',
     message('0000000015' || '027802' || '06' || :'typed' || '00') || '{"topic": "enveloped"}'));
 SELECT * FROM typed ORDER BY id;
+-- envelopes of Debezium: a row is made, changed and gone, by its message's key
+SELECT know(25, '{"type": "record", "name": "Changed", "fields": [{"name": "before", "type": ["null", {"type": "record", "name": "Value", "fields": [{"name": "id", "type": "int"}, {"name": "note", "type": ["null", "string"]}]}]}, {"name": "after", "type": ["null", "Value"]}, {"name": "op", "type": "string"}]}');
+SELECT djkafka_subscribe('changes', 'shop_order', format => 'avro', key_format => 'avro', root => 'after', deleted_when => $$value->>'op' = 'd'$$);
+CREATE FUNCTION change(id text, value text) RETURNS jsonb LANGUAGE sql AS $$ SELECT message('0000000019' || value, '0000000002' || id) || '{"topic": "changes"}' $$;
+SELECT give_all(change('28', '00' || '022800' || '0263'), change('2a', '00' || '022a020261' || '0263'), change('28', '022800' || '0228020262' || '0275'), change('2a', '022a020261' || '00' || '0264'),
+    message(NULL, '00000000022a') || '{"topic": "changes"}', change('2c', '00' || '00' || '0264'), change('2e', '00' || '00' || '0275'));
+SELECT id, note FROM shop_order WHERE id BETWEEN 20 AND 23;
+SELECT dead_letters();
 -- one after the other of other schemas, and of a row that is gone
 SELECT know(22, '{"type": "record", "name": "Turned", "fields": [{"name": "note", "type": "string"}, {"name": "id", "type": "int"}]}'), know(23, '{"type": "record", "name": "Two", "fields": [{"name": "id", "type": "int"}, {"name": "note", "type": "string"}]}');
 SELECT give_all(message('000000001602613c'), message('00000000173c0262'), message('0000000016026340'), message(NULL, '00000000023c'), message('0000000016026444'), message('000000000246'), message('0000000016026548'));
