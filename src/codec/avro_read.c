@@ -107,7 +107,11 @@ convert_parts(DjkAvroReader *reader, DjkAvroText *text)
 	{
 		const char *nul = memchr(at, '\0', end - at);
 		int			len = (int) ((nul == NULL ? end : nul) - at);
-		int			good = buf == NULL ? pg_encoding_verifymbstr(PG_UTF8, at, len) :
+		int			good;
+
+		if (buf != NULL)
+			*to = '\0';			/* also where the server has no conversion */
+		good = buf == NULL ? pg_encoding_verifymbstr(PG_UTF8, at, len) :
 			djk_text_convert(at, len, to, (Size) len * MAX_CONVERSION_GROWTH + 1);
 
 		if (good != len)
