@@ -297,6 +297,7 @@ CREATE TABLE @extschema@.djkafka_route (
     version_column text,
     remember_deleted interval,
     partial_deletes boolean NOT NULL DEFAULT false,
+    on_referenced text NOT NULL DEFAULT 'wait',
     invalid_text text NOT NULL DEFAULT 'error',
     parent_timeout interval NOT NULL DEFAULT '60 s',
     retry jsonb,
@@ -344,6 +345,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.dead_letters IS 'overrides the consu
 COMMENT ON COLUMN @extschema@.djkafka_route.dead_letter_topic IS 'overrides the consumer''s dead_letter_topic';
 COMMENT ON COLUMN @extschema@.djkafka_route.ordering IS 'key: messages of a key wait behind one that waits; none: a message that waits holds up no other';
 COMMENT ON COLUMN @extschema@.djkafka_route.partial_deletes IS 'true: a deletion that has a part of the key deletes all rows that have that part';
+COMMENT ON COLUMN @extschema@.djkafka_route.on_referenced IS 'what becomes of rows that refer to one that a message deletes: wait (it waits until they are gone), cascade (they are deleted first, with those that refer to them) or set_null (what refers becomes null)';
 COMMENT ON COLUMN @extschema@.djkafka_route.renamed IS 'column of the target -> names that it had before, kept by ALTER TABLE ... RENAME: a field of such a name fills the column, if no column has that name now; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.search_path IS 'search_path at creation, under which expressions and handlers run';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_route', '');
@@ -407,14 +409,15 @@ CREATE FUNCTION @extschema@.djkafka_create_route(
     retry jsonb DEFAULT NULL,
     ordering text DEFAULT 'key',
     dead_letters text DEFAULT NULL,
-    dead_letter_topic text DEFAULT NULL
+    dead_letter_topic text DEFAULT NULL,
+    on_referenced text DEFAULT 'wait'
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_route AS r
         (consumer_id, topic, target, handler, operation, format, key_format, key_columns, columns,
          include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify, time_zone, skip_column,
          types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes,
-         invalid_text, remember_deleted, parent_timeout, retry, ordering, dead_letters, dead_letter_topic)
+         invalid_text, remember_deleted, parent_timeout, retry, ordering, dead_letters, dead_letter_topic, on_referenced)
     VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8,
             CASE WHEN $29 IS NULL THEN $9
                  ELSE coalesce($9, '{}') OPERATOR(pg_catalog.||) (
@@ -423,7 +426,7 @@ BEGIN ATOMIC
                                  pg_catalog.jsonb_build_object('lookup', l.value, 'value', $9 OPERATOR(pg_catalog.->) l.key))), '{}')
                         FROM pg_catalog.jsonb_each($29) l) END,
             $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $30, $31, $32, $33,
-            $34, $35)
+            $34, $35, $36)
     RETURNING r.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_route IS 'creates a route of a consumer and returns its id';
@@ -466,6 +469,7 @@ CREATE FUNCTION @extschema@.djkafka_alter_route(
     ordering text DEFAULT NULL,
     dead_letters text DEFAULT NULL,
     dead_letter_topic text DEFAULT NULL,
+    on_referenced text DEFAULT NULL,
     new_topic text DEFAULT NULL,
     new_target regclass DEFAULT NULL,
     new_handler regprocedure DEFAULT NULL,
@@ -513,7 +517,8 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     retry jsonb DEFAULT NULL,
     ordering text DEFAULT 'key',
     dead_letters text DEFAULT NULL,
-    dead_letter_topic text DEFAULT NULL
+    dead_letter_topic text DEFAULT NULL,
+    on_referenced text DEFAULT 'wait'
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     -- One that is there is not looked at as if it were made: it may have a server, or an owner, of its own.
@@ -522,7 +527,7 @@ BEGIN ATOMIC
     ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_set_enabled($19, $32);
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34, $35, $36);
+        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34, $35, $36, $37);
     SELECT $19;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_subscribe IS 'keeps a table in sync with a topic, or calls a function for its messages; makes the consumer at first use and returns its name';
@@ -597,6 +602,7 @@ CREATE TABLE @extschema@.djkafka_offset (
     gaps bigint NOT NULL DEFAULT 0,
     skipped bigint NOT NULL DEFAULT 0,
     key_only bigint NOT NULL DEFAULT 0,
+    cascaded bigint NOT NULL DEFAULT 0,
     state text NOT NULL DEFAULT 'ok',
     reason text,
     high_watermark bigint,
@@ -634,6 +640,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.parked IS 'messages in djkafka_park
 COMMENT ON COLUMN @extschema@.djkafka_offset.gaps IS 'offsets that hold no message: compacted away, transaction markers, aborted';
 COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed under on_error = skip, or that djkafka_skip has passed by';
 COMMENT ON COLUMN @extschema@.djkafka_offset.key_only IS 'those of applied no field of which has a column but the key''s: they can make a row, and change none';
+COMMENT ON COLUMN @extschema@.djkafka_offset.cascaded IS 'rows that on_referenced of routes deleted with those of messages, or references that it made null';
 COMMENT ON COLUMN @extschema@.djkafka_offset.state IS 'ok, needs_decision or storm';
 COMMENT ON COLUMN @extschema@.djkafka_offset.reason IS 'why the partition stopped, and the choices';
 COMMENT ON COLUMN @extschema@.djkafka_offset.high_watermark IS 'end of the partition as seen with the last batch';
@@ -1797,7 +1804,7 @@ SELECT c.name AS consumer,
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
        o.updated_at,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded,
        r.retrying,
        r.retry_due_at,
        o.start_at,
@@ -1888,7 +1895,7 @@ SELECT c.name AS consumer,
        coalesce(o.partitions, 0) AS partitions,
        o.lag,
        w.rows_per_second,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded,
        o.retrying,
        o.retry_due_at,
        -- Whoever monitors asks every second.
@@ -1961,6 +1968,7 @@ SELECT c.name AS consumer,
                LEAST(pg_catalog.sum(p.gaps), 9223372036854775807)::bigint AS gaps,
                LEAST(pg_catalog.sum(p.skipped), 9223372036854775807)::bigint AS skipped,
                LEAST(pg_catalog.sum(p.key_only), 9223372036854775807)::bigint AS key_only,
+               LEAST(pg_catalog.sum(p.cascaded), 9223372036854775807)::bigint AS cascaded,
                LEAST(pg_catalog.sum(p.retrying), 9223372036854775807)::bigint AS retrying,
                pg_catalog.min(p.retry_due_at) AS retry_due_at
           FROM (SELECT * FROM @extschema@.djkafka_partition_status p

@@ -240,7 +240,7 @@ recover(DjkApply *apply, bool committing, DjkError *error)
 	AbortOutOfAnyTransaction();
 	MemoryContextSwitchTo(apply->batch_context);
 
-	djk_judge_describe(edata, false, apply->batch_context, error);
+	djk_judge_describe(edata, apply->batch_context, error);
 	if (edata->sqlerrcode == ERRCODE_QUERY_CANCELED && is_over)
 		return OUTCOME_TIMEOUT;
 

@@ -65,8 +65,27 @@ typedef struct Suspect
 
 /* ---------- errors as values ---------- */
 
+/* What to do about it, where the error does not say so itself; NULL: nothing that is known. */
+static const char *
+hint_of(const DjkApply *apply, int message, const ErrorData *edata)
+{
+	const DjkWork *work = &apply->work[message];
+	DjkReferenced on_referenced = work->route >= 0 ? apply->consumer->routes[work->route].on_referenced : DJK_REFERENCED_WAIT;
+
+	if (work->row.is_delete && on_referenced == DJK_REFERENCED_SET_NULL && edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION)
+		return "A row that refers to the deleted one cannot lose its reference. Let the column be null, or set on_referenced of the route to \"cascade\" or \"wait\".";
+	if (edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION && edata->column_name)
+		return psprintf("Give it a default in the database (Django: db_default), or fill it in new rows alone with columns => '{\"%s\": {\"insert\": …}}'.",
+						edata->column_name);
+	if (!OidIsValid(work->lack.row.children))
+		return NULL;
+	if (work->row.is_delete && on_referenced != DJK_REFERENCED_WAIT)
+		return "Rows that on_referenced does not reach still reference this one: those of tables of other owners than the target's and the consumer's, those that policies or triggers keep, and those that were written meanwhile.";
+	return "Other rows still reference this one: Django's on_delete=CASCADE lives in Python. Delete them first, declare ON DELETE in the database, or set on_referenced of the route.";
+}
+
 void
-djk_judge_describe(const ErrorData *edata, bool is_held, MemoryContext context, DjkError *error)
+djk_judge_describe(const ErrorData *edata, MemoryContext context, DjkError *error)
 {
 	MemoryContext old = MemoryContextSwitchTo(context);
 
@@ -75,12 +94,6 @@ djk_judge_describe(const ErrorData *edata, bool is_held, MemoryContext context, 
 	error->message = djk_convert_shown(edata->message);
 	error->detail = djk_convert_shown(edata->detail);
 	error->hint = djk_convert_shown(edata->hint);
-
-	if (error->hint == NULL && edata->sqlerrcode == ERRCODE_NOT_NULL_VIOLATION && edata->column_name)
-		error->hint = psprintf("Give it a default in the database (Django: db_default), or fill it in new rows alone with columns => '{\"%s\": {\"insert\": …}}'.",
-							   edata->column_name);
-	if (error->hint == NULL && is_held)
-		error->hint = pstrdup("Other rows still reference this one: Django's on_delete=CASCADE lives in Python. Delete them first, or declare ON DELETE in the database.");
 	MemoryContextSwitchTo(old);
 }
 
@@ -89,7 +102,9 @@ fail_message(DjkApply *apply, int message, const ErrorData *edata)
 {
 	DjkError	error = {0};
 
-	djk_judge_describe(edata, OidIsValid(apply->work[message].lack.row.children), apply->batch_context, &error);
+	djk_judge_describe(edata, apply->batch_context, &error);
+	if (error.hint == NULL)
+		error.hint = unconstify(char *, hint_of(apply, message, edata));
 	djk_park_or_fail(apply, message, &error, djk_lack_may_end(edata->sqlerrcode), djk_convert_shown(edata->context));
 }
 
@@ -169,10 +184,10 @@ describe_empty(const DjkApply *apply, int route, bool in_value)
 
 	empty.in_value = in_value;
 	empty.kind = -1;
-	if (!in_value && state != NULL && state->running)
+	if (!in_value && state != NULL && state->running.now)
 	{
-		empty.kind = state->running_kind;
-		empty.present = unconstify(Bitmapset *, state->running_present);
+		empty.kind = state->running.kind;
+		empty.present = unconstify(Bitmapset *, state->running.present);
 	}
 	return empty;
 }

@@ -20,7 +20,7 @@ typedef struct DjkJudge
 } DjkJudge;
 
 /* A caught error as a value, with the hints that djkafka can add; strings in 'context'. */
-extern void djk_judge_describe(const ErrorData *edata, bool is_delete, MemoryContext context, DjkError *error);
+extern void djk_judge_describe(const ErrorData *edata, MemoryContext context, DjkError *error);
 
 extern void djk_judge_begin(DjkJudge *judge, DjkApply *apply);
 

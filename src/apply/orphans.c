@@ -67,7 +67,7 @@ is_whole(const DjkApply *apply, const DjkRouteState *state, int from, int to)
 {
 	int			n = 0;
 
-	if (!state->running || (state->running_kind != DJK_SQL_INSERT_MISSING && state->running_kind != DJK_SQL_UPSERT))
+	if (!state->running.now || (state->running.kind != DJK_SQL_INSERT_MISSING && state->running.kind != DJK_SQL_UPSERT))
 		return false;
 	for (int i = from; i < to; i++)
 	{

@@ -92,7 +92,7 @@ tables_meet(const DjkApply *apply, const Bitmapset *routes)
 		if (apply->states[route] == NULL)
 			continue;
 		ntables++;
-		meet |= apply->states[route]->meets || apply->states[route]->follows;
+		meet |= apply->states[route]->meets || apply->states[route]->follows || apply->states[route]->referrers != NIL;
 		other = -1;
 		while (!meet && (other = bms_next_member(routes, other)) >= 0 && other < route)
 			meet = apply->states[other] != NULL &&
@@ -196,7 +196,7 @@ begin_piece(DjkApply *apply, int from, int to)
 	{
 		if (apply->states[route] == NULL)
 			continue;
-		apply->states[route]->running = false;
+		apply->states[route]->running.now = false;
 		apply->states[route]->at_hand.rows = NULL;
 	}
 	(void) djk_piece_reset(apply, from, to);

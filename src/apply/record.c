@@ -159,6 +159,7 @@ count_fate(DjkOffsetAdvance *advance, const DjkWork *work)
 		case DJK_FATE_APPLIED:
 			advance->applied++;
 			advance->key_only += work->key_only;
+			advance->cascaded += work->row.cascaded;
 			break;
 		case DJK_FATE_FILTERED:
 			advance->filtered++;

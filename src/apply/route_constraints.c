@@ -373,6 +373,7 @@ djk_route_constraints_publishes(Oid function)
 typedef struct Followers
 {
 	Relation	triggers;		/* pg_trigger */
+	bool		taken;			/* what would refuse that a row is deleted follows too */
 	List	   *tables;			/* the tables themselves, and behind them what is changed with them */
 	bool		returns;		/* one of the first is changed with another */
 	bool		seen;			/* one of the others has triggers of the user's */
@@ -395,6 +396,13 @@ is_action(Oid function)
 		default:
 			return false;
 	}
+}
+
+/* Whether it is what refuses that a row of the table is deleted, which on_referenced may take along. */
+static bool
+is_refusal(Oid function)
+{
+	return function == F_RI_FKEY_NOACTION_DEL || function == F_RI_FKEY_RESTRICT_DEL;
 }
 
 /* Whether a trigger, or its condition, has the snapshot of its statement, of which it then sees no row: what is STABLE has. */
@@ -424,7 +432,8 @@ follow(Followers *followers, int number, int own)
 	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
 	{
 		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
-		List	   *changed = is_action(trigger->tgfoid) ? find_all_inheritors(trigger->tgconstrrelid, NoLock, NULL) : NIL;
+		bool		follows = is_action(trigger->tgfoid) || (followers->taken && is_refusal(trigger->tgfoid));
+		List	   *changed = follows ? find_all_inheritors(trigger->tgconstrrelid, NoLock, NULL) : NIL;
 		ListCell   *lc;
 
 		if (number >= own && !trigger->tgisinternal && !djk_route_constraints_publishes(trigger->tgfoid))
@@ -441,15 +450,11 @@ follow(Followers *followers, int number, int own)
 	systable_endscan(scan);
 }
 
-/*
- * Foreign keys take other rows along when those of the table go, or change: then
- * triggers of others may look at them, and rows of its own may go with them, by
- * however many tables.  None of these is locked: a statement locks what it needs.
- */
-static void
-constrain_by_followers(DjkRouteState *state, Relation rel)
+/* None of the tables is locked: a statement locks what it needs. */
+static Followers
+find_followers(DjkRouteState *state, Relation rel, bool taken)
 {
-	Followers	followers = {0};
+	Followers	followers = {.taken = taken};
 	int			own;
 
 	followers.tables = find_all_inheritors(RelationGetRelid(rel), NoLock, NULL);
@@ -461,12 +466,32 @@ constrain_by_followers(DjkRouteState *state, Relation rel)
 		follow(&followers, i, own);
 	}
 	table_close(followers.triggers, AccessShareLock);
+	state->tables = list_concat_unique_oid(state->tables, followers.tables);
+	state->cascades |= list_length(followers.tables) > own;
+	return followers;
+}
+
+/*
+ * Foreign keys take other rows along when those of the table go, or change: then
+ * triggers of others may look at them, and rows of its own may go with them, by
+ * however many tables.  What on_referenced takes along goes with deletions alone,
+ * which are a statement each then.
+ */
+static void
+constrain_by_followers(DjkRouteState *state, Relation rel)
+{
+	Followers	followers = find_followers(state, rel, false);
+
 	state->alone |= followers.returns || followers.stable;
 	state->ordered |= followers.seen;
 	state->meets |= followers.seen;
 	state->counters.anything |= followers.seen;
-	state->tables = list_concat_unique_oid(state->tables, followers.tables);
-	state->cascades |= list_length(followers.tables) > own;
+	if (state->route->on_referenced == DJK_REFERENCED_WAIT)
+		return;
+	followers = find_followers(state, rel, true);
+	state->ordered |= followers.returns || followers.stable || followers.seen;
+	state->meets |= followers.returns || followers.stable || followers.seen;
+	state->counters.anything |= followers.seen;
 }
 
 /* The table that a view writes to by itself; InvalidOid if there is none. */

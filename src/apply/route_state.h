@@ -114,6 +114,14 @@ typedef struct DjkAtHand
 	int			failed;			/* at which of them it has failed; -1: not known */
 } DjkAtHand;
 
+/* A statement that is being run. */
+typedef struct DjkRunning
+{
+	bool		now;			/* else there is none */
+	int			kind;			/* DjkRouteSql */
+	const Bitmapset *present;	/* lives as long as the attempt */
+} DjkRunning;
+
 typedef struct DjkRouteState
 {
 	const DjkRouteRow *route;
@@ -136,6 +144,7 @@ typedef struct DjkRouteState
 	bool		ordered;		/* somebody could see the order of rows: triggers, constraints */
 	bool		has_policies;	/* which may hide rows from an UPDATE or a DELETE */
 	bool		cascades;		/* a row that goes or changes its key takes others along */
+	List	   *referrers;		/* DjkReferrer *: what goes, or loses its reference, with a row that is deleted; NIL: nothing */
 	bool		follows;		/* its rows go or change with those of a table that it refers to */
 	bool		meets;			/* it looks for rows of other tables, or others may see its own */
 	DjkCounters counters;		/* of what the table computes; of triggers and handlers nobody knows */
@@ -190,9 +199,7 @@ typedef struct DjkRouteState
 	SPIPlanPtr	call_plan;		/* the handler */
 	HTAB	   *statements;		/* see statement.c */
 	List	   *plans;			/* all that must be freed with the context */
-	bool		running;		/* a statement, which has failed if this stays so: */
-	int			running_kind;	/* DjkRouteSql */
-	const Bitmapset *running_present;	/* lives as long as the attempt */
+	DjkRunning	running;		/* which has failed if this stays so */
 	DjkAtHand	at_hand;
 	int64		rows_written;	/* with the join plans at hand */
 	int64		rows_at_plan;

@@ -11,6 +11,7 @@
 #include "access/relation.h"
 #include "apply/naming.h"
 #include "apply/numbered.h"
+#include "apply/referrer.h"
 #include "apply/renamed.h"
 #include "apply/route_names.h"
 #include "apply/row_types.h"
@@ -370,6 +371,8 @@ djk_route_target_build(DjkRouteState *state)
 	djk_naming_build(state);
 	djk_catalog_look_at("target");
 	djk_route_constraints_build(state, rel);
+	djk_referrers_build(state, rel);
+	djk_catalog_look_at("target");
 	djk_route_key_build(state, rel);
 	djk_catalog_look_at("version_column");
 	djk_route_version_build(state);

@@ -23,6 +23,7 @@
 #include "apply/expression.h"
 #include "apply/plan.h"
 #include "lib/stringinfo.h"
+#include "state/catalog.h"
 #include "state/spi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -171,18 +172,19 @@ order_is_seen(const DjkRouteState *state, DjkRouteSql kind)
 }
 
 /*
- * Makes the plan, if there is none that is still valid, without the joins that
+ * Makes the plan, if there is none that is still valid: in order, without the joins that
  * hash or sort the batch or look up its rows for each one of the target.  Not
- * around the execution, since triggers' queries are planned in it.
+ * around the execution, since triggers' queries are planned in it.  Its cost is no
+ * measure then, so nothing is compiled for it.
  */
 static void
-plan_in_order(SPIPlanPtr plan)
+make_plan(SPIPlanPtr plan, bool in_order)
 {
-	static const char *const others[] = {"enable_hashjoin", "enable_mergejoin", "enable_seqscan"};
+	static const char *const others[] = {"jit", "enable_hashjoin", "enable_mergejoin", "enable_seqscan"};
 	int			guc_level = NewGUCNestLevel();
 	CachedPlan *cached;
 
-	for (int i = 0; i < lengthof(others); i++)
+	for (int i = 0; i < (in_order ? lengthof(others) : 1); i++)
 		(void) set_config_option(others[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	cached = SPI_plan_get_cached_plan(plan);
 	if (cached != NULL)
@@ -256,15 +258,18 @@ djk_route_sql_run_told(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *
 
 	djk_spi_connect();
 	djk_spi_register_rows(DJK_ROWS_RELATION, InvalidOid, state->rows_desc, rows, Min(nrows, PLANNED_ROWS_MAX));
-	state->running = true;
-	state->running_kind = kind;
-	state->running_present = present;
+	state->running.now = true;
+	state->running.kind = kind;
+	state->running.present = present;
 	looked_up = is_looked_up(state, kind, nrows);
 	plan = get_plan(state, kind, present, looked_up);
 	if (plan != NULL)
 	{
-		if (looked_up || order_is_seen(state, kind))
-			plan_in_order(plan);
+		bool		in_order = looked_up || order_is_seen(state, kind);
+
+		/* Of how many rows refer to others the planner knows little. */
+		if (in_order || kind == DJK_SQL_DELETE_REFERRED)
+			make_plan(plan, in_order);
 		execute_over(state, plan, rows, nrows, take != NULL);
 		processed = SPI_processed;
 		for (uint64 i = 0; take != NULL && i < processed; i++)
@@ -273,7 +278,7 @@ djk_route_sql_run_told(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *
 	SPI_finish();
 	djk_route_state_leave(guc_level);
 
-	state->running = false;
+	state->running.now = false;
 	state->rows_written += nrows;
 	return processed;
 }
@@ -377,9 +382,23 @@ djk_route_sql_try_empty(DjkRouteState *state)
 	}
 	if (state->handler_sql != NULL)
 		djk_route_sql_call(state, empty, 0);
-	if (state->running)
-		(void) djk_route_sql_run(state, state->running_kind, state->running_present, empty, 0);
+	if (state->running.now)
+		(void) djk_route_sql_run(state, state->running.kind, state->running.present, empty, 0);
 	tuplestore_end(empty);
+}
+
+/* What a deletion does to other tables is wrong for none of its own. */
+static void
+check_deletion(DjkRouteState *state, Tuplestorestate *empty)
+{
+	int			guc_level = djk_route_state_enter(state);
+
+	djk_catalog_look_at("on_referenced");
+	djk_spi_connect();
+	djk_spi_register_rows(DJK_ROWS_RELATION, InvalidOid, state->rows_desc, empty, 0);
+	(void) get_plan(state, DJK_SQL_DELETE_REFERRED, NULL, false);
+	SPI_finish();
+	djk_route_state_leave(guc_level);
 }
 
 void
@@ -387,6 +406,8 @@ djk_route_sql_check(DjkRouteState *state)
 {
 	Tuplestorestate *empty = tuplestore_begin_heap(false, false, 64);
 
+	if (state->referrers != NIL)
+		check_deletion(state, empty);
 	if (state->has_expressions)
 	{
 		djk_route_sql_evaluate(state, empty, 0);

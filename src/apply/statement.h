@@ -28,6 +28,8 @@ typedef enum DjkRouteSql
 	DJK_SQL_UPDATE,				/* UPDATE … FROM, by key */
 	DJK_SQL_INSERT_MISSING,		/* INSERT of what UPDATE did not find */
 	DJK_SQL_DELETE,				/* DELETE … USING, by key */
+	DJK_SQL_DELETE_REFERRED,	/* … with what refers to the rows, of which it tells the number */
+	DJK_SQL_LOCK,				/* SELECT … FOR UPDATE, before it */
 	DJK_SQL_SKIP,				/* UPDATE … SET skip_column, before it */
 	DJK_SQL_FIND,				/* SELECT what UPDATE would find */
 	DJK_SQL_VERSIONS			/* SELECT key and version of it, locked */

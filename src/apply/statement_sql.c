@@ -11,6 +11,7 @@
 #include "apply/statement.h"
 
 #include "apply/numbered.h"
+#include "apply/referrer.h"
 #include "lib/stringinfo.h"
 #include "utils/builtins.h"
 
@@ -256,6 +257,23 @@ append_versions(StringInfo sql, const DjkRouteState *state)
 		appendStringInfoString(sql, " FOR NO KEY UPDATE OF t");
 }
 
+static void
+append_deletion(StringInfo sql, const DjkRouteState *state, const Bitmapset *present)
+{
+	appendStringInfo(sql, "DELETE FROM %s AS t USING %s r WHERE ", state->target_sql, DJK_ROWS_RELATION);
+	append_part_match(sql, state, state->route->partial_deletes ? present : NULL);
+	append_version_guard(sql, state, " AND", version_name(state, false));
+}
+
+/* Nobody refers to them any more until they are gone, nor moves them elsewhere. */
+static void
+append_lock(StringInfo sql, const DjkRouteState *state, const Bitmapset *present)
+{
+	appendStringInfo(sql, "SELECT FROM %s AS t JOIN %s r ON ", state->target_sql, DJK_ROWS_RELATION);
+	append_part_match(sql, state, state->route->partial_deletes ? present : NULL);
+	appendStringInfoString(sql, " FOR UPDATE OF t");
+}
+
 char *
 djk_route_sql_text(const DjkRouteState *state, DjkRouteSql kind, const Bitmapset *present)
 {
@@ -292,9 +310,13 @@ djk_route_sql_text(const DjkRouteState *state, DjkRouteSql kind, const Bitmapset
 				append_on_conflict(&sql, state, present, true);
 			break;
 		case DJK_SQL_DELETE:
-			appendStringInfo(&sql, "DELETE FROM %s AS t USING %s r WHERE ", state->target_sql, DJK_ROWS_RELATION);
-			append_part_match(&sql, state, state->route->partial_deletes ? present : NULL);
-			append_version_guard(&sql, state, " AND", version_name(state, false));
+			append_deletion(&sql, state, present);
+			break;
+		case DJK_SQL_DELETE_REFERRED:
+			append_deletion(&sql, state, present);
+			return djk_referrers_sql(state, sql.data);
+		case DJK_SQL_LOCK:
+			append_lock(&sql, state, present);
 			break;
 		case DJK_SQL_SKIP:
 			appendStringInfo(&sql, "UPDATE %s AS t SET %s = true FROM %s r WHERE ", state->target_sql,

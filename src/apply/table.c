@@ -20,6 +20,7 @@
 
 #include "access/detoast.h"
 #include "apply/key_table.h"
+#include "apply/referrer.h"
 #include "apply/row.h"
 #include "apply/statement.h"
 #include "apply/version.h"
@@ -204,6 +205,27 @@ run_told(DjkRouteState *state, const Bitmapset *present, Tuplestorestate *store,
 	return processed;
 }
 
+static void
+take_count(HeapTuple tuple, TupleDesc desc, void *arg)
+{
+	bool		isnull;
+
+	*(int64 *) arg = DatumGetInt64(SPI_getbinval(tuple, desc, 1, &isnull));
+}
+
+/* Deletes rows with what refers to them, which is counted for the first of them. */
+static void
+run_referred(DjkRouteState *state, const Bitmapset *present, Tuplestorestate *store, DjkRow **rows, int n)
+{
+	int64		count = 0;
+
+	djk_referrers_lock(state);
+	(void) djk_route_sql_run(state, DJK_SQL_LOCK, present, store, n);
+	djk_referrers_require_same(state);
+	(void) djk_route_sql_run_told(state, DJK_SQL_DELETE_REFERRED, present, store, n, take_count, &count);
+	rows[0]->cascaded += count;
+}
+
 /* Writes rows that have the same columns present. */
 static uint64
 run(DjkRouteState *state, DjkRouteSql kind, DjkRow **rows, int n)
@@ -229,6 +251,11 @@ run(DjkRouteState *state, DjkRouteSql kind, DjkRow **rows, int n)
 	}
 	else if (kind == DJK_SQL_INSERT_TOLD)
 		processed = run_told(state, present, store, rows, n);
+	else if (kind == DJK_SQL_DELETE && state->referrers != NIL)
+	{
+		run_referred(state, present, store, rows, n);
+		processed = n;
+	}
 	else if (kind == DJK_SQL_UPSERT && !djk_route_sql_may_conflict(state, present))
 	{
 		processed = djk_route_sql_run(state, DJK_SQL_UPDATE, present, store, n);
@@ -273,10 +300,37 @@ run_groups(DjkRouteState *state, DjkRouteSql kind, DjkRow **rows, int n, bool in
 	return processed;
 }
 
+/* What goes along is counted for its partition, so each is a statement of its own. */
+static void
+run_deletes_by_partition(DjkRouteState *state, DjkRow **rows, int n)
+{
+	DjkRow	  **group = palloc(n * sizeof(DjkRow *));
+	bool	   *done = palloc0(n * sizeof(bool));
+
+	for (int first = 0; first < n; first++)
+	{
+		int			ngroup = 0;
+
+		for (int i = first; i < n && !done[first]; i++)
+		{
+			if (rows[i]->partition == rows[first]->partition)
+				group[ngroup++] = rows[i];
+		}
+		for (int i = first; i < n && ngroup > 0; i++)
+			done[i] |= rows[i]->partition == rows[first]->partition;
+		if (ngroup > 0)
+			(void) run(state, DJK_SQL_DELETE, group, ngroup);
+	}
+	pfree(done);
+	pfree(group);
+}
+
 static void
 run_deletes(DjkRouteState *state, DjkRow **rows, int n)
 {
-	if (n > 0)
+	if (n > 0 && state->referrers != NIL)
+		run_deletes_by_partition(state, rows, n);
+	else if (n > 0)
 		(void) run(state, DJK_SQL_DELETE, rows, n);
 }
 
@@ -483,12 +537,14 @@ flush(DjkRouteState *state, DjkRow **rows, int n)
 
 /*
  * Whether a row is a statement of its own.  What is deleted is marked first: all
- * rows would be marked before the first is deleted.
+ * rows would be marked before the first is deleted.  So is what refers to it not
+ * taken along in its order.
  */
 static bool
 stands_alone(const DjkRouteState *state, const DjkRow *row)
 {
-	return state->alone || (state->ordered && row->is_delete && state->route->skip_column != NULL);
+	return state->alone ||
+		(state->ordered && row->is_delete && (state->route->skip_column != NULL || state->referrers != NIL));
 }
 
 static void
@@ -605,6 +661,7 @@ djk_table_write(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 	for (int i = 0; i < n; i++)
 	{
 		rows[i] = &apply->work[indexes[i]].row;
+		rows[i]->partition = apply->batch->messages[indexes[i]].partition;
 		apply->work[indexes[i]].fate = DJK_FATE_APPLIED;
 	}
 	switch (state->route->operation)

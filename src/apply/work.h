@@ -49,7 +49,9 @@ typedef struct DjkRow
 	bool	   *nulls;
 	uint64		shape;			/* of the state that has made it */
 	Bitmapset  *present;		/* shared: equal sets are one pointer within an attempt */
+	int			partition;		/* of the batch, whose message it is of */
 	bool		is_delete;
+	int64		cascaded;		/* by on_referenced: rows that have gone with it, or references that became null */
 	bool		is_new;			/* by insert_new, where that is asked: it was inserted */
 	const DjkError *refused;	/* of what an expression uses, unless the message deletes; NULL: none */
 	bool		unread;			/* the whole value is what is refused, whatever the message does */

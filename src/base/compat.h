@@ -144,6 +144,13 @@
 #define DJK_IS_ENFORCED(constraint)		((void) (constraint), true)
 #endif
 
+/* … and others over times, which may be met by several rows together. */
+#if PG_VERSION_NUM >= 180000
+#define DJK_IS_TEMPORAL(constraint)		((constraint)->conperiod)
+#else
+#define DJK_IS_TEMPORAL(constraint)		((void) (constraint), false)
+#endif
+
 /* 16 gave DecodeDateTime a place for what it could not tell. */
 #include "utils/datetime.h"
 

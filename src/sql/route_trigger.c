@@ -230,6 +230,21 @@ check_remember_deleted(const DjkCatalogRow *row)
 				 errmsg("remember_deleted must be greater than zero")));
 }
 
+static void
+check_on_referenced(const DjkCatalogRow *row)
+{
+	if (djk_referenced_parse(djk_catalog_row_require_text(row, "on_referenced")) == DJK_REFERENCED_WAIT)
+		return;
+	if (strcmp(djk_catalog_row_require_text(row, "operation"), "mirror") == 0 && djk_catalog_row_text(row, "handler") == NULL)
+		return;
+	djk_catalog_look_at("on_referenced");
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("on_referenced needs operation \"mirror\" and a table"),
+			 errdetail("It says what becomes of rows that refer to one that is deleted."),
+			 errhint("Set on_referenced of the route to \"wait\".")));
+}
+
 /* ---------- target and handler ---------- */
 
 static void
@@ -538,6 +553,7 @@ validate(TriggerData *trigdata)
 	check_words(&row);
 	check_time_zone(&row, consumer.is_home);
 	check_remember_deleted(&row);
+	check_on_referenced(&row);
 	check_target(&row);
 	check_handler(&row, consumer.is_home);
 	check_one_destination(&row);

@@ -69,7 +69,7 @@ typedef struct DjkStatement
 {
 	const char *sql;
 	int			nargs;
-	Oid			argtypes[24];
+	Oid			argtypes[28];
 	bool		generic;		/* planned once, whatever it is asked for: planning for long arrays would cost more than the rest */
 	/* private */
 	SPIPlanPtr	plan;

@@ -24,6 +24,7 @@ static const char *const letters_words[] = {"table", "topic", "both", NULL};
 static const char *const notify_words[] = {"off", "batch", "keys", NULL};
 static const char *const operation_words[] = {"insert", "insert_new", "upsert", "mirror", NULL};
 static const char *const naming_words[] = {"exact", "snake_case", "insensitive", NULL};
+static const char *const referenced_words[] = {"wait", "cascade", "set_null", NULL};
 
 DjkOnError
 djk_on_error_parse(const char *word)
@@ -53,6 +54,12 @@ DjkNaming
 djk_naming_parse(const char *word)
 {
 	return (DjkNaming) djk_word_index("naming", word, naming_words);
+}
+
+DjkReferenced
+djk_referenced_parse(const char *word)
+{
+	return (DjkReferenced) djk_word_index("on_referenced", word, referenced_words);
 }
 
 /* ---------- retries ---------- */
@@ -112,6 +119,7 @@ read_target(const DjkCatalogRow *row, DjkRouteRow *route)
 	route->parent_timeout_ms = (int64) (Min(djk_catalog_row_seconds(row, "parent_timeout", 0), LONGEST_WAIT_S) * 1000);
 	route->unordered = djk_catalog_row_is(row, "ordering", "none");
 	route->partial_deletes = djk_catalog_row_bool(row, "partial_deletes");
+	route->on_referenced = djk_referenced_parse(djk_catalog_row_text(row, "on_referenced"));
 }
 
 /* From fields to columns. */

@@ -53,6 +53,14 @@ typedef enum DjkNaming
 	DJK_NAMING_INSENSITIVE
 } DjkNaming;
 
+/* What becomes of rows that refer to one that is to be deleted. */
+typedef enum DjkReferenced
+{
+	DJK_REFERENCED_WAIT,		/* the deletion waits until they are gone */
+	DJK_REFERENCED_CASCADE,		/* they are deleted too */
+	DJK_REFERENCED_SET_NULL		/* what refers becomes null */
+} DjkReferenced;
+
 /* A route's time_zone that is none: what has no zone is refused. */
 #define DJK_TIME_ZONE_ERROR	"error"
 
@@ -81,6 +89,7 @@ typedef struct DjkRouteRow
 	char	   *deleted_field;	/* NULL: none */
 	bool		replace_invalid_text;	/* what no text can hold becomes U+FFFD */
 	bool		partial_deletes;	/* a deletion may have a part of the key alone */
+	DjkReferenced on_referenced;
 	DjkNaming	naming;
 	char	   *deleted_when;	/* an expression; NULL: none */
 	char	   *unchanged_value;	/* a field's that leaves its column alone; NULL: none */
@@ -130,5 +139,6 @@ extern DjkLetters djk_letters_parse(const char *word);
 extern DjkNotify djk_notify_parse(const char *word);
 extern DjkOperation djk_operation_parse(const char *word);
 extern DjkNaming djk_naming_parse(const char *word);
+extern DjkReferenced djk_referenced_parse(const char *word);
 
 #endif							/* DJK_ROUTE_ROW_H */

@@ -43,6 +43,7 @@ VALUES = {
     "unchanged_value": "?",
     "version_column": "note",
     "partial_deletes": False,
+    "on_referenced": "wait",
     "parent_timeout": "10 s",
     "retry": '{"max_retries": 3}',
     "storm_share": 0.5,

@@ -152,8 +152,8 @@ DEFERRED = ["self_deferred", "parent_deferred", "kid_deferred", "mark_deferred"]
 # Of another table to the first: it refers to it, is referred to, with the shape's action or without, …
 RELATIONS = ["none", "child", "parent", "part", "part", "part", "whole", "whole", "log", "handler", "handler", "handler", "text", "text"]
 
-# What happens to rows with those that they refer to, at once whatever is deferred.
-ACTIONS = ["ON DELETE CASCADE"] * 4 + ["ON DELETE SET NULL"] * 2 + ["ON DELETE SET DEFAULT", "ON DELETE RESTRICT", "ON UPDATE CASCADE"]
+# What happens to rows with those that they refer to, at once whatever is deferred; or what a route's on_referenced does.
+ACTIONS = [""] * 3 + ["ON DELETE CASCADE"] * 4 + ["ON DELETE SET NULL"] * 2 + ["ON DELETE SET DEFAULT", "ON DELETE RESTRICT", "ON UPDATE CASCADE"]
 
 # At most one of each.
 ALTERNATIVES = [
@@ -478,6 +478,17 @@ def make_second(rnd: random.Random, stops: float) -> dict[str, Any] | None:
     }
 
 
+def take_along(rnd: random.Random, shape: Shape) -> None:
+    """What refers to a row that a message deletes."""
+    features = set(shape["features"])
+    if features & {"view", "view_check", "instead"}:
+        return
+    referred = has_action(shape) or any(name.split("_")[0] in ("self", "kid") for name in features)
+    for route in shape["routes"]:
+        if route["operation"] == "mirror" and rnd.random() < (0.5 if referred else 0.05):
+            route["on_referenced"] = rnd.choice(["cascade", "cascade", "set_null"])
+
+
 def count(rnd: random.Random, shape: Shape) -> None:
     """Numbers that expressions take, perhaps from the sequence of another route or of a default."""
     second = shape["second"]
@@ -519,6 +530,7 @@ def make_shape(rnd: random.Random, stops: float) -> Shape:
         shape["routes"].append(make_route(rnd, shape, stops))
     features = make_features(rnd, shape)
     shape["decoy"] = make_decoy(rnd, shape)
+    take_along(rnd, shape)
     second = shape["second"]
     kids = any(name.startswith("kid") for name in features)
     if second and not stands_apart(shape) and (len(shape["key"]) > 1 or "heap" in features or (kids and second["relation"] == "parent")):

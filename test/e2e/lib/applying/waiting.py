@@ -57,6 +57,8 @@ FEATURES = {
     "insert_new": 0.1,
     "retries": 0.4,  # messages of t that fail, and are tried again
     "blocking": 0.3,  # … while their partition waits
+    "taken": 0.4,  # rows are deleted with what refers to them, or that lets go of them; without held
+    "nulls": 0.5,  # … the latter
     "held": 0.4,  # rows that others refer to are deleted, before those let go of them or after
     "deeds": 0.6,  # what others do between messages
 }
@@ -152,6 +154,8 @@ def make_shape(rnd: random.Random) -> Shape:
         features -= {"stop"}
     if "retries" not in features:
         features -= {"blocking"}
+    if "held" in features:
+        features -= {"taken"}
     if holds_or_waits(features):
         features -= {"deeds"}
     if "deferred" in features:
@@ -200,7 +204,9 @@ def table_sql(features: list[str]) -> list[str]:
         made.append(f"CREATE TABLE u (k int PRIMARY KEY, t_k int NOT NULL REFERENCES t{deferred}, a int)")
     if "held" in features:
         made.append("CREATE TABLE h (k int PRIMARY KEY, o int REFERENCES other)")
-    for table in ["t"] + ["u"] * ("u" in features) + ["h"] * ("held" in features):
+    if "taken" in features:
+        made.append(f"CREATE TABLE w (k int PRIMARY KEY, o int REFERENCES other{deferred}, w int REFERENCES w{deferred})")
+    for table in ["t"] + ["u"] * ("u" in features) + ["h"] * ("held" in features) + ["w"] * ("taken" in features):
         if "log" in features:
             made.append(
                 f"CREATE TRIGGER log AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION log_row()"
@@ -255,7 +261,8 @@ def routes(shape: Shape) -> list[tuple[str, str, dict[str, Any]]]:
         made.append(("^t.{0,1}$", "parent", {"filter": "value->>'to' = 'parent'", "operation": "upsert"}))
     else:
         made.append(("parent", "parent", {}))
-    made.append(("other", "other", {}))
+    way = "set_null" if "nulls" in features else "cascade"
+    made.append(("other", "other", {"on_referenced": way} if "taken" in features else {}))
     if "u" in features:
         made.append(("u", "u", {}))
     if "held" in features:
@@ -278,8 +285,9 @@ def routes_sql(shape: Shape) -> list[str]:
 
 
 def see_sql(shape: Shape) -> str:
-    tables = ["t", "parent", "other"] + ["u"] * ("u" in shape["features"]) + ["h"] * ("held" in shape["features"])
-    counts = ["applied", "key_only", "filtered", "duplicates", "stale", "dead", "parked", "gaps", "skipped", "next_offset"]
+    more = {"u": "u", "h": "held", "w": "taken"}
+    tables = ["t", "parent", "other", *(table for table, feature in more.items() if feature in shape["features"])]
+    counts = ["applied", "key_only", "cascaded", "filtered", "duplicates", "stale", "dead", "parked", "gaps", "skipped", "next_offset"]
     parts = {table: f"(SELECT jsonb_agg(to_jsonb({table}) ORDER BY to_jsonb({table})) FROM {table})" for table in tables}
     key = "row->'k', row->'l', row->'c'" if "key_lookup" in shape["features"] else "row->'k', row->'l'"
     parts["log"] = (
@@ -310,6 +318,12 @@ def ddl(shape: Shape) -> list[str]:
 
 
 # What is there before the first message: rows that refer to others.
+TAKEN = [
+    "INSERT INTO other VALUES (7, 0), (8, 0)",
+    "INSERT INTO w VALUES (1, 7, NULL), (2, NULL, 1), (3, 8, 2), (4, 8, NULL), (5, NULL, NULL)",
+    "UPDATE w SET w = 3 WHERE k = 1",
+    "TRUNCATE log",
+]
 HELD = ["INSERT INTO other VALUES (7, 0), (8, 0)", "INSERT INTO h VALUES (1, 7), (2, 7), (3, 8)"]
 RESET = [
     "SELECT forget_all()",
@@ -407,6 +421,11 @@ def held_message(rnd: random.Random) -> Message:
     return {"topic": "other", "key": str(id), "value": rnd.choice([None, None, {"id": id, "v": rnd.randint(1, 9)}])}
 
 
+def taken_message(rnd: random.Random) -> Message:
+    id = rnd.choice([7, 8])
+    return {"topic": "other", "key": str(id), "value": rnd.choice([None, {"id": id, "v": rnd.randint(1, 9)}])}
+
+
 def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
     features = shape["features"]
     made = [t_message(shape, rnd) for _ in range(rnd.randint(2, rnd.choice([5, 10, 20])))]
@@ -414,6 +433,8 @@ def make_messages(rnd: random.Random, shape: Shape) -> list[Message]:
         made += [u_message(shape, rnd) for _ in range(rnd.randint(0, 5))]
     if "held" in features:
         made += [held_message(rnd) for _ in range(rnd.randint(2, 10))]
+    if "taken" in features:
+        made += [taken_message(rnd) for _ in range(rnd.randint(1, 6))]
     made += [parent_message(shape, rnd, rnd.randint(1, 4)) for _ in range(rnd.randint(0, 2))]
     rnd.shuffle(made)
     late = rnd.random() < 0.5
@@ -509,7 +530,7 @@ class Waiting:
         # tries one in two turns.
         self.any_key = not {"two_keys", "bits"}.isdisjoint(shape["features"])
         self.connection.execute("; ".join(ddl(shape)))
-        self.first = HELD if "held" in shape["features"] else []
+        self.first = HELD if "held" in shape["features"] else TAKEN if "taken" in shape["features"] else []
 
     def forget(self) -> None:
         self.connection.execute("; ".join(FORGET))
