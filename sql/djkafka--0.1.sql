@@ -603,6 +603,7 @@ CREATE TABLE @extschema@.djkafka_offset (
     skipped bigint NOT NULL DEFAULT 0,
     key_only bigint NOT NULL DEFAULT 0,
     cascaded bigint NOT NULL DEFAULT 0,
+    retries bigint NOT NULL DEFAULT 0,
     state text NOT NULL DEFAULT 'ok',
     reason text,
     high_watermark bigint,
@@ -641,6 +642,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.gaps IS 'offsets that hold no messa
 COMMENT ON COLUMN @extschema@.djkafka_offset.skipped IS 'messages that failed under on_error = skip, or that djkafka_skip has passed by';
 COMMENT ON COLUMN @extschema@.djkafka_offset.key_only IS 'those of applied no field of which has a column but the key''s: they can make a row, and change none';
 COMMENT ON COLUMN @extschema@.djkafka_offset.cascaded IS 'rows that on_referenced of routes deleted with those of messages, or references that it made null';
+COMMENT ON COLUMN @extschema@.djkafka_offset.retries IS 'how often messages were tried again by a retry policy, in vain or not';
 COMMENT ON COLUMN @extschema@.djkafka_offset.state IS 'ok, needs_decision or storm';
 COMMENT ON COLUMN @extschema@.djkafka_offset.reason IS 'why the partition stopped, and the choices';
 COMMENT ON COLUMN @extschema@.djkafka_offset.high_watermark IS 'end of the partition as seen with the last batch';
@@ -1804,7 +1806,7 @@ SELECT c.name AS consumer,
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
        o.updated_at,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded, o.retries,
        r.retrying,
        r.retry_due_at,
        o.start_at,
@@ -1895,7 +1897,7 @@ SELECT c.name AS consumer,
        coalesce(o.partitions, 0) AS partitions,
        o.lag,
        w.rows_per_second,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded, o.retries,
        o.retrying,
        o.retry_due_at,
        -- Whoever monitors asks every second.
@@ -1969,6 +1971,7 @@ SELECT c.name AS consumer,
                LEAST(pg_catalog.sum(p.skipped), 9223372036854775807)::bigint AS skipped,
                LEAST(pg_catalog.sum(p.key_only), 9223372036854775807)::bigint AS key_only,
                LEAST(pg_catalog.sum(p.cascaded), 9223372036854775807)::bigint AS cascaded,
+               LEAST(pg_catalog.sum(p.retries), 9223372036854775807)::bigint AS retries,
                LEAST(pg_catalog.sum(p.retrying), 9223372036854775807)::bigint AS retrying,
                pg_catalog.min(p.retry_due_at) AS retry_due_at
           FROM (SELECT * FROM @extschema@.djkafka_partition_status p

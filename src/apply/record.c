@@ -190,6 +190,23 @@ count_fate(DjkOffsetAdvance *advance, const DjkWork *work)
 	}
 }
 
+/*
+ * Whether a retry policy has tried a message again, in vain or not.  What is behind
+ * another one, or is passed by unseen, has not been tried.
+ */
+static bool
+is_retry(const DjkApply *apply, int message)
+{
+	const DjkWork *work = &apply->work[message];
+
+	if (work->is_skipped)
+		return false;
+	if (apply->batch->again)
+		return ((const DjkParked *) apply->batch->messages[message].source)->due_at != 0 &&
+			(work->fate != DJK_FATE_PARKED || work->error.sqlstate != 0);
+	return djk_postpone_attempt(apply, message) > 0;
+}
+
 /* The last message of each partition in the batch; -1 if it has none. */
 static int *
 last_messages(const DjkBatch *batch)
@@ -238,6 +255,7 @@ make_advances(DjkApply *apply, int from, int to, int *nadvances)
 		if (apply->work[i].fate == DJK_FATE_LOST)
 			continue;
 		count_fate(advance, &apply->work[i]);
+		advance->retries += is_retry(apply, i);
 		counted[message->partition]++;
 		last_counted[message->partition] = i;
 		advance->next_offset = Max(advance->next_offset, message->offset + 1);
@@ -275,14 +293,17 @@ make_returns(DjkApply *apply, int from, int to, int *nadvances)
 	{
 		DjkOffsetAdvance *advance = &all[batch->messages[i].partition];
 
-		if (apply->work[i].fate == DJK_FATE_LOST || apply->work[i].fate == DJK_FATE_PARKED)
+		if (apply->work[i].fate == DJK_FATE_LOST)
+			continue;
+		advance->retries += is_retry(apply, i);
+		if (apply->work[i].fate == DJK_FATE_PARKED)
 			continue;
 		count_fate(advance, &apply->work[i]);
 		advance->parked--;
 	}
 	for (int p = 0; p < batch->npartitions; p++)
 	{
-		if (all[p].parked == 0)
+		if (all[p].parked == 0 && all[p].retries == 0)
 			continue;
 		all[p].id = batch->partitions[p].offset_id;
 		all[p].partition = p;

@@ -47,7 +47,7 @@ int4_array(const int *values, int n)
 
 /* Of a row that begins elsewhere: nothing is counted, and neither a message nor the end is known of its topic. */
 #define COUNT_ANEW \
-	" applied = 0, key_only = 0, cascaded = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, dead_sent = 0, retried = 0, parked = 0, gaps = 0, skipped = 0," \
+	" applied = 0, key_only = 0, cascaded = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, dead_sent = 0, retried = 0, retries = 0, parked = 0, gaps = 0, skipped = 0," \
 	" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, high_watermark = NULL," \
 	" retry_offset = NULL, retry_attempt = NULL, retry_due_at = NULL, retry_sqlstate = NULL, retry_message = NULL," \
 	" counted_since = clock_timestamp(), skip_offset = NULL, recent = 0, recent_failed = 0,"
@@ -346,19 +346,56 @@ advance_column(const Datum *elements, bool *nulls, int n, Oid type)
 											  FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
+/* The columns of what batches did. */
+enum
+{
+	ID, NEXT, APPLIED, KEY_ONLY, FILTERED, DUPLICATES, STALE, DEAD, GAPS, SKIPPED, FROM, GENERATION,
+	HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, PARKED, SKIP, DEAD_SENT, RECENT, RECENT_FAILED, RETRIED, CASCADED,
+	RETRIES, COLUMNS
+};
+
+static void
+fill_advance(const DjkOffsetAdvance *a, Datum **columns, bool **nulls, int i)
+{
+	columns[ID][i] = Int64GetDatum(a->id);
+	columns[NEXT][i] = Int64GetDatum(a->next_offset);
+	columns[APPLIED][i] = Int64GetDatum(a->applied);
+	columns[KEY_ONLY][i] = Int64GetDatum(a->key_only);
+	columns[FILTERED][i] = Int64GetDatum(a->filtered);
+	columns[DUPLICATES][i] = Int64GetDatum(a->duplicates);
+	columns[STALE][i] = Int64GetDatum(a->stale);
+	columns[DEAD][i] = Int64GetDatum(a->dead);
+	columns[DEAD_SENT][i] = Int64GetDatum(a->dead_sent);
+	columns[RETRIES][i] = Int64GetDatum(a->retries);
+	columns[CASCADED][i] = Int64GetDatum(a->cascaded);
+	columns[RETRIED][i] = Int64GetDatum(a->retried);
+	columns[GAPS][i] = Int64GetDatum(a->gaps);
+	columns[SKIPPED][i] = Int64GetDatum(a->skipped);
+	columns[PARKED][i] = Int64GetDatum(a->parked);
+	columns[SKIP][i] = Int64GetDatum(a->skip_offset);
+	nulls[SKIP][i] = a->skip_offset < 0;
+	columns[RECENT][i] = Int64GetDatum(a->recent.messages);
+	columns[RECENT_FAILED][i] = Int64GetDatum(a->recent.failed);
+	columns[FROM][i] = Int64GetDatum(a->from_offset);
+	columns[GENERATION][i] = Int64GetDatum(a->generation);
+	columns[HIGH][i] = Int64GetDatum(a->high_watermark);
+	nulls[HIGH][i] = a->high_watermark < 0;
+	nulls[LAST_AT][i] = a->last_timestamp_ms < 0;
+	if (!nulls[LAST_AT][i])
+		columns[LAST_AT][i] = TimestampTzGetDatum(djk_timestamp_from_kafka(a->last_timestamp_ms));
+	columns[ANCHOR][i] = Int64GetDatum(a->anchor.offset);
+	columns[ANCHOR_HASH][i] = Int64GetDatum((int64) a->anchor.crc);
+	nulls[ANCHOR][i] = nulls[ANCHOR_HASH][i] = a->anchor.offset < 0;
+}
+
 void
 djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 {
-	enum
-	{
-		ID, NEXT, APPLIED, KEY_ONLY, FILTERED, DUPLICATES, STALE, DEAD, GAPS, SKIPPED, FROM, GENERATION,
-		HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, PARKED, SKIP, DEAD_SENT, RECENT, RECENT_FAILED, RETRIED, CASCADED, COLUMNS
-	};
 	static DjkStatement update_advance = {
 		.sql = "UPDATE @.djkafka_offset o SET next_offset = b.next_offset,"
 		" applied = o.applied + b.applied, key_only = o.key_only + b.key_only, cascaded = o.cascaded + b.cascaded, filtered = o.filtered + b.filtered,"
 		" duplicates = o.duplicates + b.duplicates, stale = o.stale + b.stale, dead = o.dead + b.dead,"
-		" dead_sent = o.dead_sent + b.dead_sent, retried = o.retried + b.retried,"
+		" dead_sent = o.dead_sent + b.dead_sent, retried = o.retried + b.retried, retries = o.retries + b.retries,"
 		" gaps = o.gaps + b.gaps, skipped = o.skipped + b.skipped, parked = o.parked + b.parked,"
 		" high_watermark = coalesce(b.high_watermark, o.high_watermark),"
 		" last_message_at = coalesce(b.last_message_at, o.last_message_at),"
@@ -367,16 +404,16 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		" skip_offset = CASE WHEN o.skip_offset >= b.next_offset THEN o.skip_offset END,"
 		" recent = b.recent, recent_failed = b.recent_failed,"
 		" updated_at = clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)"
 		" AS b(id, next_offset, applied, key_only, filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation,"
-		" high_watermark, last_message_at, anchor_offset, anchor_hash, parked, skip_offset, dead_sent, recent, recent_failed, retried, cascaded)"
+		" high_watermark, last_message_at, anchor_offset, anchor_hash, parked, skip_offset, dead_sent, recent, recent_failed, retried, cascaded, retries)"
 		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation"
 		" AND o.skip_offset IS NOT DISTINCT FROM b.skip_offset",
 		.nargs = COLUMNS,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
 			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-			INT8ARRAYOID}
+			INT8ARRAYOID, INT8ARRAYOID}
 	};
 	Datum		values[COLUMNS];
 	Datum	   *columns[COLUMNS];
@@ -391,34 +428,7 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 	{
 		const DjkOffsetAdvance *a = &advances[i];
 
-		columns[ID][i] = Int64GetDatum(a->id);
-		columns[NEXT][i] = Int64GetDatum(a->next_offset);
-		columns[APPLIED][i] = Int64GetDatum(a->applied);
-		columns[KEY_ONLY][i] = Int64GetDatum(a->key_only);
-		columns[FILTERED][i] = Int64GetDatum(a->filtered);
-		columns[DUPLICATES][i] = Int64GetDatum(a->duplicates);
-		columns[STALE][i] = Int64GetDatum(a->stale);
-		columns[DEAD][i] = Int64GetDatum(a->dead);
-		columns[DEAD_SENT][i] = Int64GetDatum(a->dead_sent);
-		columns[CASCADED][i] = Int64GetDatum(a->cascaded);
-		columns[RETRIED][i] = Int64GetDatum(a->retried);
-		columns[GAPS][i] = Int64GetDatum(a->gaps);
-		columns[SKIPPED][i] = Int64GetDatum(a->skipped);
-		columns[PARKED][i] = Int64GetDatum(a->parked);
-		columns[SKIP][i] = Int64GetDatum(a->skip_offset);
-		nulls[SKIP][i] = a->skip_offset < 0;
-		columns[RECENT][i] = Int64GetDatum(a->recent.messages);
-		columns[RECENT_FAILED][i] = Int64GetDatum(a->recent.failed);
-		columns[FROM][i] = Int64GetDatum(a->from_offset);
-		columns[GENERATION][i] = Int64GetDatum(a->generation);
-		columns[HIGH][i] = Int64GetDatum(a->high_watermark);
-		nulls[HIGH][i] = a->high_watermark < 0;
-		nulls[LAST_AT][i] = a->last_timestamp_ms < 0;
-		if (!nulls[LAST_AT][i])
-			columns[LAST_AT][i] = TimestampTzGetDatum(djk_timestamp_from_kafka(a->last_timestamp_ms));
-		columns[ANCHOR][i] = Int64GetDatum(a->anchor.offset);
-		columns[ANCHOR_HASH][i] = Int64GetDatum((int64) a->anchor.crc);
-		nulls[ANCHOR][i] = nulls[ANCHOR_HASH][i] = a->anchor.offset < 0;
+		fill_advance(a, columns, nulls, i);
 		djk_waiters_note(a->id);
 	}
 	for (int c = 0; c < COLUMNS; c++)
@@ -486,6 +496,8 @@ djk_offset_hold(int64 id, int64 generation, int64 next_offset, int64 held_offset
 	/* Somebody may have asked to skip the message while it was tried. */
 	static DjkStatement update_hold = {
 		.sql = "UPDATE @.djkafka_offset SET retry_offset = $4, retry_attempt = $5,"
+		/* The retry before this one was in vain; that of a schema, before the first, is none. */
+		" retries = retries + CASE WHEN retry_offset = $4 AND retry_attempt < $5 AND $5 > 1 THEN 1 ELSE 0 END,"
 		" retry_due_at = CASE WHEN skip_offset = $4 THEN clock_timestamp() ELSE $6 END,"
 		" retry_sqlstate = $7, retry_message = $8, updated_at = clock_timestamp()"
 		" WHERE id = $1 AND generation = $2 AND next_offset = $3",

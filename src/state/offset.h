@@ -56,6 +56,7 @@ typedef struct DjkOffsetAdvance
 	int64		skipped;
 	int64		parked;			/* more, or fewer */
 	int64		retried;
+	int64		retries;		/* that were made */
 	int64		high_watermark; /* -1: unknown */
 	int64		last_timestamp_ms;	/* DJK_TIMESTAMP_NONE: leave */
 	int64		from_offset;	/* what the row held when it was locked */

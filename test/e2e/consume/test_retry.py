@@ -107,7 +107,7 @@ def test_prompt(db: Database, kafka: Client, topic: str) -> None:
     waits = db.record("SELECT * FROM djkafka_retry")
     assert (waits["consumer"], waits["topic"], waits["offset"], waits["attempt"], waits["sqlstate"]) == ("default", topic, 0, 1, "KFR01")
     assert (waits["message"], waits["detail"]) == ("not yet: 1", "As the message says.")
-    assert status(db)["retrying"] == 1
+    assert (status(db)["retrying"], status(db)["retries"]) == (1, 0)
     assert status(db)["retry_due_at"] == waits["due_at"]
     assert db.query("SELECT retrying, retry_due_at FROM djkafka_partition_status WHERE retrying > 0") == [(1, waits["due_at"])]
     told = "SELECT h.verdict FROM djkafka_health() h, djkafka_status s WHERE h.reason = %s::text || s.retry_due_at"
@@ -115,7 +115,7 @@ def test_prompt(db: Database, kafka: Client, topic: str) -> None:
     wait_count(db, "item", 1)
     late = (db.value("SELECT time FROM written") - waits["due_at"]).total_seconds()
     assert 0 <= late < 0.9
-    assert status(db)["retrying"] == 0
+    assert (status(db)["retrying"], status(db)["retries"]) == (0, 1)
     assert_audit(db, 1)
 
 
@@ -188,6 +188,7 @@ def test_attempts(db: Database, kafka: Client, topic: str) -> None:
     detail = "As the message says. It was tried again 3 times, as often as max_retries of its retry policy allows."
     assert letters == [("KFR01", "not yet: 2", detail), ("KFR01", "not yet: 4", detail)]
     assert dict(db.query("SELECT id, n FROM item")) == {1: 1, 2: 3}
+    assert status(db)["retries"] == 9
     assert_audit(db, 4)
 
 
@@ -224,6 +225,7 @@ def test_for_ever(db: Database, kafka: Client, topic: str) -> None:
     subscribe(db, topic, {"max_retries": -1, "delay": 0.02})
     kafka.produce(topic, [item(1, 1, fail=40)])
     wait_count(db, "item", 1)
+    assert status(db)["retries"] == 40
     assert_audit(db, 1)
 
 
@@ -538,6 +540,7 @@ def test_blocking(db: Database, kafka: Client, topic: str) -> None:
     assert db.query("SELECT * FROM djkafka_retry") == []
     assert db.query("SELECT verdict FROM djkafka_health() WHERE state = 'retrying'") == []
     wait_value(db, "SELECT lag FROM djkafka_partition_status WHERE partition = 0", 0)
+    assert status(db)["retries"] == 2
     assert_audit(db, 15)
 
 
@@ -551,6 +554,7 @@ def test_blocking_ends(db: Database, kafka: Client, topic: str, delay: float) ->
     wait_count(db, "djkafka_dead_letter", 3)
     assert all("It was tried again 2 times" in letter["detail"] for letter in dead_letters(db, topic).values())
     assert db.query("SELECT * FROM djkafka_retry") == []
+    assert status(db)["retries"] == 6
     assert_audit(db, 6)
 
 

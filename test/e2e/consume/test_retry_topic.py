@@ -62,8 +62,8 @@ def test_retries(db: Database, kafka: Client, topic: str, group: str) -> None:
     assert db.query("SELECT count(*), sum(fail) FROM item WHERE at_topic = %s", two) == [(10, 20)]
     assert db.value("SELECT count(DISTINCT at_time) FROM item") == 1
     now, retries = status(db), status(db, "retries")
-    assert (now["applied"], now["retried"], now["parked"]) == (10, 30, 0)
-    assert (retries["applied"], retries["retried"], retries["dead"], retries["dead_sent"]) == (20, 20, 10, 10)
+    assert (now["applied"], now["retried"], now["parked"], now["retries"]) == (10, 30, 0, 0)
+    assert (retries["applied"], retries["retried"], retries["dead"], retries["dead_sent"], retries["retries"]) == (20, 20, 10, 10, 50)
     assert_audit(db, 40 + 50)
 
     first = read_topic(kafka, one)[0]

@@ -287,7 +287,7 @@ def routes_sql(shape: Shape) -> list[str]:
 def see_sql(shape: Shape) -> str:
     more = {"u": "u", "h": "held", "w": "taken"}
     tables = ["t", "parent", "other", *(table for table, feature in more.items() if feature in shape["features"])]
-    counts = ["applied", "key_only", "cascaded", "filtered", "duplicates", "stale", "dead", "parked", "gaps", "skipped", "next_offset"]
+    counts = ["applied", "key_only", "cascaded", "retries", "filtered", "duplicates", "stale", "dead", "parked", "gaps", "skipped", "next_offset"]
     parts = {table: f"(SELECT jsonb_agg(to_jsonb({table}) ORDER BY to_jsonb({table})) FROM {table})" for table in tables}
     key = "row->'k', row->'l', row->'c'" if "key_lookup" in shape["features"] else "row->'k', row->'l'"
     parts["log"] = (
