@@ -1782,10 +1782,10 @@ SELECT c.name AS consumer,
             WHEN w.pid IS NULL THEN 'unassigned'
             WHEN o.next_offset IS NULL THEN 'starting'
             WHEN o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset
-            THEN CASE WHEN o.retry_attempt OPERATOR(pg_catalog.=) 0 THEN 'registry_unreachable' ELSE 'retrying' END
+            THEN CASE WHEN o.retry_sqlstate OPERATOR(pg_catalog.=) '08KF2' THEN 'registry_unreachable' ELSE 'retrying' END
             ELSE 'running' END AS state,
        CASE WHEN o.state OPERATOR(pg_catalog.=) 'ok' AND o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset
-                 AND o.retry_attempt OPERATOR(pg_catalog.=) 0
+                 AND o.retry_sqlstate OPERATOR(pg_catalog.=) '08KF2'
             THEN pg_catalog.format('offset %s waits since %s for the schema that it was written with: %s (to skip it: SELECT djkafka_skip(%L, %L, %s, %s))',
                                    o.retry_offset, o.retry_due_at, o.retry_message, c.name, o.topic, o.partition, o.retry_offset)
             WHEN o.state OPERATOR(pg_catalog.=) 'ok' AND o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset

@@ -420,14 +420,15 @@ enter_stored(DjkApply *apply, const DjkParkedKey *stored)
  * is read in order, and but for what it leaves out a batch begins behind the others.
  */
 static int64 *
-own_rows(const DjkBatch *batch, int *n)
+own_rows(const DjkApply *apply, int *n)
 {
+	const DjkBatch *batch = apply->batch;
 	int64	   *ids = palloc(Max(batch->nmessages, 1) * sizeof(int64));
 
 	*n = 0;
 	for (int i = 0; batch->again && i < batch->nmessages; i++)
 	{
-		if (batch->partitions[batch->messages[i].partition].again_omits)
+		if (batch->partitions[batch->messages[i].partition].again_omits && apply->work[i].fate != DJK_FATE_LOST)
 			ids[(*n)++] = ((const DjkParked *) batch->messages[i].source)->id;
 	}
 	return ids;
@@ -630,7 +631,7 @@ find_stored(DjkApply *apply, const bool *partitions, DjkParkedKey *wanted, int n
 	MemoryContext context = CurrentMemoryContext;
 	DjkIdentity identity;
 	int			nown;
-	int64	   *own = own_rows(batch, &nown);
+	int64	   *own = own_rows(apply, &nown);
 	DjkParkedKey *keys;
 	int			nkeys;
 

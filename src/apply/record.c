@@ -493,7 +493,7 @@ djk_record_committed(DjkApply *apply, int from, int to, const DjkOffsetAdvance *
 		if (partition->again_to >= partition->vain_to)
 			partition->vain = 0;
 		/* What goes on waiting has not shown yet what it does when its parent is there. */
-		if (apply->work[i].fate == DJK_FATE_PARKED)
+		if (apply->work[i].fate == DJK_FATE_PARKED || apply->work[i].fate == DJK_FATE_LOST)
 			partition->again_from = message->offset + 1;
 	}
 	for (int i = 0; i < n; i++)

@@ -40,7 +40,8 @@ typedef enum DjkFate
 	DJK_FATE_PARKED,			/* waits for a row that it refers to, to be tried again, or behind one that does (park.c) */
 	DJK_FATE_RETRIED,			/* is tried again from a topic, to which it was sent (retry_topic.c) */
 	DJK_FATE_STOP,				/* failed under on_error = stop, or, with a time at which it is due, is tried again while its partition waits */
-	DJK_FATE_LOST				/* its partition is not ours any more; in a rehearsal also: not to be tried (isolate.c) */
+	DJK_FATE_LOST				/* its partition is not ours any more, or it has waited and its schema is not known (writer.c);
+								 * in a rehearsal also: not to be tried (isolate.c) */
 } DjkFate;
 
 typedef struct DjkRow

@@ -34,6 +34,9 @@
 #define WRITERS_MAX		5000
 #define BYTES_MAX		(64 * 1024 * 1024)
 
+/* Schemas that are told of what waited; more are when these are known. */
+#define WANTED_MAX		16
+
 /* How long a registry that lacks a schema is believed. */
 #define ABSENT_US		(60 * USECS_PER_SEC)
 
@@ -61,6 +64,8 @@ typedef struct DjkWriters
 	HTAB	   *table;
 	Size		bytes;
 	uint64		forgotten;		/* as of when it was made */
+	DjkSchemaKey wanted[WANTED_MAX];	/* that messages of the batch lack, if they have waited */
+	int			nwanted;
 } DjkWriters;
 
 /* ---------- what is kept ---------- */
@@ -135,7 +140,10 @@ djk_writers_begin(DjkApply *apply)
 {
 	DjkWriters *writers = apply->writers;
 
-	if (writers == NULL || writers->table == NULL)
+	if (writers == NULL)
+		return;
+	writers->nwanted = 0;
+	if (writers->table == NULL)
 		return;
 	if (writers->forgotten != schemas_forgotten || writers->bytes > BYTES_MAX ||
 		hash_get_num_entries(writers->table) > WRITERS_MAX)
@@ -384,7 +392,40 @@ stop(DjkApply *apply, int at, const DjkSchemaKey *key)
 	MemoryContextSwitchTo(old);
 }
 
-/* False: the message stops, for what it names was not fetched. */
+static void
+note_wanted(DjkWriters *writers, const DjkSchemaKey *key)
+{
+	for (int i = 0; i < writers->nwanted; i++)
+	{
+		if (memcmp(&writers->wanted[i], key, sizeof(*key)) == 0)
+			return;
+	}
+	if (writers->nwanted < WANTED_MAX)
+		writers->wanted[writers->nwanted++] = *key;
+}
+
+/*
+ * It goes on waiting as it does, and so do those behind it by its key: its row is one
+ * that the batch leaves out.
+ */
+static void
+leave_waiting(DjkApply *apply, int at, const DjkSchemaKey *key)
+{
+	DjkBatchPartition *partition = &apply->batch->partitions[apply->batch->messages[at].partition];
+
+	apply->work[at].fate = DJK_FATE_LOST;
+	partition->again_omits = partition->lacking = true;
+	note_wanted(apply->writers, key);
+}
+
+const DjkSchemaKey *
+djk_writers_wanted(const DjkApply *apply, int *n)
+{
+	*n = apply->writers == NULL ? 0 : apply->writers->nwanted;
+	return *n == 0 ? NULL : apply->writers->wanted;
+}
+
+/* False: what it names was not fetched, so it stops, or goes on waiting. */
 static bool
 find_writer(Looked *looked, int at, bool of_key)
 {
@@ -401,7 +442,11 @@ find_writer(Looked *looked, int at, bool of_key)
 		writer = refuse_unfetched(looked->apply, &key);
 	if (writer == NULL)
 	{
-		stop(looked->apply, at, &key);
+		/* A session fetches it, and takes the message again. */
+		if (looked->apply->batch->again && !looked->apply->inside)
+			leave_waiting(looked->apply, at, &key);
+		else
+			stop(looked->apply, at, &key);
 		return false;
 	}
 	*found = in_header ? &writer->in_header : &writer->before_value;
@@ -447,7 +492,9 @@ djk_writers_mark(DjkApply *apply, int from, int to)
 			of_value = is_needed(apply, batch->partitions[p].topic, apply->writers->of_values);
 			of_key = is_needed(apply, batch->partitions[p].topic, apply->writers->of_keys);
 		}
-		if ((of_value && !find_writer(&looked, i, false)) || (of_key && !find_writer(&looked, i, true)))
+		if ((!of_value || find_writer(&looked, i, false)) && of_key)
+			(void) find_writer(&looked, i, true);
+		if (apply->work[i].fate == DJK_FATE_STOP)
 			return;
 	}
 }

@@ -22,9 +22,13 @@ extern void djk_writers_begin(DjkApply *apply);
  * Finds the schemas of the messages [from, to), as far as they were fetched; needs
  * a transaction.  One that names another stops there (DJK_FATE_STOP, with its key in
  * DjkWork.schema), unless nobody could fetch it for these: then that is what is
- * wrong with it.
+ * wrong with it.  What a worker takes that has waited goes on waiting
+ * (DJK_FATE_LOST), and the others are applied.
  */
 extern void djk_writers_mark(DjkApply *apply, int from, int to);
+
+/* Some of the schemas for which messages of the last batch go on waiting; until the next. */
+extern const DjkSchemaKey *djk_writers_wanted(const DjkApply *apply, int *n);
 
 /* The registry has no such schema: so it is what is wrong with its messages, for a while. */
 extern void djk_writers_note_absent(DjkApply *apply, const DjkSchemaKey *key, const char *reason);

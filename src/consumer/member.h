@@ -41,6 +41,7 @@ typedef struct DjkWaiting
 	TimestampTz due_pause;		/* … and none for what is due */
 	bool		helped;			/* the round has, so far */
 	bool		left;			/* something did wait in this round */
+	bool		schemas;		/* one was settled that some of it lacked */
 } DjkWaiting;
 
 /* Whether all that a worker subscribes to is given to somebody: coverage.c. */

@@ -13,8 +13,11 @@
  * the message's producer has asked; after a few tries it is believed for a minute,
  * and that is what is wrong with the message.
  *
- * What the partition waits for is in its offset row, for who looks at it; it is
- * found again by whoever reads the partition next.
+ * What the partition waits for is in its offset row, for who looks at it, with how
+ * often the message was tried again already; it is found again by whoever reads the
+ * partition next.  Messages that wait in djkafka_parked hold up nothing: they go on
+ * waiting, and what is asked for them is forgotten when a round has not come across
+ * them again.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,6 +51,9 @@
 /* Requests at a time. */
 #define FETCHES_MAX			4
 
+/* Schemas that are wanted, beyond which none is for what has waited already. */
+#define WANTED_MAX			64
+
 /* A partition is looked at by itself in this time, whatever becomes of its schema. */
 #define HOLD_US				(USECS_PER_DAY)
 
@@ -58,6 +64,8 @@
 typedef struct Wanted
 {
 	DjkSchemaKey key;
+	bool		again;			/* also, or only, for what has waited already, */
+	bool		again_seen;		/* … which the round at hand has come across */
 	DjkFetch   *fetch;			/* NULL: none is under way */
 	int			absent;			/* answers in a row that there is none */
 	int			failed;			/* tries in a row without an answer */
@@ -68,19 +76,30 @@ typedef struct Wanted
 
 /* ---------- the list ---------- */
 
+/* NULL: nobody waits for it. */
 static Wanted *
-find(DjkConsumerWorker *worker, const DjkSchemaKey *key)
+find(const DjkConsumerWorker *worker, const DjkSchemaKey *key)
 {
-	MemoryContext old;
-	Wanted	   *wanted;
 	ListCell   *lc;
 
 	foreach(lc, worker->wanted)
 	{
-		wanted = lfirst(lc);
+		Wanted	   *wanted = lfirst(lc);
+
 		if (memcmp(&wanted->key, key, sizeof(*key)) == 0)
 			return wanted;
 	}
+	return NULL;
+}
+
+static Wanted *
+find_or_add(DjkConsumerWorker *worker, const DjkSchemaKey *key)
+{
+	Wanted	   *wanted = find(worker, key);
+	MemoryContext old;
+
+	if (wanted != NULL)
+		return wanted;
 	old = MemoryContextSwitchTo(worker->life);
 	wanted = palloc0(sizeof(Wanted));
 	wanted->key = *key;
@@ -200,6 +219,7 @@ release(DjkConsumerWorker *worker, Wanted *wanted)
 	TimestampTz now = GetCurrentTimestamp();
 	ListCell   *lc;
 
+	worker->waiting.schemas |= wanted->again;
 	foreach(lc, list_lacking(worker, wanted))
 	{
 		DjkPosition *position = lfirst(lc);
@@ -210,9 +230,16 @@ release(DjkConsumerWorker *worker, Wanted *wanted)
 	}
 }
 
+/* How often a message was tried again already, which still counts. */
+static int
+attempt_of(const DjkPosition *position, int64 offset)
+{
+	return position->held_offset == offset ? position->held_attempt : 0;
+}
+
 /*
- * What the row says for who looks at it: a retry that is none.  Whoever reads the
- * partition next begins with the message at once.
+ * What the row says for who looks at it: a retry that is none, by its SQLSTATE.
+ * Whoever reads the partition next begins with the message at once.
  */
 static bool
 write_down(const DjkPosition *position, int64 offset, const Wanted *wanted)
@@ -224,8 +251,8 @@ write_down(const DjkPosition *position, int64 offset, const Wanted *wanted)
 	error.message = psprintf("%s cannot be fetched: %s", djk_schema_describe(&wanted->key),
 							 wanted->reason ? wanted->reason : "the registry has not answered yet");
 	djk_worker_begin(&identity);
-	is_ours = djk_offset_hold(position->offset_id, position->generation, position->next_offset, offset, 0,
-							  wanted->reason ? wanted->since : GetCurrentTimestamp(), &error);
+	is_ours = djk_offset_hold(position->offset_id, position->generation, position->next_offset, offset,
+							  attempt_of(position, offset), wanted->reason ? wanted->since : GetCurrentTimestamp(), &error);
 	djk_worker_commit(&identity);
 	return is_ours;
 }
@@ -238,9 +265,7 @@ hold(DjkConsumerWorker *worker, const DjkApplyResult *result, const Wanted *want
 
 	if (write_down(position, message->offset, wanted))
 	{
-		/* How often it was tried again already still counts. */
-		if (position->held_offset != message->offset)
-			position->held_attempt = 0;
+		position->held_attempt = attempt_of(position, message->offset);
 		position->held_offset = message->offset;
 		position->held_until = GetCurrentTimestamp() + HOLD_US;
 		position->lacks_schema = true;
@@ -393,7 +418,7 @@ ask_at_once(DjkConsumerWorker *worker, Wanted *wanted)
 void
 djk_schemas_want(DjkConsumerWorker *worker, const DjkApplyResult *result)
 {
-	Wanted	   *wanted = find(worker, result->schema);
+	Wanted	   *wanted = find_or_add(worker, result->schema);
 
 	if (ask_at_once(worker, wanted))
 		djk_collect_drop_decided(&worker->collector, result->decided);
@@ -402,20 +427,45 @@ djk_schemas_want(DjkConsumerWorker *worker, const DjkApplyResult *result)
 	tell(worker);
 }
 
-void
-djk_schemas_want_again(DjkConsumerWorker *worker, const DjkApplyResult *result)
+bool
+djk_schemas_want_again(DjkConsumerWorker *worker)
 {
-	(void) ask_at_once(worker, find(worker, result->schema));
-	tell(worker);
+	int			n;
+	const DjkSchemaKey *keys = djk_writers_wanted(worker->apply, &n);
+
+	for (int i = 0; i < n; i++)
+	{
+		Wanted	   *wanted = find(worker, &keys[i]);
+
+		if (wanted == NULL && list_length(worker->wanted) < WANTED_MAX)
+			wanted = find_or_add(worker, &keys[i]);
+		if (wanted != NULL)
+			wanted->again = wanted->again_seen = true;
+	}
+	return n > 0;
+}
+
+void
+djk_schemas_end_round(DjkConsumerWorker *worker)
+{
+	ListCell   *lc;
+
+	foreach(lc, worker->wanted)
+	{
+		Wanted	   *wanted = lfirst(lc);
+
+		wanted->again = wanted->again_seen;
+		wanted->again_seen = false;
+	}
 }
 
 /* ---------- turns ---------- */
 
-/* Whether its partitions are another's by now, or were sought elsewhere. */
+/* Whether its partitions are another's by now, or were sought elsewhere, and nothing that waits needs it. */
 static bool
 is_forsaken(DjkConsumerWorker *worker, Wanted *wanted)
 {
-	return !worker->positions->waiting && djk_positions_first(worker->positions, lacks, wanted) == NULL;
+	return !(wanted->again && worker->positions->waiting) && djk_positions_first(worker->positions, lacks, wanted) == NULL;
 }
 
 void

@@ -21,8 +21,14 @@ extern void djk_schemas_open(DjkConsumerWorker *worker);
  */
 extern void djk_schemas_want(DjkConsumerWorker *worker, const DjkApplyResult *result);
 
-/* The same of a message that waited already: its turn comes again. */
-extern void djk_schemas_want_again(DjkConsumerWorker *worker, const DjkApplyResult *result);
+/*
+ * The same of messages that had waited already, of the batch that was applied last:
+ * they go on waiting.  Whether there are any.
+ */
+extern bool djk_schemas_want_again(DjkConsumerWorker *worker);
+
+/* All that waits has been looked at: schemas that none of it has named are not needed for it. */
+extern void djk_schemas_end_round(DjkConsumerWorker *worker);
 
 /* Takes answers, and asks again. */
 extern void djk_schemas_turn(DjkConsumerWorker *worker);

@@ -333,13 +333,8 @@ finish(DjkConsumerWorker *worker, const DjkBatch *batch, DjkPosition **positions
 		case DJK_APPLY_STORM:
 			note_storms(worker, batch, positions);
 			break;
-		case DJK_APPLY_NO_SCHEMA:
-			if (of_round)
-				take_again(worker, 1);
-			djk_schemas_want_again(worker, result);
-			worker->waiting.pause = worker->waiting.due_pause = djk_clock_now() + ROUND_MS * 1000;
-			break;
-		case DJK_APPLY_HELD:	/* what waits already holds up no partition */
+		case DJK_APPLY_HELD:	/* what waits already holds up no partition, */
+		case DJK_APPLY_NO_SCHEMA:	/* … and goes on waiting for its schema */
 		case DJK_APPLY_BROKEN:
 		case DJK_APPLY_STOPPED:
 			djk_failure_throw(worker, batch, result);
@@ -388,6 +383,7 @@ end_round(DjkConsumerWorker *worker)
 	worker->waiting.due = worker->waiting.round + (TimestampTz) worker->waiting.interval_ms * 1000;
 	if (!worker->waiting.left)
 		djk_apply_unwatch(worker->apply);
+	djk_schemas_end_round(worker);
 	worker->waiting.round = 0;
 	worker->waiting.helped = worker->waiting.left = false;
 	memset(&worker->waiting.at, 0, sizeof(worker->waiting.at));
@@ -440,6 +436,9 @@ apply_turn(DjkConsumerWorker *worker, DjkBatch *batch, DjkPosition **positions, 
 	helped = has_helped(&result);
 	if (!helped)
 		pause_after(of_round ? &worker->waiting.pause : &worker->waiting.due_pause, started);
+	/* What is due goes on being so. */
+	if (djk_schemas_want_again(worker) && !of_round)
+		worker->waiting.due_pause = djk_clock_now() + ROUND_MS * 1000;
 	finish(worker, batch, positions, &result, of_round);
 	return helped;
 }
@@ -550,11 +549,23 @@ begin_round(DjkConsumerWorker *worker, TimestampTz now)
 	worker->positions->waiting_unseen = false;
 }
 
+/* It is known what becomes of messages that lacked their schema. */
+static void
+take_schemas(DjkConsumerWorker *worker)
+{
+	if (!worker->waiting.schemas)
+		return;
+	worker->waiting.schemas = false;
+	worker->waiting.lacks = worker->waiting.blind = true;
+	worker->waiting.due = worker->waiting.due_pause = 0;
+}
+
 void
 djk_waiting_turn(DjkConsumerWorker *worker, TimestampTz polled_at)
 {
 	TimestampTz now;
 
+	take_schemas(worker);
 	watch_more(worker);
 	if (!worker->positions->waiting)
 		djk_apply_note_trying(worker->apply);

@@ -162,16 +162,91 @@ def test_registry_away(db: Database, kafka: Client, topic: str, registry: Regist
     assert_audit(db, 4)
 
 
-def test_skipped_while_it_waits(db: Database, kafka: Client, topic: str, registry: Registry) -> None:
+def test_skipped_while_it_waits(db: Database, kafka: Client, topic: str, registry: Registry, unique: Callable[[str], str]) -> None:
+    """A schema that nobody needs any more is not asked for, though other messages wait for something else."""
+    other = kafka.create_topic(unique("other"))
     make_server(db, kafka, "http://127.0.0.1:1")
     subscribe(db, topic)
-    kafka.produce(topic, [Record(b"\0\0\0\0\x07\0"), Record(b"\0\0\0\0\x01\0")])
+    db.query(f"SELECT djkafka_create_route('c', '{other}', 'item', operation => 'insert', retry => %s)",
+             json.dumps({"include": ["23"], "max_retries": 1, "delay": 3600}))  # fmt: skip
+    db.query("INSERT INTO item VALUES (5)")
+    kafka.produce(other, [Record(b'{"id": 5}')])
+    wait_count(db, "djkafka_retry", 1)
+    kafka.produce(topic, [Record(b"\0\0\0\0\x07\0")])
     wait_state(db, "registry_unreachable", "c")
     db.query(f"SELECT djkafka_skip('c', '{topic}', 0, 0)")
     wait_value(db, "SELECT sum(skipped)::int FROM djkafka_status", 1)
+    wait_state(db, "running", "c")
+    kafka.produce(topic, [Record(b"\0\0\0\0\x01\x02")])
+    wait_state(db, "registry_unreachable", "c")
     db.query(f"ALTER SERVER k OPTIONS (SET registry_url '{registry.url}')")
     registry.add(json.dumps({"type": "record", "name": "R", "fields": [{"name": "id", "type": "int"}]}))
-    wait_count(db, "item", 1)
+    wait_count(db, "item", 2)
+
+
+def test_retries_go_on(db: Database, kafka: Client, topic: str, registry: Registry) -> None:
+    """How often a message was tried again is not forgotten while its schema is asked for, by another process neither."""
+    make_server(db, kafka, registry)
+    db.query("CREATE TABLE item (id int PRIMARY KEY, name text)")
+    db.query("SELECT djkafka_create_consumer('c', server => 'k')")
+    policy = json.dumps({"blocking": True, "include": ["23"], "max_retries": 3, "delay": 0.7, "backoff": 1})
+    db.query(f"SELECT djkafka_create_route('c', '{topic}', 'item', format => 'avro', operation => 'insert', retry => %s)", policy)
+    db.query("INSERT INTO item VALUES (1, 'there')")
+    writer = Writer(kafka, registry, topic)
+    writer.add(ITEM, {"id": 1, "name": "one"})
+    writer.send()
+    wait_value(db, "SELECT retry_attempt FROM djkafka_offset", 2)
+    registry.stop()
+    db.query("DELETE FROM djkafka_schema")
+    wait_state(db, "registry_unreachable", "c")
+    held = db.value("SELECT attempt FROM djkafka_retry WHERE blocking AND sqlstate = '08KF2'")
+    db.query("SELECT djkafka_pause('c')")
+    wait_state(db, "paused", "c")
+    db.query("SELECT djkafka_resume('c')")
+    wait_state(db, "registry_unreachable", "c")
+    assert db.value("SELECT state FROM djkafka_partition_status") == "registry_unreachable"
+    assert db.value("SELECT attempt FROM djkafka_retry") == held >= 2
+    registry.start()
+    wait_caught_up(db, kafka, topic, "c")
+    letter = dead_letters(db, topic)[0, 0]
+    assert letter["sqlstate"] == "23505" and "3 times" in letter["detail"], letter
+
+
+def test_what_waits_without_its_schema(db: Database, kafka: Client, topic: str, registry: Registry) -> None:
+    """Of what waits, what lacks its schema holds up nothing but its key; what nobody needs any more is not asked for."""
+    make_server(db, kafka, registry)
+    subscribe(db, topic, enabled="false")
+    db.query(f"SELECT djkafka_alter_route('c', '{topic}', operation => 'insert', retry => %s)",
+             json.dumps({"include": ["23"], "max_retries": -1, "delay": 0.5, "backoff": 1}))  # fmt: skip
+    db.query("INSERT INTO item SELECT n, 'there' FROM generate_series(1, 3) n")
+    writer = Writer(kafka, registry, topic)
+    other = ITEM | {"name": "Other"}
+    writer.add(ITEM, {"id": 1, "name": "first"}, key=1)
+    writer.add(other, {"id": 1, "name": "behind it"}, key=1)
+    writer.add(other, {"id": 2, "name": "second"}, key=2)
+    writer.add(ITEM, {"id": 3, "name": "third"}, key=3)
+    writer.send()
+    db.query("SELECT djkafka_resume('c')")
+    wait_count(db, "djkafka_parked", 4)
+    registry.stop()
+    db.query("DELETE FROM djkafka_schema WHERE schema_id = 1")
+    wait_state(db, "registry_unreachable", "c")
+    db.query("DELETE FROM item")
+    wait_value(db, "SELECT array_agg(id || ' ' || name) FROM item", ["2 second"])
+    wait_value(db, "SELECT count(*) FROM djkafka_parked", 3)
+    db.query("SELECT pg_sleep(1.5)")
+    assert db.value("SELECT array_agg(id || ' ' || name) FROM item") == ["2 second"]
+    registry.start()
+    wait_value(db, "SELECT array_agg(id || ' ' || name ORDER BY id) FROM item", ["1 first", "2 second", "3 third"])
+    wait_state(db, "running", "c")
+    wait_value(db, "SELECT array_agg(\"offset\") FROM djkafka_parked", [1])
+    registry.stop()
+    db.query("DELETE FROM djkafka_schema")
+    wait_state(db, "registry_unreachable", "c")
+    db.query(f"SELECT djkafka_seek('c', '{topic}', 'latest')")
+    kafka.produce(topic, [Record(None, b"\0")])
+    wait_state(db, "running", "c")
+    assert db.value("SELECT count(*) FROM djkafka_parked") == 0
 
 
 def test_absent(db: Database, kafka: Client, topic: str, registry: Registry) -> None:
