@@ -32,7 +32,7 @@ typedef struct DjkAvroReference
  * Reads a schema's text into a context of its own below 'parent', where it stays
  * until the end of 'parent'.  NULL and *error, whose strings
  * are in CurrentMemoryContext, for what is no schema, or beyond the limits.
- * Nothing is left in 'parent' then.
+ * Nothing is left in 'parent' then, nor where it throws.
  */
 extern DjkAvroSchema *djk_avro_compile(const char *text, size_t len,
 									   const DjkAvroReference *references, int nreferences,

@@ -631,7 +631,7 @@ DjkAvroSchema *
 djk_avro_compile(const char *text, size_t len, const DjkAvroReference *references, int nreferences,
 				 MemoryContext parent, DjkError *error)
 {
-	MemoryContext context = AllocSetContextCreate(parent, "djkafka Avro schema", ALLOCSET_SMALL_SIZES);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "djkafka Avro schema", ALLOCSET_SMALL_SIZES);
 	MemoryContext old;
 	Parser		parser = {.context = CurrentMemoryContext, .error = error};
 	bool		read;
@@ -651,6 +651,7 @@ djk_avro_compile(const char *text, size_t len, const DjkAvroReference *reference
 	}
 	MemoryContextDelete(parser.scratch);
 	djk_avro_tell_types(parser.schema);
+	MemoryContextSetParent(context, parent);
 	return parser.schema;
 }
 

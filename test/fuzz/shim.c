@@ -167,6 +167,11 @@ MemoryContextDelete(MemoryContext context)
 {
 }
 
+void
+MemoryContextSetParent(MemoryContext context, MemoryContext parent)
+{
+}
+
 int
 GetDatabaseEncoding(void)
 {
