@@ -21,9 +21,10 @@
 
 #define PAIRS_MAX		64
 
-/* What a byte may take, and any message or schema. */
+/* What a byte may take, and any schema, and any message, which a batch has thousands of. */
 #define MEMORY_OF_BYTE	400
-#define MEMORY_FREE		(8 * 1024 * 1024)
+#define SCHEMA_FREE		(8 * 1024 * 1024)
+#define MESSAGE_FREE	(512 * 1024)
 
 typedef struct Bytes
 {
@@ -111,9 +112,9 @@ try(const Bytes *schema, const Bytes *message)
 		require(error.sqlstate != 0 && error.detail != NULL, "error is not complete", schema, message);
 	else
 	{
-		require(djk_avro_size(compiled) <= MEMORY_FREE + MEMORY_OF_BYTE * (size_t) schema->len,
+		require(djk_avro_size(compiled) <= SCHEMA_FREE + MEMORY_OF_BYTE * (size_t) schema->len,
 				"a schema's memory is out of proportion", schema, message);
-		shim_limit(MEMORY_FREE + MEMORY_OF_BYTE * (size_t) message->len);
+		shim_limit(MESSAGE_FREE + MEMORY_OF_BYTE * (size_t) message->len);
 		finding = avro_check(compiled, message->bytes, message->len, &decoded, &error);
 		shim_limit(0);
 		require(finding == NULL, finding, schema, message);
