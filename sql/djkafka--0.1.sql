@@ -304,6 +304,8 @@ CREATE TABLE @extschema@.djkafka_route (
     dead_letters text,
     dead_letter_topic text,
     ordering text NOT NULL DEFAULT 'key',
+    message_types jsonb,
+    unknown_types text NOT NULL DEFAULT 'error',
     renamed jsonb,
     search_path text NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
@@ -317,7 +319,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.target IS 'table or view to write; n
 COMMENT ON COLUMN @extschema@.djkafka_route.target_name IS 'the target''s qualified name as last known, kept when it is dropped';
 COMMENT ON COLUMN @extschema@.djkafka_route.handler IS 'function to call, qualified and with its argument type';
 COMMENT ON COLUMN @extschema@.djkafka_route.operation IS 'insert, insert_new, upsert, or mirror (upsert and delete)';
-COMMENT ON COLUMN @extschema@.djkafka_route.format IS 'format of the value: json, json_schema and avro (as a schema registry''s serializers write them), debezium (the whole envelope), debezium_flat (rows, as ExtractNewRecordState leaves them), text or raw';
+COMMENT ON COLUMN @extschema@.djkafka_route.format IS 'format of the value: json, json_schema and avro (as a schema registry''s serializers write them), debezium (the whole envelope), debezium_flat (rows, as ExtractNewRecordState leaves them), logpipe (django-logpipe''s), text or raw';
 COMMENT ON COLUMN @extschema@.djkafka_route.key_format IS 'format of the key: auto, json, json_schema, avro, text or raw';
 COMMENT ON COLUMN @extschema@.djkafka_route.key_columns IS 'columns that identify a row; null: the primary key';
 COMMENT ON COLUMN @extschema@.djkafka_route.columns IS 'column -> SQL expression over value, key, topic, partition, msg_offset, msg_time, headers, which depends on the fields of value that it names; or an object of field (a path), value, insert, always';
@@ -346,6 +348,8 @@ COMMENT ON COLUMN @extschema@.djkafka_route.dead_letter_topic IS 'overrides the 
 COMMENT ON COLUMN @extschema@.djkafka_route.ordering IS 'key: messages of a key wait behind one that waits; none: a message that waits holds up no other';
 COMMENT ON COLUMN @extschema@.djkafka_route.partial_deletes IS 'true: a deletion that has a part of the key deletes all rows that have that part';
 COMMENT ON COLUMN @extschema@.djkafka_route.on_referenced IS 'what becomes of rows that refer to one that a message deletes: wait (it waits until they are gone), cascade (they are deleted first, with those that refer to them) or set_null (what refers becomes null)';
+COMMENT ON COLUMN @extschema@.djkafka_route.message_types IS 'types of messages that the route takes, in formats whose messages say it: an array, or an object of type -> a version, an array of versions, true (all), or false (ignored); null: all';
+COMMENT ON COLUMN @extschema@.djkafka_route.unknown_types IS 'with message_types: what a message does whose type, or version, no route of the topic names: error (on_error says what follows) or ignore (it is counted as filtered)';
 COMMENT ON COLUMN @extschema@.djkafka_route.renamed IS 'column of the target -> names that it had before, kept by ALTER TABLE ... RENAME: a field of such a name fills the column, if no column has that name now; null: none';
 COMMENT ON COLUMN @extschema@.djkafka_route.search_path IS 'search_path at creation, under which expressions and handlers run';
 SELECT pg_catalog.pg_extension_config_dump('@extschema@.djkafka_route', '');
@@ -410,14 +414,17 @@ CREATE FUNCTION @extschema@.djkafka_create_route(
     ordering text DEFAULT 'key',
     dead_letters text DEFAULT NULL,
     dead_letter_topic text DEFAULT NULL,
-    on_referenced text DEFAULT 'wait'
+    on_referenced text DEFAULT 'wait',
+    message_types jsonb DEFAULT NULL,
+    unknown_types text DEFAULT 'error'
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_route AS r
         (consumer_id, topic, target, handler, operation, format, key_format, key_columns, columns,
          include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify, time_zone, skip_column,
          types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes,
-         invalid_text, remember_deleted, parent_timeout, retry, ordering, dead_letters, dead_letter_topic, on_referenced)
+         invalid_text, remember_deleted, parent_timeout, retry, ordering, dead_letters, dead_letter_topic, on_referenced,
+         message_types, unknown_types)
     VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8,
             CASE WHEN $29 IS NULL THEN $9
                  ELSE coalesce($9, '{}') OPERATOR(pg_catalog.||) (
@@ -426,7 +433,7 @@ BEGIN ATOMIC
                                  pg_catalog.jsonb_build_object('lookup', l.value, 'value', $9 OPERATOR(pg_catalog.->) l.key))), '{}')
                         FROM pg_catalog.jsonb_each($29) l) END,
             $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $30, $31, $32, $33,
-            $34, $35, $36)
+            $34, $35, $36, $37, $38)
     RETURNING r.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_route IS 'creates a route of a consumer and returns its id';
@@ -470,6 +477,8 @@ CREATE FUNCTION @extschema@.djkafka_alter_route(
     dead_letters text DEFAULT NULL,
     dead_letter_topic text DEFAULT NULL,
     on_referenced text DEFAULT NULL,
+    message_types jsonb DEFAULT NULL,
+    unknown_types text DEFAULT NULL,
     new_topic text DEFAULT NULL,
     new_target regclass DEFAULT NULL,
     new_handler regprocedure DEFAULT NULL,
@@ -518,7 +527,9 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     ordering text DEFAULT 'key',
     dead_letters text DEFAULT NULL,
     dead_letter_topic text DEFAULT NULL,
-    on_referenced text DEFAULT 'wait'
+    on_referenced text DEFAULT 'wait',
+    message_types jsonb DEFAULT NULL,
+    unknown_types text DEFAULT 'error'
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     -- One that is there is not looked at as if it were made: it may have a server, or an owner, of its own.
@@ -527,7 +538,7 @@ BEGIN ATOMIC
     ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_set_enabled($19, $32);
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34, $35, $36, $37);
+        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34, $35, $36, $37, $38, $39);
     SELECT $19;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_subscribe IS 'keeps a table in sync with a topic, or calls a function for its messages; makes the consumer at first use and returns its name';

@@ -94,11 +94,11 @@ key_datum(DjkRouteState *state, const DjkMessage *message, const DjkUses *uses, 
 
 	*value = (Datum) 0;
 	*isnull = true;
-	if (message->key == NULL)
+	if (!djk_message_has_key(state, message))
 		return true;
 	if (!djk_message_decode_key(state, message, decoded, error))
 		return false;
-	if (state->codec->open != NULL && !djk_root_unwrap_key(state, decoded, error))
+	if (state->codec->connect && !djk_root_unwrap_key(state, decoded, error))
 		return false;
 	if (decoded->is_object)
 		return used_datum(state, decoded, uses, value, isnull, error) || blame_key(error);

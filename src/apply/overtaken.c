@@ -23,6 +23,7 @@
  */
 #include "apply/overtaken.h"
 
+#include "apply/writer.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
 #include "state/catalog.h"
@@ -198,6 +199,15 @@ typedef struct AppliedMessages
 	int		   *previous;		/* by message; -1: it is the first */
 } AppliedMessages;
 
+static bool
+has_key(const DjkApply *apply, int message)
+{
+	const DjkRouteState *state = apply->states[apply->work[message].route];
+	const DjkMessage *m = &apply->batch->messages[message];
+
+	return state == NULL ? m->key != NULL : djk_message_has_key(state, m);
+}
+
 static void
 sort_by_partition(const DjkApply *apply, int from, int to, AppliedMessages *messages)
 {
@@ -211,7 +221,7 @@ sort_by_partition(const DjkApply *apply, int from, int to, AppliedMessages *mess
 	{
 		int		   *last = &messages->last[batch->messages[i].partition];
 
-		if (batch->messages[i].key == NULL || apply->work[i].fate != DJK_FATE_APPLIED)
+		if (apply->work[i].fate != DJK_FATE_APPLIED || !has_key(apply, i))
 			continue;
 		messages->previous[i] = *last;
 		*last = i;

@@ -30,6 +30,7 @@
 #include "apply/key_table.h"
 #include "apply/lack.h"
 #include "apply/postpone.h"
+#include "apply/writer.h"
 #include "base/settings.h"
 #include "common/hashfn.h"
 #include "miscadmin.h"
@@ -82,7 +83,7 @@ note_key(DjkApply *apply, int message, bool is_prepared)
 		return;
 	if (state->nkeys == 0)
 	{
-		work->has_key = m->key != NULL;
+		work->has_key = djk_message_has_key(state, m);
 		if (work->has_key)
 			work->key_hash = hash_bytes((const unsigned char *) m->key, m->key_len);
 		return;

@@ -16,6 +16,7 @@
 #include "apply/input.h"
 #include "apply/row.h"
 #include "apply/statement.h"
+#include "apply/type_choice.h"
 #include "base/compat.h"
 
 /* Pending messages of [from, to) that no earlier route took and whose topic matches. */
@@ -123,7 +124,7 @@ evaluate(DjkApply *apply, DjkRouteState *state, int route, int *indexes, int n)
 }
 
 static void
-prepare_route(DjkApply *apply, int route, int from, int to)
+prepare_route(DjkApply *apply, int route, int from, int to, DjkTypeChoice *choices)
 {
 	int		   *indexes = palloc((to - from) * sizeof(int));
 	int			n = find_candidates(apply, route, from, to, indexes);
@@ -133,6 +134,8 @@ prepare_route(DjkApply *apply, int route, int from, int to)
 	{
 		apply->current_route = route;
 		state = djk_work_state(apply, route);
+		if (state->types != NULL)
+			n = djk_type_choice_make(apply, route, indexes, n, from, choices);
 		if (state->has_expressions)
 			n = evaluate(apply, state, route, indexes, n);
 		else
@@ -150,17 +153,22 @@ prepare_route(DjkApply *apply, int route, int from, int to)
 void
 djk_prepare(DjkApply *apply, int from, int to)
 {
+	DjkTypeChoice *choices = palloc((to - from) * sizeof(DjkTypeChoice));
+
 	apply->presents = NIL;
 	for (int i = from; i < to; i++)
 	{
+		choices[i - from] = (DjkTypeChoice) {false, -1};
 		if (apply->work[i].fate == DJK_FATE_PENDING)
 			forget_route(&apply->work[i]);
 	}
 	for (int route = 0; route < apply->consumer->nroutes; route++)
-		prepare_route(apply, route, from, to);
+		prepare_route(apply, route, from, to, choices);
 	for (int i = from; i < to; i++)
 	{
-		if (apply->work[i].fate == DJK_FATE_PENDING && apply->work[i].route < 0)
+		if (apply->work[i].fate == DJK_FATE_PENDING && apply->work[i].route < 0 &&
+			djk_type_choice_is_forgiven(apply, i, &choices[i - from]))
 			apply->work[i].fate = DJK_FATE_FILTERED;
 	}
+	pfree(choices);
 }

@@ -331,6 +331,15 @@ format_of_key(const DjkRouteRow *route)
 	return codec != NULL && (codec->framed || codec->registered) ? route->key_format : "auto";
 }
 
+/* Whether a key of no bytes is none. */
+static bool
+is_no_key(const DjkRouteRow *route)
+{
+	const DjkCodec *codec = djk_codec_find(route->format);
+
+	return codec != NULL && codec->empty_is_no_key;
+}
+
 /* A message's key as a JSON value; NULL if it is not text. */
 static char *
 key_json(const DjkRouteRow *route, const DjkMessage *message, DjkDecoded *decoded)
@@ -338,7 +347,7 @@ key_json(const DjkRouteRow *route, const DjkMessage *message, DjkDecoded *decode
 	DjkError	error = {0};
 	StringInfoData buf;
 
-	if (message->key == NULL)
+	if (message->key == NULL || (message->key_len == 0 && is_no_key(route)))
 		return pstrdup("null");
 	decoded->writer = message->key_writer;
 	if (!djk_codec_decode_key(format_of_key(route), message->key, message->key_len, decoded, &error))

@@ -80,7 +80,7 @@ djk_root_build(DjkRouteState *state)
 
 	if (root == NULL)
 		return;
-	if (!state->codec->has_fields || state->codec->open != NULL || state->route->handler != NULL)
+	if (!state->codec->has_fields || state->codec->connect || state->route->handler != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("root needs a target and format \"json\""),
@@ -122,8 +122,8 @@ bool
 djk_root_enter(const DjkRouteState *state, DjkDecoded *decoded, DjkEffect *effect, DjkError *error)
 {
 	*effect = DJK_EFFECT_WRITE;
-	if (state->codec->open != NULL)
-		return state->codec->open(decoded, effect, error);
+	if (state->codec->open != NULL && !state->codec->open(decoded, effect, error))
+		return false;
 	for (int depth = 0; depth < state->nroot; depth++)
 	{
 		const DjkField *field = find_name(decoded, state->root[depth]);
@@ -156,8 +156,8 @@ bool
 djk_root_unwrap_key(const DjkRouteState *state, DjkDecoded *decoded, DjkError *error)
 {
 	/* Debezium's are not told by other names: a column of theirs is in the payload. */
-	if (state->codec->open == NULL && (is_key_column(state, "schema") || is_key_column(state, "payload")))
+	if (!state->codec->connect && (is_key_column(state, "schema") || is_key_column(state, "payload")))
 		return true;
 	return djk_connect_unwrap(decoded, error) &&
-		(state->codec->open == NULL || djk_connect_read_schema(decoded, error));
+		(!state->codec->connect || djk_connect_read_schema(decoded, error));
 }

@@ -10,6 +10,7 @@
  */
 #include "apply/route_state.h"
 
+#include "apply/message_type.h"
 #include "apply/plan.h"
 #include "apply/root.h"
 #include "apply/route_target.h"
@@ -296,7 +297,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown format \"%s\"", route->format),
-				 errhint("Valid formats are \"json\", \"json_schema\", \"avro\", \"debezium\", \"debezium_flat\", \"text\" and \"raw\".")));
+				 errhint("Valid formats are \"json\", \"json_schema\", \"avro\", \"debezium\", \"debezium_flat\", \"logpipe\", \"text\" and \"raw\".")));
 	state->schemas = djk_connect_cache_create(context);
 
 	guc_level = djk_route_state_enter(state);
@@ -305,6 +306,8 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 	build_input(state);
 	djk_catalog_look_at("root");
 	djk_root_build(state);
+	djk_catalog_look_at("message_types");
+	djk_message_types_build(state);
 	djk_catalog_look_at("unchanged_value");
 	state->unchanged = djk_unchanged_create(route);
 	/* A handler counts by whatever it likes. */

@@ -98,6 +98,7 @@ typedef struct DjkColumn
 } DjkColumn;
 
 typedef struct DjkUnchanged DjkUnchanged;
+typedef struct DjkMessageTypes DjkMessageTypes;
 
 typedef enum DjkHandlerKind
 {
@@ -135,6 +136,7 @@ typedef struct DjkRouteState
 	int			deleted_field_len;	/* of route->deleted_field; -1: none */
 	char	  **root;			/* names that lead to the object whose fields count */
 	int			nroot;
+	DjkMessageTypes *types;		/* those that it takes: message_type.h; NULL: all */
 	DjkUnchanged *unchanged;	/* the value of a field that was not sent; NULL: none */
 
 	/* a table or view */
@@ -174,7 +176,6 @@ typedef struct DjkRouteState
 
 	DjkHandlerKind handler_kind;	/* of a handler */
 	char	   *handler_sql;
-
 	/* both */
 	DjkMapping *mappings;		/* as many as the route has */
 	DjkMapping **expressions;	/* those that SQL evaluates */

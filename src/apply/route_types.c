@@ -111,7 +111,7 @@ djk_route_convert_options(const DjkRouteState *state, const DjkColumn *column)
 
 	options.strict = route->strict_types;
 	options.zone_required = strcmp(route->time_zone, DJK_TIME_ZONE_ERROR) == 0;
-	options.debezium = state->codec->open != NULL;
+	options.debezium = state->codec->connect;
 	if (options.debezium)
 		choose_debezium_unit(column, is_said, for_all, &options);
 	return options;

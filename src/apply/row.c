@@ -113,9 +113,9 @@ djk_row_is_tombstone(const DjkRouteState *state, const DjkMessage *message)
 
 	if (value == NULL)
 		return true;
-	if (!state->codec->has_fields || state->target_sql == NULL || state->codec->registered)
+	if (!state->codec->has_fields || state->target_sql == NULL || state->codec->registered || state->codec->type_field != NULL)
 		return false;
-	if (state->codec->open != NULL && wraps_null(state, value, len))
+	if (state->codec->connect && wraps_null(state, value, len))
 		return true;
 	skip_framing(state, &value, &len);
 	while (len > 0 && is_space(*value))
@@ -204,7 +204,7 @@ put_key(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, DjkError
 	ErrorContextCallback callback = {error_context_stack, tell_key, NULL};
 	bool		filled;
 
-	if (message->key == NULL || key_is_given(builder, row))
+	if (!djk_message_has_key(builder->state, message) || key_is_given(builder, row))
 		return true;
 	builder->in_key = true;
 	error_context_stack = &callback;
@@ -526,7 +526,7 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, decoding);
 	builder.decoded.replace_invalid = state->route->replace_invalid_text;
 	builder.decoded.schemas = state->schemas;
-	if (state->codec->open != NULL || state->codec->registered)
+	if (state->codec->connect || state->codec->registered)
 		builder.scratch = AllocSetContextCreate(CurrentMemoryContext, "djkafka field", ALLOCSET_DEFAULT_SIZES);
 	/* A function that is STABLE in the check of a domain sees what its snapshot does: all that was written before. */
 	if (state->values_read)

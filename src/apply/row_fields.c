@@ -25,7 +25,7 @@ convert(const DjkRowBuilder *builder, DjkColumn *column, const DjkField *field, 
 
 	*value = (Datum) 0;
 	*isnull = true;
-	if (builder->state->codec->open != NULL || (type != NULL && type->kind != DJK_CONNECT_PLAIN))
+	if (builder->state->codec->connect || (type != NULL && type->kind != DJK_CONNECT_PLAIN))
 		field = djk_connect_restate(type, column->base_type, builder->decoded.replace_invalid, field, &restated,
 									builder->scratch, error);
 	return field != NULL && djk_convert(column->converter, field, value, isnull, error);
@@ -72,7 +72,7 @@ is_excluded_column(const DjkRouteState *state, const DjkField *field)
 	if (route->skip_column != NULL && djk_naming_fits(state, field, route->skip_column))
 		return true;
 	/* What a transform of Debezium's adds to the row: __op, __table and the like. */
-	if (state->codec->open != NULL && field->name_len > 2 && memcmp(field->name, "__", 2) == 0)
+	if (state->codec->connect && field->name_len > 2 && memcmp(field->name, "__", 2) == 0)
 		return true;
 	foreach(lc, state->generated)
 	{
@@ -86,7 +86,7 @@ is_excluded_column(const DjkRouteState *state, const DjkField *field)
 	}
 	for (int i = 0; i < route->ncolumns; i++)
 	{
-		if (djk_mapping_takes(&state->mappings[i], field, state->nroot == 0))
+		if (djk_mapping_takes(&state->mappings[i], field, state->nroot == 0 && state->codec->type_field == NULL))
 			return true;
 	}
 	return route->include != NULL;
@@ -197,7 +197,7 @@ static bool
 is_of_before(const DjkRowBuilder *builder, const DjkRow *row, const DjkColumn *column, const char *name, int len,
 			 const DjkField *field)
 {
-	if (!row->is_delete || builder->state->codec->open == NULL)
+	if (!row->is_delete || !builder->state->codec->connect)
 		return false;
 	if (builder->effect != DJK_EFFECT_DELETE && len > 2 && memcmp(name, "__", 2) == 0)
 		return false;

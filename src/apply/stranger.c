@@ -151,7 +151,7 @@ djk_stranger_refuse(const DjkRouteState *state, const DjkDecoded *decoded, DjkEr
 		else
 			error->hint = psprintf("Set format of the route to \"debezium\"%s.", state->nroot > 0 ? ", and root to null" : "");
 	}
-	else if (envelope != NULL && state->codec->open == NULL)
+	else if (envelope != NULL && !state->codec->connect)
 	{
 		error->detail = psprintf("It looks like %s.", envelope->looks_like);
 		error->hint = psprintf("Set root of the route to \"%s\"%s.", inner_root(state, envelope->root),

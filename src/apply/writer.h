@@ -36,6 +36,13 @@ extern void djk_writers_note_absent(DjkApply *apply, const DjkSchemaKey *key, co
 /* Whose schemas they are; after djk_writers_mark() has stopped a message. */
 extern const DjkSchemaSource *djk_writers_source(const DjkApply *apply);
 
+/* Whether there is a key, by the format of its route. */
+static inline bool
+djk_message_has_key(const DjkRouteState *state, const DjkMessage *message)
+{
+	return message->key != NULL && (message->key_len > 0 || !state->codec->empty_is_no_key);
+}
+
 /* Decodes a value or a key that is not null, by its route. */
 static inline bool
 djk_message_decode(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded, DjkError *error)

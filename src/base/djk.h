@@ -44,6 +44,7 @@
 #define DJK_ERRCODE_NO_ROOT				MAKE_SQLSTATE('2', '2', 'K', 'F', '6')	/* a value has no object at its route's root */
 #define DJK_ERRCODE_TWO_FIELDS			MAKE_SQLSTATE('2', '2', 'K', 'F', '7')	/* two fields of a value are for one column */
 #define DJK_ERRCODE_NO_VERSION			MAKE_SQLSTATE('2', '2', 'K', 'F', '8')	/* nothing fills the version_column */
+#define DJK_ERRCODE_UNKNOWN_TYPE		MAKE_SQLSTATE('2', '2', 'K', 'F', 'A')	/* no route takes messages of this type, or version */
 #define DJK_ERRCODE_TOO_LARGE			MAKE_SQLSTATE('2', '2', 'K', 'F', '9')	/* a message is larger than Kafka takes */
 
 /*

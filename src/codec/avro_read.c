@@ -91,67 +91,16 @@ djk_avro_read_long_slowly(DjkAvroReader *reader, int64 *number)
 
 /* ---------- text ---------- */
 
-/*
- * Text with NULs, which no text of the server has but JSON does: its parts
- * between them, each in the server's encoding.  False if one of them is no text.
- */
-static bool
-convert_parts(DjkAvroReader *reader, DjkAvroText *text)
-{
-	const char *at = text->text;
-	const char *end = at + text->len;
-	char	   *buf = reader->is_utf8 ? NULL : MemoryContextAllocHuge(reader->context, (Size) text->len * MAX_CONVERSION_GROWTH + 1);
-	char	   *to = buf;
-
-	for (;;)
-	{
-		const char *nul = memchr(at, '\0', end - at);
-		int			len = (int) ((nul == NULL ? end : nul) - at);
-		int			good;
-
-		if (buf != NULL)
-			*to = '\0';			/* also where the server has no conversion */
-		good = buf == NULL ? pg_encoding_verifymbstr(PG_UTF8, at, len) :
-			djk_text_convert(at, len, to, (Size) len * MAX_CONVERSION_GROWTH + 1);
-
-		if (good != len)
-			return false;
-		to += buf == NULL ? 0 : strlen(to) + 1;
-		if (nul == NULL)
-			break;
-		at = nul + 1;
-	}
-	if (buf != NULL)
-	{
-		text->text = text->own = buf;
-		text->len = (int) (to - buf) - 1;
-	}
-	return true;
-}
-
 bool
 djk_avro_convert_text(DjkAvroReader *reader, DjkAvroText *text)
 {
 	const char *bytes = text->text;
 	int			len = text->len;
-	DjkError	ignored = {0};
-	bool		converted;
 
 	if (reader->is_utf8 && pg_encoding_verifymbstr(PG_UTF8, bytes, len) == len)
 		return true;
-	text->has_nul = memchr(bytes, '\0', len) != NULL;
-	if (reader->replace_invalid)
-	{
-		text->has_nul = false;
-		djk_text_replace_invalid(bytes, len, reader->context, &text->text, &text->len);
-		converted = true;
-	}
-	else if (text->has_nul)
-		converted = convert_parts(reader, text);
-	else
-		converted = !reader->is_utf8 &&
-			djk_codec_to_server_text(bytes, len, reader->context, &text->text, &text->len, &ignored);
-	if (!converted)
+	text->has_nul = !reader->replace_invalid && memchr(bytes, '\0', len) != NULL;
+	if (!djk_text_read_with_nul(bytes, len, reader->replace_invalid, reader->context, &text->text, &text->len))
 		return djk_avro_fail(reader, DJK_AVRO_NO_TEXT, bytes);
 	text->own = text->text == bytes ? NULL : unconstify(char *, text->text);
 	return true;

@@ -16,6 +16,7 @@
 #include "codec/debezium.h"
 #include "codec/json.h"
 #include "codec/json_schema.h"
+#include "codec/logpipe.h"
 #include "codec/registered.h"
 #include "codec/text.h"
 
@@ -55,8 +56,10 @@ static const DjkCodec codecs[] = {
 	{.name = "json", .value_type = JSONBOID, .has_fields = true, .decode = djk_json_decode},
 	{.name = "json_schema", .value_type = JSONBOID, .has_fields = true, .framed = true, .decode = djk_json_schema_decode},
 	{.name = "avro", .value_type = JSONBOID, .has_fields = true, .registered = true, .decode = djk_registered_decode},
-	{.name = "debezium", .value_type = JSONBOID, .has_fields = true, .decode = djk_debezium_decode, .open = djk_debezium_open},
-	{.name = "debezium_flat", .value_type = JSONBOID, .has_fields = true, .decode = djk_debezium_decode, .open = djk_debezium_open_flat},
+	{.name = "debezium", .value_type = JSONBOID, .has_fields = true, .connect = true, .decode = djk_debezium_decode, .open = djk_debezium_open},
+	{.name = "debezium_flat", .value_type = JSONBOID, .has_fields = true, .connect = true, .decode = djk_debezium_decode, .open = djk_debezium_open_flat},
+	{.name = "logpipe", .value_type = JSONBOID, .has_fields = true, .empty_is_no_key = true, .type_field = "type", .version_field = "version",
+	.decode = djk_logpipe_decode, .open = djk_logpipe_open},
 	{.name = "text", .value_type = TEXTOID, .decode = decode_text},
 	{.name = "raw", .value_type = BYTEAOID, .decode = decode_raw},
 };

@@ -116,6 +116,10 @@ typedef struct DjkCodec
 	bool		has_fields;		/* fields fill columns by name (json); else only the envelope does */
 	bool		framed;			/* what names a schema may be before the value: framing.h */
 	bool		registered;		/* … which must be known to decode it: DjkDecoded.writer */
+	bool		connect;		/* values and keys are of Kafka Connect or Debezium, and mean what these mean */
+	bool		empty_is_no_key;	/* a key of no bytes is none */
+	const char *type_field;		/* which kind of message it is; NULL: nothing says it */
+	const char *version_field;	/* … and in which version; NULL: there are none */
 
 	/*
 	 * bytes is never NULL (a null value is the caller's matter), len may be 0.

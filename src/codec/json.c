@@ -102,8 +102,8 @@ typedef struct Likeness
 
 static const Likeness likenesses[] = {
 	{"json:", 5, "a message of django-logpipe, JSON behind \"json:\"",
-	"Set format of the route to \"text\", and fill the columns with expressions such as (substr(value, 6)::jsonb)->'message'->>'id'."},
-	{"msgpack:", 8, "a message of django-logpipe in MessagePack", "Let the producer write JSON (LOGPIPE's DEFAULT_FORMAT)."},
+	"Set format of the route to \"logpipe\"."},
+	{"msgpack:", 8, "a message of django-logpipe in MessagePack", "Set format of the route to \"logpipe\"."},
 	{"pickle:", 7, "a message of django-logpipe that Python alone can read, by running what it says", "Let the producer write JSON (LOGPIPE's DEFAULT_FORMAT)."},
 	{"\0", 1, "a value of a schema registry (Avro, Protobuf or JSON Schema)",
 	"Set format of the route to \"avro\" or \"json_schema\", as its schema is; of Protobuf to \"raw\", and read the bytes in a handler or in expressions."},

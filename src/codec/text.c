@@ -168,8 +168,8 @@ append_character(const char *at, int len, char **to)
 	return true;
 }
 
-void
-djk_text_replace_invalid(const char *bytes, int len, MemoryContext context, const char **text, int *text_len)
+static void
+replace_invalid(const char *bytes, int len, MemoryContext context, const char **text, int *text_len)
 {
 	const char *replacement = djk_text_server_takes_utf8() ? "\xEF\xBF\xBD" : "?";
 	const char *at = bytes;
@@ -205,6 +205,55 @@ djk_text_read(const char *bytes, int len, DjkDecoded *out, DjkError *error)
 	if (!out->replace_invalid)
 		return false;
 	memset(error, 0, sizeof(*error));
-	djk_text_replace_invalid(bytes, len, out->context, &out->text, &out->text_len);
+	replace_invalid(bytes, len, out->context, &out->text, &out->text_len);
+	return true;
+}
+
+/* ---------- text with NULs ---------- */
+
+/*
+ * The parts between NULs, each in the server's encoding, with these again between
+ * them.  False if one of them is no text.
+ */
+static bool
+convert_parts(const char *bytes, int len, MemoryContext context, const char **text, int *text_len)
+{
+	const char *at = bytes;
+	const char *end = bytes + len;
+	char	   *buf = djk_text_server_takes_utf8() ? NULL : MemoryContextAllocHuge(context, (Size) len * MAX_CONVERSION_GROWTH + 1);
+	char	   *to = buf;
+
+	for (;;)
+	{
+		const char *nul = memchr(at, '\0', end - at);
+		int			part = (int) ((nul == NULL ? end : nul) - at);
+		int			good;
+
+		if (buf != NULL)
+			*to = '\0';			/* also where the server has no conversion */
+		good = buf == NULL ? pg_encoding_verifymbstr(PG_UTF8, at, part) :
+			djk_text_convert(at, part, to, (Size) part * MAX_CONVERSION_GROWTH + 1);
+		if (good != part)
+			return false;
+		to += buf == NULL ? 0 : strlen(to) + 1;
+		if (nul == NULL)
+			break;
+		at = nul + 1;
+	}
+	*text = buf == NULL ? bytes : buf;
+	*text_len = buf == NULL ? len : (int) (to - buf) - 1;
+	return true;
+}
+
+bool
+djk_text_read_with_nul(const char *bytes, int len, bool replace, MemoryContext context, const char **text, int *text_len)
+{
+	*text = bytes;
+	*text_len = len;
+	if (djk_text_count_ascii(bytes, len) == len)
+		return true;
+	if (!replace)
+		return convert_parts(bytes, len, context, text, text_len);
+	replace_invalid(bytes, len, context, text, text_len);
 	return true;
 }

@@ -22,9 +22,13 @@ extern int	djk_text_put_code_point(unsigned code, char *to, int size);
 /* Bytes as out->text; false and *error where they are none, and out->replace_invalid does not help. */
 extern bool djk_text_read(const char *bytes, int len, DjkDecoded *out, DjkError *error);
 
-/* Any bytes as text of the server's: what is none is replaced. */
-extern void djk_text_replace_invalid(const char *bytes, int len, MemoryContext context,
-									 const char **text, int *text_len);
+/*
+ * UTF-8 that may have NULs, as strings of JSON may, in the server's encoding; 'bytes'
+ * itself where nothing has to change.  False where it is none, and 'replace' (NULs
+ * too) is not said.
+ */
+extern bool djk_text_read_with_nul(const char *bytes, int len, bool replace, MemoryContext context,
+								   const char **text, int *text_len);
 
 /* How many bytes from the start are ASCII other than NUL. */
 extern int	djk_text_count_ascii(const char *bytes, int len);

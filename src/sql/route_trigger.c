@@ -185,6 +185,7 @@ check_words(const DjkCatalogRow *row)
 {
 	static const char *const key_formats[] = {"auto", "json", "json_schema", "avro", "text", "raw", NULL};
 	static const char *const unknown_fields[] = {"ignore", "ignore_all", "error", NULL};
+	static const char *const unknown_types[] = {"error", "ignore", NULL};
 	static const char *const types[] = {"strict", "postgres", NULL};
 	static const char *const invalid_text[] = {"error", "replace", NULL};
 	static const char *const orderings[] = {"key", "none", NULL};
@@ -193,6 +194,7 @@ check_words(const DjkCatalogRow *row)
 	djk_catalog_row_check_word(row, "format", djk_codec_names());
 	djk_catalog_row_check_word(row, "key_format", key_formats);
 	djk_catalog_row_check_word(row, "unknown_fields", unknown_fields);
+	djk_catalog_row_check_word(row, "unknown_types", unknown_types);
 	djk_catalog_row_check_word(row, "types", types);
 	djk_catalog_row_check_word(row, "invalid_text", invalid_text);
 	djk_catalog_row_check_word(row, "ordering", orderings);

@@ -91,6 +91,8 @@ read_source(const DjkCatalogRow *row, DjkRouteRow *route)
 	route->format = djk_catalog_row_text(row, "format");
 	route->key_format = djk_catalog_row_text(row, "key_format");
 	route->filter = djk_catalog_row_text(row, "filter");
+	route->message_types = djk_catalog_row_text(row, "message_types");
+	route->unknown_types_are_errors = djk_catalog_row_is(row, "unknown_types", "error");
 	route->root = djk_catalog_row_text(row, "root");
 	route->deleted_field = djk_catalog_row_text(row, "deleted_field");
 	route->deleted_when = djk_catalog_row_text(row, "deleted_when");

@@ -93,6 +93,8 @@ typedef struct DjkRouteRow
 	DjkNaming	naming;
 	char	   *deleted_when;	/* an expression; NULL: none */
 	char	   *unchanged_value;	/* a field's that leaves its column alone; NULL: none */
+	char	   *message_types;	/* JSON: of which types, and versions, its messages are; NULL: of all */
+	bool		unknown_types_are_errors;
 	char	   *root;			/* where the fields are within the value; NULL: they are the value's */
 	bool		unknown_fields_are_errors;
 	bool		strangers_are_ignored;	/* a value may have no field with a column */

@@ -189,6 +189,76 @@ check_debezium(const char *bytes, int len)
 	require(shim_allocated() <= 3000 * (size_t) len + 3000000, "memory is out of proportion");
 }
 
+/* Opens what was decoded, of django-logpipe; its fields lie in the text that it was then. */
+static void
+check_logpipe_opened(const DjkCodec *codec, DjkDecoded *decoded)
+{
+	const char *text = decoded->text;
+	int			len = decoded->text_len;
+	DjkEffect	effect;
+	DjkError	error = {0};
+
+	if (!decoded->is_object)
+		check_field(&decoded->bare, text, len);
+	else if (codec->open(decoded, &effect, &error))
+	{
+		for (int i = 0; i < decoded->nfields; i++)
+			check_field(&decoded->fields[i], text, len);
+	}
+	else
+		require(error.message != NULL, "error is not complete");
+}
+
+static void
+check_logpipe(const char *encoding, const char *bytes, int len, bool replace_invalid)
+{
+	const DjkCodec *codec = djk_codec_find("logpipe");
+	int			before = strlen(encoding);
+	char	   *message = malloc(before + len);
+	DjkDecoded	decoded;
+	DjkError	error = {0};
+
+	memcpy(message, encoding, before);
+	memcpy(message + before, bytes, len);
+	djk_decoded_init(&decoded, NULL, NULL);
+	decoded.replace_invalid = replace_invalid;
+	if (codec->decode(message, before + len, &decoded, &error))
+		check_logpipe_opened(codec, &decoded);
+	else
+		require(error.sqlstate == DJK_ERRCODE_MALFORMED && error.message != NULL && error.detail != NULL, "error is not complete");
+	require(shim_allocated() <= 100 * (size_t) len + 100000, "memory is out of proportion");
+	free(message);
+	shim_free_all();
+}
+
+/* A message of each of MessagePack's types, damaged. */
+static void
+check_msgpack(DjkGenerator *chance)
+{
+	static const char seed[] =
+	"\x83\xa4\x74\x79\x70\x65\xa6\x70\x65\x72\x73\x6f\x6e\xa7\x76\x65\x72\x73\x69\x6f\x6e\x01\xa7\x6d"
+	"\x65\x73\x73\x61\x67\x65\x8c\xa2\x69\x64\x08\xa1\x6e\xdc\x00\x19\xc0\xc3\xc2\x00\x7f\xcc\x80\xcc"
+	"\xff\xcd\x01\x00\xcd\xff\xff\xce\x00\x01\x00\x00\xce\xff\xff\xff\xff\xcf\x00\x00\x00\x01\x00\x00"
+	"\x00\x00\xcf\x7f\xff\xff\xff\xff\xff\xff\xff\xcf\x80\x00\x00\x00\x00\x00\x00\x00\xcf\xff\xff\xff"
+	"\xff\xff\xff\xff\xff\xff\xe0\xd0\xdf\xd0\x80\xd1\xff\x7f\xd1\x80\x00\xd2\xff\xff\x7f\xff\xd2\x80"
+	"\x00\x00\x00\xd3\xff\xff\xff\xff\x7f\xff\xff\xff\xd3\x80\x00\x00\x00\x00\x00\x00\x00\xa1\x66\x97"
+	"\xcb\x3f\xe0\x00\x00\x00\x00\x00\x00\xcb\x3f\xf0\x00\x00\x00\x00\x00\x00\xcb\x80\x00\x00\x00\x00"
+	"\x00\x00\x00\xcb\x7e\x37\xe4\x3c\x88\x00\x75\x9c\xcb\x7f\xf8\x00\x00\x00\x00\x00\x00\xcb\x7f\xf0"
+	"\x00\x00\x00\x00\x00\x00\xcb\xff\xf0\x00\x00\x00\x00\x00\x00\xa1\x62\xc4\x02\x00\xff\xa1\x73\xad"
+	"\x61\x22\x5c\x0a\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xa3\x6e\x75\x6c\xa3\x61\x00\x62\xa1\x6d\x83"
+	"\x01\xa3\x6f\x6e\x65\xfe\x81\xa1\x78\x90\xa0\x80\xa1\x74\xd7\xff\x1d\x6f\x34\x54\x69\x7d\xee\xc0"
+	"\xa2\x74\x30\xd6\xff\x00\x00\x00\x01\xa4\x74\x6f\x6c\x64\xc7\x0c\xff\x00\x00\x00\x00\xff\xff\xff"
+	"\xf1\x88\x6e\x08\xff\xa1\x6c\xd9\x28\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78"
+	"\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78\x78"
+	"\x78\xa1\x65\xd6\xff\x69\x7d\xee\xc0";
+	char		damaged[2 * sizeof(seed)];
+	int			len;
+
+	memcpy(damaged, seed, sizeof(seed) - 1);
+	len = djk_generate_damage(chance, damaged, sizeof(seed) - 1, sizeof(damaged));
+	check_logpipe("msgpack:", damaged, len, djk_generate_below(chance, 2) == 0);
+}
+
 static bool
 check_message(const char *bytes, int len)
 {
@@ -218,6 +288,8 @@ check_message(const char *bytes, int len)
 	shim_free_all();
 	check_debezium(bytes, len);
 	shim_free_all();
+	check_logpipe("json:", bytes, len, false);
+	check_logpipe("msgpack:", bytes, len, false);
 	return taken;
 }
 
@@ -240,6 +312,7 @@ main(int argc, char **argv)
 		memcpy(bytes, generator.buf, generator.len);
 		taken += check_message(bytes, generator.len);
 		free(bytes);
+		check_msgpack(&generator);
 	}
 	djk_generate_free(&generator);
 	printf("%ld messages, %ld taken, %ld fields, hash %016llx\n", messages, taken, fields_seen,

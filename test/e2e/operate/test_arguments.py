@@ -40,6 +40,8 @@ VALUES = {
     "time_unit": "ms",
     "naming": "snake_case",
     "root": "after",
+    "message_types": None,
+    "unknown_types": "error",
     "unchanged_value": "?",
     "version_column": "note",
     "partial_deletes": False,

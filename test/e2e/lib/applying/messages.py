@@ -120,6 +120,10 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
     for name in ("format", "key_format"):
         if any(route.get(name) == "avro" for route in shape["routes"]) and rnd.random() < 0.9:
             message["avro_" + name] = rnd.choice(avro.STYLES)
+    if any(route.get("format") == "logpipe" for route in shape["routes"]) and rnd.random() < 0.9:
+        message["logpipe"] = {"type": rnd.choice(["a", "a", "b", "c", None]), "version": rnd.choice([1, 1, 1.0, 2, "2"])}
+        if rnd.random() < 0.2:
+            message["key"] = ""
     return message
 
 
@@ -186,6 +190,8 @@ def text_of(message: Message) -> str | dict[str, str] | None:
         text = envelope_of(message["envelope"], text)
     if message.get("in"):
         text = f'{{"in": {text}}}'
+    if "logpipe" in message:
+        return "json:" + json.dumps(message["logpipe"])[:-1] + f', "message": {text}}}'
     return "\x01GUID of 16 bytes" + text if message.get("framed") else text
 
 
