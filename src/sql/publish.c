@@ -108,16 +108,17 @@ text_of(TupleTableSlot *slot, int column)
 	return isnull ? NULL : TextDatumGetCString(datum);
 }
 
-/* One header of a row, whose text may be null; returns the most it takes on the wire. */
+/* One header of a row, whose value may be null; returns the most it takes on the wire. */
 static Size
 make_header(TupleDesc desc, const char *name, TupleTableSlot *slot, int column, Datum *header)
 {
-	struct varlena *text = payload(slot, column, TEXTOID);
-	bool		nulls[2] = {false, text == NULL};
-	Datum		values[2] = {CStringGetTextDatum(name), PointerGetDatum(text)};
+	Oid			type = TupleDescAttr(slot->tts_tupleDescriptor, column - 1)->atttypid;
+	struct varlena *value = payload(slot, column, type);
+	bool		nulls[2] = {false, value == NULL};
+	Datum		values[2] = {CStringGetTextDatum(name), PointerGetDatum(value)};
 
 	*header = HeapTupleGetDatum(heap_form_tuple(desc, values, nulls));
-	return strlen(name) + (text != NULL ? VARSIZE_ANY_EXHDR(text) : 0) + 10;
+	return strlen(name) + (value != NULL ? VARSIZE_ANY_EXHDR(value) : 0) + 10;
 }
 
 /* The headers id and eventType, what the publication names, and the origin if it wants that. */

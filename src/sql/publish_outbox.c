@@ -135,6 +135,13 @@ djk_outbox_require_columns(const DjkPublicationRow *row, Relation rel)
 
 /* ---------- messages ---------- */
 
+/* Bytes are sent as they are, all else as text. */
+static const char *
+sent_type(Form_pg_attribute att)
+{
+	return getBaseType(att->atttypid) == BYTEAOID ? "pg_catalog.bytea" : "pg_catalog.text";
+}
+
 static const char *
 column_sql(const DjkPublishTable *table, DjkOutboxColumn column)
 {
@@ -170,15 +177,15 @@ djk_outbox_append_select(StringInfo sql, const DjkPublishTable *table)
 	Form_pg_attribute payload = djk_outbox_column(row, table->rel, DJK_OUTBOX_PAYLOAD);
 	bool		has_partition = djk_outbox_column(row, table->rel, DJK_OUTBOX_PARTITION) != NULL;
 
-	appendStringInfo(sql, "SELECT %s::pg_catalog.text AS k, %s%s AS v,"
+	appendStringInfo(sql, "SELECT %s::pg_catalog.text AS k, %s::%s AS v,"
 					 " %s OPERATOR(pg_catalog.||) %s::pg_catalog.text AS topic,"
 					 " %s::pg_catalog.text AS id, %s::pg_catalog.text AS type, %s AS time, %s::pg_catalog.int4 AS partition",
 					 column_sql(table, DJK_OUTBOX_KEY), column_sql(table, DJK_OUTBOX_PAYLOAD),
-					 getBaseType(payload->atttypid) == BYTEAOID ? "::pg_catalog.bytea" : "::pg_catalog.text",
-					 quote_literal_cstr(row->topic), column_sql(table, DJK_OUTBOX_TOPIC),
+					 sent_type(payload), quote_literal_cstr(row->topic), column_sql(table, DJK_OUTBOX_TOPIC),
 					 column_sql(table, DJK_OUTBOX_ID), column_sql(table, DJK_OUTBOX_TYPE), time_sql(table),
 					 has_partition ? column_sql(table, DJK_OUTBOX_PARTITION) : "NULL");
 	for (int i = 0; i < row->nheaders; i++)
-		appendStringInfo(sql, ", djk_t.%s::pg_catalog.text AS h%d", quote_identifier(row->headers[i]), i);
+		appendStringInfo(sql, ", djk_t.%s::%s AS h%d", quote_identifier(row->headers[i]),
+						 sent_type(djk_publish_find_column(table->rel, row->headers[i])), i);
 	appendStringInfo(sql, " FROM %s AS djk_t", table->new_rows);
 }

@@ -39,6 +39,11 @@ CREATE TABLE binary_events (id int PRIMARY KEY, aggregatetype text, aggregateid 
 SELECT djkafka_publish_outbox('binary_events', 'b.') > 0;
 INSERT INTO binary_events VALUES (1, 'x', 'k', 't', '\x7600ff'), (2, 'x', 'k', 't', NULL);
 SELECT key, value FROM djkafka_outbox WHERE topic = 'b.x' ORDER BY id;
+-- in headers too
+ALTER TABLE binary_events ADD trace bytea, ADD blob blob, ADD doc jsonb;
+UPDATE djkafka_publication SET headers = '{trace,blob,doc}' WHERE topic = 'b.';
+INSERT INTO binary_events VALUES (3, 'y', 'k', 't', '\x01', '\x00ff', '\x5c78', '{"a": 1}'), (4, 'y', 'k', 't', '\x01', NULL, '', NULL);
+SELECT h.name, h.value FROM djkafka_outbox, unnest(headers) WITH ORDINALITY h (name, value, n) WHERE topic = 'b.y' AND n > 2 ORDER BY id, n;
 -- units
 CREATE TABLE timed (id int, aggregatetype text, aggregateid text, type text, payload text, "timestamp" bigint);
 SELECT djkafka_publish_outbox('timed', 't.') > 0;
