@@ -8,17 +8,19 @@
  */
 #include "sql/publication.h"
 
+#include <ctype.h>
+
 #include "lib/stringinfo.h"
 #include "utils/rel.h"
 
-/* Anywhere in a name. */
+/* Anywhere in a name, where what parts its words does not count. */
 static const char *const parts[] = {
-	"password", "passwd", "passphrase", "passcode", "secret", "token", "apikey", "api_key",
-	"privatekey", "private_key", "secretkey", "credential"
+	"password", "passwd", "passphrase", "passcode", "secret", "token", "credential", "apikey", "accesskey", "authkey",
+	"privatekey", "encryptionkey", "signingkey", "sshkey", "sessionkey", "recoverycode", "backupcode"
 };
 
 /* Between underscores, for they are parts of other words: basalt. */
-static const char *const words[] = {"pwd", "salt", "otp", "totp", "pin", "cvv", "cvc", "ssn", "hash"};
+static const char *const words[] = {"pwd", "salt", "otp", "totp", "pin", "cvv", "cvc", "ssn", "hash", "jwt"};
 
 static bool
 is_word(const char *name, const char *word)
@@ -33,22 +35,37 @@ is_word(const char *name, const char *word)
 	return false;
 }
 
+/* A name in lower case: its words with underscores between them, and with nothing. */
+static void
+simplify(const char *name, char *apart, char *together)
+{
+	for (; *name != '\0'; name++)
+	{
+		bool		letter = isalnum((unsigned char) *name) || IS_HIGHBIT_SET(*name);
+
+		*apart++ = letter ? pg_ascii_tolower((unsigned char) *name) : '_';
+		if (letter)
+			*together++ = pg_ascii_tolower((unsigned char) *name);
+	}
+	*apart = '\0';
+	*together = '\0';
+}
+
 static bool
 is_called_like_a_secret(const char *name)
 {
-	char		lower[NAMEDATALEN];
-	int			n = strlcpy(lower, name, sizeof(lower));
+	char		apart[NAMEDATALEN];
+	char		together[NAMEDATALEN];
 
-	for (int i = 0; i < n && i < NAMEDATALEN - 1; i++)
-		lower[i] = pg_ascii_tolower((unsigned char) lower[i]);
+	simplify(name, apart, together);
 	for (int i = 0; i < lengthof(parts); i++)
 	{
-		if (strstr(lower, parts[i]) != NULL)
+		if (strstr(together, parts[i]) != NULL)
 			return true;
 	}
 	for (int i = 0; i < lengthof(words); i++)
 	{
-		if (is_word(lower, words[i]))
+		if (is_word(apart, words[i]))
 			return true;
 	}
 	return false;

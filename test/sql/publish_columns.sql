@@ -141,6 +141,11 @@ SELECT djkafka_publish('account', 'chosen', include => '{id,password}') > 0;
 SELECT djkafka_publish('account', 'none', exclude => '{password,apiKey,refresh_token,pin,pin_code,salt,SALT,pw_hash}') > 0;
 UPDATE djkafka_publication SET filter = 'true' WHERE topic = 'all';
 DROP TABLE account;
+-- whatever parts the words of their names
+CREATE TABLE access (id int PRIMARY KEY, "api-key" text, "X Api Key" text, "accessKey" text, aws_access_key_id text, "Auth.Key" text, "recovery codes" text, "card pin" text, "JWT" text,
+    key text, keyboard text, "spin-off" text, monkey text, access_level text, "ключ" text);
+SELECT djkafka_publish('access', 'access') > 0;
+DROP TABLE access;
 
 -- also where triggers of a role are silent, and where nobody followed
 CREATE TABLE replica (id int PRIMARY KEY, secret text);
