@@ -230,19 +230,25 @@ compile(DjkWriters *writers, const DjkSchemaKey *key, const DjkSchemaText *text)
 	return keep(writers, key, avro, NULL);
 }
 
+void
+djk_writers_use(DjkApply *apply, const char *registry)
+{
+	DjkWriters *writers = apply->writers;
+
+	if (writers == NULL)
+		return;
+	/* Which looks into the catalog: an absence is noted outside of transactions. */
+	listen_to_deletions();
+	writers->source.server = apply->consumer->server;
+	writers->source.registry = registry == NULL ? NULL : MemoryContextStrdup(writers->parent, registry);
+	writers->is_known = true;
+}
+
 /* Where no registry is named any more, what was fetched from one does not count either. */
 static void
 find_source(DjkApply *apply)
 {
-	DjkWriters *writers = apply->writers;
-	MemoryContext old = MemoryContextSwitchTo(writers->parent);
-
-	/* Which looks into the catalog: an absence is noted outside of transactions. */
-	listen_to_deletions();
-	writers->source.server = apply->consumer->server;
-	writers->source.registry = djk_connection_property(apply->consumer->server, apply->consumer->owner, "registry.url");
-	writers->is_known = true;
-	MemoryContextSwitchTo(old);
+	djk_writers_use(apply, djk_connection_property(apply->consumer->server, apply->consumer->owner, "registry.url"));
 }
 
 const DjkSchemaSource *
@@ -304,6 +310,27 @@ djk_writers_note_absent(DjkApply *apply, const DjkSchemaKey *key, const char *re
 	writer->until = djk_clock_now() + ABSENT_US;
 }
 
+void
+djk_writers_note_unreachable(DjkApply *apply, const DjkSchemaKey *key, const char *reason)
+{
+	Writer	   *writer;
+
+	if (apply->writers->table == NULL)
+		open_table(apply->writers);
+	writer = refuse(apply->writers, key, psprintf("message was written with %s, which cannot be fetched: %s", djk_schema_describe(key), reason),
+					NULL, pstrdup("Check registry_url, the credentials and the registry, and replay it again."));
+	writer->refused.sqlstate = DJK_ERRCODE_REGISTRY;
+	writer->until = djk_clock_now() + ABSENT_US;
+}
+
+void
+djk_writers_keep(DjkApply *apply, const DjkSchemaKey *key, const DjkSchemaText *text)
+{
+	if (apply->writers->table == NULL)
+		open_table(apply->writers);
+	(void) compile(apply->writers, key, text);
+}
+
 /* ---------- messages ---------- */
 
 static void
@@ -340,6 +367,7 @@ read_header(const DjkHeader *headers, int n, const char *name, DjkSchemaKey *key
 typedef struct Looked
 {
 	DjkApply   *apply;
+	const DjkBatch *batch;
 	DjkMessage *message;
 	DjkHeader  *headers;
 	int			nheaders;		/* -1: not read yet */
@@ -350,7 +378,7 @@ static bool
 read_name(Looked *looked, bool of_key, DjkSchemaKey *key, bool *in_header)
 {
 	const DjkMessage *message = looked->message;
-	const DjkBatch *batch = looked->apply->batch;
+	const DjkBatch *batch = looked->batch;
 	DjkFraming	framing;
 
 	if (looked->nheaders < 0)
@@ -371,7 +399,7 @@ refuse_unfetched(DjkApply *apply, const DjkSchemaKey *key)
 {
 	Writer	   *writer = refuse(apply->writers, key,
 								psprintf("message was written with %s, which was not fetched from the registry", djk_schema_describe(key)),
-								NULL, pstrdup("A worker fetches what the messages of its topics name, and djkafka_run does when it reads from Kafka."));
+								NULL, pstrdup("A worker fetches what the messages of its topics name; so does djkafka_run when it reads from Kafka, and djkafka_replay."));
 
 	writer->until = djk_clock_now() + UNFETCHED_US;
 	return writer;
@@ -480,7 +508,7 @@ djk_writers_mark(DjkApply *apply, int from, int to)
 		return;
 	for (int i = from; i < to; i++)
 	{
-		Looked		looked = {apply, &batch->messages[i], NULL, -1};
+		Looked		looked = {apply, batch, &batch->messages[i], NULL, -1};
 
 		if (apply->work[i].fate != DJK_FATE_PENDING)
 			continue;
@@ -497,4 +525,32 @@ djk_writers_mark(DjkApply *apply, int from, int to)
 		if (apply->work[i].fate == DJK_FATE_STOP)
 			return;
 	}
+}
+
+/* ---------- before messages are applied ---------- */
+
+/* Of values or keys of one message. */
+static bool
+is_missing(Looked *looked, bool of_key, DjkSchemaKey *key)
+{
+	bool		in_header;
+
+	return (of_key ? looked->message->key : looked->message->value) != NULL && read_name(looked, of_key, key, &in_header) &&
+		find(looked->apply, key) == NULL;
+}
+
+bool
+djk_writers_missing(DjkApply *apply, const DjkBatch *batch, int *at, DjkSchemaKey *key)
+{
+	while (apply->writers != NULL && *at < 2 * batch->nmessages)
+	{
+		Looked		looked = {apply, batch, &batch->messages[*at / 2], NULL, -1};
+		bool		of_key = (*at)++ % 2 == 1;
+		const char *topic = batch->partitions[looked.message->partition].topic;
+
+		CHECK_FOR_INTERRUPTS();
+		if (is_needed(apply, topic, of_key ? apply->writers->of_keys : apply->writers->of_values) && is_missing(&looked, of_key, key))
+			return true;
+	}
+	return false;
 }

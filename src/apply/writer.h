@@ -27,13 +27,31 @@ extern void djk_writers_begin(DjkApply *apply);
  */
 extern void djk_writers_mark(DjkApply *apply, int from, int to);
 
+/*
+ * The next schema that messages of a batch name and that was not fetched, from *at on,
+ * which is 0 at first; needs a transaction.  False: there is none.
+ */
+extern bool djk_writers_missing(DjkApply *apply, const DjkBatch *batch, int *at, DjkSchemaKey *key);
+
 /* Some of the schemas for which messages of the last batch go on waiting; until the next. */
 extern const DjkSchemaKey *djk_writers_wanted(const DjkApply *apply, int *n);
 
 /* The registry has no such schema: so it is what is wrong with its messages, for a while. */
 extern void djk_writers_note_absent(DjkApply *apply, const DjkSchemaKey *key, const char *reason);
 
-/* Whose schemas they are; after djk_writers_mark() has stopped a message. */
+/* No registry says what it is: the same, where nobody waits for one. */
+extern void djk_writers_note_unreachable(DjkApply *apply, const DjkSchemaKey *key, const char *reason);
+
+/* One that was fetched and could not be stored. */
+extern void djk_writers_keep(DjkApply *apply, const DjkSchemaKey *key, const DjkSchemaText *text);
+
+/*
+ * Whose schemas they are: of the consumer's server and these URLs (NULL: none), which
+ * whoever asks is to ask; needs a transaction.  Else it is found out at first need.
+ */
+extern void djk_writers_use(DjkApply *apply, const char *registry);
+
+/* … and whose they are; after djk_writers_mark() has stopped a message, or djk_writers_missing(). */
 extern const DjkSchemaSource *djk_writers_source(const DjkApply *apply);
 
 /* Whether there is a key, by the format of its route. */

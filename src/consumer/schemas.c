@@ -320,9 +320,13 @@ store(DjkConsumerWorker *worker, const Wanted *wanted)
 {
 	DjkIdentity identity;
 
+	bool		is_stored;
+
 	djk_worker_begin(&identity);
-	djk_schema_store(djk_writers_source(worker->apply), &wanted->key, djk_fetch_text(wanted->fetch));
+	is_stored = djk_schema_store(djk_writers_source(worker->apply), &wanted->key, djk_fetch_text(wanted->fetch));
 	djk_worker_commit(&identity);
+	if (!is_stored)
+		djk_writers_keep(worker->apply, &wanted->key, djk_fetch_text(wanted->fetch));
 }
 
 static void

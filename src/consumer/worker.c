@@ -19,6 +19,7 @@
 #include "base/djk.h"
 
 #include "access/xact.h"
+#include "apply/writer.h"
 #include "base/clock.h"
 #include "base/compat.h"
 #include "base/settings.h"
@@ -183,6 +184,7 @@ load_definition(DjkConsumerWorker *worker)
 						&worker->connection);
 	worker->max_poll_ms = max_poll_interval(&worker->connection);
 	worker->apply = djk_apply_create(worker->row, worker->life, worker->max_poll_ms / 3);
+	djk_writers_use(worker->apply, djk_connection_value(&worker->connection, "registry.url"));
 	MemoryContextSwitchTo(old);
 
 	djk_apply_require_routes(worker->apply);

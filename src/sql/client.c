@@ -50,6 +50,7 @@ djk_client_open(DjkClient *client, const char *server,
 	client->until = djk_clock_now() + djk_client_interval_us(timeout, "timeout");
 	djk_connection_load(server, GetUserId(), options, noptions, &connection);
 	client->embedded = connection.embedded;
+	client->registry = djk_connection_value(&connection, "registry.url");
 	config.properties = connection.properties;
 	config.nproperties = connection.nproperties;
 	config.queue_kbytes = queue_kbytes;

@@ -22,6 +22,7 @@ typedef struct DjkClient
 	MemoryContext context;		/* owns the consumer; child of the caller's */
 	DjkConsumer *consumer;
 	bool		embedded;		/* it is the embedded broker's */
+	const char *registry;		/* URLs of the schema registry that goes with it; NULL: none */
 	TimestampTz until;
 } DjkClient;
 

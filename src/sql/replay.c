@@ -13,6 +13,9 @@
  * letter (apply/overtaken.c) is known.  Two replays of a letter wait for each other
  * so, and by the letter's own lock; the second one does not find it any more.
  *
+ * Before that schemas that the letters name and that nobody has fetched are asked for,
+ * where a registry says what values mean: no worker is to wait for a registry.
+ *
  * Letters are loaded and applied in pieces, like batches of messages that a worker
  * applies: one that fails costs no other, and stays with its new error.  A message
  * that was read twice may have two letters: the second is in a later piece, where it
@@ -25,6 +28,7 @@
 #include "apply/apply.h"
 #include "apply/overtaken.h"
 #include "apply/work.h"
+#include "apply/writer.h"
 #include "base/compat.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -32,6 +36,7 @@
 #include "sql/letter_filter.h"
 #include "sql/letter_send.h"
 #include "sql/run_apply.h"
+#include "sql/run_schema.h"
 #include "sql/consumer_owner.h"
 #include "state/catalog.h"
 #include "state/consumer_row.h"
@@ -65,6 +70,7 @@ typedef struct Replay
 	ReturnSetInfo *rsinfo;
 	MemoryContext context;		/* reset with each piece */
 	DjkLetterList letters;
+	List	   *applies;		/* DjkApply, of consumers as they were before the locks: they know schemas */
 	char	   *to_topic;		/* NULL: they are applied */
 	bool		force;
 } Replay;
@@ -474,7 +480,7 @@ replay_consumer(const Replay *replay, const DjkConsumerRow *consumer, int from, 
 
 		CHECK_FOR_INTERRUPTS();
 		djk_catalog_enter(&identity);
-		letters = djk_dead_letter_load(ids, end - from, consumer->batch_bytes, replay->context, &nread);
+		letters = djk_dead_letter_load(ids, end - from, consumer->batch_bytes, true, replay->context, &nread);
 		djk_catalog_leave(&identity);
 		put_taken(replay, ids, nread, letters);
 		if (apply != NULL)
@@ -485,6 +491,31 @@ replay_consumer(const Replay *replay, const DjkConsumerRow *consumer, int from, 
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(replay->context);
 	}
+}
+
+/* Behind the letters of a consumer that begin at 'from'. */
+static int
+consumer_end(const Replay *replay, const DjkConsumerRow *consumer, int from)
+{
+	while (from < replay->letters.n && replay->letters.consumer_ids[from] == consumer->id)
+		from++;
+	return from;
+}
+
+/* The one that knows the schemas already, unless the consumer has changed meanwhile. */
+static DjkApply *
+find_apply(const Replay *replay, const DjkConsumerRow *consumer)
+{
+	ListCell   *lc;
+
+	foreach(lc, replay->applies)
+	{
+		DjkApply   *apply = lfirst(lc);
+
+		if (apply->consumer->id == consumer->id && apply->consumer->revision == consumer->revision)
+			return apply;
+	}
+	return djk_apply_create(consumer, CurrentMemoryContext, 0);
 }
 
 static void
@@ -498,17 +529,80 @@ replay_all(Replay *replay, List *consumers)
 		const DjkConsumerRow *consumer = lfirst(lc);
 		DjkApply   *apply = NULL;
 		DjkLetterSender *send = NULL;
-		int			to = from;
+		int			to = consumer_end(replay, consumer, from);
 
-		while (to < replay->letters.n && replay->letters.consumer_ids[to] == consumer->id)
-			to++;
 		if (replay->to_topic != NULL)
 			send = djk_letter_sender(consumer, replay->to_topic);
 		else
-			apply = djk_apply_create(consumer, CurrentMemoryContext, 0);
+			apply = find_apply(replay, consumer);
 		replay_consumer(replay, consumer, from, to, apply, send);
 		if (apply != NULL)
 			djk_apply_destroy(apply);
+		from = to;
+	}
+}
+
+/* ---------- schemas ---------- */
+
+/* Once no registry has answered it is not asked for the others: that is what is wrong with them too. */
+static void
+fetch_of_piece(DjkApply *apply, List *letters, char **unreachable)
+{
+	DjkBatch   *batch = make_batch(letters);
+	DjkSchemaKey key;
+	int			at = 0;
+
+	while (djk_writers_missing(apply, batch, &at, &key))
+	{
+		char	   *reason;
+
+		CHECK_FOR_INTERRUPTS();
+		if (*unreachable == NULL && !djk_run_try_schema(apply, &key, &reason))
+			*unreachable = MemoryContextStrdup(apply->context, reason);
+		if (*unreachable != NULL)
+			djk_writers_note_unreachable(apply, &key, *unreachable);
+	}
+}
+
+static void
+fetch_of_consumer(const Replay *replay, DjkApply *apply, int from, int to)
+{
+	char	   *unreachable = NULL;
+
+	while (from < to)
+	{
+		MemoryContext old = MemoryContextSwitchTo(replay->context);
+		DjkIdentity identity;
+		List	   *letters;
+		int			nread;
+
+		djk_catalog_enter(&identity);
+		letters = djk_dead_letter_load(replay->letters.ids + from, Min(PIECE_LETTERS, to - from), apply->consumer->batch_bytes, false,
+									   replay->context, &nread);
+		djk_catalog_leave(&identity);
+		fetch_of_piece(apply, letters, &unreachable);
+		from += nread;
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(replay->context);
+	}
+}
+
+/* While nobody waits for us.  Consumers whose formats need no schemas have nothing to be looked at for. */
+static void
+fetch_schemas(Replay *replay, const List *consumers)
+{
+	ListCell   *lc;
+	int			from = 0;
+
+	foreach(lc, consumers)
+	{
+		const DjkConsumerRow *consumer = lfirst(lc);
+		int			to = consumer_end(replay, consumer, from);
+		DjkApply   *apply = djk_apply_create(consumer, CurrentMemoryContext, 0);
+
+		replay->applies = lappend(replay->applies, apply);
+		if (apply->writers != NULL)
+			fetch_of_consumer(replay, apply, from, to);
 		from = to;
 	}
 }
@@ -568,6 +662,8 @@ djkafka_replay(PG_FUNCTION_ARGS)
 	djk_catalog_leave(&identity);
 	put_unknown(&replay, &filter);
 	consumers = load_consumers(&replay);
+	if (replay.to_topic == NULL)
+		fetch_schemas(&replay, consumers);
 	if (replay.letters.n > 0)
 	{
 		lock_partitions(&replay);

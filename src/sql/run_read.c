@@ -9,6 +9,7 @@
  */
 #include "sql/run_read.h"
 
+#include "apply/writer.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/start.h"
@@ -436,6 +437,7 @@ djk_run_read(DjkRun *run, const Interval *timeout)
 		options[i].value = run->consumer->option_values[i];
 	}
 	djk_client_open(&run->client, run->consumer->server, options, run->consumer->noptions, QUEUE_KBYTES, timeout);
+	djk_writers_use(run->apply, run->client.registry);
 	if (!run->client.embedded)
 		run->cluster_id = djk_consumer_cluster_id(run->client.consumer, djk_client_left_ms(&run->client));
 	start_fetching(run);

@@ -21,36 +21,48 @@
 /* As long as some schemas that name each other may take, each from a registry that is slow. */
 #define TIMEOUT_MS		20000
 
-pg_noreturn static void
-throw_unreachable(const DjkSchemaKey *key, const char *reason)
+/* The messages at hand name schemas of the registry that was named when they were begun with. */
+static void
+require_source(const DjkApply *apply, const DjkConnection *connection)
 {
+	const char *was = djk_writers_source(apply)->registry;
+	const char *is = djk_connection_value(connection, "registry.url");
+
+	if (was == is || (was != NULL && is != NULL && strcmp(was, is) == 0))
+		return;
 	ereport(ERROR,
-			(errcode(DJK_ERRCODE_REGISTRY),
-			 errmsg("%s cannot be fetched: %s", djk_schema_describe(key), reason),
-			 errhint("Check registry_url, the credentials and the registry.")));
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("the schema registry of consumer \"%s\" was changed while messages were applied", apply->consumer->name),
+			 errhint("Call it again.")));
 }
 
 static void
-store(const DjkApply *apply, const DjkSchemaKey *key, const DjkSchemaText *text)
+store(DjkApply *apply, const DjkSchemaKey *key, const DjkSchemaText *text)
 {
 	DjkIdentity identity;
+	bool		is_stored;
 
 	djk_catalog_enter(&identity);
-	djk_schema_store(djk_writers_source(apply), key, text);
+	is_stored = djk_schema_store(djk_writers_source(apply), key, text);
 	djk_catalog_leave(&identity);
+	if (!is_stored)
+		djk_writers_keep(apply, key, text);
 }
 
-void
-djk_run_fetch_schema(DjkApply *apply, const DjkSchemaKey *key)
+bool
+djk_run_try_schema(DjkApply *apply, const DjkSchemaKey *key, char **reason)
 {
 	DjkConnection connection;
 	DjkHttpAccess *access;
 	DjkFetch   *fetch;
+	bool		is_known = true;
 
-	djk_connection_load(apply->consumer->server, apply->consumer->owner, NULL, 0, &connection);
+	djk_connection_load_registry(apply->consumer->server, apply->consumer->owner, &connection);
+	require_source(apply, &connection);
+	*reason = pstrdup("no schema registry is configured");
 	access = djk_http_access(connection.properties, connection.nproperties);
 	if (access == NULL)
-		throw_unreachable(key, "no schema registry is configured");
+		return false;
 	fetch = djk_fetch_begin(access, key, CurrentMemoryContext);
 	switch (djk_fetch_finish(fetch, djk_clock_ms() + TIMEOUT_MS))
 	{
@@ -62,7 +74,21 @@ djk_run_fetch_schema(DjkApply *apply, const DjkSchemaKey *key)
 			break;
 		case DJK_FETCH_PENDING:
 		case DJK_FETCH_FAILED:
-			throw_unreachable(key, djk_fetch_reason(fetch));
+			*reason = pstrdup(djk_fetch_reason(fetch));
+			is_known = false;
 	}
 	djk_fetch_end(fetch);
+	return is_known;
+}
+
+void
+djk_run_fetch_schema(DjkApply *apply, const DjkSchemaKey *key)
+{
+	char	   *reason;
+
+	if (!djk_run_try_schema(apply, key, &reason))
+		ereport(ERROR,
+				(errcode(DJK_ERRCODE_REGISTRY),
+				 errmsg("%s cannot be fetched: %s", djk_schema_describe(key), reason),
+				 errhint("Check registry_url, the credentials and the registry.")));
 }

@@ -17,4 +17,7 @@
  */
 extern void djk_run_fetch_schema(DjkApply *apply, const DjkSchemaKey *key);
 
+/* The same of one that djk_writers_missing() names.  False: no registry answers, and *reason says why. */
+extern bool djk_run_try_schema(DjkApply *apply, const DjkSchemaKey *key, char **reason);
+
 #endif							/* DJK_RUN_SCHEMA_H */

@@ -309,6 +309,12 @@ djk_connection_property(const char *server_name, Oid role, const char *property)
 }
 
 void
+djk_connection_load_registry(const char *server_name, Oid role, DjkConnection *connection)
+{
+	put_layers(connection, server_name, role);
+}
+
+void
 djk_connection_load(const char *server_name, Oid role,
 					const DjkProperty *options, int noptions,
 					DjkConnection *connection)

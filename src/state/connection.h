@@ -39,6 +39,9 @@ extern void djk_connection_load(const char *server, Oid role,
 								const DjkProperty *options, int noptions,
 								DjkConnection *connection);
 
+/* The same of a registry alone: no broker need be named, or run. */
+extern void djk_connection_load_registry(const char *server, Oid role, DjkConnection *connection);
+
 /*
  * The same checks where a message names a server; it need not be complete yet.
  */

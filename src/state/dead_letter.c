@@ -250,13 +250,20 @@ read_letter(int row, Size *bytes, MemoryContext context)
 	return letter;
 }
 
+#define SELECT_LETTERS \
+	"SELECT id, consumer_id, consumer, topic, partition, \"offset\", message_time, key, value, headers, newer_offset" \
+	" FROM @.djkafka_dead_letter WHERE id = ANY ($1) ORDER BY consumer_id, topic, partition, \"offset\", id"
+
 List *
-djk_dead_letter_load(const int64 *ids, int n, Size max_bytes, MemoryContext context, int *nread)
+djk_dead_letter_load(const int64 *ids, int n, Size max_bytes, bool lock, MemoryContext context, int *nread)
 {
 	static DjkStatement select_letters = {
-		.sql = "SELECT id, consumer_id, consumer, topic, partition, \"offset\", message_time, key, value, headers, newer_offset"
-		" FROM @.djkafka_dead_letter WHERE id = ANY ($1)"
-		" ORDER BY consumer_id, topic, partition, \"offset\", id FOR UPDATE",
+		.sql = SELECT_LETTERS,
+		.nargs = 1,
+		.argtypes = {INT8ARRAYOID}
+	};
+	static DjkStatement lock_letters = {
+		.sql = SELECT_LETTERS " FOR UPDATE",
 		.nargs = 1,
 		.argtypes = {INT8ARRAYOID}
 	};
@@ -268,7 +275,8 @@ djk_dead_letter_load(const int64 *ids, int n, Size max_bytes, MemoryContext cont
 	{
 		int			count = Min(FETCH_ROWS, n - *nread);
 		Datum		values[1] = {djk_int8_array_datum(ids + *nread, count)};
-		int			found = (int) djk_catalog_execute(&select_letters, values, NULL);
+		int			found = (int) (lock ? djk_catalog_execute(&lock_letters, values, NULL) :
+								   djk_catalog_query_latest(&select_letters, values, NULL));
 		MemoryContext old = MemoryContextSwitchTo(context);
 
 		for (int i = 0; i < found; i++)

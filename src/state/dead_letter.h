@@ -77,11 +77,11 @@ typedef struct DjkDeadLetter
 #define DJK_NEWER_UNKNOWN	INT64CONST(-1)
 
 /*
- * Locks and reads letters, from the first id on: DjkDeadLetter *, in the same order, in
- * 'context'.  Those that are gone are left out.  No more once there are so many bytes;
+ * Reads letters, and locks them if they are to be settled, from the first id on: DjkDeadLetter *,
+ * in the same order, in 'context'.  Those that are gone are left out.  No more once there are so many bytes;
  * *nread is how many ids were looked at.
  */
-extern List *djk_dead_letter_load(const int64 *ids, int n, Size max_bytes, MemoryContext context, int *nread);
+extern List *djk_dead_letter_load(const int64 *ids, int n, Size max_bytes, bool lock, MemoryContext context, int *nread);
 
 /* Whether a consumer of this id, which may be gone, has left any, as of now. */
 extern bool djk_dead_letter_is_left(int64 consumer_id);

@@ -16,9 +16,12 @@
 #include "state/schema.h"
 
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "miscadmin.h"
 #include "state/catalog.h"
+#include "storage/lock.h"
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
@@ -94,7 +97,22 @@ text_to_keep(const char *utf8)
 	return buf.data;
 }
 
-void
+/*
+ * Until the transaction's end.  A session that has stored a schema, in djkafka_run say,
+ * may go on for hours: a worker that inserted the same row would wait for it.
+ */
+static bool
+lock_row(const DjkSchemaSource *source, const DjkSchemaKey *key)
+{
+	LOCKTAG		tag;
+	uint32		hash = hash_bytes((const unsigned char *) key, sizeof(*key));
+
+	hash = hash_combine(hash, hash_bytes((const unsigned char *) source->registry, strlen(source->registry)));
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, djk_catalog_table("djkafka_schema"), hash, 0);
+	return LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+bool
 djk_schema_store(const DjkSchemaSource *source, const DjkSchemaKey *key, const DjkSchemaText *text)
 {
 	static DjkStatement insert_schema = {
@@ -107,6 +125,8 @@ djk_schema_store(const DjkSchemaSource *source, const DjkSchemaKey *key, const D
 	char		nulls[9] = "        ";
 	char	  **references = palloc(Max(text->nreferences, 1) * sizeof(char *));
 
+	if (!lock_row(source, key))
+		return false;
 	for (int i = 0; i < text->nreferences; i++)
 		references[i] = text_to_keep(text->references[i]);
 	fill_key(source, key, values, nulls);
@@ -115,6 +135,7 @@ djk_schema_store(const DjkSchemaSource *source, const DjkSchemaKey *key, const D
 	values[6] = djk_text_array_datum(references, text->nreferences);
 	values[7] = BoolGetDatum(text->is_encrypted);
 	(void) djk_catalog_execute(&insert_schema, values, nulls);
+	return true;
 }
 
 void

@@ -288,6 +288,66 @@ def test_no_guids(db: Database, kafka: Client, topic: str, registry: Registry, w
     assert_audit(db, 2)
 
 
+def test_replay_fetches(db: Database, kafka: Client, topic: str, registry: Registry) -> None:
+    """A schema that was absent may have come when its letters are replayed; no worker waits while it is asked for."""
+    make_server(db, kafka, registry)
+    subscribe(db, topic)
+    kafka.produce(topic, [Record(b"\0\0\0\0\x01\x02\0"), Record(b"\0\0\0\0\x02\x04\0"), Record(b"\0\0\0\0\x63\x04\0")])
+    wait_caught_up(db, kafka, topic, "c")
+    assert len(dead_letters(db, topic)) == 3
+    registry.stop()
+    replay = "SELECT result, code, error FROM djkafka_replay(consumer => 'c') ORDER BY id"
+    results = db.query(replay)
+    assert [row[:2] for row in results] == [("failed", "08KF2")] * 3, results
+    assert "schema 1, which cannot be fetched: " in results[0][2] and str(registry.port) in results[0][2]
+    registry.add(json.dumps(ITEM))
+    registry.add(json.dumps(ITEM | {"name": "Other"}))
+
+    def need_no_lock(path: str) -> None:
+        with db.cluster.connect(db.name) as beside:
+            beside.execute("SELECT FROM djkafka_offset FOR UPDATE NOWAIT")
+
+    registry.before = need_no_lock
+    registry.start()
+    results = db.query(replay)
+    assert [row[:2] for row in results] == [("applied", None), ("applied", None), ("failed", "22KF0")], results
+    assert "the registry has no schema 99" in results[2][2]
+    assert db.query("SELECT id FROM item ORDER BY id") == [(1,), (2,)]
+
+
+def test_kept_by_whose_word(db: Database, kafka: Client, topic: str, registry: Registry, unique: Callable[[str], str]) -> None:
+    """What one registry says is not kept as another's, and a session that has stored it keeps no worker waiting."""
+    other = Registry().start()
+    make_server(db, kafka, registry)
+    subscribe(db, topic, enabled="false")
+    for each in registry, other:
+        each.add(json.dumps(ITEM))
+        each.add(json.dumps(ITEM | {"name": "Other"}))
+    kafka.produce(topic, [Record(b"\0\0\0\0\x01\x02\0"), Record(b"\0\0\0\0\x02\x04\0")])
+    run = "SELECT applied, dead FROM djkafka_run('c', until => 'eof')"
+
+    def alter(path: str) -> None:
+        registry.before = None
+        with db.connect() as beside:
+            beside.execute(f"ALTER SERVER k OPTIONS (SET registry_url '{other.url}')")
+
+    registry.before = alter
+    with pytest.raises(psycopg.errors.SerializationFailure, match="the schema registry of consumer"):
+        db.query(run)
+    assert db.value("SELECT count(*) FROM djkafka_schema") == 0
+    second = kafka.create_topic(unique("second"))
+    kafka.produce(second, [Record(b"\0\0\0\0\x02\x06\0")])
+    db.query("BEGIN")
+    assert db.query(run) == [(2, 0)]
+    with db.connect() as beside:
+        beside.execute("SELECT djkafka_create_consumer('d', server => 'k')")
+        beside.execute(f"SELECT djkafka_create_route('d', '{second}', 'item', format => 'avro')")
+        wait_until(lambda: beside.execute("SELECT count(*) FROM item").fetchone() == (1,), message="a worker is not held up")
+    db.query("COMMIT")
+    assert db.query("SELECT schema_id, registry FROM djkafka_schema ORDER BY 1") == [(1, other.url), (2, other.url)]
+    other.stop()
+
+
 def test_forgotten_before_it_is_absent(db: Database, kafka: Client, topic: str, registry: Registry, unique: Callable[[str], str]) -> None:
     """What is known of schemas may go while one is waited for, which then turns out to be absent."""
     other = kafka.create_topic(unique("other"))

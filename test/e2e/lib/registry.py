@@ -34,6 +34,7 @@ class Registry:
         self.schemas: list[dict[str, Any]] = []  # by id - 1
         self.subjects: dict[str, list[int]] = {}  # ids by version - 1
         self.asked: list[str] = []
+        self.before: Callable[[str], None] | None = None  # is called with each path before it is answered
         self._lock = threading.Lock()
         self._released = threading.Event()
         self._server: ThreadingHTTPServer | None = None
@@ -128,6 +129,8 @@ class Registry:
         length = int(request.headers.get("Content-Length") or 0)
         body = json.loads(request.rfile.read(length)) if length else {}
         self.asked.append(request.path)
+        if self.before:
+            self.before(path)
         if request.command == "POST":
             status, answer = self._find("POST", path.removeprefix(self.prefix).strip("/").split("/"), body)
         elif self.mode in WAYS or (self.guids and "/schemas/guids/" in path):
