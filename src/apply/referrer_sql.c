@@ -102,12 +102,20 @@ writer_of(const DjkRouteState *state, int number)
 	return writer;
 }
 
+/*
+ * Whether the row c is at the place d.  What somebody has changed meanwhile is elsewhere by
+ * now, and may refer to another row.  Releases before 15.15, 16.11, 17.7 and 18.1 do not
+ * look again at the place by which they have got to it, only at what no scan of places takes.
+ */
+#define AT_PLACE \
+	"c.tableoid OPERATOR(pg_catalog.=) d.oid AND c.ctid OPERATOR(pg_catalog.=) d.tid" \
+	" AND c.ctid OPERATOR(pg_catalog.>=) d.tid AND c.ctid OPERATOR(pg_catalog.<=) d.tid"
+
 static void
 append_deletion(StringInfo sql, const DjkReferrer *referrer)
 {
-	appendStringInfo(sql, "DELETE FROM %s c USING djk_going d"
-					 " WHERE c.tableoid OPERATOR(pg_catalog.=) d.oid AND c.ctid OPERATOR(pg_catalog.=) d.tid"
-					 " RETURNING '1'::pg_catalog.int8", referrer->table_sql);
+	appendStringInfo(sql, "DELETE FROM %s c USING djk_going d WHERE " AT_PLACE " RETURNING '1'::pg_catalog.int8",
+					 referrer->table_sql);
 }
 
 /* Whether a column refers by several of those that one statement writes: then it becomes null by any of them. */
@@ -189,7 +197,7 @@ append_loss(StringInfo sql, const DjkRouteState *state, int writer)
 		number++;
 	}
 	appendStringInfo(sql, " FROM (SELECT l.oid, l.tid, pg_catalog.count(*) AS n%s FROM djk_losing l GROUP BY l.oid, l.tid) d"
-					 " WHERE c.tableoid OPERATOR(pg_catalog.=) d.oid AND c.ctid OPERATOR(pg_catalog.=) d.tid RETURNING d.n",
+					 " WHERE " AT_PLACE " RETURNING d.n",
 					 lost.data);
 }
 
