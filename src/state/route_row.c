@@ -137,12 +137,27 @@ read_mapping(const DjkCatalogRow *row, DjkRouteRow *route)
 	route->search_path = djk_catalog_row_text(row, "search_path");
 }
 
+/* Each word is parsed when it is read, for an error is of the column that was read last. */
+static void
+read_failures(const DjkCatalogRow *row, DjkRouteRow *route)
+{
+	const char *word;
+
+	route->retry = djk_catalog_row_text(row, "retry");
+	djk_route_row_overlay_retry(route, NULL, NULL);
+	word = djk_catalog_row_text(row, "on_error");
+	route->has_on_error = word != NULL;
+	route->on_error = word != NULL ? djk_on_error_parse(word) : DJK_ON_ERROR_DEAD_LETTER;
+	word = djk_catalog_row_text(row, "dead_letters");
+	route->has_letters = word != NULL;
+	route->letters = word != NULL ? djk_letters_parse(word) : DJK_LETTERS_TABLE;
+	route->letter_topic = djk_catalog_row_text(row, "dead_letter_topic");
+}
+
 void
 djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route)
 {
-	char	   *on_error = djk_catalog_row_text(row, "on_error");
-	char	   *notify = djk_catalog_row_text(row, "notify");
-	char	   *letters = djk_catalog_row_text(row, "dead_letters");
+	const char *notify;
 	bool		isnull;
 
 	memset(route, 0, sizeof(*route));
@@ -150,15 +165,10 @@ djk_route_row_read(const DjkCatalogRow *row, DjkRouteRow *route)
 	read_source(row, route);
 	read_target(row, route);
 	read_mapping(row, route);
-	route->retry = djk_catalog_row_text(row, "retry");
-	djk_route_row_overlay_retry(route, NULL, NULL);
-	route->has_on_error = on_error != NULL;
+	read_failures(row, route);
+	notify = djk_catalog_row_text(row, "notify");
 	route->has_notify = notify != NULL;
-	route->on_error = on_error ? djk_on_error_parse(on_error) : DJK_ON_ERROR_DEAD_LETTER;
-	route->notify = notify ? djk_notify_parse(notify) : DJK_NOTIFY_OFF;
-	route->has_letters = letters != NULL;
-	route->letters = letters ? djk_letters_parse(letters) : DJK_LETTERS_TABLE;
-	route->letter_topic = djk_catalog_row_text(row, "dead_letter_topic");
+	route->notify = notify != NULL ? djk_notify_parse(notify) : DJK_NOTIFY_OFF;
 }
 
 void

@@ -70,7 +70,7 @@ EXCEPTION WHEN OTHERS THEN
 END $$;
 SELECT at('UPDATE djkafka_consumer SET ' || change || ' WHERE name = ''c''') FROM unnest(ARRAY[
     'name = ''''', 'name = NULL', 'workers = 0', 'workers = NULL', 'enabled = NULL', 'on_error = ''x''', 'on_error = ''''', 'notify = ''x''', 'assignment = ''x''', 'start_from = ''x''', 'batch_messages = 0',
-    'batch_bytes = 0', 'options = NULL', 'options = ''[]''', 'options = ''{"no.such": 1}''', 'options = ''{"fetch.wait.max.ms": "x"}''', 'synchronous_commit = NULL', 'on_new_topic = ''x''', 'group_id = repeat(''x'', 256)',
+    'batch_bytes = 0', 'options = NULL', 'options = ''[]''', 'options = ''{"no.such": 1}''', 'options = ''{"fetch.wait.max.ms": "x"}''', 'synchronous_commit = NULL', 'on_new_topic = ''x''', 'retry = ''[]''', 'storm_share = 2', 'storm_window = 0', 'dead_letters = ''x''', 'dead_letter_topic = ''{x}''', 'retry_suffix = ''.x''', 'retries_of = 1', 'group_id = repeat(''x'', 256)',
     'server = ''nowhere''', 'home = gen_random_uuid()', 'id = 77', 'name = ''a''', 'group_id = (SELECT group_id FROM djkafka_consumer WHERE name = ''a'')']) change;
 SELECT at($$UPDATE djkafka_consumer SET owner = 'pg_monitor' WHERE name = 'c'$$) ~ '^(ACCEPTED|55000 djkafka_consumer.owner|42501 )';
 SELECT at('UPDATE djkafka_route SET ' || change || ' WHERE topic = ''t''') FROM unnest(ARRAY[
@@ -79,10 +79,10 @@ SELECT at('UPDATE djkafka_route SET ' || change || ' WHERE topic = ''t''') FROM 
     'key_columns = ''{name}''', 'columns = ''[]''', 'columns = ''{"x": "1"}''', 'columns = ''{"name": "no"}''', 'columns = ''{"name": {"x": 1}}''', 'columns = ''{"name": {"lookup": {"table": "no", "column": "x", "field": "y"}}}''',
     'include = ''{x}''', 'exclude = ''{x}''', 'exclude = ''{id,id}''', 'filter = ''no''', 'filter = ''1''', 'filter = ''true; SELECT true''', 'deleted_when = ''no''', 'unknown_fields = ''x''', 'on_error = ''x''', 'notify = ''x''',
     'types = ''x''', 'time_zone = ''x''', 'types = ''postgres'', time_zone = ''error''', 'time_unit = ''x''', 'time_unit = ''{"x": "s"}''', 'skip_column = ''name''', 'naming = ''x''', 'root = ''..''', 'version_column = ''x''',
-    'version_column = ''id''', 'remember_deleted = ''1 s''', 'partial_deletes = true, version_column = ''price''', 'invalid_text = ''x''', 'parent_timeout = ''-1 s''', 'parent_timeout = NULL', 'retry = ''[]''', 'ordering = ''x''', 'ordering = NULL', 'renamed = ''[]''', 'search_path = ''"''',
+    'version_column = ''id''', 'remember_deleted = ''1 s''', 'partial_deletes = true, version_column = ''price''', 'invalid_text = ''x''', 'parent_timeout = ''-1 s''', 'parent_timeout = NULL', 'retry = ''[]''', 'ordering = ''x''', 'ordering = NULL', 'on_referenced = ''x''', 'dead_letters = ''x''', 'dead_letter_topic = ''a b''', 'unknown_types = ''x''', 'message_types = ''[]''', 'renamed = ''[]''', 'search_path = ''"''',
     'route_order = NULL']) change;
 SELECT at('UPDATE djkafka_publication SET ' || change) FROM unnest(ARRAY['topic = ''a b''', 'relation = NULL', 'relation = ''pg_class''', 'shape = ''x''', 'key_format = ''x''', 'format = ''x''', 'key_columns = ''{x}''',
-    'columns = ''[]''', 'columns = ''{"x": "no"}''', 'include = ''{x}''', 'exclude = ''{x}''', 'filter = ''no''', 'filter = ''1''', 'columns = ''{"x": "1"}'', filter = ''no''', 'columns = ''{"x": "no"}'', filter = ''true''', 'server = ''nowhere''']) change;
+    'columns = ''[]''', 'columns = ''{"x": "no"}''', 'include = ''{x}''', 'exclude = ''{x}''', 'filter = ''no''', 'filter = ''1''', 'columns = ''{"x": "1"}'', filter = ''no''', 'columns = ''{"x": "no"}'', filter = ''true''', 'server = ''nowhere''', 'omit_nulls = ''{x}''', 'headers = ''{x}''', 'time_unit = ''x''', 'silence = ''x''', 'settings = ''[]''', 'key_spelling = ''x''', 'delete_rows = true']) change;
 -- by the functions too, and a row that is right leaves nothing behind
 SELECT at($$SELECT djkafka_subscribe('t', 'item', filter => 'no')$$), at($$SELECT djkafka_create_consumer('x', workers => 0)$$), at($$SELECT djkafka_alter_consumer('c', notify => 'x')$$);
 SELECT at($$SELECT djkafka_create_consumer('x')$$), at('SELECT 1/0'), at($$SELECT djkafka_subscribe('t', 'nothing')$$);
