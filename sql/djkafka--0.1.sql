@@ -319,7 +319,7 @@ COMMENT ON COLUMN @extschema@.djkafka_route.target IS 'table or view to write; n
 COMMENT ON COLUMN @extschema@.djkafka_route.target_name IS 'the target''s qualified name as last known, kept when it is dropped';
 COMMENT ON COLUMN @extschema@.djkafka_route.handler IS 'function to call, qualified and with its argument type';
 COMMENT ON COLUMN @extschema@.djkafka_route.operation IS 'insert, insert_new, upsert, or mirror (upsert and delete)';
-COMMENT ON COLUMN @extschema@.djkafka_route.format IS 'format of the value: json, json_schema and avro (as a schema registry''s serializers write them), debezium (the whole envelope), debezium_flat (rows, as ExtractNewRecordState leaves them), logpipe (django-logpipe''s), text or raw';
+COMMENT ON COLUMN @extschema@.djkafka_route.format IS 'format of the value: json, json_schema and avro (as a schema registry''s serializers write them), debezium (the whole envelope), debezium_flat (rows, as ExtractNewRecordState leaves them), logpipe (django-logpipe''s), cloudevents, text or raw';
 COMMENT ON COLUMN @extschema@.djkafka_route.key_format IS 'format of the key: auto, json, json_schema, avro, text or raw';
 COMMENT ON COLUMN @extschema@.djkafka_route.key_columns IS 'columns that identify a row; null: the primary key';
 COMMENT ON COLUMN @extschema@.djkafka_route.columns IS 'column -> SQL expression over value, key, topic, partition, msg_offset, msg_time, headers, which depends on the fields of value that it names; or an object of field (a path), value, insert, always';

@@ -405,6 +405,7 @@ djk_input_store(DjkApply *apply, DjkRouteState *state, const int *indexes, int n
 		(void) djk_route_sql_reads(state);
 	djk_decoded_init(&decoded, old, row_context);
 	decoded.replace_invalid = state->route->replace_invalid_text;
+	decoded.batch = apply->batch;
 	*nrows = 0;
 	for (int i = 0; i < n; i++)
 	{

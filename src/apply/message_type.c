@@ -145,7 +145,7 @@ djk_message_types_build(DjkRouteState *state)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("%s needs a format whose messages say their type", route->message_types == NULL ? "unknown_types" : "message_types"),
-				 errhint("Such a format is \"logpipe\"; with others use filter.")));
+				 errhint("Such formats are \"logpipe\" and \"cloudevents\"; with others use filter.")));
 	if (route->message_types == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

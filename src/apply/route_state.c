@@ -297,7 +297,7 @@ djk_route_state_create(const DjkRouteRow *route, MemoryContext parent)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("unknown format \"%s\"", route->format),
-				 errhint("Valid formats are \"json\", \"json_schema\", \"avro\", \"debezium\", \"debezium_flat\", \"logpipe\", \"text\" and \"raw\".")));
+				 errhint("Valid formats are \"json\", \"json_schema\", \"avro\", \"debezium\", \"debezium_flat\", \"logpipe\", \"cloudevents\", \"text\" and \"raw\".")));
 	state->schemas = djk_connect_cache_create(context);
 
 	guc_level = djk_route_state_enter(state);

@@ -344,11 +344,16 @@ tell_column(void *arg)
 		errcontext("column \"%s\"", builder->converting->name);
 }
 
-/* What deleted_when deletes may have no fields: its key is the message's then. */
+/*
+ * What deleted_when deletes may have no fields: its key is the message's then.
+ * Neither need data that expressions alone read.
+ */
 static bool
-forgive_root(const DjkRow *row, DjkError *error)
+forgive_root(const DjkRouteState *state, const DjkRow *row, DjkError *error)
 {
-	if (!row->is_delete || error->sqlstate != DJK_ERRCODE_NO_ROOT)
+	bool		read_whole = state->fields_optional && state->codec->type_field != NULL && state->nroot == 0;
+
+	if ((!row->is_delete && !read_whole) || error->sqlstate != DJK_ERRCODE_NO_ROOT)
 		return false;
 	memset(error, 0, sizeof(*error));
 	return true;
@@ -374,7 +379,7 @@ decode_value(DjkRowBuilder *builder, DjkRow *row, const DjkMessage *message, Djk
 	if (builder->decoded.is_object)
 	{
 		if (!djk_root_enter(builder->state, &builder->decoded, &builder->effect, error))
-			return forgive_root(row, error);
+			return forgive_root(builder->state, row, error);
 		if (builder->effect == DJK_EFFECT_NONE)
 			return true;
 		row->is_delete |= builder->effect == DJK_EFFECT_DELETE || djk_row_says_deleted(builder->state, &builder->decoded);
@@ -525,6 +530,7 @@ djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n)
 
 	djk_decoded_init(&builder.decoded, CurrentMemoryContext, decoding);
 	builder.decoded.replace_invalid = state->route->replace_invalid_text;
+	builder.decoded.batch = apply->batch;
 	builder.decoded.schemas = state->schemas;
 	if (state->codec->connect || state->codec->registered)
 		builder.scratch = AllocSetContextCreate(CurrentMemoryContext, "djkafka field", ALLOCSET_DEFAULT_SIZES);

@@ -33,7 +33,7 @@ static const Envelope envelopes[] = {
 	{{"schema", "payload", NULL}, "JSON of Kafka Connect with its schema", "payload",
 	", or format to \"debezium_flat\", which takes the types that the schema tells"},
 	{{"database", "table", "data"}, "a change of Maxwell's", "data", ""},
-	{{"specversion", "type", "data"}, "a CloudEvent", "data", ""},
+	{{"specversion", "type", "data"}, "a CloudEvent", "data", ", or format to \"cloudevents\""},
 	{{"type", "version", "message"}, "a message of django-logpipe", "message", ""}
 };
 

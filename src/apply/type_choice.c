@@ -29,9 +29,10 @@ read_type(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *dec
 }
 
 static void
-init_decoded(const DjkRouteState *state, MemoryContext fields_context, DjkDecoded *decoded)
+init_decoded(const DjkApply *apply, const DjkRouteState *state, MemoryContext fields_context, DjkDecoded *decoded)
 {
 	djk_decoded_init(decoded, fields_context, CurrentMemoryContext);
+	decoded->batch = apply->batch;
 	decoded->replace_invalid = state->route->replace_invalid_text;
 }
 
@@ -73,7 +74,7 @@ djk_type_choice_make(DjkApply *apply, int route, int *indexes, int n, int from, 
 	DjkDecoded	decoded;
 	int			taken = 0;
 
-	init_decoded(apply->states[route], old, &decoded);
+	init_decoded(apply, apply->states[route], old, &decoded);
 	for (int i = 0; i < n; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -109,7 +110,7 @@ refuse_type(DjkApply *apply, int message, int route)
 	DjkMessageSays says;
 	DjkError	error = {0};
 
-	init_decoded(state, scratch, &decoded);
+	init_decoded(apply, state, scratch, &decoded);
 	if (read_type(state, &apply->batch->messages[message], &decoded, &says, &error))
 	{
 		error.sqlstate = DJK_ERRCODE_UNKNOWN_TYPE;

@@ -66,6 +66,7 @@ static inline bool
 djk_message_decode(const DjkRouteState *state, const DjkMessage *message, DjkDecoded *decoded, DjkError *error)
 {
 	decoded->writer = message->value_writer;
+	decoded->message = message;
 	return state->codec->decode(message->value, message->value_len, decoded, error);
 }
 

@@ -13,6 +13,7 @@
 #include "catalog/pg_type_d.h"
 
 #include "codec/avro.h"
+#include "codec/cloudevents.h"
 #include "codec/debezium.h"
 #include "codec/json.h"
 #include "codec/json_schema.h"
@@ -60,6 +61,8 @@ static const DjkCodec codecs[] = {
 	{.name = "debezium_flat", .value_type = JSONBOID, .has_fields = true, .connect = true, .decode = djk_debezium_decode, .open = djk_debezium_open_flat},
 	{.name = "logpipe", .value_type = JSONBOID, .has_fields = true, .empty_is_no_key = true, .type_field = "type", .version_field = "version",
 	.decode = djk_logpipe_decode, .open = djk_logpipe_open},
+	{.name = "cloudevents", .value_type = JSONBOID, .has_fields = true, .type_field = "type",
+	.decode = djk_cloudevents_decode, .open = djk_cloudevents_open},
 	{.name = "text", .value_type = TEXTOID, .decode = decode_text},
 	{.name = "raw", .value_type = BYTEAOID, .decode = decode_raw},
 };

@@ -91,6 +91,8 @@ typedef struct DjkDecoded
 	int			text_len;
 	DjkDecodedAvro avro;		/* … of which it is made */
 	bool		replace_invalid;	/* what no text can hold is replaced; the caller's, false at first */
+	const struct DjkBatch *batch;	/* the caller's, for formats that look at headers; NULL: there are none */
+	const struct DjkMessage *message;	/* … of which it is */
 	const DjkWriter *writer;	/* the caller's, for formats that need it; NULL: the message names none */
 	const char *schema;			/* JSON that came with it and tells its types; NULL: none */
 	int			schema_len;

@@ -17,6 +17,7 @@
 
 #include "mb/pg_wchar.h"
 
+#include "base/message.h"
 #include "codec/codec.h"
 #include "codec/connect.h"
 #include "codec/json.h"
@@ -259,6 +260,54 @@ check_msgpack(DjkGenerator *chance)
 	check_logpipe("msgpack:", damaged, len, djk_generate_below(chance, 2) == 0);
 }
 
+/* Headers of the event that is being checked. */
+static DjkHeader event_headers[5];
+
+static int
+load_event_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **headers)
+{
+	*headers = event_headers;
+	return lengthof(event_headers);
+}
+
+/* The bytes as an event, or as one's data, with an attribute of such bytes. */
+static void
+check_event(DjkGenerator *chance, const char *bytes, int len)
+{
+	static const char *const types[] = {"application/json", "text/plain", "application/cloudevents+json", "x/y"};
+	const char *type = types[djk_generate_below(chance, lengthof(types))];
+	const DjkCodec *codec = djk_codec_find("cloudevents");
+	DjkBatch	batch = {.load_headers = load_event_headers};
+	DjkMessage	message = {0};
+	DjkDecoded	decoded;
+	DjkError	error = {0};
+
+	event_headers[0] = (DjkHeader) {"ce_specversion", 14, "1.0", 3};
+	event_headers[1] = (DjkHeader) {"ce_id", 5, bytes, Min(len, 30)};
+	event_headers[2] = (DjkHeader) {"ce_type", 7, "t", 1};
+	event_headers[3] = (DjkHeader) {"ce_source", 9, "s", 1};
+	event_headers[4] = (DjkHeader) {"content-type", 12, type, (int) strlen(type)};
+	djk_decoded_init(&decoded, NULL, NULL);
+	decoded.batch = &batch;
+	decoded.message = &message;
+	decoded.replace_invalid = djk_generate_below(chance, 2) == 0;
+	if (codec->decode(bytes, len, &decoded, &error))
+	{
+		const char *text = decoded.text;
+		int			text_len = decoded.text_len;
+		DjkEffect	effect;
+
+		for (int i = 0; i < decoded.nfields; i++)
+			check_field(&decoded.fields[i], text, text_len);
+		if (codec->open(&decoded, &effect, &error))
+			check_paths(&decoded);
+	}
+	else
+		require(error.sqlstate == DJK_ERRCODE_MALFORMED && error.message != NULL, "error is not complete");
+	require(shim_allocated() <= 100 * (size_t) len + 100000, "memory is out of proportion");
+	shim_free_all();
+}
+
 static bool
 check_message(const char *bytes, int len)
 {
@@ -311,6 +360,7 @@ main(int argc, char **argv)
 		bytes = malloc(generator.len > 0 ? generator.len : 1);
 		memcpy(bytes, generator.buf, generator.len);
 		taken += check_message(bytes, generator.len);
+		check_event(&generator, bytes, generator.len);
 		free(bytes);
 		check_msgpack(&generator);
 	}

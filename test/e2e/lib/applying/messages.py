@@ -124,6 +124,11 @@ def make_message(rnd: random.Random, shape: Shape, style: dict[str, Any]) -> Mes
         message["logpipe"] = {"type": rnd.choice(["a", "a", "b", "c", None]), "version": rnd.choice([1, 1, 1.0, 2, "2"])}
         if rnd.random() < 0.2:
             message["key"] = ""
+    if any(route.get("format") == "cloudevents" for route in shape["routes"]) and rnd.random() < 0.9:
+        event = {"specversion": rnd.choice(["1.0", "1.0", "1.0", "0.3"]), "id": "e", "source": "s", "type": rnd.choice(["a", "a", "b"])}
+        message["event"] = event
+        if rnd.random() < 0.5:
+            message["headers"] = message.get("headers", {}) | {"ce_" + name: value for name, value in event.items()}
     return message
 
 
@@ -190,6 +195,8 @@ def text_of(message: Message) -> str | dict[str, str] | None:
         text = envelope_of(message["envelope"], text)
     if message.get("in"):
         text = f'{{"in": {text}}}'
+    if "event" in message and "ce_id" not in message.get("headers", {}):
+        text = json.dumps(message["event"])[:-1] + f', "data": {text}}}'
     if "logpipe" in message:
         return "json:" + json.dumps(message["logpipe"])[:-1] + f', "message": {text}}}'
     return "\x01GUID of 16 bytes" + text if message.get("framed") else text

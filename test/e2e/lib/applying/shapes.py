@@ -420,7 +420,7 @@ def make_route(rnd: random.Random, shape: Shape, stops: float) -> dict[str, Any]
         if rnd.random() < 0.3:
             route["format"] = "avro"
     elif rnd.random() < 0.15:
-        route["format"] = rnd.choice(["debezium", "debezium", "debezium_flat", "json_schema", "avro", "avro", "logpipe", "logpipe"])
+        route["format"] = rnd.choice(["debezium", "debezium", "debezium_flat", "json_schema", "avro", "avro", "logpipe", "logpipe", "cloudevents"])
     if route.get("format") == "logpipe" and rnd.random() < 0.7:
         route["message_types"] = rnd.choice([{"a": True, "b": True}, {"a": [1, "2"]}, {"a": 1, "b": False}])
         route["unknown_types"] = rnd.choice(["error", "ignore"])
