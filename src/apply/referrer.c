@@ -308,12 +308,28 @@ require_right(const DjkRouteState *state, const DjkReferrer *referrer, AclMode m
 					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
 }
 
+/* A right to some columns of the target, with which other routes do, does not reach to where its rows are. */
+static void
+require_places(const DjkRouteState *state)
+{
+	if (pg_class_aclcheck(state->route->target, GetUserId(), ACL_SELECT) == ACLCHECK_OK)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied for table %s", get_rel_name(state->route->target)),
+			 errdetail("With on_referenced the route needs the right to SELECT from the whole table."),
+			 errhint("GRANT SELECT ON %s TO %s, or set on_referenced to \"wait\".", state->target_sql,
+					 quote_identifier(GetUserNameFromId(GetUserId(), false)))));
+}
+
 static void
 require_rights(const DjkRouteState *state)
 {
 	bool		cascades = state->route->on_referenced == DJK_REFERENCED_CASCADE;
 	ListCell   *lc;
 
+	if (state->referrers != NIL)
+		require_places(state);
 	foreach(lc, state->referrers)
 	{
 		const DjkReferrer *referrer = lfirst(lc);

@@ -191,6 +191,10 @@ GRANT UPDATE (id) ON below TO referenced_owner;
 SELECT refused($$SELECT djkafka_create_route('o', 'top', 'top', on_referenced => 'set_null')$$);
 REVOKE UPDATE (id) ON below FROM referenced_owner;
 GRANT DELETE ON below TO referenced_owner;
+REVOKE SELECT ON top FROM referenced_owner;
+GRANT SELECT (id) ON top TO referenced_owner;
+SELECT refused($$SELECT djkafka_create_route('o', 'top', 'top', on_referenced => 'cascade')$$);
+GRANT SELECT ON top TO referenced_owner;
 SELECT djkafka_create_route('o', 'top', 'top', on_referenced => 'cascade', parent_timeout => '0') > 0;
 -- policies hide rows, and keep them: what refers to those stays too
 INSERT INTO top VALUES (1), (2), (3), (4);
