@@ -36,6 +36,9 @@
 /* Bytes of what several addresses have answered; what goes beyond is left out. */
 #define REASONS_MAX		1500
 
+/* Values in one answer; a schema is one string. */
+#define VALUES_MAX		100000
+
 /* What every registry answers: with names of formats, or a schema, or that it has none. */
 static const char *const controls[] = {"/schemas/types", "/schemas/ids/1"};
 
@@ -65,12 +68,13 @@ struct DjkFetch
 	Named	   *nodes;
 	int			nnodes;
 	int			asked;
-	int			turn;			/* the address that is asked for it */
+	int			first;			/* the address that was asked for it first, */
+	int			turn;			/* … behind which so many have been passed by */
 	int			control;		/* … and, if not -1, by which question whether it is a registry's */
 	char	   *unknown;		/* what it has said before that */
 	StringInfoData reasons;		/* of addresses that have not answered, or as none does, for nodes[asked] */
 	char	   *absent;			/* why it is absent, for an address has said so; NULL: none has */
-	int			absent_turn;
+	int			absent_at;
 	size_t		bytes;
 	DjkFetchStatus status;
 	DjkSchemaText found;
@@ -245,10 +249,17 @@ path_of(const DjkFetch *fetch)
 		psprintf("/schemas/ids/%d", (int32) fetch->key.id);
 }
 
+/* Other fetches change meanwhile which is the first. */
+static int
+address_of(const DjkFetch *fetch)
+{
+	return (fetch->first + fetch->turn) % djk_http_count(fetch->access);
+}
+
 static DjkFetchStatus
 ask(DjkFetch *fetch)
 {
-	fetch->request = djk_http_get(fetch->access, fetch->turn, path_of(fetch));
+	fetch->request = djk_http_get(fetch->access, address_of(fetch), path_of(fetch));
 	if (fetch->request == NULL)
 		return fail(fetch, pstrdup("there is no memory, or no thread, to ask the registry"));
 	return fetch->status;
@@ -258,6 +269,7 @@ ask(DjkFetch *fetch)
 static DjkFetchStatus
 begin_node(DjkFetch *fetch)
 {
+	fetch->first = djk_http_first(fetch->access);
 	fetch->turn = 0;
 	fetch->control = -1;
 	resetStringInfo(&fetch->reasons);
@@ -271,7 +283,7 @@ give_up(DjkFetch *fetch)
 {
 	if (fetch->absent == NULL)
 		return fail(fetch, pstrdup(fetch->reasons.data));
-	djk_http_prefer(fetch->access, fetch->absent_turn);
+	djk_http_prefer(fetch->access, fetch->absent_at);
 	fetch->reason = fetch->absent;
 	return fetch->status = DJK_FETCH_ABSENT;
 }
@@ -301,7 +313,7 @@ note_absent(DjkFetch *fetch, char *reason)
 	if (fetch->absent == NULL)
 	{
 		fetch->absent = reason;
-		fetch->absent_turn = fetch->turn;
+		fetch->absent_at = address_of(fetch);
 	}
 	return ask_next(fetch);
 }
@@ -310,7 +322,7 @@ note_absent(DjkFetch *fetch, char *reason)
 static DjkFetchStatus
 go_on(DjkFetch *fetch, const DjkHttpAnswer *answer)
 {
-	djk_http_prefer(fetch->access, fetch->turn);
+	djk_http_prefer(fetch->access, address_of(fetch));
 	if (++fetch->asked == fetch->nnodes)
 		return complete(fetch, answer);
 	return begin_node(fetch);
@@ -318,12 +330,36 @@ go_on(DjkFetch *fetch, const DjkHttpAnswer *answer)
 
 /* ---------- answers ---------- */
 
-/* NULL: it is no JSON. */
+/*
+ * Whether an answer has no more values than any of a registry's.  In memory each takes
+ * some fifty times as much as "[]," does.
+ */
+static bool
+has_few_values(const char *json)
+{
+	int			n = 0;
+
+	for (const char *c = json; *c != '\0' && n <= VALUES_MAX; c++)
+	{
+		n += *c == ',' || *c == '[' || *c == '{';
+		if (*c != '"')
+			continue;
+		for (c++; *c != '"' && *c != '\0'; c++)
+			c += *c == '\\' && c[1] != '\0';
+		if (*c == '\0')
+			break;
+	}
+	return n <= VALUES_MAX;
+}
+
+/* NULL: it is no JSON, or too much of it. */
 static json_t *
 read_json(const DjkHttpAnswer *answer)
 {
 	json_error_t where;
 
+	if (answer->body != NULL && !has_few_values(answer->body))
+		return NULL;
 	return json_loadb(answer->body ? answer->body : "", answer->len, 0, &where);
 }
 

@@ -115,16 +115,16 @@ djk_http_count(const DjkHttpAccess *access)
 	return access->nurls;
 }
 
-static int
-url_of(const DjkHttpAccess *access, int turn)
+int
+djk_http_first(const DjkHttpAccess *access)
 {
-	return (access->first + turn) % access->nurls;
+	return access->first;
 }
 
 void
-djk_http_prefer(DjkHttpAccess *access, int turn)
+djk_http_prefer(DjkHttpAccess *access, int address)
 {
-	access->first = url_of(access, turn);
+	access->first = address;
 }
 
 /* ---------- in the thread ---------- */
@@ -355,9 +355,9 @@ discard_exchange(void *arg)
 /* ---------- in the process ---------- */
 
 static bool
-fill_exchange(Exchange *exchange, const DjkHttpAccess *access, int url, const char *path)
+fill_exchange(Exchange *exchange, const DjkHttpAccess *access, int address, const char *path)
 {
-	char	   *whole = psprintf("%s%s", access->urls[url], path);
+	char	   *whole = psprintf("%s%s", access->urls[address], path);
 
 	exchange->url = strdup(whole);
 	pfree(whole);
@@ -386,7 +386,7 @@ prepare_calls(void)
 }
 
 DjkHttpRequest *
-djk_http_get(const DjkHttpAccess *access, int turn, const char *path)
+djk_http_get(const DjkHttpAccess *access, int address, const char *path)
 {
 	DjkHttpRequest *request = palloc0(sizeof(DjkHttpRequest));
 	DjkCalls   *calls = prepare_calls();
@@ -394,7 +394,7 @@ djk_http_get(const DjkHttpAccess *access, int turn, const char *path)
 
 	if (exchange == NULL)
 		return NULL;
-	if (fill_exchange(exchange, access, url_of(access, turn), path))
+	if (fill_exchange(exchange, access, address, path))
 		request->call = djk_call_start(calls, run_exchange, discard_exchange, exchange, -1);
 	if (request->call == NULL)
 	{

@@ -39,14 +39,15 @@ typedef struct DjkHttpAnswer
 
 typedef struct DjkHttpRequest DjkHttpRequest;
 
-/* How many addresses there are; */
+/* How many addresses there are, which are known by number; which is best asked first; */
 extern int	djk_http_count(const DjkHttpAccess *access);
+extern int	djk_http_first(const DjkHttpAccess *access);
 
-/* … and the one that was asked in this turn is asked first from now on. */
-extern void djk_http_prefer(DjkHttpAccess *access, int turn);
+/* … and this one is from now on. */
+extern void djk_http_prefer(DjkHttpAccess *access, int address);
 
-/* Begins to ask an address for 'path', in turn 0 that which is asked first.  NULL if there is no memory or no thread. */
-extern DjkHttpRequest *djk_http_get(const DjkHttpAccess *access, int turn, const char *path);
+/* Begins to ask an address for 'path'.  NULL if there is no memory or no thread. */
+extern DjkHttpRequest *djk_http_get(const DjkHttpAccess *access, int address, const char *path);
 
 /*
  * Waits until 'until_ms' of djk_clock_ms() at most, and up to one slice; true if

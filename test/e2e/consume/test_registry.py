@@ -378,13 +378,14 @@ REASONS = {
     "method": "answers 405",
     "nul": "it is no object of JSON",
     "deep": "it is no object of JSON",
+    "values": "it is no object of JSON",
     "circle": "name each other in a circle",
     "references": "a reference has no subject or no version",
     "many": "no list of references, or one that is too long",
 }
 
 
-SHORT = ("half", "huge", "redirect", "page", "circle")
+SHORT = ("half", "huge", "redirect", "page", "circle", "values")
 
 
 @pytest.mark.parametrize("modes", [SHORT, pytest.param(tuple(REASONS), marks=pytest.mark.long)], ids=["some", "all"])

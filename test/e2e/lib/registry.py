@@ -197,6 +197,7 @@ WAYS: dict[str, Callable[[Registry, BaseHTTPRequestHandler], None]] = {
     "no text": answer_with(200, b'{"schema": 5}'),
     "nul": answer_with(200, b'{"schema": "\\u0000"}'),
     "deep": answer_with(200, b"[" * 100_000),
+    "values": answer_with(200, b'{"schema": "\\"\\"int\\"\\",", "more": [' + b"[]," * 200_000 + b"[]]}"),
     "circle": answer_with(200, b'{"schema": "{}", "references": [{"name": "a", "subject": "a/b?c", "version": 1}]}'),
     "references": answer_with(200, b'{"schema": "{}", "references": [{"name": "a", "subject": 1}]}'),
     "many": answer_with(200, json.dumps({"schema": "{}", "references": [{"subject": str(n), "version": 1} for n in range(300)]}).encode()),
