@@ -88,7 +88,7 @@ is_time(Oid type)
 static bool
 is_whole_number(Oid type)
 {
-	return type == INT2OID || type == INT4OID;
+	return type == INT2OID || type == INT4OID || type == INT8OID;
 }
 
 static void

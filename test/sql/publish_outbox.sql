@@ -44,6 +44,13 @@ ALTER TABLE binary_events ADD trace bytea, ADD blob blob, ADD doc jsonb;
 UPDATE djkafka_publication SET headers = '{trace,blob,doc}' WHERE topic = 'b.';
 INSERT INTO binary_events VALUES (3, 'y', 'k', 't', '\x01', '\x00ff', '\x5c78', '{"a": 1}'), (4, 'y', 'k', 't', '\x01', NULL, '', NULL);
 SELECT h.name, h.value FROM djkafka_outbox, unnest(headers) WITH ORDINALITY h (name, value, n) WHERE topic = 'b.y' AND n > 2 ORDER BY id, n;
+-- a partition may come as a bigint
+CREATE TABLE counted (id int PRIMARY KEY, aggregatetype text, aggregateid text, type text, payload text, part bigint);
+SELECT djkafka_publish_outbox('counted', 'c.', columns => '{"partition": "part"}') > 0;
+INSERT INTO counted VALUES (1, 'x', 'k', 't', 'v', 2147483647), (2, 'x', 'k', 't', 'v', NULL);
+SELECT refused('INSERT INTO counted VALUES (3, ''x'', ''k'', ''t'', ''v'', 2147483648)');
+SELECT partition FROM sent WHERE topic = 'c.x';
+DROP TABLE counted;
 -- units
 CREATE TABLE timed (id int, aggregatetype text, aggregateid text, type text, payload text, "timestamp" bigint);
 SELECT djkafka_publish_outbox('timed', 't.') > 0;
@@ -53,6 +60,10 @@ INSERT INTO timed VALUES (1, 'us', 'k', 't', 'v', 1767323045123456);
 UPDATE djkafka_publication SET time_unit = 'ns' WHERE topic = 't.';
 INSERT INTO timed VALUES (1, 'ns', 'k', 't', 'v', 1767323045123456000);
 SELECT topic, time FROM sent WHERE topic LIKE 't.%';
+-- what is no time of Kafka's is none
+UPDATE djkafka_publication SET time_unit = 's' WHERE topic = 't.';
+INSERT INTO timed VALUES (1, 'early', 'k', 't', 'v', -1), (2, 'early', 'k', 't', 'v', 0);
+SELECT count(*) FROM sent WHERE topic = 't.early' AND time AT TIME ZONE 'UTC' > now() - interval '1 day';
 -- refused
 CREATE TABLE wrong (id int, aggregatetype text, aggregateid text, type text, payload text, "timestamp" text, day date, n numeric);
 SELECT refused(s) FROM (VALUES
