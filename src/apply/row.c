@@ -344,6 +344,21 @@ tell_column(void *arg)
 		errcontext("column \"%s\"", builder->converting->name);
 }
 
+/* Whether a field of the value would be in a column, but for numbers that the table gives by itself. */
+static bool
+takes_fields(const DjkRouteState *state)
+{
+	for (int c = 0; c < state->ncolumns; c++)
+	{
+		const DjkColumn *column = &state->columns[c];
+
+		if ((column->source == DJK_SOURCE_FIELD || column->source == DJK_SOURCE_PATH) &&
+			!column->always_identity && !column->counting_default)
+			return true;
+	}
+	return false;
+}
+
 /*
  * What deleted_when deletes may have no fields: its key is the message's then.
  * Neither need data that expressions alone read.
@@ -351,9 +366,9 @@ tell_column(void *arg)
 static bool
 forgive_root(const DjkRouteState *state, const DjkRow *row, DjkError *error)
 {
-	bool		read_whole = state->fields_optional && state->codec->type_field != NULL && state->nroot == 0;
+	bool		reads_whole = state->codec->type_field != NULL && state->nroot == 0;
 
-	if ((!row->is_delete && !read_whole) || error->sqlstate != DJK_ERRCODE_NO_ROOT)
+	if (error->sqlstate != DJK_ERRCODE_NO_ROOT || (!row->is_delete && (!reads_whole || takes_fields(state))))
 		return false;
 	memset(error, 0, sizeof(*error));
 	return true;

@@ -58,6 +58,14 @@ SELECT counted(jsonb_agg(m || '{"topic": "lines"}')) FROM (VALUES (binary('{"lin
 SELECT * FROM line ORDER BY id;
 SELECT type, data, whole FROM log ORDER BY n;
 SELECT dead_letters();
+-- where a column could have a field of them, data that are no object are an error
+CREATE TABLE known (event text PRIMARY KEY, note text);
+SELECT djkafka_subscribe('known', 'known', format => 'cloudevents', columns => $${"event": "value->>'id'"}$$), djkafka_subscribe('logged', 'known', format => 'logpipe', columns => $${"event": "value->>'type'"}$$);
+SELECT counted(jsonb_build_array(binary('{"note":"x"}') || '{"topic": "known"}', binary('text', 'text/plain') || '{"topic": "known"}', binary('', NULL) || '{"topic": "known"}', '{"topic": "logged", "value": "json:{\"type\":\"t\",\"version\":1,\"message\":5}"}'::jsonb));
+UPDATE djkafka_route SET include = '{event}' WHERE target = 'known'::regclass;
+SELECT counted(jsonb_build_array(binary('text', 'text/plain', '{"ce_id": "e3"}') || '{"topic": "known"}', '{"topic": "logged", "value": "json:{\"type\":\"t\",\"version\":1,\"message\":5}"}'::jsonb));
+SELECT * FROM known ORDER BY event;
+SELECT dead_letters();
 SELECT refused($$SELECT djkafka_subscribe('x', 'line', format => 'cloudevents', message_types => '{"a": 1}')$$);
 SELECT refused($$SELECT djkafka_subscribe('x', 'line', format => 'cloudevents', message_types => '{"a": []}')$$);
 -- to json it looks like what it is
