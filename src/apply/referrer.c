@@ -383,6 +383,19 @@ djk_referrers_build(DjkRouteState *state, Relation rel)
 	require_rights(state);
 }
 
+bool
+djk_referrers_have_partitions(const DjkRouteState *state)
+{
+	ListCell   *lc;
+
+	foreach(lc, state->referrers)
+	{
+		if (list_length(((const DjkReferrer *) lfirst(lc))->tables) > 1)
+			return true;
+	}
+	return false;
+}
+
 void
 djk_referrers_lock(const DjkRouteState *state)
 {

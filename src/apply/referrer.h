@@ -34,6 +34,9 @@ typedef struct DjkReferrer
  */
 extern void djk_referrers_build(DjkRouteState *state, Relation rel);
 
+/* Whether one of the tables that refer has partitions. */
+extern bool djk_referrers_have_partitions(const DjkRouteState *state);
+
 /* They stay as they are until the transaction ends.  ERROR serialization_failure if they may have changed already. */
 extern void djk_referrers_lock(const DjkRouteState *state);
 

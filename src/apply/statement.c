@@ -22,6 +22,7 @@
 
 #include "apply/expression.h"
 #include "apply/plan.h"
+#include "apply/referrer.h"
 #include "lib/stringinfo.h"
 #include "state/catalog.h"
 #include "state/spi.h"
@@ -172,6 +173,16 @@ order_is_seen(const DjkRouteState *state, DjkRouteSql kind)
 }
 
 /*
+ * Whether it looks for rows in partitions, of which any could have each: that is for
+ * the planner to weigh.  Where their order is seen a deletion is a statement of its own.
+ */
+static bool
+is_scattered(const DjkRouteState *state, DjkRouteSql kind)
+{
+	return kind == DJK_SQL_DELETE_REFERRED && djk_referrers_have_partitions(state);
+}
+
+/*
  * Makes the plan, if there is none that is still valid: in order, without the joins that
  * hash or sort the batch or look up its rows for each one of the target.  Not
  * around the execution, since triggers' queries are planned in it.  Its cost is no
@@ -265,7 +276,7 @@ djk_route_sql_run_told(DjkRouteState *state, DjkRouteSql kind, const Bitmapset *
 	plan = get_plan(state, kind, present, looked_up);
 	if (plan != NULL)
 	{
-		bool		in_order = looked_up || order_is_seen(state, kind);
+		bool		in_order = (looked_up || order_is_seen(state, kind)) && !is_scattered(state, kind);
 
 		/* Of how many rows refer to others the planner knows little. */
 		if (in_order || kind == DJK_SQL_DELETE_REFERRED)

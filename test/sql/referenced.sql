@@ -161,6 +161,20 @@ SELECT give('[{"topic": "part", "key": {"region": 2, "id": 1}, "value": null}]')
 SELECT parts();
 SELECT djkafka_drop_consumer('default');
 
+-- many rows of many partitions are not looked for in each of them, one by one
+CREATE TABLE few (id int PRIMARY KEY);
+CREATE TABLE many (id int, few_id int REFERENCES few) PARTITION BY HASH (id);
+DO $$ BEGIN FOR i IN 0..39 LOOP EXECUTE format('CREATE TABLE many_%s PARTITION OF many FOR VALUES WITH (MODULUS 40, REMAINDER %s)', i, i); END LOOP; END $$;
+CREATE INDEX ON many (few_id);
+INSERT INTO few SELECT generate_series(1, 2);
+INSERT INTO many SELECT i, 1 + i % 2 FROM generate_series(1, 4000) i;
+ANALYZE few, many;
+SELECT djkafka_subscribe('few', 'few', on_referenced => 'cascade', parent_timeout => '0');
+SELECT give('[{"topic": "few", "key": "1", "value": null}]');
+SELECT pg_stat_force_next_flush();
+SELECT sum(n_tup_del), sum(heap_blks_hit) < 40000 FROM pg_stat_user_tables JOIN pg_statio_user_tables USING (relid) WHERE pg_stat_user_tables.relname LIKE 'many\_%';
+SELECT djkafka_drop_consumer('default');
+
 -- text that is equal and differs; collations of their own
 CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
 CREATE TABLE word (id text COLLATE loose PRIMARY KEY, short varchar(9) COLLATE "C" UNIQUE);
