@@ -2,6 +2,7 @@
 
 import json
 import ssl
+import threading
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -17,7 +18,7 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 from lib.djkafka import assert_audit, dead_letters, status, wait_caught_up, wait_count, wait_state, wait_value
 from lib.kafka import Client, Record
 from lib.postgres import Database
-from lib.registry import Registry, make_certificate
+from lib.registry import Answer, Registry, make_certificate
 from lib.wait import wait_until
 
 ITEM = {"type": "record", "name": "Item", "namespace": "shop", "fields": [{"name": "id", "type": "int"}, {"name": "name", "type": ["null", "string"]}]}
@@ -477,6 +478,32 @@ def test_other_addresses(db: Database, kafka: Client, topic: str, registry: Regi
     with pytest.raises(psycopg.errors.OperationalError, match="is not asked, for libcurl refuses registry.password"):
         db.query(run)
     assert len(other.asked) == asked
+    other.stop()
+
+
+def test_addresses_in_turn(db: Database, kafka: Client, registry: Registry, unique: Callable[[str], str]) -> None:
+    """Each address has its turn for a schema, whichever has answered for another one meanwhile."""
+    other = Registry().start()
+    topic = kafka.create_topic(unique("topic"), 2)
+    make_server(db, kafka, f"{registry.url}, {other.url}")
+    subscribe(db, topic)
+    slow = threading.Event()
+    find = registry._find
+
+    def find_late(method: str, parts: list[str], body: dict[str, Any]) -> Answer:
+        if parts[-1] == "1":
+            slow.wait(20)
+        return find(method, parts, body)
+
+    registry._find = find_late  # type: ignore[method-assign]
+    for number in (1, 2):
+        other.add(json.dumps(ITEM | {"name": f"Item{number}"}))
+        kafka.produce(topic, [Record(b"\0" + number.to_bytes(4, "big") + bytes([2 * number, 0]), partition=number - 1)])
+        wait_until(lambda: f"/schemas/ids/{number}" in registry.asked)
+    wait_value(db, "SELECT array_agg(id) FROM item", [2])
+    slow.set()
+    wait_value(db, "SELECT array_agg(id ORDER BY id) FROM item", [1, 2])
+    assert registry.asked.count("/schemas/ids/1") == 1
     other.stop()
 
 
