@@ -128,8 +128,9 @@ struct DjkBatch
 
 	/*
 	 * Headers are parsed on demand, most routes never look.  Returns the
-	 * number of headers and sets *headers to an array that lives as long as
-	 * the batch.  NULL callback: no message has any.
+	 * number of headers and sets *headers to an array, which may be made in
+	 * CurrentMemoryContext; what it points to lives as long as the batch.  NULL
+	 * callback: no message has any.
 	 */
 	int			(*load_headers) (const DjkBatch *batch, const DjkMessage *message,
 								 DjkHeader **headers);

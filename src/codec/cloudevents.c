@@ -65,9 +65,16 @@ static int
 load_headers(const DjkDecoded *out, DjkHeader **headers)
 {
 	const DjkBatch *batch = out->batch;
+	MemoryContext old;
+	int			n;
 
 	*headers = NULL;
-	return batch == NULL || batch->load_headers == NULL ? 0 : batch->load_headers(batch, out->message, headers);
+	if (batch == NULL || batch->load_headers == NULL)
+		return 0;
+	old = MemoryContextSwitchTo(out->context);
+	n = batch->load_headers(batch, out->message, headers);
+	MemoryContextSwitchTo(old);
+	return n;
 }
 
 /* The last of a name, whatever its case; NULL if there is none, or its value is null. */

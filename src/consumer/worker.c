@@ -335,7 +335,7 @@ subscribe(DjkConsumerWorker *worker)
 static int
 load_headers(const DjkBatch *batch, const DjkMessage *message, DjkHeader **headers)
 {
-	return djk_consumer_headers(message, this_worker->cycle, headers);
+	return djk_consumer_headers(message, CurrentMemoryContext, headers);
 }
 
 /*
