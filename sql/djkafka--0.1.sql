@@ -306,6 +306,10 @@ CREATE TABLE @extschema@.djkafka_route (
     ordering text NOT NULL DEFAULT 'key',
     message_types jsonb,
     unknown_types text NOT NULL DEFAULT 'error',
+    max_lane_messages integer,
+    max_lane_bytes bigint,
+    max_lane_age interval,
+    on_full_lane text NOT NULL DEFAULT 'dead_letter',
     renamed jsonb,
     search_path text NOT NULL,
     created_at timestamp with time zone NOT NULL DEFAULT pg_catalog.now(),
@@ -347,6 +351,10 @@ COMMENT ON COLUMN @extschema@.djkafka_route.dead_letters IS 'overrides the consu
 COMMENT ON COLUMN @extschema@.djkafka_route.dead_letter_topic IS 'overrides the consumer''s dead_letter_topic';
 COMMENT ON COLUMN @extschema@.djkafka_route.ordering IS 'key: messages of a key wait behind one that waits; none: a message that waits holds up no other';
 COMMENT ON COLUMN @extschema@.djkafka_route.partial_deletes IS 'true: a deletion that has a part of the key deletes all rows that have that part';
+COMMENT ON COLUMN @extschema@.djkafka_route.max_lane_messages IS 'how many messages of one key may wait, the first included; null: as many as djkafka.max_parked allows';
+COMMENT ON COLUMN @extschema@.djkafka_route.max_lane_bytes IS 'how many bytes of keys and values of one key may wait; null: no bound';
+COMMENT ON COLUMN @extschema@.djkafka_route.max_lane_age IS 'how long the first message of a key may hold up others; null: as long as it waits';
+COMMENT ON COLUMN @extschema@.djkafka_route.on_full_lane IS 'what a message does that finds no room behind those of its key: dead_letter (these become dead letters, and it is tried) or stop (its partition waits)';
 COMMENT ON COLUMN @extschema@.djkafka_route.on_referenced IS 'what becomes of rows that refer to one that a message deletes: wait (it waits until they are gone), cascade (they are deleted first, with those that refer to them) or set_null (what refers becomes null)';
 COMMENT ON COLUMN @extschema@.djkafka_route.message_types IS 'types of messages that the route takes, in formats whose messages say it: an array, or an object of type -> a version, an array of versions, true (all), or false (ignored); null: all';
 COMMENT ON COLUMN @extschema@.djkafka_route.unknown_types IS 'with message_types: what a message does whose type, or version, no route of the topic names: error (on_error says what follows) or ignore (it is counted as filtered)';
@@ -416,7 +424,11 @@ CREATE FUNCTION @extschema@.djkafka_create_route(
     dead_letter_topic text DEFAULT NULL,
     on_referenced text DEFAULT 'wait',
     message_types jsonb DEFAULT NULL,
-    unknown_types text DEFAULT 'error'
+    unknown_types text DEFAULT 'error',
+    max_lane_messages integer DEFAULT NULL,
+    max_lane_bytes bigint DEFAULT NULL,
+    max_lane_age interval DEFAULT NULL,
+    on_full_lane text DEFAULT 'dead_letter'
 ) RETURNS bigint LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     INSERT INTO @extschema@.djkafka_route AS r
@@ -424,7 +436,8 @@ BEGIN ATOMIC
          include, exclude, filter, route_order, deleted_field, unknown_fields, on_error, notify, time_zone, skip_column,
          types, time_unit, naming, root, deleted_when, unchanged_value, version_column, partial_deletes,
          invalid_text, remember_deleted, parent_timeout, retry, ordering, dead_letters, dead_letter_topic, on_referenced,
-         message_types, unknown_types)
+         message_types, unknown_types,
+         max_lane_messages, max_lane_bytes, max_lane_age, on_full_lane)
     VALUES (@extschema@.djkafka_consumer_id($1), $2, $3, $4::pg_catalog.text, $5, $6, $7, $8,
             CASE WHEN $29 IS NULL THEN $9
                  ELSE coalesce($9, '{}') OPERATOR(pg_catalog.||) (
@@ -433,7 +446,7 @@ BEGIN ATOMIC
                                  pg_catalog.jsonb_build_object('lookup', l.value, 'value', $9 OPERATOR(pg_catalog.->) l.key))), '{}')
                         FROM pg_catalog.jsonb_each($29) l) END,
             $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $30, $31, $32, $33,
-            $34, $35, $36, $37, $38)
+            $34, $35, $36, $37, $38, $39, $40, $41, $42)
     RETURNING r.id;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_create_route IS 'creates a route of a consumer and returns its id';
@@ -479,6 +492,10 @@ CREATE FUNCTION @extschema@.djkafka_alter_route(
     on_referenced text DEFAULT NULL,
     message_types jsonb DEFAULT NULL,
     unknown_types text DEFAULT NULL,
+    max_lane_messages integer DEFAULT NULL,
+    max_lane_bytes bigint DEFAULT NULL,
+    max_lane_age interval DEFAULT NULL,
+    on_full_lane text DEFAULT NULL,
     new_topic text DEFAULT NULL,
     new_target regclass DEFAULT NULL,
     new_handler regprocedure DEFAULT NULL,
@@ -529,7 +546,11 @@ CREATE FUNCTION @extschema@.djkafka_subscribe(
     dead_letter_topic text DEFAULT NULL,
     on_referenced text DEFAULT 'wait',
     message_types jsonb DEFAULT NULL,
-    unknown_types text DEFAULT 'error'
+    unknown_types text DEFAULT 'error',
+    max_lane_messages integer DEFAULT NULL,
+    max_lane_bytes bigint DEFAULT NULL,
+    max_lane_age interval DEFAULT NULL,
+    on_full_lane text DEFAULT 'dead_letter'
 ) RETURNS text LANGUAGE sql VOLATILE
 BEGIN ATOMIC
     -- One that is there is not looked at as if it were made: it may have a server, or an owner, of its own.
@@ -538,7 +559,7 @@ BEGIN ATOMIC
     ON CONFLICT DO NOTHING;
     SELECT @extschema@.djkafka_set_enabled($19, $32);
     SELECT @extschema@.djkafka_create_route($19, $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
-        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34, $35, $36, $37, $38, $39);
+        $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $33, $34, $35, $36, $37, $38, $39, $40, $41, $42, $43);
     SELECT $19;
 END;
 COMMENT ON FUNCTION @extschema@.djkafka_subscribe IS 'keeps a table in sync with a topic, or calls a function for its messages; makes the consumer at first use and returns its name';
@@ -603,6 +624,7 @@ CREATE TABLE @extschema@.djkafka_offset (
     first_offset bigint,
     next_offset bigint,
     applied bigint NOT NULL DEFAULT 0,
+    superseded bigint NOT NULL DEFAULT 0,
     filtered bigint NOT NULL DEFAULT 0,
     duplicates bigint NOT NULL DEFAULT 0,
     stale bigint NOT NULL DEFAULT 0,
@@ -642,6 +664,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.start_at IS 'where to start, until 
 COMMENT ON COLUMN @extschema@.djkafka_offset.first_offset IS 'where counting began';
 COMMENT ON COLUMN @extschema@.djkafka_offset.next_offset IS 'the next offset to read; null until the start is resolved';
 COMMENT ON COLUMN @extschema@.djkafka_offset.applied IS 'messages applied, those superseded within their batch included';
+COMMENT ON COLUMN @extschema@.djkafka_offset.superseded IS 'those of applied that waited when a later deletion of their row was applied, and were not';
 COMMENT ON COLUMN @extschema@.djkafka_offset.filtered IS 'messages that no route took, and tombstones outside mirror';
 COMMENT ON COLUMN @extschema@.djkafka_offset.duplicates IS 'messages whose row was there already (operation insert_new)';
 COMMENT ON COLUMN @extschema@.djkafka_offset.stale IS 'messages that were not newer than their row (version_column)';
@@ -660,7 +683,7 @@ COMMENT ON COLUMN @extschema@.djkafka_offset.high_watermark IS 'end of the parti
 COMMENT ON COLUMN @extschema@.djkafka_offset.anchor_offset IS 'offset of the last message that was applied: by it the partition is known again';
 COMMENT ON COLUMN @extschema@.djkafka_offset.anchor_hash IS 'CRC-32C of that message''s time, key and value';
 COMMENT ON COLUMN @extschema@.djkafka_offset.retry_offset IS 'the message that the partition waits for, or has waited for last, by a retry policy that is blocking';
-COMMENT ON COLUMN @extschema@.djkafka_offset.retry_attempt IS 'which retry it waits for; 0: none, but for the schema that it was written with';
+COMMENT ON COLUMN @extschema@.djkafka_offset.retry_attempt IS 'which retry it waits for; 0: none, but for the schema that it was written with, or for room behind others of its key';
 COMMENT ON COLUMN @extschema@.djkafka_offset.retry_due_at IS 'when that is due; of a schema: since when it waits';
 COMMENT ON COLUMN @extschema@.djkafka_offset.retry_sqlstate IS 'code of what it has failed with last';
 COMMENT ON COLUMN @extschema@.djkafka_offset.incarnation IS 'of the embedded broker the offsets belong to';
@@ -1800,6 +1823,10 @@ SELECT c.name AS consumer,
             THEN pg_catalog.format('offset %s waits since %s for the schema that it was written with: %s (to skip it: SELECT djkafka_skip(%L, %L, %s, %s))',
                                    o.retry_offset, o.retry_due_at, o.retry_message, c.name, o.topic, o.partition, o.retry_offset)
             WHEN o.state OPERATOR(pg_catalog.=) 'ok' AND o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset
+                 AND o.retry_attempt OPERATOR(pg_catalog.=) 0
+            THEN pg_catalog.format('offset %s waits, and is tried again at %s: %s (to skip it: SELECT djkafka_skip(%L, %L, %s, %s))',
+                                   o.retry_offset, o.retry_due_at, o.retry_message, c.name, o.topic, o.partition, o.retry_offset)
+            WHEN o.state OPERATOR(pg_catalog.=) 'ok' AND o.retry_offset OPERATOR(pg_catalog.>=) o.next_offset
             THEN pg_catalog.format('offset %s has failed, and is tried again at %s, as retry number %s: %s (to skip it: SELECT djkafka_skip(%L, %L, %s, %s))',
                                    o.retry_offset, o.retry_due_at, o.retry_attempt, o.retry_message,
                                    c.name, o.topic, o.partition, o.retry_offset)
@@ -1817,7 +1844,7 @@ SELECT c.name AS consumer,
             ELSE GREATEST(w.high_watermark, o.high_watermark) OPERATOR(pg_catalog.-) o.next_offset END AS lag,
        o.last_message_at,
        o.updated_at,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded, o.retries,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded, o.retries, o.superseded,
        r.retrying,
        r.retry_due_at,
        o.start_at,
@@ -1908,7 +1935,7 @@ SELECT c.name AS consumer,
        coalesce(o.partitions, 0) AS partitions,
        o.lag,
        w.rows_per_second,
-       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded, o.retries,
+       o.applied, o.filtered, o.duplicates, o.stale, o.dead, o.dead_sent, o.retried, o.parked, o.gaps, o.skipped, o.key_only, o.cascaded, o.retries, o.superseded,
        o.retrying,
        o.retry_due_at,
        -- Whoever monitors asks every second.
@@ -1983,6 +2010,7 @@ SELECT c.name AS consumer,
                LEAST(pg_catalog.sum(p.key_only), 9223372036854775807)::bigint AS key_only,
                LEAST(pg_catalog.sum(p.cascaded), 9223372036854775807)::bigint AS cascaded,
                LEAST(pg_catalog.sum(p.retries), 9223372036854775807)::bigint AS retries,
+               LEAST(pg_catalog.sum(p.superseded), 9223372036854775807)::bigint AS superseded,
                LEAST(pg_catalog.sum(p.retrying), 9223372036854775807)::bigint AS retrying,
                pg_catalog.min(p.retry_due_at) AS retry_due_at
           FROM (SELECT * FROM @extschema@.djkafka_partition_status p

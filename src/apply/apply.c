@@ -527,6 +527,9 @@ count_result(const DjkApply *apply, DjkApplyResult *result)
 				result->applied++;
 				result->key_only += apply->work[i].key_only;
 				break;
+			case DJK_FATE_SUPERSEDED:
+				result->applied++;
+				break;
 			case DJK_FATE_FILTERED:
 				result->filtered++;
 				break;

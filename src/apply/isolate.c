@@ -38,8 +38,10 @@
 
 #include "apply/judge.h"
 #include "apply/lack.h"
+#include "apply/lane.h"
 #include "apply/orphans.h"
 #include "apply/park.h"
+#include "apply/park_key.h"
 #include "apply/piece.h"
 #include "base/compat.h"
 #include "base/subtransaction.h"
@@ -167,7 +169,7 @@ take_failure(Isolation *isolation, int message, bool deferred, ErrorData *edata)
 	/* While what was prepared of it is still there. */
 	djk_park_note_key(isolation->apply, message);
 	if (djk_park_behind(isolation->apply, message))
-		return true;
+		return isolation->apply->work[message].fate != DJK_FATE_STOP;
 	djk_lack_note(isolation->apply, message, edata);
 	if (isolation->mode == MODE_REHEARSAL)
 	{
@@ -626,7 +628,7 @@ may_be_behind(const Isolation *isolation, const Waiting *culprit)
 		CHECK_FOR_INTERRUPTS();
 		if (other->message >= culprit->message)
 			return false;
-		if (djk_park_would_hold(isolation->apply, other->message, culprit->message) && may_wait(isolation, other))
+		if (djk_park_key_would_hold(isolation->apply, other->message, culprit->message) && may_wait(isolation, other))
 			return true;
 	}
 	return false;
@@ -650,7 +652,8 @@ find_culprits(Isolation *isolation)
 	{
 		Waiting    *waiting = lfirst(lc);
 
-		if (!waiting->deferred || may_be_behind(isolation, waiting))
+		if (!waiting->deferred || may_be_behind(isolation, waiting) ||
+			djk_lane_gives_way(isolation->apply, waiting->message))
 			continue;
 		djk_judge_message(&isolation->judge, waiting->message, waiting->edata, true);
 		fix_fate(isolation, waiting->message);

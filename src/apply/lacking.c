@@ -213,7 +213,7 @@ djk_lacking_find(DjkApply *apply, const char *topic, const DjkParkedPlace *place
 
 		if (!place->has_error || place->is_due || place->route_id != row->id || !OidIsValid(place->parent) ||
 			place->constraint == NULL || place->missing_key == NULL ||
-			now >= TimestampTzPlusMilliseconds(place->parked_at, row->parent_timeout_ms))
+			now >= TimestampTzPlusMilliseconds(place->parked_at, djk_route_row_wait_ms(row)))
 			continue;
 		group = group_of(&groups, place, route, n - i);
 		group->members[group->n++] = i;
@@ -222,7 +222,7 @@ djk_lacking_find(DjkApply *apply, const char *topic, const DjkParkedPlace *place
 		ask(apply, lfirst(lc), places, lacking);
 	for (int i = 0; i < n; i++)
 	{
-		TimestampTz at = TimestampTzPlusMilliseconds(places[i].parked_at, row->parent_timeout_ms);
+		TimestampTz at = TimestampTzPlusMilliseconds(places[i].parked_at, djk_route_row_wait_ms(row));
 
 		if (lacking[i] && (*deadline == 0 || *deadline > at))
 			*deadline = at;

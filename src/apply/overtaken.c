@@ -324,6 +324,16 @@ djk_overtaken_written(const DjkApply *apply)
 		CacheInvalidateRelcacheByRelid(djk_catalog_table("djkafka_dead_letter"));
 }
 
+void
+djk_overtaken_read_again(DjkApply *apply, int partition)
+{
+	DjkBatchPartition *p = &apply->batch->partitions[partition];
+
+	p->has_letters = true;
+	if (apply->letters != NULL)
+		(void) hash_search(apply->letters->partitions, &p->watched, HASH_REMOVE, NULL);
+}
+
 static bool
 any_letters(const DjkBatch *batch)
 {

@@ -29,6 +29,8 @@
 
 #include "apply/key_table.h"
 #include "apply/lack.h"
+#include "apply/lane.h"
+#include "apply/park_key.h"
 #include "apply/postpone.h"
 #include "apply/writer.h"
 #include "base/settings.h"
@@ -38,19 +40,6 @@
 #include "state/parked.h"
 #include "utils/memutils.h"
 #include "utils/timestamp.h"
-
-/* A key of which a message waits. */
-typedef struct KeyEntry
-{
-	struct
-	{
-		int			partition;
-		int64		lane;		/* 0: all */
-		int64		hash;
-	}			key;
-	int64		stored;			/* the first in djkafka_parked that is not of this batch, by its offset; PG_INT64_MAX: none */
-	int			first;			/* no message of this batch before it waits with the key; PG_INT32_MAX: none does */
-} KeyEntry;
 
 /* ---------- keys ---------- */
 
@@ -102,68 +91,10 @@ djk_park_note_key(DjkApply *apply, int message)
 }
 
 static void
-make_key(KeyEntry *entry, int partition, int64 lane, int64 hash)
-{
-	memset(entry, 0, sizeof(*entry));
-	entry->key.partition = partition;
-	entry->key.lane = lane;
-	entry->key.hash = hash;
-}
-
-static KeyEntry *
-enter_key(DjkApply *apply, int partition, int64 lane, int64 hash)
-{
-	KeyEntry	wanted;
-	KeyEntry   *entry;
-	bool		found;
-
-	if (apply->parked_keys == NULL)
-	{
-		HASHCTL		ctl = {0};
-
-		ctl.keysize = sizeof(wanted.key);
-		ctl.entrysize = sizeof(KeyEntry);
-		ctl.hcxt = apply->batch_context;
-		apply->parked_keys = hash_create("djkafka parked keys", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	make_key(&wanted, partition, lane, hash);
-	entry = hash_search(apply->parked_keys, &wanted.key, HASH_ENTER, &found);
-	if (!found)
-	{
-		entry->stored = PG_INT64_MAX;
-		entry->first = PG_INT32_MAX;
-	}
-	return entry;
-}
-
-static bool
-waits_with(const DjkApply *apply, const KeyEntry *entry, int message)
-{
-	const DjkWork *work = &apply->work[message];
-
-	return work->fate == DJK_FATE_PARKED && work->has_key && work->lane == entry->key.lane &&
-		work->key_hash == entry->key.hash && apply->batch->messages[message].partition == entry->key.partition;
-}
-
-/*
- * Whether a message before 'message' waits with the key.  Of what an attempt that
- * was undone has left, each message is passed once.
- */
-static bool
-is_waiting(const DjkApply *apply, KeyEntry *entry, int message)
-{
-	if (entry->stored < apply->batch->messages[message].offset)
-		return true;
-	while (entry->first < message && !waits_with(apply, entry, entry->first))
-		entry->first++;
-	return entry->first < message;
-}
-
-static void
 park(DjkApply *apply, int message, int attempt, TimestampTz due_at)
 {
 	DjkWork    *work = &apply->work[message];
-	KeyEntry   *entry;
+	DjkParkKey *entry;
 
 	work->fate = DJK_FATE_PARKED;
 	work->was_unprepared = false;
@@ -171,7 +102,7 @@ park(DjkApply *apply, int message, int attempt, TimestampTz due_at)
 	work->due_at = due_at;
 	if (!work->has_key)
 		return;
-	entry = enter_key(apply, apply->batch->messages[message].partition, work->lane, work->key_hash);
+	entry = djk_park_key_enter(apply, apply->batch->messages[message].partition, work->lane, work->key_hash);
 	entry->first = Min(entry->first, message);
 }
 
@@ -208,7 +139,7 @@ bool
 djk_park_may_wait(DjkApply *apply, int message)
 {
 	const DjkWork *work = &apply->work[message];
-	int64		timeout_ms = work->route >= 0 ? apply->consumer->routes[work->route].parent_timeout_ms : 0;
+	int64		timeout_ms = work->route >= 0 ? djk_route_row_wait_ms(&apply->consumer->routes[work->route]) : 0;
 
 	if (apply->batch->detached || timeout_ms <= 0)
 		return false;
@@ -249,7 +180,7 @@ hint_of(const DjkApply *apply, int message)
 	if (apply->batch->detached || route < 0 || apply->consumer->routes[route].parent_timeout_ms <= 0)
 		return NULL;
 	return apply->batch->again ?
-		"The row did not come within the route's parent_timeout. Once it is there, djkafka_replay(ARRAY[id]) applies the message." :
+		"The row did not come within the route's parent_timeout, or max_lane_age. Once it is there, djkafka_replay(ARRAY[id]) applies the message." :
 		"The message could not wait for the row: as many as djkafka.max_parked allows wait already.";
 }
 
@@ -299,7 +230,7 @@ djk_park_or_fail(DjkApply *apply, int message, const DjkError *error, bool for_p
 		return;
 	}
 	djk_lack_forget(apply, message);
-	wanted = djk_postpone(apply, message, error->sqlstate, &attempt, &due_at);
+	wanted = djk_postpone(apply, message, error->sqlstate, &attempt, &due_at) && !djk_lane_is_too_old(apply, message);
 	apply->work[message].due_at = 0;
 	if (wanted && djk_postpone_is_blocking(apply, message))
 	{
@@ -407,11 +338,11 @@ enter_stored(DjkApply *apply, const DjkParkedKey *stored)
 {
 	for (int p = 0; p < apply->batch->npartitions; p++)
 	{
-		KeyEntry   *entry;
+		DjkParkKey *entry;
 
 		if (apply->batch->partitions[p].offset_id != stored->offset_id)
 			continue;
-		entry = enter_key(apply, p, stored->lane, stored->hash);
+		entry = djk_park_key_enter(apply, p, stored->lane, stored->hash);
 		entry->stored = Min(entry->stored, stored->offset);
 	}
 }
@@ -507,14 +438,22 @@ typedef struct AskedKey
 	int64		hash;
 } AskedKey;
 
-void
-djk_park_begin(DjkApply *apply)
+static void
+forget_asked(DjkApply *apply)
 {
 	if (apply->parked_asked != NULL)
 		hash_destroy(apply->parked_asked);
 	apply->parked_asked = NULL;
 	apply->parked_lanes = NULL;
 	apply->nparked_lanes = 0;
+}
+
+void
+djk_park_begin(DjkApply *apply, int from)
+{
+	forget_asked(apply);
+	djk_park_key_begin(apply);
+	apply->fence_from = from;
 }
 
 /* What was asked counts for the lanes that are known. */
@@ -532,7 +471,7 @@ begin_asking(DjkApply *apply, const bool *partitions)
 		pfree(lanes);
 	else
 	{
-		djk_park_begin(apply);
+		forget_asked(apply);
 		ctl.keysize = ctl.entrysize = sizeof(AskedKey);
 		ctl.hcxt = apply->batch_context;
 		apply->parked_asked = hash_create("djkafka asked keys", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
@@ -657,29 +596,6 @@ find_stored(DjkApply *apply, const bool *partitions, DjkParkedKey *wanted, int n
 		enter_stored(apply, &keys[k]);
 }
 
-static bool
-waits_for(DjkApply *apply, int message, int64 lane, int64 hash)
-{
-	KeyEntry	wanted;
-	KeyEntry   *entry;
-
-	make_key(&wanted, apply->batch->messages[message].partition, lane, hash);
-	entry = hash_search(apply->parked_keys, &wanted.key, HASH_FIND, NULL);
-	return entry != NULL && is_waiting(apply, entry, message);
-}
-
-/* Whether an earlier message waits whose key is, or may be, that of this one. */
-static bool
-is_behind(DjkApply *apply, int message)
-{
-	const DjkWork *work = &apply->work[message];
-
-	return apply->parked_keys != NULL && work->has_key &&
-		(waits_for(apply, message, work->lane, work->key_hash) ||
-		 waits_for(apply, message, work->lane, DJK_PARKED_ANY_KEY) ||
-		 waits_for(apply, message, 0, 0));
-}
-
 bool
 djk_park_would_wait(DjkApply *apply, int message, int sqlstate)
 {
@@ -688,17 +604,6 @@ djk_park_would_wait(DjkApply *apply, int message, int sqlstate)
 
 	return (djk_lack_may_end(sqlstate) && djk_park_may_wait(apply, message)) ||
 		djk_postpone(apply, message, sqlstate, &attempt, &due_at);
-}
-
-bool
-djk_park_would_hold(const DjkApply *apply, int earlier, int message)
-{
-	const DjkWork *a = &apply->work[earlier];
-	const DjkWork *b = &apply->work[message];
-
-	return apply->batch->messages[earlier].partition == apply->batch->messages[message].partition &&
-		a->has_key && b->has_key && a->lane == b->lane &&
-		(a->key_hash == b->key_hash || a->key_hash == DJK_PARKED_ANY_KEY);
 }
 
 /* Notes the keys of pending messages, and asks which of them wait in djkafka_parked. */
@@ -734,18 +639,21 @@ djk_park_followers(DjkApply *apply, int from, int to)
 
 	if (stored)
 		ask_stored(apply, from, to);
+	if (stored && apply->parked_keys != NULL)
+		djk_lane_count(apply, from, to);
 	for (int i = from; i < to; i++)
 	{
 		DjkWork    *work = &apply->work[i];
 
 		if (work->fate != DJK_FATE_PENDING)
 			continue;
+		work->lane_end = DJK_LANE_GOES_ON;
 		/* One before it may have begun to wait here. */
 		if (!stored && apply->parked_keys != NULL)
 			djk_park_note_key(apply, i);
-		if (is_behind(apply, i))
+		if (djk_park_key_is_behind(apply, i) && !djk_lane_passes(apply, i))
 			park_behind(apply, i);
-		else if (work->row.unprepared != NULL)
+		else if (work->fate == DJK_FATE_PENDING && work->row.unprepared != NULL)
 			djk_park_unprepared(apply, i, work->row.unprepared);
 	}
 }
@@ -753,8 +661,11 @@ djk_park_followers(DjkApply *apply, int from, int to)
 bool
 djk_park_behind_known(DjkApply *apply, int message)
 {
-	if (apply->work[message].fate != DJK_FATE_PENDING || !is_behind(apply, message))
+	(void) djk_lane_gives_way(apply, message);
+	if (apply->work[message].fate != DJK_FATE_PENDING || !djk_park_key_is_behind(apply, message))
 		return false;
+	if (djk_lane_passes(apply, message))
+		return apply->work[message].fate != DJK_FATE_PENDING;
 	park_behind(apply, message);
 	return true;
 }
@@ -762,6 +673,7 @@ djk_park_behind_known(DjkApply *apply, int message)
 bool
 djk_park_behind(DjkApply *apply, int message)
 {
+	(void) djk_lane_gives_way(apply, message);
 	if (apply->work[message].fate == DJK_FATE_PENDING && !apply->batch->detached && any_stored(apply->batch))
 		ask_stored(apply, message, message + 1);
 	return djk_park_behind_known(apply, message);

@@ -38,7 +38,7 @@ extern void djk_park_unprepared(DjkApply *apply, int message, const DjkError *er
 extern void djk_park_whole(DjkApply *apply, int message, const DjkError *error);
 
 /* A transaction has the locks of its fence: what was known of djkafka_parked before may be old. */
-extern void djk_park_begin(DjkApply *apply);
+extern void djk_park_begin(DjkApply *apply, int from);
 
 /*
  * Of prepared messages, those behind one of their key that waits wait too; what could
@@ -57,9 +57,6 @@ extern bool djk_park_behind_known(DjkApply *apply, int message);
 
 /* Whether a message that has failed so would wait, for whatever. */
 extern bool djk_park_would_wait(DjkApply *apply, int message, int sqlstate);
-
-/* Whether a message would wait behind an earlier one of the batch, if that waited; the keys of both were noted. */
-extern bool djk_park_would_hold(const DjkApply *apply, int earlier, int message);
 
 /* Whether one that goes on waiting is known by another key than when it was read. */
 static inline bool

@@ -13,6 +13,7 @@
  */
 #include "apply/postpone.h"
 
+#include "apply/lane.h"
 #include "apply/retry.h"
 #include "apply/retry_topic.h"
 #include "common/pg_prng.h"
@@ -76,6 +77,8 @@ djk_postpone_detail(const DjkApply *apply, int message, int sqlstate)
 
 	if (tried == 0)
 		return NULL;
+	if (djk_lane_is_too_old(apply, message))
+		return psprintf("It was tried again %s, and has waited as long as max_lane_age of its route allows.", times);
 	if (policy != NULL && is_worth_it(policy, sqlstate))
 		return psprintf("It was tried again %s, as often as max_retries of its retry policy allows.", times);
 	return psprintf("It was tried again %s; what it failed with now is not tried again.", times);
@@ -87,7 +90,7 @@ djk_postpone_is_logged(const DjkApply *apply, int message)
 	const DjkWork *work = &apply->work[message];
 	const DjkRetryPolicy *policy = policy_of(apply, message);
 
-	return work->due_at != 0 && policy != NULL && policy->log_every != 0 && work->attempt % policy->log_every == 0;
+	return work->due_at != 0 && work->attempt > 0 && policy != NULL && policy->log_every != 0 && work->attempt % policy->log_every == 0;
 }
 
 bool

@@ -11,6 +11,7 @@
 #include "apply/record.h"
 
 #include "apply/failed_topic.h"
+#include "apply/lane.h"
 #include "apply/message_row.h"
 #include "apply/overtaken.h"
 #include "apply/park.h"
@@ -42,7 +43,7 @@ djk_record_fence(DjkApply *apply, int from, int to)
 	int			ours;
 
 	djk_overtaken_begin(apply);
-	djk_park_begin(apply);
+	djk_park_begin(apply, from);
 	if (batch->detached)
 	{
 		djk_writers_mark(apply, from, to);
@@ -160,6 +161,10 @@ count_fate(DjkOffsetAdvance *advance, const DjkWork *work)
 			advance->applied++;
 			advance->key_only += work->key_only;
 			advance->cascaded += work->row.cascaded;
+			break;
+		case DJK_FATE_SUPERSEDED:
+			advance->applied++;
+			advance->superseded++;
 			break;
 		case DJK_FATE_FILTERED:
 			advance->filtered++;
@@ -377,7 +382,7 @@ notify_topic(DjkApply *apply, const char *topic, int from, int to)
 		const DjkWork *work = &apply->work[i];
 		DjkNotify	notify;
 
-		if (work->fate != DJK_FATE_APPLIED ||
+		if ((work->fate != DJK_FATE_APPLIED && work->fate != DJK_FATE_SUPERSEDED) ||
 			strcmp(apply->batch->partitions[message->partition].topic, topic) != 0)
 			continue;
 		notify = apply->consumer->routes[work->route].notify;
@@ -428,9 +433,11 @@ djk_record_write(DjkApply *apply, int from, int to, int *nadvances)
 	DjkOffsetAdvance *advances;
 	DjkIdentity identity;
 
+	djk_lane_settle(apply, from, to);
 	advances = apply->batch->again ? make_returns(apply, from, to, nadvances) : make_advances(apply, from, to, nadvances);
 	djk_catalog_enter(&identity);
 	require_definition(apply->consumer);
+	djk_lane_write(apply, from, to, advances, *nadvances);
 	if (!apply->batch->replayed)
 	{
 		write_dead_letters(apply, from, to);
@@ -454,7 +461,7 @@ note_lack(const DjkApply *apply, int message, DjkBatchPartition *partition)
 	const DjkWork *work = &apply->work[message];
 	const DjkParked *before = apply->batch->again ? apply->batch->messages[message].source : NULL;
 	TimestampTz since = before ? before->parked_at : GetCurrentTimestamp();
-	int64		timeout_ms = work->route >= 0 ? apply->consumer->routes[work->route].parent_timeout_ms : 0;
+	int64		timeout_ms = work->route >= 0 ? djk_route_row_wait_ms(&apply->consumer->routes[work->route]) : 0;
 	TimestampTz deadline = TimestampTzPlusMilliseconds(since, timeout_ms);
 
 	partition->lacking |= work->error.sqlstate != 0 || before != NULL;

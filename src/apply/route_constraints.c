@@ -377,6 +377,7 @@ typedef struct Followers
 	List	   *tables;			/* the tables themselves, and behind them what is changed with them */
 	bool		returns;		/* one of the first is changed with another */
 	bool		seen;			/* one of the others has triggers of the user's */
+	bool		change_seen;	/* a change of the first is seen by more than the row */
 	bool		stable;			/* one of any has such that see no row of their statement */
 } Followers;
 
@@ -403,6 +404,14 @@ static bool
 is_refusal(Oid function)
 {
 	return function == F_RI_FKEY_NOACTION_DEL || function == F_RI_FKEY_RESTRICT_DEL;
+}
+
+/* Whether something of a change is left when the row is deleted: whatever it calls, or rows that lose their reference to it. */
+static bool
+tells_change(Form_pg_trigger trigger)
+{
+	return trigger->tgfoid == F_RI_FKEY_SETNULL_UPD || trigger->tgfoid == F_RI_FKEY_SETDEFAULT_UPD ||
+		(!trigger->tgisinternal && !djk_route_constraints_publishes(trigger->tgfoid));
 }
 
 /* Whether a trigger, or its condition, has the snapshot of its statement, of which it then sees no row: what is STABLE has. */
@@ -438,6 +447,8 @@ follow(Followers *followers, int number, int own)
 
 		if (number >= own && !trigger->tgisinternal && !djk_route_constraints_publishes(trigger->tgfoid))
 			followers->seen = true;
+		if (number < own && tells_change(trigger))
+			followers->change_seen = true;
 		if (!trigger->tgisinternal && !followers->stable)
 			followers->stable = sees_before_statement(followers->triggers, tuple);
 		foreach(lc, changed)
@@ -482,6 +493,7 @@ constrain_by_followers(DjkRouteState *state, Relation rel)
 {
 	Followers	followers = find_followers(state, rel, false);
 
+	state->supersedes &= !followers.change_seen;
 	state->alone |= followers.returns || followers.stable;
 	state->ordered |= followers.seen;
 	state->meets |= followers.seen;

@@ -145,6 +145,7 @@ typedef struct DjkRouteState
 	bool		merge;			/* several messages of a key may become one row */
 	bool		ordered;		/* somebody could see the order of rows: triggers, constraints */
 	bool		has_policies;	/* which may hide rows from an UPDATE or a DELETE */
+	bool		supersedes;		/* of what was written before a row is deleted nobody sees more than that */
 	bool		cascades;		/* a row that goes or changes its key takes others along */
 	List	   *referrers;		/* DjkReferrer *: what goes, or loses its reference, with a row that is deleted; NIL: nothing */
 	bool		follows;		/* its rows go or change with those of a table that it refers to */

@@ -370,6 +370,7 @@ djk_route_target_build(DjkRouteState *state)
 	djk_catalog_look_at("naming");
 	djk_naming_build(state);
 	djk_catalog_look_at("target");
+	state->supersedes = route->operation == DJK_OPERATION_MIRROR && !state->is_view && !state->has_policies;
 	djk_route_constraints_build(state, rel);
 	djk_referrers_build(state, rel);
 	djk_catalog_look_at("target");
@@ -377,6 +378,7 @@ djk_route_target_build(DjkRouteState *state)
 	djk_catalog_look_at("version_column");
 	djk_route_version_build(state);
 	djk_catalog_look_at("target");
+	state->supersedes &= state->version < 0;
 	djk_numbered_build(state, rel);
 	build_rows_desc(state);
 	relation_close(rel, AccessShareLock);

@@ -32,6 +32,7 @@ typedef enum DjkFate
 {
 	DJK_FATE_PENDING,
 	DJK_FATE_APPLIED,			/* superseded within its batch included */
+	DJK_FATE_SUPERSEDED,		/* it waited, and a later deletion of its row was applied: lane.c */
 	DJK_FATE_FILTERED,
 	DJK_FATE_DUPLICATE,
 	DJK_FATE_STALE,				/* its row is as new, or newer */
@@ -43,6 +44,14 @@ typedef enum DjkFate
 	DJK_FATE_LOST				/* its partition is not ours any more, or it has waited and its schema is not known (writer.c);
 								 * in a rehearsal also: not to be tried (isolate.c) */
 } DjkFate;
+
+/* What a message does to what waits of its key before it. */
+typedef enum DjkLaneEnd
+{
+	DJK_LANE_GOES_ON,
+	DJK_LANE_SUPERSEDED,		/* it deletes the row, and is tried although others wait: nothing of these would be left */
+	DJK_LANE_GIVEN_UP			/* there was no room for it: they are dead letters */
+} DjkLaneEnd;
 
 typedef struct DjkRow
 {
@@ -81,6 +90,8 @@ typedef struct DjkWork
 	bool		has_key;		/* of its route, or the message's own; noted where it matters: park.c */
 	int64		lane;			/* of its route's state, */
 	int64		key_hash;		/* … and of the key; DJK_PARKED_ANY_KEY */
+	DjkLaneEnd	lane_end;		/* of what waits of its key before it */
+	bool		cannot_supersede;	/* it has failed */
 	DjkLack		lack;			/* of PARKED, without a time */
 	DjkSchemaKey *schema;		/* of STOP: it was written with this one, which was not fetched; NULL: it is not that */
 	int			attempt;		/* of PARKED, RETRIED, STOP: the retry that it waits for, or has had last; 0: none */
@@ -135,6 +146,7 @@ typedef struct DjkApply
 	int			storm_end;		/* behind the message at which one is to stop; 0: none is */
 
 	/* what waits: park.c */
+	int			fence_from;		/* the first message of the transaction at hand */
 	HTAB	   *parked_keys;	/* of the batch at hand; NULL: none are known */
 	HTAB	   *parked_asked;	/* keys that were asked for in this transaction; NULL: none */
 	int64	   *parked_lanes;	/* … in these lanes */

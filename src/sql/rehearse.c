@@ -66,6 +66,7 @@ fate_name(DjkFate fate)
 {
 	static const char *const names[] = {
 		[DJK_FATE_APPLIED] = "applied",
+		[DJK_FATE_SUPERSEDED] = "applied",
 		[DJK_FATE_FILTERED] = "filtered",
 		[DJK_FATE_DUPLICATE] = "duplicate",
 		[DJK_FATE_STALE] = "stale",

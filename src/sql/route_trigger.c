@@ -247,6 +247,44 @@ check_on_referenced(const DjkCatalogRow *row)
 			 errhint("Set on_referenced of the route to \"wait\".")));
 }
 
+/* What is given of a bound of lanes must be above zero. */
+static bool
+check_lane_bound(const DjkCatalogRow *row, const char *column)
+{
+	static const Interval none = {0};
+	bool		isnull;
+	Datum		value = djk_catalog_row_get(row, column, &isnull);
+	bool		is_age = strcmp(column, "max_lane_age") == 0;
+
+	if (isnull)
+		return false;
+	djk_catalog_look_at(column);
+	if (is_age ? DatumGetInt32(DirectFunctionCall2(interval_cmp, value, IntervalPGetDatum(&none))) <= 0 :
+		djk_catalog_row_int64(row, column, 0) <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be greater than zero", column),
+				 errhint("With null there is no such bound; with parent_timeout 0 and no retry policy nothing of the route waits.")));
+	return true;
+}
+
+static void
+check_lanes(const DjkCatalogRow *row)
+{
+	static const char *const policies[] = {"dead_letter", "stop", NULL};
+	bool		any = check_lane_bound(row, "max_lane_messages");
+
+	any |= check_lane_bound(row, "max_lane_bytes");
+	any |= check_lane_bound(row, "max_lane_age");
+	djk_catalog_row_check_word(row, "on_full_lane", policies);
+	if (any && strcmp(djk_catalog_row_require_text(row, "ordering"), "none") == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("bounds of what waits of a key need ordering \"key\""),
+				 errdetail("With ordering \"none\" nothing waits behind a message of its key."),
+				 errhint("Set max_lane_messages, max_lane_bytes and max_lane_age to null, or ordering to \"key\".")));
+}
+
 /* ---------- target and handler ---------- */
 
 static void
@@ -556,6 +594,7 @@ validate(TriggerData *trigdata)
 	check_time_zone(&row, consumer.is_home);
 	check_remember_deleted(&row);
 	check_on_referenced(&row);
+	check_lanes(&row);
 	check_target(&row);
 	check_handler(&row, consumer.is_home);
 	check_one_destination(&row);

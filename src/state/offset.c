@@ -47,7 +47,7 @@ int4_array(const int *values, int n)
 
 /* Of a row that begins elsewhere: nothing is counted, and neither a message nor the end is known of its topic. */
 #define COUNT_ANEW \
-	" applied = 0, key_only = 0, cascaded = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, dead_sent = 0, retried = 0, retries = 0, parked = 0, gaps = 0, skipped = 0," \
+	" applied = 0, superseded = 0, key_only = 0, cascaded = 0, filtered = 0, duplicates = 0, stale = 0, dead = 0, dead_sent = 0, retried = 0, retries = 0, parked = 0, gaps = 0, skipped = 0," \
 	" anchor_offset = NULL, anchor_hash = NULL, topic_uuid = NULL, high_watermark = NULL," \
 	" retry_offset = NULL, retry_attempt = NULL, retry_due_at = NULL, retry_sqlstate = NULL, retry_message = NULL," \
 	" counted_since = clock_timestamp(), skip_offset = NULL, recent = 0, recent_failed = 0,"
@@ -351,7 +351,7 @@ enum
 {
 	ID, NEXT, APPLIED, KEY_ONLY, FILTERED, DUPLICATES, STALE, DEAD, GAPS, SKIPPED, FROM, GENERATION,
 	HIGH, LAST_AT, ANCHOR, ANCHOR_HASH, PARKED, SKIP, DEAD_SENT, RECENT, RECENT_FAILED, RETRIED, CASCADED,
-	RETRIES, COLUMNS
+	RETRIES, SUPERSEDED, COLUMNS
 };
 
 static void
@@ -366,6 +366,7 @@ fill_advance(const DjkOffsetAdvance *a, Datum **columns, bool **nulls, int i)
 	columns[STALE][i] = Int64GetDatum(a->stale);
 	columns[DEAD][i] = Int64GetDatum(a->dead);
 	columns[DEAD_SENT][i] = Int64GetDatum(a->dead_sent);
+	columns[SUPERSEDED][i] = Int64GetDatum(a->superseded);
 	columns[RETRIES][i] = Int64GetDatum(a->retries);
 	columns[CASCADED][i] = Int64GetDatum(a->cascaded);
 	columns[RETRIED][i] = Int64GetDatum(a->retried);
@@ -393,7 +394,7 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 {
 	static DjkStatement update_advance = {
 		.sql = "UPDATE @.djkafka_offset o SET next_offset = b.next_offset,"
-		" applied = o.applied + b.applied, key_only = o.key_only + b.key_only, cascaded = o.cascaded + b.cascaded, filtered = o.filtered + b.filtered,"
+		" applied = o.applied + b.applied, superseded = o.superseded + b.superseded, key_only = o.key_only + b.key_only, cascaded = o.cascaded + b.cascaded, filtered = o.filtered + b.filtered,"
 		" duplicates = o.duplicates + b.duplicates, stale = o.stale + b.stale, dead = o.dead + b.dead,"
 		" dead_sent = o.dead_sent + b.dead_sent, retried = o.retried + b.retried, retries = o.retries + b.retries,"
 		" gaps = o.gaps + b.gaps, skipped = o.skipped + b.skipped, parked = o.parked + b.parked,"
@@ -404,16 +405,16 @@ djk_offset_advance(const DjkOffsetAdvance *advances, int n)
 		" skip_offset = CASE WHEN o.skip_offset >= b.next_offset THEN o.skip_offset END,"
 		" recent = b.recent, recent_failed = b.recent_failed,"
 		" updated_at = clock_timestamp()"
-		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24)"
+		" FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)"
 		" AS b(id, next_offset, applied, key_only, filtered, duplicates, stale, dead, gaps, skipped, from_offset, generation,"
-		" high_watermark, last_message_at, anchor_offset, anchor_hash, parked, skip_offset, dead_sent, recent, recent_failed, retried, cascaded, retries)"
+		" high_watermark, last_message_at, anchor_offset, anchor_hash, parked, skip_offset, dead_sent, recent, recent_failed, retried, cascaded, retries, superseded)"
 		" WHERE o.id = b.id AND o.next_offset = b.from_offset AND o.generation = b.generation"
 		" AND o.skip_offset IS NOT DISTINCT FROM b.skip_offset",
 		.nargs = COLUMNS,
 		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
 			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, TIMESTAMPTZARRAYOID,
 			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID,
-			INT8ARRAYOID, INT8ARRAYOID}
+			INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID}
 	};
 	Datum		values[COLUMNS];
 	Datum	   *columns[COLUMNS];

@@ -46,6 +46,7 @@ typedef struct DjkOffsetAdvance
 	int64		next_offset;
 	int64		applied;
 	int64		key_only;		/* … which had no field but the key */
+	int64		superseded;		/* … which waited when a later deletion of their row was */
 	int64		cascaded;		/* rows of other messages that went, or references that became null, with theirs */
 	int64		filtered;
 	int64		duplicates;

@@ -137,6 +137,8 @@ djk_parked_keys(const int64 *offset_ids, const int64 *below, int npartitions, co
 	return keys;
 }
 
+/* ---------- what waits of a key ---------- */
+
 /* A column of bytes, copied to CurrentMemoryContext. */
 static const char *
 copy_bytes(int row, int column, int *len)
@@ -151,6 +153,99 @@ copy_bytes(int row, int column, int *len)
 	copy = DatumGetByteaPCopy(datum);
 	*len = VARSIZE_ANY_EXHDR(copy);
 	return VARDATA_ANY(copy);
+}
+
+DjkParkedLane *
+djk_parked_count_lanes(const DjkParkedKey *keys, int n, MemoryContext context)
+{
+	static DjkStatement count_lanes = {
+		/* No more than one key at a time: each may be as large as a message. */
+		.sql = "SELECT l.* FROM unnest($1, $2, $3) WITH ORDINALITY AS w(offset_id, lane, key_hash, n)"
+		"  LEFT JOIN LATERAL (SELECT q.key FROM @.djkafka_parked q WHERE " SAME_KEY("q", "w") " ORDER BY q.\"offset\" LIMIT 1) f ON true"
+		"  CROSS JOIN LATERAL ("
+		"  SELECT count(*), coalesce(sum(coalesce(octet_length(p.key), 0) + coalesce(octet_length(p.value), 0)), 0)::bigint,"
+		"   min(p.parked_at), f.key, bool_and(coalesce(p.key = f.key, false))"
+		"   FROM @.djkafka_parked p WHERE " SAME_KEY("p", "w") ") l ORDER BY w.n",
+		.nargs = 3,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID},
+		.generic = true
+	};
+	Datum		values[3] = {key_parts(keys, n, KEY_OFFSET_ID), key_parts(keys, n, KEY_LANE), key_parts(keys, n, KEY_HASH)};
+	DjkParkedLane *lanes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(DjkParkedLane));
+	MemoryContext old;
+
+	(void) djk_catalog_execute_by_index(&count_lanes, values, NULL);
+	old = MemoryContextSwitchTo(context);
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		oldest = djk_row_datum(i, 3, &isnull);
+
+		lanes[i].messages = djk_row_int64(i, 1, 0);
+		lanes[i].bytes = djk_row_int64(i, 2, 0);
+		lanes[i].oldest = isnull ? 0 : DatumGetTimestampTz(oldest);
+		lanes[i].key = copy_bytes(i, 4, &lanes[i].key_len);
+		lanes[i].alike = lanes[i].messages == 0 || djk_row_bool(i, 5);
+	}
+	MemoryContextSwitchTo(old);
+	return lanes;
+}
+
+/* The parts of ends, as w(offset_id, lane, key_hash, below, message_key) has them. */
+static void
+end_parts(const DjkParkedEnd *ends, int n, Datum *values)
+{
+	DjkParkedKey *keys = palloc(Max(n, 1) * sizeof(DjkParkedKey));
+	Datum	   *message_keys = palloc(Max(n, 1) * sizeof(Datum));
+	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
+	int			dims[1] = {n};
+	int			lbs[1] = {1};
+
+	for (int i = 0; i < n; i++)
+	{
+		char		null = ' ';
+
+		keys[i] = ends[i].key;
+		message_keys[i] = djk_bytes_datum(ends[i].message_key, ends[i].message_key_len, &null);
+		nulls[i] = null == 'n';
+	}
+	for (int part = KEY_OFFSET_ID; part <= KEY_OFFSET; part++)
+		values[part] = key_parts(keys, n, (KeyPart) part);
+	values[KEY_OFFSET + 1] = PointerGetDatum(construct_md_array(message_keys, nulls, 1, dims, lbs, BYTEAOID, -1, false, TYPALIGN_INT));
+}
+
+#define ENDS	"unnest($1, $2, $3, $4, $5) AS w(offset_id, lane, key_hash, below, message_key)"
+
+/* Rows of offset_id and count. */
+static DjkParkedEnded *
+read_ended(int n, MemoryContext context, int *nended)
+{
+	DjkParkedEnded *ended = MemoryContextAlloc(context, Max(n, 1) * sizeof(DjkParkedEnded));
+
+	for (int i = 0; i < n; i++)
+	{
+		ended[i].offset_id = djk_row_int64(i, 1, 0);
+		ended[i].messages = djk_row_int64(i, 2, 0);
+	}
+	*nended = n;
+	return ended;
+}
+
+DjkParkedEnded *
+djk_parked_supersede(const DjkParkedEnd *ends, int n, MemoryContext context, int *nended)
+{
+	static DjkStatement delete_superseded = {
+		.sql = "WITH gone AS (DELETE FROM @.djkafka_parked p USING " ENDS " WHERE " SAME_KEY("p", "w")
+		"  AND p.\"offset\" < w.below AND p.key = w.message_key RETURNING p.offset_id)"
+		" SELECT offset_id, count(*) FROM gone GROUP BY 1",
+		.nargs = 5,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID},
+		.generic = true
+	};
+	Datum		values[5];
+
+	end_parts(ends, n, values);
+	return read_ended((int) djk_catalog_execute_by_index(&delete_superseded, values, NULL), context, nended);
 }
 
 /* The same of JSON. */
@@ -390,13 +485,14 @@ djk_parked_before_letters(const int64 *letter_ids, int n, MemoryContext context,
 /* ---------- giving up ---------- */
 
 /* As of before the partition counts again: they are no letters of that (applied.c). */
-#define GIVE_UP(which, detail, hint) \
-	"WITH gone AS (DELETE FROM @.djkafka_parked p WHERE " which " RETURNING p.*)" \
+#define GIVE_UP(which, detail, hint) GIVE_UP_WITH("", which, "'" detail "'", "'" hint "'")
+#define GIVE_UP_WITH(with, which, detail, hint) \
+	"WITH " with "gone AS (DELETE FROM @.djkafka_parked p WHERE " which " RETURNING p.*)" \
 	" INSERT INTO @.djkafka_dead_letter (consumer_id, consumer, route_id, topic, partition, \"offset\"," \
 	" message_time, key, value, headers, sqlstate, message, detail, hint, first_failed_at, attempts, created_at)" \
 	" SELECT g.consumer_id, c.name, g.route_id, g.topic, g.partition, g.\"offset\", g.message_time, g.key, g.value," \
-	" g.headers, coalesce(g.sqlstate, '23503'), coalesce(g.message, 'the message waited behind an earlier one of its key')," \
-	" '" detail "', '" hint "', g.parked_at, greatest(g.attempt, 1), now()" \
+	" g.headers, coalesce(g.sqlstate, '23503'), coalesce(g.message, '" DJK_PARKED_BEHIND "')," \
+	" " detail ", " hint ", g.parked_at, greatest(g.attempt, 1), now()" \
 	" FROM gone g JOIN @.djkafka_consumer c ON c.id = g.consumer_id ORDER BY g.topic, g.partition, g.\"offset\""
 
 #define GIVE_UP_SOUGHT(which) \
@@ -441,4 +537,34 @@ djk_parked_give_up_consumer(int64 consumer_id)
 	Datum		values[1] = {Int64GetDatum(consumer_id)};
 
 	(void) djk_catalog_execute(&give_up, values, NULL);
+}
+
+DjkParkedEnded *
+djk_parked_give_up_lanes(const DjkParkedEnd *ends, int n, const char *detail, const char *hint,
+						 MemoryContext context, int *nended)
+{
+	static DjkStatement count_ended = {
+		.sql = "SELECT p.offset_id, count(DISTINCT p.id) FROM " ENDS " JOIN @.djkafka_parked p ON " SAME_KEY("p", "w")
+		" AND p.\"offset\" < w.below GROUP BY 1",
+		.nargs = 5,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID},
+		.generic = true
+	};
+	static DjkStatement give_up = {
+		.sql = GIVE_UP_WITH("which AS MATERIALIZED (SELECT DISTINCT p.id FROM " ENDS " JOIN @.djkafka_parked p ON " SAME_KEY("p", "w")
+							" AND p.\"offset\" < w.below), ", "p.id IN (SELECT id FROM which)", "$6", "$7"),
+		.nargs = 7,
+		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID, TEXTOID, TEXTOID},
+		.generic = true
+	};
+	Datum		values[7];
+	DjkParkedEnded *ended;
+
+	end_parts(ends, n, values);
+	values[5] = CStringGetTextDatum(detail);
+	values[6] = CStringGetTextDatum(hint);
+	ended = read_ended((int) djk_catalog_execute_by_index(&count_ended, values, NULL), context, nended);
+	if (*nended > 0)
+		(void) djk_catalog_execute_by_index(&give_up, values, NULL);
+	return ended;
 }

@@ -92,6 +92,45 @@ extern void djk_parked_delete(const int64 *ids, int n);
 /* How many messages of a consumer wait. */
 extern int64 djk_parked_count(int64 consumer_id);
 
+/* What waits with a key. */
+typedef struct DjkParkedLane
+{
+	int64		messages;
+	int64		bytes;			/* of their keys and values */
+	TimestampTz oldest;			/* since when the first of them waits; 0: there is none */
+	const char *key;			/* of Kafka, of the first; NULL: it has none, */
+	int			key_len;
+	bool		alike;			/* … and all have the same */
+} DjkParkedLane;
+
+/* Of each key, in 'context'. */
+extern DjkParkedLane *djk_parked_count_lanes(const DjkParkedKey *keys, int n, MemoryContext context);
+
+/* A message that makes an end of what waits with a key before it, the key's 'offset'. */
+typedef struct DjkParkedEnd
+{
+	DjkParkedKey key;
+	const char *message_key;	/* Kafka's */
+	int			message_key_len;
+} DjkParkedEnd;
+
+/* Of a partition, so many. */
+typedef struct DjkParkedEnded
+{
+	int64		offset_id;
+	int64		messages;
+} DjkParkedEnded;
+
+/* Deletes them, as far as they have Kafka's key of the message too; in CurrentMemoryContext as it was before enter. */
+extern DjkParkedEnded *djk_parked_supersede(const DjkParkedEnd *ends, int n, MemoryContext context, int *nended);
+
+/* The same, but makes dead letters of all of them. */
+extern DjkParkedEnded *djk_parked_give_up_lanes(const DjkParkedEnd *ends, int n, const char *detail, const char *hint,
+												MemoryContext context, int *nended);
+
+/* What is told of a message that has not failed itself. */
+#define DJK_PARKED_BEHIND	"the message waited behind an earlier one of its key"
+
 /*
  * The keys that messages of partitions wait with, each below an offset of its
  * partition: of those wanted, each once and below its 'offset', and one of lane 0

@@ -119,6 +119,10 @@ read_target(const DjkCatalogRow *row, DjkRouteRow *route)
 	route->version_column = djk_catalog_row_text(row, "version_column");
 	route->remember_deleted_s = (int64) Min(ceil(djk_catalog_row_seconds(row, "remember_deleted", -1)), LONGEST_MEMORY_S);
 	route->parent_timeout_ms = (int64) (Min(djk_catalog_row_seconds(row, "parent_timeout", 0), LONGEST_WAIT_S) * 1000);
+	route->max_lane_messages = djk_catalog_row_int64(row, "max_lane_messages", 0);
+	route->max_lane_bytes = djk_catalog_row_int64(row, "max_lane_bytes", 0);
+	route->max_lane_age_ms = (int64) (Min(djk_catalog_row_seconds(row, "max_lane_age", 0), LONGEST_WAIT_S) * 1000);
+	route->full_lane_stops = djk_catalog_row_is(row, "on_full_lane", "stop");
 	route->unordered = djk_catalog_row_is(row, "ordering", "none");
 	route->partial_deletes = djk_catalog_row_bool(row, "partial_deletes");
 	route->on_referenced = djk_referenced_parse(djk_catalog_row_text(row, "on_referenced"));

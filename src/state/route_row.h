@@ -112,12 +112,25 @@ typedef struct DjkRouteRow
 	char	   *version_column; /* NULL: none */
 	int64		remember_deleted_s; /* versions of deleted rows, so long; -1: not at all */
 	int64		parent_timeout_ms;	/* how long a message waits for a row that it refers to; 0: not at all */
+	int64		max_lane_messages;	/* that wait of one key; 0: as many as there are */
+	int64		max_lane_bytes; /* … of their keys and values; 0: the same */
+	int64		max_lane_age_ms;	/* how long the first of them waits; 0: the same */
+	bool		full_lane_stops;	/* its partition; else they become dead letters */
 	bool		unordered;		/* a message that waits holds up no other */
 	char	   *retry;			/* the route's own policy, JSON; NULL: none */
 	DjkRetryPolicy policy;		/* with what lies below it; where only the route is known, its own */
 	char	   *renamed;		/* an object of column -> names that it had before; NULL: none */
 	char	   *search_path;
 } DjkRouteRow;
+
+/* How long a message waits for a row that it refers to. */
+static inline int64
+djk_route_row_wait_ms(const DjkRouteRow *route)
+{
+	bool		bounded = route->max_lane_age_ms > 0 && !route->full_lane_stops;
+
+	return bounded ? Min(route->parent_timeout_ms, route->max_lane_age_ms) : route->parent_timeout_ms;
+}
 
 /*
  * Everything in CurrentMemoryContext.  ERROR where a row cannot be one, as it may

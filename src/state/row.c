@@ -187,6 +187,18 @@ djk_catalog_row_bool(const DjkCatalogRow *row, const char *column)
 	return !isnull && DatumGetBool(value);
 }
 
+int64
+djk_catalog_row_int64(const DjkCatalogRow *row, const char *column, int64 null)
+{
+	bool		isnull;
+	Datum		value = djk_catalog_row_get(row, column, &isnull);
+
+	if (isnull)
+		return null;
+	return TupleDescAttr(row->desc, column_number(row, column) - 1)->atttypid == INT4OID ? DatumGetInt32(value) :
+		DatumGetInt64(value);
+}
+
 bool
 djk_catalog_row_is(const DjkCatalogRow *row, const char *column, const char *word)
 {

@@ -58,6 +58,8 @@ extern int	djk_word_index(const char *what, const char *word, const char *const 
 extern void djk_catalog_row_check_word(const DjkCatalogRow *row, const char *column, const char *const *words);
 
 /* of an interval, as extract(epoch) counts them */
+/* A bigint or integer; 'null' where there is none. */
+extern int64 djk_catalog_row_int64(const DjkCatalogRow *row, const char *column, int64 null);
 extern double djk_catalog_row_seconds(const DjkCatalogRow *row, const char *column, double null);
 
 /* ERROR unless null or within the bounds */

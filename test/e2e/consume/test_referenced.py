@@ -1,9 +1,10 @@
 """A deletion of a row that others refer to waits until they are gone, and what is behind it of its key does too."""
 
 import time
+from collections.abc import Callable
 
 import pytest
-from lib.djkafka import PARKED, assert_audit, dead_letters, to_json, wait_count, wait_resting, wait_value
+from lib.djkafka import PARKED, assert_audit, dead_letters, status, to_json, wait_caught_up, wait_count, wait_resting, wait_value
 from lib.kafka import Client, Record
 from lib.postgres import Database
 
@@ -164,3 +165,46 @@ def test_timeout(db: Database, kafka: Client, topic: str, timeout: str) -> None:
     db.query("DELETE FROM child")
     assert db.value("SELECT result FROM djkafka_replay(consumer => 'default')") == "applied"
     assert db.query("SELECT id FROM parent ORDER BY id") == [(2,), (3,)]
+
+
+def test_cascade_by_the_route(db: Database, kafka: Client, topic: str) -> None:
+    """A deletion takes along what refers to its row, in the transaction that moves the offset."""
+    make(db, "DEFERRABLE INITIALLY DEFERRED")
+    db.query("SELECT djkafka_subscribe(%s, 'parent', parent_timeout => '1 h', on_referenced => 'cascade')", topic)
+    kafka.produce(topic, [Record(to_json(id=3, v="new"), "3"), Record(None, "1"), Record(None, "2")])
+    wait_caught_up(db, kafka, topic)
+    assert db.query("SELECT id FROM parent") == [(3,)]
+    assert db.query("SELECT * FROM child") == []
+    assert (status(db)["cascaded"], status(db)["parked"]) == (2, 0)
+    assert_audit(db, 3)
+
+
+def test_deletion_supersedes_what_waits(db: Database, kafka: Client, topic: str) -> None:
+    """It does not wait behind messages of which nothing would be left."""
+    make(db)
+    db.query("SELECT djkafka_subscribe(%s, 'child', parent_timeout => '1 h')", topic)
+    kafka.produce(topic, [Record(to_json(id=20, parent_id=9), "20"), Record(to_json(id=20, parent_id=1), "20")])
+    wait_value(db, PARKED, 2)
+    kafka.produce(topic, [Record(None, "20"), Record(to_json(id=20, parent_id=2), "20")])
+    wait_value(db, PARKED, 0)
+    assert db.query("SELECT parent_id FROM child WHERE id = 20") == [(2,)]
+    assert (status(db)["applied"], status(db)["superseded"], status(db)["dead"]) == (4, 2, 0)
+    assert_audit(db, 4)
+
+
+def test_full_lane_stops_its_partition(db: Database, kafka: Client, unique: Callable[[str], str]) -> None:
+    """As long as there is no room behind what waits of a key; the other partition flows."""
+    topic = kafka.create_topic(unique("lane"), partitions=2)
+    make(db)
+    db.query("SELECT djkafka_subscribe(%s, 'child', parent_timeout => '1 h', max_lane_messages => 1, on_full_lane => 'stop')", topic)
+    waits = [Record(to_json(id=20, parent_id=9), "20", partition=0), Record(to_json(id=20, parent_id=1), "20", partition=0)]
+    kafka.produce(topic, [*waits, Record(to_json(id=21), "21", partition=0), Record(to_json(id=22), "22", partition=1)])
+    wait_value(db, "SELECT count(*) FROM child WHERE id = 22", 1)
+    wait_value(db, "SELECT state FROM djkafka_partition_status WHERE partition = 0", "retrying")
+    reason = db.value("SELECT reason FROM djkafka_partition_status WHERE partition = 0")
+    assert reason.startswith("offset 1 waits") and f"djkafka_skip('default', '{topic}', 0, 1)" in reason, reason
+    assert (status(db)["parked"], status(db)["retries"]) == (1, 0)
+    db.query("INSERT INTO parent VALUES (9)")
+    wait_value(db, "SELECT count(*) FROM child WHERE id IN (20, 21)", 2, timeout=30)
+    assert db.query("SELECT parent_id FROM child WHERE id = 20") == [(1,)]
+    assert_audit(db, 4)
