@@ -133,12 +133,16 @@ class ByWorker(Way):
         return seen
 
     def sum_of_told(self) -> dict[str, list]:
-        """By topic: how many rows, and the keys in their order."""
+        """By topic: how many rows, and the keys in their order; none where one may be missing that is no text."""
         made: dict[str, list] = {}
+        routes = self.shape["routes"]
+        bytes_may_be_keys = any(route.get("key_format") == "avro" for route in routes)
         for told in self.told:
             if "rows" in told:
                 rows, keys = made.get(told["topic"], (0, []))
-                made[told["topic"]] = [rows + told["rows"], keys + told.get("keys", [])]
+                if bytes_may_be_keys and ("keys" not in told or any(route.get("notify") == "batch" for route in routes)):
+                    keys = None
+                made[told["topic"]] = [rows + told["rows"], None if keys is None else keys + told.get("keys", [])]
         return made
 
     def before(self, shape: Shape) -> list[str]:
