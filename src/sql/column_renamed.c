@@ -99,7 +99,7 @@ rename_in_routes(Datum *names)
 		", columns = " RENAMED_KEY("columns")
 		/* The white space of JSON: what the check of a route takes for an object, and nothing else. */
 		", time_unit = CASE WHEN time_unit ~ '^[ \\t\\n\\r]*\\{' THEN (" RENAMED_KEY("time_unit::jsonb") ")::text ELSE time_unit END"
-		", renamed = coalesce(CASE WHEN format <> 'json' THEN renamed - $1 ELSE"
+		", renamed = coalesce(CASE WHEN format IN ('text', 'raw') THEN renamed - $1 ELSE"
 		" (SELECT jsonb_object_agg(key, value - $1) FROM jsonb_each(renamed) WHERE key <> $1) END, '{}')"
 		" || jsonb_build_object($2, CASE WHEN renamed->$1 ? $1 THEN renamed->$1"
 		" ELSE coalesce(renamed->$1, '[]') || to_jsonb($1) END)"

@@ -225,5 +225,18 @@ SELECT djkafka_subscribe('lines', 'places', format => 'raw', operation => 'inser
 SELECT key_only('[{"key": "k", "value": "text", "offset": 7}]');
 SELECT djkafka_drop_consumer('default');
 
+-- a name that two columns had is the later one's, whatever the fields come in
+CREATE TABLE taken (id int PRIMARY KEY, name text);
+SELECT djkafka_subscribe(format, 'taken', format => format) FROM unnest(ARRAY['json', 'debezium', 'debezium_flat', 'logpipe', 'cloudevents', 'avro', 'json_schema']) format;
+ALTER TABLE taken RENAME name TO title;
+ALTER TABLE taken ADD name text;
+ALTER TABLE taken RENAME name TO label;
+SELECT format, renamed FROM djkafka_route ORDER BY format;
+SELECT applied, dead FROM djkafka_run('default', messages => '[{"topic": "json", "value": {"id": 1, "name": "json"}}, {"topic": "debezium", "value": {"op": "c", "after": {"id": 2, "name": "debezium"}}},
+    {"topic": "debezium_flat", "value": {"id": 3, "name": "flat"}}, {"topic": "logpipe", "value": "json:{\"type\":\"t\",\"version\":1,\"message\":{\"id\":4,\"name\":\"logpipe\"}}"},
+    {"topic": "cloudevents", "value": {"specversion": "1.0", "id": "e", "source": "s", "type": "t", "data": {"id": 5, "name": "event"}}}]');
+SELECT * FROM taken ORDER BY id;
+SELECT djkafka_drop_consumer('default');
+
 SET client_min_messages = warning;
 DROP SCHEMA renamed CASCADE;
