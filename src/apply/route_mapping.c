@@ -18,16 +18,36 @@ append_names(StringInfo sql, char *const *names, int n)
 		appendStringInfo(sql, "%s%s", sql->data[sql->len - 1] == '[' ? "" : ", ", quote_literal_cstr(names[i]));
 }
 
+/* Where in the value the row is that the message is about; of what a codec's open() finds there. */
+static const char *
+row_expression(const char *format)
+{
+	static const char *const rows[][2] = {
+		{"debezium", "coalesce(nullif(value->'after', 'null'), value->'before')"},
+		{"logpipe", "value->'message'"},
+		{"cloudevents", "CASE pg_catalog.jsonb_typeof(value->'data_base64') WHEN 'string'"
+			" THEN pg_catalog.convert_from(pg_catalog.decode(value->>'data_base64', 'base64'), 'UTF8')::pg_catalog.jsonb"
+			" ELSE value->'data' END"},
+	};
+
+	for (int i = 0; i < lengthof(rows); i++)
+	{
+		if (strcmp(rows[i][0], format) == 0)
+			return rows[i][1];
+	}
+	return "value";
+}
+
 /* The field that is looked up, as an expression over the whole value. */
 static char *
 field_expression(const DjkRouteState *state, const DjkMapping *mapping)
 {
+	const char *row = row_expression(state->route->format);
 	StringInfoData sql;
 
 	initStringInfo(&sql);
-	/* Where the row is that the message is about. */
-	appendStringInfoString(&sql, strcmp(state->route->format, "debezium") == 0 ?
-						   "coalesce(nullif(value->'after', 'null'), value->'before') #>> ARRAY[" : "value #>> ARRAY[");
+	/* Alone it stays what uses.c knows: value #>> ARRAY['name', …]. */
+	appendStringInfo(&sql, strcmp(row, "value") == 0 ? "%s #>> ARRAY[" : "(%s) #>> ARRAY[", row);
 	append_names(&sql, state->root, state->nroot);
 	append_names(&sql, mapping->path, mapping->npath);
 	appendStringInfoString(&sql, "]::pg_catalog.text[]");

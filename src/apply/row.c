@@ -352,7 +352,7 @@ takes_fields(const DjkRouteState *state)
 	{
 		const DjkColumn *column = &state->columns[c];
 
-		if ((column->source == DJK_SOURCE_FIELD || column->source == DJK_SOURCE_PATH) &&
+		if ((column->source == DJK_SOURCE_FIELD || (column->mapping != NULL && column->mapping->path != NULL)) &&
 			!column->always_identity && !column->counting_default)
 			return true;
 	}

@@ -68,6 +68,21 @@ SELECT * FROM known ORDER BY event;
 SELECT dead_letters();
 SELECT refused($$SELECT djkafka_subscribe('x', 'line', format => 'cloudevents', message_types => '{"a": 1}')$$);
 SELECT refused($$SELECT djkafka_subscribe('x', 'line', format => 'cloudevents', message_types => '{"a": []}')$$);
+-- look-ups begin in the row
+CREATE TABLE customer (id int PRIMARY KEY, code text UNIQUE);
+INSERT INTO customer VALUES (17, 'x'), (18, 'e1'), (19, 'e2');
+CREATE TABLE bought (id int PRIMARY KEY, customer_id int, other_id int);
+SELECT djkafka_subscribe('bought', 'bought', format => 'cloudevents', parent_timeout => '0', lookups => '{"customer_id": {"table": "customer", "column": "code", "field": "customer"}, "other_id": {"table": "customer", "column": "code", "field": "source"}}');
+SELECT counted(jsonb_agg(e || '{"topic": "bought"}')) FROM (VALUES (event(said('{"id":1,"customer":"x","source":"x"}'))), (event(said('{"id":2,"customer":"y"}'))), (event(said('{"id":3}'))), (binary('{"id":4,"customer":"x"}')),
+    (event(said('null', format('"data_base64":"%s",', encode('{"id":5,"customer":"x"}', 'base64')))))) e (e);
+SELECT * FROM bought ORDER BY id;
+SELECT dead_letters();
+-- a column that takes a field by an expression takes fields
+CREATE TABLE noted (event text PRIMARY KEY, note text);
+SELECT djkafka_subscribe('noted', 'noted', format => 'cloudevents', columns => $${"event": "value->>'id'", "note": {"field": "note", "value": "upper(value->'data'->>'note')"}}$$);
+SELECT counted(jsonb_agg(e || '{"topic": "noted"}')) FROM (VALUES (event(said('"text"'))), (event(said('null'))), (event(said('{"note":"n"}')))) e (e);
+SELECT * FROM noted;
+SELECT dead_letters();
 -- to json it looks like what it is
 SELECT djkafka_subscribe('plain', 'line');
 SELECT counted(jsonb_build_array(event(said('{}')) || '{"topic": "plain"}'));

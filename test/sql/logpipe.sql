@@ -127,6 +127,15 @@ SELECT counted(jsonb_agg(m || '{"topic": "handled"}')) FROM (VALUES (typed('"a"'
 SELECT dead_letters();
 SELECT message FROM seen WHERE type LIKE 'handled%' OR type IS NULL ORDER BY n;
 
+-- look-ups begin in the row
+CREATE TABLE customer (id int PRIMARY KEY, code text UNIQUE);
+INSERT INTO customer VALUES (17, 'x');
+CREATE TABLE bought (id int PRIMARY KEY, customer_id int, at_code int);
+SELECT djkafka_subscribe('bought', 'bought', format => 'logpipe', parent_timeout => '0', lookups => '{"customer_id": {"table": "customer", "column": "code", "field": "customer"}, "at_code": {"table": "customer", "column": "code", "field": ["at", "code"]}}');
+SELECT counted(jsonb_agg(jsonb_build_object('topic', 'bought', 'value', format('json:{"type":"t","version":1,"customer":"x","message":%s}', m)))) FROM unnest(ARRAY['{"id":1,"customer":"x","at":{"code":"x"}}', '{"id":2,"customer":"y"}', '{"id":3}', '{"id":4,"customer":null}']) m;
+SELECT * FROM bought ORDER BY id;
+SELECT dead_letters();
+
 -- options that are wrong
 SELECT refused(format('SELECT djkafka_subscribe(''x'', ''person'', format => ''logpipe'', message_types => %L)', t)) FROM unnest(ARRAY['{}', '[]', '5', '"person"', 'null', '[1]', '[["a"]]', '{"a": null}', '{"a": []}', '{"a": [null]}', '{"a": [[1]]}', '{"a": {"b": 1}}', '{"a": [true]}']) t;
 SELECT refused($$SELECT djkafka_subscribe('x', 'person', message_types => '["a"]')$$);
