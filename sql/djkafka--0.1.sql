@@ -879,6 +879,7 @@ CREATE TABLE @extschema@.djkafka_parked (
     children regclass,
     constraint_name text,
     missing_key jsonb,
+    row_key bytea,
     UNIQUE (offset_id, "offset")
 );
 -- By which a key is looked up: no other index serves the statement, however little is known of the table.
@@ -893,6 +894,7 @@ COMMENT ON COLUMN @extschema@.djkafka_parked.route_id IS 'route that took the me
 COMMENT ON COLUMN @extschema@.djkafka_parked.parked_at IS 'since when it waits; the route''s parent_timeout is counted from here';
 COMMENT ON COLUMN @extschema@.djkafka_parked.lane IS 'routes to one table or handler share it while they tell rows apart in the same way';
 COMMENT ON COLUMN @extschema@.djkafka_parked.key_hash IS 'of its key within the lane: messages of the same behind it wait too; -1: its key may be any, all do; null: none does';
+COMMENT ON COLUMN @extschema@.djkafka_parked.row_key IS 'the key itself, where a deletion of the row may supersede the message; null: it does not';
 COMMENT ON COLUMN @extschema@.djkafka_parked.sqlstate IS 'code of the error; null: it waits behind an earlier message of its key';
 COMMENT ON COLUMN @extschema@.djkafka_parked.attempt IS 'the retry that it waits for, or has had last; 0: none';
 COMMENT ON COLUMN @extschema@.djkafka_parked.due_at IS 'when it is tried again; null: it waits for a row that it refers to, or behind an earlier message';

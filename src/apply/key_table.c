@@ -10,7 +10,11 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "port/pg_bitutils.h"
+#include "state/catalog.h"
 #include "utils/lsyscache.h"
+
+/* An image that is larger is none. */
+#define IMAGE_BYTES		1000
 
 void
 djk_key_table_init(DjkKeyTable *table, DjkRouteState *state, int n)
@@ -114,6 +118,61 @@ djk_key_is_its_text(const DjkRouteState *state)
 			return false;
 	}
 	return true;
+}
+
+/* Of a value whose equals have the same bytes. */
+static void
+append_image(StringInfo image, const DjkColumn *column, Datum value)
+{
+	int16		len;
+	bool		byval;
+
+	get_typlenbyval(column->type, &len, &byval);
+	appendBinaryStringInfo(image, (const char *) &column->type, sizeof(column->type));
+	if (byval)
+		appendBinaryStringInfo(image, (const char *) &value, sizeof(value));
+	else if (len == -1)
+	{
+		struct varlena *packed = PG_DETOAST_DATUM_PACKED(value);
+		uint32		size = VARSIZE_ANY_EXHDR(packed);
+
+		appendBinaryStringInfo(image, (const char *) &size, sizeof(size));
+		appendBinaryStringInfo(image, VARDATA_ANY(packed), Min(size, IMAGE_BYTES));
+	}
+	else
+		appendBinaryStringInfo(image, DatumGetPointer(value), len);
+}
+
+bytea *
+djk_key_image(const DjkRouteState *state, const DjkRow *row)
+{
+	StringInfoData image;
+	bytea	   *copy = NULL;
+
+	if (!djk_key_is_its_text(state))
+		return NULL;
+	initStringInfo(&image);
+	appendBinaryStringInfo(&image, (const char *) &state->route->target, sizeof(Oid));
+	for (int i = 0; i < state->nkeys && image.len <= IMAGE_BYTES; i++)
+	{
+		int			c = state->keys[i];
+
+		if (row->nulls[c])
+			break;
+		append_image(&image, &state->columns[c], row->values[c]);
+		if (i == state->nkeys - 1 && image.len <= IMAGE_BYTES)
+			copy = DatumGetByteaPP(djk_bytea_datum(image.data, image.len));
+	}
+	pfree(image.data);
+	return copy;
+}
+
+bool
+djk_key_image_equal(const bytea *a, const bytea *b)
+{
+	if (a == NULL || b == NULL)
+		return a == b;
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) && memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }
 
 DjkChange *

@@ -51,6 +51,16 @@ extern bool djk_key_equal(const DjkRouteState *state, const DjkRow *a, const Djk
  */
 extern bool djk_key_is_its_text(const DjkRouteState *state);
 
+/*
+ * The key itself: two rows have the same image only if they are one row.  In
+ * CurrentMemoryContext; NULL where equal keys may differ in their bytes, one of its
+ * columns is null, or it is large.
+ */
+extern bytea *djk_key_image(const DjkRouteState *state, const DjkRow *row);
+
+/* Of images, NULL included. */
+extern bool djk_key_image_equal(const bytea *a, const bytea *b);
+
 /* The change of a row's key; a new one if *found is false, which refers to the row. */
 extern DjkChange *djk_key_table_enter(DjkKeyTable *table, DjkRow *row, bool *found);
 

@@ -7,9 +7,9 @@
  * of it would be left.  So it is tried when it comes, and if it is applied the
  * others are counted with it.  That is done only where nothing but the row could
  * tell: in a mirror, of a table whose rows no trigger sees, without versions, by which
- * a deletion may be the older one, and where the whole lane has one key in Kafka
- * too, byte for byte: what is kept of keys is a hash, which others may share.  If it
- * fails it waits behind the others.
+ * a deletion may be the older one, and where the whole lane is of its row, and has its
+ * key in Kafka too, byte for byte: lanes are told apart by a hash, which other rows may
+ * share, so the key itself is compared.  If it fails it waits behind the others.
  *
  * A route may bound what waits of a key, by count, bytes and age.  A message that finds
  * no room there stops its partition until there is, or all that waits of the key is
@@ -23,6 +23,7 @@
  */
 #include "apply/lane.h"
 
+#include "apply/key_table.h"
 #include "apply/overtaken.h"
 #include "apply/park_key.h"
 #include "state/catalog.h"
@@ -56,7 +57,7 @@ is_superseder(const DjkApply *apply, int message)
 	const DjkWork *work = &apply->work[message];
 
 	return work->row.is_delete && work->row.unprepared == NULL && !work->cannot_supersede &&
-		apply->states[work->route]->supersedes && apply->batch->messages[message].key != NULL;
+		work->row_key != NULL && apply->batch->messages[message].key != NULL;
 }
 
 /* Whether it counts what waits of a message's key. */
@@ -70,11 +71,35 @@ is_asked(const DjkApply *apply, int message)
 		(is_bounded(route_of(apply, message)) || is_superseder(apply, message));
 }
 
+static DjkParkedEnd
+end_at(const DjkApply *apply, int message)
+{
+	const DjkMessage *m = &apply->batch->messages[message];
+	const DjkWork *work = &apply->work[message];
+	DjkParkedEnd end = {
+		.key = {apply->batch->partitions[m->partition].offset_id, work->lane, work->key_hash, m->offset},
+		.message_key = m->key,
+		.message_key_len = m->key_len,
+		.row_key = work->row_key
+	};
+
+	return end;
+}
+
+/* Whether two messages of a lane are of one row for sure, and have one key in Kafka. */
+static bool
+is_same_row(const DjkParkedEnd *a, const DjkParkedEnd *b)
+{
+	return a->row_key != NULL && djk_key_image_equal(a->row_key, b->row_key) &&
+		a->message_key != NULL && b->message_key != NULL && a->message_key_len == b->message_key_len &&
+		memcmp(a->message_key, b->message_key, a->message_key_len) == 0;
+}
+
 void
 djk_lane_count(DjkApply *apply, int from, int to)
 {
 	DjkParkKey **entries = palloc((Max(to - from, 0) + 1) * sizeof(DjkParkKey *));
-	DjkParkedKey *keys = palloc0((Max(to - from, 0) + 1) * sizeof(DjkParkedKey));
+	DjkParkedEnd *ends = palloc((Max(to - from, 0) + 1) * sizeof(DjkParkedEnd));
 	DjkParkedLane *lanes;
 	int			n = 0;
 	MemoryContext context = apply->batch_context;
@@ -87,30 +112,32 @@ djk_lane_count(DjkApply *apply, int from, int to)
 		if (entry == NULL || entry->is_counted || entry->stored == PG_INT64_MAX)
 			continue;
 		entry->is_counted = true;
-		keys[n].offset_id = apply->batch->partitions[entry->key.partition].offset_id;
-		keys[n].lane = entry->key.lane;
-		keys[n].hash = entry->key.hash;
+		ends[n] = entry->counted_for = end_at(apply, i);
 		entries[n++] = entry;
 	}
 	if (n > 0)
 	{
 		djk_catalog_enter(&identity);
-		lanes = djk_parked_count_lanes(keys, n, context);
+		lanes = djk_parked_count_lanes(ends, n, context);
 		djk_catalog_leave(&identity);
 		for (int k = 0; k < n; k++)
 			entries[k]->counted = lanes[k];
 	}
-	pfree(keys);
+	pfree(ends);
 	pfree(entries);
 }
 
-/* What is counted of a key that nothing is known of in djkafka_parked. */
+/* What waits of an entry's key in djkafka_parked, as far as it was counted. */
 static DjkParkedLane
-counted(const DjkParkKey *entry)
+counted(const DjkParkKey *entry, const DjkParkedEnd *end)
 {
-	DjkParkedLane none = {.alike = true};
+	DjkParkedLane lane = {.alike = true};
 
-	return entry->is_counted && entry->stored != PG_INT64_MAX ? entry->counted : none;
+	if (!entry->is_counted || entry->stored == PG_INT64_MAX)
+		return lane;
+	lane = entry->counted;
+	lane.alike &= lane.messages == 0 || is_same_row(&entry->counted_for, end);
+	return lane;
 }
 
 /*
@@ -120,24 +147,20 @@ counted(const DjkParkKey *entry)
 static DjkParkedLane
 count_before(const DjkApply *apply, const DjkParkKey *entry, int message)
 {
-	int			end = djk_park_key_end(apply, entry, message);
+	int			last = djk_park_key_end(apply, entry, message);
+	DjkParkedEnd end = end_at(apply, message);
 	DjkParkedLane lane = {.alike = true};
 
-	if (end < 0)
-		lane = counted(entry);
-	for (int i = Max(Max(end, entry->first), apply->fence_from); i < message; i++)
+	if (last < 0)
+		lane = counted(entry, &end);
+	for (int i = Max(Max(last, entry->first), apply->fence_from); i < message; i++)
 	{
 		const DjkMessage *m = &apply->batch->messages[i];
+		DjkParkedEnd before = end_at(apply, i);
 
 		if (!djk_park_key_waits_with(apply, entry, i))
 			continue;
-		if (lane.messages == 0)
-		{
-			lane.key = m->key;
-			lane.key_len = m->key_len;
-		}
-		lane.alike &= m->key != NULL && lane.key != NULL && m->key_len == lane.key_len &&
-			memcmp(m->key, lane.key, m->key_len) == 0;
+		lane.alike &= is_same_row(&before, &end);
 		lane.messages++;
 		lane.bytes += m->key_len + m->value_len;
 	}
@@ -145,15 +168,6 @@ count_before(const DjkApply *apply, const DjkParkKey *entry, int message)
 }
 
 /* ---------- a deletion ---------- */
-
-static bool
-may_supersede(DjkApply *apply, int message, const DjkParkedLane *lane)
-{
-	const DjkMessage *m = &apply->batch->messages[message];
-
-	return is_superseder(apply, message) && lane->alike && lane->key != NULL && lane->key_len == m->key_len &&
-		memcmp(lane->key, m->key, m->key_len) == 0;
-}
 
 bool
 djk_lane_gives_way(DjkApply *apply, int message)
@@ -220,7 +234,7 @@ djk_lane_passes(DjkApply *apply, int message)
 	if (entry == NULL || !djk_park_key_is_sure(apply, message))
 		return false;
 	lane = count_before(apply, entry, message);
-	if (may_supersede(apply, message, &lane))
+	if (lane.alike && is_superseder(apply, message))
 	{
 		end_lane(apply, entry, message, DJK_LANE_SUPERSEDED);
 		return true;
@@ -289,12 +303,15 @@ djk_lane_settle(DjkApply *apply, int from, int to)
 
 		for (int j = entry != NULL ? Max(from, entry->first) : i; j < i; j++)
 		{
+			DjkParkedEnd end = end_at(apply, i);
+			DjkParkedEnd before = end_at(apply, j);
+
 			if (!djk_park_key_waits_with(apply, entry, j))
 				continue;
-			if (apply->work[i].lane_end == DJK_LANE_SUPERSEDED)
-				apply->work[j].fate = DJK_FATE_SUPERSEDED;
-			else
+			if (apply->work[i].lane_end == DJK_LANE_GIVEN_UP)
 				give_up(apply, j);
+			else if (is_same_row(&before, &end))
+				apply->work[j].fate = DJK_FATE_SUPERSEDED;
 		}
 	}
 	MemoryContextSwitchTo(old);
@@ -333,19 +350,10 @@ find_ends(const DjkApply *apply, int from, int to, DjkLaneEnd how, int *n)
 	*n = 0;
 	for (int i = from; i < to; i++)
 	{
-		const DjkMessage *m = &apply->batch->messages[i];
-		const DjkBatchPartition *partition = &apply->batch->partitions[m->partition];
-		DjkParkedEnd *end = &ends[*n];
+		const DjkBatchPartition *partition = &apply->batch->partitions[apply->batch->messages[i].partition];
 
-		if (apply->work[i].lane_end != how || !has_ended(apply, i) || partition->parked == 0)
-			continue;
-		end->key.offset_id = partition->offset_id;
-		end->key.lane = apply->work[i].lane;
-		end->key.hash = apply->work[i].key_hash;
-		end->key.offset = m->offset;
-		end->message_key = m->key;
-		end->message_key_len = m->key_len;
-		(*n)++;
+		if (apply->work[i].lane_end == how && has_ended(apply, i) && partition->parked > 0)
+			ends[(*n)++] = end_at(apply, i);
 	}
 	return ends;
 }

@@ -56,14 +56,35 @@ lane_without_keys(const DjkRouteState *state)
 	return ~lane_of(state);
 }
 
+/* Where it matters, for it is kept with the message. */
+static void
+note_row_key(DjkApply *apply, DjkWork *work, const DjkRouteState *state, const bytea *known)
+{
+	bytea	   *key = state->supersedes ? djk_key_image(state, &work->row) : NULL;
+
+	if (key == NULL)
+		return;
+	work->row_key = known;
+	if (!djk_key_image_equal(key, known))
+	{
+		bytea	   *copy = MemoryContextAlloc(apply->batch_context, VARSIZE(key));
+
+		memcpy(copy, key, VARSIZE(key));
+		work->row_key = copy;
+	}
+	pfree(key);
+}
+
 static void
 note_key(DjkApply *apply, int message, bool is_prepared)
 {
 	DjkWork    *work = &apply->work[message];
 	const DjkMessage *m = &apply->batch->messages[message];
 	const DjkRouteState *state = work->route >= 0 ? apply->states[work->route] : NULL;
+	const bytea *known = work->row_key;
 
 	work->has_key = false;
+	work->row_key = NULL;
 	work->lane = work->key_hash = 0;
 	if (state == NULL)
 		return;
@@ -79,7 +100,10 @@ note_key(DjkApply *apply, int message, bool is_prepared)
 	}
 	work->has_key = true;
 	if (is_prepared && work->row.present != NULL && djk_key_table_serves(state) && !state->has_parts)
+	{
 		work->key_hash = djk_key_hash(state, &work->row);
+		note_row_key(apply, work, state, known);
+	}
 	else
 		work->key_hash = DJK_PARKED_ANY_KEY;
 }

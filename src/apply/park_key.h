@@ -23,7 +23,8 @@ typedef struct DjkParkKey
 	int			first;			/* no message of this batch before it waits with the key; PG_INT32_MAX: none does */
 	int			last_end;		/* the last message that ends the lane, or may; -1: none */
 	bool		is_counted;		/* in this transaction: */
-	DjkParkedLane counted;		/* … what waits of it in djkafka_parked */
+	DjkParkedLane counted;		/* … what waits of it in djkafka_parked, */
+	DjkParkedEnd counted_for;	/* … and of which row, and key in Kafka, it says whether that is alike */
 } DjkParkKey;
 
 /* Another transaction: what was counted in djkafka_parked may have changed. */

@@ -10,6 +10,7 @@
  */
 #include "apply/park_record.h"
 
+#include "apply/key_table.h"
 #include "apply/message_row.h"
 #include "apply/park.h"
 #include "state/catalog.h"
@@ -36,6 +37,7 @@ state_of(const DjkApply *apply, const DjkWork *work)
 		.route_id = route_id(apply, work),
 		.lane = work->lane,
 		.key_hash = work->has_key ? &work->key_hash : NULL,
+		.row_key = work->row_key,
 		.error = error_of(work),
 		.lack = work->lack.row,
 		.attempt = work->attempt,
@@ -118,7 +120,7 @@ write_changed(DjkApply *apply, const DjkWork *work, const DjkParked *parked)
 	DjkParkedState state;
 
 	if (parked->route_id == route_id(apply, work) && !djk_park_has_another_key(work, parked) && is_told(work, parked) &&
-		parked->attempt == work->attempt && parked->due_at == work->due_at)
+		djk_key_image_equal(work->row_key, parked->row_key) && parked->attempt == work->attempt && parked->due_at == work->due_at)
 		return;
 	state = state_of(apply, work);
 	djk_parked_update(parked->id, &state);

@@ -90,6 +90,7 @@ typedef struct DjkWork
 	bool		has_key;		/* of its route, or the message's own; noted where it matters: park.c */
 	int64		lane;			/* of its route's state, */
 	int64		key_hash;		/* … and of the key; DJK_PARKED_ANY_KEY */
+	const bytea *row_key;		/* the key itself, where a deletion may supersede others of it; in batch_context; NULL: not known */
 	DjkLaneEnd	lane_end;		/* of what waits of its key before it */
 	bool		cannot_supersede;	/* it has failed */
 	DjkLack		lack;			/* of PARKED, without a time */

@@ -155,27 +155,66 @@ copy_bytes(int row, int column, int *len)
 	return VARDATA_ANY(copy);
 }
 
+static Datum
+bytes_array(Datum *elements, bool *nulls, int n)
+{
+	int			dims[1] = {n};
+	int			lbs[1] = {1};
+
+	return PointerGetDatum(construct_md_array(elements, nulls, 1, dims, lbs, BYTEAOID, -1, false, TYPALIGN_INT));
+}
+
+/* The parts of ends, as END_COLUMNS names them. */
+static void
+end_parts(const DjkParkedEnd *ends, int n, Datum *values)
+{
+	DjkParkedKey *keys = palloc(Max(n, 1) * sizeof(DjkParkedKey));
+	Datum	   *message_keys = palloc(Max(n, 1) * sizeof(Datum));
+	Datum	   *row_keys = palloc(Max(n, 1) * sizeof(Datum));
+	bool	   *no_message_key = palloc(Max(n, 1) * sizeof(bool));
+	bool	   *no_row_key = palloc(Max(n, 1) * sizeof(bool));
+
+	for (int i = 0; i < n; i++)
+	{
+		char		null = ' ';
+
+		keys[i] = ends[i].key;
+		message_keys[i] = djk_bytes_datum(ends[i].message_key, ends[i].message_key_len, &null);
+		no_message_key[i] = null == 'n';
+		row_keys[i] = PointerGetDatum(ends[i].row_key);
+		no_row_key[i] = ends[i].row_key == NULL;
+	}
+	for (int part = KEY_OFFSET_ID; part <= KEY_OFFSET; part++)
+		values[part] = key_parts(keys, n, (KeyPart) part);
+	values[KEY_OFFSET + 1] = bytes_array(message_keys, no_message_key, n);
+	values[KEY_OFFSET + 2] = bytes_array(row_keys, no_row_key, n);
+}
+
+#define ENDS	"unnest($1, $2, $3, $4, $5, $6) "
+#define END_COLUMNS	"offset_id, lane, key_hash, below, message_key, row_key"
+#define END_TYPES	INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID, BYTEAARRAYOID
+#define END_PARTS	6
+
+/* A hash is another row's, too. */
+#define SAME_ROW(a, b) a ".row_key = " b ".row_key AND " a ".key = " b ".message_key"
+
 DjkParkedLane *
-djk_parked_count_lanes(const DjkParkedKey *keys, int n, MemoryContext context)
+djk_parked_count_lanes(const DjkParkedEnd *ends, int n, MemoryContext context)
 {
 	static DjkStatement count_lanes = {
-		/* No more than one key at a time: each may be as large as a message. */
-		.sql = "SELECT l.* FROM unnest($1, $2, $3) WITH ORDINALITY AS w(offset_id, lane, key_hash, n)"
-		"  LEFT JOIN LATERAL (SELECT q.key FROM @.djkafka_parked q WHERE " SAME_KEY("q", "w") " ORDER BY q.\"offset\" LIMIT 1) f ON true"
-		"  CROSS JOIN LATERAL ("
+		.sql = "SELECT l.* FROM " ENDS "WITH ORDINALITY AS w(" END_COLUMNS ", n) CROSS JOIN LATERAL ("
 		"  SELECT count(*), coalesce(sum(coalesce(octet_length(p.key), 0) + coalesce(octet_length(p.value), 0)), 0)::bigint,"
-		"   min(p.parked_at), f.key, bool_and(coalesce(p.key = f.key, false))"
+		"   min(p.parked_at), bool_and(coalesce(" SAME_ROW("p", "w") ", false))"
 		"   FROM @.djkafka_parked p WHERE " SAME_KEY("p", "w") ") l ORDER BY w.n",
-		.nargs = 3,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID},
+		.nargs = END_PARTS,
+		.argtypes = {END_TYPES},
 		.generic = true
 	};
-	Datum		values[3] = {key_parts(keys, n, KEY_OFFSET_ID), key_parts(keys, n, KEY_LANE), key_parts(keys, n, KEY_HASH)};
+	Datum		values[END_PARTS];
 	DjkParkedLane *lanes = MemoryContextAllocZero(context, Max(n, 1) * sizeof(DjkParkedLane));
-	MemoryContext old;
 
+	end_parts(ends, n, values);
 	(void) djk_catalog_execute_by_index(&count_lanes, values, NULL);
-	old = MemoryContextSwitchTo(context);
 	for (int i = 0; i < n; i++)
 	{
 		bool		isnull;
@@ -184,37 +223,10 @@ djk_parked_count_lanes(const DjkParkedKey *keys, int n, MemoryContext context)
 		lanes[i].messages = djk_row_int64(i, 1, 0);
 		lanes[i].bytes = djk_row_int64(i, 2, 0);
 		lanes[i].oldest = isnull ? 0 : DatumGetTimestampTz(oldest);
-		lanes[i].key = copy_bytes(i, 4, &lanes[i].key_len);
-		lanes[i].alike = lanes[i].messages == 0 || djk_row_bool(i, 5);
+		lanes[i].alike = lanes[i].messages == 0 || djk_row_bool(i, 4);
 	}
-	MemoryContextSwitchTo(old);
 	return lanes;
 }
-
-/* The parts of ends, as w(offset_id, lane, key_hash, below, message_key) has them. */
-static void
-end_parts(const DjkParkedEnd *ends, int n, Datum *values)
-{
-	DjkParkedKey *keys = palloc(Max(n, 1) * sizeof(DjkParkedKey));
-	Datum	   *message_keys = palloc(Max(n, 1) * sizeof(Datum));
-	bool	   *nulls = palloc(Max(n, 1) * sizeof(bool));
-	int			dims[1] = {n};
-	int			lbs[1] = {1};
-
-	for (int i = 0; i < n; i++)
-	{
-		char		null = ' ';
-
-		keys[i] = ends[i].key;
-		message_keys[i] = djk_bytes_datum(ends[i].message_key, ends[i].message_key_len, &null);
-		nulls[i] = null == 'n';
-	}
-	for (int part = KEY_OFFSET_ID; part <= KEY_OFFSET; part++)
-		values[part] = key_parts(keys, n, (KeyPart) part);
-	values[KEY_OFFSET + 1] = PointerGetDatum(construct_md_array(message_keys, nulls, 1, dims, lbs, BYTEAOID, -1, false, TYPALIGN_INT));
-}
-
-#define ENDS	"unnest($1, $2, $3, $4, $5) AS w(offset_id, lane, key_hash, below, message_key)"
 
 /* Rows of offset_id and count. */
 static DjkParkedEnded *
@@ -235,14 +247,14 @@ DjkParkedEnded *
 djk_parked_supersede(const DjkParkedEnd *ends, int n, MemoryContext context, int *nended)
 {
 	static DjkStatement delete_superseded = {
-		.sql = "WITH gone AS (DELETE FROM @.djkafka_parked p USING " ENDS " WHERE " SAME_KEY("p", "w")
-		"  AND p.\"offset\" < w.below AND p.key = w.message_key RETURNING p.offset_id)"
+		.sql = "WITH gone AS (DELETE FROM @.djkafka_parked p USING " ENDS "AS w(" END_COLUMNS ") WHERE " SAME_KEY("p", "w")
+		"  AND p.\"offset\" < w.below AND " SAME_ROW("p", "w") " RETURNING p.offset_id)"
 		" SELECT offset_id, count(*) FROM gone GROUP BY 1",
-		.nargs = 5,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID},
+		.nargs = END_PARTS,
+		.argtypes = {END_TYPES},
 		.generic = true
 	};
-	Datum		values[5];
+	Datum		values[END_PARTS];
 
 	end_parts(ends, n, values);
 	return read_ended((int) djk_catalog_execute_by_index(&delete_superseded, values, NULL), context, nended);
@@ -306,13 +318,15 @@ read_parked(int row)
 	parked->children = row_oid(row, 16);
 	parked->constraint = djk_row_text(row, 17, CurrentMemoryContext);
 	parked->missing_key = copy_json(row, 18);
+	datum = djk_row_datum(row, 19, &isnull);
+	parked->row_key = isnull ? NULL : DatumGetByteaPCopy(datum);
 	message->source = parked;
 	return parked;
 }
 
 #define SELECT_PARKED \
 	"SELECT id, offset_id, \"offset\", message_time, key, value, headers, route_id, lane, key_hash, parked_at," \
-	" sqlstate IS NOT NULL, attempt, due_at, parent, children, constraint_name, missing_key" \
+	" sqlstate IS NOT NULL, attempt, due_at, parent, children, constraint_name, missing_key, row_key" \
 	" FROM @.djkafka_parked p"
 
 /* What a query of SELECT_PARKED finds, until there is enough. */
@@ -544,25 +558,25 @@ djk_parked_give_up_lanes(const DjkParkedEnd *ends, int n, const char *detail, co
 						 MemoryContext context, int *nended)
 {
 	static DjkStatement count_ended = {
-		.sql = "SELECT p.offset_id, count(DISTINCT p.id) FROM " ENDS " JOIN @.djkafka_parked p ON " SAME_KEY("p", "w")
+		.sql = "SELECT p.offset_id, count(DISTINCT p.id) FROM " ENDS "AS w(" END_COLUMNS ") JOIN @.djkafka_parked p ON " SAME_KEY("p", "w")
 		" AND p.\"offset\" < w.below GROUP BY 1",
-		.nargs = 5,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID},
+		.nargs = END_PARTS,
+		.argtypes = {END_TYPES},
 		.generic = true
 	};
 	static DjkStatement give_up = {
-		.sql = GIVE_UP_WITH("which AS MATERIALIZED (SELECT DISTINCT p.id FROM " ENDS " JOIN @.djkafka_parked p ON " SAME_KEY("p", "w")
-							" AND p.\"offset\" < w.below), ", "p.id IN (SELECT id FROM which)", "$6", "$7"),
-		.nargs = 7,
-		.argtypes = {INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, INT8ARRAYOID, BYTEAARRAYOID, TEXTOID, TEXTOID},
+		.sql = GIVE_UP_WITH("which AS MATERIALIZED (SELECT DISTINCT p.id FROM " ENDS "AS w(" END_COLUMNS ") JOIN @.djkafka_parked p ON " SAME_KEY("p", "w")
+							" AND p.\"offset\" < w.below), ", "p.id IN (SELECT id FROM which)", "$7", "$8"),
+		.nargs = END_PARTS + 2,
+		.argtypes = {END_TYPES, TEXTOID, TEXTOID},
 		.generic = true
 	};
-	Datum		values[7];
+	Datum		values[END_PARTS + 2];
 	DjkParkedEnded *ended;
 
 	end_parts(ends, n, values);
-	values[5] = CStringGetTextDatum(detail);
-	values[6] = CStringGetTextDatum(hint);
+	values[END_PARTS] = CStringGetTextDatum(detail);
+	values[END_PARTS + 1] = CStringGetTextDatum(hint);
 	ended = read_ended((int) djk_catalog_execute_by_index(&count_ended, values, NULL), context, nended);
 	if (*nended > 0)
 		(void) djk_catalog_execute_by_index(&give_up, values, NULL);

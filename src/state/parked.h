@@ -44,6 +44,7 @@ typedef struct DjkParked
 	int64		route_id;
 	bool		has_key;		/* else nothing waits behind it */
 	DjkParkedKey key;
+	const bytea *row_key;		/* NULL: not known */
 	TimestampTz parked_at;
 	bool		has_error;		/* it has failed; else it only waits behind another one */
 	Oid			parent;			/* of what it lacks, */
@@ -64,6 +65,7 @@ typedef struct DjkParkedState
 	int64		route_id;
 	int64		lane;
 	const int64 *key_hash;		/* NULL: nothing waits behind it */
+	const bytea *row_key;		/* the key itself; NULL: no deletion supersedes it */
 	const DjkError *error;		/* NULL: it waits behind another one */
 	DjkParkedLack lack;
 	int			attempt;
@@ -98,21 +100,20 @@ typedef struct DjkParkedLane
 	int64		messages;
 	int64		bytes;			/* of their keys and values */
 	TimestampTz oldest;			/* since when the first of them waits; 0: there is none */
-	const char *key;			/* of Kafka, of the first; NULL: it has none, */
-	int			key_len;
-	bool		alike;			/* … and all have the same */
+	bool		alike;			/* all are of the row for which it is asked, and have its key in Kafka */
 } DjkParkedLane;
 
-/* Of each key, in 'context'. */
-extern DjkParkedLane *djk_parked_count_lanes(const DjkParkedKey *keys, int n, MemoryContext context);
-
-/* A message that makes an end of what waits with a key before it, the key's 'offset'. */
+/* A message that makes an end of what waits with a key before it, the key's 'offset', or may. */
 typedef struct DjkParkedEnd
 {
 	DjkParkedKey key;
-	const char *message_key;	/* Kafka's */
+	const char *message_key;	/* Kafka's; NULL: it has none */
 	int			message_key_len;
+	const bytea *row_key;		/* the key itself; NULL: not known */
 } DjkParkedEnd;
+
+/* What waits with the key of each, in 'context'. */
+extern DjkParkedLane *djk_parked_count_lanes(const DjkParkedEnd *ends, int n, MemoryContext context);
 
 /* Of a partition, so many. */
 typedef struct DjkParkedEnded
@@ -121,7 +122,7 @@ typedef struct DjkParkedEnded
 	int64		messages;
 } DjkParkedEnded;
 
-/* Deletes them, as far as they have Kafka's key of the message too; in CurrentMemoryContext as it was before enter. */
+/* Deletes them, as far as they are of the message's row and have its key in Kafka; in CurrentMemoryContext as it was before enter. */
 extern DjkParkedEnded *djk_parked_supersede(const DjkParkedEnd *ends, int n, MemoryContext context, int *nended);
 
 /* The same, but makes dead letters of all of them. */

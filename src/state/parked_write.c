@@ -34,11 +34,11 @@ static const char *const columns[] = {
 	"id", "consumer_id", "offset_id", "topic", "partition", "offset", "parked_at", "message_time", "key", "value", "headers",
 	/* … and what put_state() gives. */
 	"route_id", "lane", "key_hash", "sqlstate", "message", "detail", "hint", "attempt", "due_at", "parent", "children",
-	"constraint_name", "missing_key"
+	"constraint_name", "missing_key", "row_key"
 };
 
 #define COLUMNS			lengthof(columns)
-#define STATE_COLUMNS	13
+#define STATE_COLUMNS	14
 
 static Datum
 text_or_null(const char *text, bool *isnull)
@@ -77,6 +77,8 @@ put_state(Datum *values, bool *nulls, const DjkParkedState *state)
 	values[10] = ObjectIdGetDatum(state->lack.children);
 	values[11] = text_or_null(state->lack.constraint, &nulls[11]);
 	values[12] = json_or_null(state->lack.key, &nulls[12]);
+	nulls[13] = state->row_key == NULL;
+	values[13] = PointerGetDatum(state->row_key);
 }
 
 /* ---------- new ones ---------- */
@@ -218,11 +220,12 @@ djk_parked_update(int64 id, const DjkParkedState *state)
 		" parent = CASE WHEN $5 IS NULL THEN p.parent ELSE $11 END,"
 		" children = CASE WHEN $5 IS NULL THEN p.children ELSE $12 END,"
 		" constraint_name = CASE WHEN $5 IS NULL THEN p.constraint_name ELSE $13 END,"
-		" missing_key = CASE WHEN $5 IS NULL THEN p.missing_key ELSE $14 END"
+		" missing_key = CASE WHEN $5 IS NULL THEN p.missing_key ELSE $14 END,"
+		" row_key = $15"
 		" WHERE id = $1",
 		.nargs = 1 + STATE_COLUMNS,
 		.argtypes = {INT8OID, INT8OID, INT8OID, INT8OID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, INT4OID, TIMESTAMPTZOID,
-			REGCLASSOID, REGCLASSOID, TEXTOID, JSONBOID}
+			REGCLASSOID, REGCLASSOID, TEXTOID, JSONBOID, BYTEAOID}
 	};
 	Datum		values[1 + STATE_COLUMNS];
 	bool		isnull[1 + STATE_COLUMNS] = {0};

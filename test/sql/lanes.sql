@@ -68,6 +68,25 @@ CALL try('another key', ARRAY['"key": "a", "value": {"id": 1, "parent_id": 9}', 
 SELECT what('another key');
 CALL try('no key', ARRAY['"value": {"id": 1, "parent_id": 9}', '"value": {"id": 1, "__deleted": true}'], ways => '{whole}');
 SELECT what('no key');
+-- … and of the same row, not of one whose key has the same hash
+CREATE TABLE big (id bigint PRIMARY KEY, parent_id int REFERENCES parent);
+CREATE TABLE kept (way text, superseded bigint, parked bigint, ids bigint[]);
+CREATE PROCEDURE alike(own text, cut text, deleted text, given text) LANGUAGE plpgsql AS $$ BEGIN
+    PERFORM djkafka_create_consumer(own, enabled => false), djkafka_create_route(own, own, 'big');
+    COMMIT;
+    PERFORM by_worker(own, string_to_array(replace(format(given, cut, deleted), '{"offset"', format('{"topic": "%s", "offset"', own)), '; '));
+    INSERT INTO kept SELECT own, superseded, parked, ARRAY(SELECT id FROM big ORDER BY id) FROM djkafka_offset WHERE topic = own;
+    PERFORM djkafka_drop_consumer(own);
+    TRUNCATE big;
+    DELETE FROM parent WHERE id = 9;
+END $$;
+\set given '[{"offset": 0, "key": "t", "value": {"id": 5, "parent_id": 9}}%s{"offset": 1, "key": "t", "value": {"id": %s, "__deleted": true}}]; INSERT INTO lanes.parent VALUES (9); [{"offset": 2, "key": "u", "value": {"id": 7}}]'
+CALL alike('whole', ', ', '5', :'given');
+CALL alike('parts', ']; [', '5', :'given');
+CALL alike('whole-other', ', ', '4294967300', :'given');
+CALL alike('parts-other', ']; [', '4294967300', :'given');
+SELECT * FROM kept ORDER BY 1;
+DROP TABLE big, kept;
 -- … by a mirror, without versions, where no trigger sees the rows
 CALL try('versions', ARRAY['"key": "1", "value": {"id": 1, "parent_id": 9, "n": 1}', '"key": "1", "value": null'], ', version_column => ''n''', ways => '{whole}');
 SELECT what('versions');
