@@ -127,11 +127,11 @@ djk_lane_count(DjkApply *apply, int from, int to)
 	pfree(entries);
 }
 
-/* What waits of an entry's key in djkafka_parked, as far as it was counted. */
+/* What waits of an entry's key in djkafka_parked. */
 static DjkParkedLane
 counted(const DjkParkKey *entry, const DjkParkedEnd *end)
 {
-	DjkParkedLane lane = {.alike = true};
+	DjkParkedLane lane = {.alike = entry->stored == PG_INT64_MAX};
 
 	if (!entry->is_counted || entry->stored == PG_INT64_MAX)
 		return lane;
@@ -141,8 +141,9 @@ counted(const DjkParkKey *entry, const DjkParkedEnd *end)
 }
 
 /*
- * What waits before a message of its key, behind the last that has made an end of it:
- * what has been written already is counted there, and the rest is of this transaction.
+ * What waits before a message of its key, behind the last that has made an end of it.
+ * What has been written already is counted there, unless the end is of this transaction:
+ * an earlier one has removed what was before its own.  The rest is of this transaction.
  */
 static DjkParkedLane
 count_before(const DjkApply *apply, const DjkParkKey *entry, int message)
@@ -151,7 +152,7 @@ count_before(const DjkApply *apply, const DjkParkKey *entry, int message)
 	DjkParkedEnd end = end_at(apply, message);
 	DjkParkedLane lane = {.alike = true};
 
-	if (last < 0)
+	if (last < apply->fence_from)
 		lane = counted(entry, &end);
 	for (int i = Max(Max(last, entry->first), apply->fence_from); i < message; i++)
 	{

@@ -699,6 +699,10 @@ djk_park_behind(DjkApply *apply, int message)
 {
 	(void) djk_lane_gives_way(apply, message);
 	if (apply->work[message].fate == DJK_FATE_PENDING && !apply->batch->detached && any_stored(apply->batch))
+	{
 		ask_stored(apply, message, message + 1);
+		if (apply->parked_keys != NULL)
+			djk_lane_count(apply, message, message + 1);
+	}
 	return djk_park_behind_known(apply, message);
 }

@@ -147,6 +147,15 @@ SELECT what('retries');
 CALL try('skipped', ARRAY['"key": "1", "value": {"id": 1, "parent_id": 9, "n": 1}', '"key": "1", "value": {"id": 1, "parent_id": 9, "n": 1}'], ', max_lane_messages => 1, on_error => ''skip''', ways => '{whole}');
 SELECT what('skipped');
 
+-- what a transaction of the batch has written behind an end of its own counts for the next ones
+ALTER TABLE child ADD CONSTRAINT fair CHECK (n >= 0);
+CREATE FUNCTION ended_before() RETURNS text[] LANGUAGE sql AS $$
+    SELECT array_agg(format('"key": "%s", "value": {"id": %s, "parent_id": %s, "n": %s}', CASE WHEN i < 3 THEN '1' ELSE 'x' END, CASE WHEN i <= 3 THEN 1 ELSE 100 + i END, CASE WHEN i <= 3 THEN 9 ELSE 1 END, CASE WHEN i <= 3 THEN 0 ELSE -(i % 2) END) ORDER BY i)
+        || ARRAY['"key": "1", "value": {"id": 1, "parent_id": 1}', '"key": "1", "value": null'] FROM generate_series(0, 150) i $$;
+CALL try('ended before', ended_before(), ', max_lane_messages => 3', ways => '{whole,single}');
+SELECT * FROM what('ended before') w WHERE w !~ '^row .[0-9]{3},|fair';
+ALTER TABLE child DROP CONSTRAINT fair;
+
 -- what has waited for too long is given up, by the first that comes behind it, or when it is tried
 SELECT djkafka_create_consumer('a', enabled => false);
 SELECT djkafka_create_route('a', 'a', 'child', max_lane_age => '1 h', parent_timeout => '1 day') > 0;
