@@ -174,20 +174,34 @@ typedef struct Applied
 	const DjkBatch *batch;
 	HTAB	   *keys;
 	int		   *next;			/* by message: the next one with the same hash, or -1 */
-	int64	   *hashes;			/* each once */
-	int			nhashes;
+	const DjkMessage **wanted;	/* one of each key, */
+	int64	   *hashes;			/* … with its hash */
+	int			nwanted;
 	int64		last_offset;
 	bool		ascending;		/* by offset, as all but those that are given to djkafka_run */
 } Applied;
 
+static bool
+is_same_key(const DjkMessage *a, const DjkMessage *b)
+{
+	return a->key_len == b->key_len && memcmp(a->key, b->key, a->key_len) == 0;
+}
+
 static void
 add(Applied *applied, int message, int64 hash)
 {
+	const DjkMessage *m = &applied->batch->messages[message];
 	bool		found;
 	AppliedKey *entry = hash_search(applied->keys, &hash, HASH_ENTER, &found);
+	int			same = found ? entry->message : -1;
 
-	if (!found)
-		applied->hashes[applied->nhashes++] = hash;
+	while (same >= 0 && !is_same_key(&applied->batch->messages[same], m))
+		same = applied->next[same];
+	if (same < 0)
+	{
+		applied->wanted[applied->nwanted] = m;
+		applied->hashes[applied->nwanted++] = hash;
+	}
 	applied->next[message] = found ? entry->message : -1;
 	entry->message = message;
 }
@@ -240,7 +254,7 @@ find_applied(const DjkApply *apply, int partition, const AppliedMessages *messag
 	ctl.entrysize = sizeof(AppliedKey);
 	ctl.hcxt = CurrentMemoryContext;
 	applied->keys = hash_create("djkafka applied keys", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	applied->nhashes = 0;
+	applied->nwanted = 0;
 	applied->last_offset = -1;
 	for (int i = messages->last[partition]; i >= 0; i = messages->previous[i])
 	{
@@ -265,7 +279,7 @@ find_applied(const DjkApply *apply, int partition, const AppliedMessages *messag
 static int64
 first_newer(const Applied *applied, const DjkLetterKey *letter)
 {
-	const AppliedKey *entry = hash_search(applied->keys, &letter->hash, HASH_FIND, NULL);
+	const AppliedKey *entry = hash_search(applied->keys, &applied->hashes[letter->message], HASH_FIND, NULL);
 	int64		first = -1;
 
 	for (int i = entry ? entry->message : -1; i >= 0 && (first < 0 || !applied->ascending); i = applied->next[i])
@@ -273,7 +287,7 @@ first_newer(const Applied *applied, const DjkLetterKey *letter)
 		const DjkMessage *m = &applied->batch->messages[i];
 
 		if (m->offset >= letter->offset && (first < 0 || m->offset < first) &&
-			m->key_len == letter->key_len && memcmp(m->key, letter->key, m->key_len) == 0)
+			is_same_key(m, applied->wanted[letter->message]))
 			first = m->offset;
 	}
 	return first;
@@ -284,8 +298,8 @@ note_partition(const DjkApply *apply, int partition, const Applied *applied)
 {
 	const DjkBatchPartition *p = &apply->batch->partitions[partition];
 	int			nletters;
-	DjkLetterKey *letters = djk_dead_letter_find_keys(apply->consumer->id, p, applied->hashes, applied->nhashes,
-													  applied->last_offset, &nletters);
+	DjkLetterKey *letters = djk_dead_letter_find_keys(apply->consumer->id, p, applied->wanted, applied->hashes,
+													  applied->nwanted, applied->last_offset, &nletters);
 	int64	   *ids = palloc(Max(nletters, 1) * sizeof(int64));
 	int64	   *newer = palloc(Max(nletters, 1) * sizeof(int64));
 	int			n = 0;
@@ -356,6 +370,7 @@ djk_overtaken_note(DjkApply *apply, int from, int to)
 		return;
 	sort_by_partition(apply, from, to, &messages);
 	applied.next = palloc(Max(batch->nmessages, 1) * sizeof(int));
+	applied.wanted = palloc(Max(to - from, 1) * sizeof(DjkMessage *));
 	applied.hashes = palloc(Max(to - from, 1) * sizeof(int64));
 	for (int p = 0; p < batch->npartitions; p++)
 	{
@@ -369,7 +384,7 @@ djk_overtaken_note(DjkApply *apply, int from, int to)
 		if (messages.last[p] < 0)
 			continue;
 		find_applied(apply, p, &messages, sieve, &applied);
-		if (applied.nhashes > 0)
+		if (applied.nwanted > 0)
 			note_partition(apply, p, &applied);
 		hash_destroy(applied.keys);
 	}

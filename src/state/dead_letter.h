@@ -130,21 +130,21 @@ extern void djk_dead_letter_trim_log(void);
 extern int64 djk_dead_letter_partition_hash(int64 consumer_id, const char *topic, int partition);
 extern int64 djk_dead_letter_key_hash(const char *key, int len);
 
+/* A letter of one of the keys asked for. */
 typedef struct DjkLetterKey
 {
 	int64		id;
 	int64		offset;
-	int64		hash;
-	const char *key;
-	int			key_len;
+	int			message;		/* of those asked for, by its number */
 } DjkLetterKey;
 
 /* Gives the hashes of all letters of a partition, which has this hash, that may be overtaken. */
 extern void djk_dead_letter_each_hash(int64 watched, void (*take) (void *arg, int64 hash), void *arg);
 
-/* Those of the partition with such hashes of their keys, up to an offset, in CurrentMemoryContext. */
+/* Those of the partition with the keys of messages, which have these hashes, up to an offset, in CurrentMemoryContext. */
 extern DjkLetterKey *djk_dead_letter_find_keys(int64 consumer_id, const DjkBatchPartition *partition,
-											   const int64 *hashes, int nhashes, int64 last_offset, int *nletters);
+											   const DjkMessage *const *messages, const int64 *hashes, int nmessages,
+											   int64 last_offset, int *nletters);
 
 /* The partition of an offset row begins again in another topic. */
 extern void djk_dead_letter_begin_again(int64 offset_id);

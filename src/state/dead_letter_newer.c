@@ -15,6 +15,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "state/catalog.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
 #define FETCH_HASHES		1000
@@ -56,37 +57,43 @@ djk_dead_letter_each_hash(int64 watched, void (*take) (void *arg, int64 hash), v
 	SPI_cursor_close(portal);
 }
 
+static Datum
+key_array(const DjkMessage *const *messages, int n)
+{
+	Datum	   *keys = palloc(Max(n, 1) * sizeof(Datum));
+
+	for (int i = 0; i < n; i++)
+		keys[i] = djk_bytea_datum(messages[i]->key, messages[i]->key_len);
+	return PointerGetDatum(construct_array(keys, n, BYTEAOID, -1, false, TYPALIGN_INT));
+}
+
+/* The letters' own keys are not returned: there may be many, each as large as a message. */
 DjkLetterKey *
-djk_dead_letter_find_keys(int64 consumer_id, const DjkBatchPartition *partition,
-						  const int64 *hashes, int nhashes, int64 last_offset, int *nletters)
+djk_dead_letter_find_keys(int64 consumer_id, const DjkBatchPartition *partition, const DjkMessage *const *messages,
+						  const int64 *hashes, int nmessages, int64 last_offset, int *nletters)
 {
 	static DjkStatement select_letters = {
-		.sql = "SELECT d.* FROM unnest($2) AS h(hash) CROSS JOIN LATERAL (SELECT id, \"offset\", key_hash, key"
+		.sql = "SELECT d.*, h.n FROM unnest($2, $7) WITH ORDINALITY AS h(hash, key, n) CROSS JOIN LATERAL (SELECT id, \"offset\""
 		"  FROM @.djkafka_dead_letter WHERE watched = $1 AND key_hash = h.hash"
-		"  AND consumer_id + 0 = $3 AND topic || '' = $4 AND partition + 0 = $5 AND \"offset\" + 0 <= $6 OFFSET 0) d",
-		.nargs = 6,
-		.argtypes = {INT8OID, INT8ARRAYOID, INT8OID, TEXTOID, INT4OID, INT8OID}
+		"  AND consumer_id + 0 = $3 AND topic || '' = $4 AND partition + 0 = $5 AND \"offset\" + 0 <= $6 AND key = h.key OFFSET 0) d",
+		.nargs = 7,
+		.argtypes = {INT8OID, INT8ARRAYOID, INT8OID, TEXTOID, INT4OID, INT8OID, BYTEAARRAYOID}
 	};
-	Datum		values[6] = {
-		Int64GetDatum(partition->watched), djk_int8_array_datum(hashes, nhashes), Int64GetDatum(consumer_id),
-		CStringGetTextDatum(partition->topic), Int32GetDatum(partition->partition), Int64GetDatum(last_offset)
+	Datum		values[7] = {
+		Int64GetDatum(partition->watched), djk_int8_array_datum(hashes, nmessages), Int64GetDatum(consumer_id),
+		CStringGetTextDatum(partition->topic), Int32GetDatum(partition->partition), Int64GetDatum(last_offset),
+		key_array(messages, nmessages)
 	};
 	int			n = (int) djk_catalog_execute_by_index(&select_letters, values, NULL);
 	DjkLetterKey *letters = palloc(Max(n, 1) * sizeof(DjkLetterKey));
 
-	*nletters = 0;
 	for (int i = 0; i < n; i++)
 	{
-		DjkLetterKey *letter = &letters[(*nletters)++];
-		bool		isnull;
-		bytea	   *key = DatumGetByteaPCopy(djk_row_datum(i, 4, &isnull));
-
-		letter->id = djk_row_int64(i, 1, 0);
-		letter->offset = djk_row_int64(i, 2, 0);
-		letter->hash = djk_row_int64(i, 3, 0);
-		letter->key = VARDATA_ANY(key);
-		letter->key_len = VARSIZE_ANY_EXHDR(key);
+		letters[i].id = djk_row_int64(i, 1, 0);
+		letters[i].offset = djk_row_int64(i, 2, 0);
+		letters[i].message = (int) djk_row_int64(i, 3, 0) - 1;
 	}
+	*nletters = n;
 	return letters;
 }
 

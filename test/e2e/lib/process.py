@@ -56,6 +56,11 @@ def private_memory(pid: int) -> int:
     return int(status(Path(f"/proc/{pid}/status"))["RssAnon"].split()[0]) * 1024
 
 
+def highest_memory(pid: int) -> int:
+    """VmHWM in bytes: the most that this process has ever had in memory, shared memory that it has used included."""
+    return int(status(Path(f"/proc/{pid}/status"))["VmHWM"].split()[0]) * 1024
+
+
 def blocked_signals(pid: int) -> dict[int, int]:
     """Thread id → the mask SigBlk, for each thread but the main one."""
     tasks = [task for task in Path(f"/proc/{pid}/task").iterdir() if int(task.name) != pid]

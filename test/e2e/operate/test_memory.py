@@ -10,7 +10,7 @@ from lib.djkafka import explain, positions, wait_state, workers
 from lib.kafka import Client, Record
 from lib.postgres import Database
 from lib.outbox import UNSENT, explain_outbox, outbox_worker
-from lib.process import private_memory
+from lib.process import highest_memory, private_memory
 from lib.wait import stays_true, wait_until
 
 PARTITIONS = 100
@@ -139,3 +139,22 @@ def test_default_of_a_key_is_the_rows_own(own_cluster, unique, monkeypatch, colu
     given = [{"topic": "first", "value": {"id": 1}}] + [{"topic": "target", "value": {"id": i}} for i in range(20)]
     assert db.query("SELECT applied, dead FROM djkafka_run('c', messages => %s)", json.dumps(given)) == [(21, 0)]
     assert db.query(f"SELECT count(*), bool_and(part = {default}) FROM target") == [(20, True)]
+
+
+def test_letters_of_a_large_key(db: Database) -> None:
+    """The keys of dead letters that a message overtakes are compared where they are."""
+    key = "k" * 1_000_000
+    db.query("CREATE TABLE target (id int PRIMARY KEY)")
+    db.query("SELECT djkafka_create_consumer('c', enabled => false), djkafka_create_route('c', 't', 'target')")
+    db.query(
+        "INSERT INTO djkafka_dead_letter (consumer_id, consumer, topic, partition, \"offset\", key, sqlstate, message)"
+        " SELECT djkafka_consumer_id('c'), 'c', 't', 0, n, convert_to(%s, 'UTF8'), 'XX000', 'x' FROM generate_series(1, 400) n",
+        key,
+    )
+    with db.connect() as session:
+        (pid,) = session.execute("SELECT pg_backend_pid()").fetchone()
+        given = json.dumps([{"topic": "t", "offset": 300, "key": key, "value": {"id": 1}}])
+        assert session.execute("SELECT applied FROM djkafka_run('c', messages => %s)", (given,)).fetchone() == (1,)
+        peak = highest_memory(pid)
+    assert db.query("SELECT count(*), max(newer_offset) FROM djkafka_dead_letter WHERE newer_offset >= 0") == [(300, 300)]
+    assert peak < LIMIT
