@@ -44,12 +44,6 @@ route_of(const DjkApply *apply, int message)
 	return route >= 0 ? &apply->consumer->routes[route] : NULL;
 }
 
-static bool
-is_bounded(const DjkRouteRow *route)
-{
-	return route->max_lane_messages > 0 || route->max_lane_bytes > 0 || route->max_lane_age_ms > 0;
-}
-
 /* As far as the message itself and its route tell. */
 static bool
 is_superseder(const DjkApply *apply, int message)
@@ -68,7 +62,7 @@ is_asked(const DjkApply *apply, int message)
 
 	return work->fate == DJK_FATE_PENDING && work->has_key && work->route >= 0 &&
 		work->key_hash != DJK_PARKED_ANY_KEY && !apply->batch->again &&
-		(is_bounded(route_of(apply, message)) || is_superseder(apply, message));
+		(djk_route_row_bounds_lanes(route_of(apply, message)) || is_superseder(apply, message));
 }
 
 static DjkParkedEnd

@@ -3,7 +3,8 @@
  * run_again.c
  *	  djkafka_run() tries what waits for a row that it refers to.
  *
- * At its end, until a round helps none: nobody comes after it who would.
+ * At its end, until a round helps none: nobody comes after it who would.  Before it
+ * reads, too, where a route bounds what waits of a key: what has found its row makes room.
  *
  *-------------------------------------------------------------------------
  */
@@ -48,10 +49,9 @@ find_partitions(DjkPosition **positions, int npositions, DjkPosition ***waiting,
 
 /* What has waited before is tried once, whatever it lacks: it may have been tried by other routes. */
 static void
-begin_round(DjkApply *apply, DjkBatchPartition *partitions, int n, bool first)
+begin_round(DjkApply *apply, DjkBatchPartition *partitions, int n, bool all)
 {
-	bool		all = first || djk_apply_is_changed(apply);
-
+	all |= djk_apply_is_changed(apply);
 	djk_apply_note_trying(apply);
 	for (int p = 0; p < n; p++)
 		partitions[p].again_all = all;
@@ -88,16 +88,16 @@ run_round(DjkApply *apply, DjkBatchPartition *partitions, int n, Size batch_byte
 }
 
 void
-djk_run_again(DjkApply *apply, DjkPosition **positions, int npositions, Size batch_bytes, DjkApplyResult *total)
+djk_run_again(DjkApply *apply, DjkPosition **positions, int npositions, bool all, Size batch_bytes, DjkApplyResult *total)
 {
 	DjkPosition **waiting;
 	int			n;
 	DjkBatchPartition *partitions = find_partitions(positions, npositions, &waiting, &n);
 	int64		helped = n;
 
-	for (bool first = true; helped > 0; first = false)
+	for (; helped > 0; all = false)
 	{
-		begin_round(apply, partitions, n, first);
+		begin_round(apply, partitions, n, all);
 		helped = run_round(apply, partitions, n, batch_bytes, total);
 	}
 	for (int p = 0; p < n; p++)

@@ -299,15 +299,16 @@ flush(DjkRun *run)
 	djk_collect_clear(collector);
 }
 
-/* What waits, also what did before this run. */
+/* What waits, also what did before this run: all of it, or what may have found its row since. */
 static void
-try_again(DjkRun *run)
+try_again(DjkRun *run, bool all)
 {
 	DjkPosition **positions = palloc(Max(run->npartitions, 1) * sizeof(DjkPosition *));
 
 	for (int i = 0; i < run->npartitions; i++)
 		positions[i] = &run->partitions[i].at;
-	djk_run_again(run->apply, positions, run->npartitions, run->consumer->batch_bytes, &run->total);
+	djk_run_again(run->apply, positions, run->npartitions, all, run->consumer->batch_bytes, &run->total);
+	run->total.parked = 0;
 	for (int i = 0; i < run->npartitions; i++)
 		run->total.parked += positions[i]->parked;
 }
@@ -425,6 +426,18 @@ end_reason(const DjkRun *run)
 	return NULL;
 }
 
+/* Whether a route bounds what waits of a key, so that its messages need the room of those that have found their row. */
+static bool
+is_bounded(const DjkConsumerRow *consumer)
+{
+	for (int i = 0; i < consumer->nroutes; i++)
+	{
+		if (djk_route_row_bounds_lanes(&consumer->routes[i]))
+			return true;
+	}
+	return false;
+}
+
 const char *
 djk_run_read(DjkRun *run, const Interval *timeout)
 {
@@ -444,6 +457,9 @@ djk_run_read(DjkRun *run, const Interval *timeout)
 	run->collector.kafka = run->client.consumer;
 	run->collector.context = CurrentMemoryContext;
 	run->collector.batch.load_headers = load_headers;
+	run->makes_room = run->tries_waiting && is_bounded(run->consumer);
+	if (run->makes_room)
+		try_again(run, true);
 	run->last_message_at = djk_clock_now();
 
 	while ((reason = end_reason(run)) == NULL)
@@ -457,13 +473,17 @@ djk_run_read(DjkRun *run, const Interval *timeout)
 			continue;
 		}
 		if (run->collector.batch.npartitions > 0)
+		{
 			flush(run);
+			if (run->makes_room)
+				try_again(run, false);
+		}
 		else
 			djk_client_wait(&run->client);
 	}
 	flush(run);
 	if (run->tries_waiting)
-		try_again(run);
+		try_again(run, true);
 	djk_client_close(&run->client);
 	return reason;
 }

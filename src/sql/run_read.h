@@ -21,7 +21,8 @@ struct DjkRun
 	DjkConsumerRow *consumer;
 	DjkApply   *apply;
 	void		(*take) (DjkRun *run, DjkBatch *batch); /* what is done with what was read */
-	bool		tries_waiting;	/* at the end what waits is tried again */
+	bool		tries_waiting;	/* what waits is tried again: at the end, */
+	bool		makes_room;		/* … and before messages are read, for a route bounds it */
 	bool		until_eof;
 	int64		max_messages;	/* -1: no bound */
 	int64		idle_us;		/* 0: no bound */

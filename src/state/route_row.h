@@ -132,6 +132,13 @@ djk_route_row_wait_ms(const DjkRouteRow *route)
 	return bounded ? Min(route->parent_timeout_ms, route->max_lane_age_ms) : route->parent_timeout_ms;
 }
 
+/* Whether it bounds what waits of one key. */
+static inline bool
+djk_route_row_bounds_lanes(const DjkRouteRow *route)
+{
+	return route->max_lane_messages > 0 || route->max_lane_bytes > 0 || route->max_lane_age_ms > 0;
+}
+
 /*
  * Everything in CurrentMemoryContext.  ERROR where a row cannot be one, as it may
  * if nothing has checked it yet.  on_error, notify and letters are what djkafka_consumer

@@ -387,6 +387,22 @@ def test_run(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     assert_audit(db, 5)
 
 
+@pytest.mark.parametrize("then", ["stop", "dead_letter"])
+def test_run_makes_room(db: Database, kafka: Client, topics: dict[str, str], then: str) -> None:
+    """What waits is tried before messages are read for which there may be no room otherwise."""
+    make_tables(db)
+    db.query("SELECT djkafka_create_consumer('default', enabled => false)")
+    subscribe(db, {"child": topics["child"]}, max_lane_messages="2", on_full_lane=f"'{then}'")
+    kafka.produce(topics["child"], [child(1, 1, "a"), child(1, 1, "b")])
+    run = "SELECT applied, dead, parked, reason FROM djkafka_run('default', until => 'eof')"
+    assert db.query(run) == [(0, 0, 2, "eof")]
+    db.query("INSERT INTO parent VALUES (1)")
+    kafka.produce(topics["child"], [child(1, 1, "c")])
+    assert db.query(run) == [(3, 0, 0, "eof")]
+    assert db.query("SELECT v FROM child") == [("c",)]
+    assert_audit(db, 3)
+
+
 def test_lock_amid_traffic(db: Database, kafka: Client, topics: dict[str, str]) -> None:
     """What others bring meanwhile costs one that waits none of its patience with a lock."""
     make_tables(db)
