@@ -63,9 +63,10 @@ djk_piece_reset(DjkApply *apply, int from, int to)
 static void
 write_route(DjkApply *apply, int route, const int *indexes, int n)
 {
-	DjkRouteState *state = djk_work_state_prepared(apply, route);
+	DjkRouteState *state;
 
 	apply->current_route = route;
+	state = djk_work_state_prepared(apply, route);
 	if (state->target_sql != NULL)
 		djk_table_write(apply, state, indexes, n);
 	else
@@ -200,9 +201,13 @@ begin_piece(DjkApply *apply, int from, int to)
 		apply->states[route]->at_hand.rows = NULL;
 	}
 	(void) djk_piece_reset(apply, from, to);
-	/* What was prepared is gone with its memory. */
+	/* What was prepared is gone with its memory; nor has any route taken what is tried anew. */
 	for (int i = from; i < to; i++)
+	{
 		memset(&apply->work[i].row, 0, sizeof(DjkRow));
+		if (apply->work[i].fate == DJK_FATE_PENDING)
+			apply->work[i].route = -1;
+	}
 }
 
 void

@@ -35,7 +35,10 @@ may_write(DjkApply *apply, int route, int reader, const DjkReads *reads)
 
 	if (row->handler != NULL || list_member_oid(reads->tables, row->target))
 		return true;
+	/* What is wrong with it is its own fault, not the reader's. */
+	apply->current_route = route;
 	state = route == reader ? apply->states[reader] : djk_work_state(apply, route);
+	apply->current_route = reader;
 	return state->ordered || state->cascades || state->is_view;
 }
 

@@ -104,6 +104,17 @@ SELECT give('[{"topic": "items", "value": {"id": 7001, "m": 5}}]');
 SELECT * FROM item WHERE id = 7001;
 SELECT regexp_replace(refused($$SELECT give('[{"topic": "fail", "value": {"id": 1}}]')$$), 'route \d+', 'route N');
 
+-- the route that is broken is named, also where another one looks at what it would write
+CREATE TABLE coded (id int PRIMARY KEY, c int);
+CREATE TABLE other (id int PRIMARY KEY);
+SELECT djkafka_subscribe('two', 'coded', filter => $$value->>'kind' = 'a'$$, columns => '{"c": "(SELECT p.id FROM errors.parent p WHERE p.id = (value->>''code'')::int)"}');
+SELECT djkafka_subscribe('two', 'other', route_order => 1);
+ALTER TABLE other DROP CONSTRAINT other_pkey;
+SELECT regexp_replace(refused($$SELECT give('[{"topic": "two", "value": {"kind": "a", "id": 1, "code": 1}}]')$$), 'route \d+', 'route N');
+SELECT count(*) FROM dead_letters();
+ALTER TABLE other ADD PRIMARY KEY (id);
+SELECT give('[{"topic": "two", "value": {"kind": "a", "id": 1, "code": 1}}]');
+
 -- where it was: consumer, topic, partition, offset
 CREATE FUNCTION context_of(messages jsonb) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE context text;
