@@ -201,7 +201,7 @@ begin_piece(DjkApply *apply, int from, int to)
 		apply->states[route]->at_hand.rows = NULL;
 	}
 	(void) djk_piece_reset(apply, from, to);
-	/* What was prepared is gone with its memory; nor has any route taken what is tried anew. */
+	/* What was prepared is gone with its memory; nor has any route taken what is tried again. */
 	for (int i = from; i < to; i++)
 	{
 		memset(&apply->work[i].row, 0, sizeof(DjkRow));

@@ -38,7 +38,8 @@ typedef struct Version
 	bool		exists;
 	bool		known;			/* its version; of a row that is gone, the one that is remembered of it */
 	Datum		value;
-	char	   *remembered_key; /* as djkafka_deleted has it; NULL: it has none */
+	char	   *remembered_key; /* as djkafka_deleted has it, or would; NULL: it was not asked */
+	char	   *remembered;		/* the version that it has under this key, for those who see what we see; NULL: none */
 	DjkRow	   *deleted_by;		/* the first of these messages that did, the last of which had, or found, this version: */
 	Datum		deleted_value;
 } Version;
@@ -319,9 +320,23 @@ take_remembered(const DjkRouteState *state, Version *version, char *key, Datum v
 	version->known = true;
 }
 
+/* What is to be replaced by a deletion, whether it could be read or not. */
+static void
+note_remembered(Versions *versions, const int *numbers, const DjkRemembered *found, int nfound)
+{
+	for (int i = 0; i < nfound; i++)
+	{
+		Version    *version = &versions->versions[numbers[found[i].row]];
+
+		if (found[i].is_own && strcmp(found[i].key, version->remembered_key) == 0)
+			version->remembered = found[i].version;
+	}
+}
+
 /*
  * Of rows that are not there, what is remembered of them; of those that are, under
- * which key, where one row has several.
+ * which key, where one row has several.  Those of a view are not locked: somebody
+ * else may delete them yet.
  */
 static void
 recall(Versions *versions)
@@ -341,7 +356,7 @@ recall(Versions *versions)
 
 	for (int i = 0; i < total; i++)
 	{
-		if (versions->versions[i].exists && by_text)
+		if (versions->versions[i].exists && by_text && !state->is_view)
 			continue;
 		numbers[n] = i;
 		if (!by_text)
@@ -359,6 +374,14 @@ recall(Versions *versions)
 			take_remembered(state, &versions->versions[number], found[i].key,
 							value_of(state->columns[state->version].type, found[i].version));
 	}
+	for (int i = 0; i < n; i++)
+	{
+		Version    *version = &versions->versions[numbers[i]];
+
+		if (version->remembered_key == NULL)
+			version->remembered_key = keys[i];
+	}
+	note_remembered(versions, numbers, found, nfound);
 	djk_route_state_leave(guc_level);
 }
 
@@ -383,7 +406,10 @@ djk_version_remember(DjkVersions *versions)
 
 		if (version->deleted_by == NULL)
 			continue;
+		rows[n].state = version->remembered_key == NULL ? DJK_DELETED_ANY :
+			version->remembered == NULL ? DJK_DELETED_NONE : DJK_DELETED_FOUND;
 		rows[n].key = version->remembered_key;
+		rows[n].found = version->remembered;
 		if (rows[n].key == NULL)
 			rows[n].key = key_text(state, version->deleted_by);
 		rows[n].hash = by_text ? -1 : (int64) djk_key_hash(state, version->deleted_by);

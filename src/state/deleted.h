@@ -20,10 +20,20 @@ typedef struct DjkDeletedTerms
 	Oid			seen_by;		/* a role, where rows may be others for another one; else InvalidOid */
 } DjkDeletedTerms;
 
+/* What was remembered of a row under its key before it was deleted. */
+typedef enum DjkDeletedState
+{
+	DJK_DELETED_ANY,			/* whatever it is: the row was there, and locked since, so nobody else has deleted it */
+	DJK_DELETED_NONE,
+	DJK_DELETED_FOUND
+} DjkDeletedState;
+
 /* A row that is gone, as text. */
 typedef struct DjkDeleted
 {
 	char	   *key;
+	DjkDeletedState state;
+	char	   *found;			/* the version that was found */
 	int64		hash;			/* of a key that may be written otherwise: equal for all of these; -1: it may not */
 	char	   *version;
 } DjkDeleted;
@@ -34,6 +44,7 @@ typedef struct DjkRemembered
 	int			row;
 	char	   *key;
 	char	   *version;
+	bool		is_own;			/* not seen by somebody else */
 	char	  **texts;			/* of the key, if it was found by its hash */
 	int			ntexts;			/* -1: it was found by its key */
 } DjkRemembered;
@@ -50,7 +61,8 @@ extern DjkRemembered *djk_deleted_find(const DjkDeletedTerms *terms, char *const
 
 /*
  * Remembers the versions of rows that were deleted just now for 'keep_s'
- * seconds; and forgets some of the target whose time is over.
+ * seconds, 40001 if something else than before is remembered of one by now; and
+ * forgets some of the target whose time is over.
  */
 extern void djk_deleted_remember(const DjkDeletedTerms *terms, const DjkDeleted *rows, int n, int64 keep_s);
 
