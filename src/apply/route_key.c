@@ -195,6 +195,11 @@ djk_route_key_build(DjkRouteState *state, Relation rel)
 				 errmsg("partial_deletes needs operation \"mirror\" and no version_column"),
 				 errhint("Set partial_deletes of the route to false.")));
 	djk_catalog_look_at("key_columns");
+	if (route->nkey_columns > INDEX_MAX_KEYS)
+		ereport(ERROR,
+				(errcode(ERRCODE_TOO_MANY_COLUMNS),
+				 errmsg("cannot have more than %d key_columns", INDEX_MAX_KEYS),
+				 errhint("Name those that identify a row: no unique constraint has more.")));
 	state->keys = palloc0(INDEX_MAX_KEYS * sizeof(int));
 	if (state->is_view)
 	{

@@ -222,6 +222,14 @@ TABLE at_stage;
 SELECT dead_letters();
 SELECT djkafka_drop_consumer('default');
 
+-- as many as a unique constraint may have, whatever the table or view has
+DO $$ BEGIN EXECUTE (SELECT format('CREATE TABLE broad (%s); CREATE VIEW broad_view AS TABLE broad', string_agg('c' || n || ' int', ', ')) FROM generate_series(1, 1600) n); END $$;
+SELECT n, target, refused(format('SELECT djkafka_subscribe(''broad'', %L, operation => ''insert'', key_columns => %L)', target, (SELECT array_agg('c' || c) FROM generate_series(1, n) c))) FROM (VALUES (33), (1600)) a (n), (VALUES ('broad'), ('broad_view')) b (target);
+SELECT djkafka_subscribe('broad', 'broad', operation => 'insert', key_columns => (SELECT array_agg('c' || n) FROM generate_series(1, 32) n));
+SELECT give('[{"topic": "broad", "value": {"c1": 1, "c32": 2, "c33": 3}}]');
+SELECT c1, c32, c33 FROM broad;
+SELECT djkafka_drop_consumer('default');
+
 RESET search_path;
 SET client_min_messages = warning;
 DROP SCHEMA keys CASCADE;
