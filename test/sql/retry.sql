@@ -65,6 +65,8 @@ CREATE FUNCTION known() RETURNS TABLE (code text, name text) LANGUAGE sql AS $$
 SELECT count(*) > 200 FROM known();
 SELECT code, name, refused(format('SELECT djkafka_alter_route(''c'', ''item'', retry => %L)', jsonb_build_object('include', ARRAY[code, left(code, 2), name])))
     FROM known() WHERE refused(format('SELECT djkafka_alter_route(''c'', ''item'', retry => %L)', jsonb_build_object('include', ARRAY[code, left(code, 2), name]))) NOT LIKE 'ACCEPTED%';
+-- … and djkafka's own, of messages
+SELECT code, refused(format('SELECT djkafka_alter_route(''c'', ''item'', retry => %L)', jsonb_build_object('include', ARRAY[code]))) FROM (SELECT '22KF' || upper(to_hex(n)) FROM generate_series(0, 10) n) own (code);
 
 SELECT djkafka_drop_consumer('c');
 DROP SCHEMA retry CASCADE;
