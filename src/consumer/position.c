@@ -258,9 +258,12 @@ is_unwanted(const DjkPosition *position)
 	return position->assigned && position->state != DJK_POSITION_FETCHING && position->state != DJK_POSITION_HELD;
 }
 
-/* Of a cooperative assignment the part that goes on is left alone. */
+/*
+ * Of a cooperative assignment the part that goes on is left alone.  A rebalance that gives nothing new wants an
+ * answer as well: until then the library keeps all that it has paused, and joins no other one.
+ */
 static void
-fetch_more(DjkPositions *positions)
+fetch_more(DjkPositions *positions, bool answers)
 {
 	HASH_SEQ_STATUS scan;
 	DjkPosition *position;
@@ -279,7 +282,7 @@ fetch_more(DjkPositions *positions)
 		}
 	}
 	list = collect(positions, is_new, &n);
-	if (n > 0)
+	if (n > 0 || answers)
 		djk_consumer_assign_more(positions->kafka, list, n);
 	pfree(list);
 	note_fetching(positions, false);
@@ -296,15 +299,16 @@ djk_positions_fetch(DjkPositions *positions)
 {
 	int			n;
 	DjkTopicPartition *list = collect(positions, is_out_of_step, &n);
+	bool		answers = positions->unanswered;
 
 	pfree(list);
-	if (n == 0 && !positions->unanswered)
+	if (n == 0 && !answers)
 		return;
 	positions->unanswered = false;
 
 	if (djk_consumer_is_cooperative(positions->kafka))
 	{
-		fetch_more(positions);
+		fetch_more(positions, answers);
 		return;
 	}
 	list = collect(positions, djk_position_is_ready, &n);

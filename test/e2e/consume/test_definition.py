@@ -6,6 +6,7 @@ Nothing is said to be ok before it is: whoever waits here looks at djkafka_healt
 import time
 from collections.abc import Callable
 
+import psycopg
 import pytest
 from lib.djkafka import assert_audit, explain, positions, wait_count, wait_state, workers
 from lib.kafka import Client, Record
@@ -164,6 +165,37 @@ def test_strategy_changes(log: Log, topics) -> None:
         log.db.query("UPDATE djkafka_consumer SET assignment = %s", strategy)
         log.produce(made[0])
         log.arrives(*made)
+
+
+def test_others_go_on(log: Log, kafka: Client, topics, unique) -> None:
+    """Of a cooperative assignment a rebalance may give a worker nothing new: it reads on all the same."""
+    try:
+        log.db.query("SELECT djkafka_create_consumer('default', workers => 2, assignment => 'cooperative-sticky')")
+    except psycopg.errors.FeatureNotSupported:
+        pytest.skip("this librdkafka does not cooperate")
+    topic, other = topics(), topics()
+    log.produce(topic)
+    log.subscribe(topic)
+    log.arrives(topic)
+
+    def all_arrive() -> None:
+        """What goes on meanwhile is ok, and of new partitions the library hears after a while."""
+        log.produce(topic)
+        wait_count(log.db, "log", sum(log.sent.values()), timeout=60)
+        log.arrives(topic)
+
+    kafka.add_partitions(topic, 3)
+    all_arrive()
+    log.produce(other)
+    log.subscribe(other)
+    all_arrive()
+    for wanted in (1, 3):
+        log.db.query("UPDATE djkafka_consumer SET workers = %s", wanted)
+        all_arrive()
+        wait_until(lambda: len(workers(log.db)) == wanted, message=f"{wanted} workers")
+        all_arrive()
+    log.unsubscribe(other)
+    all_arrive()
 
 
 def test_changes_at_once(log: Log, topics) -> None:
