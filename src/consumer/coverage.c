@@ -158,9 +158,9 @@ find_missing(const DjkConsumerWorker *worker, const DjkGroupView *view, const Dj
 
 /* What Kafka does not let us do. */
 static void
-tell_denied(DjkConsumerWorker *worker, const char *what)
+tell_denied(DjkConsumerWorker *worker, const char *what, const char *hint)
 {
-	djk_member_set_state(worker, DJK_STATE_BROKEN, what, DJK_DENIED_HINT);
+	djk_member_set_state(worker, DJK_STATE_BROKEN, what, hint);
 }
 
 static void
@@ -173,7 +173,7 @@ static void
 tell_missing(DjkConsumerWorker *worker, const char *topic, const DjkError *error)
 {
 	if (error != NULL)
-		tell_denied(worker, psprintf("topic \"%s\": %s", topic, error->message));
+		tell_denied(worker, psprintf("topic \"%s\": %s", topic, error->message), DJK_DENIED_HINT);
 	else
 		djk_member_wait_for_topic(worker, topic);
 }
@@ -311,12 +311,12 @@ take_silence(DjkConsumerWorker *worker, const DjkGroupView *view)
 	if (silent != NULL)
 		tell_unread(worker, silent);
 	else if (denied != NULL)
-		tell_denied(worker, denied);
+		tell_denied(worker, denied, worker->fetch_hint);
 	/* The library joins no group before one of the topics is there. */
 	else if (missing != NULL && view->nmembers == 0)
 		tell_missing(worker, missing, error);
 	else if (view->topics_known && view->nmembers == 0 && worker->group_denied[0] != '\0')
-		tell_denied(worker, worker->group_denied);
+		tell_denied(worker, worker->group_denied, DJK_DENIED_HINT);
 }
 
 static const char *
@@ -368,7 +368,7 @@ take_view(DjkConsumerWorker *worker, const DjkGroupView *view)
 	else if (may_tell(worker) && missing != NULL)
 		tell_missing(worker, missing, error);
 	else if (may_tell(worker) && denied != NULL)
-		tell_denied(worker, denied);
+		tell_denied(worker, denied, worker->fetch_hint);
 	else if (may_tell(worker))
 		tell_unread(worker, unread);
 	return NULL;

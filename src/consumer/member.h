@@ -104,6 +104,7 @@ typedef struct DjkConsumerWorker
 
 	bool		unreachable;	/* all brokers are gone, as far as is known */
 	char		group_denied[DJK_REASON_SIZE];	/* what was said when we could not join, or "" */
+	const char *fetch_hint;		/* what helps against that */
 	char		fetch_denied[DJK_REASON_SIZE];	/* what was said of the last partition that may not be read, or "" */
 	char		lost_connection[DJK_REASON_SIZE];	/* what was said of the last one, or "" */
 	TimestampTz refetch_since;	/* a partition is to begin elsewhere; 0: none */

@@ -225,6 +225,7 @@ static void
 take_denial(DjkConsumerWorker *worker, DjkPosition *position, const DjkConsumerEvent *event)
 {
 	djk_text_copy(worker->fetch_denied, event->error.message, sizeof(worker->fetch_denied));
+	worker->fetch_hint = event->error_class == DJK_KAFKA_DENIED ? DJK_DENIED_HINT : DJK_UNREADABLE_HINT;
 	djk_slot_set_error(djk_slot_mine(), event->error.message);
 	if (position->denied)
 		return;
@@ -254,6 +255,7 @@ take_partition_error(DjkConsumerWorker *worker, const DjkConsumerEvent *event)
 			djk_member_wait_for_topic(worker, event->topic);
 			break;
 		case DJK_KAFKA_DENIED:
+		case DJK_KAFKA_OTHER:	/* a batch that cannot be unpacked, or a broker that cannot read it */
 			if (position != NULL && position->state == DJK_POSITION_FETCHING)
 			{
 				take_denial(worker, position, event);

@@ -80,8 +80,11 @@ typedef enum DjkConsumerErrorClass
 	DJK_KAFKA_OUT_OF_RANGE,		/* the wanted offset does not exist (auto.offset.reset=error) */
 	DJK_KAFKA_UNKNOWN_TOPIC,	/* topic or partition does not exist (yet) */
 	DJK_KAFKA_DENIED,			/* authentication or authorization */
-	DJK_KAFKA_OTHER				/* informative */
+	DJK_KAFKA_OTHER				/* of a partition: it cannot be read on; else informative */
 } DjkConsumerErrorClass;
+
+/* What helps where a partition cannot be read at some offset. */
+#define DJK_UNREADABLE_HINT	"If it does not pass by itself, go on behind what cannot be read: djkafka_seek(consumer, topic, start_at, partition)."
 
 typedef struct DjkConsumerEvent
 {

@@ -377,6 +377,19 @@ forget_anchor(DjkRun *run, const DjkConsumerEvent *event)
 	return true;
 }
 
+/* What does not pass by itself; of a partition also what the library has no name for, like a batch that it cannot unpack. */
+static bool
+is_in_the_way(DjkConsumerEvent *event)
+{
+	if (event->error_class == DJK_KAFKA_RETRIABLE)
+		return false;
+	if (event->error_class != DJK_KAFKA_OTHER)
+		return true;
+	if (event->error.hint == NULL)
+		event->error.hint = pstrdup(DJK_UNREADABLE_HINT);
+	return event->kind == DJK_CONSUMER_PARTITION_ERROR;
+}
+
 static void
 take_event(DjkRun *run, DjkConsumerEvent *event)
 {
@@ -392,7 +405,7 @@ take_event(DjkRun *run, DjkConsumerEvent *event)
 		case DJK_CONSUMER_ERROR:
 			if (event->error_class == DJK_KAFKA_OUT_OF_RANGE && forget_anchor(run, event))
 				break;
-			if (event->error_class != DJK_KAFKA_RETRIABLE && event->error_class != DJK_KAFKA_OTHER)
+			if (is_in_the_way(event))
 				djk_error_throw(&event->error);
 			break;
 		default:

@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+import psycopg
 import pytest
 from lib.djkafka import assert_audit, dead_letters, to_json, wait_caught_up, wait_state, wait_value, workers
-from lib.kafka import Client, Record
+from lib.kafka import Client, Record, send
 from lib.postgres import Database
 from lib.process import private_memory
 
@@ -203,3 +204,25 @@ def test_constraint_that_changes_its_mind(db: Database, kafka: Client, topic: st
     wait_state(db, "running")
     assert db.query("SELECT id FROM item ORDER BY id") == [(1,), (2,)]
     assert_audit(db, 2)
+
+
+def test_what_cannot_be_unpacked(db: Database, kafka: Client, unique) -> None:
+    """The library refuses what becomes too large, again and again: its partition says so, and others go on."""
+    topic = kafka.create_topic(unique("topic"), partitions=2)
+    db.query("CREATE TABLE item (id bigint PRIMARY KEY)")
+    db.query("SELECT djkafka_subscribe(%s, 'item')", topic)
+    kafka.produce(topic, [Record(to_json(id=1), partition=0), Record(to_json(id=2), partition=1)])
+    wait_value(db, "SELECT count(*) FROM item", 2)
+
+    zeros = Record(b"\0" * 110_000_000, partition=0)
+    send(kafka.producer(compression_type="zstd", message_max_bytes=200_000_000), topic, [zeros])
+    kafka.produce(topic, [Record(to_json(id=3), partition=0), Record(to_json(id=4), partition=1)])
+    wait_value(db, "SELECT count(*) FROM item WHERE id = 4", 1)
+    found = wait_state(db, "broken")
+    assert topic in found["reason"] and "djkafka_seek" in found["hint"], found
+    with pytest.raises(psycopg.Error):
+        db.query("SELECT djkafka_run('default', until => 'eof', timeout => '10 s')")
+
+    db.query("SELECT djkafka_seek('default', %s, '2', 0)", topic)
+    wait_value(db, "SELECT count(*) FROM item WHERE id = 3", 1)
+    wait_state(db, "running")
