@@ -377,7 +377,6 @@ typedef struct Followers
 	List	   *tables;			/* the tables themselves, and behind them what is changed with them */
 	bool		returns;		/* one of the first is changed with another */
 	bool		seen;			/* one of the others has triggers of the user's */
-	bool		change_seen;	/* a change of the first is seen by more than the row */
 	bool		stable;			/* one of any has such that see no row of their statement */
 } Followers;
 
@@ -447,8 +446,6 @@ follow(Followers *followers, int number, int own)
 
 		if (number >= own && !trigger->tgisinternal && !djk_route_constraints_publishes(trigger->tgfoid))
 			followers->seen = true;
-		if (number < own && tells_change(trigger))
-			followers->change_seen = true;
 		if (!trigger->tgisinternal && !followers->stable)
 			followers->stable = sees_before_statement(followers->triggers, tuple);
 		foreach(lc, changed)
@@ -459,6 +456,46 @@ follow(Followers *followers, int number, int own)
 		followers->tables = list_concat_unique_oid(followers->tables, changed);
 	}
 	systable_endscan(scan);
+}
+
+/* Whether a change of the table's rows is seen by more than these, or by what changes with them of others: *tables, with its own. */
+static bool
+is_change_seen(Relation triggers, Oid table, List **tables)
+{
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		seen = false;
+
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(table));
+	scan = systable_beginscan(triggers, TriggerRelidNameIndexId, true, NULL, 1, &key);
+	while (!seen && HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_trigger trigger = (Form_pg_trigger) GETSTRUCT(tuple);
+
+		seen = tells_change(trigger);
+		if (trigger->tgfoid == F_RI_FKEY_CASCADE_UPD)
+			*tables = list_concat_unique_oid(*tables, find_all_inheritors(trigger->tgconstrrelid, NoLock, NULL));
+	}
+	systable_endscan(scan);
+	return seen;
+}
+
+/* A deletion takes along what refers to its row, whatever was before; a change may leave traces there. */
+static bool
+any_change_seen(Relation rel)
+{
+	List	   *tables = find_all_inheritors(RelationGetRelid(rel), NoLock, NULL);
+	Relation	triggers = table_open(TriggerRelationId, AccessShareLock);
+	bool		seen = false;
+
+	for (int i = 0; i < list_length(tables) && !seen; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		seen = is_change_seen(triggers, list_nth_oid(tables, i), &tables);
+	}
+	table_close(triggers, AccessShareLock);
+	return seen;
 }
 
 /* None of the tables is locked: a statement locks what it needs. */
@@ -493,7 +530,7 @@ constrain_by_followers(DjkRouteState *state, Relation rel)
 {
 	Followers	followers = find_followers(state, rel, false);
 
-	state->supersedes &= !followers.change_seen;
+	state->supersedes = state->supersedes && !any_change_seen(rel);
 	state->alone |= followers.returns || followers.stable;
 	state->ordered |= followers.seen;
 	state->meets |= followers.seen;

@@ -107,6 +107,15 @@ CREATE TABLE follower (n int REFERENCES child (n) ON UPDATE SET NULL);
 CALL try('followers', ARRAY['"key": "1", "value": {"id": 1, "parent_id": 9, "n": 1}', '"key": "1", "value": null'], ways => '{whole}');
 SELECT what('followers');
 DROP TABLE follower;
+-- … or to that in turn, which changes with it
+CREATE TABLE follower (n int UNIQUE REFERENCES child (n) ON UPDATE CASCADE);
+CREATE TABLE next (n int REFERENCES follower (n) ON UPDATE SET NULL);
+CALL try('next', ARRAY['"key": "1", "value": {"id": 1, "parent_id": 9, "n": 1}', '"key": "1", "value": null'], ways => '{whole}');
+SELECT what('next');
+DROP TABLE next;
+CALL try('changed alike', ARRAY['"key": "1", "value": {"id": 1, "parent_id": 9, "n": 1}', '"key": "1", "value": null'], ways => '{whole}');
+SELECT what('changed alike');
+DROP TABLE follower;
 ALTER TABLE child DROP CONSTRAINT child_n_key;
 -- … and only if it is applied itself; else it waits behind the others
 CREATE TABLE leaf (child_id int REFERENCES child DEFERRABLE);
