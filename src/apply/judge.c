@@ -13,7 +13,8 @@
  *	  other messages	If the route could apply another one, this one is to blame.
  *	  a value			What fails while a field is turned into its column's type
  *						is that field's; unless a null, which nobody brought, fails
- *						there too: a domain whose check has lost what it reads.
+ *						there too: a domain whose check has lost what it reads;
+ *						or a default of a column of the key, without any field.
  *	  repetition		Where nothing else tells: a route that has applied messages
  *						before may give up two in a row so; the third, or the first
  *						of a route that has applied none, makes it wait as if it
@@ -36,6 +37,7 @@
 #include "apply/lack.h"
 #include "apply/park.h"
 #include "apply/retry.h"
+#include "apply/row.h"
 #include "apply/transaction.h"
 #include "apply/statement.h"
 #include "base/compat.h"
@@ -127,7 +129,10 @@ throw_broken(DjkApply *apply, int message, int route_index, const ErrorData *eda
 
 /* ---------- without any message ---------- */
 
-/* Turns a null into each column's type; throws what the type then throws. */
+/*
+ * Turns a null into each column's type, and makes the key of nothing; throws what
+ * a type or a default then throws.
+ */
 static void
 try_nulls(DjkRouteState *state)
 {
@@ -142,6 +147,7 @@ try_nulls(DjkRouteState *state)
 
 		(void) djk_convert(state->columns[c].converter, &null, &value, &isnull, &refused);
 	}
+	djk_row_try_default_keys(state);
 	djk_route_state_leave(guc_level);
 }
 

@@ -227,6 +227,19 @@ evaluate_default(const DjkColumn *column, bool *isnull)
 	return value;
 }
 
+void
+djk_row_try_default_keys(DjkRouteState *state)
+{
+	for (int i = 0; i < state->nkeys && state->route->operation != DJK_OPERATION_INSERT; i++)
+	{
+		const DjkColumn *column = &state->columns[state->keys[i]];
+		bool		isnull;
+
+		if (column->stable_default != NULL && column->source != DJK_SOURCE_EXPRESSION)
+			(void) evaluate_default(column, &isnull);
+	}
+}
+
 /*
  * A key column of which the message does not speak takes its default, if that
  * identifies a row: one that differs from row to row does not.

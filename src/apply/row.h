@@ -25,6 +25,10 @@ extern bool djk_row_says_deleted(const DjkRouteState *state, const DjkDecoded *d
 
 /* Makes equal sets of columns one pointer. */
 extern Bitmapset *djk_row_share_present(DjkApply *apply, Bitmapset *present);
+
+/* Evaluates what fills columns of the key of which a message does not speak. */
+extern void djk_row_try_default_keys(DjkRouteState *state);
+
 extern void djk_rows_build(DjkApply *apply, DjkRouteState *state, const int *indexes, int n);
 
 #endif							/* DJK_ROW_H */

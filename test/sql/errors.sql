@@ -114,6 +114,15 @@ SELECT regexp_replace(refused($$SELECT give('[{"topic": "two", "value": {"kind":
 SELECT count(*) FROM dead_letters();
 ALTER TABLE other ADD PRIMARY KEY (id);
 SELECT give('[{"topic": "two", "value": {"kind": "a", "id": 1, "code": 1}}]');
+-- what a column of the key is filled with, of which no message speaks, is none's fault
+CREATE TABLE owned (tenant int DEFAULT current_setting('errors.tenant')::int, id int, n int, PRIMARY KEY (tenant, id));
+SELECT djkafka_subscribe('owned', 'owned');
+SELECT regexp_replace(refused($$SELECT give('[{"topic": "owned", "value": {"tenant": 1, "id": 1}}, {"topic": "owned", "value": {"id": 1}}]')$$), 'route \d+', 'route N');
+SELECT give('[{"topic": "owned", "value": {"tenant": 1, "id": 1}}, {"topic": "owned", "value": {"tenant": 1, "id": "x"}}, {"topic": "owned", "value": {"tenant": 1, "id": 2, "n": "x"}}]');
+SELECT dead_letters();
+SET errors.tenant = 2;
+SELECT give('[{"topic": "owned", "value": {"id": 1, "n": 2}}]');
+TABLE owned ORDER BY 1;
 
 -- where it was: consumer, topic, partition, offset
 CREATE FUNCTION context_of(messages jsonb) RETURNS text LANGUAGE plpgsql AS $$
