@@ -200,7 +200,7 @@ static void
 note_failure(Isolation *isolation, int message)
 {
 	DjkApply   *apply = isolation->apply;
-	int			gap = message - isolation->fresh;
+	int			gap = Max(message - isolation->fresh, 0);	/* before what was set aside there is none */
 
 	apply->failure_gap = apply->failure_gap < 0 ? gap : (3 * apply->failure_gap + gap) / 4;
 	isolation->reach = reach_of(apply);
