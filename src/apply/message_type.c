@@ -158,14 +158,6 @@ djk_message_types_build(DjkRouteState *state)
 /* ---------- looking at a message ---------- */
 
 static bool
-find(const DjkDecoded *decoded, const char *name, DjkField *field)
-{
-	char	   *path = unconstify(char *, name);
-
-	return djk_codec_find_field(decoded, &path, 1, field);
-}
-
-static bool
 is_integer(const char *text, int len)
 {
 	for (int i = 0; i < len; i++)
@@ -231,8 +223,8 @@ djk_message_type_read(const DjkRouteState *state, DjkDecoded *decoded, DjkMessag
 	const DjkCodec *codec = state->codec;
 
 	memset(says, 0, sizeof(*says));
-	if (decoded->is_object && find(decoded, codec->type_field, &says->type) &&
-		(codec->version_field == NULL || find(decoded, codec->version_field, &says->version)))
+	if (decoded->is_object && djk_codec_find_named(decoded, codec->type_field, &says->type) &&
+		(codec->version_field == NULL || djk_codec_find_named(decoded, codec->version_field, &says->version)))
 		return true;
 	error->sqlstate = DJK_ERRCODE_MALFORMED;
 	error->message = psprintf("message does not say of which type%s it is", codec->version_field == NULL ? "" : " and version");

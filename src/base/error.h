@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * error.h
- *	  Errors that were kept as values, raised.
+ *	  Errors that are kept as values.
  *
  *-------------------------------------------------------------------------
  */
@@ -13,5 +13,15 @@
 
 /* ERROR as *error says; DJK_ERRCODE_KAFKA where it has no code of its own. */
 pg_noreturn extern void djk_error_throw(const DjkError *error);
+
+/* A copy with texts of its own in 'context'. */
+static inline void
+djk_error_copy(const DjkError *error, MemoryContext context, DjkError *copy)
+{
+	*copy = *error;
+	copy->message = error->message == NULL ? NULL : MemoryContextStrdup(context, error->message);
+	copy->detail = error->detail == NULL ? NULL : MemoryContextStrdup(context, error->detail);
+	copy->hint = error->hint == NULL ? NULL : MemoryContextStrdup(context, error->hint);
+}
 
 #endif							/* DJK_ERROR_H */

@@ -176,17 +176,9 @@ add_parts(Parser *parser, int n)
 /* ---------- attributes ---------- */
 
 static bool
-find(const DjkDecoded *object, const char *name, DjkField *field)
-{
-	char	   *path = unconstify(char *, name);
-
-	return djk_codec_find_field(object, &path, 1, field);
-}
-
-static bool
 find_text(const DjkDecoded *object, const char *name, DjkField *field)
 {
-	return find(object, name, field) && field->kind == DJK_FIELD_STRING && field->text != NULL;
+	return djk_codec_find_named(object, name, field) && field->kind == DJK_FIELD_STRING && field->text != NULL;
 }
 
 static bool
@@ -373,7 +365,7 @@ read_field(Parser *parser, const DjkField *json, const char *space, int depth, i
 
 	djk_decoded_init(&object, parser->scratch, parser->scratch);
 	if (json->kind != DJK_FIELD_OBJECT || !djk_json_decode_part(json, &object, &ignored) ||
-		!find_text(&object, "name", &name) || name.len == 0 || !find(&object, "type", &type))
+		!find_text(&object, "name", &name) || name.len == 0 || !djk_codec_find_named(&object, "type", &type))
 		(void) refuse(parser, "A field of a record has no name, or no type.", NULL);
 	else if (name.len > NAME_LEN_MAX)
 		(void) refuse(parser, "The name of a field is longer than " CppAsString2(NAME_LEN_MAX) " bytes.", NULL);
@@ -399,7 +391,7 @@ read_record(Parser *parser, const DjkDecoded *object, const char *full, int dept
 	int			first;
 	int			size;
 
-	if (!find(object, "fields", &list) || list.kind != DJK_FIELD_ARRAY)
+	if (!djk_codec_find_named(object, "fields", &list) || list.kind != DJK_FIELD_ARRAY)
 		return refuse(parser, "Record \"%s\" has no fields.", full);
 	size = count_elements(parser, &list);
 	first = add_parts(parser, size);
@@ -426,7 +418,7 @@ read_enum(Parser *parser, const DjkDecoded *object, const char *full, int node)
 	int			first;
 	int			size;
 
-	if (!find(object, "symbols", &list) || list.kind != DJK_FIELD_ARRAY)
+	if (!djk_codec_find_named(object, "symbols", &list) || list.kind != DJK_FIELD_ARRAY)
 		return refuse(parser, "Enum \"%s\" has no symbols.", full);
 	size = count_elements(parser, &list);
 	first = add_parts(parser, size);
@@ -455,7 +447,7 @@ read_fixed(Parser *parser, const DjkDecoded *object, const char *full, int node)
 	char	   *end;
 	long		size = -1;
 
-	if (find(object, "size", &field) && field.kind == DJK_FIELD_NUMBER && field.len < (int) sizeof(digits))
+	if (djk_codec_find_named(object, "size", &field) && field.kind == DJK_FIELD_NUMBER && field.len < (int) sizeof(digits))
 	{
 		memcpy(digits, field.text, field.len);
 		digits[field.len] = '\0';
@@ -499,7 +491,7 @@ read_items(Parser *parser, DjkAvroOp op, const DjkDecoded *object, const char *s
 
 	if (node < 0)
 		return -1;
-	if (!find(object, op == DJK_AVRO_ARRAY ? "items" : "values", &field))
+	if (!djk_codec_find_named(object, op == DJK_AVRO_ARRAY ? "items" : "values", &field))
 		return fail(parser, "An array has no items, or a map no values.", NULL);
 	items = read_type(parser, &field, space, depth + 1);
 	parser->schema->nodes[node].first = items;
@@ -523,7 +515,7 @@ read_attributes(Parser *parser, const DjkDecoded *object, const char *space, int
 	DjkField	type;
 	int			node;
 
-	if (!find(object, "type", &type) || type.text == NULL)
+	if (!djk_codec_find_named(object, "type", &type) || type.text == NULL)
 		return fail(parser, "A type has no attribute \"type\".", NULL);
 	if (type.kind != DJK_FIELD_STRING)
 		return read_type(parser, &type, space, depth + 1);

@@ -27,36 +27,17 @@
 static const char *const required[] = {"id", "source", "type"};
 
 static bool
-refuse(const DjkDecoded *decoded, int sqlstate, char *message, const char *detail, const char *hint, DjkError *error)
-{
-	memset(error, 0, sizeof(*error));
-	error->sqlstate = sqlstate;
-	error->message = MemoryContextStrdup(decoded->context, message);
-	error->detail = detail == NULL ? NULL : MemoryContextStrdup(decoded->context, detail);
-	error->hint = hint == NULL ? NULL : MemoryContextStrdup(decoded->context, hint);
-	return false;
-}
-
-static bool
 refuse_event(const DjkDecoded *decoded, const char *detail, DjkError *error)
 {
-	return refuse(decoded, DJK_ERRCODE_MALFORMED, "message is not a CloudEvent", detail,
-				  "Look what else writes to the topic, and set format of the route to what its messages are in.", error);
+	return djk_codec_refuse(decoded, DJK_ERRCODE_MALFORMED, "message is not a CloudEvent", detail,
+							"Look what else writes to the topic, and set format of the route to what its messages are in.", error);
 }
 
 static bool
 refuse_batch(const DjkDecoded *decoded, DjkError *error)
 {
-	return refuse(decoded, DJK_ERRCODE_MALFORMED, "message is a batch of CloudEvents", "A message is one event here.",
-				  "Let the producer send each event as a message of its own.", error);
-}
-
-static bool
-find(const DjkDecoded *decoded, const char *name, DjkField *field)
-{
-	char	   *path = unconstify(char *, name);
-
-	return djk_codec_find_field(decoded, &path, 1, field);
+	return djk_codec_refuse(decoded, DJK_ERRCODE_MALFORMED, "message is a batch of CloudEvents", "A message is one event here.",
+							"Let the producer send each event as a message of its own.", error);
 }
 
 /* ---------- headers ---------- */
@@ -235,7 +216,6 @@ decode_binary(const DjkHeader *headers, int n, const char *bytes, int len, DjkDe
 {
 	MemoryContext old = MemoryContextSwitchTo(out->context);
 	const DjkHeader *type = find_header(headers, n, "content-type");
-	DjkField	event = {0};
 	StringInfoData json;
 	bool		appended;
 
@@ -244,12 +224,8 @@ decode_binary(const DjkHeader *headers, int n, const char *bytes, int len, DjkDe
 		(type == NULL || append_attribute(out, "datacontenttype", strlen("datacontenttype"), type, &json, error)) &&
 		append_data(out, type, bytes, len, &json, error);
 	appendStringInfoChar(&json, '}');
-	event.raw = json.data;
-	event.raw_len = json.len;
-	if (appended && out->replace_invalid)
-		djk_json_replace_invalid(json.data, json.len, out->context, &event.raw, &event.raw_len);
 	MemoryContextSwitchTo(old);
-	return appended && djk_json_decode_part(&event, out, error);
+	return appended && djk_json_decode_made(&json, out, error);
 }
 
 /* ---------- decoding ---------- */
@@ -259,7 +235,7 @@ is_string(const DjkDecoded *out, const char *name)
 {
 	DjkField	field;
 
-	return find(out, name, &field) && field.kind == DJK_FIELD_STRING && (field.text == NULL || field.len > 0);
+	return djk_codec_find_named(out, name, &field) && field.kind == DJK_FIELD_STRING && (field.text == NULL || field.len > 0);
 }
 
 static bool
@@ -270,7 +246,7 @@ require_attributes(const DjkDecoded *out, DjkError *error)
 	if (!out->is_object)
 		return out->bare.kind == DJK_FIELD_ARRAY ? refuse_batch(out, error) :
 			refuse_event(out, "It is no JSON object.", error);
-	if (!find(out, "specversion", &version))
+	if (!djk_codec_find_named(out, "specversion", &version))
 		return refuse_event(out, "Neither its headers nor its value have a specversion.", error);
 	if (version.kind != DJK_FIELD_STRING || version.len < 2 || version.text == NULL || memcmp(version.text, "1.", 2) != 0)
 		return refuse_event(out, "Its specversion is not 1.0.", error);
@@ -299,8 +275,8 @@ djk_cloudevents_decode(const char *bytes, int len, DjkDecoded *out, DjkError *er
 	if (begins(type, MEDIA_TYPE "-batch"))
 		return refuse_batch(out, error);
 	if (is_event && !is_media_type(type, MEDIA_TYPE "+json") && !is_media_type(type, MEDIA_TYPE))
-		return refuse(out, DJK_ERRCODE_MALFORMED, "message is a CloudEvent that is not in JSON", NULL,
-					  "Let the producer write application/cloudevents+json, or in binary mode.", error);
+		return djk_codec_refuse(out, DJK_ERRCODE_MALFORMED, "message is a CloudEvent that is not in JSON", NULL,
+								"Let the producer write application/cloudevents+json, or in binary mode.", error);
 	if (!is_event && find_header(headers, n, PREFIX "specversion") != NULL)
 		decoded = decode_binary(headers, n, bytes, len, out, error);
 	else
@@ -313,8 +289,8 @@ djk_cloudevents_decode(const char *bytes, int len, DjkDecoded *out, DjkError *er
 static bool
 refuse_data(const DjkDecoded *decoded, const char *detail, DjkError *error)
 {
-	return refuse(decoded, DJK_ERRCODE_NO_ROOT, "the data of the CloudEvent are no object", detail,
-				  "Map the columns with SQL expressions over \"value\"; or such a message may be a deletion by deleted_when, or be left out by filter.", error);
+	return djk_codec_refuse(decoded, DJK_ERRCODE_NO_ROOT, "the data of the CloudEvent are no object", detail,
+							"Map the columns with SQL expressions over \"value\"; or such a message may be a deletion by deleted_when, or be left out by filter.", error);
 }
 
 /* JSON in base64. */
@@ -326,8 +302,8 @@ open_base64(const DjkField *field, DjkDecoded *decoded, DjkError *error)
 	int			len = pg_b64_decode(field->text, field->len, (void *) bytes, size);
 
 	if (len < 0)
-		return refuse(decoded, DJK_ERRCODE_MALFORMED, "data_base64 of the CloudEvent is not base64", NULL,
-					  "Look what its producer writes.", error);
+		return djk_codec_refuse(decoded, DJK_ERRCODE_MALFORMED, "data_base64 of the CloudEvent is not base64", NULL,
+								"Look what its producer writes.", error);
 	if (djk_json_decode(bytes, len, decoded, error) && decoded->is_object)
 		return true;
 	decoded->nfields = 0;
@@ -340,9 +316,9 @@ djk_cloudevents_open(DjkDecoded *decoded, DjkEffect *effect, DjkError *error)
 	DjkField	data;
 
 	*effect = DJK_EFFECT_WRITE;
-	if (find(decoded, "data_base64", &data) && data.kind == DJK_FIELD_STRING && data.text != NULL)
+	if (djk_codec_find_named(decoded, "data_base64", &data) && data.kind == DJK_FIELD_STRING && data.text != NULL)
 		return open_base64(&data, decoded, error);
-	if (!find(decoded, "data", &data) || data.kind == DJK_FIELD_NULL)
+	if (!djk_codec_find_named(decoded, "data", &data) || data.kind == DJK_FIELD_NULL)
 		return refuse_data(decoded, "It has none.", error);
 	if (data.kind != DJK_FIELD_OBJECT)
 		return refuse_data(decoded, NULL, error);

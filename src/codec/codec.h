@@ -17,10 +17,6 @@
 #include "base/djk.h"
 #include "lib/stringinfo.h"
 
-#include "lib/stringinfo.h"
-
-#include "lib/stringinfo.h"
-
 typedef enum DjkFieldKind
 {
 	DJK_FIELD_NULL,
@@ -165,6 +161,13 @@ extern void djk_codec_append_json(const DjkField *field, StringInfo json);
  * decoded->context.
  */
 extern bool djk_codec_find_field(const DjkDecoded *decoded, char *const *path, int npath, DjkField *field);
+
+/* The same of one name. */
+extern bool djk_codec_find_named(const DjkDecoded *decoded, const char *name, DjkField *field);
+
+/* False, and *error of copies in decoded->context; detail and hint may be NULL. */
+extern bool djk_codec_refuse(const DjkDecoded *decoded, int sqlstate, const char *message, const char *detail,
+							 const char *hint, DjkError *error);
 
 static inline void
 djk_decoded_init(DjkDecoded *decoded, MemoryContext fields_context, MemoryContext context)

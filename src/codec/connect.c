@@ -10,6 +10,7 @@
  */
 #include "codec/connect.h"
 
+#include "base/error.h"
 #include "catalog/pg_type_d.h"
 #include "codec/json.h"
 #include "utils/memutils.h"
@@ -99,14 +100,6 @@ djk_connect_kind(const char *name, int len, const char **semantic)
 	return DJK_CONNECT_PLAIN;
 }
 
-static bool
-find(const DjkDecoded *decoded, const char *name, DjkField *field)
-{
-	char	   *path = unconstify(char *, name);
-
-	return djk_codec_find_field(decoded, &path, 1, field);
-}
-
 /* ---------- what is wrapped ---------- */
 
 bool
@@ -115,7 +108,7 @@ djk_connect_is_wrapped(const DjkDecoded *decoded, DjkField *schema, DjkField *pa
 	memset(schema, 0, sizeof(*schema));
 	memset(payload, 0, sizeof(*payload));
 	return decoded->is_object && decoded->nfields == 2 &&
-		find(decoded, "schema", schema) && find(decoded, "payload", payload) &&
+		djk_codec_find_named(decoded, "schema", schema) && djk_codec_find_named(decoded, "payload", payload) &&
 		(schema->kind == DJK_FIELD_OBJECT || schema->kind == DJK_FIELD_NULL);
 }
 
@@ -209,31 +202,31 @@ read_parts(Reader *reader, const DjkDecoded *decoded, int depth, DjkConnectType 
 	DjkField	word;
 	DjkField	part;
 
-	if (find(decoded, "field", &word) && word.kind == DJK_FIELD_STRING && word.text != NULL)
+	if (djk_codec_find_named(decoded, "field", &word) && word.kind == DJK_FIELD_STRING && word.text != NULL)
 	{
 		type->name = pnstrdup(word.text, word.len);
 		type->name_len = word.len;
 	}
-	if (find(decoded, "name", &word) && word.kind == DJK_FIELD_STRING && word.text != NULL)
+	if (djk_codec_find_named(decoded, "name", &word) && word.kind == DJK_FIELD_STRING && word.text != NULL)
 		type->kind = djk_connect_kind(word.text, word.len, &type->semantic);
 	if (type->semantic != NULL)
 	{
 		type->parameter = read_parameter(reader, decoded, type->kind == DJK_CONNECT_BITS ? "length" : "scale");
 		return true;
 	}
-	if (!find(decoded, "type", &word))
+	if (!djk_codec_find_named(decoded, "type", &word))
 		return true;
 	if (is_text(&word, "bytes"))
 		type->kind = DJK_CONNECT_BYTES;
 	else if (is_text(&word, "struct"))
 	{
 		type->kind = DJK_CONNECT_STRUCT;
-		return !find(decoded, "fields", &part) || read_fields(reader, &part, depth, type);
+		return !djk_codec_find_named(decoded, "fields", &part) || read_fields(reader, &part, depth, type);
 	}
 	else if (is_text(&word, "array"))
 	{
 		type->kind = DJK_CONNECT_ARRAY;
-		return !find(decoded, "items", &part) || read_items(reader, &part, depth, type);
+		return !djk_codec_find_named(decoded, "items", &part) || read_items(reader, &part, depth, type);
 	}
 	return true;
 }
@@ -304,10 +297,7 @@ remember(DjkConnectCache *cache, const char *text, int len, DjkError *error)
 	MemoryContextSwitchTo(old);
 	if (types == NULL)
 	{
-		*error = refused;
-		error->message = pstrdup(refused.message);
-		error->detail = pstrdup(refused.detail);
-		error->hint = pstrdup(refused.hint);
+		djk_error_copy(&refused, old, error);
 		MemoryContextDelete(context);
 		return NULL;
 	}

@@ -129,14 +129,13 @@ read_object(const DjkField *field, const char *first, DjkField *a, const char *s
 {
 	DjkDecoded	decoded;
 	DjkError	ignored = {0};
-	char	   *names[2] = {unconstify(char *, first), unconstify(char *, second)};
 
 	if (field->kind != DJK_FIELD_OBJECT)
 		return false;
 	djk_decoded_init(&decoded, CurrentMemoryContext, CurrentMemoryContext);
 	return djk_json_decode_part(field, &decoded, &ignored) &&
-		djk_codec_find_field(&decoded, &names[0], 1, a) &&
-		djk_codec_find_field(&decoded, &names[1], 1, b);
+		djk_codec_find_named(&decoded, first, a) &&
+		djk_codec_find_named(&decoded, second, b);
 }
 
 static const DjkField *

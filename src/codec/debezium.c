@@ -37,14 +37,6 @@ djk_debezium_decode(const char *bytes, int len, DjkDecoded *out, DjkError *error
 }
 
 static bool
-find(const DjkDecoded *decoded, const char *name, DjkField *field)
-{
-	char	   *path = unconstify(char *, name);
-
-	return djk_codec_find_field(decoded, &path, 1, field);
-}
-
-static bool
 is_other(const DjkDecoded *decoded)
 {
 	for (int i = 0; i < lengthof(others); i++)
@@ -53,22 +45,12 @@ is_other(const DjkDecoded *decoded)
 		int			f = 0;
 
 		while (f < lengthof(others[i].fields) && others[i].fields[f] != NULL &&
-			   find(decoded, others[i].fields[f], &field))
+			   djk_codec_find_named(decoded, others[i].fields[f], &field))
 			f++;
 		if ((f == lengthof(others[i].fields) || others[i].fields[f] == NULL) &&
 			(!others[i].alone || decoded->nfields == f))
 			return true;
 	}
-	return false;
-}
-
-static bool
-refuse(const DjkDecoded *decoded, const char *message, const char *detail, const char *hint, DjkError *error)
-{
-	error->sqlstate = DJK_ERRCODE_NO_ROOT;
-	error->message = MemoryContextStrdup(decoded->context, message);
-	error->detail = detail == NULL ? NULL : MemoryContextStrdup(decoded->context, detail);
-	error->hint = MemoryContextStrdup(decoded->context, hint);
 	return false;
 }
 
@@ -87,10 +69,10 @@ open_written(DjkDecoded *decoded, DjkError *error)
 {
 	DjkField	after;
 
-	if (!find(decoded, "after", &after) || after.kind != DJK_FIELD_OBJECT)
-		return refuse(decoded, "the envelope has no row after the change",
-					  "Its op says that a row was written, and its after is no object.",
-					  "Look whether a transform has taken it out; what has no row can be left out by filter.", error);
+	if (!djk_codec_find_named(decoded, "after", &after) || after.kind != DJK_FIELD_OBJECT)
+		return djk_codec_refuse(decoded, DJK_ERRCODE_NO_ROOT, "the envelope has no row after the change",
+								"Its op says that a row was written, and its after is no object.",
+								"Look whether a transform has taken it out; what has no row can be left out by filter.", error);
 	return enter(decoded, "after", &after, error);
 }
 
@@ -100,7 +82,7 @@ open_deleted(DjkDecoded *decoded, DjkError *error)
 {
 	DjkField	before;
 
-	if (find(decoded, "before", &before) && before.kind == DJK_FIELD_OBJECT)
+	if (djk_codec_find_named(decoded, "before", &before) && before.kind == DJK_FIELD_OBJECT)
 		return enter(decoded, "before", &before, error);
 	decoded->nfields = 0;
 	decoded->types = NULL;
@@ -114,12 +96,13 @@ djk_debezium_open(DjkDecoded *decoded, DjkEffect *effect, DjkError *error)
 	char		is;
 
 	*effect = DJK_EFFECT_WRITE;
-	if (!find(decoded, "op", &op))
+	if (!djk_codec_find_named(decoded, "op", &op))
 	{
 		if (!is_other(decoded))
-			return refuse(decoded, "the value is not an envelope of Debezium", "It has no field \"op\".",
-						  "Set format of the route to \"debezium_flat\" if the connector unwraps its rows (ExtractNewRecordState), or to \"json\".",
-						  error);
+			return djk_codec_refuse(decoded, DJK_ERRCODE_NO_ROOT, "the value is not an envelope of Debezium",
+									"It has no field \"op\".",
+									"Set format of the route to \"debezium_flat\" if the connector unwraps its rows (ExtractNewRecordState), or to \"json\".",
+									error);
 		*effect = DJK_EFFECT_NONE;
 		return true;
 	}
@@ -138,8 +121,8 @@ djk_debezium_open(DjkDecoded *decoded, DjkEffect *effect, DjkError *error)
 			*effect = DJK_EFFECT_NONE;
 			return true;
 		default:
-			return refuse(decoded, "the envelope's op is none of Debezium's", "They are c, r, u, d, t and m.",
-						  "Read it with format json and an expression for each column, or leave it out by filter.", error);
+			return djk_codec_refuse(decoded, DJK_ERRCODE_NO_ROOT, "the envelope's op is none of Debezium's", "They are c, r, u, d, t and m.",
+									"Read it with format json and an expression for each column, or leave it out by filter.", error);
 	}
 }
 

@@ -353,6 +353,16 @@ djk_json_decode_part(const DjkField *field, DjkDecoded *out, DjkError *error)
 }
 
 bool
+djk_json_decode_made(const StringInfoData *json, DjkDecoded *out, DjkError *error)
+{
+	DjkField	made = {.raw = json->data, .raw_len = json->len};
+
+	if (out->replace_invalid)
+		djk_json_replace_invalid(json->data, json->len, out->context, &made.raw, &made.raw_len);
+	return djk_json_decode_part(&made, out, error);
+}
+
+bool
 djk_json_read_document(const char *text, int len, MemoryContext context, DjkField *field)
 {
 	DjkJsonScan scan;

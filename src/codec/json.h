@@ -19,6 +19,9 @@ extern bool djk_json_decode(const char *bytes, int len, DjkDecoded *out, DjkErro
  */
 extern bool djk_json_decode_part(const DjkField *field, DjkDecoded *out, DjkError *error);
 
+/* The same of what was made of a message, in out->context; it need not have been scanned. */
+extern bool djk_json_decode_made(const StringInfoData *json, DjkDecoded *out, DjkError *error);
+
 /*
  * A document that is in the server's encoding, and need not have been scanned.
  * False if it is none.  One that is null is a value, and no null: it goes by its

@@ -109,3 +109,11 @@ djk_codec_find_field(const DjkDecoded *decoded, char *const *path, int npath, Dj
 	}
 	return found;
 }
+
+bool
+djk_codec_find_named(const DjkDecoded *decoded, const char *name, DjkField *field)
+{
+	char	   *path = unconstify(char *, name);
+
+	return djk_codec_find_field(decoded, &path, 1, field);
+}

@@ -39,7 +39,7 @@ echo "$messages messages, seed $seed"
 
 flags=(-g -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all
 	-D_GNU_SOURCE -I"$include" -I"$root/src")
-pure=("$root"/src/codec/{json_scan,json,json_escape,path,text,codec,connect,debezium,json_schema,logpipe,msgpack,cloudevents,framing,registered}.c
+pure=("$root"/src/codec/{json_scan,json,json_escape,path,text,codec,connect,debezium,json_schema,logpipe,msgpack,cloudevents,framing,registered,refuse}.c
 	"$root"/src/codec/{avro_schema,avro_type,avro_connect,avro_read,avro_json,avro_value,native,meaning}.c
 	"$root/test/src/generate.c" "$root/test/fuzz/shim.c")
 
